@@ -1,0 +1,159 @@
+#!/bin/sh
+# Installs what `make demo` and `make test` need and a bare Debian 12 with Go
+# does not have. Says nothing and changes nothing when all of it is there.
+#
+#   install-deps.sh demo    Prosody
+#   install-deps.sh test    Prosody, ejabberd, slixmpp, a C compiler, expat's
+#                           headers, Node.js, and the JavaScript test client
+#
+# The servers are only wanted as programs: each run starts its own, with its own
+# folder and loopback ports. So no system service is started by installing them,
+# and none is left enabled. Runs as root, or as a user who may sudo.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+clients=$here/../test/e2e/clients
+policy=/usr/sbin/policy-rc.d
+saved=/usr/sbin/policy-rc.d.postern-saved
+
+usage() {
+	echo "usage: install-deps.sh demo|test" >&2
+	exit 2
+}
+
+say() { echo "install-deps: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# One run at a time, root or not: two would save each other's policy-rc.d as the
+# original one. The lock is on this very file.
+if [ "${POSTERN_INSTALL_LOCKED:-}" != "$0" ] && command -v flock >/dev/null; then
+	POSTERN_INSTALL_LOCKED=$0 exec flock "$0" /bin/sh "$0" "$@"
+fi
+
+root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		die "must be root, or have sudo, to install: $missing"
+	fi
+}
+
+# need PACKAGES... -- TEST...: the packages are missing if the test fails.
+need() {
+	packages=
+	while [ "$1" != -- ]; do
+		packages="$packages $1"
+		shift
+	done
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing$packages"
+}
+
+# program NAME: on PATH, or where Debian keeps what a user's PATH may lack.
+program() {
+	command -v "$1" || test -x "/usr/sbin/$1"
+}
+
+headers() {
+	test -e /usr/include/expat.h
+}
+
+compiler() {
+	command -v gcc && test -e /usr/include/stdio.h
+}
+
+# Debian's maintainer scripts ask policy-rc.d before they start a service;
+# 101 means no. What was there before comes back in any case.
+forbid_services() {
+	trap restore_services EXIT
+	trap 'exit 1' HUP INT TERM
+	if root test -e "$saved"; then # an earlier run was killed half-way
+		root mv -f "$saved" "$policy"
+	fi
+	if root test -e "$policy"; then
+		root cp -p "$policy" "$saved"
+	fi
+	printf '#!/bin/sh\nexit 101\n' | root tee "$policy.new" >/dev/null
+	root chmod 755 "$policy.new"
+	root mv -f "$policy.new" "$policy"
+}
+
+restore_services() {
+	if root test -e "$saved"; then
+		root mv -f "$saved" "$policy"
+	else
+		root rm -f "$policy"
+	fi
+	trap - EXIT
+}
+
+apt() {
+	root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+		-o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1
+}
+
+disable() {
+	for unit; do
+		root systemctl disable --quiet "$unit" 2>/dev/null || true
+	done
+}
+
+install_packages() {
+	command -v apt-get >/dev/null || die "no apt-get here; install yourself:$missing"
+	say "installing with apt:$missing"
+	log=$(mktemp)
+	forbid_services
+	# Package lists may be absent (a container image) or too old to find the files.
+	# shellcheck disable=SC2086
+	if ! apt install --no-install-recommends $missing; then
+		say "refreshing apt's package lists"
+		apt update || { cat "$log" >&2; die "apt-get update did not succeed"; }
+		apt install --no-install-recommends $missing ||
+			{ cat "$log" >&2; die "apt-get could not install:$missing"; }
+	fi
+	restore_services
+	rm -f "$log"
+	# Not started now; nor at the next boot.
+	if [ -d /run/systemd/system ]; then
+		case " $missing " in *" prosody "*) disable prosody ;; esac
+		case " $missing " in *" ejabberd "*) disable ejabberd epmd.socket epmd ;; esac
+	fi
+}
+
+# The stamp is the lock file that the installed modules were made from.
+install_javascript() {
+	stamp=$clients/node_modules/.installed-from
+	cmp -s "$clients/package-lock.json" "$stamp" && return
+	say "installing the JavaScript test client with npm"
+	log=$(mktemp)
+	(cd "$clients" && npm ci --no-audit --no-fund --ignore-scripts) >"$log" 2>&1 ||
+		{ cat "$log" >&2; die "npm ci did not succeed in test/e2e/clients"; }
+	rm -f "$log"
+	cp "$clients/package-lock.json" "$stamp"
+}
+
+[ $# = 1 ] || usage
+missing=
+case $1 in
+demo)
+	need prosody -- program prosody
+	;;
+test)
+	need prosody -- program prosody
+	need prosody-modules -- test -e /usr/lib/prosody/modules/mod_cloud_notify
+	need ejabberd -- program ejabberdctl
+	need python3-slixmpp -- /usr/bin/python3 -c 'import slixmpp'
+	need libexpat1-dev -- headers
+	need gcc libc6-dev -- compiler
+	need nodejs npm -- command -v npm
+	;;
+*) usage ;;
+esac
+if [ -n "$missing" ]; then
+	install_packages
+fi
+if [ "$1" = test ]; then
+	install_javascript
+fi
