@@ -1,0 +1,49 @@
+package decision
+
+// A Security says how a backend is reached; the numbers are those of
+// events.Security.
+type Security uint8
+
+// The ways to reach a backend.
+const (
+	Plain    Security = iota // no TLS: loopback and private networks
+	StartTLS                 // RFC 6120 section 5, certificate verified
+	TLS                      // direct TLS (XEP-0368), certificate verified
+	numSecurities
+)
+
+// A Backend is one address of a domain's own XMPP server.
+type Backend struct {
+	Address  string // host:port
+	Security Security
+}
+
+// An Admission is the answer to "may this domain in, and where to".
+type Admission struct {
+	// Known: the domain is served. All else is empty when it is not.
+	Known    bool
+	Tenant   string
+	Domain   string // prepared
+	Backends []Backend
+	LogID    string
+	Position uint64
+}
+
+// An Opening is the answer to "may this session begin".
+type Opening struct {
+	// Allowed: the account's domain is the tenant's and nothing is suspended.
+	Allowed bool
+	// Position is what every Question of the session carries as Opened.
+	Position uint64
+	LogID    string
+}
+
+// An Ending tells that sessions opened before Position are to be asked about
+// again, so that idle ones end at once. It hastens; correctness never depends
+// on it.
+type Ending struct {
+	Tenant   string
+	Account  string // empty: all accounts of the tenant
+	Position uint64
+	LogID    string
+}

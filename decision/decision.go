@@ -1,0 +1,143 @@
+// Package decision is the question a gateway asks about a stanza and the
+// answer it gets, and the same for a domain (Admit) and a session (Open),
+// with their versioned wire encoding.
+//
+// A Question never carries a body. A Verdict carries what the gateway does and
+// says, not why the rules say so: the process that faces the Internet holds no
+// rules. The package is pure.
+package decision
+
+import (
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stanza"
+)
+
+// A Direction is which way a stanza goes.
+type Direction uint8
+
+// The directions.
+const (
+	Out Direction = iota // client to server
+	In                   // server to client
+)
+
+// A Session is who a stanza is judged for. Its bytes are views.
+type Session struct {
+	ID       []byte // the gateway's id of the session, for the audit log
+	Tenant   []byte
+	Account  []byte // prepared bare JID
+	Resource []byte
+	Grant    []byte // the restricted credential; empty for an ordinary password
+	// Opened is the log position at which the session was opened: an ending
+	// of its tenant, domain, member or grant behind it ends the session.
+	Opened uint64
+}
+
+// A Question asks about one stanza of one session.
+type Question struct {
+	ID        uint64 // the gateway's number; a hedged question keeps it
+	Session   Session
+	Direction Direction
+	// Joined: the stanza's from is a bare JID, or an occupant of one, that
+	// this session has sent directed presence to.
+	Joined bool
+	// Outstanding: an iq result or error that answers a get or set which the
+	// other side was shown (peer and id).
+	Outstanding bool
+	Desc        stanza.Descriptor
+}
+
+// Memory is what a session remembers because rules need it; both are bounded.
+type Memory interface {
+	// Joined reports whether the session has sent directed presence to the
+	// bare JID.
+	Joined(bare []byte) bool
+	// Outstanding reports whether a result or error going in direction d
+	// answers a get or set that went the other way: id is the iq's, peer the
+	// other entity. It does not forget the request.
+	Outstanding(d Direction, peer jid.Addr, id []byte) bool
+}
+
+// NewQuestion puts the question about a described stanza. desc is copied; its
+// bytes are not.
+func NewQuestion(s Session, dir Direction, desc *stanza.Descriptor, m Memory) Question {
+	q := Question{Session: s, Direction: dir, Desc: *desc}
+	q.fill(m)
+	return q
+}
+
+func (q *Question) fill(m Memory) {
+	d := &q.Desc
+	peer := d.From
+	if q.Direction == Out {
+		peer = d.To
+		if !d.From.IsZero() && !q.Session.owns(d.From) && d.Fault == stanza.NoFault {
+			d.Fault = stanza.ForgedFrom
+		}
+	}
+	if m == nil || peer.IsZero() {
+		return
+	}
+	switch {
+	case d.Kind == stanza.IQ && (d.Type == stanza.Result || d.Type == stanza.Error):
+		q.Outstanding = m.Outstanding(q.Direction, peer, d.ID)
+	case d.Kind == stanza.Presence && q.Direction == In:
+		q.Joined = m.Joined(peer.Bare())
+	}
+}
+
+// owns reports whether a is the session's bare or full JID.
+func (s *Session) owns(a jid.Addr) bool {
+	if string(a.Bare()) != string(s.Account) {
+		return false
+	}
+	return !a.HasResource() || string(a.Resource()) == string(s.Resource)
+}
+
+// An Effect is what becomes of a stanza.
+type Effect uint8
+
+// The effects. The zero value is not a verdict: what was never decided is
+// never passed.
+const (
+	Undecided Effect = iota
+	Pass             // forwarded unchanged
+	Clamp            // presence, forwarded with priority -1
+	Strip            // forwarded with nothing but its <error/>
+	Refuse           // not forwarded; the one who sent it is answered
+	Drop             // not forwarded, silently
+	End              // the session ends
+	numEffects
+)
+
+// String names the effect.
+func (e Effect) String() string {
+	switch e {
+	case Pass:
+		return "pass"
+	case Clamp:
+		return "clamp"
+	case Strip:
+		return "strip"
+	case Refuse:
+		return "refuse"
+	case Drop:
+		return "drop"
+	case End:
+		return "end"
+	}
+	return "undecided"
+}
+
+// A Verdict is the answer to a Question.
+type Verdict struct {
+	Effect Effect
+	// Reason says what is answered where something is (see Reason.Error), and
+	// why where nothing is.
+	Reason Reason
+	// Permission is the first one missing, or empty.
+	Permission string
+	// LogID and Position tell the state of the log it was made at.
+	LogID    string
+	Position uint64
+}
