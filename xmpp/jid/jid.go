@@ -1,0 +1,177 @@
+// Package jid reads XMPP addresses: it prepares, compares and splits them.
+//
+// An address decides who is addressed, so two programs that read one spelling
+// as two different users are a hole. The package promises that whatever it
+// accepts is read as the same address by RFC 7622 (PRECIS, IDNA2008) and by
+// RFC 6122 (stringprep), that preparing a prepared address changes nothing,
+// and that no input panics. Where the two readings differ, it refuses.
+//
+// A prepared address is what all other packages compare, by its bytes. The
+// package never looks anything up, and never repairs beyond preparation.
+package jid
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxPart is the greatest length in bytes of a localpart, domainpart or
+// resourcepart (RFC 7622 sections 3.2 to 3.4). It holds before and after
+// preparation: some servers read no longer part, and it bounds the work.
+const MaxPart = 1023
+
+// Addr is a prepared address, a view of bytes that must not change while it
+// is in use. The zero Addr is the absent address. Copying an Addr is cheap.
+type Addr struct {
+	b     []byte
+	local uint16 // length of the localpart, 0 when there is none
+	bare  uint16 // length of the bare address
+}
+
+// Parse prepares an address. When raw already is prepared and ASCII, the Addr
+// is a view of raw and nothing is allocated; otherwise it is a fresh copy.
+// The error is an *Error.
+func Parse(raw []byte) (Addr, error) {
+	if a, ok := parseASCII(raw); ok {
+		return a, nil
+	}
+	if folded, changed := foldASCII(raw); changed {
+		if a, ok := parseASCII(folded); ok {
+			return a, nil
+		}
+	}
+	return parse(raw)
+}
+
+// parse is Parse without the short cuts for ASCII.
+func parse(raw []byte) (Addr, error) {
+	if !utf8.Valid(raw) {
+		return Addr{}, &Error{Whole, reasonUTF8}
+	}
+	s := string(raw)
+	// The separators are found before preparation, because preparation may
+	// produce more of them (RFC 7622 section 3.1).
+	s, resource, hasResource := strings.Cut(s, "/")
+	if hasResource && resource == "" {
+		return Addr{}, &Error{Resourcepart, reasonEmpty}
+	}
+	local, domain, hasLocal := strings.Cut(s, "@")
+	if !hasLocal {
+		local, domain = "", s
+	} else if local == "" {
+		return Addr{}, &Error{Localpart, reasonEmpty}
+	}
+	return Join(local, domain, resource)
+}
+
+// Split takes an address that claims to be prepared and verifies the claim.
+// The Addr is a view of prepared when that is ASCII, else a fresh copy.
+func Split(prepared []byte) (Addr, error) {
+	a, err := Parse(prepared)
+	if err != nil {
+		return Addr{}, err
+	}
+	if !a.SameAs(prepared) {
+		return Addr{}, &Error{Whole, reasonUnprepared}
+	}
+	return a, nil
+}
+
+// Join prepares three parts and joins them. An empty localpart or
+// resourcepart is an absent one.
+func Join(local, domain, resource string) (Addr, error) {
+	domain, err := Domain(domain)
+	if err != nil {
+		return Addr{}, err
+	}
+	b := make([]byte, 0, len(local)+1+len(domain)+1+len(resource))
+	if local != "" {
+		if local, err = prepare(Localpart, local); err != nil {
+			return Addr{}, err
+		}
+		b = append(append(b, local...), '@')
+	}
+	b = append(b, domain...)
+	a := Addr{local: uint16(len(local)), bare: uint16(len(b))}
+	if resource != "" {
+		if resource, err = prepare(Resourcepart, resource); err != nil {
+			return Addr{}, err
+		}
+		b = append(append(b, '/'), resource...)
+	}
+	a.b = b
+	return a, nil
+}
+
+// Domain prepares a domainpart: a domain name, its A-labels turned into
+// U-labels and its trailing dot stripped, or an IP literal.
+func Domain(s string) (string, error) {
+	if isDomain(s) {
+		return s, nil
+	}
+	return prepareDomain(s)
+}
+
+// Bare prepares an address that must have a localpart and no resourcepart.
+func Bare(s string) (string, error) {
+	a, err := Parse([]byte(s))
+	switch {
+	case err != nil:
+		return "", err
+	case !a.HasLocal():
+		return "", &Error{Localpart, reasonMissing}
+	case a.HasResource():
+		return "", &Error{Resourcepart, reasonUnwanted}
+	}
+	return a.String(), nil
+}
+
+// IsZero reports whether the address is absent.
+func (a Addr) IsZero() bool { return len(a.b) == 0 }
+
+// Bytes returns the whole prepared address. The caller must not change it.
+func (a Addr) Bytes() []byte { return a.b }
+
+// String returns the whole prepared address as a string of its own.
+func (a Addr) String() string { return string(a.b) }
+
+// HasLocal reports whether there is a localpart.
+func (a Addr) HasLocal() bool { return a.local > 0 }
+
+// HasResource reports whether there is a resourcepart.
+func (a Addr) HasResource() bool { return int(a.bare) < len(a.b) }
+
+// Local returns the localpart, empty when there is none.
+func (a Addr) Local() []byte { return a.b[:a.local:a.local] }
+
+// Domain returns the domainpart.
+func (a Addr) Domain() []byte {
+	if a.local > 0 {
+		return a.b[a.local+1 : a.bare : a.bare]
+	}
+	return a.b[:a.bare:a.bare]
+}
+
+// Resource returns the resourcepart, empty when there is none.
+func (a Addr) Resource() []byte {
+	if !a.HasResource() {
+		return nil
+	}
+	return a.b[a.bare+1:]
+}
+
+// Bare returns the address without its resourcepart, as bytes.
+func (a Addr) Bare() []byte { return a.b[:a.bare:a.bare] }
+
+// WithoutResource returns the address without its resourcepart.
+func (a Addr) WithoutResource() Addr { return Addr{a.Bare(), a.local, a.bare} }
+
+// Clone returns an equal address that shares no bytes with a.
+func (a Addr) Clone() Addr { return Addr{bytes.Clone(a.b), a.local, a.bare} }
+
+// Equal reports whether both are the same address, or both absent.
+func (a Addr) Equal(b Addr) bool { return bytes.Equal(a.b, b.b) }
+
+// SameAs reports whether raw is, byte for byte, the prepared form.
+func (a Addr) SameAs(raw []byte) bool { return bytes.Equal(a.b, raw) }

@@ -1,0 +1,201 @@
+package jid
+
+import (
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/xdg-go/stringprep"
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
+	mellium "mellium.im/xmpp/jid"
+)
+
+// The profiles of RFC 6122, which today's servers apply: nodeprep (appendix
+// A) and resourceprep (appendix B), and nameprep (RFC 3491).
+var (
+	nodeprep = stringprep.Profile{
+		Mappings:  []stringprep.Mapping{stringprep.TableB1, stringprep.TableB2},
+		Normalize: true,
+		Prohibits: append(prohibited(stringprep.TableC1_1, stringprep.TableC2_1), runeSet(localExcluded)),
+		CheckBiDi: true,
+	}
+	nameprep = stringprep.Profile{
+		Mappings:  []stringprep.Mapping{stringprep.TableB1, stringprep.TableB2},
+		Normalize: true,
+		Prohibits: prohibited(),
+		CheckBiDi: true,
+	}
+	resourceprep = stringprep.Profile{
+		Mappings:  []stringprep.Mapping{stringprep.TableB1},
+		Normalize: true,
+		Prohibits: prohibited(stringprep.TableC2_1),
+		CheckBiDi: true,
+	}
+)
+
+// prohibited is what every profile prohibits, and more.
+func prohibited(more ...stringprep.Set) []stringprep.Set {
+	return append([]stringprep.Set{
+		stringprep.TableC1_2, stringprep.TableC2_2, stringprep.TableC3, stringprep.TableC4,
+		stringprep.TableC5, stringprep.TableC6, stringprep.TableC7, stringprep.TableC8, stringprep.TableC9,
+	}, more...)
+}
+
+func runeSet(sorted string) (set stringprep.Set) {
+	for _, r := range sorted {
+		set = append(set, stringprep.RuneRange{r, r})
+	}
+	return set
+}
+
+// renormalized are the characters whose normal form was corrected after
+// Unicode 3.2 (corrigendum 4), so that old and new servers read them apart.
+var renormalized = runeSet("\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
+
+// prepare brings one part, not empty and valid UTF-8, into the form that the
+// new and the old reading share, or refuses it.
+func prepare(part Part, raw string) (string, error) {
+	if len(raw) > MaxPart {
+		return "", &Error{part, reasonLong}
+	}
+	if !utf8.ValidString(raw) {
+		return "", &Error{part, reasonUTF8}
+	}
+	out, reason := readBoth(part, raw)
+	if reason != "" {
+		return "", &Error{part, reason}
+	}
+	if len(out) > MaxPart {
+		return "", &Error{part, reasonLong}
+	}
+	if out != raw {
+		// What is forwarded is the prepared form: it must stay what it is.
+		if again, reason := readBoth(part, out); reason != "" || again != out {
+			return "", &Error{part, reasonDiffers}
+		}
+	}
+	return out, nil
+}
+
+// readBoth reads a part in the new and in the old way and returns what both
+// read, or the reason why there is no such thing.
+func readBoth(part Part, s string) (out, reason string) {
+	for _, r := range s {
+		if stringprep.TableA1.Contains(r) {
+			return "", reasonUnassigned
+		}
+		if renormalized.Contains(r) {
+			return "", reasonDiffers
+		}
+	}
+	out, err := readNew(part, s)
+	if err != nil {
+		return "", reasonForbidden
+	}
+	old, err := readOld(part, s)
+	if err != nil {
+		return "", reasonForbidden
+	}
+	if old != out || recomposes(out) {
+		return "", reasonDiffers
+	}
+	return out, ""
+}
+
+// readNew prepares by RFC 7622.
+func readNew(part Part, s string) (string, error) {
+	switch part {
+	case Localpart:
+		j, err := mellium.JID{}.WithLocal(s)
+		return j.Localpart(), err
+	case Resourcepart:
+		j, err := mellium.JID{}.WithResource(s)
+		return j.Resourcepart(), err
+	default:
+		j, err := mellium.JID{}.WithDomain(s)
+		return j.Domainpart(), err
+	}
+}
+
+// readOld prepares by RFC 6122.
+func readOld(part Part, s string) (string, error) {
+	switch part {
+	case Localpart:
+		return nodeprep.Prepare(s)
+	case Resourcepart:
+		return resourceprep.Prepare(s)
+	}
+	// Nameprep is for single labels (RFC 3490 section 4). Only the full stop
+	// divides them: servers do not take U+3002 for one.
+	labels := strings.Split(s, ".")
+	for i, label := range labels {
+		prepared, err := nameprep.Prepare(label)
+		if err != nil {
+			return "", err
+		}
+		labels[i] = prepared
+	}
+	return idna.Punycode.ToUnicode(strings.Join(labels, "."))
+}
+
+// prepareDomain is Domain for whatever is not plain ASCII labels.
+func prepareDomain(s string) (string, error) {
+	s = strings.TrimSuffix(s, ".")
+	switch {
+	case s == "":
+		return "", &Error{Domainpart, reasonEmpty}
+	case s[0] == '[':
+		return prepareLiteral(s)
+	}
+	s, err := prepare(Domainpart, s)
+	if err != nil {
+		return "", err
+	}
+	ascii, err := idna.Punycode.ToASCII(s)
+	if err != nil {
+		return "", &Error{Domainpart, reasonForbidden}
+	}
+	for label := range strings.SplitSeq(ascii, ".") {
+		if len(label) == 0 || len(label) > maxLabel {
+			return "", &Error{Domainpart, reasonLabel}
+		}
+		for i := range len(label) {
+			if asciiClass[label[i]]&inDomain == 0 {
+				return "", &Error{Domainpart, reasonForbidden}
+			}
+		}
+	}
+	return s, nil
+}
+
+// prepareLiteral reads an IPv6 literal (RFC 7622 section 3.2). Servers
+// compare literals as text, so only the one spelling of RFC 5952 is taken.
+func prepareLiteral(s string) (string, error) {
+	inner, closed := strings.CutSuffix(s[1:], "]")
+	ip, err := netip.ParseAddr(inner)
+	if !closed || err != nil || !ip.Is6() || ip.Is4In6() || ip.Zone() != "" || ip.String() != strings.ToLower(inner) {
+		return "", &Error{Domainpart, reasonLiteral}
+	}
+	return "[" + ip.String() + "]", nil
+}
+
+// recomposes reports whether s, in normal form, has a sequence that
+// implementations of Unicode 3.2 composed against its intent: two characters
+// that compose, with only combining marks between them (public review issue
+// 29, corrigendum 5).
+func recomposes(s string) bool {
+	starter, marks := "", false
+	for _, r := range s {
+		char := string(r)
+		if norm.NFC.PropertiesString(char).CCC() != 0 {
+			marks = true
+			continue
+		}
+		if pair := starter + char; marks && norm.NFC.String(pair) != pair {
+			return true
+		}
+		starter, marks = char, false
+	}
+	return false
+}
