@@ -1,0 +1,237 @@
+package projections
+
+import (
+	"container/heap"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A Member is one account of which the tenant said something, as it is listed.
+type Member struct {
+	JID       string
+	Role      string // its own; empty: the default role of its domain
+	Secondary []string
+	Suspended bool
+	Ended     events.Position // newest position that ended its sessions in particular
+}
+
+// Member returns one member by its prepared bare JID; false when the account
+// has no entry (it may well exist, with its domain's default role).
+func (t *Tenant) Member(jid string) (Member, bool) {
+	d, local, err := t.domainOf(jid)
+	if err != nil {
+		return Member{}, false
+	}
+	m := d.members.get(maphash.String(t.seed, local), local)
+	return t.listed(d, m), m.flags&flagListed != 0
+}
+
+// Members yields every member, in no order: sorting a million of them is the
+// caller's choice.
+func (t *Tenant) Members() iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		for _, d := range t.domainList() {
+			for m := range d.members.all() {
+				if m.flags&flagListed != 0 && !yield(t.listed(d, m)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// MembersAfter returns, sorted by JID, the first members whose JID is greater
+// than after, at most limit: one page of a listing.
+func (t *Tenant) MembersAfter(after string, limit int) []Member {
+	if limit <= 0 {
+		return nil
+	}
+	var page memberHeap
+	for m := range t.Members() {
+		switch {
+		case m.JID <= after:
+		case len(page) < limit:
+			heap.Push(&page, m)
+		case m.JID < page[0].JID:
+			page[0] = m
+			heap.Fix(&page, 0)
+		}
+	}
+	slices.SortFunc(page, func(a, b Member) int { return strings.Compare(a.JID, b.JID) })
+	return page
+}
+
+// MemberCount is the number of members.
+func (t *Tenant) MemberCount() int {
+	n := 0
+	for _, p := range t.places.all() {
+		if p.kind == Domain {
+			n += p.domain.listed
+		}
+	}
+	return n
+}
+
+// memberHeap has the greatest JID on top.
+type memberHeap []Member
+
+func (h memberHeap) Len() int           { return len(h) }
+func (h memberHeap) Less(i, j int) bool { return h[i].JID > h[j].JID }
+func (h memberHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *memberHeap) Push(x any)        { *h = append(*h, x.(Member)) }
+func (h *memberHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// listed unpacks a record for a reader outside.
+func (t *Tenant) listed(d *domain, m member) Member {
+	out := Member{
+		JID:       m.local + "@" + d.name,
+		Suspended: m.flags&flagSuspended != 0,
+		Ended:     m.ended,
+	}
+	if m.role != 0 {
+		out.Role = t.roleName(m.role)
+	}
+	for _, r := range m.secondary {
+		out.Secondary = append(out.Secondary, t.roleName(r))
+	}
+	return out
+}
+
+// domainOf splits a bare JID and finds its domain.
+func (t *Tenant) domainOf(jid string) (*domain, string, error) {
+	local, name, ok := strings.Cut(jid, "@")
+	if !ok || local == "" || len(local) > maxLocal {
+		return nil, "", fmt.Errorf("%q is no bare JID with a localpart", jid)
+	}
+	p, ok := t.places.get(maphash.String(t.seed, name), []byte(name))
+	if !ok || p.kind != Domain {
+		return nil, "", fmt.Errorf("%q: no domain %q", jid, name)
+	}
+	return p.domain, local, nil
+}
+
+// applyMember folds the events about one account.
+func (ch *change) applyMember(e events.Event) error {
+	switch e := e.(type) {
+	case events.MemberRolesSet:
+		return ch.setMemberRoles(e)
+	case events.MemberRemoved:
+		return ch.editMember(e.JID, func(d *domain, m *member) error {
+			if m.flags&flagListed == 0 {
+				return fmt.Errorf("no member %q", e.JID)
+			}
+			*m = member{local: m.local, ended: ch.position}
+			return nil
+		})
+	case events.MemberSuspended:
+		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+			m.flags |= flagListed | flagSuspended
+			m.ended = ch.position
+			return nil
+		})
+	case events.MemberResumed:
+		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+			m.flags &^= flagSuspended
+			return nil
+		})
+	case events.MemberSessionsEnded:
+		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+			m.ended = ch.position
+			return nil
+		})
+	}
+	return nil
+}
+
+// setMemberRoles ends the account's sessions only if its primary role becomes
+// another one.
+func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
+	t := ch.tenant
+	var role roleRef
+	if e.Role != "" {
+		var err error
+		if role, err = t.roleNamed(e.Role); err != nil {
+			return err
+		}
+	}
+	var secondary []roleRef
+	for _, name := range e.Secondary {
+		r, err := t.roleNamed(name)
+		if err != nil {
+			return err
+		}
+		secondary = append(secondary, r)
+	}
+	if len(secondary) > maxSecondary {
+		return fmt.Errorf("%q: %d secondary roles", e.JID, len(secondary))
+	}
+	return ch.editMember(e.JID, func(d *domain, m *member) error {
+		if m.role == 0 {
+			// From now on the account may no longer look at what ended the
+			// sessions of those without a role, so it takes it along.
+			m.ended = max(m.ended, d.defaultEnded)
+		}
+		if d.primary(m.role) != d.primary(role) {
+			m.ended = ch.position
+		}
+		m.role, m.secondary = role, secondary
+		m.flags |= flagListed
+		return nil
+	})
+}
+
+// maxSecondary keeps a record's tail small; commands allow far fewer.
+const maxSecondary = 1 << 10
+
+// primary is the role an account acts with.
+func (d *domain) primary(own roleRef) roleRef {
+	if own == 0 {
+		return d.defaultRole
+	}
+	return own
+}
+
+// editMember replaces an account's record by an edited one and keeps the
+// counts.
+func (ch *change) editMember(jid string, edit func(*domain, *member) error) error {
+	t := ch.tenant
+	old, local, err := t.domainOf(jid)
+	if err != nil {
+		return err
+	}
+	m := old.members.get(maphash.String(t.seed, local), local)
+	before := m
+	d := *old
+	if err := edit(&d, &m); err != nil {
+		return err
+	}
+	d.members = d.members.put(t.seed, m)
+	d.listed += int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)
+	if before.role != m.role || !slices.Equal(before.secondary, m.secondary) {
+		d.uses = make([]uint32, len(t.roles))
+		copy(d.uses, old.uses)
+		d.count(m, 1)
+		d.count(before, ^uint32(0))
+	}
+	t.places = t.places.put(maphash.String(t.seed, d.name), d.name, place{Domain, &d})
+	return nil
+}
+
+// count adds delta to the uses of each role a member holds.
+func (d *domain) count(m member, delta uint32) {
+	if m.role != 0 {
+		d.uses[m.role-1] += delta
+	}
+	for _, r := range m.secondary {
+		d.uses[r-1] += delta
+	}
+}

@@ -1,0 +1,297 @@
+package projections
+
+import (
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+)
+
+// A Tenant is one customer's domains, services, roles and members. Like the
+// View it belongs to it never changes.
+type Tenant struct {
+	// What a Standing reads stands first, close together.
+	seed   maphash.Seed
+	places table[place]
+	roleTable
+	ended     events.Position
+	suspended bool
+	removed   bool
+
+	id, name    string
+	version     uint64
+	settings    Settings
+	ceiling     []string
+	ceilingMask permission.Set
+	services    int
+}
+
+// Settings are a tenant's own choices.
+type Settings struct {
+	PresenceWithoutMessages events.PresenceMode
+	AuditAddresses          events.AuditAddresses
+}
+
+// ID is the tenant's id.
+func (t *Tenant) ID() string { return t.id }
+
+// Name is the tenant's display name.
+func (t *Tenant) Name() string { return t.name }
+
+// Version counts the tenant's commits.
+func (t *Tenant) Version() uint64 { return t.version }
+
+// Suspended reports whether the tenant as a whole is suspended.
+func (t *Tenant) Suspended() bool { return t.suspended }
+
+// Settings returns the tenant's settings.
+func (t *Tenant) Settings() Settings { return t.settings }
+
+// Ceiling lists what no role of the tenant can give, as it was set. The
+// caller must not change it.
+func (t *Tenant) Ceiling() []string { return t.ceiling }
+
+// CeilingSet is the ceiling's part that stands in the catalogue.
+func (t *Tenant) CeilingSet() permission.Set { return t.ceilingMask }
+
+// Place says what a domain is to this tenant.
+func (t *Tenant) Place(domain []byte) Place {
+	p, _ := t.places.get(maphash.Bytes(t.seed, domain), domain)
+	return p.kind
+}
+
+// Services lists the tenant's services, sorted.
+func (t *Tenant) Services() []string {
+	names := make([]string, 0, t.services)
+	for name, p := range t.places.all() {
+		if p.kind == Service {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Standing is what an account may do, and since when its sessions must have
+// been opened.
+type Standing struct {
+	// Role is the name of the primary role: the member's own, or else the
+	// default role of its domain.
+	Role string
+	// Effective is what the role gives and the ceiling leaves.
+	Effective permission.Set
+	// Ended is the newest position that ended sessions of this account: one
+	// opened at an older position is over.
+	Ended events.Position
+	// Suspended is set while the tenant, the domain or the member is.
+	Suspended bool
+}
+
+// Standing looks an account up. account is a prepared bare JID, domain its
+// domainpart. It is false when the domain is none of the tenant's, or the
+// account none of the domain.
+func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
+	p, ok := t.places.get(maphash.Bytes(t.seed, domain), domain)
+	if !ok || p.kind != Domain {
+		return Standing{}, false
+	}
+	d := p.domain
+	local, ok := localOf(account, domain)
+	if !ok {
+		return Standing{}, false
+	}
+	m, _ := d.members.find(maphash.Bytes(t.seed, local), local)
+	role := m.role
+	ended := max(t.ended, d.ended, m.ended)
+	if role == 0 {
+		role = d.defaultRole
+		ended = max(ended, d.defaultEnded)
+	}
+	r := &t.compiled[role-1]
+	return Standing{
+		Role:      r.name,
+		Effective: r.effective,
+		Ended:     max(ended, r.ended),
+		Suspended: t.suspended || d.suspended || m.local&flagSuspended != 0,
+	}, true
+}
+
+// applyTenant folds the events about the tenant itself.
+func (ch *change) applyTenant(e events.Event) error {
+	t := ch.tenant
+	switch e := e.(type) {
+	case events.TenantCreated:
+		if t.created() {
+			return errNotNew
+		}
+		t.name, t.ended = e.Name, ch.position
+	case events.TenantRenamed:
+		t.name = e.Name
+	case events.TenantSuspended:
+		t.suspended, t.ended = true, ch.position
+	case events.TenantResumed:
+		t.suspended = false
+	case events.TenantRemoved:
+		for name := range t.places.all() {
+			ch.view.disown(name)
+		}
+		ch.tenant = &Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, ended: ch.position}
+	case events.SettingsChanged:
+		t.settings = Settings{e.PresenceWithoutMessages, e.AuditAddresses}
+	case events.CeilingSet:
+		t.ceiling, t.ceilingMask = slices.Clone(e.Permissions), maskOf(e.Permissions)
+		ch.recompile = true
+	}
+	return nil
+}
+
+// created reports whether TenantCreated was applied: a tenant ends sessions
+// older than itself, so its ended is never zero.
+func (t *Tenant) created() bool { return t.ended > 0 }
+
+// DomainInfo is one XMPP host of a tenant, as it is listed.
+type DomainInfo struct {
+	Name        string
+	DefaultRole string
+	Backends    []events.Backend // in the order to try; not to be changed
+	Suspended   bool
+	Members     int // accounts with a member entry
+}
+
+// place is a domain or a service of one tenant.
+type place struct {
+	kind   Place
+	domain *domain // nil for a service
+}
+
+// domain is one XMPP host. Once in a View it never changes.
+type domain struct {
+	members      members
+	ended        events.Position
+	defaultEnded events.Position // ends sessions of accounts without a role of their own
+	defaultRole  roleRef
+	suspended    bool
+	name         string
+	backends     []events.Backend
+	listed       int
+	// uses counts, by role, how often members hold it, so that a role in use
+	// is known without reading all members.
+	uses []uint32
+}
+
+// Domain returns one domain of the tenant.
+func (t *Tenant) Domain(name []byte) (DomainInfo, bool) {
+	p, ok := t.places.get(maphash.Bytes(t.seed, name), name)
+	if !ok || p.kind != Domain {
+		return DomainInfo{}, false
+	}
+	return t.info(p.domain), true
+}
+
+func (t *Tenant) info(d *domain) DomainInfo {
+	return DomainInfo{d.name, t.roleName(d.defaultRole), d.backends, d.suspended, d.listed}
+}
+
+// Domains yields the tenant's domains in the order of their names.
+func (t *Tenant) Domains() iter.Seq[DomainInfo] {
+	list := t.domainList()
+	return func(yield func(DomainInfo) bool) {
+		for _, d := range list {
+			if !yield(t.info(d)) {
+				return
+			}
+		}
+	}
+}
+
+// domainList is the domains, sorted by name.
+func (t *Tenant) domainList() []*domain {
+	list := make([]*domain, 0, t.places.len-t.services)
+	for _, p := range t.places.all() {
+		if p.kind == Domain {
+			list = append(list, p.domain)
+		}
+	}
+	slices.SortFunc(list, func(a, b *domain) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// disown takes a place out of the table of owners.
+func (v *View) disown(name string) {
+	v.owners = v.owners.without(maphash.String(v.seed, name), name)
+}
+
+// addPlace gives the tenant a domain or service nobody has.
+func (ch *change) addPlace(name string, p place) error {
+	if name == "" {
+		return fmt.Errorf("a %s without a name", p.kind)
+	}
+	v, t := ch.view, ch.tenant
+	hash := maphash.String(v.seed, name)
+	if o, taken := v.owners.get(hash, []byte(name)); taken {
+		return fmt.Errorf("%q is a %s of tenant %q already", name, o.kind, o.tenant)
+	}
+	v.owners = v.owners.put(hash, name, owner{t.id, p.kind})
+	t.places = t.places.put(hash, name, p)
+	if p.kind == Service {
+		t.services++
+	}
+	return nil
+}
+
+// removePlace takes a domain, with its members, or a service away. Sessions
+// of a domain that comes back are older than its new DomainAdded, so nothing
+// has to be remembered.
+func (ch *change) removePlace(name string, kind Place) error {
+	v, t := ch.view, ch.tenant
+	if t.Place([]byte(name)) != kind {
+		return fmt.Errorf("no %s %q", kind, name)
+	}
+	v.disown(name)
+	t.places = t.places.without(maphash.String(v.seed, name), name)
+	if kind == Service {
+		t.services--
+	}
+	return nil
+}
+
+func (ch *change) addDomain(e events.DomainAdded) error {
+	role, err := ch.tenant.roleNamed(e.DefaultRole)
+	if err != nil {
+		return err
+	}
+	return ch.addPlace(e.Domain, place{Domain, &domain{
+		name: e.Domain, ended: ch.position, defaultRole: role, backends: slices.Clone(e.Backends),
+	}})
+}
+
+// editDomain replaces a domain by an edited copy.
+func (ch *change) editDomain(name string, edit func(*domain) error) error {
+	t := ch.tenant
+	hash := maphash.String(t.seed, name)
+	p, ok := t.places.get(hash, []byte(name))
+	if !ok || p.kind != Domain {
+		return fmt.Errorf("no domain %q", name)
+	}
+	d := *p.domain
+	if err := edit(&d); err != nil {
+		return err
+	}
+	t.places = t.places.put(hash, name, place{Domain, &d})
+	return nil
+}
+
+func (ch *change) setDefaultRole(d *domain, name string) error {
+	role, err := ch.tenant.roleNamed(name)
+	if err != nil {
+		return err
+	}
+	if role != d.defaultRole {
+		d.defaultRole, d.defaultEnded = role, ch.position
+	}
+	return nil
+}

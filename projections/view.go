@@ -1,0 +1,249 @@
+// Package projections folds commits into one immutable View: the tenants with
+// their domains, services, roles and members, as they stand at one position.
+//
+// It promises that a View never changes once it is made (any number of
+// goroutines may read one, and keep it), that Apply costs about the same
+// whatever the size of a tenant, and that the look-ups a decision makes
+// (Tenant, Place, Standing) allocate nothing. It is pure: no I/O, no clock,
+// no goroutine. Keyed hashes differ from process to process, which only the
+// order of an iteration called unordered can show.
+//
+// Names are taken as prepared: the events hold prepared addresses, and whoever
+// asks passes prepared ones.
+package projections
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A View is every projection at one position.
+type View struct {
+	position events.Position
+	seed     maphash.Seed
+	// tenants holds removed ones too: an id is never used again.
+	tenants table[*Tenant]
+	// owners says who has a domain or service, in the whole installation.
+	owners table[owner]
+	// base is what every tenant starts with: the built-in roles.
+	base roleTable
+}
+
+// owner is a tenant's id and the kind of place it owns.
+type owner struct {
+	tenant string
+	kind   Place
+}
+
+// Place is what a domain is to a tenant.
+type Place uint8
+
+// The places.
+const (
+	Elsewhere Place = iota // neither: somebody else's, or nobody's
+	Domain                 // an XMPP host of the tenant
+	Service                // a component domain of the tenant
+)
+
+// String names the place.
+func (p Place) String() string {
+	switch p {
+	case Domain:
+		return "domain"
+	case Service:
+		return "service"
+	}
+	return "elsewhere"
+}
+
+// New returns the View of an empty log.
+func New() *View {
+	seed := maphash.MakeSeed()
+	return &View{seed: seed, base: builtinRoleTable(seed)}
+}
+
+// Position is the position of the last commit applied.
+func (v *View) Position() events.Position { return v.position }
+
+// Tenant returns a tenant by its id, nil when it is unknown or removed.
+func (v *View) Tenant(id []byte) *Tenant {
+	t, ok := v.tenants.get(maphash.Bytes(v.seed, id), id)
+	if !ok || t.removed {
+		return nil
+	}
+	return t
+}
+
+// Used reports whether a tenant has, or ever had, this id.
+func (v *View) Used(id []byte) bool {
+	_, ok := v.tenants.get(maphash.Bytes(v.seed, id), id)
+	return ok
+}
+
+// Owner says which tenant has a domain or service, and as which of the two.
+func (v *View) Owner(domain []byte) (*Tenant, Place) {
+	o, ok := v.owners.get(maphash.Bytes(v.seed, domain), domain)
+	if !ok {
+		return nil, Elsewhere
+	}
+	return v.Tenant([]byte(o.tenant)), o.kind
+}
+
+// Tenants yields the tenants in the order of their ids.
+func (v *View) Tenants() iter.Seq[*Tenant] {
+	list := make([]*Tenant, 0, v.tenants.len)
+	for _, t := range v.tenants.all() {
+		if !t.removed {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Tenant) int { return strings.Compare(a.id, b.id) })
+	return slices.Values(list)
+}
+
+// Apply returns the View after a commit; v itself does not change. The commit
+// must be the next one, and every event in it must apply: a View that skipped
+// something must not decide, so any error leaves no View at all.
+func (v *View) Apply(c *events.Commit) (*View, error) {
+	if c.Position != v.position+1 {
+		return nil, fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
+	}
+	next := *v
+	next.position = c.Position
+	if c.Tenant == "" {
+		if len(c.Events) > 0 {
+			return nil, fmt.Errorf("apply commit %d: %T outside a tenant", c.Position, c.Events[0])
+		}
+		return &next, nil
+	}
+	ch, err := next.begin(c)
+	if err != nil {
+		return nil, fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
+	}
+	for i, e := range c.Events {
+		if err := ch.apply(e); err != nil {
+			return nil, fmt.Errorf("apply commit %d: tenant %q: event %d: %T: %w", c.Position, c.Tenant, i+1, e, err)
+		}
+	}
+	if err := ch.finish(); err != nil {
+		return nil, fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
+	}
+	return &next, nil
+}
+
+var (
+	errNotNew   = errors.New("the tenant is not new")
+	errNoTenant = errors.New("no such tenant")
+	errRemoved  = errors.New("the tenant was removed")
+)
+
+// change is one commit being applied to one tenant.
+type change struct {
+	view     *View   // the View to be, owned by this change
+	tenant   *Tenant // the tenant to be, owned by this change
+	position events.Position
+	// recompile is set when a role or the ceiling changed.
+	recompile bool
+}
+
+// begin takes a copy of the commit's tenant, or makes it.
+func (v *View) begin(c *events.Commit) (*change, error) {
+	id := []byte(c.Tenant)
+	old, known := v.tenants.get(maphash.Bytes(v.seed, id), id)
+	ch := &change{view: v, position: c.Position}
+	switch {
+	case known && old.removed:
+		return nil, errRemoved
+	case known:
+		t := *old
+		ch.tenant = &t
+	default:
+		if len(c.Events) == 0 {
+			return nil, errNoTenant
+		}
+		if _, ok := c.Events[0].(events.TenantCreated); !ok {
+			return nil, errNoTenant
+		}
+		ch.tenant = &Tenant{id: c.Tenant, seed: v.seed, roleTable: v.base}
+	}
+	if c.TenantVersion != ch.tenant.version+1 {
+		return nil, fmt.Errorf("version %d: the tenant is at %d", c.TenantVersion, ch.tenant.version)
+	}
+	ch.tenant.version = c.TenantVersion
+	return ch, nil
+}
+
+// finish compiles what changed and puts the tenant into the View.
+func (ch *change) finish() error {
+	t := ch.tenant
+	if ch.recompile && !t.removed {
+		if err := t.compile(ch.position); err != nil {
+			return err
+		}
+	}
+	v := ch.view
+	v.tenants = v.tenants.put(maphash.String(v.seed, t.id), t.id, t)
+	return nil
+}
+
+// apply folds one event.
+func (ch *change) apply(e events.Event) error {
+	if ch.tenant.removed {
+		return errRemoved
+	}
+	switch e := e.(type) {
+	case events.TenantCreated, events.TenantRenamed, events.TenantSuspended, events.TenantResumed,
+		events.TenantRemoved, events.SettingsChanged, events.CeilingSet:
+		return ch.applyTenant(e)
+	case events.DomainAdded:
+		return ch.addDomain(e)
+	case events.DomainBackendsSet:
+		return ch.editDomain(e.Domain, func(d *domain) error {
+			d.backends = slices.Clone(e.Backends)
+			return nil
+		})
+	case events.DomainDefaultRoleSet:
+		return ch.editDomain(e.Domain, func(d *domain) error { return ch.setDefaultRole(d, e.Role) })
+	case events.DomainSuspended:
+		return ch.editDomain(e.Domain, func(d *domain) error {
+			d.suspended, d.ended = true, ch.position
+			return nil
+		})
+	case events.DomainResumed:
+		return ch.editDomain(e.Domain, func(d *domain) error {
+			d.suspended = false
+			return nil
+		})
+	case events.DomainRemoved:
+		return ch.removePlace(e.Domain, Domain)
+	case events.ServiceAdded:
+		return ch.addPlace(e.Service, place{kind: Service})
+	case events.ServiceRemoved:
+		return ch.removePlace(e.Service, Service)
+	case events.RoleDefined:
+		return ch.defineRole(e)
+	case events.RoleRemoved:
+		return ch.removeRole(e.Name)
+	case events.BuiltinRoleAdjusted:
+		return ch.adjustRole(e)
+	case events.MemberRolesSet, events.MemberRemoved, events.MemberSuspended, events.MemberResumed, events.MemberSessionsEnded:
+		return ch.applyMember(e)
+	}
+	return errors.New("unknown event type")
+}
+
+// localOf is the localpart of a bare JID of the domain; false when it is none.
+func localOf(account, domain []byte) ([]byte, bool) {
+	n := len(account) - len(domain) - 1
+	if n < 1 || account[n] != '@' || !bytes.Equal(account[n+1:], domain) {
+		return nil, false
+	}
+	return account[:n], true
+}
