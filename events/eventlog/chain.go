@@ -1,0 +1,127 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A chain walks records in order and checks each before it gives it: a record
+// is good when the next one, or the head, names its hash. It therefore reads
+// one record ahead.
+type chain struct {
+	iter *pebble.Iterator
+	head head
+	at   events.Position // of the record last read ahead
+	last link            // the record last read ahead
+}
+
+// A link is a record read.
+type link struct {
+	commit *events.Commit
+	hash   [32]byte
+}
+
+// chain begins at from, which is at least 1 and at most the head. The caller
+// closes its iter.
+func (l *Log) chain(from events.Position, h head) (*chain, error) {
+	// One before, whose hash the first record must hold.
+	before := max(from, 2) - 1
+	iter, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte(keyCommit(before)),
+		UpperBound: []byte(keyCommit(h.position + 1)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &chain{iter: iter, head: h}
+	if err := c.begin(before, from); err != nil {
+		return nil, errors.Join(err, iter.Close())
+	}
+	return c, nil
+}
+
+// begin reads the record at from and checks it against the one before.
+func (c *chain) begin(before, from events.Position) error {
+	c.iter.First()
+	first, err := c.read(before)
+	if err != nil {
+		return err
+	}
+	if from == before { // position 1
+		if first.commit.Previous != [32]byte{} {
+			return &events.CorruptError{Position: from, Err: errChain}
+		}
+		c.at, c.last = from, first
+		return nil
+	}
+	c.at, c.last = before, first
+	_, err = c.next()
+	return err
+}
+
+// next gives the next commit that is known to be good.
+func (c *chain) next() (*events.Commit, error) {
+	if c.at == c.head.position {
+		if c.last.hash != c.head.hash {
+			return nil, &events.CorruptError{Position: c.at, Err: errChain}
+		}
+		commit := c.last.commit
+		c.last = link{}
+		return commit, nil
+	}
+	c.iter.Next()
+	ahead, err := c.read(c.at + 1)
+	if err != nil {
+		return nil, err
+	}
+	if ahead.commit.Previous != c.last.hash {
+		return nil, c.blame(ahead)
+	}
+	commit := c.last.commit
+	c.at, c.last = c.at+1, ahead
+	return commit, nil
+}
+
+// blame says which of two records that do not fit is the bad one: the second,
+// unless what follows vouches for it.
+func (c *chain) blame(ahead link) error {
+	vouched := c.at+1 == c.head.position && ahead.hash == c.head.hash
+	if c.at+1 < c.head.position {
+		c.iter.Next()
+		third, err := c.read(c.at + 2)
+		vouched = err == nil && third.commit.Previous == ahead.hash
+	}
+	if vouched {
+		return &events.CorruptError{Position: c.at, Err: errChain}
+	}
+	return &events.CorruptError{Position: c.at + 1, Err: errChain}
+}
+
+// read decodes the record the iterator stands at, which must be that of p.
+func (c *chain) read(p events.Position) (link, error) {
+	if !c.iter.Valid() {
+		if err := c.iter.Error(); err != nil {
+			return link{}, &events.CorruptError{Position: p, Err: err}
+		}
+		return link{}, &events.CorruptError{Position: p, Err: errGap}
+	}
+	if string(c.iter.Key()) != keyCommit(p) {
+		return link{}, &events.CorruptError{Position: p, Err: errGap}
+	}
+	record, err := c.iter.ValueAndErr()
+	if err != nil {
+		return link{}, &events.CorruptError{Position: p, Err: err}
+	}
+	commit, err := events.DecodeCommit(record)
+	if err != nil {
+		return link{}, &events.CorruptError{Position: p, Err: err}
+	}
+	if commit.Position != p {
+		return link{}, &events.CorruptError{Position: p, Err: fmt.Errorf("the record says %d", commit.Position)}
+	}
+	return link{&commit, events.Hash(record)}, nil
+}

@@ -1,0 +1,256 @@
+// Package eventlog is the event log of one node, on Pebble.
+//
+// It keeps commits at dense positions from 1, chained by hashes: each record
+// holds the hash of the record before it. What Append acknowledged is on disk
+// and stays, through kill and power loss; what a reader is shown was durable
+// before, is complete, and has been checked against the chain. Beside the
+// records it keeps indexes by tenant, time and command id, written in the same
+// batch, and the head, so that nothing can be there by half.
+//
+// It knows nothing of what events mean. It starts no goroutine of its own;
+// Pebble flushes and compacts in the background from Open to Close.
+package eventlog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-im/postern/events"
+)
+
+// Config says where a log is. Dir is required.
+type Config struct {
+	// Dir holds the log and nothing else; it is created, its parent too.
+	// One process at a time has it open.
+	Dir string
+	// FS is the file system; nil is the disk.
+	FS vfs.FS
+	// Logger takes what Pebble has to say; nil is silence.
+	Logger *slog.Logger
+	// Fatal is called, on whichever goroutine meets it, when the disk has
+	// failed in a way after which what is durable is not known (a write to the
+	// write-ahead log or the manifest). It must not return. Nil panics, which
+	// a goroutine of Pebble's own does not survive; a process that recovers
+	// panics should exit here instead.
+	Fatal func(reason string)
+}
+
+// A Log is an open log. Its methods may be called at the same time.
+type Log struct {
+	db    *pebble.DB
+	logID string
+
+	// writing is held by the one append under way; a channel, so that the
+	// wait for it can be called off.
+	writing chan struct{}
+
+	// closing is closed when Close begins; users counts the calls that use db.
+	closing chan struct{}
+	users   sync.WaitGroup
+
+	// mu guards what follows. It is never held during I/O.
+	mu sync.Mutex
+	// head is the newest durable commit. Pebble may show a reader more: a
+	// batch is visible there before it is synced. Readers therefore read up
+	// to head and no further.
+	head head
+	// moved is closed and replaced when head moves.
+	moved chan struct{}
+	// failed is set before a write begins and cleared when it has clearly
+	// ended, so it stays set however the write is left, by panic too.
+	failed bool
+	closed bool
+}
+
+// A head is a position and the hash of the record there: all that the next
+// commit needs to know of those before it.
+type head struct {
+	position events.Position
+	hash     [32]byte
+}
+
+// Open opens the log in a folder, or creates it. It refuses a folder of an
+// unknown format and a log whose newest record is not the one its head names.
+func Open(c Config) (*Log, error) {
+	db, err := pebble.Open(c.Dir, options(c))
+	if err != nil {
+		return nil, fmt.Errorf("eventlog: open %s: %w", c.Dir, err)
+	}
+	l := &Log{
+		db:      db,
+		writing: make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		moved:   make(chan struct{}),
+	}
+	if err := l.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), db.Close())
+	}
+	return l, nil
+}
+
+// load reads what stands under m|, or writes it for a new log.
+func (l *Log) load() error {
+	format, found, err := l.get(keyFormat)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return l.create()
+	}
+	if string(format) != formatVersion {
+		return fmt.Errorf("format %q is not %q", format, formatVersion)
+	}
+	id, _, err := l.get(keyLogID)
+	if err != nil {
+		return err
+	}
+	h, _, err := l.get(keyHead)
+	if err != nil {
+		return err
+	}
+	l.logID = string(id)
+	if l.head, err = decodeHead(h); err != nil || len(l.logID) != logIDLength {
+		return errors.New("the log's own record is not readable")
+	}
+	return l.checkHead()
+}
+
+// checkHead compares the newest record with the head.
+func (l *Log) checkHead() error {
+	last, err := l.lastPosition()
+	if err != nil {
+		return err
+	}
+	if last != l.head.position {
+		return &events.CorruptError{Position: min(last, l.head.position) + 1,
+			Err: fmt.Errorf("the newest record is %d, the head is %d", last, l.head.position)}
+	}
+	if last == 0 {
+		return nil
+	}
+	record, found, err := l.get(keyCommit(last))
+	if err != nil {
+		return err
+	}
+	if !found || events.Hash(record) != l.head.hash {
+		return &events.CorruptError{Position: last, Err: errChain}
+	}
+	return nil
+}
+
+// create gives a new log its name.
+func (l *Log) create() error {
+	iter, err := l.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	foreign := iter.First()
+	if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+		return err
+	}
+	if foreign {
+		return errors.New("the folder holds something else")
+	}
+	var id [logIDLength / 2]byte
+	rand.Read(id[:]) // never fails
+	l.logID = hex.EncodeToString(id[:])
+	b := l.db.NewBatch()
+	defer b.Close()
+	for key, value := range map[string]string{
+		keyFormat: formatVersion,
+		keyLogID:  l.logID,
+		keyHead:   string(encodeHead(head{})),
+	} {
+		if err := b.Set([]byte(key), []byte(value), nil); err != nil {
+			return err
+		}
+	}
+	return b.Commit(pebble.Sync)
+}
+
+// Close ends the log. Calls under way are waited for; waiting ones return
+// events.ErrClosed.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return events.ErrClosed
+	}
+	l.closed = true
+	close(l.closing)
+	l.mu.Unlock()
+	l.users.Wait()
+	if err := l.db.Close(); err != nil {
+		return fmt.Errorf("eventlog: close: %w", err)
+	}
+	return nil
+}
+
+// LogID names this history: 128 random bits in hex, made when the log was.
+func (l *Log) LogID() string { return l.logID }
+
+// Head gives the newest durable position and its hash; zeros when the log is
+// empty.
+func (l *Log) Head() (events.Position, [32]byte) {
+	h := l.durable()
+	return h.position, h.hash
+}
+
+// Wait returns when the log reaches past a position, at once if it does
+// already, and gives its head.
+func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position, error) {
+	for {
+		l.mu.Lock()
+		h, moved := l.head, l.moved
+		l.mu.Unlock()
+		if h.position > after {
+			return h.position, nil
+		}
+		select {
+		case <-moved:
+		case <-l.closing:
+			return 0, events.ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// durable gives the head readers may read up to.
+func (l *Log) durable() head {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
+}
+
+// use keeps db open until the caller calls l.users.Done.
+func (l *Log) use() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return events.ErrClosed
+	}
+	l.users.Add(1)
+	return nil
+}
+
+// get reads one value. The caller holds a use, or is Open.
+func (l *Log) get(key string) (value []byte, found bool, err error) {
+	v, closer, err := l.db.Get([]byte(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	value = append([]byte(nil), v...)
+	return value, true, closer.Close()
+}

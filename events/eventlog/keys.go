@@ -1,0 +1,115 @@
+package eventlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/postern-im/postern/events"
+)
+
+// The keys. Numbers are big-endian, so that keys sort as they count. A tenant
+// stands behind one byte of its length: no tenant's keys then begin with
+// another's, whatever bytes their ids hold, and no range over one tenant's
+// keys contains a key of another.
+//
+//	e|position                  → record
+//	t|len|tenant|position       → the tenant's version there, 8 bytes
+//	w|time|position             → nothing; time in microseconds
+//	c|len|tenant|command id     → position
+//	m|format, m|id, m|head      → format version, log id, position and hash
+const (
+	prefixCommit  = "e|"
+	prefixTenant  = "t|"
+	prefixTime    = "w|"
+	prefixCommand = "c|"
+
+	keyFormat = "m|format"
+	keyLogID  = "m|id"
+	keyHead   = "m|head"
+
+	formatVersion = "1"
+	logIDLength   = 32 // hex digits
+)
+
+// An entry is one key of the log and what stands there.
+type entry struct{ key, value string }
+
+// entries are the index entries of a commit.
+func entries(c *events.Commit) [3]entry {
+	return [...]entry{
+		{keyTenant(c.Tenant, c.Position), u64(c.TenantVersion)},
+		{keyTime(c.Time, c.Position), ""},
+		{keyCommand(c.Tenant, c.CommandID), u64(uint64(c.Position))},
+	}
+}
+
+func keyCommit(p events.Position) string {
+	return prefixCommit + u64(uint64(p))
+}
+
+// tenantPrefix begins the keys of one kind and tenant. The length is at most
+// events.MaxID, which the callers have checked.
+func tenantPrefix(prefix, tenant string) string {
+	return prefix + string([]byte{byte(len(tenant))}) + tenant
+}
+
+func keyTenant(tenant string, p events.Position) string {
+	return tenantPrefix(prefixTenant, tenant) + u64(uint64(p))
+}
+
+func keyTime(t time.Time, p events.Position) string {
+	return prefixTime + u64(uint64(max(t.UnixMicro(), 0))) + u64(uint64(p))
+}
+
+func keyCommand(tenant, commandID string) string {
+	return tenantPrefix(prefixCommand, tenant) + commandID
+}
+
+// positionOf reads the position a key ends with.
+func positionOf(key []byte) (events.Position, error) {
+	if len(key) < 8 {
+		return 0, errors.New("key too short")
+	}
+	return events.Position(binary.BigEndian.Uint64(key[len(key)-8:])), nil
+}
+
+// after gives the end, exclusive, of the range of all keys with a prefix. No
+// prefix of ours ends in 0xff bytes only.
+func after(prefix string) []byte {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] != math.MaxUint8 {
+			b[i]++
+			return b[:i+1]
+		}
+	}
+	return nil
+}
+
+func u64(v uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], v)
+	return string(b[:])
+}
+
+func fromU64(b []byte) (uint64, error) {
+	if len(b) != 8 {
+		return 0, errors.New("not a number of 8 bytes")
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+func encodeHead(h head) []byte {
+	return append([]byte(u64(uint64(h.position))), h.hash[:]...)
+}
+
+func decodeHead(b []byte) (h head, err error) {
+	if len(b) != 8+len(h.hash) {
+		return head{}, errors.New("not a head")
+	}
+	h.position = events.Position(binary.BigEndian.Uint64(b))
+	copy(h.hash[:], b[8:])
+	return h, nil
+}

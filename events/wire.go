@@ -1,0 +1,268 @@
+package events
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The two tables below and the wire methods are events.proto in Go. A new
+// event is a line in each, and a wire method.
+
+// encodeEvent writes the one field of an Event message.
+func encodeEvent(c *codec, e Event) {
+	switch e := e.(type) {
+	case TenantCreated:
+		encodeBody(c, 1, &e)
+	case TenantRenamed:
+		encodeBody(c, 2, &e)
+	case TenantSuspended:
+		encodeBody(c, 3, &e)
+	case TenantResumed:
+		encodeBody(c, 4, &e)
+	case TenantRemoved:
+		encodeBody(c, 5, &e)
+	case SettingsChanged:
+		encodeBody(c, 6, &e)
+	case CeilingSet:
+		encodeBody(c, 7, &e)
+	case DomainAdded:
+		encodeBody(c, 8, &e)
+	case DomainBackendsSet:
+		encodeBody(c, 9, &e)
+	case DomainDefaultRoleSet:
+		encodeBody(c, 10, &e)
+	case DomainSuspended:
+		encodeBody(c, 11, &e)
+	case DomainResumed:
+		encodeBody(c, 12, &e)
+	case DomainRemoved:
+		encodeBody(c, 13, &e)
+	case ServiceAdded:
+		encodeBody(c, 14, &e)
+	case ServiceRemoved:
+		encodeBody(c, 15, &e)
+	case RoleDefined:
+		encodeBody(c, 16, &e)
+	case RoleRemoved:
+		encodeBody(c, 17, &e)
+	case BuiltinRoleAdjusted:
+		encodeBody(c, 18, &e)
+	case MemberRolesSet:
+		encodeBody(c, 19, &e)
+	case MemberRemoved:
+		encodeBody(c, 20, &e)
+	case MemberSuspended:
+		encodeBody(c, 21, &e)
+	case MemberResumed:
+		encodeBody(c, 22, &e)
+	case MemberSessionsEnded:
+		encodeBody(c, 23, &e)
+	default:
+		panic(fmt.Sprintf("events: %T is not the value of an event", e))
+	}
+}
+
+func encodeBody(c *codec, n protowire.Number, e interface{ wire(*codec) }) {
+	m := c.enter(n)
+	e.wire(c)
+	c.leave(m)
+}
+
+// decodeEvent reads the one field of an Event message.
+func decodeEvent(c *codec) Event {
+	n, t, size := protowire.ConsumeTag(c.in)
+	if size < 0 || t != protowire.BytesType || !c.next(n, t) {
+		c.fail(1, ErrMalformed)
+		return nil
+	}
+	m := c.enter(n)
+	e := decodeBody(c, n)
+	c.leave(m)
+	return e
+}
+
+// decodeBody reads event n.
+func decodeBody(c *codec, n protowire.Number) Event {
+	switch n {
+	case 1:
+		return body[TenantCreated](c)
+	case 2:
+		return body[TenantRenamed](c)
+	case 3:
+		return body[TenantSuspended](c)
+	case 4:
+		return body[TenantResumed](c)
+	case 5:
+		return body[TenantRemoved](c)
+	case 6:
+		return body[SettingsChanged](c)
+	case 7:
+		return body[CeilingSet](c)
+	case 8:
+		return body[DomainAdded](c)
+	case 9:
+		return body[DomainBackendsSet](c)
+	case 10:
+		return body[DomainDefaultRoleSet](c)
+	case 11:
+		return body[DomainSuspended](c)
+	case 12:
+		return body[DomainResumed](c)
+	case 13:
+		return body[DomainRemoved](c)
+	case 14:
+		return body[ServiceAdded](c)
+	case 15:
+		return body[ServiceRemoved](c)
+	case 16:
+		return body[RoleDefined](c)
+	case 17:
+		return body[RoleRemoved](c)
+	case 18:
+		return body[BuiltinRoleAdjusted](c)
+	case 19:
+		return body[MemberRolesSet](c)
+	case 20:
+		return body[MemberRemoved](c)
+	case 21:
+		return body[MemberSuspended](c)
+	case 22:
+		return body[MemberResumed](c)
+	case 23:
+		return body[MemberSessionsEnded](c)
+	}
+	c.fail(n, ErrUnknownEvent)
+	return nil
+}
+
+func body[E Event, P interface {
+	*E
+	wire(*codec)
+}](c *codec) Event {
+	var e E
+	P(&e).wire(c)
+	return e
+}
+
+func (e *Backend) wire(c *codec) {
+	c.name(1, &e.Address)
+	enum(c, 2, &e.Security, SecurityTLS)
+}
+
+func (e *TenantCreated) wire(c *codec) {
+	c.text(1, &e.Name)
+}
+
+func (e *TenantRenamed) wire(c *codec) {
+	c.text(1, &e.Name)
+}
+
+func (e *TenantSuspended) wire(*codec) {}
+
+func (e *TenantResumed) wire(*codec) {}
+
+func (e *TenantRemoved) wire(*codec) {}
+
+func (e *SettingsChanged) wire(c *codec) {
+	enum(c, 1, &e.PresenceWithoutMessages, PresenceRefuse)
+	enum(c, 2, &e.AuditAddresses, AuditClass)
+}
+
+func (e *CeilingSet) wire(c *codec) {
+	c.names(1, &e.Permissions)
+}
+
+func (e *DomainAdded) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.name(2, &e.DefaultRole)
+	c.backends(3, &e.Backends)
+}
+
+func (e *DomainBackendsSet) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.backends(2, &e.Backends)
+}
+
+func (e *DomainDefaultRoleSet) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.name(2, &e.Role)
+}
+
+func (e *DomainSuspended) wire(c *codec) {
+	c.name(1, &e.Domain)
+}
+
+func (e *DomainResumed) wire(c *codec) {
+	c.name(1, &e.Domain)
+}
+
+func (e *DomainRemoved) wire(c *codec) {
+	c.name(1, &e.Domain)
+}
+
+func (e *ServiceAdded) wire(c *codec) {
+	c.name(1, &e.Service)
+}
+
+func (e *ServiceRemoved) wire(c *codec) {
+	c.name(1, &e.Service)
+}
+
+func (e *RoleDefined) wire(c *codec) {
+	c.name(1, &e.Name)
+	c.names(2, &e.Inherits)
+	c.names(3, &e.Allow)
+	c.names(4, &e.Deny)
+}
+
+func (e *RoleRemoved) wire(c *codec) {
+	c.name(1, &e.Name)
+}
+
+func (e *BuiltinRoleAdjusted) wire(c *codec) {
+	c.name(1, &e.Name)
+	c.names(2, &e.Add)
+	c.names(3, &e.Remove)
+}
+
+func (e *MemberRolesSet) wire(c *codec) {
+	c.name(1, &e.JID)
+	c.text(2, &e.Role)
+	c.names(3, &e.Secondary)
+}
+
+func (e *MemberRemoved) wire(c *codec) {
+	c.name(1, &e.JID)
+}
+
+func (e *MemberSuspended) wire(c *codec) {
+	c.name(1, &e.JID)
+}
+
+func (e *MemberResumed) wire(c *codec) {
+	c.name(1, &e.JID)
+}
+
+func (e *MemberSessionsEnded) wire(c *codec) {
+	c.name(1, &e.JID)
+}
+
+// backends is a list of Backend.
+func (c *codec) backends(n protowire.Number, p *[]Backend) {
+	if !c.decoding {
+		for i := range *p {
+			m := c.enter(n)
+			(*p)[i].wire(c)
+			c.leave(m)
+		}
+		return
+	}
+	for c.next(n, protowire.BytesType) {
+		var b Backend
+		m := c.enter(n)
+		b.wire(c)
+		c.leave(m)
+		*p = append(*p, b)
+	}
+}
