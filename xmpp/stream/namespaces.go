@@ -1,0 +1,213 @@
+package stream
+
+import "bytes"
+
+// Namespaces are numbers while a stanza is read. Two bindings in scope at the
+// same time have the same number if and only if their names are equal, which
+// is what finding duplicate attributes needs.
+const (
+	unset     int32 = -1
+	nsNone    int32 = 0
+	nsXML     int32 = 1
+	nsClient  int32 = 2
+	nsServer  int32 = 3
+	nsStreams int32 = 4
+	nsFirst   int32 = 5 // the stanza's own begin here
+)
+
+// knownSpaces are the names of the numbers below nsFirst.
+var knownSpaces = [nsFirst][]byte{
+	nsXML:     []byte(NSXML),
+	nsClient:  []byte(NSClient),
+	nsServer:  []byte(NSServer),
+	nsStreams: []byte(NSStreams),
+}
+
+// binding is a prefix in scope.
+type binding struct {
+	prefixAt, prefixEnd uint32 // empty: a default namespace
+	ns                  int32
+}
+
+// declare takes an xmlns attribute. Its prefix stands between prefixAt and
+// f.nameEnd, its value ends at end.
+func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
+	prefix := b[prefixAt:f.nameEnd]
+	for _, d := range f.binds[f.tag.binds:] {
+		if bytes.Equal(b[d.prefixAt:d.prefixEnd], prefix) {
+			return errDuplicate
+		}
+	}
+	raw, decoded := b[f.valAt:end], false
+	t := &f.tape
+	scratch := len(t.scratch)
+	if f.decode {
+		t.scratch = appendValue(t.scratch, raw)
+		raw, decoded = t.scratch[scratch:], true
+	}
+	if e := reserved(prefix, raw); e != nil {
+		if err := f.breach(e); err != nil {
+			return err
+		}
+	}
+	if len(f.binds) >= f.limits.Namespaces {
+		t.scratch = t.scratch[:scratch]
+		return f.breach(errNamespaces)
+	}
+	ns := f.number(b, raw)
+	if ns == unset {
+		ns = nsFirst + int32(len(t.spaces))
+		s := space{at: uint32(f.valAt), end: uint32(end)}
+		if decoded {
+			s = space{at: uint32(scratch), end: uint32(len(t.scratch)), decoded: true}
+		}
+		t.spaces = append(t.spaces, s)
+	} else {
+		t.scratch = t.scratch[:scratch]
+	}
+	f.binds = append(f.binds, binding{uint32(prefixAt), uint32(f.nameEnd), ns})
+	if len(prefix) == 0 {
+		f.defNS = ns
+	}
+	return nil
+}
+
+// reserved says what is wrong with binding prefix to name. Beyond the rules of
+// Namespaces in XML, the prefix stream means one thing only, and a namespace
+// name is printable ASCII without what would need escaping twice: a name with
+// a parser's separator character in it has let elements be forged before.
+func reserved(prefix, name []byte) *Error {
+	switch string(name) {
+	case NSXML:
+		if string(prefix) != "xml" {
+			return errReserved
+		}
+		return nil
+	case NSXMLNS:
+		return errReserved
+	case NSStreams:
+		if string(prefix) == "xml" || string(prefix) == "xmlns" {
+			return errReserved
+		}
+		return nil
+	}
+	switch string(prefix) {
+	case "xml", "xmlns", "stream":
+		return errReserved
+	case "":
+	default:
+		if len(name) == 0 {
+			return errUndeclare
+		}
+	}
+	for _, c := range name {
+		if c <= ' ' || c > '~' || c == '<' || c == '>' || c == '"' || c == '\'' {
+			return errNSName
+		}
+	}
+	return nil
+}
+
+// number finds a namespace name among those known or in scope.
+func (f *Framer) number(b, name []byte) int32 {
+	switch string(name) {
+	case "":
+		return nsNone
+	case NSClient:
+		return nsClient
+	case NSServer:
+		return nsServer
+	case NSStreams:
+		return nsStreams
+	case NSXML:
+		return nsXML
+	}
+	for k := len(f.binds) - 1; k >= 0; k-- {
+		if ns := f.binds[k].ns; ns >= nsFirst && bytes.Equal(f.tape.space(b, ns), name) {
+			return ns
+		}
+	}
+	return unset
+}
+
+// lookup finds what a prefix is bound to. Nothing is inherited from the stream
+// header.
+func (f *Framer) lookup(b, prefix []byte) int32 {
+	if string(prefix) == "xml" {
+		return nsXML
+	}
+	for k := len(f.binds) - 1; k >= 0; k-- {
+		if d := &f.binds[k]; bytes.Equal(b[d.prefixAt:d.prefixEnd], prefix) {
+			return d.ns
+		}
+	}
+	return unset
+}
+
+// elementNS resolves the name of the element being opened.
+func (f *Framer) elementNS(b []byte, depth int) (int32, *Error) {
+	ns := f.tag.defNS
+	local := b[f.tagPart:f.tag.nameEnd]
+	if at := int(f.tag.nameAt); f.tagPart > at {
+		prefix := b[at : f.tagPart-1]
+		ns = f.lookup(b, prefix)
+		if ns == unset && depth == 1 && string(prefix) == "stream" && f.inherits(local) {
+			ns = nsStreams
+		}
+	}
+	switch {
+	case ns == unset:
+		return nsNone, f.breach(errPrefix)
+	case ns == nsXML:
+		return ns, f.breach(errReserved)
+	case ns != nsStreams || f.header:
+		return ns, nil
+	case depth > 1 || !f.inherits(local):
+		return ns, f.breach(errStreamsNS)
+	}
+	f.tape.isClose = !f.lenient
+	return ns, nil
+}
+
+// inherits says whether a top-level element may be in the streams namespace,
+// and so take the prefix stream from the stream header: errors and a server's
+// features. A client that sends a stream error is closing its stream.
+func (f *Framer) inherits(local []byte) bool {
+	return string(local) == "error" || f.lenient && string(local) == "features"
+}
+
+// attributeNS resolves the prefixes of the tag's attributes. A qualified
+// attribute in a namespace of the stream itself, c:to beside to, is refused:
+// nobody means it well, and servers differ on what becomes of it.
+func (f *Framer) attributeNS(b []byte) *Error {
+	attrs := f.tape.attrs[f.attr0:]
+	for k := range attrs {
+		a := &attrs[k]
+		if a.partAt == a.nameAt {
+			continue
+		}
+		a.ns = f.lookup(b, b[a.nameAt:a.partAt-1])
+		var e *Error
+		switch a.ns {
+		case unset:
+			a.ns, e = nsNone, errPrefix
+		case nsClient, nsServer, nsStreams:
+			e = errAttrNS
+		}
+		if e != nil {
+			if err := f.breach(e); err != nil {
+				return err
+			}
+		}
+		for j := range attrs[:k] {
+			o := &attrs[j]
+			if o.ns == a.ns && o.partAt > o.nameAt &&
+				bytes.Equal(b[o.partAt:o.nameEnd], b[a.partAt:a.nameEnd]) {
+				if err := f.breach(errDuplicateNS); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

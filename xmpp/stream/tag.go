@@ -1,0 +1,293 @@
+package stream
+
+import "bytes"
+
+// startTag reads on in a start tag or an empty-element tag.
+func (f *Framer) startTag(b []byte) (bool, *Error) {
+	i := f.pos
+	for i < len(b) {
+		switch f.state {
+		case inName, inAttrName:
+			end, ended, err := f.name(b, i)
+			if err != nil {
+				return false, err
+			}
+			if !ended {
+				f.pos = end
+				return false, nil
+			}
+			i = end
+			if f.state == inAttrName {
+				f.nameEnd, f.state = i, inEq
+			} else if err := f.named(b, i); err != nil {
+				return false, err
+			}
+		case inTag, inTagSpace:
+			switch c := b[i]; {
+			case class[c]&white != 0:
+				f.state = inTagSpace
+				i++
+			case c == '>':
+				return true, f.openElement(b, i+1, false)
+			case c == '/':
+				f.state = inSlash
+				i++
+			case f.state == inTagSpace:
+				f.state, f.nameAt, f.partAt = inAttrName, i, i
+			default:
+				return false, errTag
+			}
+		case inSlash:
+			if b[i] != '>' {
+				return false, errTag
+			}
+			return true, f.openElement(b, i+1, true)
+		case inEq, inQuote:
+			switch c := b[i]; {
+			case class[c]&white != 0:
+			case c == '=' && f.state == inEq:
+				f.state = inQuote
+			case (c == '"' || c == '\'') && f.state == inQuote:
+				f.state, f.quote, f.valAt, f.decode = inValue, c, i+1, false
+			default:
+				return false, errTag
+			}
+			i++
+		case inValue:
+			n, err := f.value(b, i)
+			if n == i || err != nil {
+				f.pos = i
+				return false, err
+			}
+			i = n
+		}
+	}
+	f.pos = i
+	return false, nil
+}
+
+// value reads on in an attribute value and returns how far it came; it makes
+// no progress only where more bytes are needed.
+func (f *Framer) value(b []byte, i int) (int, *Error) {
+	for i < len(b) && class[b[i]]&plainValue != 0 {
+		i++
+	}
+	if i == len(b) {
+		return i, nil
+	}
+	n := 1
+	var err *Error
+	switch c := b[i]; c {
+	case '"', '\'':
+		if c == f.quote {
+			f.state = inTag
+			err = f.attribute(b, i)
+		}
+	case '<':
+		err = errTag
+	case '\t', '\n', '\r':
+		f.decode = true
+	case '&':
+		f.decode = true
+		_, n, err = reference(b[i:])
+	default:
+		n, err = character(b[i:])
+	}
+	return i + n, err
+}
+
+// name reads on in the name that begins at f.nameAt. It returns where it came
+// to and whether the name has ended there.
+func (f *Framer) name(b []byte, i int) (int, bool, *Error) {
+	for i < len(b) {
+		if i > f.partAt {
+			for i < len(b) && class[b[i]]&nameChar != 0 {
+				i++
+			}
+			if i == len(b) {
+				break
+			}
+			if b[i] < 0x80 && b[i] != ':' {
+				return i, true, nil
+			}
+		} else if class[b[i]]&nameStart != 0 {
+			i++
+			continue
+		}
+		if b[i] == ':' && i > f.nameAt && f.partAt == f.nameAt {
+			i++
+			f.partAt = i
+			continue
+		}
+		n, ended, err := f.oddName(b, i)
+		if err != nil || ended {
+			return i, ended, err
+		}
+		if n == 0 {
+			break
+		}
+		i += n
+	}
+	return i, false, nil
+}
+
+// oddName judges what stands in a name and has no place in an ASCII QName. On
+// a lenient leg it is a fault if XML 1.0 without namespaces would take it, or
+// might: which characters outside ASCII a name may hold differs between
+// editions, and the element is dropped either way.
+func (f *Framer) oddName(b []byte, i int) (n int, ended bool, err *Error) {
+	switch c := b[i]; {
+	case c >= 0x80:
+		if n, err = character(b[i:]); n > 0 {
+			err = f.breach(errASCIIName)
+		}
+	case c == ':', i > f.nameAt && class[c]&nameChar != 0:
+		n, err = 1, f.breach(errName)
+	case i > f.nameAt:
+		ended, err = true, f.breach(errName)
+	default:
+		err = errName
+	}
+	return n, ended, err
+}
+
+// named takes the element's name, which ends at end.
+func (f *Framer) named(b []byte, end int) *Error {
+	f.tag.nameAt, f.tag.nameEnd = uint32(f.nameAt), uint32(end)
+	f.tagPart = f.partAt
+	f.state = inTag
+	if !f.header && len(f.stack) == 0 && string(b[f.nameAt:end]) == "stream:stream" {
+		return errSecondHeader
+	}
+	return nil
+}
+
+// attribute takes the attribute whose value ends at end.
+func (f *Framer) attribute(b []byte, end int) *Error {
+	if f.attrs++; f.attrs > f.limits.Attrs {
+		return f.breach(errAttrs)
+	}
+	name := b[f.nameAt:f.nameEnd]
+	if name[0] == 'x' && len(name) >= 5 && string(name[:5]) == "xmlns" {
+		if len(name) == 5 {
+			return f.declare(b, f.nameEnd, end)
+		}
+		if f.partAt == f.nameAt+6 {
+			return f.declare(b, f.partAt, end)
+		}
+	}
+	t := &f.tape
+	bit := uint64(1) << ((uint(len(name))*7 + uint(name[0]) + uint(name[len(name)-1])*3) & 63)
+	if f.bloom&bit != 0 {
+		for k := range t.attrs[f.attr0:] {
+			a := &t.attrs[f.attr0+k]
+			if bytes.Equal(b[a.nameAt:a.nameEnd], name) {
+				return errDuplicate
+			}
+		}
+	}
+	f.bloom |= bit
+	a := attr{
+		nameAt: uint32(f.nameAt), nameEnd: uint32(f.nameEnd), partAt: uint32(f.partAt),
+		valAt: uint32(f.valAt), valEnd: uint32(end), state: valueRaw,
+	}
+	if f.decode {
+		a.state = valueEncoded
+	}
+	t.attrs = append(t.attrs, a)
+	return nil
+}
+
+// openElement takes the start tag that ends at end.
+func (f *Framer) openElement(b []byte, end int, selfClosed bool) *Error {
+	depth := len(f.stack) + 1
+	if f.elements++; f.elements > f.limits.Elements {
+		if err := f.breach(errElements); err != nil {
+			return err
+		}
+	}
+	if depth > f.limits.Depth {
+		if err := f.breach(errDepth); err != nil || depth > maxOpen {
+			return errDepth
+		}
+	}
+	f.tag.defNS = f.defNS
+	if f.defNS == unset {
+		f.tag.defNS = nsClient
+		if depth > 1 {
+			f.tag.defNS = f.stack[depth-2].defNS
+		}
+	}
+	ns, err := f.elementNS(b, depth)
+	if err != nil {
+		return err
+	}
+	if err := f.attributeNS(b); err != nil {
+		return err
+	}
+	if f.header {
+		return f.openHeader(b, end, ns, selfClosed)
+	}
+	f.record(end, ns, depth, selfClosed)
+	if selfClosed {
+		f.closeElement(&f.tag, end, end)
+		f.afterElement(end)
+		return nil
+	}
+	f.stack = append(f.stack, f.tag)
+	f.state, f.pos = inText, end
+	return nil
+}
+
+// record puts the element on the tape, if there is room.
+func (f *Framer) record(end int, ns int32, depth int, selfClosed bool) {
+	t := &f.tape
+	if depth > 1 {
+		if p := f.stack[depth-2].node; p >= 0 {
+			t.nodes[p].children++
+		}
+	}
+	if t.truncated || len(t.nodes) >= f.limits.Nodes || depth > f.limits.Depth ||
+		len(t.attrs) > f.limits.TotalAttrs {
+		t.truncated = true
+		t.attrs = t.attrs[:f.attr0]
+		f.tag.node = -1
+		return
+	}
+	f.tag.node = int32(len(t.nodes))
+	t.nodes = append(t.nodes, node{
+		start: uint32(f.tok), nameEnd: f.tag.nameEnd, partAt: uint32(f.tagPart),
+		openEnd: uint32(end), attr0: uint32(f.attr0), attrs: uint32(len(t.attrs) - f.attr0),
+		ns: ns, depth: uint32(depth), selfClosed: selfClosed,
+	})
+}
+
+// openHeader completes the stream header. It is judged strictly on both legs.
+func (f *Framer) openHeader(b []byte, end int, ns int32, selfClosed bool) *Error {
+	name := string(b[f.tag.nameAt:f.tag.nameEnd]) // compared only: not allocated
+	switch {
+	case name != "stream:stream" && ns == nsStreams && string(b[f.tagPart:f.tag.nameEnd]) == "stream":
+		return errHeaderPfx
+	case name != "stream:stream":
+		return errHeaderName
+	case f.tape.fault != nil:
+		return f.tape.fault
+	case ns != nsStreams:
+		return errHeaderNS
+	case f.defNS != nsClient:
+		return errContentNS
+	case selfClosed:
+		return errSelfClosed
+	}
+	f.record(end, ns, 1, selfClosed)
+	f.closeElement(&f.tag, end, end)
+	f.finish(Header, end)
+	return nil
+}
+
+// markText notes character data in the innermost open element.
+func (f *Framer) markText() {
+	if n := f.stack[len(f.stack)-1].node; n >= 0 {
+		f.tape.nodes[n].text = true
+	}
+}
