@@ -8,6 +8,9 @@
 package decision
 
 import (
+	"strings"
+	"time"
+
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
@@ -59,10 +62,12 @@ type Memory interface {
 }
 
 // NewQuestion puts the question about a described stanza. desc is copied; its
-// bytes are not.
+// bytes are not. What would be longer than MaxQuestion is asked as
+// undescribable.
 func NewQuestion(s Session, dir Direction, desc *stanza.Descriptor, m Memory) Question {
 	q := Question{Session: s, Direction: dir, Desc: *desc}
 	q.fill(m)
+	q.bound()
 	return q
 }
 
@@ -140,4 +145,26 @@ type Verdict struct {
 	// LogID and Position tell the state of the log it was made at.
 	LogID    string
 	Position uint64
+	// AskedAt is when the message that brought this verdict was sent, by the
+	// gateway's clock: the verdict is not older than that. Set by the Asker,
+	// never on the wire.
+	AskedAt time.Time
+}
+
+// Answer is what a refused stanza is answered with, or an ended stream closed
+// with, its text complete.
+func (v *Verdict) Answer() Answer {
+	a := v.Reason.Answer()
+	a.Text = strings.ReplaceAll(a.Text, "%s", v.Permission)
+	return a
+}
+
+// Text says in words, for operators, why the stanza did not simply pass. The
+// one who is answered may be told less (see Answer).
+func (v *Verdict) Text() string {
+	text := v.Answer().Text
+	if text == "" && v.Permission != "" {
+		return "not delivered: " + v.Permission + " is missing"
+	}
+	return text
 }

@@ -65,7 +65,7 @@ var answers = [numReasons]Answer{
 	JIDMalformed:             {Type: "modify", Condition: "jid-malformed", Text: "An address in this stanza is not valid, or not the same to every server"},
 	BadRequest:               {Type: "modify", Condition: "bad-request", Text: "The stanza is not what RFC 6120 and RFC 6121 ask for"},
 	NotAcceptable:            {Type: "modify", Condition: "not-acceptable", Text: "The stanza has more parts than can be checked"},
-	UnavailableUndescribable: {Type: "cancel", Condition: "service-unavailable"},
+	UnavailableUndescribable: {Type: "cancel", Condition: "service-unavailable", Text: "The request cannot be delivered"},
 	Forgery:                  {Text: "dropped: only the own account may send this"},
 	NotOutstanding:           {Text: "dropped: it answers no request of this session"},
 	UnknownSession:           {Type: "auth", Condition: "forbidden", Text: "The account's domain is not served here"},

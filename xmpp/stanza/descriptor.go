@@ -24,6 +24,9 @@ const (
 	numKinds
 )
 
+// Known reports whether the number is one of this version's.
+func (k Kind) Known() bool { return k < numKinds }
+
 // A Type is a stanza's type attribute, read as its kind reads it.
 type Type uint8
 
@@ -49,6 +52,9 @@ const (
 	Probe
 	numTypes
 )
+
+// Known reports whether the number is one of this version's.
+func (t Type) Known() bool { return t < numTypes }
 
 // A Fault is why a stanza cannot be judged by its contents. A stanza with a
 // fault is never forwarded.
@@ -77,6 +83,9 @@ const (
 	numFaults
 )
 
+// Known reports whether the number is one of this version's.
+func (f Fault) Known() bool { return f < numFaults }
+
 // Marks are what a rule wants to know of a stanza's children.
 type Marks uint16
 
@@ -98,10 +107,13 @@ const (
 	IsAlone
 	// NegativePriority: presence with exactly one priority, and that negative.
 	NegativePriority
-	allMarks = NegativePriority<<1 - 1
+	// RemovesOffline: an offline request (XEP-0013) that removes messages.
+	RemovesOffline
+	allMarks = RemovesOffline<<1 - 1
 )
 
-// A Part is one element a rule may speak of. Its bytes are views.
+// A Part is one element a rule may speak of. Its bytes belong to the
+// Descriptor.
 type Part struct {
 	Space Space
 	// Other is the namespace's text where Space.HasText.
@@ -110,21 +122,28 @@ type Part struct {
 	// Node is the node attribute, HasNode whether there is one.
 	Node    []byte
 	HasNode bool
+	// Inner: the element is not a direct child of the payload but stands
+	// deeper in it.
+	Inner bool
 }
+
+// Known reports whether all marks are this version's.
+func (m Marks) Known() bool { return m&^allMarks == 0 }
 
 // Bounds of a description. What has more is Undescribable.
 const (
 	MaxPayloads  = 64
 	MaxParts     = 64
 	MaxAddressed = 64
-	// maxText bounds each text in a description (an id, a node, a namespace,
+	// MaxText bounds each text in a description (an id, a node, a namespace,
 	// a name), so that a question has a bounded size.
-	maxText = 1024
+	MaxText = 1024
 )
 
-// A Descriptor describes one stanza. Its bytes are views of the stanza and of
-// the framer's tape: they are valid as long as those are. The zero value is
-// ready for use and may be used again and again.
+// A Descriptor describes one stanza. It keeps a copy of every text it holds,
+// so the stanza's buffer may move on; the texts are valid until it is used
+// again. The zero value is ready for use, and used again it allocates nothing
+// in the steady state.
 type Descriptor struct {
 	Kind  Kind
 	Type  Type
@@ -141,14 +160,15 @@ type Descriptor struct {
 	Payloads []Part
 	// Parts are the elements further inside that rules speak of: children of
 	// private storage, pubsub actions and everything with a node under them,
-	// the children of an offline request, everything with a node in a pubsub
-	// event.
+	// everything with a node in a pubsub event.
 	Parts []Part
 	// Addressed are the addresses a stanza carries to others inside it.
 	Addressed []jid.Addr
 	// ToEdited tells that To differs from the to attribute as written, so
 	// that the stanza must be forwarded with the prepared form.
 	ToEdited bool
+
+	text []byte // what the texts above are views of
 }
 
 // Has reports whether all of m are set.

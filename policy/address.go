@@ -1,0 +1,78 @@
+package policy
+
+import (
+	"bytes"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// A class is who an address belongs to, as a bit, so that a row of the table
+// can name several.
+type class uint8
+
+// The classes. An absent address is the own account.
+const (
+	ownAccount   class = 1 << iota // the own bare JID
+	ownResource                    // the own bare JID with a resource
+	ownServer                      // the account's domain, with or without a resource
+	localUser                      // any other JID in a domain of the tenant
+	localService                   // any JID in a service of the tenant
+	remote                         // everything else, other tenants included
+
+	own      = ownAccount | ownResource | ownServer
+	local    = localUser | localService
+	anywhere = own | local | remote
+)
+
+// judge is one question being answered: the question, and what the View says
+// of the one it is about.
+type judge struct {
+	q        *decision.Question
+	tenant   *projections.Tenant
+	standing projections.Standing
+	domain   []byte // the account's
+	peer     class  // of to (out) or from (in)
+}
+
+func domainOf(account []byte) []byte {
+	return account[bytes.IndexByte(account, '@')+1:]
+}
+
+// classOf tells who a belongs to.
+func (j *judge) classOf(a jid.Addr) class {
+	if a.IsZero() {
+		return ownAccount
+	}
+	domain := a.Domain()
+	if !bytes.Equal(domain, j.domain) {
+		switch j.tenant.Place(domain) {
+		case projections.Domain:
+			return localUser
+		case projections.Service:
+			return localService
+		}
+		return remote
+	}
+	if !a.HasLocal() {
+		return ownServer
+	}
+	if !bytes.Equal(a.Bare(), j.q.Session.Account) {
+		return localUser
+	}
+	if a.HasResource() {
+		return ownResource
+	}
+	return ownAccount
+}
+
+// anyRemote reports whether one of the embedded addressees is remote.
+func (j *judge) anyRemote() bool {
+	for _, a := range j.q.Desc.Addressed {
+		if j.classOf(a) == remote {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,193 @@
+package policy
+
+import (
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/xmpp/stanza"
+)
+
+// in decides about a stanza from the server. Forgery checks come first; then
+// every row that applies asks.
+func (j *judge) in() Explanation {
+	d := &j.q.Desc
+	if e, faulty := inFault(d); faulty {
+		return e
+	}
+	var e Explanation
+	switch d.Kind {
+	case stanza.Message:
+		e = j.inMessage()
+	case stanza.Presence:
+		e = j.inPresence()
+	case stanza.IQ:
+		e = j.inIQ()
+	default:
+		return drop(&rowNoStanza, decision.UnsupportedStanzaType)
+	}
+	if e.Verdict.Reason == decision.Forgery {
+		return e
+	}
+	if j.peer == remote {
+		e.Asked |= federate
+	}
+	e.Missing = e.Asked.Minus(j.standing.Effective)
+	return j.inEffect(e)
+}
+
+func (j *judge) inMessage() Explanation {
+	d := &j.q.Desc
+	if d.Has(stanza.IsCarbon) && j.peer != ownAccount {
+		return drop(&rowForgedCarbon, decision.Forgery)
+	}
+	if d.Type == stanza.Error {
+		e := pass(&rowMessageError)
+		if !j.standing.Effective.Has(permission.MessagesRead) {
+			e.Verdict.Effect = decision.Strip
+		}
+		return e
+	}
+	special := d.Marks & (stanza.IsCarbon | stanza.IsArchive | stanza.IsEvent)
+	if special == 0 {
+		return pass(&rowInMessage)
+	}
+	e := Explanation{Verdict: decision.Verdict{Effect: decision.Pass}}
+	if !d.Has(stanza.IsAlone) {
+		e.also(&rowMore)
+	}
+	if d.Has(stanza.IsCarbon) {
+		e.also(&rowCarbon)
+	}
+	if d.Has(stanza.IsArchive) && j.peer == ownAccount {
+		e.also(&rowArchive)
+	} else if d.Has(stanza.IsArchive) {
+		e.also(&rowRoomArchive)
+	}
+	if d.Has(stanza.IsEvent) {
+		j.event(&e)
+	}
+	return e
+}
+
+// event asks what the pubsub event in the message asks for.
+func (j *judge) event(e *Explanation) {
+	d := &j.q.Desc
+	if j.peer == ownAccount {
+		e.also(&rowOwnEvent)
+		e.Asked |= eventAsks(d)
+		return
+	}
+	from := d.From
+	bareUser := from.HasLocal() && !from.HasResource() && j.peer&(localUser|remote) != 0
+	if d.Type == stanza.Headline && bareUser && d.Has(stanza.IsAlone) {
+		e.also(&rowContactEvent)
+		return
+	}
+	e.also(&rowEvent)
+}
+
+func (j *judge) inPresence() Explanation {
+	d := &j.q.Desc
+	switch {
+	case j.peer&(ownAccount|ownResource) != 0:
+		return pass(&rowOwnPresence)
+	case d.Type == stanza.Error:
+		return pass(&rowInPresenceError)
+	case j.q.Joined && (d.Type == stanza.Available || d.Type == stanza.Unavailable):
+		return pass(&rowRoomPresence)
+	}
+	return pass(&rowInPresence)
+}
+
+func (j *judge) inIQ() Explanation {
+	d := &j.q.Desc
+	if d.Type == stanza.Result || d.Type == stanza.Error {
+		if j.peer&own != 0 {
+			return pass(&rowInOwnResult)
+		}
+		if j.q.Outstanding {
+			return pass(&rowInResult)
+		}
+		return drop(&rowInResultUnasked, decision.NotOutstanding)
+	}
+	space := d.Payloads[0].Space
+	switch {
+	case space == stanza.Roster && d.Type == stanza.Set:
+		return j.push(&rowRosterPush)
+	case space == stanza.Blocking && d.Type == stanza.Set:
+		return j.push(&rowBlockPush)
+	case space == stanza.Ping, space == stanza.Version, space == stanza.DiscoInfo, space == stanza.Time:
+		return pass(&rowInHarmless)
+	}
+	return pass(&rowInRequest)
+}
+
+// push is a change the server tells of; only the own account's server may.
+func (j *judge) push(r *row) Explanation {
+	if j.peer != ownAccount {
+		return drop(&rowForgedPush, decision.Forgery)
+	}
+	e := pass(r)
+	e.Verdict.Reason = decision.PushRefused // if it is refused at all
+	return e
+}
+
+// inEffect turns what is missing into what happens.
+func (j *judge) inEffect(e Explanation) Explanation {
+	if e.Verdict.Effect == decision.Drop {
+		return e
+	}
+	push := e.Verdict.Reason == decision.PushRefused
+	e.Verdict.Reason = decision.NoReason
+	first, refused := e.Missing.First()
+	if !refused {
+		return e
+	}
+	e.Verdict.Permission = first.Name()
+	switch {
+	case push:
+		e.Verdict.Effect, e.Verdict.Reason = decision.Drop, decision.PushRefused
+	case j.answersSender(first):
+		e.Verdict.Effect, e.Verdict.Reason = decision.Refuse, decision.Unavailable
+	default:
+		e.Verdict.Effect, e.Verdict.Reason = decision.Drop, decision.NoPermission
+	}
+	return e
+}
+
+// answersSender reports whether the sender of a refused stanza is told that
+// it was not served, as a server tells of a user who is not there.
+func (j *judge) answersSender(missing permission.Permission) bool {
+	d := &j.q.Desc
+	switch d.Kind {
+	case stanza.IQ:
+		return d.Type == stanza.Get || d.Type == stanza.Set
+	case stanza.Message:
+		if d.Type != stanza.Chat && d.Type != stanza.Normal {
+			return false
+		}
+		if missing == permission.Federate {
+			return true
+		}
+		return d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0 &&
+			d.To.HasResource()
+	}
+	return false
+}
+
+// inFault decides about a stanza that cannot be judged by its contents. An
+// embedded address is no addressee of what comes in, so a bad one is no fault.
+func inFault(d *stanza.Descriptor) (Explanation, bool) {
+	switch d.Fault {
+	case stanza.NoFault, stanza.BadEmbedded:
+		return Explanation{}, false
+	case stanza.BadTo, stanza.BadFrom:
+		if d.Kind == stanza.IQ && (d.Type == stanza.Get || d.Type == stanza.Set) {
+			return refuse(&rowBadAddress, decision.UnavailableUndescribable), true
+		}
+		return drop(&rowBadAddress, decision.JIDMalformed), true
+	}
+	if d.Kind == stanza.IQ && (d.Type == stanza.Get || d.Type == stanza.Set) {
+		return refuse(&rowTooMuch, decision.UnavailableUndescribable), true
+	}
+	return drop(&rowTooMuch, decision.NotAcceptable), true
+}

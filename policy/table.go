@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"strings"
+
+	"github.com/postern-im/postern/permission"
+)
+
+// A row is one line of the table of stanzas that are not an iq get or set from
+// the client (those are requestRows): what asks for what.
+type row struct {
+	what    string
+	to      string // who is addressed; for what comes in, who sent it
+	asks    permission.Set
+	more    string // what it asks for beyond asks, in words
+	refused string // what happens when something is missing, where not refused
+}
+
+// Client to server (section 4 of the permissions).
+var (
+	rowClientState      = row{what: "urn:xmpp:csi:0 active, inactive", to: "server"}
+	rowMessage          = row{what: "message, any type", to: "anyone", asks: messages.write, refused: "without body, subject or encryption payload, or an error: dropped"}
+	rowPresence         = row{what: "presence available, unavailable", to: "anyone", asks: presenceWrite}
+	rowPresencePriority = row{what: "presence available, priority not negative", to: "own account", asks: presenceWrite | messages.read, refused: "without messages:read only: forwarded with priority -1, or refused, by tenant setting"}
+	rowSubscription     = row{what: "presence subscribe, subscribed, unsubscribe, unsubscribed", to: "anyone", asks: contacts.write}
+	rowProbe            = row{what: "presence probe", to: "anyone", asks: contacts.read}
+	rowPresenceError    = row{what: "presence error (everything but its error is stripped)", to: "anyone", asks: presenceWrite, refused: "dropped"}
+	rowPresenceUnknown  = row{what: "presence of any other type", to: "anyone", refused: "always refused, bad-request"}
+	rowOwnResult        = row{what: "iq result, error", to: "own account, resource, server"}
+	rowResult           = row{what: "iq result, error that answers a get or set this session was shown", to: "others"}
+	rowResultUnasked    = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
+)
+
+// Server to client (section 5).
+var (
+	rowInMessage       = row{what: "message of any other kind", to: "anyone", asks: messages.read, refused: "dropped; chat or normal to the full JID, without muc#user: answered service-unavailable"}
+	rowCarbon          = row{what: "carbon (received, sent)", to: "own account", asks: messages.read, refused: "dropped"}
+	rowForgedCarbon    = row{what: "carbon", to: "anyone else", refused: "always dropped, a forgery"}
+	rowArchive         = row{what: "archive result (result, fin)", to: "own account", asks: archive.read, refused: "dropped"}
+	rowRoomArchive     = row{what: "archive result (result, fin)", to: "anyone else", asks: messages.read, refused: "dropped"}
+	rowOwnEvent        = row{what: "pubsub event", to: "own account", more: "the read of every node it names", refused: "dropped"}
+	rowContactEvent    = row{what: "pubsub event, headline, nothing else in it", to: "a bare JID that is no service", asks: contacts.read, refused: "dropped"}
+	rowEvent           = row{what: "any other pubsub event", to: "anyone", asks: messages.read, refused: "dropped"}
+	rowMore            = row{what: "carbon, archive result or event with other contents beside it", to: "anyone", asks: messages.read, more: "as well as its own row", refused: "dropped"}
+	rowMessageError    = row{what: "message error", to: "anyone", asks: messages.write, more: "without messages:read everything but its error is stripped", refused: "dropped"}
+	rowInPresence      = row{what: "presence of contacts, subscription requests", to: "anyone", asks: contacts.read, refused: "dropped"}
+	rowRoomPresence    = row{what: "presence available, unavailable", to: "a bare JID this session has sent directed presence to"}
+	rowOwnPresence     = row{what: "presence", to: "own resources"}
+	rowInPresenceError = row{what: "presence error", to: "anyone"}
+	rowRosterPush      = row{what: "roster push", to: "own account", asks: contacts.read, refused: "dropped, the server is answered result"}
+	rowBlockPush       = row{what: "block list push", to: "own account", asks: blocklist.read, refused: "dropped, the server is answered result"}
+	rowForgedPush      = row{what: "roster push, block list push", to: "anyone else", refused: "always dropped, a forgery"}
+	rowInHarmless      = row{what: "iq get, set of ping, version, disco#info, time", to: "anyone"}
+	rowInRequest       = row{what: "any other iq get, set", to: "anyone", asks: messages.read, refused: "answered service-unavailable"}
+	rowInOwnResult     = row{what: "iq result, error", to: "own account, resource, server"}
+	rowInResult        = row{what: "iq result, error that answers this session's get or set", to: "others"}
+	rowInResultUnasked = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
+	rowInRemote        = row{what: "anything", to: "a remote address", asks: federate, more: "as well as its own row", refused: "iq get, set, chat and normal messages: answered service-unavailable; the rest dropped"}
+)
+
+// What no row speaks of, because it cannot be judged by its contents.
+var (
+	rowBadAddress = row{what: "an address that does not prepare", refused: "refused, jid-malformed"}
+	rowBadIQ      = row{what: "iq without id, of unknown type, or get, set without exactly one child", refused: "refused, bad-request"}
+	rowTooMuch    = row{what: "more than can be described", refused: "refused, not-acceptable"}
+	rowForgedFrom = row{what: "from that is not the session's own", refused: "the stream ends, invalid-from"}
+	rowNoStanza   = row{what: "any other element", refused: "the stream ends, unsupported-stanza-type"}
+	rowNobody     = row{what: "no such session", refused: "the session ends"}
+	rowEnded      = row{what: "roles changed, or something was suspended, since the session was opened", refused: "the session ends"}
+)
+
+var outRows = []*row{&rowMessage, &rowPresence, &rowPresencePriority, &rowSubscription, &rowProbe, &rowPresenceError, &rowPresenceUnknown}
+
+var outLastRows = []*row{&rowOwnResult, &rowResult, &rowResultUnasked, &rowClientState, &rowBadAddress, &rowBadIQ, &rowTooMuch, &rowForgedFrom, &rowNoStanza}
+
+var inRows = []*row{
+	&rowInMessage, &rowCarbon, &rowForgedCarbon, &rowArchive, &rowRoomArchive, &rowOwnEvent, &rowContactEvent, &rowEvent, &rowMore, &rowMessageError,
+	&rowInPresence, &rowRoomPresence, &rowOwnPresence, &rowInPresenceError, &rowRosterPush, &rowBlockPush, &rowForgedPush,
+	&rowInHarmless, &rowInRequest, &rowInOwnResult, &rowInResult, &rowInResultUnasked, &rowInRemote,
+}
+
+// A Line is one line of the printed table.
+type Line struct {
+	// Stanza is what the line is about; Address whom it is addressed to, or,
+	// for what the server sends, who sent it.
+	Stanza, Address string
+	// Asks names what is asked for; Refused what happens without it, where
+	// that is not the ordinary refusal.
+	Asks, Refused string
+}
+
+// Table returns both tables as they are enforced: what a client sends, and
+// what a server sends to it.
+func Table() (out, in []Line) {
+	for _, r := range outRows {
+		out = append(out, r.line())
+	}
+	for i := range requestRows {
+		out = append(out, requestRows[i].line())
+	}
+	for _, r := range outLastRows {
+		out = append(out, r.line())
+	}
+	for _, r := range inRows {
+		in = append(in, r.line())
+	}
+	return out, in
+}
+
+func (r *row) line() Line {
+	return Line{Stanza: r.what, Address: r.to, Asks: words(r.asks, r.more), Refused: r.refused}
+}
+
+func (r *requestRow) line() Line {
+	asks := words(r.asks.read, r.note)
+	if r.asks.write != r.asks.read {
+		asks = words(0, "get: "+words(r.asks.read, "")+"; set: "+words(r.asks.write, r.note))
+	}
+	return Line{Stanza: "iq get, set: " + r.what, Address: r.to.words(), Asks: asks}
+}
+
+func words(asks permission.Set, more string) string {
+	list := asks.Names()
+	if more != "" {
+		list = append(list, more)
+	}
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
+
+var classWords = []struct {
+	class class
+	words string
+}{
+	{anywhere, "anyone"},
+	{own, "own account, resource or server"},
+	{ownAccount, "own account"},
+	{ownResource, "own resource"},
+	{ownServer, "own server"},
+	{local, "local"},
+	{localService, "local services"},
+	{remote, "remote"},
+}
+
+func (c class) words() string {
+	var list []string
+	for _, w := range classWords {
+		if c&w.class == w.class {
+			list = append(list, w.words)
+			c &^= w.class
+		}
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,437 @@
+package stanza
+
+import (
+	"bytes"
+
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// Describe fills d with what el is. Whatever el holds, d is complete
+// afterwards: what could not be described is told by d.Fault, and the header
+// fields (kind, type, id, addresses) are filled as far as they could be read,
+// so that the stanza can still be answered.
+func (d *Descriptor) Describe(el stream.Element) {
+	*d = Descriptor{
+		Payloads:  d.Payloads[:0],
+		Parts:     d.Parts[:0],
+		Addressed: d.Addressed[:0],
+		text:      d.text[:0],
+	}
+	d.Kind = kindOf(el)
+	switch d.Kind {
+	case UnknownKind:
+		d.fault(Unsupported)
+		return
+	case ClientStateKind:
+		if el.Fault() != nil || el.FirstChild().Valid() || el.HasText() {
+			d.fault(Unsupported)
+		}
+		return
+	}
+	if el.Fault() != nil {
+		d.fault(Undescribable)
+	}
+	d.header(el)
+	headerOnly := d.Kind == IQ && (d.Type == Result || d.Type == Error)
+	if headerOnly {
+		return
+	}
+	if el.Truncated() {
+		d.fault(Undescribable)
+		return
+	}
+	if d.Kind == IQ {
+		d.request(el)
+	} else {
+		d.children(el)
+	}
+}
+
+func kindOf(el stream.Element) Kind {
+	local := el.Local()
+	switch string(el.Space()) {
+	case nsClient:
+		switch string(local) {
+		case "message":
+			return Message
+		case "presence":
+			return Presence
+		case "iq":
+			return IQ
+		}
+	case "urn:xmpp:csi:0":
+		if s := string(local); s == "active" || s == "inactive" {
+			return ClientStateKind
+		}
+	}
+	return UnknownKind
+}
+
+// fault notes the first fault; a later one adds nothing.
+func (d *Descriptor) fault(f Fault) {
+	if d.Fault == NoFault {
+		d.Fault = f
+	}
+}
+
+// keep copies b into the descriptor.
+func (d *Descriptor) keep(b []byte) []byte {
+	if len(b) > MaxText {
+		d.fault(Undescribable)
+		return nil
+	}
+	n := len(d.text)
+	d.text = append(d.text, b...)
+	return d.text[n:len(d.text):len(d.text)]
+}
+
+func (d *Descriptor) header(el stream.Element) {
+	typ, hasType := el.Attr("type")
+	d.Type = typeOf(d.Kind, typ, hasType)
+	if id, ok := el.Attr("id"); ok {
+		d.ID, d.HasID = d.keep(id), true
+	}
+	if to, ok := el.Attr("to"); ok {
+		addr, ok := d.address(to, BadTo)
+		d.To, d.ToEdited = addr, ok && !addr.SameAs(to)
+	}
+	if from, ok := el.Attr("from"); ok {
+		d.From, _ = d.address(from, BadFrom)
+	}
+	// An attribute of the same name in jabber:client's own namespace is a
+	// foreign one by XML, but nothing says every server thinks so.
+	for _, name := range [...]string{"to", "from", "type", "id"} {
+		if _, ok := el.AttrNS(nsClient, name); ok {
+			d.fault(Undescribable)
+		}
+	}
+	if d.Kind == Presence && d.Type == UnknownType {
+		d.fault(BadPresenceType)
+	}
+	if d.Kind == IQ && (!d.HasID || d.Type == UnknownType) {
+		d.fault(BadIQ)
+	}
+}
+
+// address prepares raw, keeping a copy; what does not prepare is fault f.
+func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
+	if len(raw) > maxAddress {
+		d.fault(f)
+		return jid.Addr{}, false
+	}
+	n := len(d.text)
+	d.text = append(d.text, raw...)
+	addr, err := jid.Parse(d.text[n:len(d.text):len(d.text)])
+	if err != nil {
+		d.fault(f)
+		return jid.Addr{}, false
+	}
+	return addr, true
+}
+
+// maxAddress is the longest address of RFC 7622 section 3.1: three parts of
+// 1023 bytes, an at sign and a slash.
+const maxAddress = 3*1023 + 2
+
+func typeOf(kind Kind, typ []byte, present bool) Type {
+	if !present {
+		switch kind {
+		case Message:
+			return Normal
+		case Presence:
+			return Available
+		}
+		return UnknownType
+	}
+	switch kind {
+	case IQ:
+		switch string(typ) {
+		case "get":
+			return Get
+		case "set":
+			return Set
+		case "result":
+			return Result
+		case "error":
+			return Error
+		}
+	case Message:
+		switch string(typ) {
+		case "chat":
+			return Chat
+		case "groupchat":
+			return Groupchat
+		case "headline":
+			return Headline
+		case "error":
+			return Error
+		}
+		return Normal
+	case Presence:
+		return presenceType(typ)
+	}
+	return UnknownType
+}
+
+func presenceType(typ []byte) Type {
+	switch string(typ) {
+	case "unavailable":
+		return Unavailable
+	case "subscribe":
+		return Subscribe
+	case "subscribed":
+		return Subscribed
+	case "unsubscribe":
+		return Unsubscribe
+	case "unsubscribed":
+		return Unsubscribed
+	case "probe":
+		return Probe
+	case "error":
+		return Error
+	}
+	return UnknownType
+}
+
+// part describes el for a list; inner tells that it is no direct child.
+func (d *Descriptor) part(el stream.Element, inner bool) Part {
+	space := el.Space()
+	p := Part{Space: SpaceOf(space), Inner: inner}
+	if p.Space.HasText() {
+		p.Other = d.keep(space)
+	}
+	p.Local = d.keep(el.Local())
+	if node, ok := el.Attr("node"); ok {
+		p.Node, p.HasNode = d.keep(node), true
+	}
+	return p
+}
+
+func (d *Descriptor) addPayload(p Part) {
+	if len(d.Payloads) == MaxPayloads {
+		d.fault(Undescribable)
+		return
+	}
+	d.Payloads = append(d.Payloads, p)
+}
+
+func (d *Descriptor) addPart(p Part) {
+	if len(d.Parts) == MaxParts {
+		d.fault(Undescribable)
+		return
+	}
+	d.Parts = append(d.Parts, p)
+}
+
+// addAddressed notes the address in el's attribute, if there is one.
+func (d *Descriptor) addAddressed(el stream.Element, attr string) {
+	raw, ok := el.Attr(attr)
+	if !ok {
+		return
+	}
+	if len(d.Addressed) == MaxAddressed {
+		d.fault(Undescribable)
+		return
+	}
+	if addr, ok := d.address(raw, BadEmbedded); ok {
+		d.Addressed = append(d.Addressed, addr)
+	}
+}
+
+// request describes the payload of an iq get or set.
+func (d *Descriptor) request(el stream.Element) {
+	payload := el.FirstChild()
+	if !payload.Valid() || payload.NextSibling().Valid() {
+		d.fault(BadIQ)
+		return
+	}
+	p := d.part(payload, false)
+	d.addPayload(p)
+	switch p.Space {
+	case Private:
+		for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
+			d.addPart(d.part(c, false))
+		}
+	case PubSub, PubSubOwner:
+		d.actions(payload, false)
+	case Offline:
+		if removesOffline(payload) {
+			d.Marks |= RemovesOffline
+		}
+	case Push:
+		if string(p.Local) != "disable" {
+			d.addAddressed(payload, "jid")
+		}
+	case MUCAdmin:
+		for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
+			d.addAddressed(c, "jid")
+		}
+	}
+}
+
+// actions notes what a pubsub request names: each direct child of the payload
+// and, further inside, each element with a node. Payloads of items, in other
+// namespaces, are not looked into.
+func (d *Descriptor) actions(el stream.Element, inner bool) {
+	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
+		if s := SpaceOf(c.Space()); s != PubSub && s != PubSubOwner {
+			continue
+		}
+		if _, hasNode := c.Attr("node"); !inner || hasNode {
+			d.addPart(d.part(c, inner))
+		}
+		d.addAddressed(c, "jid")
+		d.actions(c, true)
+	}
+}
+
+// removesOffline: XEP-0013 removes by <purge/>, or by items whose action is
+// remove; anything but a view or a fetch counts.
+func removesOffline(payload stream.Element) bool {
+	for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
+		action, _ := c.Attr("action")
+		view := string(c.Local()) == "item" && string(action) == "view"
+		if !view && string(c.Local()) != "fetch" {
+			return true
+		}
+	}
+	return false
+}
+
+// children describes the children of a message or presence.
+func (d *Descriptor) children(el stream.Element) {
+	meaningful := 0
+	priorities := 0
+	negative := false
+	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
+		p := d.part(c, false)
+		d.addPayload(p)
+		if d.Fault == Undescribable {
+			return
+		}
+		if !beside(p) {
+			meaningful++
+		}
+		d.mark(p)
+		d.addressees(c, p.Space)
+		if p.Space == PubSubEvent && d.Kind == Message {
+			d.eventNodes(c)
+		}
+		if string(p.Local) == "priority" {
+			priorities++
+			negative = p.Space == Client && d.negative(c)
+		}
+	}
+	if d.Marks&(IsCarbon|IsArchive|IsEvent) != 0 && meaningful == 1 && !el.HasText() {
+		d.Marks |= IsAlone
+	}
+	if d.Kind == Presence && priorities == 1 && negative {
+		d.Marks |= NegativePriority
+	}
+}
+
+// beside reports whether p may stand beside an event, a carbon or an archive
+// result without being a content of its own.
+func beside(p Part) bool {
+	switch p.Space {
+	case Delay:
+		return string(p.Local) == "delay"
+	case StanzaID:
+		return string(p.Local) == "stanza-id" || string(p.Local) == "origin-id"
+	case Hints:
+		return true
+	case SHIM:
+		return string(p.Local) == "headers"
+	case Address:
+		return string(p.Local) == "addresses"
+	}
+	return false
+}
+
+func (d *Descriptor) mark(p Part) {
+	if d.Kind != Message {
+		return
+	}
+	switch p.Space {
+	case Client:
+		if s := string(p.Local); s == "body" || s == "subject" {
+			d.Marks |= HasContent
+		}
+	case OMEMOOld, OMEMO1, OMEMO2, PGPOld, PGP, EME:
+		d.Marks |= HasContent
+	case Carbons:
+		if s := string(p.Local); s == "received" || s == "sent" {
+			d.Marks |= IsCarbon
+		}
+	case MAM, MAMOther:
+		if s := string(p.Local); s == "result" || s == "fin" {
+			d.Marks |= IsArchive
+		}
+	case PubSubEvent:
+		if string(p.Local) == "event" {
+			d.Marks |= IsEvent
+		}
+	case MUCUser:
+		d.Marks |= HasMUCUser
+	}
+}
+
+// addressees notes the addresses that c, a child of a message or presence,
+// carries to others (XEP-0045 sections 7.8 and 7.8.1, XEP-0249, XEP-0033).
+func (d *Descriptor) addressees(c stream.Element, space Space) {
+	switch space {
+	case MUCUser:
+		for e := c.FirstChild(); e.Valid(); e = e.NextSibling() {
+			if s := string(e.Local()); s == "invite" || s == "decline" {
+				d.addAddressed(e, "to")
+			}
+		}
+	case Conference:
+		d.addAddressed(c, "jid")
+	case Address:
+		for e := c.FirstChild(); e.Valid(); e = e.NextSibling() {
+			d.addAddressed(e, "jid")
+		}
+	}
+}
+
+func (d *Descriptor) eventNodes(el stream.Element) {
+	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
+		if SpaceOf(c.Space()) != PubSubEvent {
+			continue
+		}
+		if _, ok := c.Attr("node"); ok {
+			d.addPart(d.part(c, true))
+		}
+		d.eventNodes(c)
+	}
+}
+
+// negative reports whether a priority's text is a minus sign and digits with
+// nothing around them, from -128 to -1. Anything else servers read each in
+// their own way.
+func (d *Descriptor) negative(priority stream.Element) bool {
+	if priority.FirstChild().Valid() {
+		return false
+	}
+	n := len(d.text)
+	d.text = priority.Text(d.text)
+	text := d.text[n:]
+	d.text = d.text[:n]
+	digits, minus := bytes.CutPrefix(text, []byte("-"))
+	if !minus || len(digits) == 0 || len(digits) > maxPriorityDigits {
+		return false
+	}
+	value := 0
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+		value = value*10 + int(c-'0')
+	}
+	return value >= 1 && value <= 128
+}
+
+// maxPriorityDigits leaves room for leading zeros, which every server reads.
+const maxPriorityDigits = 8
