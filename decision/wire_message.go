@@ -1,0 +1,194 @@
+package decision
+
+import "encoding/binary"
+
+// MaxBatch bounds the requests of one message: natural batches of that size
+// are already several times as fast as single ones, and a larger one would
+// only make the first of them wait for the last.
+const MaxBatch = 256
+
+// A Mark is a place in the history of one log.
+type Mark struct {
+	LogID    string
+	Position uint64
+}
+
+// A BatchHead begins a message from a gateway to a node.
+type BatchHead struct {
+	Gateway string // the gateway's id, for the audit log; see IsToken
+	ID      uint64
+	// AtLeast: a node of that log whose state is older must not answer. The
+	// zero Mark asks for nothing.
+	AtLeast Mark
+}
+
+// A Batch is a whole message from a gateway to a node. With no requests it
+// asks only whether the node would answer.
+type Batch struct {
+	BatchHead
+	Requests []Request
+}
+
+// AppendBatch appends the head of a batch of count requests, which the caller
+// appends next (AppendQuestion, AppendAdmit, AppendOpen).
+func AppendBatch(dst []byte, h *BatchHead, count int) []byte {
+	dst = appendText(append(dst, byte(tagBatch)), h.Gateway)
+	dst = binary.AppendUvarint(dst, h.ID)
+	dst = appendMark(dst, h.AtLeast)
+	return binary.AppendUvarint(dst, uint64(count))
+}
+
+// DecodeBatch reads a message that is a batch and nothing more. It uses b's
+// slices again; the requests are views of msg.
+func DecodeBatch(msg []byte, b *Batch) error {
+	r := reader{b: msg}
+	r.tag(tagBatch, "batch")
+	b.Gateway = keep(b.Gateway, r.token("gateway"))
+	b.ID = r.number("batch id")
+	r.mark(&b.AtLeast)
+	n := r.count(MaxBatch, "requests")
+	b.Requests = resize(b.Requests, n)
+	for i := range b.Requests {
+		var err error
+		if r.b, err = DecodeRequest(r.b, &b.Requests[i]); err != nil {
+			return err
+		}
+	}
+	return r.end()
+}
+
+// A Status says what a Reply is worth.
+type Status uint8
+
+// The statuses. Only StatusOK comes with results.
+const (
+	StatusOK Status = iota
+	// StatusBehind: the node's state is older than AtLeast.
+	StatusBehind
+	// StatusNotFresh: the node may not decide now, because it has not caught
+	// up, may be cut off, or cannot write its audit log.
+	StatusNotFresh
+	// StatusBad: the batch could not be read, or deciding it failed. It will
+	// not do better elsewhere.
+	StatusBad
+	numStatuses
+)
+
+// A ReplyHead begins a node's answer to a Batch.
+type ReplyHead struct {
+	ID     uint64 // the batch's
+	Status Status
+	Node   string // see IsToken
+	At     Mark   // the state the node was in when it began to decide
+}
+
+// A Reply is a whole answer to a Batch: one result for each request, in order.
+type Reply struct {
+	ReplyHead
+	Results []Result
+}
+
+// AppendReply appends a reply; it is a whole message.
+func AppendReply(dst []byte, r *Reply) []byte {
+	dst = append(dst, byte(tagReply), byte(r.Status))
+	dst = binary.AppendUvarint(dst, r.ID)
+	dst = appendText(dst, r.Node)
+	dst = appendMark(dst, r.At)
+	if r.Status != StatusOK {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.Results)))
+	for i := range r.Results {
+		dst = appendResult(dst, &r.Results[i])
+	}
+	return dst
+}
+
+// DecodeReply reads a message that is a reply and nothing more. It uses r's
+// slices again and gives each result the reply's log id.
+func DecodeReply(msg []byte, reply *Reply) error {
+	r := reader{b: msg}
+	r.tag(tagReply, "reply")
+	reply.Status = Status(r.byte("status"))
+	if reply.Status >= numStatuses {
+		r.fail("status")
+	}
+	reply.ID = r.number("batch id")
+	reply.Node = keep(reply.Node, r.token("node"))
+	r.mark(&reply.At)
+	n := 0
+	if reply.Status == StatusOK {
+		n = r.count(MaxBatch, "results")
+	}
+	reply.Results = resize(reply.Results, n)
+	for i := range reply.Results {
+		res := &reply.Results[i]
+		var err error
+		if r.b, err = decodeResult(r.b, res); err != nil {
+			return err
+		}
+		res.Verdict.LogID = reply.At.LogID
+		res.Admission.LogID = reply.At.LogID
+		res.Opening.LogID = reply.At.LogID
+	}
+	return r.end()
+}
+
+// An Announcement is what a node says of itself each second.
+type Announcement struct {
+	Node string // see IsToken
+	// Boot is drawn anew at each start: when it changes, what was asked of
+	// the node before is lost.
+	Boot  uint64
+	Load  uint16 // thousandths of the workers' time that were busy, 0 to 1000
+	Ready bool   // it would answer now, and does not mean to stop
+	At    Mark
+}
+
+// AppendAnnouncement appends an announcement; it is a whole message.
+func AppendAnnouncement(dst []byte, a *Announcement) []byte {
+	dst = appendText(append(dst, byte(tagAnnouncement)), a.Node)
+	dst = binary.AppendUvarint(dst, a.Boot)
+	dst = binary.AppendUvarint(dst, uint64(a.Load))
+	dst = append(dst, boolByte(a.Ready))
+	return appendMark(dst, a.At)
+}
+
+// MaxLoad is the greatest Load of an Announcement.
+const MaxLoad = 1000
+
+// DecodeAnnouncement reads a message that is an announcement and nothing
+// more.
+func DecodeAnnouncement(msg []byte, a *Announcement) error {
+	r := reader{b: msg}
+	r.tag(tagAnnouncement, "announcement")
+	a.Node = keep(a.Node, r.token("node"))
+	a.Boot = r.number("boot")
+	load := r.number("load")
+	if load > MaxLoad {
+		r.fail("load")
+	}
+	a.Load = uint16(load)
+	a.Ready = r.bool("ready")
+	r.mark(&a.At)
+	return r.end()
+}
+
+func appendMark(dst []byte, m Mark) []byte {
+	return binary.AppendUvarint(appendText(dst, m.LogID), m.Position)
+}
+
+func (r *reader) mark(m *Mark) {
+	m.LogID = keep(m.LogID, r.text(maxLogID, "log id"))
+	m.Position = r.number("position")
+}
+
+// resize returns s with n elements, which keep what they hold for use again.
+func resize[T any](s []T, n int) []T {
+	if n <= cap(s) {
+		return s[:n]
+	}
+	grown := make([]T, n)
+	copy(grown, s[:cap(s)])
+	return grown
+}

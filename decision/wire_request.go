@@ -1,0 +1,344 @@
+package decision
+
+import (
+	"encoding/binary"
+
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stanza"
+)
+
+// MaxQuestion bounds an encoded Question. NewQuestion marks what would be
+// longer as undescribable: no stanza anybody needs comes near it, and a batch
+// must hold several.
+const MaxQuestion = 64 << 10
+
+// A RequestKind says which field of a Request is set.
+type RequestKind uint8
+
+// The kinds of requests, and of the results that answer them.
+const (
+	NoRequestKind RequestKind = iota
+	Ask                       // a Question, answered by a Verdict
+	Admit                     // a domain, answered by an Admission
+	Open                      // a Session, answered by an Opening
+)
+
+// A Request is one thing a gateway asks of a node. The zero value is ready
+// for DecodeRequest; used again it allocates nothing in the steady state.
+type Request struct {
+	Kind     RequestKind
+	Question Question
+	Domain   []byte // as the client sent it, at most 1023 bytes
+	Session  Session
+}
+
+// Flags of a question.
+const (
+	flagIn byte = 1 << iota
+	flagJoined
+	flagOutstanding
+	flagHasID
+	flagTo
+	flagFrom
+	flagToEdited
+	questionFlags = flagToEdited<<1 - 1
+)
+
+// Flags of a part.
+const (
+	flagNode byte = 1 << iota
+	flagInner
+	partFlags = flagInner<<1 - 1
+)
+
+// AppendAdmit appends the request for a domain's Admission.
+func AppendAdmit(dst []byte, domain string) []byte {
+	return appendText(append(dst, byte(tagAdmit)), domain)
+}
+
+// AppendOpen appends the request for a session's Opening.
+func AppendOpen(dst []byte, s *Session) []byte {
+	return appendSession(append(dst, byte(tagOpen)), s)
+}
+
+// DecodeRequest reads one request off the front of b into r and returns what
+// follows it. After an error r is not to be used but for decoding again.
+func DecodeRequest(b []byte, r *Request) (rest []byte, err error) {
+	if len(b) == 0 {
+		return nil, &MalformedError{Field: "request"}
+	}
+	switch tag(b[0]) {
+	case tagQuestion:
+		r.Kind = Ask
+		return DecodeQuestion(b, &r.Question)
+	case tagAdmit:
+		r.Kind = Admit
+		in := reader{b: b[1:]}
+		r.Domain = in.text(maxDomain, "domain")
+		return in.b, in.err()
+	case tagOpen:
+		r.Kind = Open
+		in := reader{b: b[1:]}
+		in.session(&r.Session)
+		return in.b, in.err()
+	}
+	return nil, &MalformedError{Field: "request"}
+}
+
+// AppendQuestion appends a question.
+func AppendQuestion(dst []byte, q *Question) []byte {
+	d := &q.Desc
+	dst = append(dst, byte(tagQuestion))
+	dst = binary.AppendUvarint(dst, q.ID)
+	dst = appendSession(dst, &q.Session)
+	dst = append(dst, q.flags(), byte(d.Kind), byte(d.Type), byte(d.Fault))
+	dst = binary.AppendUvarint(dst, uint64(d.Marks))
+	if d.HasID {
+		dst = appendText(dst, d.ID)
+	}
+	if !d.To.IsZero() {
+		dst = appendText(dst, d.To.Bytes())
+	}
+	if !d.From.IsZero() {
+		dst = appendText(dst, d.From.Bytes())
+	}
+	dst = appendParts(dst, d.Payloads)
+	dst = appendParts(dst, d.Parts)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Addressed)))
+	for _, a := range d.Addressed {
+		dst = appendText(dst, a.Bytes())
+	}
+	return dst
+}
+
+// bound makes a question that would be longer than MaxQuestion one about an
+// undescribable stanza.
+func (q *Question) bound() {
+	d := &q.Desc
+	if q.sizeAtMost() <= MaxQuestion {
+		return
+	}
+	if d.Fault == stanza.NoFault {
+		d.Fault = stanza.Undescribable
+	}
+	d.Payloads, d.Parts, d.Addressed = nil, nil, nil
+}
+
+// sizeAtMost is not less than the length of the question's encoding.
+func (q *Question) sizeAtMost() int {
+	const (
+		numbers = 64 // tags, flags, counts and numbers of their greatest length
+		length  = 3  // of a text's length
+	)
+	s, d := &q.Session, &q.Desc
+	n := numbers + 7*length + len(s.ID) + len(s.Tenant) + len(s.Account) + 1 + len(s.Resource) + len(s.Grant)
+	n += len(d.ID) + len(d.To.Bytes()) + len(d.From.Bytes())
+	for _, parts := range [...][]stanza.Part{d.Payloads, d.Parts} {
+		for i := range parts {
+			p := &parts[i]
+			n += 2 + 3*length + len(p.Other) + len(p.Local) + len(p.Node)
+		}
+	}
+	for _, a := range d.Addressed {
+		n += length + len(a.Bytes())
+	}
+	return n
+}
+
+func (q *Question) flags() byte {
+	var f byte
+	set := func(bit byte, on bool) {
+		if on {
+			f |= bit
+		}
+	}
+	set(flagIn, q.Direction == In)
+	set(flagJoined, q.Joined)
+	set(flagOutstanding, q.Outstanding)
+	set(flagHasID, q.Desc.HasID)
+	set(flagTo, !q.Desc.To.IsZero())
+	set(flagFrom, !q.Desc.From.IsZero())
+	set(flagToEdited, q.Desc.ToEdited)
+	return f
+}
+
+// appendSession writes account and resource as one address, so that whoever
+// reads it splits it anew.
+func appendSession(dst []byte, s *Session) []byte {
+	dst = appendText(dst, s.ID)
+	dst = appendText(dst, s.Tenant)
+	n := len(s.Account)
+	if len(s.Resource) > 0 {
+		n += 1 + len(s.Resource)
+	}
+	dst = binary.AppendUvarint(dst, uint64(n))
+	dst = append(dst, s.Account...)
+	if len(s.Resource) > 0 {
+		dst = append(append(dst, '/'), s.Resource...)
+	}
+	dst = appendText(dst, s.Grant)
+	return binary.AppendUvarint(dst, s.Opened)
+}
+
+func appendParts(dst []byte, parts []stanza.Part) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(parts)))
+	for i := range parts {
+		p := &parts[i]
+		var f byte
+		if p.HasNode {
+			f |= flagNode
+		}
+		if p.Inner {
+			f |= flagInner
+		}
+		dst = append(dst, byte(p.Space), f)
+		if p.Space.HasText() {
+			dst = appendText(dst, p.Other)
+		}
+		dst = appendText(dst, p.Local)
+		if p.HasNode {
+			dst = appendText(dst, p.Node)
+		}
+	}
+	return dst
+}
+
+// DecodeQuestion reads one question off the front of b and returns what
+// follows it. It uses q's slices again. Addresses are prepared anew: one that
+// is not in its prepared form is an error, and so is a namespace that is
+// numbered wrongly, because rules compare both by what the question says.
+func DecodeQuestion(b []byte, q *Question) (rest []byte, err error) {
+	r := reader{b: b}
+	d := &q.Desc
+	r.tag(tagQuestion, "question")
+	q.ID = r.number("question id")
+	r.session(&q.Session)
+	f := r.flags(questionFlags, "flags")
+	q.Direction = Direction(f & flagIn)
+	q.Joined = f&flagJoined != 0
+	q.Outstanding = f&flagOutstanding != 0
+	d.ToEdited = f&flagToEdited != 0
+	r.head(d)
+	d.HasID, d.ID = f&flagHasID != 0, nil
+	d.To, d.From = jid.Addr{}, jid.Addr{}
+	if d.HasID {
+		d.ID = r.text(stanza.MaxText, "stanza id")
+	}
+	if f&flagTo != 0 {
+		d.To = r.address("to")
+	}
+	if f&flagFrom != 0 {
+		d.From = r.address("from")
+	}
+	d.Payloads = r.parts(d.Payloads[:0], stanza.MaxPayloads, d.Fault, "payloads")
+	d.Parts = r.parts(d.Parts[:0], stanza.MaxParts, d.Fault, "parts")
+	n := r.count(stanza.MaxAddressed, "addressed")
+	d.Addressed = d.Addressed[:0]
+	for range n {
+		d.Addressed = append(d.Addressed, r.address("addressed"))
+		if r.wrong != "" {
+			break
+		}
+	}
+	return r.b, r.err()
+}
+
+// head reads the numbers of a description.
+func (r *reader) head(d *stanza.Descriptor) {
+	d.Kind = stanza.Kind(r.byte("kind"))
+	d.Type = stanza.Type(r.byte("type"))
+	d.Fault = stanza.Fault(r.byte("fault"))
+	marks := r.number("marks")
+	d.Marks = stanza.Marks(marks)
+	switch {
+	case !d.Kind.Known():
+		r.fail("kind")
+	case !d.Type.Known():
+		r.fail("type")
+	case !d.Fault.Known():
+		r.fail("fault")
+	case uint64(d.Marks) != marks || !d.Marks.Known():
+		r.fail("marks")
+	}
+}
+
+func (r *reader) session(s *Session) {
+	s.ID = r.text(maxName, "session id")
+	s.Tenant = r.tenant()
+	full := r.address("account")
+	if r.wrong == "" && !full.HasLocal() {
+		r.fail("account")
+	}
+	s.Account, s.Resource = nil, nil
+	if r.wrong == "" {
+		s.Account, s.Resource = full.Bare(), full.Resource()
+	}
+	s.Grant = r.text(maxName, "grant")
+	s.Opened = r.number("opened")
+}
+
+// tenant reads a tenant's id: [a-z0-9][a-z0-9-]{0,31}.
+func (r *reader) tenant() []byte {
+	t := r.text(maxTenant, "tenant")
+	if !isTenant(t) {
+		r.fail("tenant")
+		return nil
+	}
+	return t
+}
+
+func isTenant[T string | []byte](t T) bool {
+	if len(t) == 0 || len(t) > maxTenant || t[0] == '-' {
+		return false
+	}
+	for i := range len(t) {
+		if c := t[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// address reads an address and verifies that it is prepared.
+func (r *reader) address(field string) jid.Addr {
+	t := r.text(maxAddress, field)
+	if r.wrong != "" {
+		return jid.Addr{}
+	}
+	a, err := jid.Split(t)
+	if err != nil {
+		r.fail(field)
+	}
+	return a
+}
+
+// parts reads parts. Only of an undescribable stanza may one lack the text of
+// its namespace: that text may be what was too long.
+func (r *reader) parts(dst []stanza.Part, limit int, fault stanza.Fault, field string) []stanza.Part {
+	n := r.count(limit, field)
+	for range n {
+		p := stanza.Part{Space: stanza.Space(r.byte(field))}
+		f := r.flags(partFlags, field)
+		if !p.Space.Known() {
+			r.fail(field)
+		}
+		if p.Space.HasText() {
+			p.Other = r.text(stanza.MaxText, field)
+			lacking := len(p.Other) == 0 && fault == stanza.Undescribable
+			if !lacking && stanza.SpaceOf(p.Other) != p.Space {
+				r.fail(field)
+			}
+		}
+		p.Local = r.text(stanza.MaxText, field)
+		if f&flagNode != 0 {
+			p.HasNode = true
+			p.Node = r.text(stanza.MaxText, field)
+		}
+		p.Inner = f&flagInner != 0
+		if r.wrong != "" {
+			break
+		}
+		dst = append(dst, p)
+	}
+	return dst
+}

@@ -1,0 +1,178 @@
+package decision
+
+import "encoding/binary"
+
+// A Result answers a Request; its Kind is the Request's.
+type Result struct {
+	Kind      RequestKind
+	Verdict   Verdict
+	Admission Admission
+	Opening   Opening
+}
+
+// AppendVerdict appends a verdict without its log id, which stands once in
+// the message around it, and without AskedAt, which is the asker's own.
+func AppendVerdict(dst []byte, v *Verdict) []byte {
+	dst = append(dst, byte(tagVerdict), byte(v.Effect), byte(v.Reason))
+	dst = binary.AppendUvarint(dst, v.Position)
+	return appendText(dst, v.Permission)
+}
+
+// DecodeVerdict reads one verdict off the front of b and returns what follows
+// it. It leaves LogID and AskedAt as they are. An undecided verdict is an
+// error.
+func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
+	r := reader{b: b}
+	r.tag(tagVerdict, "verdict")
+	v.Effect = Effect(r.byte("effect"))
+	v.Reason = Reason(r.byte("reason"))
+	v.Position = r.number("position")
+	v.Permission = keep(v.Permission, r.text(maxPermission, "permission"))
+	switch {
+	case v.Effect == Undecided || v.Effect >= numEffects:
+		r.fail("effect")
+	case v.Reason >= numReasons:
+		r.fail("reason")
+	}
+	return r.b, r.err()
+}
+
+// AppendAdmission appends an admission without its log id, as AppendVerdict
+// does.
+func AppendAdmission(dst []byte, a *Admission) []byte {
+	dst = append(dst, byte(tagAdmission), boolByte(a.Known))
+	dst = binary.AppendUvarint(dst, a.Position)
+	if !a.Known {
+		return dst
+	}
+	dst = appendText(dst, a.Tenant)
+	dst = appendText(dst, a.Domain)
+	dst = binary.AppendUvarint(dst, uint64(len(a.Backends)))
+	for i := range a.Backends {
+		dst = append(dst, byte(a.Backends[i].Security))
+		dst = appendText(dst, a.Backends[i].Address)
+	}
+	return dst
+}
+
+// DecodeAdmission reads one admission off the front of b and returns what
+// follows it. It leaves LogID as it is; the Backends are fresh.
+func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
+	r := reader{b: b}
+	r.tag(tagAdmission, "admission")
+	*a = Admission{LogID: a.LogID, Known: r.bool("known")}
+	a.Position = r.number("position")
+	if !a.Known {
+		return r.b, r.err()
+	}
+	a.Tenant = string(r.tenant())
+	domain := r.address("domain")
+	if r.wrong == "" && (domain.HasLocal() || domain.HasResource()) {
+		r.fail("domain")
+	}
+	a.Domain = domain.String()
+	n := r.count(maxBackends, "backends")
+	for range n {
+		s := Security(r.byte("security"))
+		if s >= numSecurities {
+			r.fail("security")
+		}
+		address := string(r.text(maxBackend, "backend"))
+		if address == "" {
+			r.fail("backend")
+		}
+		if r.wrong != "" {
+			break
+		}
+		a.Backends = append(a.Backends, Backend{Address: address, Security: s})
+	}
+	return r.b, r.err()
+}
+
+// AppendOpening appends an opening without its log id, as AppendVerdict does.
+func AppendOpening(dst []byte, o *Opening) []byte {
+	dst = append(dst, byte(tagOpening), boolByte(o.Allowed))
+	return binary.AppendUvarint(dst, o.Position)
+}
+
+// DecodeOpening reads one opening off the front of b and returns what follows
+// it. It leaves LogID as it is.
+func DecodeOpening(b []byte, o *Opening) (rest []byte, err error) {
+	r := reader{b: b}
+	r.tag(tagOpening, "opening")
+	o.Allowed = r.bool("allowed")
+	o.Position = r.number("position")
+	return r.b, r.err()
+}
+
+// AppendEnding appends an ending; it is a whole message.
+func AppendEnding(dst []byte, e *Ending) []byte {
+	dst = appendText(append(dst, byte(tagEnding)), e.Tenant)
+	dst = appendText(dst, e.Account)
+	dst = appendText(dst, e.LogID)
+	return binary.AppendUvarint(dst, e.Position)
+}
+
+// DecodeEnding reads a message that is an ending and nothing more.
+func DecodeEnding(b []byte, e *Ending) error {
+	r := reader{b: b}
+	r.tag(tagEnding, "ending")
+	e.Tenant = string(r.tenant())
+	e.Account = ""
+	if len(r.b) > 0 && r.b[0] == 0 {
+		r.b = r.b[1:]
+	} else if a := r.address("account"); a.HasLocal() && !a.HasResource() {
+		e.Account = a.String()
+	} else {
+		r.fail("account")
+	}
+	e.LogID = string(r.text(maxLogID, "log id"))
+	e.Position = r.number("position")
+	return r.end()
+}
+
+// end verifies that nothing is left.
+func (r *reader) end() error {
+	if len(r.b) > 0 {
+		r.fail("trailing bytes")
+	}
+	return r.err()
+}
+
+func (r *reader) bool(field string) bool {
+	return r.flags(1, field) == 1
+}
+
+func boolByte(on bool) byte {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func appendResult(dst []byte, r *Result) []byte {
+	switch r.Kind {
+	case Admit:
+		return AppendAdmission(dst, &r.Admission)
+	case Open:
+		return AppendOpening(dst, &r.Opening)
+	}
+	return AppendVerdict(dst, &r.Verdict)
+}
+
+func decodeResult(b []byte, r *Result) (rest []byte, err error) {
+	if len(b) > 0 {
+		switch tag(b[0]) {
+		case tagVerdict:
+			r.Kind = Ask
+			return DecodeVerdict(b, &r.Verdict)
+		case tagAdmission:
+			r.Kind = Admit
+			return DecodeAdmission(b, &r.Admission)
+		case tagOpening:
+			r.Kind = Open
+			return DecodeOpening(b, &r.Opening)
+		}
+	}
+	return nil, &MalformedError{Field: "result"}
+}
