@@ -99,13 +99,6 @@ func (d *Descriptor) header(el stream.Element) {
 	if from, ok := el.Attr("from"); ok {
 		d.From, _ = d.address(from, BadFrom)
 	}
-	// An attribute of the same name in jabber:client's own namespace is a
-	// foreign one by XML, but nothing says every server thinks so.
-	for _, name := range [...]string{"to", "from", "type", "id"} {
-		if _, ok := el.AttrNS(nsClient, name); ok {
-			d.fault(Undescribable)
-		}
-	}
 	if d.Kind == Presence && d.Type == UnknownType {
 		d.fault(BadPresenceType)
 	}
