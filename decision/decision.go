@@ -162,6 +162,9 @@ func (v *Verdict) Answer() Answer {
 // Text says in words, for operators, why the stanza did not simply pass. The
 // one who is answered may be told less (see Answer).
 func (v *Verdict) Text() string {
+	if v.Effect == Clamp {
+		return "forwarded with priority -1: " + v.Permission + " is missing"
+	}
 	text := v.Answer().Text
 	if text == "" && v.Permission != "" {
 		return "not delivered: " + v.Permission + " is missing"

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stanza"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// maxCheckLine bounds one line of input: a stanza of the backend's limit,
+// escaped as JSON.
+const maxCheckLine = 64 << 20
+
+// A checkQuestion is one line of input.
+type checkQuestion struct {
+	ID        json.RawMessage `json:"id"`
+	Account   *string         `json:"account"`
+	Resource  *string         `json:"resource"`
+	Direction *string         `json:"direction"`
+	Stanza    *string         `json:"stanza"`
+	Session   checkMemory     `json:"session"`
+}
+
+// A checkMemory is what the session is said to remember. It implements
+// decision.Memory.
+type checkMemory struct {
+	JoinedRooms []string       `json:"joined"`
+	Requests    []checkRequest `json:"outstanding"`
+}
+
+type checkRequest struct {
+	Peer string `json:"peer"`
+	ID   string `json:"id"`
+}
+
+func (m *checkMemory) Joined(bare []byte) bool {
+	for _, room := range m.JoinedRooms {
+		if a, err := jid.Parse([]byte(room)); err == nil && bytes.Equal(a.Bare(), bare) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *checkMemory) Outstanding(_ decision.Direction, peer jid.Addr, id []byte) bool {
+	for _, r := range m.Requests {
+		if a, err := jid.Parse([]byte(r.Peer)); err == nil && a.Equal(peer) && r.ID == string(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// A checkAnswer is one line of output.
+type checkAnswer struct {
+	ID          json.RawMessage `json:"id"`
+	Effect      string          `json:"effect"`
+	Permissions []string        `json:"permissions"`
+	Missing     []string        `json:"missing"`
+	Error       *checkError     `json:"error"`
+	Text        string          `json:"text"`
+}
+
+type checkError struct {
+	Type      string `json:"type"`
+	Condition string `json:"condition"`
+}
+
+// A lineError is bad input at one line. Answers to earlier lines stand.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
+func (e *lineError) Unwrap() error { return e.err }
+
+// checkStream answers each line of in with a line of out, in order, by the
+// state v. It stops at the first line that is no question.
+func checkStream(v *projections.View, in io.Reader, out io.Writer) error {
+	r := bufio.NewReaderSize(in, 64<<10)
+	w := bufio.NewWriterSize(out, 64<<10)
+	c := newChecker(v)
+	err := c.lines(r, w)
+	if flushErr := w.Flush(); flushErr != nil {
+		return fmt.Errorf("write answers: %w", flushErr)
+	}
+	return err
+}
+
+// A checker answers questions offline by the code that answers gateways.
+type checker struct {
+	view     *projections.View
+	client   *stream.Framer
+	backend  *stream.Framer
+	describe stanza.Descriptor
+}
+
+func newChecker(v *projections.View) *checker {
+	return &checker{
+		view:    v,
+		client:  stream.NewFramer(stream.Config{Limits: stream.ClientLimits()}),
+		backend: stream.NewFramer(stream.Config{Limits: stream.BackendLimits(), Lenient: true}),
+	}
+}
+
+func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for n := 1; ; n++ {
+		line, err := readLine(r)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return &lineError{n, err}
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			q, badLine := parseQuestion(line)
+			if badLine != nil {
+				return &lineError{n, badLine}
+			}
+			if err := enc.Encode(c.answer(q)); err != nil {
+				return fmt.Errorf("write answer %d: %w", n, err)
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// readLine reads one line without a bound of its own but maxCheckLine. It
+// returns io.EOF with the last one.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxCheckLine {
+			return nil, fmt.Errorf("longer than %d bytes", maxCheckLine)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+func parseQuestion(line []byte) (*checkQuestion, error) {
+	var q checkQuestion
+	if err := json.Unmarshal(line, &q); err != nil {
+		return nil, fmt.Errorf("read JSON: %w", err)
+	}
+	for _, f := range []struct {
+		name    string
+		present bool
+	}{
+		{"id", q.ID != nil}, {"account", q.Account != nil}, {"resource", q.Resource != nil},
+		{"direction", q.Direction != nil}, {"stanza", q.Stanza != nil},
+	} {
+		if !f.present {
+			return nil, fmt.Errorf("field %q is missing", f.name)
+		}
+	}
+	if *q.Direction != "out" && *q.Direction != "in" {
+		return nil, fmt.Errorf("direction %q: want \"out\" or \"in\"", *q.Direction)
+	}
+	return &q, nil
+}
+
+// answer decides one question.
+func (c *checker) answer(q *checkQuestion) checkAnswer {
+	a := checkAnswer{ID: q.ID, Permissions: []string{}, Missing: []string{}}
+	refuse := func(format string, args ...any) checkAnswer {
+		a.Effect, a.Text = decision.Refuse.String(), fmt.Sprintf(format, args...)
+		return a
+	}
+	session, err := c.session(q)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	dir, framer := decision.Out, c.client
+	if *q.Direction == "in" {
+		dir, framer = decision.In, c.backend
+	}
+	el, err := framer.ParseStanza(bytes.Trim([]byte(*q.Stanza), " \t\r\n"))
+	if !el.Valid() {
+		return refuse("the stanza is not one well-formed element: %v", err)
+	}
+	c.describe.Describe(el)
+	question := decision.NewQuestion(session, dir, &c.describe, &q.Session)
+	e := policy.Explain(c.view, &question, time.Now())
+	return fill(a, e, question.Desc.Fault)
+}
+
+// session is whom the question is asked for.
+func (c *checker) session(q *checkQuestion) (decision.Session, error) {
+	account, err := jid.Bare(*q.Account)
+	if err != nil {
+		return decision.Session{}, fmt.Errorf("account %q: %w", *q.Account, err)
+	}
+	full, err := jid.Parse([]byte(account + "/" + *q.Resource))
+	if err != nil {
+		return decision.Session{}, fmt.Errorf("resource %q: %w", *q.Resource, err)
+	}
+	owner, place := c.view.Owner(full.Domain())
+	if place != projections.Domain {
+		return decision.Session{}, fmt.Errorf("account %q: its domain is none of the policy's", *q.Account)
+	}
+	return decision.Session{
+		Tenant:   []byte(owner.ID()),
+		Account:  full.Bare(),
+		Resource: full.Resource(),
+		Opened:   uint64(c.view.Position()),
+	}, nil
+}
+
+// fill turns an explanation into the answer's words. A session that would end
+// is a refusal here, and so is an address that does not prepare, whatever the
+// kind of stanza it stands in.
+func fill(a checkAnswer, e policy.Explanation, fault stanza.Fault) checkAnswer {
+	v := &e.Verdict
+	a.Permissions, a.Missing = e.Asked.Names(), e.Missing.Names()
+	a.Text = v.Text()
+	switch v.Effect {
+	case decision.Strip:
+		a.Effect = decision.Pass.String()
+	case decision.End:
+		a.Effect = decision.Refuse.String()
+	default:
+		a.Effect = v.Effect.String()
+	}
+	if fault == stanza.BadTo || fault == stanza.BadFrom {
+		a.Effect = decision.Refuse.String()
+	}
+	if answer := v.Answer(); a.Effect == decision.Refuse.String() && answer.Type != "" {
+		a.Error = &checkError{Type: answer.Type, Condition: answer.Condition}
+	}
+	return a
+}
