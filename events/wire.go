@@ -65,7 +65,11 @@ func encodeEvent(c *codec, e Event) {
 
 func encodeBody(c *codec, n protowire.Number, e interface{ wire(*codec) }) {
 	m := c.enter(n)
-	e.wire(c)
+	// A codec of its own, for what an interface is given moves to the heap,
+	// and decoding, which must be fast, goes through the same methods.
+	inner := codec{out: c.out}
+	e.wire(&inner)
+	c.out = inner.out
 	c.leave(m)
 }
 
@@ -86,63 +90,100 @@ func decodeEvent(c *codec) Event {
 func decodeBody(c *codec, n protowire.Number) Event {
 	switch n {
 	case 1:
-		return body[TenantCreated](c)
+		var e TenantCreated
+		e.wire(c)
+		return e
 	case 2:
-		return body[TenantRenamed](c)
+		var e TenantRenamed
+		e.wire(c)
+		return e
 	case 3:
-		return body[TenantSuspended](c)
+		var e TenantSuspended
+		e.wire(c)
+		return e
 	case 4:
-		return body[TenantResumed](c)
+		var e TenantResumed
+		e.wire(c)
+		return e
 	case 5:
-		return body[TenantRemoved](c)
+		var e TenantRemoved
+		e.wire(c)
+		return e
 	case 6:
-		return body[SettingsChanged](c)
+		var e SettingsChanged
+		e.wire(c)
+		return e
 	case 7:
-		return body[CeilingSet](c)
+		var e CeilingSet
+		e.wire(c)
+		return e
 	case 8:
-		return body[DomainAdded](c)
+		var e DomainAdded
+		e.wire(c)
+		return e
 	case 9:
-		return body[DomainBackendsSet](c)
+		var e DomainBackendsSet
+		e.wire(c)
+		return e
 	case 10:
-		return body[DomainDefaultRoleSet](c)
+		var e DomainDefaultRoleSet
+		e.wire(c)
+		return e
 	case 11:
-		return body[DomainSuspended](c)
+		var e DomainSuspended
+		e.wire(c)
+		return e
 	case 12:
-		return body[DomainResumed](c)
+		var e DomainResumed
+		e.wire(c)
+		return e
 	case 13:
-		return body[DomainRemoved](c)
+		var e DomainRemoved
+		e.wire(c)
+		return e
 	case 14:
-		return body[ServiceAdded](c)
+		var e ServiceAdded
+		e.wire(c)
+		return e
 	case 15:
-		return body[ServiceRemoved](c)
+		var e ServiceRemoved
+		e.wire(c)
+		return e
 	case 16:
-		return body[RoleDefined](c)
+		var e RoleDefined
+		e.wire(c)
+		return e
 	case 17:
-		return body[RoleRemoved](c)
+		var e RoleRemoved
+		e.wire(c)
+		return e
 	case 18:
-		return body[BuiltinRoleAdjusted](c)
+		var e BuiltinRoleAdjusted
+		e.wire(c)
+		return e
 	case 19:
-		return body[MemberRolesSet](c)
+		var e MemberRolesSet
+		e.wire(c)
+		return e
 	case 20:
-		return body[MemberRemoved](c)
+		var e MemberRemoved
+		e.wire(c)
+		return e
 	case 21:
-		return body[MemberSuspended](c)
+		var e MemberSuspended
+		e.wire(c)
+		return e
 	case 22:
-		return body[MemberResumed](c)
+		var e MemberResumed
+		e.wire(c)
+		return e
 	case 23:
-		return body[MemberSessionsEnded](c)
+		var e MemberSessionsEnded
+		e.wire(c)
+		return e
 	}
 	c.fail(n, ErrUnknownEvent)
 	return nil
-}
-
-func body[E Event, P interface {
-	*E
-	wire(*codec)
-}](c *codec) Event {
-	var e E
-	P(&e).wire(c)
-	return e
 }
 
 func (e *Backend) wire(c *codec) {
