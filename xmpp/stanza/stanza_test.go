@@ -1,0 +1,209 @@
+package stanza
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+func parse(t testing.TB, xml string) stream.Element {
+	t.Helper()
+	el, err := stream.NewFramer(stream.Config{Limits: stream.ClientLimits()}).ParseStanza([]byte(xml))
+	if err != nil {
+		t.Fatalf("%s: %v", xml, err)
+	}
+	return el
+}
+
+// TestSpaces holds the two lists of namespaces together.
+func TestSpaces(t *testing.T) {
+	for s := range numSpaces {
+		if text := s.Text(); text != "" && SpaceOf([]byte(text)) != s {
+			t.Errorf("SpaceOf(%q) = %d, want %d", text, SpaceOf([]byte(text)), s)
+		}
+		if text := s.Text(); text == "" && s != NoSpace && !s.HasText() {
+			t.Errorf("space %d has neither a name nor a text beside it", s)
+		}
+	}
+	for name, want := range map[string]Space{
+		"": NoSpace, "urn:xmpp:mam:1": MAM, "urn:xmpp:mam:3": MAMOther, "urn:xmpp:mam:tmp": MAMOther,
+		"urn:xmpp:carbons:0": CarbonsOld, "urn:xmpp:http:upload": Upload, "urn:xmpp:http:upload:0": Upload,
+		"JABBER:iq:roster": OtherSpace, "jabber:iq:roster ": OtherSpace,
+	} {
+		if got := SpaceOf([]byte(name)); got != want {
+			t.Errorf("SpaceOf(%q) = %d, want %d", name, got, want)
+		}
+	}
+}
+
+func TestEdits(t *testing.T) {
+	const p = "<priority xmlns='jabber:client'>-1</priority>"
+	for _, c := range []struct{ name, in, want string }{
+		{"clamp none", "<presence/>", "<presence>" + p + "</presence>"},
+		{"clamp empty with attributes", "<presence id='1' />", "<presence id='1' >" + p + "</presence>"},
+		{"clamp one", "<presence><priority>5</priority><show>away</show></presence>", "<presence><show>away</show>" + p + "</presence>"},
+		{"clamp two", "<presence>a<priority/>b<priority>1</priority>c</presence>", "<presence>abc" + p + "</presence>"},
+		{"clamp foreign", "<presence><priority xmlns='urn:x'>5</priority></presence>", "<presence>" + p + "</presence>"},
+		{"clamp leaves inner", "<presence><x xmlns='urn:x'><priority>5</priority></x></presence>", "<presence><x xmlns='urn:x'><priority>5</priority></x>" + p + "</presence>"},
+		{"clamp prefixed", "<c:presence xmlns:c='jabber:client'><c:priority>5</c:priority></c:presence>", "<c:presence xmlns:c='jabber:client'>" + p + "</c:presence>"},
+		{"strip", "<message to='a@b' type='error'><body>x</body>y<error type='cancel'><z xmlns='u:z'/></error><error/></message>", "<message to='a@b' type='error'><error type='cancel'><z xmlns='u:z'/></error></message>"},
+		{"strip foreign error", "<message type='error'><error xmlns='urn:x'/></message>", "<message type='error'></message>"},
+		{"strip empty", "<message type='error'/>", "<message type='error'></message>"},
+		{"to", "<message  to = \"A@B\" id='1'><body to='x'/></message>", "<message   to='a&apos;b@c' id='1'><body to='x'/></message>"},
+		{"to last", "<message id='1' to='A@B'/>", "<message id='1'  to='a&apos;b@c'/>"},
+		{"to absent", "<message/>", "<message/>"},
+	} {
+		el, raw := parse(t, c.in), []byte(c.in)
+		var got []byte
+		switch verb, _, _ := strings.Cut(c.name, " "); verb {
+		case "clamp":
+			got = AppendClamped(nil, raw, el)
+		case "strip":
+			got = AppendStripped(nil, raw, el)
+		case "to":
+			got = AppendWithTo(nil, raw, el, []byte("a'b@c"))
+		}
+		if string(got) != c.want {
+			t.Errorf("%s: got  %s\nwant %s", c.name, got, c.want)
+		}
+		parse(t, string(got))
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	el := parse(t, "<iq type='get' id='&apos;1&lt;' to='X@y'><a xmlns='u:a'/></iq>")
+	got := AppendError(nil, el, Reply{To: []byte("me@x/r'"), From: []byte("x@y"), Type: "auth", Condition: "forbidden", Text: "no & no", Permission: "xmpp:federate", Position: 7})
+	want := "<iq type='error' id='&apos;1&lt;' to='me@x/r&apos;' from='x@y'><error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>" +
+		"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>no &amp; no</text>" +
+		"<denied xmlns='urn:postern:denied:0' permission='xmpp:federate' position='7'/></error></iq>"
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	parse(t, string(got))
+	if got := AppendError(nil, parse(t, "<c:message xmlns:c='jabber:client'/>"), Reply{Type: "wait", Condition: "internal-server-error"}); string(got) !=
+		"<message type='error'><error type='wait'><internal-server-error xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>" {
+		t.Errorf("got %s", got)
+	}
+	if got := AppendResult(nil, el, nil, []byte("x@y")); string(got) != "<iq type='result' id='&apos;1&lt;' from='x@y'/>" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for name, xml := range map[string]string{
+		"payloads":  "<message>" + strings.Repeat("<a xmlns='u:a'/>", MaxPayloads+1) + "</message>",
+		"parts":     "<iq id='1' type='get'><query xmlns='jabber:iq:private'>" + strings.Repeat("<a xmlns='u:a'/>", MaxParts+1) + "</query></iq>",
+		"addressed": "<message><addresses xmlns='http://jabber.org/protocol/address'>" + strings.Repeat("<address jid='a@b'/>", MaxAddressed+1) + "</addresses></message>",
+		"id":        "<iq type='get' id='" + strings.Repeat("x", MaxText+1) + "'><a xmlns='u:a'/></iq>",
+		"node":      "<iq type='get' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='" + strings.Repeat("x", MaxText+1) + "'/></pubsub></iq>",
+		"namespace": "<iq type='get' id='1'><a xmlns='u:" + strings.Repeat("x", MaxText) + "'/></iq>",
+		"name":      "<iq type='get' id='1'><" + strings.Repeat("x", MaxText+1) + "/></iq>",
+	} {
+		var d Descriptor
+		d.Describe(parse(t, xml))
+		if d.Fault != Undescribable {
+			t.Errorf("%s: fault %d, want Undescribable", name, d.Fault)
+		}
+	}
+	var d Descriptor
+	d.Describe(parse(t, "<message to='"+strings.Repeat("x", maxAddress+1)+"'/>"))
+	if d.Fault != BadTo {
+		t.Errorf("to: fault %d, want BadTo", d.Fault)
+	}
+}
+
+const chat = "<message xmlns='jabber:client' to='juliet@capulet.example/balcony' from='romeo@montague.example/garden' type='chat' id='ae8f2c10-4f2b-4a5e' xml:lang='en'>" +
+	"<body>Art thou not Romeo, and a Montague? Neither, fair saint.</body><active xmlns='http://jabber.org/protocol/chatstates'/>" +
+	"<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='ae8f2c10'/></message>"
+
+// TestDescribeKeeps: a description outlives the framer's tape, and describing
+// allocates nothing in the steady state.
+func TestDescribeKeeps(t *testing.T) {
+	f := stream.NewFramer(stream.Config{Limits: stream.ClientLimits()})
+	raw := []byte(chat)
+	el, err := f.ParseStanza(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d Descriptor
+	d.Describe(el)
+	f.Reset()
+	for i := range raw {
+		raw[i] = 'x'
+	}
+	if d.To.String() != "juliet@capulet.example/balcony" || string(d.ID) != "ae8f2c10-4f2b-4a5e" || len(d.Payloads) != 4 || string(d.Payload().Local) != "body" {
+		t.Errorf("description changed with its stanza: %s %s %v", d.To, d.ID, d.Payloads)
+	}
+	el = parse(t, chat)
+	if n := testing.AllocsPerRun(100, func() { d.Describe(el) }); n != 0 {
+		t.Errorf("%v allocations for each description", n)
+	}
+}
+
+func BenchmarkDescribe(b *testing.B) {
+	el := parse(b, chat)
+	var d Descriptor
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Describe(el)
+	}
+}
+
+// FuzzDescribe: whatever the framer accepts can be described, and every edit
+// and answer of it is itself accepted.
+func FuzzDescribe(f *testing.F) {
+	for _, s := range []string{
+		chat, "<presence/>", "<presence><priority> -1</priority></presence>",
+		"<iq id='1' type='set'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='n'><item/></publish><publish-options/></pubsub></iq>",
+		"<iq id='1' type='set'><query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query></iq>",
+		"<message type='error'><error type='cancel'/></message>",
+		"<message><x xmlns='http://jabber.org/protocol/muc#user'><invite to='a@b'/></x></message>",
+		"<active xmlns='urn:xmpp:csi:0'/>",
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, lenient bool) {
+		framer := stream.NewFramer(stream.Config{Limits: stream.ClientLimits(), Lenient: lenient})
+		el, err := framer.ParseStanza(raw)
+		if !el.Valid() {
+			return
+		}
+		var d Descriptor
+		d.Describe(el)
+		if err != nil && d.Fault == NoFault && d.Kind != UnknownKind {
+			t.Fatalf("fault %v of the framer is no fault of the description", err)
+		}
+		if d.Kind == UnknownKind || d.Kind == ClientStateKind || err != nil {
+			return
+		}
+		to := []byte("a'<&>b@c/\xff")
+		edits := [][]byte{
+			AppendWithTo(nil, raw, el, to),
+			AppendStripped(nil, raw, el),
+			AppendError(nil, el, Reply{To: to, From: to, Type: "auth", Condition: "forbidden", Text: string(raw), Permission: string(to)}),
+			AppendResult(nil, el, to, nil),
+		}
+		if d.Kind == Presence {
+			edits = append(edits, AppendClamped(nil, raw, el))
+		}
+		roomy := stream.ClientLimits()
+		roomy.Bytes, roomy.Elements, roomy.Attrs = 8*roomy.Bytes, roomy.Elements+8, roomy.Attrs+1
+		for i, edit := range edits {
+			again, err := stream.NewFramer(stream.Config{Limits: roomy}).ParseStanza(edit)
+			if err != nil {
+				t.Fatalf("edit %d: %v: %s", i, err, edit)
+			}
+			var e Descriptor
+			e.Describe(again)
+			if e.Kind != d.Kind {
+				t.Fatalf("edit %d: kind %d became %d", i, d.Kind, e.Kind)
+			}
+			if i == 4 && (!e.Has(NegativePriority) || bytes.Count(edit, []byte(">-1<")) == 0) {
+				t.Fatalf("clamped presence is not negative: %s", edit)
+			}
+		}
+	})
+}
