@@ -27,29 +27,18 @@ func AppendEscaped[T ~string | ~[]byte](dst []byte, s T) []byte {
 		case c >= ' ' && c < utf8.RuneSelf:
 			dst = append(dst, c)
 		default:
-			n := scalar(s, i)
-			if n == 0 {
-				dst = append(dst, "\uFFFD"...)
-				n = 1
-			} else {
-				dst = append(dst, s[i:i+n]...)
+			var b [utf8.UTFMax]byte
+			r, n := utf8.DecodeRune(b[:copy(b[:], s[i:])])
+			if !isChar(r) {
+				r = utf8.RuneError
 			}
+			dst = utf8.AppendRune(dst, r)
 			i += n
 			continue
 		}
 		i++
 	}
 	return dst
-}
-
-// scalar returns the size of the character at i, 0 if XML cannot carry it.
-func scalar[T ~string | ~[]byte](s T, i int) int {
-	var b [utf8.UTFMax]byte
-	n, err := character(b[:copy(b[:], s[i:min(len(s), i+utf8.UTFMax)])])
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // AppendAttr appends a space and name='value', the value escaped. The name is

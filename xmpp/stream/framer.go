@@ -256,6 +256,10 @@ func (f *Framer) bang(b []byte) (bool, *Error) {
 	switch b[2] {
 	case '-':
 		return false, errComment
+	case '[':
+		if len(f.stack) == 0 {
+			return false, errTopText
+		}
 	case 'D':
 		return false, errDTD
 	}
