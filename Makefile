@@ -1,0 +1,61 @@
+# Postern. `make help` lists what there is.
+
+GO ?= go
+BIN := bin
+BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
+GOFLAGS_BUILD := -trimpath
+
+.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs clean FORCE
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BINARIES) ## the three programs, into bin/
+
+$(BIN)/%: FORCE
+	@mkdir -p $(BIN)
+	$(GO) build $(GOFLAGS_BUILD) -o $@ ./cmd/$*
+
+demo: ## Prosody, policyd and a gateway, with a guided tour (ONCE=1: end after it)
+	@scripts/install-deps.sh demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) build $(GOFLAGS_BUILD) -o $(BIN)/demo ./test/demo
+	@$(BIN)/demo $(if $(ONCE),--once)
+
+test: deps check e2e ## everything CI runs: check, then the end-to-end suite
+
+.PHONY: deps
+deps:
+	@scripts/install-deps.sh test
+
+check: fmt vet lint unit ## gofmt, vet, staticcheck, import table, unit tests under the race detector
+
+fmt:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./test/...
+
+lint:
+	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags e2e ./test/...
+
+unit: ## unit tests under the race detector (the import table is one of them)
+	$(GO) test -race ./...
+
+e2e: build ## the real programs against real Prosody and ejabberd with real clients
+	$(GO) test -tags e2e -count=1 -timeout 9m ./test/e2e/...
+
+bench: build ## benchmarks, each beside its floor or peer in the same run
+	scripts/bench.sh
+
+soak: deps build ## the long forms of the tests that have one
+	POSTERN_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
+	POSTERN_SOAK=1 $(GO) test -tags e2e -count=1 -timeout 60m ./test/e2e/...
+
+docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules
+	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
+
+clean: ## remove what was built and what the demo left
+	rm -rf $(BIN) .demo
