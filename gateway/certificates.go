@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// Certificates are those of a directory, by domain: NAME.crt with NAME.key, or
+// NAME/fullchain.pem with NAME/privkey.pem. Each serves the NAME of its file
+// and the DNS names in it, wildcards included; the file's name goes first.
+type Certificates struct {
+	dir        string
+	selfSigned bool
+
+	mu     sync.Mutex // guards all below
+	byFile map[string]*tls.Certificate
+	byName map[string]*tls.Certificate // of byFile, by their own DNS names
+	made   map[string]*tls.Certificate // self-signed
+}
+
+// maxSelfSigned bounds the certificates made for names that clients ask for.
+const maxSelfSigned = 256
+
+// NewCertificates returns the certificates of dir, to be loaded. With
+// selfSigned, a domain without one gets one that nobody else vouches for: for
+// demonstrations only.
+func NewCertificates(dir string, selfSigned bool) *Certificates {
+	return &Certificates{dir: dir, selfSigned: selfSigned}
+}
+
+// Load reads the directory again. A pair that cannot be read is an error, and
+// does not keep the others from being loaded; its domain keeps the old one.
+func (c *Certificates) Load() (loaded int, err error) {
+	var pairs [][3]string
+	if c.dir != "" {
+		if pairs, err = c.pairs(); err != nil {
+			return 0, err
+		}
+	}
+	c.mu.Lock()
+	old := c.byFile
+	c.mu.Unlock()
+	files, names := make(map[string]*tls.Certificate), make(map[string]*tls.Certificate)
+	var errs []error
+	for _, p := range pairs {
+		name, cert, err := loadPair(p)
+		if err != nil {
+			errs = append(errs, err)
+			if cert = old[name]; cert == nil {
+				continue
+			}
+		}
+		files[name] = cert
+		for _, n := range cert.Leaf.DNSNames {
+			if n, err := certName(n); err == nil {
+				names[n] = cert
+			}
+		}
+	}
+	c.mu.Lock()
+	c.byFile, c.byName = files, names
+	c.mu.Unlock()
+	return len(files), errors.Join(errs...)
+}
+
+// pairs lists name, certificate file and key file.
+func (c *Certificates) pairs() (pairs [][3]string, err error) {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(c.dir, e.Name())
+		if name, ok := strings.CutSuffix(e.Name(), ".crt"); ok {
+			pairs = append(pairs, [3]string{name, path, filepath.Join(c.dir, name+".key")})
+			continue
+		}
+		chain := filepath.Join(path, "fullchain.pem")
+		if _, err := os.Stat(chain); err == nil {
+			pairs = append(pairs, [3]string{e.Name(), chain, filepath.Join(path, "privkey.pem")})
+		}
+	}
+	return pairs, nil
+}
+
+func loadPair(p [3]string) (name string, cert *tls.Certificate, err error) {
+	if name, err = certName(p[0]); err != nil {
+		return "", nil, fmt.Errorf("certificate %s: %w", p[1], err)
+	}
+	pair, err := tls.LoadX509KeyPair(p[1], p[2])
+	if err != nil {
+		return name, nil, fmt.Errorf("certificate %s: %w", p[1], err)
+	}
+	return name, &pair, nil
+}
+
+// certName prepares a domain name that may begin with a wildcard.
+func certName(s string) (string, error) {
+	base, wild := strings.CutPrefix(s, "*.")
+	name, err := jid.Domain(base)
+	if wild {
+		name = "*." + name
+	}
+	return name, err
+}
+
+// For returns the certificate for a prepared domain, nil if there is none.
+func (c *Certificates) For(domain string) *tls.Certificate {
+	wild := ""
+	if _, parent, ok := strings.Cut(domain, "."); ok {
+		wild = "*." + parent
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range [...]string{domain, wild} {
+		for _, m := range [...]map[string]*tls.Certificate{c.byFile, c.byName} {
+			if cert := m[name]; cert != nil {
+				return cert
+			}
+		}
+	}
+	if !c.selfSigned {
+		return nil
+	}
+	return c.make(domain)
+}
+
+// make makes a self-signed certificate. The caller holds the lock.
+func (c *Certificates) make(domain string) *tls.Certificate {
+	if cert := c.made[domain]; cert != nil {
+		return cert
+	}
+	if len(c.made) >= maxSelfSigned {
+		return nil
+	}
+	cert, err := selfSign(domain)
+	if err != nil {
+		return nil
+	}
+	if c.made == nil {
+		c.made = make(map[string]*tls.Certificate)
+	}
+	c.made[domain] = cert
+	return cert
+}
+
+// selfSignedFor is how long a self-signed certificate is valid.
+const selfSignedFor = 30 * 24 * time.Hour
+
+func selfSign(domain string) (*tls.Certificate, error) {
+	name, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     []string{name},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(selfSignedFor),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}

@@ -1,0 +1,226 @@
+// Package gateway accepts clients, negotiates their sessions and runs them,
+// within limits, until it is told to stop.
+//
+// It promises that no connection outlives Serve, that one connection's
+// failure, a panic included, ends that connection only, and that stopping
+// tells every client. It holds no rules and no list of domains; what a stanza
+// is and whether it passes is not decided here.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/gateway/negotiate"
+	"github.com/postern-im/postern/gateway/session"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// Policy is what the gateway asks; see the interfaces it is made of.
+type Policy interface {
+	negotiate.Policy
+	session.Decider
+}
+
+// Config is what a Gateway needs.
+type Config struct {
+	// Listeners, with STARTTLS (RFC 6120) and direct TLS (XEP-0368). The
+	// gateway owns them from New on.
+	STARTTLS, DirectTLS []net.Listener
+	Policy              Policy
+	Certificates        *Certificates
+	// BackendTLS is for backends reached with TLS; nil: the system's roots.
+	BackendTLS *tls.Config
+	// Dial connects to a backend; nil: TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MaxConnections bounds all connections; 0: 10,000.
+	MaxConnections int
+	// MaxPerAddress bounds connections from one IPv4 address or one IPv6 /64;
+	// 0: 64.
+	MaxPerAddress int
+	// DrainTime bounds how long the closing of sessions is spread when the
+	// gateway stops; 0: 30 s.
+	DrainTime time.Duration
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+}
+
+const (
+	defaultConnections = 10_000
+	defaultPerAddress  = 64
+	defaultDrain       = 30 * time.Second
+)
+
+// A Gateway serves clients.
+type Gateway struct {
+	config     Config
+	log        *slog.Logger
+	negotiator *negotiate.Negotiator
+	shared     *session.Shared
+	limits     limits
+	sessions   sessions
+	endings    endings
+	metrics    *metrics
+	work       sync.WaitGroup // connections
+}
+
+// New returns a Gateway that serves nobody yet.
+func New(c Config) (*Gateway, error) {
+	if c.Policy == nil || c.Certificates == nil || c.Log == nil || c.Metrics == nil {
+		return nil, errors.New("gateway: policy, certificates, log and metrics are needed")
+	}
+	if len(c.STARTTLS)+len(c.DirectTLS) == 0 {
+		return nil, errors.New("gateway: no listener")
+	}
+	def(&c.MaxConnections, defaultConnections)
+	def(&c.MaxPerAddress, defaultPerAddress)
+	def(&c.DrainTime, defaultDrain)
+	n, err := negotiate.New(negotiate.Config{
+		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
+	})
+	if err != nil {
+		return nil, err
+	}
+	shared, err := session.NewShared(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{config: c, log: c.Log, negotiator: n, shared: shared}
+	g.limits = limits{total: c.MaxConnections, each: c.MaxPerAddress, by: make(map[source]int)}
+	g.sessions.by = make(map[account][]*session.Session)
+	g.endings.wake = make(chan struct{}, 1)
+	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return g, nil
+}
+
+func def[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Serve serves until ctx is done, then stops accepting, tells every client,
+// and returns when all connections are closed.
+func (g *Gateway) Serve(ctx context.Context) error {
+	// Sessions end when the drain says so, not all at once with ctx.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	accepting, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var loops sync.WaitGroup
+	listen := func(l net.Listener, direct bool) {
+		loops.Go(func() {
+			if err := g.accept(accepting, running, l, direct); err != nil {
+				fail(fmt.Errorf("accept on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	for _, l := range g.config.STARTTLS {
+		listen(l, false)
+	}
+	for _, l := range g.config.DirectTLS {
+		listen(l, true)
+	}
+	loops.Go(func() { g.recheckAll(accepting) })
+	<-accepting.Done()
+	g.closeListeners()
+	loops.Wait()
+	g.drain()
+	stop()
+	g.work.Wait()
+	if err := context.Cause(accepting); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (g *Gateway) closeListeners() {
+	for _, l := range append(g.config.STARTTLS[:len(g.config.STARTTLS):len(g.config.STARTTLS)], g.config.DirectTLS...) {
+		_ = l.Close()
+	}
+}
+
+// serve negotiates one connection and runs its session. The session runs in a
+// goroutine of its own: the stack of the one that shook hands has grown.
+func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direct bool, release func()) {
+	log := g.log.With("remote", conn.RemoteAddr().String())
+	began := time.Now()
+	bound, err := g.negotiate(accepting, conn, direct)
+	if err != nil {
+		release()
+		condition := "closed"
+		if e, ok := errors.AsType[*negotiate.Error](err); ok && !e.Silent {
+			condition = e.Condition
+		}
+		g.metrics.negotiations.WithLabelValues(condition).Inc()
+		log.Info("connection not bound", "condition", condition, "err", err)
+		return
+	}
+	g.metrics.negotiations.WithLabelValues("bound").Inc()
+	g.metrics.negotiating.Observe(time.Since(began).Seconds())
+	g.work.Go(func() {
+		defer release()
+		g.run(running, bound, log)
+	})
+}
+
+// negotiate guards the negotiator: a panic, which only a mistake of ours can
+// be, costs this connection and no other.
+func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b *negotiate.Bound, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			g.log.Error("panic in a negotiation", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			_ = conn.Close()
+			b, err = nil, errors.New("panic")
+		}
+	}()
+	return g.negotiator.Accept(ctx, conn, direct)
+}
+
+// run runs a bound session to its end.
+func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, log *slog.Logger) {
+	log = log.With("session", b.ID, "tenant", b.Tenant, "jid", b.JID.String())
+	s, err := session.New(session.Config{
+		Shared: g.shared, Client: b.Client, Backend: b.Backend,
+		ClientRest: b.ClientRest, BackendRest: b.BackendRest, Log: log,
+		Who: decision.Session{
+			ID: []byte(b.ID), Tenant: []byte(b.Tenant), Account: b.JID.Bare(),
+			Resource: b.JID.Resource(), Opened: b.Position,
+		},
+	})
+	if err != nil { // never: all it needs is there
+		log.Error("session not begun", "err", err)
+		_ = b.Backend.Close()
+		_ = b.Client.Close()
+		return
+	}
+	who := account{b.Tenant, string(b.JID.Bare())}
+	log.Info("session bound", "mechanism", b.Mechanism, "position", b.Position)
+	g.sessions.add(who, s)
+	g.metrics.sessions.Inc()
+	if g.endings.since(b.Position) {
+		// A notice may have come between the opening and the registration.
+		g.Recheck(decision.Ending{Tenant: who.tenant, Account: who.jid, Position: b.Position})
+	}
+	err = s.Run(ctx)
+	g.metrics.sessions.Dec()
+	g.sessions.remove(who, s)
+	condition := "closed"
+	if told, ok := errors.AsType[*stream.Error](err); ok {
+		condition = told.Condition
+	}
+	g.metrics.ended.WithLabelValues(condition).Inc()
+	log.Info("session ended", "condition", condition, "err", err)
+}

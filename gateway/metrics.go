@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/gateway/session"
+)
+
+// metrics are what the gateway counts. No label holds what a client chose.
+type metrics struct {
+	accepted, refused prometheus.Counter
+	negotiations      *prometheus.CounterVec
+	negotiating       prometheus.Histogram
+	sessions          prometheus.Gauge
+	ended             *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	byCondition := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"condition"})
+	}
+	m := &metrics{
+		accepted:     counter("postern_gateway_connections_accepted_total", "Connections accepted."),
+		refused:      counter("postern_gateway_connections_refused_total", "Connections closed at once because of a limit."),
+		negotiations: byCondition("postern_gateway_negotiations_total", "Negotiations that have ended, by stream error, bound, or closed by the client."),
+		negotiating: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "postern_gateway_negotiation_seconds", Help: "From accept to bound session.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2, 11),
+		}),
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postern_gateway_sessions", Help: "Bound sessions.",
+		}),
+		ended: byCondition("postern_gateway_sessions_ended_total", "Sessions that have ended, by stream error or closed."),
+	}
+	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended}
+	all = append(all, verdictMetrics(s)...)
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+// verdictMetrics exports the counters of sessions.
+func verdictMetrics(s *session.Shared) (all []prometheus.Collector) {
+	for d, name := range [...]string{decision.Out: "out", decision.In: "in"} {
+		for e := decision.Pass; int(e) < len(s.Effects[d]); e++ {
+			c := &s.Effects[d][e]
+			all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name:        "postern_gateway_stanzas_total",
+				Help:        "Stanzas by direction and what became of them.",
+				ConstLabels: prometheus.Labels{"direction": name, "effect": e.String()},
+			}, func() float64 { return float64(c.Load()) }))
+		}
+	}
+	return append(all,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "postern_gateway_verdicts_stale_total",
+			Help: "Hand-overs whose verdict was too old and asked for again.",
+		}, func() float64 { return float64(s.Stale.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "postern_gateway_questions_unanswered_total",
+			Help: "Questions that no policy node answered in time.",
+		}, func() float64 { return float64(s.Outages.Load()) }))
+}

@@ -1,0 +1,151 @@
+package negotiate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+const (
+	alpn  = "xmpp-client" // XEP-0368
+	nsTLS = "urn:ietf:params:xml:ns:xmpp-tls"
+)
+
+// domainKey is the context key of the domain a handshake is for.
+type domainKey struct{}
+
+// certificate chooses by the domain the stream was opened to, or else, in
+// direct TLS, by SNI.
+func (n *Negotiator) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	domain, ok := hello.Context().Value(domainKey{}).(string)
+	if !ok {
+		var err error
+		if domain, err = jid.Domain(hello.ServerName); err != nil {
+			return nil, errors.New("no server name")
+		}
+	}
+	if cert := n.cert(domain); cert != nil {
+		return cert, nil
+	}
+	return nil, errors.New("no certificate for this name")
+}
+
+// handshake puts TLS on the client's leg.
+func (x *negotiation) handshake(ctx context.Context) error {
+	if x.domain != "" {
+		ctx = context.WithValue(ctx, domainKey{}, x.domain)
+	}
+	if until := time.Now().Add(TLSTimeout); until.Before(x.until) {
+		x.client.setDeadline(until)
+	}
+	err := x.client.secure(ctx, tls.Server(x.client.conn, x.clientTLS))
+	x.client.setDeadline(x.until)
+	if err != nil {
+		return &Error{Condition: "undefined-condition", Silent: true, Err: err}
+	}
+	return nil
+}
+
+// openClient reads the client's opening tag, has its domain admitted the first
+// time, and sends our own.
+func (x *negotiation) openClient(ctx context.Context) error {
+	_, el, err := x.client.next(true)
+	if err != nil {
+		return readFailure(err)
+	}
+	tag, err := stream.ParseOpen(el)
+	if err != nil {
+		return readFailure(err)
+	}
+	domain, err := jid.Domain(tag.To)
+	if err != nil {
+		return fail("improper-addressing", "the stream must be to a domain", nil)
+	}
+	if x.domain == "" {
+		if err := x.admit(ctx, domain); err != nil {
+			return err
+		}
+		x.domain = domain
+	}
+	if domain != x.domain || !x.certified() {
+		return fail("host-unknown", "the stream is to another domain than before", nil)
+	}
+	own := stream.OpenTag{From: x.domain, ID: rand.Text(), Version: "1.0", Lang: "en"}
+	if err := x.client.open(own); err != nil {
+		return readFailure(err)
+	}
+	return nil
+}
+
+// certified reports whether the certificate that the client has seen, if it
+// has seen one, is that of the stream's domain.
+func (x *negotiation) certified() bool {
+	conn, ok := x.client.conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	cert := x.cert(x.domain)
+	if cert == nil {
+		return false
+	}
+	sni, err := jid.Domain(conn.ConnectionState().ServerName)
+	return err != nil || sni == x.domain || x.cert(sni) == cert
+}
+
+func (x *negotiation) admit(ctx context.Context, domain string) error {
+	ctx, cancel := context.WithTimeout(ctx, HoldTimeout)
+	defer cancel()
+	a, err := x.policy.Admit(ctx, domain)
+	switch {
+	case err != nil:
+		return fail("internal-server-error", "access control is temporarily unavailable", err)
+	case !a.Known:
+		return fail("host-unknown", "this domain is not served here", nil)
+	case x.cert(domain) == nil:
+		return fail("internal-server-error", "this domain has no certificate here", errors.New("no certificate for "+domain))
+	}
+	x.admission = a
+	return nil
+}
+
+// startTLS offers STARTTLS and nothing else (RFC 6120 section 5.4).
+func (x *negotiation) startTLS(ctx context.Context) error {
+	const offer = "<stream:features><starttls xmlns='" + nsTLS + "'><required/></starttls></stream:features>"
+	const proceed = "<proceed xmlns='" + nsTLS + "'/>"
+	if err := x.client.write([]byte(offer)); err != nil {
+		return readFailure(err)
+	}
+	el, err := x.clientElement()
+	if err != nil {
+		return err
+	}
+	if !el.Is(nsTLS, "starttls") {
+		return fail("not-authorized", "TLS is required first", nil)
+	}
+	if x.client.pending() {
+		// Whoever wrote these bytes may not be the one who will hold the
+		// keys; they must never be read as if they had come inside TLS.
+		return fail("policy-violation", "bytes behind starttls", nil)
+	}
+	if err := x.client.write([]byte(proceed)); err != nil {
+		return readFailure(err)
+	}
+	return x.handshake(ctx)
+}
+
+// clientElement reads the client's next element.
+func (x *negotiation) clientElement() (stream.Element, error) {
+	kind, el, err := x.client.next(false)
+	if err != nil {
+		return el, readFailure(err)
+	}
+	if kind == stream.Close {
+		return el, &Error{Condition: "undefined-condition", Silent: true, Err: errors.New("client closed the stream")}
+	}
+	return el, nil
+}

@@ -1,0 +1,62 @@
+package negotiate
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// An Error is why a negotiation has failed: what the client is told, and the
+// cause, which is for the log only.
+type Error struct {
+	// Condition is one of RFC 6120 section 4.9.3, Text is safe to show.
+	Condition, Text string
+	App             string // application condition, as in stream.Error
+	// Silent: the peer is gone or was never an XMPP client; it is told nothing.
+	Silent bool
+	Err    error
+}
+
+func (e *Error) Error() string {
+	s := e.Condition
+	if e.Text != "" {
+		s += ": " + e.Text
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func fail(condition, text string, err error) *Error {
+	return &Error{Condition: condition, Text: text, Err: err}
+}
+
+// readFailure says what a client is told about an error of reading from it.
+func readFailure(err error) error {
+	var wire *stream.Error
+	var own *Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &wire):
+		return &Error{Condition: wire.Condition, Text: wire.Text, App: wire.App}
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return fail("connection-timeout", "negotiation took too long", err)
+	case errors.Is(err, io.EOF):
+		return &Error{Condition: "undefined-condition", Silent: true, Err: errors.New("client closed the connection")}
+	}
+	return &Error{Condition: "undefined-condition", Silent: true, Err: err}
+}
+
+// backendFailure says what a client is told when its backend is the cause.
+func backendFailure(err error) error {
+	return fail("remote-connection-failed", "the domain's server cannot be reached", err)
+}

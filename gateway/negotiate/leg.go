@@ -1,0 +1,179 @@
+package negotiate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// readSize is what a leg makes room for before it reads.
+const readSize = 2 << 10
+
+var errTokens = &stream.Error{Condition: "policy-violation", Text: "too many elements before the session"}
+
+// A leg is one side of a negotiation: its connection, its framer, and what has
+// been read from it. It belongs to one goroutine.
+type leg struct {
+	conn   net.Conn
+	framer *stream.Framer
+	buf    []byte // begins with the last token
+	used   int    // size of the last token
+	header bool   // our opening tag has been sent on this stream
+
+	tokens    int
+	maxTokens int // 0: the backend's leg, bounded by time alone
+
+	interrupted atomic.Bool // the gateway stops: nothing is waited for any more
+}
+
+func newLeg(conn net.Conn, c stream.Config) *leg {
+	return &leg{conn: conn, framer: stream.NewFramer(c)}
+}
+
+// release lets ctx interrupt what the leg waits for, until the returned
+// function is called.
+func (l *leg) release(ctx context.Context) (stop func()) {
+	conn := l.conn // without TLS; its deadlines serve what is on top of it too
+	unhook := context.AfterFunc(ctx, func() {
+		l.interrupted.Store(true)
+		_ = conn.SetDeadline(past)
+	})
+	return func() { unhook() }
+}
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+func (l *leg) setDeadline(t time.Time) {
+	_ = l.conn.SetDeadline(t)
+	if l.interrupted.Load() {
+		_ = l.conn.SetDeadline(past)
+	}
+}
+
+// next reads the next token: a header if one is due, else anything but white
+// space. The element is valid until the next call.
+func (l *leg) next(header bool) (stream.Kind, stream.Element, error) {
+	for {
+		kind, err := l.token(header)
+		if err != nil {
+			return kind, stream.Element{}, err
+		}
+		if kind != stream.Space {
+			return kind, l.framer.Element(), nil
+		}
+	}
+}
+
+func (l *leg) token(header bool) (stream.Kind, error) {
+	l.buf = l.buf[:copy(l.buf, l.buf[l.used:])]
+	l.used = 0
+	for {
+		if len(l.buf) > 0 {
+			kind, n, err := l.framer.Next(l.buf, header)
+			if err != nil {
+				return kind, err
+			}
+			if kind != stream.Incomplete {
+				l.used = n
+				if l.tokens++; l.maxTokens > 0 && l.tokens > l.maxTokens {
+					return kind, errTokens
+				}
+				return kind, nil
+			}
+		}
+		if err := l.read(); err != nil {
+			return stream.Incomplete, err
+		}
+	}
+}
+
+func (l *leg) read() error {
+	if cap(l.buf)-len(l.buf) < readSize/2 {
+		grown := make([]byte, len(l.buf), 2*cap(l.buf)+readSize)
+		copy(grown, l.buf)
+		l.buf = grown
+	}
+	n, err := l.conn.Read(l.buf[len(l.buf):cap(l.buf)])
+	l.buf = l.buf[:len(l.buf)+n]
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// pending reports whether bytes stand behind the last token.
+func (l *leg) pending() bool { return len(l.buf) > l.used }
+
+// rest returns a copy of the bytes behind the last token, nil if there are
+// none.
+func (l *leg) rest() []byte {
+	if !l.pending() {
+		return nil
+	}
+	return append([]byte(nil), l.buf[l.used:]...)
+}
+
+// restart begins a new stream on the leg (RFC 6120 section 4.3.3). What stands
+// behind the last token belongs to it.
+func (l *leg) restart() {
+	l.framer.Reset()
+	l.header = false
+}
+
+func (l *leg) write(b []byte) error {
+	_, err := l.conn.Write(b)
+	return err
+}
+
+// open sends our opening tag.
+func (l *leg) open(o stream.OpenTag) error {
+	l.header = true
+	return l.write(stream.AppendOpen(nil, o))
+}
+
+// secure puts TLS on the leg, which must not have bytes of before TLS left.
+func (l *leg) secure(ctx context.Context, conn *tls.Conn) error {
+	if l.pending() {
+		return errors.New("bytes from before TLS are left")
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	l.conn, l.buf, l.used = conn, nil, 0
+	l.restart()
+	return nil
+}
+
+// close ends the stream, with an error if there is one, and the connection.
+func (l *leg) close(e *Error) {
+	_ = l.conn.SetDeadline(time.Now().Add(partingTimeout))
+	var out []byte
+	switch {
+	case e == nil:
+		if l.header {
+			out = stream.AppendClose(nil)
+		}
+	case !e.Silent:
+		if !l.header {
+			// An error must stand inside a stream (RFC 6120 section 4.9.1.2).
+			out = stream.AppendOpen(nil, stream.OpenTag{ID: rand.Text(), Version: "1.0"})
+		}
+		wire := &stream.Error{Condition: e.Condition, Text: e.Text, App: e.App}
+		out = stream.AppendClose(wire.AppendTo(out))
+	}
+	if len(out) > 0 {
+		_ = l.write(out)
+	}
+	_ = l.conn.Close()
+}

@@ -1,0 +1,214 @@
+// Package negotiate leads a connection from its first byte to a bound session
+// on both legs: TLS, SASL and resource binding with the client (RFC 6120
+// sections 4 to 7), and the same with the backend of the client's domain.
+//
+// It promises that nothing but TLS is offered before TLS, that every element
+// it hands on is one it has written itself, that the identity of the session
+// is the backend's bind result and equals the SASL user on the stream's
+// domain, and that policy has admitted the domain and opened the session. It
+// never forwards a stanza, never repeats a client's stream attributes, and
+// never offers a feature that is not on its own list.
+package negotiate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// Bounds of a connection that has no session yet.
+const (
+	// TLSTimeout is for the handshake with the client.
+	TLSTimeout = 10 * time.Second
+	// AuthTimeout is for everything from the first byte to SASL success. It is
+	// absolute: no traffic extends it.
+	AuthTimeout = 15 * time.Second
+	// BindTimeout is for everything between SASL success and the bind result.
+	BindTimeout = 15 * time.Second
+	// DialTimeout is for one backend address: connection, TLS and features.
+	DialTimeout = 5 * time.Second
+	// HoldTimeout is how long a connection waits for a policy node.
+	HoldTimeout = 5 * time.Second
+	// maxTokens bounds the top-level elements and white space of one client
+	// before its session begins: three SASL attempts and a few binds are under
+	// twenty.
+	maxTokens = 32
+	// maxAttempts of SASL on one connection (RFC 6120 section 6.4.5: two to
+	// five retries).
+	maxAttempts = 3
+	// maxBinds of one connection: a client may try another resource.
+	maxBinds = 3
+	// partingTimeout is for telling a peer why its stream ends.
+	partingTimeout = 2 * time.Second
+)
+
+// Policy says which domains are served and which sessions may begin. An error
+// means that no policy node has answered.
+type Policy interface {
+	Admit(ctx context.Context, domain string) (decision.Admission, error)
+	Open(ctx context.Context, s decision.Session) (decision.Opening, error)
+}
+
+// Config is what a Negotiator needs.
+type Config struct {
+	Policy Policy
+	// Certificate returns the certificate for a prepared domain, nil if there
+	// is none.
+	Certificate func(domain string) *tls.Certificate
+	// BackendTLS is for backends reached with TLS; nil means verification
+	// against the system's roots. Its ServerName is ignored.
+	BackendTLS *tls.Config
+	// Dial connects to a backend; nil means TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// A Negotiator negotiates connections. It keeps nothing about them.
+type Negotiator struct {
+	policy     Policy
+	cert       func(domain string) *tls.Certificate
+	clientTLS  *tls.Config
+	backendTLS *tls.Config
+	dial       func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// New returns a Negotiator.
+func New(c Config) (*Negotiator, error) {
+	if c.Policy == nil || c.Certificate == nil {
+		return nil, errors.New("negotiate: policy and certificates are needed")
+	}
+	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial}
+	n.clientTLS = &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{alpn},
+		GetCertificate: n.certificate,
+	}
+	n.backendTLS = c.BackendTLS.Clone()
+	if n.backendTLS == nil {
+		n.backendTLS = &tls.Config{}
+	}
+	n.backendTLS.MinVersion = max(n.backendTLS.MinVersion, tls.VersionTLS12)
+	if n.dial == nil {
+		n.dial = (&net.Dialer{}).DialContext
+	}
+	return n, nil
+}
+
+// A Bound session is ready for its first stanza. The connections are the
+// caller's.
+type Bound struct {
+	Client, Backend net.Conn
+	// ClientRest and BackendRest are bytes that came behind the negotiation.
+	ClientRest, BackendRest []byte
+	Tenant                  string
+	JID                     jid.Addr // full
+	// ID names the session in the audit log.
+	ID        string
+	Position  uint64 // at which policy has opened it
+	LogID     string
+	Mechanism string
+}
+
+// Accept negotiates conn, whose first bytes are TLS if direct. It owns conn
+// until it returns a Bound session; otherwise it has told the client why, and
+// closed conn, and the error is an *Error.
+func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*Bound, error) {
+	x := &negotiation{
+		Negotiator: n,
+		until:      time.Now().Add(AuthTimeout),
+		client:     newLeg(conn, stream.Config{Limits: stream.PreAuthLimits()}),
+	}
+	x.client.maxTokens = maxTokens
+	defer x.client.release(ctx)()
+	x.client.setDeadline(x.until)
+	err := x.run(ctx, direct)
+	if x.backend != nil && x.unhook != nil {
+		x.unhook()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fail("system-shutdown", "", err)
+		}
+		x.part(err)
+		return nil, err
+	}
+	return x.bound(), nil
+}
+
+// A negotiation is one connection on its way to a session.
+type negotiation struct {
+	*Negotiator
+	until   time.Time // deadline of the phase
+	client  *leg
+	backend *leg
+	unhook  func() // releases backend from its context
+
+	domain    string // prepared, what the stream is to
+	admission decision.Admission
+	offered   features // by the backend, before and after SASL
+	mechanism string
+	user      jid.Addr // bare, whom SASL has authenticated
+	full      jid.Addr
+	session   decision.Session
+	opening   decision.Opening
+}
+
+// run takes the steps, in order.
+func (x *negotiation) run(ctx context.Context, direct bool) error {
+	if direct {
+		if err := x.handshake(ctx); err != nil {
+			return err
+		}
+	}
+	if err := x.openClient(ctx); err != nil {
+		return err
+	}
+	if !direct {
+		if err := x.startTLS(ctx); err != nil {
+			return err
+		}
+		if err := x.openClient(ctx); err != nil {
+			return err
+		}
+	}
+	if err := x.connect(ctx); err != nil {
+		return err
+	}
+	if err := x.authenticate(); err != nil {
+		return err
+	}
+	if err := x.reopen(ctx); err != nil {
+		return err
+	}
+	return x.bind(ctx)
+}
+
+// bound is the result of a negotiation that has succeeded.
+func (x *negotiation) bound() *Bound {
+	_ = x.client.conn.SetDeadline(time.Time{})
+	_ = x.backend.conn.SetDeadline(time.Time{})
+	return &Bound{
+		Client: x.client.conn, Backend: x.backend.conn,
+		ClientRest: x.client.rest(), BackendRest: x.backend.rest(),
+		Tenant: x.admission.Tenant, JID: x.full, ID: string(x.session.ID),
+		Position: x.opening.Position, LogID: x.opening.LogID,
+		Mechanism: x.mechanism,
+	}
+}
+
+// part tells both peers that it is over, the client also why, and closes.
+func (x *negotiation) part(err error) {
+	if x.backend != nil {
+		x.backend.close(nil)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		e = fail("internal-server-error", "", err)
+	}
+	x.client.close(e)
+}

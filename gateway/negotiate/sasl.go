@@ -1,0 +1,207 @@
+package negotiate
+
+import (
+	"encoding/base64"
+	"errors"
+	"slices"
+
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// maxChallenges bounds one exchange: SCRAM needs one, and two where a server
+// sends its proof as a challenge.
+const maxChallenges = 4
+
+// authenticate relays SASL (RFC 6120 section 6) until it succeeds. Only auth,
+// response and abort are read from the client; each is decoded and written
+// anew, and so is what the backend answers.
+func (x *negotiation) authenticate() error {
+	if err := x.client.write(x.offered.appendMechanisms(nil)); err != nil {
+		return readFailure(err)
+	}
+	for range maxAttempts {
+		done, err := x.attempt()
+		if done || err != nil {
+			return err
+		}
+	}
+	return fail("policy-violation", "too many authentication attempts", nil)
+}
+
+// attempt is one SASL exchange; done tells that it has succeeded.
+func (x *negotiation) attempt() (done bool, err error) {
+	el, err := x.saslElement()
+	if err != nil {
+		return false, err
+	}
+	switch string(el.Local()) {
+	case "abort":
+		return false, x.refuse("aborted")
+	case "response":
+		return false, x.refuse(malformedRequest)
+	}
+	mechanism, _ := el.Attr("mechanism")
+	x.mechanism = string(mechanism)
+	if !slices.Contains(x.offered.mechanisms, x.mechanism) {
+		return false, x.refuse("invalid-mechanism")
+	}
+	message, failure, err := x.firstMessage(el)
+	if err != nil {
+		return false, err
+	}
+	if failure != "" {
+		return false, x.refuse(failure)
+	}
+	user, relay, failure := initial(x.mechanism, message, x.domain)
+	if failure != "" {
+		return false, x.refuse(failure)
+	}
+	x.user = user
+	if err := x.backend.write(appendSASL(nil, "auth", x.mechanism, relay)); err != nil {
+		return false, backendFailure(err)
+	}
+	return x.exchange()
+}
+
+// saslElement reads an auth, response or abort.
+func (x *negotiation) saslElement() (stream.Element, error) {
+	el, err := x.clientElement()
+	if err != nil {
+		return el, err
+	}
+	if string(el.Space()) == nsSASL {
+		switch string(el.Local()) {
+		case "auth", "response", "abort":
+			return el, nil
+		}
+	}
+	return el, fail("not-authorized", "authentication is required first", nil)
+}
+
+// firstMessage returns the client's first message, which may stand in auth or
+// be asked for by an empty challenge (RFC 6120 section 6.4.2).
+func (x *negotiation) firstMessage(auth stream.Element) (message []byte, failure string, err error) {
+	el := auth
+	if auth.NumChildren() == 0 && !auth.HasText() && isEmpty(auth) {
+		if err := x.client.write(appendSASL(nil, "challenge", "", nil)); err != nil {
+			return nil, "", readFailure(err)
+		}
+		if el, err = x.saslElement(); err != nil {
+			return nil, "", err
+		}
+		switch string(el.Local()) {
+		case "abort":
+			return nil, "aborted", nil
+		case "auth":
+			return nil, malformedRequest, nil
+		}
+	}
+	message, ok := content(el)
+	if !ok {
+		return nil, malformedRequest, nil
+	}
+	return message, "", nil
+}
+
+func isEmpty(el stream.Element) bool {
+	start, end := el.ContentSpan()
+	return start == end
+}
+
+// content decodes what stands in a SASL element; a child element or anything
+// but one piece of base64 is not ok. Nothing at all is an empty message.
+func content(el stream.Element) ([]byte, bool) {
+	if el.NumChildren() > 0 {
+		return nil, false
+	}
+	if isEmpty(el) {
+		return nil, true
+	}
+	return decode64(el.Text(nil))
+}
+
+// exchange relays the backend's challenges and the client's responses.
+func (x *negotiation) exchange() (done bool, err error) {
+	for range maxChallenges {
+		el, err := x.backendElement()
+		if err != nil {
+			return false, backendFailure(err)
+		}
+		if string(el.Space()) != nsSASL {
+			return false, backendFailure(errors.New("SASL element expected"))
+		}
+		name := string(el.Local())
+		if name == "failure" {
+			return false, x.refuse(conditionOf(el, nsSASL))
+		}
+		data, ok := content(el)
+		if !ok || name != "challenge" && name != "success" {
+			return false, backendFailure(errors.New("malformed SASL element"))
+		}
+		if err := x.client.write(appendSASL(nil, name, "", data)); err != nil {
+			return false, readFailure(err)
+		}
+		if name == "success" {
+			return true, nil
+		}
+		if err := x.respond(); err != nil {
+			return false, err
+		}
+	}
+	return false, backendFailure(errors.New("too many SASL challenges"))
+}
+
+// respond relays the client's answer to a challenge. What is no answer is
+// relayed as an abort, and the backend's failure follows.
+func (x *negotiation) respond() error {
+	el, err := x.saslElement()
+	if err != nil {
+		return err
+	}
+	answer := appendSASL(nil, "abort", "", nil)
+	if string(el.Local()) == "response" {
+		if data, ok := content(el); ok {
+			answer = appendSASL(nil, "response", "", data)
+		}
+	}
+	if err := x.backend.write(answer); err != nil {
+		return backendFailure(err)
+	}
+	return nil
+}
+
+// refuse answers with a SASL failure.
+func (x *negotiation) refuse(condition string) error {
+	switch condition {
+	case "aborted", "account-disabled", "credentials-expired", "encryption-required",
+		"incorrect-encoding", invalidAuthzid, "invalid-mechanism", malformedRequest,
+		"mechanism-too-weak", "temporary-auth-failure":
+	default:
+		condition = notAuthorized
+	}
+	if err := x.client.write([]byte("<failure xmlns='" + nsSASL + "'><" + condition + "/></failure>")); err != nil {
+		return readFailure(err)
+	}
+	return nil
+}
+
+// appendSASL appends a SASL element with its content in base64. An auth that
+// carries an empty message has a "=", which no message here is.
+func appendSASL(dst []byte, name, mechanism string, data []byte) []byte {
+	dst = append(dst, '<')
+	dst = append(dst, name...)
+	dst = append(dst, " xmlns='"+nsSASL+"'"...)
+	if mechanism != "" {
+		dst = append(dst, " mechanism='"...)
+		dst = append(dst, mechanism...)
+		dst = append(dst, '\'')
+	}
+	if len(data) == 0 {
+		return append(dst, "/>"...)
+	}
+	dst = append(dst, '>')
+	dst = base64.StdEncoding.AppendEncode(dst, data)
+	dst = append(dst, "</"...)
+	dst = append(dst, name...)
+	return append(dst, '>')
+}

@@ -1,0 +1,437 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/gateway"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected lines of testdata/*.txt")
+
+// TestScenarios runs each conversation in testdata against a whole gateway, in
+// memory and on a fake clock. A line begins with who speaks:
+//
+//	C: the client sends        S: the client is sent
+//	P: the backend sends       B: the backend is sent
+//
+// S and B lines are compared with what came since the line before; "EOF" is
+// the end of a connection. Other lines are directives, see script.directive. A
+// goroutine that is left behind fails the scenario.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		for _, part := range splitScenarios(string(text)) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(part, "== "), "\n")
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt")+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					out := runScenario(t, part)
+					got.WriteString(out)
+					if !*update && out != part {
+						t.Errorf("got:\n%s\nwant:\n%s", out, part)
+					}
+				})
+			})
+		}
+		if *update {
+			if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// splitScenarios cuts a file in front of each "== title" line.
+func splitScenarios(text string) (parts []string) {
+	for at := 0; at < len(text); {
+		next := strings.Index(text[at+1:], "\n== ")
+		if next < 0 {
+			return append(parts, text[at:])
+		}
+		parts = append(parts, text[at:at+next+2])
+		at += next + 2
+	}
+	return parts
+}
+
+// A script is one scenario being run.
+type script struct {
+	t       *testing.T
+	policy  *table
+	starts  *pipeListener
+	direct  *pipeListener
+	client  *end
+	backend *end
+	dialed  chan net.Conn
+	down    bool
+	out     strings.Builder
+	log     bytes.Buffer
+	logMu   sync.Mutex
+	stop    context.CancelFunc
+}
+
+func (s *script) Write(b []byte) (int, error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.Write(b)
+}
+
+func runScenario(t *testing.T, text string) string {
+	s := &script{
+		t: t, policy: newTable(), starts: newPipeListener(), direct: newPipeListener(),
+		dialed: make(chan net.Conn, 4),
+	}
+	g, err := gateway.New(gateway.Config{
+		STARTTLS:     []net.Listener{s.starts},
+		DirectTLS:    []net.Listener{s.direct},
+		Policy:       s.policy,
+		Certificates: gateway.NewCertificates("", true),
+		Dial:         s.dial,
+		Log:          slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics:      prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.policy.recheck = g.Recheck
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(ctx) }()
+	synctest.Wait()
+
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "S: ") || strings.HasPrefix(line, "B: ") {
+			continue
+		}
+		fmt.Fprintln(&s.out, line)
+		s.line(line)
+		synctest.Wait()
+		s.collect()
+	}
+	stop()
+	s.drop()
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if strings.Contains(s.log.String(), "panic") {
+		t.Errorf("log:\n%s", s.log.String())
+	}
+	if t.Failed() {
+		t.Logf("log:\n%s", s.log.String())
+	}
+	return s.out.String()
+}
+
+// drop closes what is left of the connections.
+func (s *script) drop() {
+	for _, e := range []*end{s.client, s.backend} {
+		if e != nil {
+			e.close()
+		}
+	}
+	select {
+	case c := <-s.dialed:
+		c.Close()
+	default:
+	}
+}
+
+func (s *script) line(line string) {
+	who, what, _ := strings.Cut(line, ": ")
+	switch {
+	case line == "", strings.HasPrefix(line, "#"), strings.HasPrefix(line, "=="):
+	case who == "C":
+		s.client.send(what)
+	case who == "P":
+		s.meetBackend()
+		s.backend.send(what)
+	default:
+		s.directive(strings.Fields(line))
+	}
+}
+
+// directive runs one of:
+//
+//	connect [direct [ALPN [SNI]]]  a client connects
+//	tls                            the client begins TLS
+//	login                          as alice@a.test/here, up to the session
+//	verdict ID EFFECT [REASON] [PERMISSION]  for stanzas with this id
+//	policy down, policy up, backend down
+//	wait DURATION
+//	hang up client, hang up backend
+//	ending ACCOUNT                 the account's sessions are to end
+//	stop                           the gateway is told to stop
+func (s *script) directive(f []string) {
+	switch strings.Join(f[:min(2, len(f))], " ") {
+	case "tls":
+		s.client.startTLS("", "")
+	case "login":
+		s.login()
+	case "policy down":
+		s.policy.set(true)
+	case "policy up":
+		s.policy.set(false)
+	case "backend down":
+		s.down = true
+	case "hang up":
+		map[string]*end{"client": s.client, "backend": s.backend}[f[2]].close()
+	case "stop":
+		s.stop()
+	default:
+		switch f[0] {
+		case "connect":
+			s.connect(f[1:])
+		case "verdict":
+			s.policy.rule(s.t, f[1:])
+		case "ending":
+			s.policy.end(f[1])
+		case "wait":
+			d, err := time.ParseDuration(f[1])
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			<-time.After(d) // the bubble's clock
+		default:
+			s.t.Fatalf("unknown directive %q", f)
+		}
+	}
+}
+
+func (s *script) connect(f []string) {
+	l := s.starts
+	if len(f) > 0 {
+		l = s.direct
+	}
+	ours, theirs := net.Pipe()
+	l.conns <- theirs
+	s.client = newEnd(ours)
+	if len(f) == 0 {
+		return
+	}
+	alpn, sni := "xmpp-client", "a.test"
+	if len(f) > 1 {
+		alpn = f[1]
+	}
+	if len(f) > 2 {
+		sni = f[2]
+	}
+	s.client.startTLS(alpn, sni)
+}
+
+func (s *script) dial(_ context.Context, _, address string) (net.Conn, error) {
+	if s.down {
+		return nil, errors.New("connection refused")
+	}
+	ours, theirs := net.Pipe()
+	s.dialed <- ours
+	return theirs, nil
+}
+
+func (s *script) meetBackend() {
+	synctest.Wait()
+	select {
+	case c := <-s.dialed:
+		s.backend = newEnd(c)
+	default:
+	}
+	if s.backend == nil {
+		s.t.Fatal("the backend has not been dialed")
+	}
+}
+
+const (
+	header   = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
+	ofServer = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
+	offers   = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
+	binding  = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
+)
+
+func (s *script) login() {
+	for _, line := range []string{
+		"connect", "C: " + header, "C: <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "tls",
+		"C: " + header, "P: " + ofServer + offers,
+		"C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>",
+		"P: <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+		"C: " + header, "P: " + ofServer + binding,
+		"C: <iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>here</resource></bind></iq>",
+		"P: <iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>alice@a.test/here</jid></bind></iq>",
+	} {
+		s.line(line)
+		synctest.Wait()
+	}
+	s.client.take()
+	s.backend.take()
+}
+
+var randomID = regexp.MustCompile(`id='[A-Z2-7]{26}'`)
+
+// collect writes what both sides have been sent since the last time.
+func (s *script) collect() {
+	s.met()
+	for _, c := range []struct {
+		tag string
+		e   *end
+	}{{"S", s.client}, {"B", s.backend}} {
+		if c.e == nil {
+			continue
+		}
+		got, eof := c.e.take()
+		if got != "" {
+			fmt.Fprintf(&s.out, "%s: %s\n", c.tag, randomID.ReplaceAllString(got, "id='…'"))
+		}
+		if eof {
+			fmt.Fprintf(&s.out, "%s: EOF\n", c.tag)
+		}
+	}
+}
+
+func (s *script) met() {
+	select {
+	case c := <-s.dialed:
+		s.backend = newEnd(c)
+		synctest.Wait()
+	default:
+	}
+}
+
+// An end is one of the two outer ends: a client or a backend.
+type end struct {
+	conn net.Conn
+	done chan struct{} // closed when the reader has stopped
+
+	mu   sync.Mutex
+	got  []byte
+	eof  bool
+	told bool
+}
+
+func newEnd(c net.Conn) *end {
+	e := &end{conn: c}
+	e.read()
+	return e
+}
+
+func (e *end) read() {
+	e.done = make(chan struct{})
+	conn := e.conn
+	go func() {
+		defer close(e.done)
+		r := bufio.NewReader(conn)
+		buf := make([]byte, 4096)
+		for {
+			n, err := r.Read(buf)
+			e.mu.Lock()
+			e.got = append(e.got, buf[:n]...)
+			if err != nil {
+				e.eof = !errors.Is(err, os.ErrDeadlineExceeded)
+				e.mu.Unlock()
+				return
+			}
+			e.mu.Unlock()
+		}
+	}()
+}
+
+// send sends without waiting for it to be read.
+func (e *end) send(text string) {
+	text = strings.NewReplacer(`\n`, "\n", `\0`, "\x00", `\xff`, "\xff").Replace(text)
+	if n, times, ok := repeated(text); ok {
+		text = strings.Repeat(n, times)
+	}
+	go func() { _, _ = io.WriteString(e.conn, text) }()
+}
+
+// repeated reads "TEXT * N".
+func repeated(s string) (text string, n int, ok bool) {
+	text, count, ok := strings.Cut(s, " * ")
+	if !ok {
+		return s, 1, false
+	}
+	_, err := fmt.Sscan(count, &n)
+	return text, n, err == nil
+}
+
+func (e *end) startTLS(alpn, sni string) {
+	_ = e.conn.SetReadDeadline(time.Unix(1, 0))
+	<-e.done
+	_ = e.conn.SetReadDeadline(time.Time{})
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: sni} // a self-signed certificate
+	if alpn != "" && alpn != "-" {
+		config.NextProtos = []string{alpn}
+	}
+	e.conn = tls.Client(e.conn, config)
+	e.read()
+}
+
+// take returns what came since the last time, and whether the end came now.
+func (e *end) take() (string, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	got, eof := string(e.got), e.eof && !e.told
+	e.got, e.told = nil, e.eof
+	return got, eof
+}
+
+func (e *end) close() {
+	c := e.conn
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	_ = c.Close()
+	<-e.done
+}
+
+// A pipeListener is a listener in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }

@@ -1,0 +1,207 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stanza"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// act acts on the entry at, and those behind it that go on together with it,
+// and returns where to go on.
+func (p *pump) act(b *batch, at int) (next int, err error) {
+	for next = at; next < len(b.entries) && p.plain(b, next); next++ {
+		if next > at && b.entries[next].end-b.entries[at].start > maxWrite {
+			break
+		}
+	}
+	if next > at {
+		return next, p.pass(b, at, next)
+	}
+	e := b.entries[at]
+	switch {
+	case e.kind == isIgnored:
+		return at + 1, nil
+	case e.kind == isSpace:
+		return at + 1, p.handOver([]byte(" "), time.Time{})
+	}
+	q, v := &b.qs[e.q], &b.vs[e.q]
+	effect := v.Effect
+	if effect != decision.End && q.Desc.Fault != stanza.NoFault && effect < decision.Refuse {
+		// No rule lets through what could not be described; if one did, that
+		// is a mistake somewhere, and it stops here.
+		p.s.log.Error("verdict passes a stanza that could not be described", "fault", int(q.Desc.Fault))
+		effect = decision.Drop
+	}
+	switch effect {
+	case decision.Pass, decision.Clamp, decision.Strip:
+		err = p.edit(b, e)
+	case decision.Refuse:
+		p.refuse(b, e, v)
+	case decision.Drop:
+		p.drop(b, e, v)
+	case decision.End:
+		condition, text := ending(v)
+		err = &stream.Error{Condition: condition, Text: text}
+	}
+	if !errors.Is(err, errStale) {
+		p.s.shared.Effects[p.dir][effect].Add(1)
+	}
+	return at + 1, err
+}
+
+// plain reports whether the entry's own bytes go on.
+func (p *pump) plain(b *batch, at int) bool {
+	e := b.entries[at]
+	if e.kind == isSpace {
+		return e.end-e.start == 1 && b.buf[e.start] == ' '
+	}
+	if e.kind != isStanza {
+		return false
+	}
+	d := &b.qs[e.q].Desc
+	return b.vs[e.q].Effect == decision.Pass && d.Fault == stanza.NoFault && !p.rewrites(d)
+}
+
+// rewrites reports whether the to attribute has to be brought into the form
+// the decision was made on. The server's own is only ever the session's.
+func (p *pump) rewrites(d *stanza.Descriptor) bool {
+	return p.dir == decision.Out && d.ToEdited
+}
+
+// pass hands over the entries from at up to next, in one write.
+func (p *pump) pass(b *batch, at, next int) error {
+	stanzas := uint64(0)
+	for _, e := range b.entries[at:next] {
+		if e.kind == isStanza {
+			p.s.memory.note(p.dir, &b.qs[e.q].Desc)
+			stanzas++
+		}
+	}
+	bytes := b.buf[b.entries[at].start:b.entries[next-1].end]
+	err := p.handOver(bytes, b.asked(at, next))
+	for _, e := range b.entries[at:next] {
+		if e.kind == isStanza {
+			p.settle(&b.qs[e.q], err)
+		}
+	}
+	if err == nil {
+		p.s.shared.Effects[p.dir][decision.Pass].Add(stanzas)
+	}
+	return err
+}
+
+// settle sets right what is remembered of a stanza after its hand-over: a
+// request is outstanding no more once it is answered, or was not handed over.
+func (p *pump) settle(q *decision.Question, err error) {
+	answered := q.Outstanding && err == nil
+	withdrawn := q.Desc.Kind == stanza.IQ && isRequest(&q.Desc) && err != nil
+	if answered || withdrawn {
+		p.s.memory.forget(p.dir, &q.Desc)
+	}
+}
+
+func (p *pump) handOver(bytes []byte, asked time.Time) error {
+	err := p.to.write(bytes, asked)
+	if err != nil && !errors.Is(err, errStale) {
+		return p.writeFailure(p.to, err)
+	}
+	return err
+}
+
+// edit hands over a changed copy of the entry. Each change is framed again
+// before the next one, and before the copy goes on; one that the framer does
+// not take is not handed over.
+func (p *pump) edit(b *batch, e entry) error {
+	q, v := &b.qs[e.q], &b.vs[e.q]
+	raw, err := b.buf[e.start:e.end], error(nil)
+	if p.rewrites(&q.Desc) {
+		raw, err = b.splice(0, raw, func(dst, raw []byte, el stream.Element) []byte {
+			return stanza.AppendWithTo(dst, raw, el, q.Desc.To.Bytes())
+		})
+	}
+	if err == nil && v.Effect == decision.Clamp {
+		raw, err = b.splice(1, raw, stanza.AppendClamped)
+	}
+	if err == nil && v.Effect == decision.Strip {
+		raw, err = b.splice(1, raw, stanza.AppendStripped)
+	}
+	if err == nil {
+		_, err = b.framer.ParseStanza(raw)
+	}
+	if err != nil {
+		p.s.log.Warn("edited stanza is not well-formed any more", "err", err)
+		p.refuse(b, e, &decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable})
+		return nil
+	}
+	p.s.memory.note(p.dir, &q.Desc)
+	err = p.handOver(raw, v.AskedAt)
+	p.settle(q, err)
+	return err
+}
+
+// splice frames raw and appends what edit makes of it to a buffer of its own.
+func (b *batch) splice(buffer int, raw []byte, edit func(dst, raw []byte, el stream.Element) []byte) ([]byte, error) {
+	el, err := b.framer.ParseStanza(raw)
+	if err != nil {
+		return nil, err
+	}
+	b.edits[buffer] = edit(b.edits[buffer][:0], raw, el)
+	return b.edits[buffer], nil
+}
+
+// refuse answers the one who sent the entry, unless it is itself an answer:
+// then two sides could go on answering each other.
+func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
+	d := &b.qs[e.q].Desc
+	if !isStanzaKind(d) || d.Type == stanza.Error || d.Type == stanza.Result {
+		return
+	}
+	if v.Reason == decision.Outage && d.Kind == stanza.Message && !d.Has(stanza.HasContent) {
+		return // sent unasked; see permissions.md section 6
+	}
+	a := v.Answer()
+	if a.Type == "" || a.Condition == "" {
+		return
+	}
+	r := stanza.Reply{Type: a.Type, Condition: a.Condition, Text: a.Text}
+	if a.Denied {
+		r.Permission, r.Position = v.Permission, v.Position
+	}
+	if p.dir == decision.In {
+		r.To = d.From.Bytes()
+	} else if !d.To.IsZero() && string(d.To.Bytes()) != string(p.s.who.Account) {
+		r.From = d.To.Bytes()
+	}
+	// A fault of the element does not matter: only its header is read.
+	el, _ := b.framer.ParseStanza(b.buf[e.start:e.end])
+	if el.Valid() {
+		b.replies = stanza.AppendError(b.replies, el, r)
+	}
+}
+
+// drop drops the entry; a push of the own server is answered, so that it need
+// not be sent again.
+func (p *pump) drop(b *batch, e entry, v *decision.Verdict) {
+	d := &b.qs[e.q].Desc
+	if p.dir != decision.In || v.Reason != decision.PushRefused || d.Kind != stanza.IQ || d.Type != stanza.Set {
+		return
+	}
+	el, _ := b.framer.ParseStanza(b.buf[e.start:e.end])
+	if el.Valid() {
+		b.replies = stanza.AppendResult(b.replies, el, d.From.Bytes(), nil)
+	}
+}
+
+// answer sends the replies to where the stanzas came from.
+func (p *pump) answer(b *batch) error {
+	if len(b.replies) == 0 {
+		return nil
+	}
+	if err := p.from.write(b.replies, time.Time{}); err != nil {
+		return p.writeFailure(p.from, err)
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stanza"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// A pump carries one direction of a session.
+type pump struct {
+	s        *Session
+	dir      decision.Direction
+	from, to *leg
+	rest     []byte  // read before the session began
+	first    [1]byte // where an idle pump reads to
+}
+
+// guard runs the pump. A panic, which only a mistake of ours can be, ends this
+// session and no other.
+func (p *pump) guard(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.s.log.Error("panic in a session", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = &stream.Error{Condition: "internal-server-error"}
+		}
+	}()
+	return p.run(ctx)
+}
+
+func (p *pump) run(ctx context.Context) error {
+	for {
+		if err := p.wait(); err != nil {
+			return err
+		}
+		if err := p.burst(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when there is something to read, holding no buffer until then.
+func (p *pump) wait() error {
+	if len(p.rest) > 0 {
+		return nil
+	}
+	if p.dir == decision.Out {
+		p.from.arm(idleTimeout)
+	} else {
+		p.from.unlimited()
+	}
+	n, err := p.from.conn.Read(p.first[:])
+	if n == 0 {
+		return p.readFailure(err)
+	}
+	return nil
+}
+
+// burst works on what the peer sends until nothing of it is left.
+func (p *pump) burst(ctx context.Context) error {
+	pool := &p.s.shared.batches[p.dir]
+	b := pool.Get().(*batch)
+	defer func() {
+		b.reset()
+		pool.Put(b)
+	}()
+	if len(p.rest) > 0 {
+		b.buf = append(b.buf, p.rest...)
+		p.rest = nil
+	} else {
+		b.buf = append(b.buf, p.first[0])
+	}
+	for {
+		framing := p.frame(b)
+		if len(b.entries) > 0 {
+			if err := p.work(ctx, b); err != nil {
+				return err
+			}
+		}
+		if framing != nil {
+			return p.framingFailure(framing)
+		}
+		read := len(b.entries) < maxBatch
+		b.clear()
+		if b.consume(); len(b.buf) == 0 {
+			return nil
+		}
+		if read {
+			if err := p.read(b); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// read reads more.
+func (p *pump) read(b *batch) error {
+	p.from.arm(partTimeout)
+	n, err := p.from.conn.Read(b.room())
+	b.buf = b.buf[:len(b.buf)+n]
+	if n == 0 {
+		return p.readFailure(err)
+	}
+	return nil
+}
+
+// errStreamClosed ends framing at a closing tag.
+var errStreamClosed = errors.New("closing tag")
+
+// A backendError is a stream error from the backend.
+type backendError struct{ condition string }
+
+func (e *backendError) Error() string { return "stream error from the backend: " + e.condition }
+
+// frame makes entries of the whole tokens in the buffer. What stands before
+// an error is good.
+func (p *pump) frame(b *batch) error {
+	for len(b.entries) < maxBatch && b.framed < len(b.buf) {
+		kind, n, err := b.framer.Next(b.buf[b.framed:], false)
+		if err != nil {
+			return err
+		}
+		e := entry{start: b.framed, end: b.framed + n, q: len(b.qs)}
+		switch kind {
+		case stream.Incomplete:
+			return nil
+		case stream.Close:
+			return errStreamClosed
+		case stream.Space:
+			e.kind = isSpace
+		case stream.Stanza:
+			el := b.framer.Element()
+			if p.dir == decision.In && string(el.Space()) == stream.NSStreams {
+				if string(el.Local()) == "error" {
+					return &backendError{streamCondition(el)}
+				}
+				e.kind = isIgnored
+				break
+			}
+			p.ask(b, el)
+		}
+		b.entries = append(b.entries, e)
+		b.framed += n
+	}
+	return nil
+}
+
+// ask puts the question about el.
+func (p *pump) ask(b *batch, el stream.Element) {
+	d := b.desc()
+	d.Describe(el)
+	q := decision.NewQuestion(p.s.who, p.dir, d, &p.s.memory)
+	q.ID = p.s.shared.questions.Add(1)
+	b.qs = append(b.qs, q)
+	b.vs = append(b.vs, decision.Verdict{})
+}
+
+func streamCondition(el stream.Element) string {
+	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
+		if string(c.Space()) == stream.NSErrors && string(c.Local()) != "text" {
+			return string(c.Local())
+		}
+	}
+	return ""
+}
+
+// maxStale is how often in a row verdicts may be too old at hand-over before
+// that counts as having none.
+const maxStale = 3
+
+// work gets verdicts on the entries and acts on them, in order. What is to be
+// answered is answered, even if the session ends at a later one.
+func (p *pump) work(ctx context.Context, b *batch) error {
+	return errors.Join(p.actAll(ctx, b), p.answer(b))
+}
+
+func (p *pump) actAll(ctx context.Context, b *batch) error {
+	if len(b.qs) > 0 {
+		if err := p.decide(ctx, b.qs, b.vs); err != nil {
+			return err
+		}
+	}
+	stale := 0
+	for at := 0; at < len(b.entries); {
+		next, err := p.act(b, at)
+		if errors.Is(err, errStale) {
+			p.s.shared.Stale.Add(1)
+			if stale++; stale > maxStale {
+				return &stream.Error{Condition: "system-shutdown", Text: "access control is too slow"}
+			}
+			from := b.entries[at].q
+			if err := p.decide(ctx, b.qs[from:], b.vs[from:]); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		at, stale = next, 0
+	}
+	return nil
+}
+
+var errUndecided = errors.New("no verdict")
+
+// decide asks until there is a verdict on each question. In an outage the
+// client's stanzas are refused, because it can be told; the server's cannot be
+// dropped unseen, so the session ends.
+func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error {
+	hold := holdOut
+	if p.dir == decision.In {
+		hold = holdIn
+	}
+	clear(vs)
+	began := time.Now()
+	err := p.s.shared.decider.Ask(ctx, qs, vs, hold)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	undecided := uint64(0)
+	for i := range vs {
+		if vs[i].AskedAt.IsZero() {
+			vs[i].AskedAt = began
+		}
+		if vs[i].Effect == decision.Undecided || vs[i].Effect >= numEffects {
+			vs[i] = decision.Verdict{Effect: decision.Refuse, Reason: decision.Outage}
+			undecided++
+		}
+	}
+	p.s.shared.Outages.Add(undecided)
+	if p.dir == decision.In && undecided > 0 {
+		told := &stream.Error{Condition: "system-shutdown", Text: decision.Outage.Answer().Text}
+		return fmt.Errorf("ask: %w: %w", cmp.Or(err, errUndecided), told)
+	}
+	return nil
+}
+
+// readFailure says how the session ends when reading has failed.
+func (p *pump) readFailure(err error) error {
+	if p.from.final.Load() != 0 {
+		return errClosed // its closing tag was waited for long enough
+	}
+	var timeout net.Error
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return &stream.Error{Condition: "connection-timeout"}
+	case p.dir == decision.In:
+		return fmt.Errorf("read from the backend: %w: %w", err, &stream.Error{Condition: "remote-connection-failed"})
+	case errors.Is(err, io.EOF):
+		return errors.New("the client has gone")
+	}
+	return fmt.Errorf("read from the client: %w", err)
+}
+
+// framingFailure says how the session ends at what could not be framed, or was
+// the end of a stream.
+func (p *pump) framingFailure(err error) error {
+	var wire *stream.Error
+	var server *backendError
+	switch {
+	case errors.Is(err, errStreamClosed):
+		p.to.end(nil)
+		return errClosed
+	case errors.As(err, &server):
+		return fmt.Errorf("%w: %w", err, &stream.Error{Condition: relayedCondition(server.condition)})
+	case p.dir == decision.In:
+		return fmt.Errorf("framing from the backend: %v: %w", err, &stream.Error{Condition: "internal-server-error"})
+	case errors.As(err, &wire):
+		return wire
+	}
+	return err
+}
+
+// relayedCondition returns the stream error a client is told for one of the
+// backend's: the same if it means to the client what it means to us.
+func relayedCondition(c string) string {
+	switch c {
+	case "conflict", "connection-timeout", "host-gone", "policy-violation", "reset",
+		"resource-constraint", "system-shutdown", "not-authorized":
+		return c
+	}
+	return "undefined-condition"
+}
+
+// writeFailure says how the session ends when writing to l has failed.
+func (p *pump) writeFailure(l *leg, err error) error {
+	if l == &p.s.backend {
+		return fmt.Errorf("write to the backend: %w: %w", err, &stream.Error{Condition: "remote-connection-failed"})
+	}
+	return fmt.Errorf("write to the client: %w", err)
+}
+
+// isStanzaKind reports whether d is one of the three stanzas.
+func isStanzaKind(d *stanza.Descriptor) bool {
+	return d.Kind == stanza.Message || d.Kind == stanza.Presence || d.Kind == stanza.IQ
+}

@@ -1,0 +1,174 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stanza"
+)
+
+// A table decides by a stanza's id; what has no rule passes. It stands in for
+// policy nodes, which this package may not know.
+type table struct {
+	recheck func(decision.Ending)
+
+	mu     sync.Mutex
+	rules  map[string]decision.Verdict
+	ended  map[string]bool
+	outage chan struct{} // closed when it ends; nil: none
+	since  time.Time
+	asked  []string // ids, in order
+}
+
+func newTable() *table {
+	return &table{rules: make(map[string]decision.Verdict), ended: make(map[string]bool)}
+}
+
+var errNobody = errors.New("no policy node answers")
+
+func (p *table) set(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case down && p.outage == nil:
+		p.outage, p.since = make(chan struct{}), time.Now()
+	case !down && p.outage != nil:
+		close(p.outage)
+		p.outage = nil
+	}
+}
+
+// up waits until nobody is down, as an Asker does.
+func (p *table) up(ctx context.Context, hold time.Duration) error {
+	p.mu.Lock()
+	outage, since := p.outage, p.since
+	p.mu.Unlock()
+	if outage == nil {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(since.Add(hold)))
+	defer timer.Stop()
+	select {
+	case <-outage:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return errNobody
+	}
+}
+
+func (p *table) Admit(ctx context.Context, domain string) (decision.Admission, error) {
+	if err := p.up(ctx, 5*time.Second); err != nil {
+		return decision.Admission{}, err
+	}
+	if !strings.HasSuffix(domain, ".test") || domain == "unknown.test" {
+		return decision.Admission{}, nil
+	}
+	return decision.Admission{
+		Known: true, Tenant: "acme", Domain: domain, Position: 7, LogID: "log",
+		Backends: []decision.Backend{{Address: "backend:5222"}},
+	}, nil
+}
+
+func (p *table) Open(ctx context.Context, s decision.Session) (decision.Opening, error) {
+	if err := p.up(ctx, 5*time.Second); err != nil {
+		return decision.Opening{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return decision.Opening{Allowed: !p.ended[string(s.Account)], Position: 7, LogID: "log"}, nil
+}
+
+func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
+	asked := time.Now()
+	if err := p.up(ctx, hold); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range qs {
+		vs[i] = p.decide(&qs[i])
+		vs[i].AskedAt = asked
+		if !time.Now().Equal(asked) {
+			vs[i].AskedAt = time.Now()
+		}
+	}
+	return nil
+}
+
+func (p *table) decide(q *decision.Question) decision.Verdict {
+	d := &q.Desc
+	p.asked = append(p.asked, string(d.ID))
+	if p.ended[string(q.Session.Account)] {
+		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged}
+	}
+	if v, ok := p.rules[string(d.ID)]; ok {
+		return v
+	}
+	refuse := func(r decision.Reason) decision.Verdict {
+		return decision.Verdict{Effect: decision.Refuse, Reason: r}
+	}
+	answers := d.Type == stanza.Result || d.Type == stanza.Error
+	switch d.Fault {
+	case stanza.ForgedFrom:
+		return decision.Verdict{Effect: decision.End, Reason: decision.InvalidFrom}
+	case stanza.Unsupported:
+		if q.Direction == decision.Out {
+			return decision.Verdict{Effect: decision.End, Reason: decision.UnsupportedStanzaType}
+		}
+		return decision.Verdict{Effect: decision.Drop, Reason: decision.UnsupportedStanzaType}
+	case stanza.BadIQ, stanza.BadPresenceType:
+		return refuse(decision.BadRequest)
+	case stanza.BadTo, stanza.BadEmbedded:
+		return refuse(decision.JIDMalformed)
+	case stanza.NoFault:
+	default:
+		return refuse(decision.UnavailableUndescribable)
+	}
+	if d.Kind == stanza.IQ && answers && q.Direction == decision.In && !d.From.IsZero() && !q.Outstanding {
+		return decision.Verdict{Effect: decision.Drop, Reason: decision.NotOutstanding}
+	}
+	return decision.Verdict{Effect: decision.Pass, Position: 7, LogID: "log"}
+}
+
+// end has the account's sessions end, and gives notice.
+func (p *table) end(account string) {
+	p.mu.Lock()
+	p.ended[account] = true
+	p.mu.Unlock()
+	p.recheck(decision.Ending{Tenant: "acme", Account: account, Position: 9, LogID: "log"})
+}
+
+func (p *table) rule(t *testing.T, f []string) {
+	v := decision.Verdict{Position: 7, LogID: "log"}
+	for e := decision.Pass; e <= decision.End; e++ {
+		if e.String() == f[1] {
+			v.Effect = e
+		}
+	}
+	reasons := map[string]decision.Reason{
+		"NoRequest": decision.NoRequest, "NoMessage": decision.NoMessage, "NoPresence": decision.NoPresence,
+		"Unavailable": decision.Unavailable, "PushRefused": decision.PushRefused,
+		"RolesChanged": decision.RolesChanged, "NoPermission": decision.NoPermission,
+		"JIDMalformed": decision.JIDMalformed,
+	}
+	if len(f) > 2 {
+		r, ok := reasons[f[2]]
+		if !ok {
+			t.Fatalf("unknown reason %q", f[2])
+		}
+		v.Reason = r
+	}
+	if len(f) > 3 {
+		v.Permission = f[3]
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rules[f[0]] = v
+}
