@@ -1,0 +1,257 @@
+// Package backend runs private XMPP servers for the end-to-end tests: Debian's
+// Prosody and ejabberd, each with its own folder, configuration, certificates
+// and loopback ports, and each with every feature a client asks for on login.
+//
+// A server that Start returned answers on all its ports. Stop and Kill leave no
+// process behind; should the program that called Start die, the kernel ends the
+// server with it. The package never touches the servers that the system runs,
+// their configuration or their data, and nothing it starts listens on, or
+// connects to, anything but the loopback interface.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Kind names a server implementation.
+type Kind string
+
+// The servers that can be run.
+const (
+	Prosody  Kind = "prosody"
+	Ejabberd Kind = "ejabberd"
+)
+
+// host is the only address servers listen on.
+const host = "127.0.0.1"
+
+// readyTimeout bounds the wait for a started server to answer on all its ports.
+// ejabberd takes 2 s on an idle machine; the tests of many packages may run at
+// the same time on two cores.
+const readyTimeout = 60 * time.Second
+
+// stopTimeout is how long a server may take to stop by itself before it is
+// killed.
+const stopTimeout = 10 * time.Second
+
+// Config says which server to run. Kind, Dir and Domains are required.
+type Config struct {
+	Kind Kind
+
+	// Dir takes configuration, data and logs. It must exist and be empty; it
+	// is not removed.
+	Dir string
+
+	// Domains are the hosts that have accounts. Each also gets the components
+	// muc.DOMAIN, pubsub.DOMAIN and upload.DOMAIN.
+	Domains []string
+
+	// Admins are bare JIDs that the server treats as administrators.
+	Admins []string
+}
+
+// A Server is one running, or stopped, private server. Its methods may be
+// called from several goroutines.
+type Server struct {
+	config Config
+	ports  ports
+	flavor flavor
+
+	mu      sync.Mutex // guards process, and is held while it is started or ended
+	process *process   // nil when stopped
+}
+
+// ports are a server's, the same across restarts.
+type ports struct {
+	plain, startTLS, directTLS, http int
+}
+
+// flavor is what the two implementations do differently.
+type flavor interface {
+	// configure writes what the server reads on start, once.
+	configure() error
+	// command is how the server is run in the foreground.
+	command() command
+	addUser(ctx context.Context, local, domain, password string) error
+	hasUser(ctx context.Context, local, domain string) (bool, error)
+}
+
+// Start runs a server and waits until it answers on all its ports for the last
+// of its domains.
+func Start(ctx context.Context, config Config) (*Server, error) {
+	if len(config.Domains) == 0 {
+		return nil, errors.New("start backend: no domains")
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("start backend: %w", err)
+	}
+	config.Dir = dir
+	for _, name := range []string{"data", "logs", "certs", "uploads"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return nil, fmt.Errorf("start backend: %w", err)
+		}
+	}
+	s := &Server{config: config}
+	if s.ports, err = freePorts(); err != nil {
+		return nil, fmt.Errorf("start backend: %w", err)
+	}
+	if err := writeCertificates(filepath.Join(dir, "certs"), config.Domains); err != nil {
+		return nil, fmt.Errorf("start backend: %w", err)
+	}
+	switch config.Kind {
+	case Prosody:
+		s.flavor = prosody{config: config, ports: s.ports}
+	case Ejabberd:
+		s.flavor = ejabberd{config: config, ports: s.ports}
+	default:
+		return nil, fmt.Errorf("start backend: unknown kind %q", config.Kind)
+	}
+	if err := s.flavor.configure(); err != nil {
+		return nil, fmt.Errorf("configure %s: %w", config.Kind, err)
+	}
+	if err := s.Restart(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Kind is the implementation that runs.
+func (s *Server) Kind() Kind { return s.config.Kind }
+
+// Domains are the hosts with accounts.
+func (s *Server) Domains() []string { return append([]string(nil), s.config.Domains...) }
+
+// Addr is the client port where a session may do without encryption and PLAIN
+// is offered: the one to put a gateway in front of.
+func (s *Server) Addr() string { return address(s.ports.plain) }
+
+// StartTLSAddr is the client port that offers STARTTLS. With Prosody it is Addr.
+func (s *Server) StartTLSAddr() string { return address(s.ports.startTLS) }
+
+// DirectTLSAddr is the client port that begins with TLS.
+func (s *Server) DirectTLSAddr() string { return address(s.ports.directTLS) }
+
+// CAFile is the certificate, in PEM, that signed those the server shows.
+func (s *Server) CAFile() string { return filepath.Join(s.config.Dir, "certs", caName) }
+
+// Logs is the folder with what the server logged and printed.
+func (s *Server) Logs() string { return filepath.Join(s.config.Dir, "logs") }
+
+// AddUser creates an account. The JID must be bare, lower case ASCII, and of one
+// of the server's domains.
+func (s *Server) AddUser(ctx context.Context, jid, password string) error {
+	local, domain, err := s.split(jid)
+	if err != nil {
+		return err
+	}
+	if err := s.flavor.addUser(ctx, local, domain, password); err != nil {
+		return fmt.Errorf("add %s: %w", jid, err)
+	}
+	return nil
+}
+
+// HasUser tells whether an account exists.
+func (s *Server) HasUser(ctx context.Context, jid string) (bool, error) {
+	local, domain, err := s.split(jid)
+	if err != nil {
+		return false, err
+	}
+	exists, err := s.flavor.hasUser(ctx, local, domain)
+	if err != nil {
+		return false, fmt.Errorf("look up %s: %w", jid, err)
+	}
+	return exists, nil
+}
+
+// Stop asks the server to end, and kills it when it has not done so in time.
+// Sessions see the stream closed. A stopped server may be restarted; its
+// accounts and ports stay.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end(stopTimeout)
+}
+
+// Kill ends the server at once, as a crash would: sessions see their connection
+// reset or closed without a word.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end(0)
+}
+
+// Restart starts the server, after stopping it if it runs.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.end(stopTimeout); err != nil {
+		return err
+	}
+	p, err := startProcess(s.flavor.command(), filepath.Join(s.Logs(), "output.log"))
+	if err != nil {
+		return fmt.Errorf("start %s: %w", s.config.Kind, err)
+	}
+	s.process = p
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := s.ready(ctx); err != nil {
+		err = errors.Join(fmt.Errorf("start %s: %w; logs in %s", s.config.Kind, err, s.Logs()), s.end(0))
+		return err
+	}
+	return nil
+}
+
+// end stops the process, if any, and forgets it. The caller holds mu.
+func (s *Server) end(grace time.Duration) error {
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.end(grace)
+	s.process = nil
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", s.config.Kind, err)
+	}
+	return nil
+}
+
+// ready returns when every client port has answered a stream header with
+// features, or when the process has ended or ctx has.
+func (s *Server) ready(ctx context.Context) error {
+	last := s.config.Domains[len(s.config.Domains)-1]
+	ca := s.CAFile()
+	probes := []func(context.Context) error{
+		func(ctx context.Context) error { return probe(ctx, s.Addr(), last, "") },
+		func(ctx context.Context) error { return probe(ctx, s.StartTLSAddr(), last, "") },
+		func(ctx context.Context) error { return probe(ctx, s.DirectTLSAddr(), last, ca) },
+		func(ctx context.Context) error { return dialOnly(ctx, address(s.ports.http)) },
+	}
+	for _, probe := range probes {
+		if err := poll(ctx, s.process.ended, probe); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split checks that an account's address is one this package may turn into a
+// file name and a request as it stands.
+func (s *Server) split(jid string) (local, domain string, err error) {
+	local, domain, ok := strings.Cut(jid, "@")
+	if !ok || local == "" || strings.Trim(local, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+		return "", "", fmt.Errorf("account %q: want a bare JID in lower case ASCII", jid)
+	}
+	for _, d := range s.config.Domains {
+		if d == domain {
+			return local, domain, nil
+		}
+	}
+	return "", "", fmt.Errorf("account %q: no domain of this server", jid)
+}

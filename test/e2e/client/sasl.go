@@ -1,0 +1,99 @@
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"mellium.im/sasl"
+)
+
+// maxRounds bounds the challenges of one authentication: SCRAM has two.
+const maxRounds = 5
+
+// A SASLError is an authentication that the server has refused.
+type SASLError struct {
+	Condition string  // e.g. not-authorized
+	Element   Element // the whole failure
+}
+
+func (e *SASLError) Error() string { return "authenticate: refused: " + e.Condition }
+
+// Authenticate logs in with the configured mechanism, whether announced or not,
+// and opens the stream that comes after.
+func (c *Client) Authenticate(ctx context.Context) error {
+	mechanism, ok := map[string]sasl.Mechanism{
+		sasl.Plain.Name:       sasl.Plain,
+		sasl.ScramSha1.Name:   sasl.ScramSha1,
+		sasl.ScramSha256.Name: sasl.ScramSha256,
+	}[c.config.Mechanism]
+	if !ok {
+		return fmt.Errorf("authenticate: unknown mechanism %q", c.config.Mechanism)
+	}
+	negotiator := sasl.NewClient(mechanism, sasl.Credentials(func() (user, password, identity []byte) {
+		return []byte(c.config.local()), []byte(c.config.Password), nil
+	}))
+	_, response, err := negotiator.Step(nil)
+	if err != nil {
+		return fmt.Errorf("authenticate: %w", err)
+	}
+	err = c.Send(ctx, "<auth xmlns='"+NSSASL+"' mechanism='"+mechanism.Name+"'>"+encode(response)+"</auth>")
+	if err != nil {
+		return err
+	}
+	for range maxRounds {
+		answer, err := c.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("authenticate: %w", err)
+		}
+		switch {
+		case answer.Is(NSSASL, "failure"):
+			return &SASLError{Condition: answer.Condition(), Element: answer}
+		case answer.Is(NSSASL, "success"):
+			if err := finish(negotiator, mechanism.Name, answer.Text); err != nil {
+				return fmt.Errorf("authenticate: %w", err)
+			}
+			return c.Open(ctx)
+		case !answer.Is(NSSASL, "challenge"):
+			return fmt.Errorf("authenticate: got %s", answer.Raw)
+		}
+		challenge, err := base64.StdEncoding.DecodeString(answer.Text)
+		if err != nil {
+			return fmt.Errorf("authenticate: %w", err)
+		}
+		if _, response, err = negotiator.Step(challenge); err != nil {
+			return fmt.Errorf("authenticate: %w", err)
+		}
+		if err := c.Send(ctx, "<response xmlns='"+NSSASL+"'>"+encode(response)+"</response>"); err != nil {
+			return err
+		}
+	}
+	return errors.New("authenticate: too many challenges")
+}
+
+// finish takes what came with success. SCRAM is done only when the server has
+// shown that it knows the password too.
+func finish(negotiator *sasl.Negotiator, mechanism, text string) error {
+	if text != "" {
+		data, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return err
+		}
+		if _, _, err := negotiator.Step(data); err != nil {
+			return err
+		}
+	}
+	if mechanism != sasl.Plain.Name && negotiator.State()&sasl.StepMask != sasl.ValidServerResponse {
+		return errors.New("success without the server's signature")
+	}
+	return nil
+}
+
+// encode is base64 with RFC 6120's form of an empty response.
+func encode(data []byte) string {
+	if len(data) == 0 {
+		return "="
+	}
+	return base64.StdEncoding.EncodeToString(data)
+}
