@@ -1,0 +1,210 @@
+package overnats
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	dialTimeout = 2 * time.Second
+	// maxInfo bounds the line a NATS server begins with.
+	maxInfo = 64 << 10
+)
+
+// ConnectConfig says how to reach NATS.
+type ConnectConfig struct {
+	// URLs are the servers, such as nats://127.0.0.1:4222. Without TLS they
+	// must be on loopback.
+	URLs []string
+	// ServerName is the name the server must give itself: what else listens
+	// at its address is not spoken to. Empty takes any.
+	ServerName string
+	// SeedFile holds this client's nkey seed; nobody but its owner may be
+	// able to read it. Empty connects without.
+	SeedFile string
+	// TLS verifies the servers; nil is no TLS.
+	TLS *tls.Config
+	// Name is what the servers show this client as.
+	Name string
+	// Logger hears of connections lost and made; nil is slog.Default().
+	Logger *slog.Logger
+}
+
+// Connect returns a connection as the Asker and the Responder need it: it
+// connects, now or later, and again whenever it is lost; while there is none,
+// publishing is an error and nothing is kept to be sent late; what hangs is
+// noticed within seconds. The error is one of configuration.
+func Connect(cfg ConnectConfig) (*nats.Conn, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	opts := nats.GetDefaultOptions()
+	opts.Servers = cfg.URLs
+	opts.Name = cfg.Name
+	opts.RetryOnFailedConnect = true
+	opts.MaxReconnect = -1
+	opts.ReconnectWait = 100 * time.Millisecond
+	opts.ReconnectJitter = 100 * time.Millisecond
+	opts.ReconnectJitterTLS = 300 * time.Millisecond
+	opts.ReconnectBufSize = -1
+	opts.ReconnectOnFlusherError = true
+	opts.IgnoreAuthErrorAbort = true // a mended key must not need a restart
+	opts.IgnoreDiscoveredServers = true
+	opts.PingInterval = 2 * time.Second
+	opts.MaxPingsOut = 2
+	opts.FlusherTimeout = 2 * time.Second
+	opts.Timeout = dialTimeout
+	opts.CustomDialer = &dialer{serverName: cfg.ServerName}
+	log := cfg.Logger
+	opts.DisconnectedErrCB = func(_ *nats.Conn, err error) { log.Warn("connection to NATS lost", "error", err) }
+	opts.ReconnectedCB = func(c *nats.Conn) { log.Info("connected to NATS", "server", c.ConnectedServerName()) }
+	opts.ConnectedCB = opts.ReconnectedCB
+	opts.ReconnectErrCB = func(_ *nats.Conn, err error) { log.Debug("connect to NATS", "error", err) }
+	opts.AsyncErrorCB = func(_ *nats.Conn, s *nats.Subscription, err error) {
+		subject := ""
+		if s != nil {
+			subject = s.Subject
+		}
+		log.Warn("NATS reports an error", "subject", subject, "error", err)
+	}
+	if err := cfg.secure(&opts); err != nil {
+		return nil, err
+	}
+	conn, err := opts.Connect()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return conn, nil
+}
+
+// secure sets what has to do with secrets and refuses what would give them
+// away.
+func (cfg *ConnectConfig) secure(opts *nats.Options) error {
+	if len(cfg.URLs) == 0 {
+		return errors.New("no NATS server is named")
+	}
+	if cfg.TLS != nil {
+		opts.Secure, opts.TLSConfig = true, cfg.TLS
+	}
+	for _, s := range cfg.URLs {
+		u, err := url.Parse(s)
+		if err != nil {
+			return fmt.Errorf("NATS server %q: %w", s, err)
+		}
+		if u.User != nil {
+			return errors.New("a NATS server's URL must hold no secret: name a seed file")
+		}
+		if cfg.TLS == nil && !isLoopback(u.Hostname()) {
+			return fmt.Errorf("NATS server %s: without TLS it must be on loopback", s)
+		}
+	}
+	if cfg.SeedFile == "" {
+		return nil
+	}
+	info, err := os.Stat(cfg.SeedFile)
+	if err != nil {
+		return fmt.Errorf("seed file: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("seed file %s: others may read it (mode %o), want 0600", cfg.SeedFile, info.Mode().Perm())
+	}
+	auth, err := nats.NkeyOptionFromSeed(cfg.SeedFile)
+	if err != nil {
+		return fmt.Errorf("seed file %s: %w", cfg.SeedFile, err)
+	}
+	return auth(opts)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// A dialer connects only to a server that gives itself the right name, before
+// anything is said to it.
+type dialer struct {
+	serverName string
+}
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.DialTimeout(network, address, dialTimeout)
+	if err != nil || d.serverName == "" {
+		return conn, err
+	}
+	line, err := readInfo(conn)
+	if err == nil {
+		err = d.check(line)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	return &infoConn{Conn: conn, line: line}, nil
+}
+
+// check looks for the name in the line a NATS server begins with.
+func (d *dialer) check(line []byte) error {
+	var info struct {
+		Name string `json:"server_name"`
+	}
+	text, ok := bytes.CutPrefix(line, []byte("INFO "))
+	if !ok || json.Unmarshal(text, &info) != nil {
+		return errors.New("not a NATS server")
+	}
+	if info.Name != d.serverName {
+		return fmt.Errorf("this is the NATS server %q, not %q", info.Name, d.serverName)
+	}
+	return nil
+}
+
+// readInfo reads the first line. The server sends no more before it is spoken
+// to; if it does, that is kept with the line.
+func readInfo(conn net.Conn) ([]byte, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(dialTimeout)); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, 4<<10)
+	for !bytes.Contains(buf, []byte("\n")) {
+		if len(buf) == maxInfo {
+			return nil, errors.New("not a NATS server: its first line has no end")
+		}
+		if len(buf) == cap(buf) {
+			buf = append(make([]byte, 0, min(2*cap(buf), maxInfo)), buf...)
+		}
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		if err != nil {
+			return nil, fmt.Errorf("read the server's first line: %w", err)
+		}
+		buf = buf[:len(buf)+n]
+	}
+	return buf, conn.SetReadDeadline(time.Time{})
+}
+
+// An infoConn gives its reader the line again.
+type infoConn struct {
+	net.Conn
+	line []byte
+}
+
+func (c *infoConn) Read(p []byte) (int, error) {
+	if len(c.line) > 0 {
+		n := copy(p, c.line)
+		c.line = c.line[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}

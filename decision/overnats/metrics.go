@@ -1,0 +1,56 @@
+package overnats
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// register makes the Asker's counters known. They are kept by the core and
+// read when they are asked for, so that they cost the callers nothing.
+func (a *Asker) register() error {
+	if a.cfg.Metrics == nil {
+		return nil
+	}
+	count := func(name, help string, of func(*counts) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "postern_asker_" + name + "_total", Help: help}, func() float64 {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return float64(of(&a.core.counts))
+		})
+	}
+	a.latency = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "postern_asker_answer_seconds",
+		Help:    "Time from sending a message to its answer.",
+		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 14), // 50 µs to 0.4 s, where a try ends
+	})
+	collectors := []prometheus.Collector{
+		count("requests", "Questions, admissions and openings asked.", func(c *counts) uint64 { return c.requests }),
+		count("messages", "Messages sent to policy nodes.", func(c *counts) uint64 { return c.messages }),
+		count("hedges", "Messages sent to a second node because the first was slow.", func(c *counts) uint64 { return c.hedges }),
+		count("misses", "Messages that went unanswered.", func(c *counts) uint64 { return c.misses }),
+		count("malformed", "Replies that could not be read or did not fit.", func(c *counts) uint64 { return c.malformed }),
+		count("behind", "Replies of nodes whose state was older than asked for.", func(c *counts) uint64 { return c.behind }),
+		count("not_fresh", "Replies of nodes that might not decide.", func(c *counts) uint64 { return c.notFresh }),
+		count("bad", "Messages that a node could not read or decide.", func(c *counts) uint64 { return c.bad }),
+		count("unavailable", "Callers told that no node answers.", func(c *counts) uint64 { return c.unavailable }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_pending", Help: "Requests that wait for their result."}, func() float64 {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return float64(a.core.pending)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_out_seconds", Help: "For how long no node has answered; 0 when one does."}, func() float64 {
+			if since, out := a.Available(); out {
+				return time.Since(since).Seconds()
+			}
+			return 0
+		}),
+		a.latency,
+	}
+	for _, c := range collectors {
+		if err := a.cfg.Metrics.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+// Package overnats carries questions from gateways to policy nodes over NATS
+// request and reply: the Asker is the gateway's end, the Responder the node's.
+//
+// What callers ask at the same time travels together. Each node is asked on
+// its own subject, learned from what it announces; one that does not answer
+// is left alone and another is asked. The Asker promises that each question
+// gets exactly one verdict, made for that very question, or an error; it
+// never makes up a verdict. The Responder promises that a node's failure to
+// decide is never an answer.
+//
+// No text of a user or tenant ever becomes part of a subject.
+package overnats
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// The subjects. Node and gateway ids are tokens (decision.IsToken).
+const (
+	askSubject       = "postern.ask" // the queue group's, and the prefix of the nodes'
+	replySubject     = "postern.reply"
+	announceSubject  = "postern.nodes"
+	endingSubject    = "postern.sessions.end"
+	askQueue         = "nodes"
+	announceEach     = time.Second
+	replyTokenBase   = 36
+	noRespondersCode = "503"
+)
+
+// The errors of an Asker.
+var (
+	// ErrUnavailable: no node has answered for as long as the caller holds.
+	ErrUnavailable = errors.New("no policy node answers")
+	// ErrBadRequest: a node answers, and says that it cannot read or cannot
+	// decide this very request.
+	ErrBadRequest = errors.New("the policy node cannot decide this request")
+	// ErrClosed: the Asker's Run has ended.
+	ErrClosed = errors.New("the asker has stopped")
+)
+
+// Rights are the subjects a NATS user needs.
+type Rights struct {
+	Publish, Subscribe []string
+}
+
+// GatewayRights are the rights of the gateway with that id: to ask, to get
+// its own replies, and to hear of nodes and endings. It cannot see what other
+// gateways ask or are answered.
+func GatewayRights(id string) Rights {
+	return Rights{
+		Publish:   []string{askSubject, askSubject + ".*"},
+		Subscribe: []string{replySubject + "." + id + ".>", announceSubject, endingSubject},
+	}
+}
+
+// NodeRights are the rights of the policy node with that id: to be asked, to
+// answer gateways, and to tell of itself and of endings.
+func NodeRights(id string) Rights {
+	return Rights{
+		Publish:   []string{replySubject + ".>", announceSubject, endingSubject},
+		Subscribe: []string{askSubject, nodeSubject(id)},
+	}
+}
+
+func nodeSubject(id string) string {
+	if id == "" {
+		return askSubject
+	}
+	return askSubject + "." + id
+}
+
+// checkID refuses an id that must not become part of a subject.
+func checkID(what, id string) error {
+	if !decision.IsToken(id) {
+		return errors.New(what + " id " + strconv.Quote(id) + ": want one to 32 of a-z and 0-9")
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package overnats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/decision"
+)
+
+const (
+	// maxWaiting bounds the messages received and not yet answered. What is
+	// over is dropped, and its Asker asks elsewhere: an answer that comes
+	// late is worth less than none.
+	maxWaiting = 1024
+	// lookEach is how often the node is asked whether it is still ready, so
+	// that a change is announced at once.
+	lookEach = 100 * time.Millisecond
+	// flushWithin bounds each of the two waits at the end.
+	flushWithin = time.Second
+)
+
+// State is what a node says of itself.
+type State struct {
+	At    decision.Mark
+	Ready bool // it may decide
+}
+
+// Decider is the policy node behind a Responder.
+type Decider interface {
+	// Answer answers b: it sets reply's Status and At and, with StatusOK,
+	// puts one result for each request into reply.Results, whose slice it may
+	// use again. It is called from several goroutines, and must not keep b.
+	Answer(b *decision.Batch, reply *decision.Reply)
+	// State tells how the node is. It is cheap.
+	State() State
+}
+
+// ResponderConfig is what a Responder needs.
+type ResponderConfig struct {
+	// Conn is the connection, made by Connect. The Responder does not close it.
+	Conn *nats.Conn
+	// Node is this node's id (decision.IsToken).
+	Node string
+	// Decider answers.
+	Decider Decider
+	// Workers is how many batches are answered at the same time; 0 is
+	// GOMAXPROCS.
+	Workers int
+	// Logger hears of batches that could not be read or decided; nil is
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// A Responder answers what gateways ask over NATS, as one policy node.
+type Responder struct {
+	cfg  ResponderConfig
+	boot uint64
+	busy atomic.Int64 // nanoseconds the workers have worked
+}
+
+// NewResponder returns a Responder that does nothing until Serve.
+func NewResponder(cfg ResponderConfig) (*Responder, error) {
+	if err := checkID("node", cfg.Node); err != nil {
+		return nil, err
+	}
+	if cfg.Conn == nil || cfg.Decider == nil {
+		return nil, errors.New("a responder needs a connection and a decider")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	return &Responder{cfg: cfg, boot: rand.Uint64()}, nil
+}
+
+// Serve answers until ctx ends, then announces that the node is going, answers
+// what has come in, and returns nil. It returns an error when it cannot begin.
+func (r *Responder) Serve(ctx context.Context) error {
+	messages := make(chan *nats.Msg, maxWaiting)
+	group, err := r.cfg.Conn.ChanQueueSubscribe(askSubject, askQueue, messages)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", askSubject, err)
+	}
+	own, err := r.cfg.Conn.ChanSubscribe(nodeSubject(r.cfg.Node), messages)
+	if err != nil {
+		return errors.Join(fmt.Errorf("subscribe to %s: %w", nodeSubject(r.cfg.Node), err), group.Unsubscribe())
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range r.cfg.Workers {
+		wg.Go(func() { r.work(messages, stop) })
+	}
+	r.announce(ctx)
+
+	// What was sent to this node before it said that it goes is still
+	// answered. Without a connection there is nothing to be had or said.
+	_ = group.Drain()
+	_ = own.Drain()
+	_ = r.cfg.Conn.FlushTimeout(flushWithin)
+	close(stop)
+	wg.Wait()
+	_ = r.cfg.Conn.FlushTimeout(flushWithin)
+	return nil
+}
+
+// Notify tells gateways of an ending.
+func (r *Responder) Notify(e decision.Ending) error {
+	if err := r.cfg.Conn.Publish(endingSubject, decision.AppendEnding(nil, &e)); err != nil {
+		return fmt.Errorf("publish an ending: %w", err)
+	}
+	return nil
+}
+
+// announce tells gateways of this node each second and whenever its readiness
+// changes, until ctx ends, and at last that it is not ready any more.
+func (r *Responder) announce(ctx context.Context) {
+	look := time.NewTicker(lookEach)
+	defer look.Stop()
+	var last time.Time
+	var lastBusy int64
+	var wasReady bool
+	for {
+		state, now := r.cfg.Decider.State(), time.Now()
+		going := ctx.Err() != nil
+		ready := state.Ready && !going
+		if going || ready != wasReady || now.Sub(last) >= announceEach {
+			busy := r.busy.Load()
+			a := decision.Announcement{
+				Node: r.cfg.Node, Boot: r.boot, Ready: ready, At: state.At,
+				Load: load(busy-lastBusy, now.Sub(last), r.cfg.Workers),
+			}
+			// Without a connection nobody hears it, and nobody needs to.
+			_ = r.cfg.Conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
+			last, lastBusy, wasReady = now, busy, ready
+		}
+		if going {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-look.C:
+		}
+	}
+}
+
+// load is the part of the workers' time that was busy, in thousandths.
+func load(busy int64, of time.Duration, workers int) uint16 {
+	all := of.Nanoseconds() * int64(workers)
+	if all <= 0 {
+		return 0
+	}
+	return uint16(min(busy*decision.MaxLoad/all, decision.MaxLoad))
+}
+
+// work answers messages until stop is closed and none is left.
+func (r *Responder) work(messages <-chan *nats.Msg, stop <-chan struct{}) {
+	w := worker{Responder: r}
+	for {
+		select {
+		case m := <-messages:
+			w.answer(m)
+			continue
+		case <-stop:
+		}
+		select {
+		case m := <-messages:
+			w.answer(m)
+		default:
+			return
+		}
+	}
+}
+
+// A worker answers one message at a time; its fields are used again for each.
+type worker struct {
+	*Responder
+	batch decision.Batch
+	reply decision.Reply
+	out   []byte
+}
+
+func (w *worker) answer(m *nats.Msg) {
+	if !strings.HasPrefix(m.Reply, replySubject+".") {
+		return // nobody who may be answered
+	}
+	begin := time.Now()
+	w.decide(m)
+	w.out = decision.AppendReply(w.out[:0], &w.reply)
+	if err := w.cfg.Conn.Publish(m.Reply, w.out); err != nil {
+		w.cfg.Logger.Warn("a reply cannot be sent", "error", err)
+	}
+	w.busy.Add(int64(time.Since(begin)))
+}
+
+// decide fills the reply to a message. Whatever goes wrong, the reply says so
+// and holds no result.
+func (w *worker) decide(m *nats.Msg) {
+	w.reply.ReplyHead = decision.ReplyHead{Node: w.cfg.Node, Status: decision.StatusBad}
+	w.reply.Results = w.reply.Results[:0]
+	if err := decision.DecodeBatch(m.Data, &w.batch); err != nil {
+		w.reply.ID = w.batch.ID
+		w.cfg.Logger.Warn("a batch cannot be read", "gateway", w.batch.Gateway, "error", err)
+		return
+	}
+	w.reply.ID = w.batch.ID
+	defer func() {
+		if p := recover(); p != nil {
+			w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
+			w.cfg.Logger.Error("deciding a batch panicked; it is refused", "gateway", w.batch.Gateway, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	w.cfg.Decider.Answer(&w.batch, &w.reply)
+	w.reply.ID, w.reply.Node = w.batch.ID, w.cfg.Node
+	if w.reply.Status == decision.StatusOK && len(w.reply.Results) != len(w.batch.Requests) {
+		panic("overnats: a decider must give one result for each request")
+	}
+}
