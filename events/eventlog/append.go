@@ -1,8 +1,8 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 
@@ -74,7 +74,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	w := writer{log: l, batch: l.db.NewBatch(), head: h, versions: map[string]uint64{}, commands: map[string]bool{}}
 	read, err := w.addAll(commits)
 	if err != nil {
-		return errors.Join(err, w.batch.Close())
+		return cmp.Or(err, w.batch.Close())
 	}
 	if err := l.write(w.batch, w.head); err != nil {
 		return err // Pebble may still hold the batch: it is not closed

@@ -1,7 +1,7 @@
 package eventlog
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -39,7 +39,7 @@ func (l *Log) chain(from events.Position, h head) (*chain, error) {
 	}
 	c := &chain{iter: iter, head: h}
 	if err := c.begin(before, from); err != nil {
-		return nil, errors.Join(err, iter.Close())
+		return nil, cmp.Or(err, iter.Close())
 	}
 	return c, nil
 }
@@ -104,17 +104,14 @@ func (c *chain) blame(ahead link) error {
 // read decodes the record the iterator stands at, which must be that of p.
 func (c *chain) read(p events.Position) (link, error) {
 	if !c.iter.Valid() {
-		if err := c.iter.Error(); err != nil {
-			return link{}, &events.CorruptError{Position: p, Err: err}
-		}
-		return link{}, &events.CorruptError{Position: p, Err: errGap}
+		return link{}, unreadable(p, cmp.Or(c.iter.Error(), errGap))
 	}
 	if string(c.iter.Key()) != keyCommit(p) {
 		return link{}, &events.CorruptError{Position: p, Err: errGap}
 	}
 	record, err := c.iter.ValueAndErr()
 	if err != nil {
-		return link{}, &events.CorruptError{Position: p, Err: err}
+		return link{}, unreadable(p, err)
 	}
 	commit, err := events.DecodeCommit(record)
 	if err != nil {
@@ -124,4 +121,13 @@ func (c *chain) read(p events.Position) (link, error) {
 		return link{}, &events.CorruptError{Position: p, Err: fmt.Errorf("the record says %d", commit.Position)}
 	}
 	return link{&commit, events.Hash(record)}, nil
+}
+
+// unreadable tells a record that is gone or damaged from a disk that does not
+// answer.
+func unreadable(p events.Position, err error) error {
+	if err == errGap || pebble.IsCorruptionError(err) {
+		return &events.CorruptError{Position: p, Err: err}
+	}
+	return fmt.Errorf("eventlog: read %d: %w", p, err)
 }

@@ -12,6 +12,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -153,7 +154,7 @@ func (l *Log) create() error {
 		return err
 	}
 	foreign := iter.First()
-	if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+	if err := cmp.Or(iter.Error(), iter.Close()); err != nil {
 		return err
 	}
 	if foreign {

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Co
 			err = fn(commit)
 		}
 	}
-	return errors.Join(err, c.iter.Close())
+	return cmp.Or(err, c.iter.Close())
 }
 
 // interrupted says why a long read must end early.
@@ -80,7 +81,7 @@ func (l *Log) commit(p events.Position, h head) (events.Commit, error) {
 		return events.Commit{}, err
 	}
 	commit, err := c.next()
-	if err := errors.Join(err, c.iter.Close()); err != nil {
+	if err := cmp.Or(err, c.iter.Close()); err != nil {
 		return events.Commit{}, err
 	}
 	return *commit, nil
@@ -150,7 +151,7 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 		version = commit.TenantVersion
 		err = fn(&commit)
 	}
-	return errors.Join(err, iter.Error(), iter.Close())
+	return cmp.Or(err, iter.Error(), iter.Close())
 }
 
 // indexed gives the commit an entry of the tenant index stands for.
@@ -189,7 +190,7 @@ func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 		p, err = positionOf(iter.Key())
 		found = err == nil && p <= h.position
 	}
-	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil || !found {
+	if err := cmp.Or(err, iter.Error(), iter.Close()); err != nil || !found {
 		return 0, false, err
 	}
 	return p, true, nil
@@ -208,7 +209,7 @@ func (l *Log) tenantVersion(tenant string) (uint64, error) {
 	if iter.Last() {
 		version, err = fromU64(iter.Value())
 	}
-	return version, errors.Join(err, iter.Error(), iter.Close())
+	return version, cmp.Or(err, iter.Error(), iter.Close())
 }
 
 // lastPosition gives the position of the newest record.
@@ -221,5 +222,5 @@ func (l *Log) lastPosition() (events.Position, error) {
 	if iter.Last() {
 		p, err = positionOf(iter.Key())
 	}
-	return p, errors.Join(err, iter.Error(), iter.Close())
+	return p, cmp.Or(err, iter.Error(), iter.Close())
 }

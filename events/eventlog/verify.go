@@ -1,8 +1,8 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -70,9 +70,9 @@ func (l *Log) verifyCount(ctx context.Context, prefix string, last events.Positi
 		if p, err = positionOf(named); err == nil && p <= last {
 			n++
 		}
-		err = errors.Join(err, l.interrupted(ctx))
+		err = cmp.Or(err, l.interrupted(ctx))
 	}
-	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+	if err := cmp.Or(err, iter.Error(), iter.Close()); err != nil {
 		return err
 	}
 	if n != last {
