@@ -35,7 +35,9 @@ func (t *Tenant) Member(jid string) (Member, bool) {
 // caller's choice.
 func (t *Tenant) Members() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
-		for _, d := range t.domainList() {
+		list := t.domainList()
+		for i := range list {
+			d := &list[i]
 			for m := range d.members.all() {
 				if m.flags&flagListed != 0 && !yield(t.listed(d, m)) {
 					return
@@ -91,7 +93,7 @@ func (h *memberHeap) Pop() any {
 }
 
 // listed unpacks a record for a reader outside.
-func (t *Tenant) listed(d *domain, m member) Member {
+func (t *Tenant) listed(d *place, m member) Member {
 	out := Member{
 		JID:       m.local + "@" + d.name,
 		Suspended: m.flags&flagSuspended != 0,
@@ -107,16 +109,16 @@ func (t *Tenant) listed(d *domain, m member) Member {
 }
 
 // domainOf splits a bare JID and finds its domain.
-func (t *Tenant) domainOf(jid string) (*domain, string, error) {
+func (t *Tenant) domainOf(jid string) (*place, string, error) {
 	local, name, ok := strings.Cut(jid, "@")
 	if !ok || local == "" || len(local) > maxLocal {
 		return nil, "", fmt.Errorf("%q is no bare JID with a localpart", jid)
 	}
-	p, ok := t.places.get(maphash.String(t.seed, name), []byte(name))
+	p, ok := t.places.find(maphash.String(t.seed, name), []byte(name))
 	if !ok || p.kind != Domain {
 		return nil, "", fmt.Errorf("%q: no domain %q", jid, name)
 	}
-	return p.domain, local, nil
+	return p, local, nil
 }
 
 // applyMember folds the events about one account.
@@ -125,7 +127,7 @@ func (ch *change) applyMember(e events.Event) error {
 	case events.MemberRolesSet:
 		return ch.setMemberRoles(e)
 	case events.MemberRemoved:
-		return ch.editMember(e.JID, func(d *domain, m *member) error {
+		return ch.editMember(e.JID, func(d *place, m *member) error {
 			if m.flags&flagListed == 0 {
 				return fmt.Errorf("no member %q", e.JID)
 			}
@@ -133,18 +135,18 @@ func (ch *change) applyMember(e events.Event) error {
 			return nil
 		})
 	case events.MemberSuspended:
-		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m *member) error {
 			m.flags |= flagListed | flagSuspended
 			m.ended = ch.position
 			return nil
 		})
 	case events.MemberResumed:
-		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m *member) error {
 			m.flags &^= flagSuspended
 			return nil
 		})
 	case events.MemberSessionsEnded:
-		return ch.editMember(e.JID, func(_ *domain, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m *member) error {
 			m.ended = ch.position
 			return nil
 		})
@@ -174,7 +176,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	if len(secondary) > maxSecondary {
 		return fmt.Errorf("%q: %d secondary roles", e.JID, len(secondary))
 	}
-	return ch.editMember(e.JID, func(d *domain, m *member) error {
+	return ch.editMember(e.JID, func(d *place, m *member) error {
 		if m.role == 0 {
 			// From now on the account may no longer look at what ended the
 			// sessions of those without a role, so it takes it along.
@@ -189,11 +191,8 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	})
 }
 
-// maxSecondary keeps a record's tail small; commands allow far fewer.
-const maxSecondary = 1 << 10
-
 // primary is the role an account acts with.
-func (d *domain) primary(own roleRef) roleRef {
+func (d *place) primary(own roleRef) roleRef {
 	if own == 0 {
 		return d.defaultRole
 	}
@@ -202,19 +201,21 @@ func (d *domain) primary(own roleRef) roleRef {
 
 // editMember replaces an account's record by an edited one and keeps the
 // counts.
-func (ch *change) editMember(jid string, edit func(*domain, *member) error) error {
+func (ch *change) editMember(jid string, edit func(*place, *member) error) error {
 	t := ch.tenant
 	old, local, err := t.domainOf(jid)
 	if err != nil {
 		return err
 	}
 	m := old.members.get(maphash.String(t.seed, local), local)
-	before := m
-	d := *old
-	if err := edit(&d, &m); err != nil {
+	before, p, d := m, *old, *old.domain
+	p.domain = &d
+	if err := edit(&p, &m); err != nil {
 		return err
 	}
-	d.members = d.members.put(t.seed, m)
+	if p.members, err = p.members.put(t.seed, m); err != nil {
+		return fmt.Errorf("%q: %w", jid, err)
+	}
 	d.listed += int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)
 	if before.role != m.role || !slices.Equal(before.secondary, m.secondary) {
 		d.uses = make([]uint32, len(t.roles))
@@ -222,7 +223,7 @@ func (ch *change) editMember(jid string, edit func(*domain, *member) error) erro
 		d.count(m, 1)
 		d.count(before, ^uint32(0))
 	}
-	t.places = t.places.put(maphash.String(t.seed, d.name), d.name, place{Domain, &d})
+	t.places = t.places.put(maphash.String(t.seed, d.name), d.name, p)
 	return nil
 }
 

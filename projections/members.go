@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"iter"
 	"strings"
@@ -12,17 +13,23 @@ import (
 // members are the accounts of one domain of which something is known. An
 // account that is not in it has the domain's default role.
 //
-// They stand in a trie whose leaves are packed into one string each, so that a
-// million members are a few ten thousand allocations without a pointer inside
-// and a look-up touches one leaf. A leaf is, all little-endian:
-//
-//	count   4 bytes
-//	tags    count bytes: the top byte of each localpart's hash
-//	records count × 16 bytes: ended (8), offset of the tail (4),
-//	        length of the localpart and flags (2), role (2)
-//	tails   the localpart, then, with flagSecondary, count (2) and roles (2 each)
+// They stand in a trie whose leaves are packed into one string each: a million
+// members are a few thousand allocations without a pointer inside, and a
+// look-up reads a leaf in two places only.
 type members struct {
-	root trie[string]
+	root trie[packed]
+}
+
+// packed is a leaf of members. Its bytes are, little-endian:
+//
+//	index   4 bytes per slot: tag (2), where the record begins (2); a hash
+//	        table with linear probing, at most ¾ full; a free slot is 0
+//	records ended (8), role (2), length of the localpart and flags (2), the
+//	        localpart; then, with flagSecondary, count (2) and roles (2 each)
+type packed struct {
+	bytes string
+	count uint16
+	bits  uint8 // the index has 1<<bits slots
 }
 
 // member is one record, unpacked.
@@ -47,197 +54,282 @@ const (
 )
 
 const (
-	recordBytes = 16
-	countBytes  = 4
-	// maxMembers is the size at which a leaf is split. A change copies a leaf,
-	// about 2 KB at most for ordinary names.
-	maxMembers = 64
+	slotBytes = 4
+	// fixedBytes is a record without what varies.
+	fixedBytes = 12
+	// A leaf is split when it has more than maxMembers or maxLeafBytes. A
+	// change copies one leaf, so the first bounds its cost, about 6 KB for
+	// ordinary names; the second keeps every offset within 16 bits.
+	maxMembers   = 256
+	maxLeafBytes = 1 << 15
+	// maxSecondary keeps a record small; commands allow far fewer.
+	maxSecondary = 1 << 8
 )
 
-func tagOf(hash uint64) byte { return byte(hash >> 56) }
+// errCrowded is what keeps a leaf at maxDepth, which no keyed hash fills,
+// from overflowing its offsets.
+var errCrowded = errors.New("too many accounts with one hash")
 
-// record is the fixed part of a member in a leaf.
-type record struct {
-	ended events.Position
-	tail  uint32
-	local uint16 // length and flags
-	role  roleRef
+// The trie takes the low bits of a hash, a leaf's index the high half.
+func tagOf(hash uint64) uint16         { return uint16(hash >> 48) }
+func homeOf(hash uint64, mask int) int { return int(hash>>32) & mask }
+
+// entryFor is an index entry.
+func entryFor(hash uint64, at int) uint32 { return uint32(tagOf(hash)) | uint32(at)<<16 }
+
+func le16(s string, i int) uint16 {
+	s = s[i : i+2]
+	return uint16(s[0]) | uint16(s[1])<<8
 }
 
-// le64 reads eight bytes of a string.
+func le32(s string, i int) uint32 {
+	s = s[i : i+4]
+	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+}
+
 func le64(s string, i int) uint64 {
 	s = s[i : i+8]
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-func le16(s string, i int) uint16 {
-	return uint16(s[i]) | uint16(s[i+1])<<8
+// record is a packed record, cut into what every reader needs.
+type record struct {
+	ended events.Position
+	role  roleRef
+	flags uint16
+	local string
+	rest  string // what follows in the leaf
 }
 
-func le32(s string, i int) uint32 {
-	return uint32(le16(s, i)) | uint32(le16(s, i+2))<<16
-}
-
-// recordAt reads the i-th of a leaf's n records.
-func recordAt(leaf string, n, i int) record {
-	at := countBytes + n + i*recordBytes
-	word := le64(leaf, at+8)
+func recordAt(leaf string, at int) record {
+	r := leaf[at:]
+	word := le16(r, 10)
+	end := fixedBytes + int(word&maxLocal)
 	return record{
-		ended: events.Position(le64(leaf, at)),
-		tail:  uint32(word),
-		local: uint16(word >> 32),
-		role:  roleRef(word >> 48),
+		ended: events.Position(le64(r, 0)),
+		role:  roleRef(le16(r, 8)),
+		flags: word &^ maxLocal,
+		local: r[fixedBytes:end],
+		rest:  r[end:],
 	}
 }
 
-func (r record) localIn(leaf string) string {
-	return leaf[r.tail : int(r.tail)+int(r.local&maxLocal)]
-}
-
-func leafLen(leaf string) int {
-	if leaf == "" {
-		return 0
+// find searches a leaf. at is where the record begins, 0 when the account is
+// not there; slot is where its index entry stands or belongs.
+func (p packed) find(hash uint64, local []byte) (r record, at, slot int) {
+	if p.count == 0 {
+		return record{}, 0, 0
 	}
-	return int(le32(leaf, 0))
-}
-
-// findIn searches one leaf.
-func findIn(leaf string, hash uint64, local []byte) (record, bool) {
-	if leaf == "" {
-		return record{}, false
-	}
-	n := int(le32(leaf, 0))
-	tags := leaf[countBytes : countBytes+n]
-	for i := 0; ; i++ {
-		j := strings.IndexByte(tags[i:], tagOf(hash))
-		if j < 0 {
-			return record{}, false
+	mask := 1<<p.bits - 1
+	for i := homeOf(hash, mask); ; i = (i + 1) & mask {
+		entry := le32(p.bytes, slotBytes*i)
+		if entry == 0 {
+			return record{}, 0, i
 		}
-		i += j
-		if r := recordAt(leaf, n, i); r.localIn(leaf) == string(local) {
-			return r, true
+		if uint16(entry) != tagOf(hash) {
+			continue
+		}
+		at := int(entry >> 16)
+		if r := recordAt(p.bytes, at); r.local == string(local) {
+			return r, at, i
 		}
 	}
 }
 
-// find looks an account up by its localpart.
-func (m *members) find(hash uint64, local []byte) (record, bool) {
-	return findIn(*m.root.find(hash), hash, local)
+// find looks an account up by its localpart; the zero record when it is not there.
+func (m *members) find(hash uint64, local []byte) record {
+	r, _, _ := m.root.find(hash).find(hash, local)
+	return r
 }
 
-// unpack reads one record with its tail.
-func unpack(leaf string, r record) member {
-	m := member{local: r.localIn(leaf), ended: r.ended, role: r.role, flags: r.local &^ maxLocal}
-	if m.flags&flagSecondary == 0 {
+// unpack reads a record with its secondary roles.
+func (r record) unpack() member {
+	m := member{local: r.local, ended: r.ended, role: r.role, flags: r.flags}
+	if r.flags&flagSecondary == 0 {
 		return m
 	}
-	at := int(r.tail) + len(m.local)
-	m.secondary = make([]roleRef, le16(leaf, at))
+	m.secondary = make([]roleRef, le16(r.rest, 0))
 	for i := range m.secondary {
-		m.secondary[i] = roleRef(le16(leaf, at+2+2*i))
+		m.secondary[i] = roleRef(le16(r.rest, 2+2*i))
 	}
 	return m
 }
 
-// get returns the record of an account; the zero record when there is none.
+// size is the length of the packed record.
+func (r record) size() int {
+	n := fixedBytes + len(r.local)
+	if r.flags&flagSecondary != 0 {
+		n += 2 + 2*int(le16(r.rest, 0))
+	}
+	return n
+}
+
+// get returns an account's record; one with nothing but its name when there
+// is none.
 func (m *members) get(hash uint64, local string) member {
-	leaf := *m.root.find(hash)
-	r, ok := findIn(leaf, hash, []byte(local))
-	if !ok {
+	r := m.find(hash, []byte(local))
+	if r.local == "" {
 		return member{local: local}
 	}
-	return unpack(leaf, r)
+	return r.unpack()
+}
+
+// pack appends the record's packed form.
+func (m *member) pack(b []byte) []byte {
+	flags := m.flags &^ flagSecondary
+	if len(m.secondary) > 0 {
+		flags |= flagSecondary
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.ended))
+	b = binary.LittleEndian.AppendUint16(b, uint16(m.role))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(m.local))|flags)
+	b = append(b, m.local...)
+	if len(m.secondary) > 0 {
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(m.secondary)))
+		for _, r := range m.secondary {
+			b = binary.LittleEndian.AppendUint16(b, uint16(r))
+		}
+	}
+	return b
 }
 
 // put returns the members with one record replaced or added.
-func (m *members) put(seed maphash.Seed, rec member) members {
+func (m *members) put(seed maphash.Seed, rec member) (members, error) {
+	p := packer{seed, string(rec.pack(nil))}
 	hash := maphash.String(seed, rec.local)
-	return members{root: m.root.with(hash, 0, func(leaf string, depth int) trie[string] {
-		n := leafLen(leaf)
-		recs := make([]member, 0, n+1)
-		found := false
-		for i := range n {
-			old := unpack(leaf, recordAt(leaf, n, i))
-			if old.local == rec.local {
-				old, found = rec, true
-			}
-			recs = append(recs, old)
+	var err error
+	root := m.root.with(hash, 0, func(leaf packed, depth int) trie[packed] {
+		old, at, slot := leaf.find(hash, []byte(rec.local))
+		switch {
+		case at > 0 && old.size() == len(p.record):
+			leaf.bytes = splice(leaf.bytes, at, p.record)
+			return trie[packed]{leaf: leaf}
+		case at == 0 && leaf.takes(len(p.record)):
+			entry := binary.LittleEndian.AppendUint32(nil, entryFor(hash, len(leaf.bytes)))
+			leaf.bytes = splice(leaf.bytes, slotBytes*slot, string(entry), p.record)
+			leaf.count++
+			return trie[packed]{leaf: leaf}
 		}
-		if !found {
-			recs = append(recs, rec)
-		}
-		return splitMembers(seed, recs, depth)
-	})}
+		var t trie[packed]
+		t, err = p.rebuild(leaf, at, depth)
+		return t
+	})
+	return members{root}, err
 }
 
-// splitMembers packs records into a leaf, or into a node when they are many.
-func splitMembers(seed maphash.Seed, recs []member, depth int) trie[string] {
-	if len(recs) <= maxMembers || depth >= maxDepth {
-		return trie[string]{leaf: pack(seed, recs)}
+// splice writes new over the old at a place, and more behind the end.
+func splice(old string, at int, new string, more ...string) string {
+	var b strings.Builder
+	size := len(old)
+	for _, s := range more {
+		size += len(s)
 	}
-	var parts [fanout][]member
-	for _, r := range recs {
-		b := branch(maphash.String(seed, r.local), depth)
+	b.Grow(size)
+	b.WriteString(old[:at])
+	b.WriteString(new)
+	b.WriteString(old[at+len(new):])
+	for _, s := range more {
+		b.WriteString(s)
+	}
+	return b.String()
+}
+
+// takes reports whether a leaf has room for a new record of a size.
+func (p packed) takes(size int) bool {
+	return p.count > 0 && p.count < maxMembers && 4*(int(p.count)+1) <= 3<<p.bits && len(p.bytes)+size <= maxLeafBytes
+}
+
+// packer puts one packed record into a leaf that has to be packed anew.
+type packer struct {
+	seed   maphash.Seed
+	record string
+}
+
+// rebuild packs a leaf with the new record, instead of the one at skip unless
+// that is 0, and splits it if it is too large.
+func (p *packer) rebuild(leaf packed, skip, depth int) (trie[packed], error) {
+	records := []string{p.record}
+	for at := range leaf.offsets {
+		if at != skip {
+			records = append(records, leaf.bytes[at:at+recordAt(leaf.bytes, at).size()])
+		}
+	}
+	return p.split(records, depth)
+}
+
+// split makes a leaf of packed records, or a node when they are too many.
+func (p *packer) split(records []string, depth int) (trie[packed], error) {
+	bits := uint8(2)
+	for 4*len(records) > 3<<bits {
+		bits++
+	}
+	size := slotBytes << bits
+	for _, r := range records {
+		size += len(r)
+	}
+	if len(records) <= maxMembers && size <= maxLeafBytes {
+		return trie[packed]{leaf: p.leaf(records, bits, size)}, nil
+	}
+	if depth == maxDepth {
+		return trie[packed]{}, errCrowded
+	}
+	var parts [fanout][]string
+	for _, r := range records {
+		b := branch(p.hash(r), depth)
 		parts[b] = append(parts[b], r)
 	}
-	node := new([fanout]trie[string])
+	node := new([fanout]trie[packed])
 	for i, part := range parts {
-		if len(part) > 0 {
-			node[i].leaf = pack(seed, part)
+		if len(part) == 0 {
+			continue
+		}
+		var err error
+		if node[i], err = p.split(part, depth+1); err != nil {
+			return trie[packed]{}, err
 		}
 	}
-	return trie[string]{node: node}
+	return trie[packed]{node: node}, nil
 }
 
-// pack writes a leaf.
-func pack(seed maphash.Seed, recs []member) string {
-	size := countBytes + len(recs)*(1+recordBytes)
-	for i := range recs {
-		size += len(recs[i].local)
-		if recs[i].secondary != nil {
-			size += 2 + 2*len(recs[i].secondary)
+func (p *packer) hash(record string) uint64 {
+	return maphash.String(p.seed, recordAt(record, 0).local)
+}
+
+// leaf packs records that fit.
+func (p *packer) leaf(records []string, bits uint8, size int) packed {
+	b := make([]byte, slotBytes<<bits, size)
+	mask := 1<<bits - 1
+	for _, r := range records {
+		hash := p.hash(r)
+		i := homeOf(hash, mask)
+		for binary.LittleEndian.Uint32(b[slotBytes*i:]) != 0 {
+			i = (i + 1) & mask
+		}
+		binary.LittleEndian.PutUint32(b[slotBytes*i:], entryFor(hash, len(b)))
+		b = append(b, r...)
+	}
+	return packed{string(b), uint16(len(records)), bits}
+}
+
+// offsets yields where a leaf's records begin.
+func (p packed) offsets(yield func(int) bool) {
+	if p.count == 0 {
+		return
+	}
+	for at := slotBytes << p.bits; at < len(p.bytes); at += recordAt(p.bytes, at).size() {
+		if !yield(at) {
+			return
 		}
 	}
-	head := make([]byte, 0, size)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(recs)))
-	for i := range recs {
-		head = append(head, tagOf(maphash.String(seed, recs[i].local)))
-	}
-	tail := uint32(countBytes + len(recs)*(1+recordBytes))
-	for i := range recs {
-		r := &recs[i]
-		flags := r.flags &^ flagSecondary
-		length := uint32(len(r.local))
-		if len(r.secondary) > 0 {
-			flags |= flagSecondary
-			length += 2 + 2*uint32(len(r.secondary))
-		}
-		head = binary.LittleEndian.AppendUint64(head, uint64(r.ended))
-		head = binary.LittleEndian.AppendUint32(head, tail)
-		head = binary.LittleEndian.AppendUint16(head, uint16(len(r.local))|flags)
-		head = binary.LittleEndian.AppendUint16(head, uint16(r.role))
-		tail += length
-	}
-	for i := range recs {
-		head = append(head, recs[i].local...)
-		if len(recs[i].secondary) > 0 {
-			head = binary.LittleEndian.AppendUint16(head, uint16(len(recs[i].secondary)))
-			for _, s := range recs[i].secondary {
-				head = binary.LittleEndian.AppendUint16(head, uint16(s))
-			}
-		}
-	}
-	return string(head)
 }
 
 // all yields every record, in no order.
 func (m *members) all() iter.Seq[member] {
 	return func(yield func(member) bool) {
-		m.root.leaves(func(leaf string) bool {
-			n := leafLen(leaf)
-			for i := range n {
-				if !yield(unpack(leaf, recordAt(leaf, n, i))) {
+		m.root.leaves(func(leaf packed) bool {
+			for at := range leaf.offsets {
+				if !yield(recordAt(leaf.bytes, at).unpack()) {
 					return false
 				}
 			}

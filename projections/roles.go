@@ -151,7 +151,7 @@ func (t *Tenant) RoleUses(name string) (roles, domains, members int) {
 		if p.kind != Domain {
 			continue
 		}
-		if p.domain.defaultRole == ref {
+		if p.defaultRole == ref {
 			domains++
 		}
 		if int(ref) <= len(p.domain.uses) {

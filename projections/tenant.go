@@ -14,13 +14,13 @@ import (
 // A Tenant is one customer's domains, services, roles and members. Like the
 // View it belongs to it never changes.
 type Tenant struct {
-	// What a Standing reads stands first, close together.
-	seed   maphash.Seed
-	places table[place]
-	roleTable
+	// What a Standing reads stands first, in as few cache lines as possible.
+	seed      maphash.Seed
+	places    table[place]
 	ended     events.Position
 	suspended bool
 	removed   bool
+	roleTable
 
 	id, name    string
 	version     uint64
@@ -95,16 +95,15 @@ type Standing struct {
 // domainpart. It is false when the domain is none of the tenant's, or the
 // account none of the domain.
 func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
-	p, ok := t.places.get(maphash.Bytes(t.seed, domain), domain)
-	if !ok || p.kind != Domain {
+	d, ok := t.places.find(maphash.Bytes(t.seed, domain), domain)
+	if !ok || d.kind != Domain {
 		return Standing{}, false
 	}
-	d := p.domain
 	local, ok := localOf(account, domain)
 	if !ok {
 		return Standing{}, false
 	}
-	m, _ := d.members.find(maphash.Bytes(t.seed, local), local)
+	m := d.members.find(maphash.Bytes(t.seed, local), local)
 	role := m.role
 	ended := max(t.ended, d.ended, m.ended)
 	if role == 0 {
@@ -116,7 +115,7 @@ func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
 		Role:      r.name,
 		Effective: r.effective,
 		Ended:     max(ended, r.ended),
-		Suspended: t.suspended || d.suspended || m.local&flagSuspended != 0,
+		Suspended: t.suspended || d.suspended || m.flags&flagSuspended != 0,
 	}, true
 }
 
@@ -162,22 +161,24 @@ type DomainInfo struct {
 	Members     int // accounts with a member entry
 }
 
-// place is a domain or a service of one tenant.
+// place is a domain or a service of one tenant; a service has its kind only.
+// What a Standing reads is in the value itself: it stands in the table's leaf.
 type place struct {
-	kind   Place
-	domain *domain // nil for a service
-}
-
-// domain is one XMPP host. Once in a View it never changes.
-type domain struct {
+	kind         Place
+	suspended    bool
+	defaultRole  roleRef
 	members      members
 	ended        events.Position
 	defaultEnded events.Position // ends sessions of accounts without a role of their own
-	defaultRole  roleRef
-	suspended    bool
-	name         string
-	backends     []events.Backend
-	listed       int
+	*domain
+}
+
+// domain is the rest of what is known of an XMPP host. Once in a View it
+// never changes.
+type domain struct {
+	name     string
+	backends []events.Backend
+	listed   int
 	// uses counts, by role, how often members hold it, so that a role in use
 	// is known without reading all members.
 	uses []uint32
@@ -189,10 +190,10 @@ func (t *Tenant) Domain(name []byte) (DomainInfo, bool) {
 	if !ok || p.kind != Domain {
 		return DomainInfo{}, false
 	}
-	return t.info(p.domain), true
+	return t.info(&p), true
 }
 
-func (t *Tenant) info(d *domain) DomainInfo {
+func (t *Tenant) info(d *place) DomainInfo {
 	return DomainInfo{d.name, t.roleName(d.defaultRole), d.backends, d.suspended, d.listed}
 }
 
@@ -200,8 +201,8 @@ func (t *Tenant) info(d *domain) DomainInfo {
 func (t *Tenant) Domains() iter.Seq[DomainInfo] {
 	list := t.domainList()
 	return func(yield func(DomainInfo) bool) {
-		for _, d := range list {
-			if !yield(t.info(d)) {
+		for i := range list {
+			if !yield(t.info(&list[i])) {
 				return
 			}
 		}
@@ -209,14 +210,14 @@ func (t *Tenant) Domains() iter.Seq[DomainInfo] {
 }
 
 // domainList is the domains, sorted by name.
-func (t *Tenant) domainList() []*domain {
-	list := make([]*domain, 0, t.places.len-t.services)
+func (t *Tenant) domainList() []place {
+	list := make([]place, 0, t.places.len-t.services)
 	for _, p := range t.places.all() {
 		if p.kind == Domain {
-			list = append(list, p.domain)
+			list = append(list, p)
 		}
 	}
-	slices.SortFunc(list, func(a, b *domain) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(list, func(a, b place) int { return strings.Compare(a.name, b.name) })
 	return list
 }
 
@@ -264,13 +265,14 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	if err != nil {
 		return err
 	}
-	return ch.addPlace(e.Domain, place{Domain, &domain{
-		name: e.Domain, ended: ch.position, defaultRole: role, backends: slices.Clone(e.Backends),
-	}})
+	return ch.addPlace(e.Domain, place{
+		kind: Domain, defaultRole: role, ended: ch.position,
+		domain: &domain{name: e.Domain, backends: slices.Clone(e.Backends)},
+	})
 }
 
 // editDomain replaces a domain by an edited copy.
-func (ch *change) editDomain(name string, edit func(*domain) error) error {
+func (ch *change) editDomain(name string, edit func(*place) error) error {
 	t := ch.tenant
 	hash := maphash.String(t.seed, name)
 	p, ok := t.places.get(hash, []byte(name))
@@ -278,14 +280,15 @@ func (ch *change) editDomain(name string, edit func(*domain) error) error {
 		return fmt.Errorf("no domain %q", name)
 	}
 	d := *p.domain
-	if err := edit(&d); err != nil {
+	p.domain = &d
+	if err := edit(&p); err != nil {
 		return err
 	}
-	t.places = t.places.put(hash, name, place{Domain, &d})
+	t.places = t.places.put(hash, name, p)
 	return nil
 }
 
-func (ch *change) setDefaultRole(d *domain, name string) error {
+func (ch *change) setDefaultRole(d *place, name string) error {
 	role, err := ch.tenant.roleNamed(name)
 	if err != nil {
 		return err

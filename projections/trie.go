@@ -15,11 +15,11 @@ type trie[L any] struct {
 }
 
 const (
-	fanoutBits = 5
+	fanoutBits = 3
 	fanout     = 1 << fanoutBits
-	// maxDepth is where a 64-bit hash has no bits left: a leaf there grows
-	// instead of being split. It is never reached with a keyed hash.
-	maxDepth = 64 / fanoutBits
+	// maxDepth is where leaves are no longer split: it takes 2^32 leaves to
+	// get there with a keyed hash.
+	maxDepth = 32 / fanoutBits
 )
 
 // branch is the branch a hash takes at a depth.
@@ -78,13 +78,21 @@ type slot[V any] struct {
 // searched one by one.
 const maxSlots = 8
 
-// get looks a key up.
-func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
+// find looks a key up; the value is not to be changed.
+func (t *table[V]) find(hash uint64, key []byte) (*V, bool) {
 	leaf := *t.root.find(hash)
 	for i := range leaf {
 		if s := &leaf[i]; s.hash == hash && s.key == string(key) {
-			return s.value, true
+			return &s.value, true
 		}
+	}
+	return nil, false
+}
+
+// get is find by value.
+func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
+	if v, ok := t.find(hash, key); ok {
+		return *v, true
 	}
 	var none V
 	return none, false

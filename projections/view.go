@@ -205,19 +205,19 @@ func (ch *change) apply(e events.Event) error {
 	case events.DomainAdded:
 		return ch.addDomain(e)
 	case events.DomainBackendsSet:
-		return ch.editDomain(e.Domain, func(d *domain) error {
+		return ch.editDomain(e.Domain, func(d *place) error {
 			d.backends = slices.Clone(e.Backends)
 			return nil
 		})
 	case events.DomainDefaultRoleSet:
-		return ch.editDomain(e.Domain, func(d *domain) error { return ch.setDefaultRole(d, e.Role) })
+		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
 	case events.DomainSuspended:
-		return ch.editDomain(e.Domain, func(d *domain) error {
+		return ch.editDomain(e.Domain, func(d *place) error {
 			d.suspended, d.ended = true, ch.position
 			return nil
 		})
 	case events.DomainResumed:
-		return ch.editDomain(e.Domain, func(d *domain) error {
+		return ch.editDomain(e.Domain, func(d *place) error {
 			d.suspended = false
 			return nil
 		})

@@ -1,0 +1,142 @@
+package projections
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+)
+
+// crowd builds a View of tenants × members, each tenant with one domain and
+// one custom role that every other member holds.
+func crowd(tb testing.TB, tenants, members int) *View {
+	tb.Helper()
+	l := newLog(tb)
+	for i := range tenants {
+		id, domain := tenantID(i), domainName(i)
+		evs := []events.Event{
+			events.TenantCreated{Name: id},
+			events.DomainAdded{Domain: domain, DefaultRole: permission.Registered},
+			events.RoleDefined{Name: "lab:kiosk", Inherits: []string{permission.Guest}, Deny: []string{permission.ContactsWrite.Name()}},
+		}
+		for j := range members {
+			role := permission.Member
+			if j%2 == 1 {
+				role = "lab:kiosk"
+			}
+			evs = append(evs, events.MemberRolesSet{JID: local(j) + "@" + domain, Role: role})
+		}
+		l.commit(id, evs...)
+	}
+	return l.v
+}
+
+func tenantID(i int) string   { return "tenant-" + strconv.Itoa(i) }
+func domainName(i int) string { return "chat" + strconv.Itoa(i) + ".example.org" }
+func local(j int) string      { return "user" + strconv.Itoa(j) }
+
+// asked is one question's bytes, as a Question carries them.
+type asked struct{ tenant, account, domain []byte }
+
+// askedAtRandom is a list of questions in one allocation each, longer than
+// what the caches hold.
+func askedAtRandom(tenants, members, n int) []asked {
+	rng := rand.New(rand.NewPCG(1, 2))
+	list := make([]asked, n)
+	for i := range list {
+		t, m := rng.IntN(tenants), rng.IntN(members)
+		account := []byte(local(m) + "@" + domainName(t))
+		list[i] = asked{[]byte(tenantID(t)), account, account[len(local(m))+1:]}
+	}
+	return list
+}
+
+// BenchmarkStanding compares Tenant and Standing with a bare nested map, in
+// turns of one pass over the questions each: the machine's noise hits both.
+func BenchmarkStanding(b *testing.B) {
+	const tenants, members = 1000, 1000
+	list := askedAtRandom(tenants, members, 1<<16)
+	v := crowd(b, tenants, members)
+	nested := map[string]map[string]uint64{}
+	for t := range v.Tenants() {
+		inner := map[string]uint64{}
+		for m := range t.Members() {
+			inner[m.JID] = uint64(permission.Everything)
+		}
+		nested[t.ID()] = inner
+	}
+	runtime.GC()
+	b.ReportAllocs()
+	var views, maps []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		for i := range list {
+			q := &list[i]
+			if s, ok := v.Tenant(q.tenant).Standing(q.account, q.domain); !ok || s.Effective == 0 {
+				b.Fatal("not found")
+			}
+		}
+		views = append(views, time.Since(start))
+		start = time.Now()
+		for i := range list {
+			q := &list[i]
+			if nested[string(q.tenant)][string(q.account)] == 0 {
+				b.Fatal("not found")
+			}
+		}
+		maps = append(maps, time.Since(start))
+	}
+	slices.Sort(views)
+	slices.Sort(maps)
+	view, bare := views[len(views)/2], maps[len(maps)/2]
+	b.ReportMetric(float64(view)/float64(len(list)), "ns/view")
+	b.ReportMetric(float64(bare)/float64(len(list)), "ns/map")
+	b.ReportMetric(float64(view)/float64(bare), "ratio")
+}
+
+// BenchmarkApply changes one member's role in tenants of several sizes.
+func BenchmarkApply(b *testing.B) {
+	for _, members := range []int{10, 1000, 1_000_000} {
+		b.Run(fmt.Sprint(members), func(b *testing.B) {
+			v := crowd(b, 1, members)
+			c := &events.Commit{Tenant: tenantID(0), TenantVersion: v.Tenant([]byte(tenantID(0))).Version(), Position: v.Position()}
+			rng := rand.New(rand.NewPCG(1, 2))
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Position++
+				c.TenantVersion++
+				role := []string{permission.Member, "lab:kiosk"}[rng.IntN(2)]
+				c.Events = []events.Event{events.MemberRolesSet{JID: local(rng.IntN(members)) + "@" + domainName(0), Role: role}}
+				var err error
+				if v, err = v.Apply(c); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMemory reports bytes per member, key included.
+func BenchmarkMemory(b *testing.B) {
+	for _, size := range [][2]int{{1, 1_000_000}, {1000, 1000}, {10_000, 10}} {
+		b.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(b *testing.B) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			v := crowd(b, size[0], size[1])
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			for b.Loop() {
+			}
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(size[0]*size[1]), "B/member")
+			b.ReportMetric(float64(after.HeapObjects-before.HeapObjects)/float64(size[0]*size[1]), "objects/member")
+			runtime.KeepAlive(v)
+		})
+	}
+}
