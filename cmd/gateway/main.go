@@ -1,0 +1,209 @@
+// Command gateway stands between XMPP clients and their servers, and passes a
+// stanza only if a policy node says so.
+//
+// It joins the packages gateway and decision/overnats, and adds what a process
+// needs: configuration, logging, metrics, health, signals. It holds no rules.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/gateway"
+)
+
+var cli struct {
+	Config string `short:"c" env:"POSTERN_GATEWAY_CONFIG" type:"existingfile" help:"Configuration file (TOML). Without one, defaults and the environment are used."`
+	Check  bool   `help:"Check the configuration and stop."`
+}
+
+func main() {
+	kong.Parse(&cli, kong.Name("gateway"),
+		kong.Description("Postern's gateway: XMPP clients connect to it, and it to their server. SIGHUP reloads certificates, SIGTERM stops it gracefully."))
+	c, err := loadConfig(cli.Config, os.Environ())
+	if err == nil && !cli.Check {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		context.AfterFunc(ctx, stop) // a second signal does not wait
+		err = run(ctx, c)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(1)
+	}
+}
+
+// A process is the parts of a running gateway.
+type process struct {
+	log      *slog.Logger
+	certs    *gateway.Certificates
+	gateway  *gateway.Gateway
+	asker    *overnats.Asker
+	conn     *nats.Conn
+	registry *prometheus.Registry
+	health   net.Listener
+}
+
+// run runs the gateway until ctx is done.
+func run(ctx context.Context, c *config) error {
+	p, err := build(c)
+	if err != nil {
+		return err
+	}
+	defer p.conn.Close()
+	return p.serve(ctx)
+}
+
+// build makes the parts and opens the ports; nothing is served yet.
+func build(c *config) (p *process, err error) {
+	p = &process{log: c.logger(), registry: prometheus.NewRegistry()}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
+	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
+		return nil, err
+	}
+	backendTLS, err := roots(c.Backend.Roots)
+	if err != nil {
+		return nil, fmt.Errorf("backend roots: %w", err)
+	}
+	natsTLS, err := roots(c.NATS.CA)
+	if err != nil {
+		return nil, fmt.Errorf("nats ca: %w", err)
+	}
+	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
+		URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
+		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.log,
+	}); err != nil {
+		return nil, err
+	}
+	var open []net.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range open {
+				_ = l.Close()
+			}
+			p.conn.Close()
+		}
+	}()
+	listen := func(addresses ...string) (ls []net.Listener, err error) {
+		for _, a := range addresses {
+			l, err := net.Listen("tcp", a)
+			if err != nil {
+				return nil, err
+			}
+			ls, open = append(ls, l), append(open, l)
+		}
+		return ls, nil
+	}
+	p.asker, err = overnats.New(overnats.Config{
+		Conn: p.conn, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
+		OnEnding: func(e decision.Ending) { p.gateway.Recheck(e) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	starttls, err := listen(c.Listen.STARTTLS...)
+	if err != nil {
+		return nil, err
+	}
+	direct, err := listen(c.Listen.DirectTLS...)
+	if err != nil {
+		return nil, err
+	}
+	if c.Listen.HTTP != "" {
+		health, err := listen(c.Listen.HTTP)
+		if err != nil {
+			return nil, err
+		}
+		p.health = health[0]
+	}
+	p.gateway, err = gateway.New(gateway.Config{
+		STARTTLS: starttls, DirectTLS: direct, Policy: p.asker, Certificates: p.certs,
+		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
+		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
+	})
+	return p, err
+}
+
+// reload reads the certificates. Only a directory that gives none at all is an
+// error; what is wrong with single ones is logged.
+func (p *process) reload() error {
+	n, err := p.certs.Load()
+	if n == 0 && err != nil {
+		return err
+	}
+	if err != nil {
+		p.log.Error("some certificates were not loaded", "err", err)
+	}
+	p.log.Info("certificates loaded", "count", n)
+	return nil
+}
+
+// serve runs all parts until ctx is done or one of them fails. The asker
+// outlives the gateway, whose sessions need it to the end.
+func (p *process) serve(ctx context.Context) error {
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAsking()
+	var rest sync.WaitGroup
+	rest.Go(func() {
+		if err := p.asker.Run(asking); err != nil {
+			fail(fmt.Errorf("asker: %w", err))
+		}
+	})
+	rest.Go(func() { p.reloads(asking) })
+	server := &http.Server{
+		Handler:           p.handler(serving),
+		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
+	}
+	if p.health != nil {
+		rest.Go(func() {
+			if err := server.Serve(p.health); !errors.Is(err, http.ErrServerClosed) {
+				fail(fmt.Errorf("http: %w", err))
+			}
+		})
+	}
+	p.log.Info("gateway serves")
+	err := p.gateway.Serve(serving)
+	if err == nil && ctx.Err() == nil {
+		err = context.Cause(serving)
+	}
+	stopAsking()
+	_ = server.Close()
+	rest.Wait()
+	p.log.Info("gateway has stopped", "err", err)
+	return err
+}
+
+// reloads reads the certificates again on each SIGHUP.
+func (p *process) reloads(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			if err := p.reload(); err != nil {
+				p.log.Error("certificates not reloaded", "err", err)
+			}
+		}
+	}
+}
