@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 const (
@@ -29,9 +30,13 @@ type ConnectConfig struct {
 	// ServerName is the name the server must give itself: what else listens
 	// at its address is not spoken to. Empty takes any.
 	ServerName string
+	// InProcess is a server in this process, in place of URLs.
+	InProcess nats.InProcessConnProvider
 	// SeedFile holds this client's nkey seed; nobody but its owner may be
-	// able to read it. Empty connects without.
+	// able to read it. Empty connects without, or with Key.
 	SeedFile string
+	// Key is this client's nkey in memory, in place of SeedFile.
+	Key nkeys.KeyPair
 	// TLS verifies the servers; nil is no TLS.
 	TLS *tls.Config
 	// Name is what the servers show this client as.
@@ -50,6 +55,7 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	}
 	opts := nats.GetDefaultOptions()
 	opts.Servers = cfg.URLs
+	opts.InProcessServer = cfg.InProcess
 	opts.Name = cfg.Name
 	opts.RetryOnFailedConnect = true
 	opts.MaxReconnect = -1
@@ -80,6 +86,9 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	if err := cfg.secure(&opts); err != nil {
 		return nil, err
 	}
+	if err := cfg.authenticate(&opts); err != nil {
+		return nil, err
+	}
 	conn, err := opts.Connect()
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
@@ -87,9 +96,11 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	return conn, nil
 }
 
-// secure sets what has to do with secrets and refuses what would give them
-// away.
+// secure refuses servers to which one must not speak in the clear.
 func (cfg *ConnectConfig) secure(opts *nats.Options) error {
+	if cfg.InProcess != nil {
+		return nil
+	}
 	if len(cfg.URLs) == 0 {
 		return errors.New("no NATS server is named")
 	}
@@ -108,6 +119,18 @@ func (cfg *ConnectConfig) secure(opts *nats.Options) error {
 			return fmt.Errorf("NATS server %s: without TLS it must be on loopback", s)
 		}
 	}
+	return nil
+}
+
+// authenticate has the client say who it is.
+func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
+	if cfg.Key != nil {
+		public, err := cfg.Key.PublicKey()
+		if err != nil {
+			return fmt.Errorf("nkey: %w", err)
+		}
+		return nats.Nkey(public, cfg.Key.Sign)(opts)
+	}
 	if cfg.SeedFile == "" {
 		return nil
 	}
@@ -115,8 +138,8 @@ func (cfg *ConnectConfig) secure(opts *nats.Options) error {
 	if err != nil {
 		return fmt.Errorf("seed file: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("seed file %s: others may read it (mode %o), want 0600", cfg.SeedFile, info.Mode().Perm())
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return fmt.Errorf("seed file %s: others may read it (mode %o), want 0600", cfg.SeedFile, perm)
 	}
 	auth, err := nats.NkeyOptionFromSeed(cfg.SeedFile)
 	if err != nil {

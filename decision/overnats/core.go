@@ -145,10 +145,10 @@ type core struct {
 
 	connected   bool
 	pausedUntil time.Time
-	out       bool      // nobody answers
-	outSince  time.Time // where out
-	lastOK    time.Time
-	nextPing  time.Time
+	out         bool      // nobody answers
+	outSince    time.Time // where out
+	lastOK      time.Time
+	nextPing    time.Time
 	// expiry is not later than the first call's that may expire.
 	expiry time.Time
 

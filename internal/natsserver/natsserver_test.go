@@ -1,0 +1,236 @@
+package natsserver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config(t *testing.T, users ...User) Config {
+	t.Helper()
+	return Config{
+		Listen: "127.0.0.1:0", ServerName: "postern", StoreDir: t.TempDir(), Users: users,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// start runs a server until the test ends.
+func start(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-s.Ready():
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return s
+}
+
+// user makes a seed and a user with rights to a few subjects.
+func user(t *testing.T, publish, subscribe []string) (User, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "seed")
+	public, err := EnsureSeed(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return User{PublicKey: public, Publish: publish, Subscribe: subscribe}, path
+}
+
+func dial(t *testing.T, s *Server, seed string, options ...nats.Option) (*nats.Conn, chan error) {
+	t.Helper()
+	problems := make(chan error, 10)
+	options = append(options, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { problems <- err }))
+	if seed != "" {
+		auth, err := nats.NkeyOptionFromSeed(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options = append(options, auth)
+	}
+	conn, err := nats.Connect("nats://"+s.Addr().String(), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn, problems
+}
+
+func TestRights(t *testing.T) {
+	asker, askerSeed := user(t, []string{"ask.*"}, []string{"reply.gw1.>"})
+	other, otherSeed := user(t, []string{"reply.>"}, []string{"ask.n1"})
+	s := start(t, config(t, asker, other))
+	gw, problems := dial(t, s, askerSeed)
+	node, _ := dial(t, s, otherSeed)
+	if gw.ConnectedServerName() != "postern" {
+		t.Errorf("the server is %q", gw.ConnectedServerName())
+	}
+	in, err := node.SubscribeSync("ask.n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gw.Publish("ask.n1", []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := in.NextMsg(5 * time.Second); err != nil || string(m.Data) != "hello" {
+		t.Fatalf("got %v, %v", m, err)
+	}
+	for _, forbidden := range []func() error{
+		func() error { return gw.Publish("reply.gw1.x", nil) },
+		func() error { return gw.Publish("ask.n1.more", nil) },
+		func() error { _, err := gw.SubscribeSync("reply.gw2.>"); return err },
+		func() error { _, err := gw.SubscribeSync("ask.n1"); return err },
+		func() error { _, err := gw.SubscribeSync(">"); return err },
+	} {
+		if err := forbidden(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-problems:
+			if !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("got %v, want a permission violation", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("something forbidden was done in silence")
+		}
+	}
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	known, _ := user(t, []string{"x"}, []string{"x"})
+	_, strangerSeed := user(t, nil, nil)
+	inside, insideSeed := user(t, []string{"x"}, []string{"x"})
+	inside.InProcess = true
+	mute, muteSeed := user(t, nil, nil)
+	s := start(t, config(t, known, inside, mute))
+	url := "nats://" + s.Addr().String()
+	for name, seed := range map[string]string{"no key": "", "an unknown key": strangerSeed, "a key for inside": insideSeed} {
+		var options []nats.Option
+		if seed != "" {
+			auth, err := nats.NkeyOptionFromSeed(seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			options = append(options, auth)
+		}
+		conn, err := nats.Connect(url, options...)
+		if err == nil {
+			conn.Close()
+			t.Errorf("%s: connected", name)
+		} else if !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	conn, _ := dial(t, s, insideSeed, nats.InProcessServer(s))
+	if err := conn.Flush(); err != nil {
+		t.Errorf("inside: %v", err)
+	}
+	// No rights named is no rights, not all of them.
+	silent, problems := dial(t, s, muteSeed)
+	if err := silent.Publish("x", nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-problems:
+	case <-time.After(5 * time.Second):
+		t.Error("a user without rights published")
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	u, _ := user(t, nil, nil)
+	cfg := config(t, u)
+	cfg.Listen = l.Addr().String()
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "address already in use") || !strings.Contains(err.Error(), cfg.Listen) {
+		t.Errorf("a taken port: %v", err)
+	}
+}
+
+func TestConfigRefused(t *testing.T) {
+	u, _ := user(t, nil, nil)
+	for want, spoil := range map[string]func(*Config){
+		"required":        func(c *Config) { c.Listen = "0.0.0.0:0" },
+		"IP address":      func(c *Config) { c.Listen = "example.test:4222" },
+		"missing port":    func(c *Config) { c.Listen = "127.0.0.1" },
+		"port":            func(c *Config) { c.Listen = "127.0.0.1:99999" },
+		"server name":     func(c *Config) { c.ServerName = "" },
+		"store directory": func(c *Config) { c.StoreDir = "" },
+		"no users":        func(c *Config) { c.Users = nil },
+		"public user key": func(c *Config) { c.Users = []User{{PublicKey: "SUAxxx"}} },
+		"certificate":     func(c *Config) { c.CertFile = "missing.pem" },
+	} {
+		cfg := config(t, u)
+		spoil(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error about %q, got %v", want, err)
+		}
+	}
+}
+
+func TestSeed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gw1.nkey")
+	first, err := EnsureSeed(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := EnsureSeed(path)
+	if err != nil || again != first {
+		t.Errorf("the second time %q, %v; the first %q", again, err, first)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := EnsureSeed(path); err == nil {
+		t.Error("a seed others may read was taken")
+	}
+	if err := os.WriteFile(path+"2", []byte("not a seed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := EnsureSeed(path + "2"); err == nil || strings.Contains(err.Error(), "not a seed") {
+		t.Errorf("a file that holds no seed: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".seed-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,91 @@
+package natsserver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nkeys"
+)
+
+// NewKey makes a user key that is never written down.
+func NewKey() (nkeys.KeyPair, error) {
+	return nkeys.CreateUser()
+}
+
+// EnsureSeed returns the public key to the nkey seed in a file, and makes both
+// when there is no file. The file is readable by its owner only; one that
+// others may read is refused, because its secret may be known already.
+func EnsureSeed(path string) (publicKey string, err error) {
+	publicKey, err = readSeed(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return publicKey, err
+	}
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return "", fmt.Errorf("make an nkey: %w", err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		return "", fmt.Errorf("make an nkey: %w", err)
+	}
+	if err := writeSecret(path, append(seed, '\n')); err != nil {
+		return "", fmt.Errorf("write seed: %w", err)
+	}
+	return readSeed(path)
+}
+
+func readSeed(path string) (publicKey string, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("read seed: %w", err)
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return "", fmt.Errorf("read seed: others may read %s (mode %o), want 0600", path, perm)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read seed: %w", err)
+	}
+	pair, err := nkeys.FromSeed(bytes.TrimSpace(text))
+	if err != nil {
+		return "", fmt.Errorf("read seed %s: %w", path, err)
+	}
+	publicKey, err = pair.PublicKey()
+	if err != nil {
+		return "", fmt.Errorf("read seed %s: %w", path, err)
+	}
+	if !nkeys.IsValidPublicUserKey(publicKey) {
+		return "", fmt.Errorf("read seed %s: it is no user's", path)
+	}
+	return publicKey, nil
+}
+
+// writeSecret writes a file that is there whole or not at all, also after the
+// power has failed. One that is there already wins.
+func writeSecret(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, ".seed-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err := errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
