@@ -9,6 +9,7 @@ const (
 	white                  // XML white space
 	plainText              // character data that needs no second look
 	plainValue             // the same inside an attribute value
+	spaceChar              // may stand in a namespace name
 )
 
 var class = classes()
@@ -29,6 +30,9 @@ func classes() (t [256]uint8) {
 		}
 		if c >= ' ' && c != '<' && c != '&' && c != '"' && c != '\'' {
 			t[c] |= plainValue
+		}
+		if c > ' ' && c <= '~' && c != '<' && c != '>' && c != '"' && c != '\'' {
+			t[c] |= spaceChar
 		}
 	}
 	return t

@@ -55,10 +55,11 @@ type space struct {
 	decoded bool
 }
 
-// What a Framer keeps from one token to the next, at most; what a huge element
-// needed beyond it is given back.
+// What a Framer keeps from one token to the next, at most: enough for any
+// client's element, with the room append leaves. What a huge element needed
+// beyond it is given back.
 const (
-	keepNodes   = 1024
+	keepNodes   = 1500
 	keepAttrs   = 2048
 	keepSpaces  = 256
 	keepScratch = 8 << 10

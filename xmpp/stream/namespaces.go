@@ -101,7 +101,7 @@ func reserved(prefix, name []byte) *Error {
 		}
 	}
 	for _, c := range name {
-		if c <= ' ' || c > '~' || c == '<' || c == '>' || c == '"' || c == '\'' {
+		if class[c]&spaceChar == 0 {
 			return errNSName
 		}
 	}

@@ -34,9 +34,9 @@ type Limits struct {
 	Depth      int // nesting, the top-level element is 1; default 64
 	Attrs      int // attributes per tag, namespace declarations included; default 64
 	Elements   int // elements per top-level element; default 1000
-	Nodes      int // elements recorded on the tape; default Elements
+	Nodes      int // elements recorded on the tape, beyond it Truncated; default Elements
 	Namespaces int // namespace declarations in scope at any element; default 64
-	TotalAttrs int // attributes recorded per top-level element; default 8192
+	TotalAttrs int // attributes recorded per top-level element; default 8192, at least Attrs
 }
 
 // maxBytes keeps every offset, and every sum of two, inside 32 bits.
@@ -72,6 +72,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Nodes, l.Elements)
 	def(&l.Namespaces, 64)
 	def(&l.TotalAttrs, 8192)
+	l.TotalAttrs = max(l.TotalAttrs, l.Attrs) // the root is always recorded
 	l.Bytes = min(l.Bytes, maxBytes)
 	l.Depth = min(l.Depth, maxOpen)
 	return l

@@ -17,9 +17,12 @@ func (f *Framer) startTag(b []byte) (bool, *Error) {
 				return false, nil
 			}
 			i = end
-			if f.state == inAttrName {
-				f.nameEnd, f.state = i, inEq
-			} else if err := f.named(b, i); err != nil {
+			if f.state == inName {
+				err = f.named(b, i)
+			} else if f.nameEnd, f.state = i, inEq; b[i] == '=' {
+				i, f.state = i+1, inQuote // nearly always, so without another turn
+			}
+			if err != nil {
 				return false, err
 			}
 		case inTag, inTagSpace:

@@ -1,0 +1,92 @@
+package stream_test
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+func corpusFile(t testing.TB, name string) []byte {
+	in, err := os.ReadFile("testdata/corpus/" + name + ".xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSuffix(in, []byte("\n"))
+}
+
+// BenchmarkFramer frames one stanza with its tape, beside encoding/xml's Token
+// over the same bytes and, as the floor, one bytes.IndexByte that finds nothing.
+func BenchmarkFramer(b *testing.B) {
+	for _, name := range []string{"chat338", "pubsub4k"} {
+		in := corpusFile(b, name)
+		ways := []struct {
+			name string
+			once func()
+		}{
+			{"framer", frameOnce(b, in)},
+			{"encoding-xml", tokenOnce(b, in)},
+			{"indexbyte", func() { sink = bytes.IndexByte(in, 0) }},
+		}
+		for _, way := range ways {
+			b.Run(name+"/"+way.name, func(b *testing.B) {
+				b.SetBytes(int64(len(in)))
+				b.ReportAllocs()
+				for b.Loop() {
+					way.once()
+				}
+			})
+		}
+		b.Run(name+"/ratio", func(b *testing.B) { ratio(b, ways[0].once, ways[1].once, ways[2].once) })
+	}
+}
+
+var sink int
+
+func frameOnce(b *testing.B, in []byte) func() {
+	f := stream.NewFramer(stream.Config{})
+	return func() {
+		kind, n, err := f.Next(in, false)
+		if kind != stream.Stanza || n != len(in) || err != nil {
+			b.Fatal(kind, n, err)
+		}
+	}
+}
+
+func tokenOnce(b *testing.B, in []byte) func() {
+	var r bytes.Reader
+	return func() {
+		r.Reset(in)
+		d := xml.NewDecoder(&r)
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				return
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// ratio runs all three by turns, so that what else the machine does falls on
+// all alike, and reports how they compare.
+func ratio(b *testing.B, framer, tokens, floor func()) {
+	var took [3]time.Duration
+	for b.Loop() {
+		for i, once := range []func(){framer, tokens, floor} {
+			const turns = 100
+			start := time.Now()
+			for range turns {
+				once()
+			}
+			took[i] += time.Since(start)
+		}
+	}
+	b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "x-vs-encoding/xml")
+	b.ReportMetric(took[0].Seconds()/took[2].Seconds(), "x-indexbyte")
+	b.ReportMetric(0, "ns/op")
+}
