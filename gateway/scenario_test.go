@@ -166,6 +166,7 @@ func (s *script) drop() {
 
 func (s *script) line(line string) {
 	who, what, _ := strings.Cut(line, ": ")
+	what = shorthands.Replace(what)
 	switch {
 	case line == "", strings.HasPrefix(line, "#"), strings.HasPrefix(line, "=="):
 	case who == "C":
@@ -182,8 +183,11 @@ func (s *script) line(line string) {
 //
 //	connect [direct [ALPN [SNI]]]  a client connects
 //	tls                            the client begins TLS
-//	login                          as alice@a.test/here, up to the session
+//	secured                        up to the backend's offers, as alice
+//	authenticated                  further, up to binding
+//	login                          further, up to the session alice@a.test/here
 //	verdict ID EFFECT [REASON] [PERMISSION]  for stanzas with this id
+//	verdict ID joined              they pass only from where the session joined
 //	policy down, policy up, backend down
 //	wait DURATION
 //	hang up client, hang up backend
@@ -193,8 +197,15 @@ func (s *script) directive(f []string) {
 	switch strings.Join(f[:min(2, len(f))], " ") {
 	case "tls":
 		s.client.startTLS("", "")
+	case "secured":
+		s.play(untilSecured)
+	case "authenticated":
+		s.play(untilSecured)
+		s.play(untilAuthenticated)
 	case "login":
-		s.login()
+		s.play(untilSecured)
+		s.play(untilAuthenticated)
+		s.play(untilBound)
 	case "policy down":
 		s.policy.set(true)
 	case "policy up":
@@ -267,23 +278,41 @@ func (s *script) meetBackend() {
 	}
 }
 
+// What scenarios need not spell out. The last two are what the gateway says,
+// and are only put where it says exactly that.
 const (
-	header   = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
-	ofServer = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
-	offers   = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
-	binding  = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
+	header     = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
+	ofServer   = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
+	offers     = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
+	binding    = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
+	startTLS   = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+	openClient = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.test' id='…' version='1.0' xml:lang='en'>"
+	openServer = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a.test' version='1.0'>"
 )
 
-func (s *script) login() {
-	for _, line := range []string{
-		"connect", "C: " + header, "C: <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "tls",
-		"C: " + header, "P: " + ofServer + offers,
-		"C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>",
-		"P: <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
-		"C: " + header, "P: " + ofServer + binding,
-		"C: <iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>here</resource></bind></iq>",
-		"P: <iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>alice@a.test/here</jid></bind></iq>",
-	} {
+var (
+	shorthands = strings.NewReplacer("$HEADER", header, "$SERVER", ofServer, "$OFFERS", offers, "$BINDING", binding,
+		"$STARTTLS", startTLS, "SASL", "urn:ietf:params:xml:ns:xmpp-sasl", "BIND", "urn:ietf:params:xml:ns:xmpp-bind")
+	shortened = strings.NewReplacer(openClient, "$OPEN", openServer, "$OPEN",
+		"urn:ietf:params:xml:ns:xmpp-sasl", "SASL", "urn:ietf:params:xml:ns:xmpp-bind", "BIND",
+		"urn:ietf:params:xml:ns:xmpp-streams", "STREAMS", "urn:ietf:params:xml:ns:xmpp-stanzas", "STANZAS")
+	untilSecured = []string{
+		"connect", "C: $HEADER", "C: $STARTTLS", "tls", "C: $HEADER", "P: $SERVER$OFFERS",
+	}
+	untilAuthenticated = []string{
+		"C: <auth xmlns='SASL' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>",
+		"P: <success xmlns='SASL'/>",
+		"C: $HEADER", "P: $SERVER$BINDING",
+	}
+	untilBound = []string{
+		"C: <iq type='set' id='b'><bind xmlns='BIND'><resource>here</resource></bind></iq>",
+		"P: <iq type='result' id='bind'><bind xmlns='BIND'><jid>alice@a.test/here</jid></bind></iq>",
+	}
+)
+
+// play plays lines whose outcome is tested elsewhere.
+func (s *script) play(lines []string) {
+	for _, line := range lines {
 		s.line(line)
 		synctest.Wait()
 	}
@@ -305,12 +334,16 @@ func (s *script) collect() {
 		}
 		got, eof := c.e.take()
 		if got != "" {
-			fmt.Fprintf(&s.out, "%s: %s\n", c.tag, randomID.ReplaceAllString(got, "id='…'"))
+			fmt.Fprintf(&s.out, "%s: %s\n", c.tag, shorten(got))
 		}
 		if eof {
 			fmt.Fprintf(&s.out, "%s: EOF\n", c.tag)
 		}
 	}
+}
+
+func shorten(s string) string {
+	return shortened.Replace(randomID.ReplaceAllString(s, "id='…'"))
 }
 
 func (s *script) met() {

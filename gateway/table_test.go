@@ -20,13 +20,14 @@ type table struct {
 	mu     sync.Mutex
 	rules  map[string]decision.Verdict
 	ended  map[string]bool
+	joined map[string]bool // ids that pass only from where the session has joined
 	outage chan struct{} // closed when it ends; nil: none
 	since  time.Time
 	asked  []string // ids, in order
 }
 
 func newTable() *table {
-	return &table{rules: make(map[string]decision.Verdict), ended: make(map[string]bool)}
+	return &table{rules: make(map[string]decision.Verdict), ended: make(map[string]bool), joined: make(map[string]bool)}
 }
 
 var errNobody = errors.New("no policy node answers")
@@ -129,9 +130,19 @@ func (p *table) decide(q *decision.Question) decision.Verdict {
 		return refuse(decision.JIDMalformed)
 	case stanza.NoFault:
 	default:
-		return refuse(decision.UnavailableUndescribable)
+		if d.Type == stanza.Get || d.Type == stanza.Set {
+			return refuse(decision.UnavailableUndescribable)
+		}
+		return decision.Verdict{Effect: decision.Drop, Reason: decision.UnavailableUndescribable}
 	}
-	if d.Kind == stanza.IQ && answers && q.Direction == decision.In && !d.From.IsZero() && !q.Outstanding {
+	if p.joined[string(d.ID)] && !q.Joined {
+		return decision.Verdict{Effect: decision.Drop, Reason: decision.NoPermission}
+	}
+	peer := d.From
+	if q.Direction == decision.Out {
+		peer = d.To
+	}
+	if d.Kind == stanza.IQ && answers && !peer.IsZero() && !q.Outstanding {
 		return decision.Verdict{Effect: decision.Drop, Reason: decision.NotOutstanding}
 	}
 	return decision.Verdict{Effect: decision.Pass, Position: 7, LogID: "log"}
@@ -146,6 +157,12 @@ func (p *table) end(account string) {
 }
 
 func (p *table) rule(t *testing.T, f []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f[1] == "joined" {
+		p.joined[f[0]] = true
+		return
+	}
 	v := decision.Verdict{Position: 7, LogID: "log"}
 	for e := decision.Pass; e <= decision.End; e++ {
 		if e.String() == f[1] {
@@ -168,7 +185,5 @@ func (p *table) rule(t *testing.T, f []string) {
 	if len(f) > 3 {
 		v.Permission = f[3]
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.rules[f[0]] = v
 }
