@@ -1,20 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
-	"reflect"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/postern-im/postern/internal/settings"
 )
 
 // envPrefix begins the environment variables that override the file:
@@ -46,27 +40,11 @@ type config struct {
 		CA         string   `toml:"ca"` // PEM; empty: no TLS, loopback only
 	} `toml:"nats"`
 	Limits struct {
-		Connections int      `toml:"connections"`
-		PerAddress  int      `toml:"per_address"`
-		Drain       duration `toml:"drain"`
+		Connections int               `toml:"connections"`
+		PerAddress  int               `toml:"per_address"`
+		Drain       settings.Duration `toml:"drain"`
 	} `toml:"limits"`
-	Log struct {
-		Format string     `toml:"format"` // text or json
-		Level  slog.Level `toml:"level"`
-	} `toml:"log"`
-}
-
-// A duration is written as "30s".
-type duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err == nil && v <= 0 {
-		err = errors.New("a duration must be positive")
-	}
-	*d = duration(v)
-	return err
+	Log settings.Log `toml:"log"`
 }
 
 func defaults() *config {
@@ -79,104 +57,17 @@ func defaults() *config {
 	c.NATS.URLs = []string{"nats://127.0.0.1:4222"}
 	c.Limits.Connections = 10_000
 	c.Limits.PerAddress = 64
-	c.Limits.Drain = duration(30 * time.Second)
-	c.Log.Format = "text"
+	c.Limits.Drain = settings.Duration(30 * time.Second)
 	return c
 }
 
 // loadConfig reads the file, then the environment, and checks both.
 func loadConfig(path string, environ []string) (*config, error) {
 	c := defaults()
-	if path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
-		}
-		if err := decode(text, c); err != nil {
-			return nil, fmt.Errorf("configuration %s: %w", path, err)
-		}
-	}
-	if err := override(c, environ); err != nil {
+	if err := settings.Load(c, path, envPrefix, environ); err != nil {
 		return nil, err
 	}
 	return c, c.check()
-}
-
-// decode reads TOML strictly; an error has its line and column.
-func decode(text []byte, c *config) error {
-	d := toml.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	err := d.Decode(c)
-	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		var unknown []error
-		for _, e := range strict.Errors {
-			row, column := e.Position()
-			unknown = append(unknown, fmt.Errorf("%d:%d: unknown key %s", row, column, strings.Join(e.Key(), ".")))
-		}
-		return errors.Join(unknown...)
-	}
-	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
-		row, column := e.Position()
-		return fmt.Errorf("%d:%d: %w", row, column, err)
-	}
-	return err
-}
-
-// override sets what the environment says. A variable that means nothing is
-// an error: it was meant to.
-func override(c *config, environ []string) error {
-	fields := make(map[string]reflect.Value)
-	walk(reflect.ValueOf(c).Elem(), envPrefix, fields)
-	for _, e := range environ {
-		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envPrefix+"CONFIG" {
-			continue
-		}
-		field, ok := fields[name]
-		if !ok {
-			return fmt.Errorf("environment: %s is no setting", name)
-		}
-		if err := set(field, value); err != nil {
-			return fmt.Errorf("environment: %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func walk(v reflect.Value, prefix string, fields map[string]reflect.Value) {
-	for i := range v.NumField() {
-		name := prefix + strings.ToUpper(v.Type().Field(i).Tag.Get("toml"))
-		if f := v.Field(i); f.Kind() == reflect.Struct {
-			walk(f, name+"_", fields)
-		} else {
-			fields[name] = f
-		}
-	}
-}
-
-func set(field reflect.Value, value string) error {
-	switch p := field.Addr().Interface().(type) {
-	case interface{ UnmarshalText([]byte) error }:
-		return p.UnmarshalText([]byte(value))
-	case *string:
-		*p = value
-	case *[]string:
-		*p = nil
-		if value != "" {
-			*p = strings.Split(value, ",")
-		}
-	case *bool:
-		v, err := strconv.ParseBool(value)
-		*p = v
-		return err
-	case *int:
-		v, err := strconv.Atoi(value)
-		*p = v
-		return err
-	default:
-		panic("gateway: a setting of unknown type " + field.Type().String())
-	}
-	return nil
 }
 
 // check refuses what can never work or is unsafe.
@@ -186,20 +77,14 @@ func (c *config) check() error {
 		return errors.New("listen: no address for clients")
 	case c.Limits.Connections <= 0 || c.Limits.PerAddress <= 0:
 		return errors.New("limits: must be positive")
-	case c.Log.Format != "text" && c.Log.Format != "json":
-		return errors.New(`log: format must be "text" or "json"`)
 	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
 		return errors.New("certificates: no directory")
 	}
 	if c.Listen.HTTP == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(c.Listen.HTTP)
-	if err != nil {
+	if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
 		return fmt.Errorf("listen: http: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return errors.New("listen: http must be on loopback: it shows metrics to whoever asks")
 	}
 	return nil
 }
@@ -219,13 +104,4 @@ func roots(file string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s: no certificate in it", file)
 	}
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
-}
-
-// logger returns the logger that is asked for.
-func (c *config) logger() *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Log.Level}
-	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }

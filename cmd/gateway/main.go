@@ -71,7 +71,11 @@ func run(ctx context.Context, c *config) error {
 
 // build makes the parts and opens the ports; nothing is served yet.
 func build(c *config) (p *process, err error) {
-	p = &process{log: c.logger(), registry: prometheus.NewRegistry()}
+	log, err := c.Log.Logger(os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	p = &process{log: log, registry: prometheus.NewRegistry()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
