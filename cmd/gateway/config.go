@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -79,6 +80,9 @@ func (c *config) check() error {
 		return errors.New("limits: must be positive")
 	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
 		return errors.New("certificates: no directory")
+	}
+	if _, err := c.Log.Logger(io.Discard); err != nil {
+		return err
 	}
 	if c.Listen.HTTP == "" {
 		return nil
