@@ -28,7 +28,7 @@ func (t *Tenant) Member(jid string) (Member, bool) {
 		return Member{}, false
 	}
 	m := d.members.get(maphash.String(t.seed, local), local)
-	return t.listed(d, m), m.flags&flagListed != 0
+	return t.memberInfo(d, m), m.flags&flagListed != 0
 }
 
 // Members yields every member, in no order: sorting a million of them is the
@@ -39,7 +39,7 @@ func (t *Tenant) Members() iter.Seq[Member] {
 		for i := range list {
 			d := &list[i]
 			for m := range d.members.all() {
-				if m.flags&flagListed != 0 && !yield(t.listed(d, m)) {
+				if m.flags&flagListed != 0 && !yield(t.memberInfo(d, m)) {
 					return
 				}
 			}
@@ -69,15 +69,7 @@ func (t *Tenant) MembersAfter(after string, limit int) []Member {
 }
 
 // MemberCount is the number of members.
-func (t *Tenant) MemberCount() int {
-	n := 0
-	for _, p := range t.places.all() {
-		if p.kind == Domain {
-			n += p.domain.listed
-		}
-	}
-	return n
-}
+func (t *Tenant) MemberCount() int { return t.listed }
 
 // memberHeap has the greatest JID on top.
 type memberHeap []Member
@@ -92,8 +84,8 @@ func (h *memberHeap) Pop() any {
 	return last
 }
 
-// listed unpacks a record for a reader outside.
-func (t *Tenant) listed(d *place, m member) Member {
+// memberInfo unpacks a record for a reader outside.
+func (t *Tenant) memberInfo(d *place, m member) Member {
 	out := Member{
 		JID:       m.local + "@" + d.name,
 		Suspended: m.flags&flagSuspended != 0,
@@ -216,7 +208,9 @@ func (ch *change) editMember(jid string, edit func(*place, *member) error) error
 	if p.members, err = p.members.put(t.seed, m); err != nil {
 		return fmt.Errorf("%q: %w", jid, err)
 	}
-	d.listed += int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)
+	change := int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)
+	d.listed += change
+	t.listed += change
 	if before.role != m.role || !slices.Equal(before.secondary, m.secondary) {
 		d.uses = make([]uint32, len(t.roles))
 		copy(d.uses, old.uses)

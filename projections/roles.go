@@ -161,6 +161,28 @@ func (t *Tenant) RoleUses(name string) (roles, domains, members int) {
 	return roles, domains, members
 }
 
+// RoleHolder names one member that holds a role, primary or secondary.
+func (t *Tenant) RoleHolder(name string) (jid string, ok bool) {
+	ref, err := t.roleNamed(name)
+	if err != nil {
+		return "", false
+	}
+	for _, d := range t.domainList() {
+		if int(ref) > len(d.uses) || d.uses[ref-1] == 0 {
+			continue
+		}
+		for m := range d.members.all() {
+			if m.role == ref || slices.Contains(m.secondary, ref) {
+				return m.local + "@" + d.name, true
+			}
+		}
+	}
+	return "", false
+}
+
+// RoleCount is the number of the tenant's own roles.
+func (t *Tenant) RoleCount() int { return t.byName.len - len(permission.BuiltinRoles()) }
+
 // defineRole creates or replaces a custom role.
 func (ch *change) defineRole(e events.RoleDefined) error {
 	t := ch.tenant

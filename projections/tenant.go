@@ -28,6 +28,7 @@ type Tenant struct {
 	ceiling     []string
 	ceilingMask permission.Set
 	services    int
+	listed      int // members of all domains
 }
 
 // Settings are a tenant's own choices.
@@ -209,6 +210,12 @@ func (t *Tenant) Domains() iter.Seq[DomainInfo] {
 	}
 }
 
+// DomainCount is the number of domains.
+func (t *Tenant) DomainCount() int { return t.places.len - t.services }
+
+// ServiceCount is the number of services.
+func (t *Tenant) ServiceCount() int { return t.services }
+
 // domainList is the domains, sorted by name.
 func (t *Tenant) domainList() []place {
 	list := make([]place, 0, t.places.len-t.services)
@@ -253,6 +260,9 @@ func (ch *change) removePlace(name string, kind Place) error {
 		return fmt.Errorf("no %s %q", kind, name)
 	}
 	v.disown(name)
+	if p, _ := t.places.get(maphash.String(t.seed, name), []byte(name)); kind == Domain {
+		t.listed -= p.listed
+	}
 	t.places = t.places.without(maphash.String(v.seed, name), name)
 	if kind == Service {
 		t.services--

@@ -1,0 +1,179 @@
+package tenants
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// CreateTenant makes a tenant, complete, in one commit. The parts are checked
+// one after the other, each as if it were a command of its own; roles may
+// stand in any order.
+type CreateTenant struct {
+	DisplayName    string // empty: the id
+	Ceiling        []string
+	Presence       events.PresenceMode
+	AuditAddresses events.AuditAddresses
+	Roles          []DefineRole
+	BuiltinRoles   []AdjustRole
+	Domains        []AddDomain
+	Services       []AddService
+	Members        []SetMemberRoles
+}
+
+// Name is the command's name.
+func (CreateTenant) Name() string { return "tenant.create" }
+
+func (c CreateTenant) plan(p *plan) {
+	if err := CheckID(p.id); err != nil {
+		p.fail(Invalid, "", "%v", err)
+		return
+	}
+	if p.view.Used([]byte(p.id)) {
+		p.fail(Exists, "", "tenant %s exists, or did once: an id is never used again; choose another", quote(p.id))
+		return
+	}
+	name := c.DisplayName
+	if name == "" {
+		name = p.id
+	}
+	before := len(p.errs)
+	p.text("DisplayName", "display name", name, MaxDisplayName, isPrintable)
+	if p.failed(before) {
+		name = p.id
+	}
+	p.emit(events.TenantCreated{Name: name})
+	p.broken = map[string]bool{}
+	if !p.advance(0) {
+		return
+	}
+	c.parts(p)
+}
+
+// parts plans everything but the tenant itself.
+func (c CreateTenant) parts(p *plan) {
+	if len(c.BuiltinRoles)+len(c.Roles) > MaxRoles {
+		p.fail(Invalid, "Roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
+		return
+	}
+	p.part("", SetCeiling{c.Ceiling}, "")
+	p.part("", SetPresence{c.Presence}, "")
+	p.part("", SetAuditAddresses{c.AuditAddresses}, "")
+	for i, r := range c.BuiltinRoles {
+		if slices.ContainsFunc(c.BuiltinRoles[:i], func(o AdjustRole) bool { return o.Role == r.Role }) {
+			p.fail(Invalid, fmt.Sprintf("BuiltinRoles[%d].Role", i), "role %s stands twice", quote(r.Role))
+			continue
+		}
+		p.part(fmt.Sprintf("BuiltinRoles[%d].", i), r, "role "+r.Role)
+	}
+	c.roles(p)
+	for i, d := range c.Domains {
+		broken := "domain " + d.Domain
+		if prepared, err := jid.Domain(d.Domain); err == nil {
+			broken = "domain " + prepared
+		}
+		p.part(fmt.Sprintf("Domains[%d].", i), d, broken)
+	}
+	for i, s := range c.Services {
+		p.part(fmt.Sprintf("Services[%d].", i), s, "")
+	}
+	seen := map[string]bool{}
+	for i, m := range c.Members {
+		if seen[m.JID] {
+			p.fail(Invalid, fmt.Sprintf("Members[%d].JID", i), "member %s stands twice", quote(m.JID))
+			continue
+		}
+		seen[m.JID] = true
+		p.part(fmt.Sprintf("Members[%d].", i), m, "")
+	}
+}
+
+// roles plans the custom roles, parents before children. What is left when no
+// role has all its parents is planned as it stands, and so refused.
+func (c CreateTenant) roles(p *plan) {
+	waiting := map[string]bool{}
+	var todo []int
+	for i, r := range c.Roles {
+		if waiting[r.Role] {
+			p.fail(Invalid, fmt.Sprintf("Roles[%d].Role", i), "role %s stands twice", quote(r.Role))
+			continue
+		}
+		waiting[r.Role] = true
+		todo = append(todo, i)
+	}
+	for progress := true; progress; {
+		progress = false
+		todo = slices.DeleteFunc(todo, func(i int) bool {
+			r := c.Roles[i]
+			if slices.ContainsFunc(r.Inherits, func(parent string) bool { return waiting[parent] }) {
+				return false
+			}
+			p.part(fmt.Sprintf("Roles[%d].", i), r, "role "+r.Role)
+			delete(waiting, r.Role)
+			progress = true
+			return true
+		})
+	}
+	if len(todo) == 0 {
+		return
+	}
+	d := descent{inherits: map[string][]string{}}
+	for _, i := range todo {
+		d.inherits[c.Roles[i].Role] = c.Roles[i].Inherits
+	}
+	for _, i := range todo {
+		c.circle(p, &d, i)
+		p.broken["role "+c.Roles[i].Role] = true
+	}
+}
+
+// circle reports a role that inherits from itself, at the parent that leads
+// back to it. A role that only inherits from such a one is not at fault.
+func (c CreateTenant) circle(p *plan, d *descent, i int) {
+	r := c.Roles[i]
+	for j, parent := range r.Inherits {
+		d.dead = nil
+		if way := d.way(parent, r.Role); way != nil {
+			p.fail(Invalid, fmt.Sprintf("Roles[%d].Inherits[%d]", i, j), "role %s inherits from itself: %s", quote(r.Role), chain(append([]string{r.Role}, way...)))
+			return
+		}
+	}
+}
+
+// part plans one part against what the parts before it made, and takes its
+// events over. broken, if not empty, is what to remember when it is refused.
+func (p *plan) part(prefix string, c Change, broken string) {
+	errs, evs := len(p.errs), len(p.events)
+	p.prefix = prefix
+	c.plan(p)
+	p.prefix = ""
+	if p.failed(errs) {
+		p.events = p.events[:evs]
+		if broken != "" {
+			p.broken[broken] = true
+		}
+		return
+	}
+	p.advance(evs)
+}
+
+// advance moves the plan's View past its events from the n-th on. The View is
+// the plan's own idea of the future; nobody else sees it.
+func (p *plan) advance(n int) bool {
+	if len(p.events) == n {
+		return true
+	}
+	c := events.Commit{Position: p.view.Position() + 1, Tenant: p.id, TenantVersion: 1, Events: p.events[n:]}
+	if p.tenant != nil {
+		c.TenantVersion = p.tenant.Version() + 1
+	}
+	next, err := p.view.Apply(&c)
+	if err != nil {
+		p.fault = err
+		return false
+	}
+	p.view, p.tenant = next, next.Tenant([]byte(p.id))
+	return true
+}

@@ -1,0 +1,141 @@
+package tenants
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+)
+
+// The commands on a domain.
+type (
+	// AddDomain gives the tenant an XMPP host.
+	AddDomain struct {
+		Domain      string
+		DefaultRole string // empty: prosody:registered
+		Backends    []events.Backend
+	}
+	// SetDomainBackends replaces a domain's backends, tried in order.
+	SetDomainBackends struct {
+		Domain   string
+		Backends []events.Backend
+	}
+	// SetDomainDefaultRole changes the role of accounts without one of their
+	// own, and ends their sessions.
+	SetDomainDefaultRole struct{ Domain, Role string }
+	// SuspendDomain ends the domain's sessions and admits none.
+	SuspendDomain struct{ Domain string }
+	// ResumeDomain undoes it.
+	ResumeDomain struct{ Domain string }
+	// RemoveDomain ends the domain's sessions and removes it with its members.
+	RemoveDomain struct{ Domain string }
+)
+
+// Name is the command's name.
+func (AddDomain) Name() string            { return "domain.add" }
+func (SetDomainBackends) Name() string    { return "domain.set-backends" }
+func (SetDomainDefaultRole) Name() string { return "domain.set-default-role" }
+func (SuspendDomain) Name() string        { return "domain.suspend" }
+func (ResumeDomain) Name() string         { return "domain.resume" }
+func (RemoveDomain) Name() string         { return "domain.remove" }
+
+func (c AddDomain) plan(p *plan) {
+	before := len(p.errs)
+	name, ok := p.domainName("Domain", "domain", c.Domain)
+	if ok {
+		p.free("Domain", projections.Domain, name)
+	}
+	if p.tenant != nil && p.tenant.DomainCount() >= MaxDomains {
+		p.fail(Conflict, "Domain", "the tenant has %d domains: no more", MaxDomains)
+	}
+	role := c.DefaultRole
+	if role == "" {
+		role = permission.DefaultRole
+	}
+	p.role("DefaultRole", role)
+	p.backends(c.Backends)
+	if !p.failed(before) {
+		p.emit(events.DomainAdded{Domain: name, DefaultRole: role, Backends: slices.Clone(c.Backends)})
+	}
+}
+
+func (c SetDomainBackends) plan(p *plan) {
+	d, ok := p.ownDomain("Domain", c.Domain)
+	p.backends(c.Backends)
+	if ok && !slices.Equal(d.Backends, c.Backends) {
+		p.emit(events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(c.Backends)})
+	}
+}
+
+func (c SetDomainDefaultRole) plan(p *plan) {
+	d, ok := p.ownDomain("Domain", c.Domain)
+	if p.role("Role", c.Role) && ok && d.DefaultRole != c.Role {
+		p.emit(events.DomainDefaultRoleSet{Domain: d.Name, Role: c.Role})
+	}
+}
+
+func (c SuspendDomain) plan(p *plan) {
+	if d, ok := p.ownDomain("Domain", c.Domain); ok && !d.Suspended {
+		p.emit(events.DomainSuspended{Domain: d.Name})
+	}
+}
+
+func (c ResumeDomain) plan(p *plan) {
+	if d, ok := p.ownDomain("Domain", c.Domain); ok && d.Suspended {
+		p.emit(events.DomainResumed{Domain: d.Name})
+	}
+}
+
+func (c RemoveDomain) plan(p *plan) {
+	if d, ok := p.ownDomain("Domain", c.Domain); ok {
+		p.emit(events.DomainRemoved{Domain: d.Name})
+	}
+}
+
+// free refuses a domain or service somebody has. It says no more of another
+// tenant than that there is one.
+func (p *plan) free(field string, want projections.Place, name string) {
+	owner, kind := p.view.Owner([]byte(name))
+	switch {
+	case owner == nil:
+	case owner.ID() != p.id:
+		p.fail(Conflict, field, "%s belongs to another tenant", quote(name))
+	case kind == want:
+		p.fail(Exists, field, "%s is a %s of tenant %s already", quote(name), kind, quote(p.id))
+	default:
+		p.fail(Conflict, field, "%s is a %s of tenant %s: remove that first to make it a %s", quote(name), kind, quote(p.id), want)
+	}
+}
+
+// ownDomain finds a domain of the tenant.
+func (p *plan) ownDomain(field, name string) (projections.DomainInfo, bool) {
+	prepared, ok := p.domainName(field, "domain", name)
+	if !ok {
+		return projections.DomainInfo{}, false
+	}
+	d, ok := p.tenant.Domain([]byte(prepared))
+	if !ok {
+		p.fail(NotFound, field, "tenant %s has no domain %s", quote(p.id), quote(prepared))
+	}
+	return d, ok
+}
+
+// backends checks a list of backends.
+func (p *plan) backends(list []events.Backend) {
+	if len(list) > MaxBackends {
+		p.fail(Invalid, "Backends", "%d backends: at most %d", len(list), MaxBackends)
+		return
+	}
+	for i, b := range list {
+		at := fmt.Sprintf("Backends[%d]", i)
+		if err := CheckBackend(b); err != nil {
+			p.fail(Invalid, at, "%v", err)
+		}
+		if slices.ContainsFunc(list[:i], func(o events.Backend) bool { return strings.EqualFold(o.Address, b.Address) }) {
+			p.fail(Invalid, at, "backend %s stands twice", quote(b.Address))
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package tenants
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/postern-im/postern/events"
+)
+
+// The commands on an account of one of the tenant's domains.
+type (
+	// SetMemberRoles replaces an account's roles. A new primary role ends its
+	// sessions; other secondary roles do not.
+	SetMemberRoles struct {
+		JID       string
+		Role      string // empty: the domain's default role
+		Secondary []string
+	}
+	// RemoveMember forgets the account's roles and ends its sessions. The
+	// account goes on with its domain's default role.
+	RemoveMember struct{ JID string }
+	// SuspendMember ends the account's sessions and admits none.
+	SuspendMember struct{ JID string }
+	// ResumeMember undoes it.
+	ResumeMember struct{ JID string }
+	// EndMemberSessions ends the account's sessions, once.
+	EndMemberSessions struct{ JID string }
+)
+
+// Name is the command's name.
+func (SetMemberRoles) Name() string    { return "member.set-role" }
+func (RemoveMember) Name() string      { return "member.remove" }
+func (SuspendMember) Name() string     { return "member.suspend" }
+func (ResumeMember) Name() string      { return "member.resume" }
+func (EndMemberSessions) Name() string { return "member.end-sessions" }
+
+func (c SetMemberRoles) plan(p *plan) {
+	before := len(p.errs)
+	account, ok := p.account("JID", c.JID)
+	if c.Role != "" {
+		ok = p.role("Role", c.Role) && ok
+	}
+	if len(c.Secondary) > MaxSecondary {
+		p.fail(Invalid, "Secondary", "%d secondary roles: at most %d", len(c.Secondary), MaxSecondary)
+		return
+	}
+	for i, name := range c.Secondary {
+		at := fmt.Sprintf("Secondary[%d]", i)
+		ok = p.role(at, name) && ok
+		p.once(at, "role", c.Secondary[:i], name)
+	}
+	if !ok || p.failed(before) {
+		return
+	}
+	m, listed := p.tenant.Member(account)
+	switch {
+	case m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary):
+	case !listed && p.tenant.MemberCount() >= MaxMembers:
+		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
+	default:
+		p.emit(events.MemberRolesSet{JID: account, Role: c.Role, Secondary: slices.Clone(c.Secondary)})
+	}
+}
+
+func (c RemoveMember) plan(p *plan) {
+	account, ok := p.account("JID", c.JID)
+	if !ok {
+		return
+	}
+	if _, listed := p.tenant.Member(account); !listed {
+		p.fail(NotFound, "JID", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
+		return
+	}
+	p.emit(events.MemberRemoved{JID: account})
+}
+
+func (c SuspendMember) plan(p *plan) {
+	account, ok := p.account("JID", c.JID)
+	if !ok {
+		return
+	}
+	m, listed := p.tenant.Member(account)
+	switch {
+	case m.Suspended:
+	case !listed && p.tenant.MemberCount() >= MaxMembers:
+		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
+	default:
+		p.emit(events.MemberSuspended{JID: account})
+	}
+}
+
+func (c ResumeMember) plan(p *plan) {
+	account, ok := p.account("JID", c.JID)
+	if !ok {
+		return
+	}
+	if m, _ := p.tenant.Member(account); m.Suspended {
+		p.emit(events.MemberResumed{JID: account})
+	}
+}
+
+func (c EndMemberSessions) plan(p *plan) {
+	if account, ok := p.account("JID", c.JID); ok {
+		p.emit(events.MemberSessionsEnded{JID: account})
+	}
+}

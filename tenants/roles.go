@@ -1,0 +1,234 @@
+package tenants
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+)
+
+// The commands on a role.
+type (
+	// DefineRole makes or replaces a custom role.
+	DefineRole struct {
+		Role     string
+		Inherits []string
+		Allow    []string
+		Deny     []string
+	}
+	// AdjustRole replaces what the tenant adds to and removes from a built-in
+	// role.
+	AdjustRole struct {
+		Role   string
+		Add    []string
+		Remove []string
+	}
+	// RemoveRole removes a custom role nothing uses.
+	RemoveRole struct{ Role string }
+)
+
+// Name is the command's name.
+func (DefineRole) Name() string { return "role.define" }
+func (AdjustRole) Name() string { return "role.adjust" }
+func (RemoveRole) Name() string { return "role.remove" }
+
+func (c DefineRole) plan(p *plan) {
+	before := len(p.errs)
+	switch err := CheckRoleName(c.Role); {
+	case err != nil:
+		p.fail(Invalid, "Role", "%v", err)
+	case permission.IsBuiltin(c.Role):
+		p.fail(Invalid, "Role", "role %s is built in: it is adjusted (add, remove), not defined", quote(c.Role))
+	case permission.IsReserved(c.Role):
+		p.fail(Invalid, "Role", "role name %s: names that begin with %q are reserved for the built-in roles", quote(c.Role), permission.ReservedPrefix)
+	}
+	ok := p.parents(c.Role, c.Inherits)
+	p.permissions("Allow", c.Allow)
+	p.permissions("Deny", c.Deny)
+	if !ok || p.failed(before) {
+		return
+	}
+	old, exists := p.tenant.Role(c.Role)
+	if !exists && p.tenant.RoleCount() >= MaxRoles {
+		p.fail(Conflict, "Role", "the tenant has %d roles of its own: no more", MaxRoles)
+	}
+	p.descent(c)
+	p.overlap(c.Role, c.Allow, c.Deny)
+	if exists && slices.Equal(old.Inherits, c.Inherits) && slices.Equal(old.Allow, c.Allow) && slices.Equal(old.Deny, c.Deny) {
+		return
+	}
+	if !p.failed(before) {
+		p.emit(events.RoleDefined{Name: c.Role, Inherits: slices.Clone(c.Inherits), Allow: slices.Clone(c.Allow), Deny: slices.Clone(c.Deny)})
+	}
+}
+
+// parents checks a list of parents by themselves.
+func (p *plan) parents(role string, names []string) bool {
+	if len(names) > MaxParents {
+		p.fail(Invalid, "Inherits", "%d parents: at most %d", len(names), MaxParents)
+		return false
+	}
+	ok := true
+	for i, name := range names {
+		at := fmt.Sprintf("Inherits[%d]", i)
+		if name == role {
+			p.fail(Conflict, at, "role %s would inherit from itself", quote(role))
+			ok = false
+			continue
+		}
+		ok = p.role(at, name) && ok
+		p.once(at, "parent", names[:i], name)
+	}
+	return ok
+}
+
+// overlap warns of names on both sides, where one side has no effect.
+func (p *plan) overlap(role string, allow, deny []string) {
+	for _, name := range allow {
+		if slices.Contains(deny, name) {
+			p.warn("role %q both gives and takes %q: taking wins", role, name)
+		}
+	}
+}
+
+// descent refuses a role that would inherit from itself, or through too many
+// others.
+func (p *plan) descent(c DefineRole) {
+	d := descent{inherits: map[string][]string{}, depth: map[string]int{}}
+	for r := range p.tenant.Roles() {
+		d.inherits[r.Name] = r.Inherits
+	}
+	d.inherits[c.Role] = c.Inherits
+	for i, parent := range c.Inherits {
+		if way := d.way(parent, c.Role); way != nil {
+			p.fail(Conflict, fmt.Sprintf("Inherits[%d]", i), "role %s would inherit from itself: %s", quote(c.Role), chain(append([]string{c.Role}, way...)))
+			return
+		}
+	}
+	for name := range d.inherits {
+		if d.of(name) > MaxDepth {
+			p.fail(Conflict, "Inherits", "role %s would stand at the end of a chain of more than %d roles", quote(c.Role), MaxDepth)
+			return
+		}
+	}
+}
+
+// chain shows who inherits from whom, shortened when it is long.
+func chain(names []string) string {
+	const most = 8
+	if len(names) > most {
+		names = slices.Concat(names[:most/2], []string{"…"}, names[len(names)-most/2:])
+	}
+	return strings.Join(names, " → ")
+}
+
+// descent is who inherits from whom.
+type descent struct {
+	inherits map[string][]string
+	depth    map[string]int // known already
+	dead     map[string]bool
+}
+
+// way is a chain of roles from one to another; nil when there is none.
+func (d *descent) way(from, to string) []string {
+	if from == to {
+		return []string{to}
+	}
+	if d.dead == nil {
+		d.dead = map[string]bool{}
+	}
+	if d.dead[from] {
+		return nil
+	}
+	d.dead[from] = true
+	for _, parent := range d.inherits[from] {
+		if rest := d.way(parent, to); rest != nil {
+			return append([]string{from}, rest...)
+		}
+	}
+	return nil
+}
+
+// of is the number of roles in the longest chain from a role upwards. There
+// is no circle any more.
+func (d *descent) of(name string) int {
+	if n := d.depth[name]; n > 0 {
+		return n
+	}
+	n := 0
+	for _, parent := range d.inherits[name] {
+		n = max(n, d.of(parent))
+	}
+	d.depth[name] = n + 1
+	return n + 1
+}
+
+func (c AdjustRole) plan(p *plan) {
+	before := len(p.errs)
+	if !permission.IsBuiltin(c.Role) {
+		if _, exists := p.tenant.Role(c.Role); exists {
+			p.fail(Invalid, "Role", "role %s is the tenant's own: it is defined (inherits, allow, deny), not adjusted", quote(c.Role))
+		} else {
+			p.fail(NotFound, "Role", "there is no built-in role %s: they are %s", quote(c.Role), strings.Join(builtinNames(), ", "))
+		}
+	}
+	p.permissions("Add", c.Add)
+	p.permissions("Remove", c.Remove)
+	p.overlap(c.Role, c.Add, c.Remove)
+	if p.failed(before) {
+		return
+	}
+	if old, _ := p.tenant.Role(c.Role); !slices.Equal(old.Allow, c.Add) || !slices.Equal(old.Deny, c.Remove) {
+		p.emit(events.BuiltinRoleAdjusted{Name: c.Role, Add: slices.Clone(c.Add), Remove: slices.Clone(c.Remove)})
+	}
+}
+
+func builtinNames() []string {
+	var names []string
+	for _, b := range permission.BuiltinRoles() {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+func (c RemoveRole) plan(p *plan) {
+	r, ok := p.tenant.Role(c.Role)
+	switch {
+	case !ok:
+		p.fail(NotFound, "Role", "there is no role %s", quote(c.Role))
+	case r.Builtin:
+		p.fail(Invalid, "Role", "role %s is built in: it cannot be removed; adjust it instead", quote(c.Role))
+	default:
+		if user := userOf(p.tenant, c.Role); user != "" {
+			p.fail(InUse, "Role", "role %s is in use: %s", quote(c.Role), user)
+			return
+		}
+		p.emit(events.RoleRemoved{Name: c.Role})
+	}
+}
+
+// userOf names one thing that uses a role; empty when nothing does.
+func userOf(t *projections.Tenant, role string) string {
+	roles, domains, members := t.RoleUses(role)
+	switch {
+	case roles > 0:
+		for r := range t.Roles() {
+			if slices.Contains(r.Inherits, role) {
+				return fmt.Sprintf("role %s inherits from it; redefine that first", quote(r.Name))
+			}
+		}
+	case domains > 0:
+		for d := range t.Domains() {
+			if d.DefaultRole == role {
+				return fmt.Sprintf("it is the default role of domain %s; set another there first", quote(d.Name))
+			}
+		}
+	case members > 0:
+		holder, _ := t.RoleHolder(role)
+		return fmt.Sprintf("member %s has it; set another role there first", quote(holder))
+	}
+	return ""
+}

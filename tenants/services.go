@@ -1,0 +1,45 @@
+package tenants
+
+import (
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// The commands on a service.
+type (
+	// AddService declares a component domain, such as a MUC service, local to
+	// the tenant.
+	AddService struct{ Service string }
+	// RemoveService makes it remote again.
+	RemoveService struct{ Service string }
+)
+
+// Name is the command's name.
+func (AddService) Name() string    { return "service.add" }
+func (RemoveService) Name() string { return "service.remove" }
+
+func (c AddService) plan(p *plan) {
+	before := len(p.errs)
+	name, ok := p.domainName("Service", "service", c.Service)
+	if ok {
+		p.free("Service", projections.Service, name)
+	}
+	if p.tenant != nil && p.tenant.ServiceCount() >= MaxServices {
+		p.fail(Conflict, "Service", "the tenant has %d services: no more", MaxServices)
+	}
+	if !p.failed(before) {
+		p.emit(events.ServiceAdded{Service: name})
+	}
+}
+
+func (c RemoveService) plan(p *plan) {
+	name, ok := p.domainName("Service", "service", c.Service)
+	if !ok {
+		return
+	}
+	if p.tenant.Place([]byte(name)) != projections.Service {
+		p.fail(NotFound, "Service", "tenant %s has no service %s", quote(p.id), quote(name))
+		return
+	}
+	p.emit(events.ServiceRemoved{Service: name})
+}

@@ -1,0 +1,84 @@
+package tenants
+
+import (
+	"slices"
+
+	"github.com/postern-im/postern/events"
+)
+
+// The commands on a tenant as a whole; CreateTenant stands in create.go.
+type (
+	// RenameTenant changes the display name.
+	RenameTenant struct{ DisplayName string }
+	// SuspendTenant ends all sessions and admits none.
+	SuspendTenant struct{}
+	// ResumeTenant undoes it.
+	ResumeTenant struct{}
+	// RemoveTenant removes the tenant and all that is its own. Its id is never
+	// used again.
+	RemoveTenant struct{}
+	// SetCeiling replaces what no role of the tenant can give.
+	SetCeiling struct{ Permissions []string }
+	// SetPresence says what becomes of an available presence of a session
+	// without messages:read.
+	SetPresence struct{ Mode events.PresenceMode }
+	// SetAuditAddresses says how much of an address an audit record holds.
+	SetAuditAddresses struct{ Addresses events.AuditAddresses }
+)
+
+// Name is the command's name.
+func (RenameTenant) Name() string      { return "tenant.rename" }
+func (SuspendTenant) Name() string     { return "tenant.suspend" }
+func (ResumeTenant) Name() string      { return "tenant.resume" }
+func (RemoveTenant) Name() string      { return "tenant.remove" }
+func (SetCeiling) Name() string        { return "tenant.set-ceiling" }
+func (SetPresence) Name() string       { return "tenant.set-presence" }
+func (SetAuditAddresses) Name() string { return "tenant.set-audit-addresses" }
+
+func (c RenameTenant) plan(p *plan) {
+	p.text("DisplayName", "display name", c.DisplayName, MaxDisplayName, isPrintable)
+	if c.DisplayName != p.tenant.Name() {
+		p.emit(events.TenantRenamed{Name: c.DisplayName})
+	}
+}
+
+func (SuspendTenant) plan(p *plan) {
+	if !p.tenant.Suspended() {
+		p.emit(events.TenantSuspended{})
+	}
+}
+
+func (ResumeTenant) plan(p *plan) {
+	if p.tenant.Suspended() {
+		p.emit(events.TenantResumed{})
+	}
+}
+
+func (RemoveTenant) plan(p *plan) { p.emit(events.TenantRemoved{}) }
+
+func (c SetCeiling) plan(p *plan) {
+	p.permissions("Permissions", c.Permissions)
+	if !slices.Equal(c.Permissions, p.tenant.Ceiling()) {
+		p.emit(events.CeilingSet{Permissions: slices.Clone(c.Permissions)})
+	}
+}
+
+func (c SetPresence) plan(p *plan) {
+	if c.Mode > events.PresenceRefuse {
+		p.fail(Invalid, "Mode", "unknown presence mode: want clamp or refuse")
+	}
+	s := p.tenant.Settings()
+	if s.PresenceWithoutMessages != c.Mode {
+		p.emit(events.SettingsChanged{PresenceWithoutMessages: c.Mode, AuditAddresses: s.AuditAddresses})
+	}
+}
+
+func (c SetAuditAddresses) plan(p *plan) {
+	if c.Addresses > events.AuditClass {
+		p.fail(Invalid, "Addresses", "unknown audit setting: want full, domain or class")
+	}
+	s := p.tenant.Settings()
+	if s.AuditAddresses != c.Addresses {
+		p.emit(events.SettingsChanged{PresenceWithoutMessages: s.PresenceWithoutMessages, AuditAddresses: c.Addresses})
+	}
+}

@@ -1,0 +1,256 @@
+// Package tenants is every command an administrator can give: each is checked
+// against a View and becomes the events to append, or an error that says what
+// is wrong and what to do about it.
+//
+// It promises that events it returns apply to the View they were checked
+// against, that a command which changes nothing gives no events, and that a
+// command for one tenant never changes another. Names come in as people write
+// them and stand in the events prepared. It is pure: whoever keeps the log
+// appends at the View's position, and checks again when the log had moved on.
+package tenants
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// A Change is what a command asks for. The set is closed: Catalogue lists it.
+type Change interface {
+	// Name is the command's name, such as "domain.add".
+	Name() string
+	// plan checks the change and says what it amounts to.
+	plan(*plan)
+}
+
+// An Actor is who gives a command. The zero Actor may do nothing.
+type Actor struct {
+	// Name is how the log knows it, such as "operator:root".
+	Name string
+	// Operator is set for those who run the installation; they may do all.
+	Operator bool
+	// Tenant is, for anyone else, the tenant it administers.
+	Tenant string
+}
+
+// A Command is one change to one tenant, and all that goes with it.
+type Command struct {
+	Tenant string
+	Actor  Actor
+	// ID is the command's own id, unique within the tenant; given again it is
+	// answered with the first result.
+	ID string
+	// Reason is the actor's own words, possibly empty.
+	Reason string
+	// IfVersion, where not zero, is the version the tenant must be at.
+	IfVersion uint64
+	Change    Change
+}
+
+// A Plan is what a command amounts to.
+type Plan struct {
+	// Events are to be appended as one commit; none: all is so already.
+	Events []events.Event
+	// Warnings are what the actor should know, in words.
+	Warnings []string
+}
+
+// A Result is what became of a command, as whoever keeps the log reports it.
+type Result struct {
+	// Changed is false when nothing was appended.
+	Changed bool
+	// Position is where the commit stands; without one, where the View stood.
+	Position events.Position
+	// TenantVersion is the tenant's version after it.
+	TenantVersion uint64
+	Warnings      []string
+}
+
+// Check checks a command against a View. The error of a refused one is an Errors.
+func (c *Command) Check(v *projections.View) (Plan, error) {
+	p := &plan{view: v, id: c.Tenant}
+	entry, known := lookUp(c.Change)
+	switch {
+	case !known:
+		p.fail(Invalid, "", "unknown command")
+	case !c.Actor.Operator && c.Actor.Tenant != c.Tenant:
+		p.fail(Forbidden, "", "%s is not yours to change", quote(c.Tenant))
+	case !c.Actor.Operator && (entry.Operator || c.Tenant == ""):
+		p.fail(Forbidden, "", "%s is for operators only", entry.Name)
+	}
+	p.text("ID", "command id", c.ID, MaxCommandID, isVisibleASCII)
+	p.text("Actor", "actor", c.Actor.Name, MaxActor, isVisibleASCII)
+	if c.Reason != "" {
+		p.text("Reason", "reason", c.Reason, MaxReason, isPrintable)
+	}
+	if len(p.errs) > 0 {
+		return Plan{}, p.errs
+	}
+	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {
+		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
+		return Plan{}, p.errs
+	}
+	return Check(v, c.Tenant, c.Change)
+}
+
+// Check checks a change by itself, whoever asks for it. The error of a refused
+// one is an Errors, with everything that is wrong in the order of the change's fields.
+func Check(v *projections.View, tenant string, c Change) (Plan, error) {
+	if _, known := lookUp(c); !known {
+		return Plan{}, Errors{{Code: Invalid, Text: "unknown command"}}
+	}
+	p := &plan{view: v, id: tenant}
+	if _, creates := c.(CreateTenant); !creates {
+		if p.tenant = v.Tenant([]byte(tenant)); p.tenant == nil {
+			p.fail(NotFound, "", "there is no tenant %s: create it first", quote(tenant))
+			return Plan{}, p.errs
+		}
+	}
+	c.plan(p)
+	switch {
+	case p.fault != nil:
+		return Plan{}, fmt.Errorf("check %s: %w", c.Name(), p.fault)
+	case len(p.errs) > 0:
+		return Plan{}, p.errs
+	}
+	return Plan{p.events, p.warnings}, nil
+}
+
+// An Entry is one command of the Catalogue.
+type Entry struct {
+	Name string
+	// Operator is set when only operators may give the command: those that
+	// set a tenant's bounds, and those that say what is local to it or where
+	// gateways connect to, by which a tenant could step over its bounds.
+	Operator bool
+	// Zero is the Change's zero value.
+	Zero Change
+}
+
+// Catalogue lists every command. The slice is the caller's own.
+func Catalogue() []Entry {
+	list := []Entry{
+		{Zero: CreateTenant{}, Operator: true},
+		{Zero: RenameTenant{}},
+		{Zero: SuspendTenant{}, Operator: true},
+		{Zero: ResumeTenant{}, Operator: true},
+		{Zero: RemoveTenant{}, Operator: true},
+		{Zero: SetCeiling{}, Operator: true},
+		{Zero: SetPresence{}},
+		{Zero: SetAuditAddresses{}},
+		{Zero: AddDomain{}, Operator: true},
+		{Zero: SetDomainBackends{}, Operator: true},
+		{Zero: SetDomainDefaultRole{}},
+		{Zero: SuspendDomain{}},
+		{Zero: ResumeDomain{}},
+		{Zero: RemoveDomain{}},
+		{Zero: AddService{}, Operator: true},
+		{Zero: RemoveService{}},
+		{Zero: DefineRole{}},
+		{Zero: AdjustRole{}},
+		{Zero: RemoveRole{}},
+		{Zero: SetMemberRoles{}},
+		{Zero: RemoveMember{}},
+		{Zero: SuspendMember{}},
+		{Zero: ResumeMember{}},
+		{Zero: EndMemberSessions{}},
+	}
+	for i := range list {
+		list[i].Name = list[i].Zero.Name()
+	}
+	return list
+}
+
+// lookUp finds a change's entry. What is not in the catalogue is refused.
+func lookUp(c Change) (Entry, bool) {
+	if c == nil {
+		return Entry{}, false
+	}
+	list := Catalogue()
+	i := slices.IndexFunc(list, func(e Entry) bool { return e.Name == c.Name() })
+	if i < 0 {
+		return Entry{}, false
+	}
+	return list[i], true
+}
+
+// A Code says what kind of refusal an Error is.
+type Code string
+
+// The codes.
+const (
+	NotFound  Code = "not-found" // what it names is not there
+	Exists    Code = "exists"    // what it makes is there already
+	Invalid   Code = "invalid"   // no state of the installation would allow it
+	Conflict  Code = "conflict"  // the state does not allow it
+	InUse     Code = "in-use"    // something else needs what it removes
+	Forbidden Code = "forbidden" // not for this actor
+)
+
+// An Error is why a command is refused. Its text is safe to show to whoever
+// gave the command: it names nothing of another tenant.
+type Error struct {
+	Code Code
+	// Field is the argument at fault, such as "Roles[2].Inherits[0]"; empty
+	// when it is the command as a whole.
+	Field string
+	Text  string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Errors are all reasons a command is refused; never empty.
+type Errors []*Error
+
+// Error joins the texts, a line each.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Text
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives each Error to errors.As.
+func (e Errors) Unwrap() []error {
+	list := make([]error, len(e))
+	for i := range e {
+		list[i] = e[i]
+	}
+	return list
+}
+
+// plan is a change being checked.
+type plan struct {
+	view   *projections.View
+	id     string              // the tenant's
+	tenant *projections.Tenant // nil while it is being created
+	// prefix stands before the fields of errors: where the change stands in
+	// the one it is a part of.
+	prefix   string
+	events   []events.Event
+	warnings []string
+	errs     Errors
+	// broken names what was refused in a change of several parts, by kind and
+	// name, so that what refers to it is not reported as well.
+	broken map[string]bool
+	// fault is set when events of ours do not apply: a programmer's mistake,
+	// of which the actor is told nothing.
+	fault error
+}
+
+func (p *plan) emit(e events.Event) { p.events = append(p.events, e) }
+
+func (p *plan) fail(code Code, field, format string, args ...any) {
+	p.errs = append(p.errs, &Error{code, p.prefix + field, fmt.Sprintf(format, args...)})
+}
+
+func (p *plan) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// failed reports whether something was refused since there were n errors.
+func (p *plan) failed(n int) bool { return len(p.errs) > n }
