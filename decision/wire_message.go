@@ -134,6 +134,12 @@ func DecodeReply(msg []byte, reply *Reply) error {
 	return r.end()
 }
 
+// A State is how a node is.
+type State struct {
+	At    Mark
+	Ready bool // it may decide
+}
+
 // An Announcement is what a node says of itself each second.
 type Announcement struct {
 	Node string // see IsToken

@@ -52,7 +52,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // A decider answers each question with its own id as position, so that a
 // verdict tells which question it is for.
 type decider struct {
-	state  atomic.Pointer[State]
+	state  atomic.Pointer[decision.State]
 	status atomic.Int32
 	asked  atomic.Int64
 	before func(*decision.Batch) // called first, where not nil
@@ -60,11 +60,11 @@ type decider struct {
 
 func newDecider() *decider {
 	d := new(decider)
-	d.state.Store(&State{At: decision.Mark{LogID: "log", Position: 10}, Ready: true})
+	d.state.Store(&decision.State{At: decision.Mark{LogID: "log", Position: 10}, Ready: true})
 	return d
 }
 
-func (d *decider) State() State { return *d.state.Load() }
+func (d *decider) State() decision.State { return *d.state.Load() }
 
 func (d *decider) Answer(b *decision.Batch, r *decision.Reply) {
 	if d.before != nil {

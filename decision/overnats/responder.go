@@ -30,12 +30,6 @@ const (
 	flushWithin = time.Second
 )
 
-// State is what a node says of itself.
-type State struct {
-	At    decision.Mark
-	Ready bool // it may decide
-}
-
 // Decider is the policy node behind a Responder.
 type Decider interface {
 	// Answer answers b: it sets reply's Status and At and, with StatusOK,
@@ -43,7 +37,7 @@ type Decider interface {
 	// use again. It is called from several goroutines, and must not keep b.
 	Answer(b *decision.Batch, reply *decision.Reply)
 	// State tells how the node is. It is cheap.
-	State() State
+	State() decision.State
 }
 
 // ResponderConfig is what a Responder needs.

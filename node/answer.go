@@ -1,0 +1,129 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// Answer decides a batch by the newest View and records what was decided. It
+// implements the Decider of decision/overnats.
+func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
+	v := n.view.Load()
+	r.At = n.mark(v)
+	r.Results = r.Results[:0]
+	switch {
+	case n.Ready() != nil:
+		r.Status = decision.StatusNotFresh
+		return
+	case b.AtLeast.LogID == n.cfg.LogID && b.AtLeast.Position > r.At.Position:
+		r.Status = decision.StatusBehind
+		return
+	}
+	at := time.Now()
+	for i := range b.Requests {
+		r.Results = append(r.Results, n.decide(v, &b.Requests[i], at))
+	}
+	if len(r.Results) > 0 {
+		if err := n.record(b, r, v, at); err != nil {
+			n.fail(err)
+			r.Results = r.Results[:0]
+			r.Status = decision.StatusNotFresh
+			return
+		}
+	}
+	// It may have stopped while the record was written.
+	if n.Ready() != nil {
+		r.Results = r.Results[:0]
+		r.Status = decision.StatusNotFresh
+		return
+	}
+	r.Status = decision.StatusOK
+	n.metrics.answered(r.Results, time.Since(at))
+}
+
+func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) decision.Result {
+	switch q.Kind {
+	case decision.Ask:
+		return decision.Result{Kind: q.Kind, Verdict: n.stamp(policy.Decide(v, &q.Question, at), v)}
+	case decision.Admit:
+		return decision.Result{Kind: q.Kind, Admission: n.admit(v, q.Domain)}
+	case decision.Open:
+		return decision.Result{Kind: q.Kind, Opening: n.open(v, &q.Session)}
+	}
+	panic(fmt.Sprintf("node: request of kind %d", q.Kind))
+}
+
+// stamp says by which state of which log the verdict was made.
+func (n *Node) stamp(verdict decision.Verdict, v *projections.View) decision.Verdict {
+	verdict.LogID, verdict.Position = n.cfg.LogID, uint64(v.Position())
+	return verdict
+}
+
+func (n *Node) record(b *decision.Batch, r *decision.Reply, v *projections.View, at time.Time) error {
+	err := n.cfg.Recorder.Record(Decided{Node: n.cfg.ID, At: at, View: v, Batch: b, Results: r.Results})
+	if err != nil {
+		return fmt.Errorf("record verdicts: %w", err)
+	}
+	return nil
+}
+
+// admit says whether a domain is served, and where. A domain of a suspended
+// tenant, a suspended one and one without backends are unknown to a client,
+// as is what is no domain at all.
+func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
+	a := decision.Admission{LogID: n.cfg.LogID, Position: uint64(v.Position())}
+	domain, err := jid.Domain(string(name))
+	if err != nil {
+		return a
+	}
+	t, place := v.Owner([]byte(domain))
+	if t == nil || place != projections.Domain || t.Suspended() {
+		return a
+	}
+	info, ok := t.Domain([]byte(domain))
+	if !ok || info.Suspended || len(info.Backends) == 0 {
+		return a
+	}
+	a.Known, a.Tenant, a.Domain = true, t.ID(), domain
+	for _, b := range info.Backends {
+		s, ok := security(b.Security)
+		if !ok {
+			return decision.Admission{LogID: a.LogID, Position: a.Position}
+		}
+		a.Backends = append(a.Backends, decision.Backend{Address: b.Address, Security: s})
+	}
+	return a
+}
+
+// security is the wire's word for the log's.
+func security(s events.Security) (decision.Security, bool) {
+	switch s {
+	case events.SecurityNone:
+		return decision.Plain, true
+	case events.SecurityStartTLS:
+		return decision.StartTLS, true
+	case events.SecurityTLS:
+		return decision.TLS, true
+	}
+	return 0, false
+}
+
+// open says whether a session may begin, and at which position it does.
+func (n *Node) open(v *projections.View, s *decision.Session) decision.Opening {
+	o := decision.Opening{LogID: n.cfg.LogID, Position: uint64(v.Position())}
+	t := v.Tenant(s.Tenant)
+	if t == nil {
+		return o
+	}
+	_, domain, _ := bytes.Cut(s.Account, []byte("@"))
+	standing, ok := t.Standing(s.Account, domain)
+	o.Allowed = ok && !standing.Suspended
+	return o
+}

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// progressEach is how often a long fold says how far it is.
+const progressEach = 5 * time.Second
+
+// A foldError is a commit that is in the log and does not fold.
+type foldError struct{ err error }
+
+func (e *foldError) Error() string { return e.err.Error() }
+func (e *foldError) Unwrap() error { return e.err }
+
+// follow folds the log from its beginning and then whatever comes, until ctx
+// ends or the log cannot be read. What cannot be folded or fails its chain
+// stops the node deciding; then follow only waits for ctx.
+func (n *Node) follow(ctx context.Context) error {
+	err := n.fold(ctx)
+	for err == nil {
+		v := n.view.Load()
+		if _, err = n.cfg.Log.Wait(ctx, v.Position()); err != nil {
+			err = fmt.Errorf("wait for commits after %d: %w", v.Position(), err)
+			break
+		}
+		err = n.cfg.Log.Read(ctx, v.Position()+1, func(c *events.Commit) error {
+			next, err := n.view.Load().Apply(c)
+			if err != nil {
+				return &foldError{err}
+			}
+			n.publish(next)
+			n.notify(c)
+			return nil
+		})
+	}
+	_, unfoldable := errors.AsType[*foldError](err)
+	_, corrupt := errors.AsType[*events.CorruptError](err)
+	if unfoldable || corrupt {
+		n.fail(err)
+		<-ctx.Done()
+		return nil
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("follow the log: %w", err)
+}
+
+// fold folds what is in the log when the node begins.
+func (n *Node) fold(ctx context.Context) error {
+	begin := time.Now()
+	said := begin
+	v := projections.New()
+	err := n.cfg.Log.Read(ctx, 1, func(c *events.Commit) error {
+		next, err := v.Apply(c)
+		if err != nil {
+			return &foldError{err}
+		}
+		v = next
+		if now := time.Now(); now.Sub(said) >= progressEach {
+			said = now
+			n.cfg.Logger.Info("folding the log", "position", v.Position())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	n.cfg.Logger.Info("log folded", "position", v.Position(), "took", time.Since(begin))
+	n.publish(v)
+	return nil
+}
+
+// notify tells of the sessions a commit may have ended: each account it
+// speaks of, or all of the tenant when that is not known. Telling of too many
+// costs a question each; telling of too few costs an idle session's delay.
+func (n *Node) notify(c *events.Commit) {
+	accounts, all := endings(c.Events)
+	if all {
+		accounts = []string{""}
+	}
+	for _, account := range accounts {
+		n.cfg.OnEnding(decision.Ending{
+			Tenant: c.Tenant, Account: account, Position: uint64(c.Position), LogID: n.cfg.LogID,
+		})
+	}
+}
+
+// endings lists the accounts whose sessions the events may have ended; all
+// means every account of the tenant.
+func endings(list []events.Event) (accounts []string, all bool) {
+	for _, e := range list {
+		switch e := e.(type) {
+		case events.MemberRolesSet:
+			accounts = append(accounts, e.JID)
+		case events.MemberRemoved:
+			accounts = append(accounts, e.JID)
+		case events.MemberSuspended:
+			accounts = append(accounts, e.JID)
+		case events.MemberSessionsEnded:
+			accounts = append(accounts, e.JID)
+		case events.TenantCreated, events.TenantRenamed, events.TenantResumed, events.SettingsChanged,
+			events.DomainAdded, events.DomainBackendsSet, events.DomainResumed,
+			events.ServiceAdded, events.ServiceRemoved, events.MemberResumed:
+		default:
+			return nil, true
+		}
+	}
+	return accounts, len(accounts) > maxNotices
+}
+
+// maxNotices is the number of accounts in one commit above which the whole
+// tenant is told of instead.
+const maxNotices = 64

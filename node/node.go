@@ -1,0 +1,228 @@
+// Package node is a policy node: it folds the log into a View, follows it,
+// answers what gateways ask by that View, and carries out commands.
+//
+// It promises that nothing is answered before the whole log is folded, that
+// every verdict is recorded before it is answered, that a node which cannot
+// fold or record decides nothing any more, and that a command is answered
+// once the View that decides includes it. Log and audit log are behind small
+// interfaces of its own; it knows no network.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// The errors of a node.
+var (
+	// ErrNotReady: the node has not folded the whole log yet.
+	ErrNotReady = errors.New("the policy node has not caught up with its log yet")
+	// ErrStopped: the node has met something after which it must not decide,
+	// or its Run has ended.
+	ErrStopped = errors.New("the policy node has stopped deciding")
+	// ErrBusy: too many commands wait.
+	ErrBusy = errors.New("too many commands wait: try again")
+)
+
+// A Log is the event log, as far as a node needs it; see events/logtest for
+// what it promises.
+type Log interface {
+	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
+	Wait(ctx context.Context, after events.Position) (events.Position, error)
+	Append(ctx context.Context, at events.Position, commits ...*events.Commit) error
+	ByCommand(tenant, commandID string) (events.Commit, bool, error)
+}
+
+// A Recorder writes the audit log.
+type Recorder interface {
+	// Record writes a record of each result and returns when they are as
+	// durable as they are promised to be. It is called from several
+	// goroutines and keeps nothing of what it is given.
+	Record(Decided) error
+}
+
+// Decided is a batch and what was decided about it.
+type Decided struct {
+	Node    string
+	At      time.Time
+	View    *projections.View
+	Batch   *decision.Batch
+	Results []decision.Result
+}
+
+// Config is what a node needs. All but the last three are required.
+type Config struct {
+	// ID names the node in records.
+	ID string
+	// Log is the event log, LogID its id.
+	Log   Log
+	LogID string
+	// Recorder writes the audit log.
+	Recorder Recorder
+	// OnEnding hears, after each commit that may end sessions, whose are to be
+	// asked about again; nil ignores it. It must not block.
+	OnEnding func(decision.Ending)
+	// Logger is told of progress and of what stops the node; nil is
+	// slog.Default().
+	Logger *slog.Logger
+	// Metrics is where counters are registered; nil is nowhere.
+	Metrics prometheus.Registerer
+}
+
+// A Node is one policy node.
+type Node struct {
+	cfg     Config
+	metrics *metrics
+
+	// view is the newest View, nil until the log has been folded. Only follow
+	// stores it.
+	view atomic.Pointer[projections.View]
+	// failure is why the node stopped deciding. It never becomes nil again.
+	failure atomic.Pointer[error]
+
+	commands chan *execution
+	written  chan struct{} // closed when no command is carried out any more
+
+	mu      sync.Mutex    // guards what follows
+	changed chan struct{} // closed and replaced with each new View or failure
+}
+
+// New returns a node that does nothing until Run.
+func New(cfg Config) (*Node, error) {
+	if cfg.ID == "" || cfg.Log == nil || cfg.LogID == "" || cfg.Recorder == nil {
+		return nil, errors.New("a node needs an id, a log and its id, and a recorder")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.OnEnding == nil {
+		cfg.OnEnding = func(decision.Ending) {}
+	}
+	n := &Node{
+		cfg:      cfg,
+		commands: make(chan *execution, maxCommands),
+		written:  make(chan struct{}),
+		changed:  make(chan struct{}),
+	}
+	var err error
+	if n.metrics, err = newMetrics(n, cfg.Metrics); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return n, nil
+}
+
+// Run folds the log, follows it and carries out commands until ctx ends. It
+// returns an error when the log has failed, so that the process must begin
+// anew. A node that stopped deciding for another reason keeps running, so that
+// its operator can look at it: see Failure.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := n.write(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	err := n.follow(ctx)
+	if ctx.Err() != nil {
+		err = nil
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			err = cause // the writer's
+		}
+	}
+	cancel(err)
+	wg.Wait()
+	n.fail(ErrStopped)
+	return err
+}
+
+// View is the newest View; nil while there is none.
+func (n *Node) View() *projections.View { return n.view.Load() }
+
+// Failure is why the node has stopped deciding, or nil.
+func (n *Node) Failure() error {
+	if err := n.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Ready is nil while the node decides, and else the reason why it does not.
+func (n *Node) Ready() error {
+	if err := n.Failure(); err != nil {
+		return err
+	}
+	if n.view.Load() == nil {
+		return ErrNotReady
+	}
+	return nil
+}
+
+// State tells gateways how the node is.
+func (n *Node) State() decision.State {
+	return decision.State{At: n.mark(n.view.Load()), Ready: n.Ready() == nil}
+}
+
+func (n *Node) mark(v *projections.View) decision.Mark {
+	if v == nil {
+		return decision.Mark{LogID: n.cfg.LogID}
+	}
+	return decision.Mark{LogID: n.cfg.LogID, Position: uint64(v.Position())}
+}
+
+// fail stops the node deciding. The first reason stands.
+func (n *Node) fail(err error) {
+	if !n.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	if !errors.Is(err, ErrStopped) {
+		n.cfg.Logger.Error("this node decides nothing any more", "error", err)
+	}
+	n.change()
+}
+
+// publish makes v what the node decides by.
+func (n *Node) publish(v *projections.View) {
+	n.view.Store(v)
+	n.change()
+}
+
+// change wakes whoever waits in await.
+func (n *Node) change() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// await returns the View once it has reached a position.
+func (n *Node) await(ctx context.Context, p events.Position) (*projections.View, error) {
+	for {
+		n.mu.Lock()
+		changed := n.changed
+		n.mu.Unlock()
+		if err := n.Failure(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrStopped, err)
+		}
+		if v := n.view.Load(); v != nil && v.Position() >= p {
+			return v, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
