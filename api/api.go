@@ -1,0 +1,82 @@
+// Package api is the admin API of a policy node: both ends of it, over HTTP.
+//
+// What is read has an address of its own under /v1 (tenants, their domains,
+// services, roles and members, the log); what changes something is a command,
+// sent to /v1/tenants/{tenant}/commands/{command} and named as policyctl names
+// it. Everything but a tenant list stands below its tenant's path, and nothing
+// below a tenant's path shows or changes another tenant: whoever may be kept
+// to a path may be kept to a tenant.
+//
+// It promises: requests are read strictly (no unknown, doubled or null field,
+// no unknown query parameter, nothing behind the end) and within bounds of
+// size, number and time; a read is answered from one View, so it is consistent
+// in itself and names the position it was true at; an answer that is not a
+// success carries a code a program may branch on and a text that is safe to
+// show. The types on the wire are its own, so that neither the log's nor the
+// View's can change them by accident.
+//
+// It decides nothing: tenants checks commands, a Runner carries them out. It
+// never writes a log, and never shows an internal error's text.
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of the server. An admin's requests are few and small; what goes past
+// these is a mistake or worse.
+const (
+	// MaxRequest bounds a request's body. A commit is at most 960 KiB
+	// (events.MaxSize), and the JSON of one is hardly larger than its record.
+	MaxRequest = 2 << 20
+	// maxHeader bounds a request's header.
+	maxHeader = 16 << 10
+	// maxRunning bounds the requests being worked on; one more is told to
+	// come back, so that nothing piles up behind a slow log.
+	maxRunning = 64
+	// requestTime bounds one request, from its header to its answer.
+	requestTime = 30 * time.Second
+	// headerTime bounds the wait for a header once a connection has begun
+	// one, idleTime that between two requests.
+	headerTime = 5 * time.Second
+	idleTime   = 2 * time.Minute
+	// stopTime is what requests under way get when the server stops.
+	stopTime = 5 * time.Second
+)
+
+// Serve answers requests on l until ctx ends, then lets those under way end,
+// closes l and returns. The error is nil when ctx was the reason.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime + stopTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          nil,
+		ConnContext:       withPeer,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(l) }()
+	select {
+	case err := <-failed:
+		return errors.Join(err, h.Close())
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	err := h.Shutdown(stop)
+	if err != nil {
+		err = errors.Join(err, h.Close())
+	}
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}

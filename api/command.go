@@ -1,0 +1,266 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants"
+)
+
+// A commandRequest is the body of a command.
+type commandRequest struct {
+	// CommandID is the command's own id; empty makes one.
+	CommandID string `json:"command_id,omitempty"`
+	// Reason is the actor's own words.
+	Reason string `json:"reason,omitempty"`
+	// IfVersion, where not zero, is the version the tenant must be at.
+	IfVersion uint64 `json:"if_version,omitempty"`
+	// Args is the command itself; absent for one without arguments.
+	Args json.RawMessage `json:"args,omitempty"`
+}
+
+// A commandSpec is one command: how its arguments are read.
+type commandSpec struct {
+	zero Command
+	read func(args []byte) (tenants.Change, error)
+}
+
+// spec makes the entry of one command: change turns its arguments, as read,
+// into what tenants checks.
+func spec[C Command](change func(C) (tenants.Change, error)) commandSpec {
+	var zero C
+	return commandSpec{zero: zero, read: func(args []byte) (tenants.Change, error) {
+		var c C
+		if len(args) > 0 {
+			if err := decode(args, &c); err != nil {
+				return nil, &Error{Code: CodeBadRequest, Text: "args: " + err.Error()}
+			}
+		}
+		return change(c)
+	}}
+}
+
+// as wraps a change that cannot fail to be made.
+func as[C Command](change func(C) tenants.Change) commandSpec {
+	return spec(func(c C) (tenants.Change, error) { return change(c), nil })
+}
+
+// commands are all commands, by name.
+func commands() map[string]commandSpec {
+	all := map[string]commandSpec{}
+	for _, s := range []commandSpec{
+		spec(createTenant),
+		as(func(c TenantRename) tenants.Change { return tenants.RenameTenant{DisplayName: c.DisplayName} }),
+		as(func(TenantSuspend) tenants.Change { return tenants.SuspendTenant{} }),
+		as(func(TenantResume) tenants.Change { return tenants.ResumeTenant{} }),
+		as(func(TenantRemove) tenants.Change { return tenants.RemoveTenant{} }),
+		as(func(c TenantSetCeiling) tenants.Change { return tenants.SetCeiling{Permissions: c.Permissions} }),
+		spec(func(c TenantSetPresence) (tenants.Change, error) {
+			mode, err := oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes)
+			return tenants.SetPresence{Mode: mode}, err
+		}),
+		spec(func(c TenantSetAuditAddresses) (tenants.Change, error) {
+			addresses, err := oneOf("audit_addresses", c.AuditAddresses, auditAddresses)
+			return tenants.SetAuditAddresses{Addresses: addresses}, err
+		}),
+		spec(func(c DomainAdd) (tenants.Change, error) { return addDomain("", c) }),
+		spec(func(c DomainSetBackends) (tenants.Change, error) {
+			backends, err := backendsOf("", c.Backends)
+			return tenants.SetDomainBackends{Domain: c.Domain, Backends: backends}, err
+		}),
+		as(func(c DomainSetDefaultRole) tenants.Change { return tenants.SetDomainDefaultRole(c) }),
+		as(func(c DomainSuspend) tenants.Change { return tenants.SuspendDomain(c) }),
+		as(func(c DomainResume) tenants.Change { return tenants.ResumeDomain(c) }),
+		as(func(c DomainRemove) tenants.Change { return tenants.RemoveDomain(c) }),
+		as(func(c ServiceAdd) tenants.Change { return tenants.AddService(c) }),
+		as(func(c ServiceRemove) tenants.Change { return tenants.RemoveService(c) }),
+		as(func(c RoleDefine) tenants.Change { return tenants.DefineRole(c) }),
+		as(func(c RoleAdjust) tenants.Change { return tenants.AdjustRole(c) }),
+		as(func(c RoleRemove) tenants.Change { return tenants.RemoveRole(c) }),
+		as(func(c MemberSet) tenants.Change { return tenants.SetMemberRoles(c) }),
+		as(func(c MemberRemove) tenants.Change { return tenants.RemoveMember(c) }),
+		as(func(c MemberSuspend) tenants.Change { return tenants.SuspendMember(c) }),
+		as(func(c MemberResume) tenants.Change { return tenants.ResumeMember(c) }),
+		as(func(c MemberEndSessions) tenants.Change { return tenants.EndMemberSessions(c) }),
+	} {
+		all[s.zero.Command()] = s
+	}
+	return all
+}
+
+// The words of the wire for what the events number.
+var (
+	securities     = []events.Security{events.SecurityNone, events.SecurityStartTLS, events.SecurityTLS}
+	presenceModes  = []events.PresenceMode{events.PresenceClamp, events.PresenceRefuse}
+	auditAddresses = []events.AuditAddresses{events.AuditFull, events.AuditDomain, events.AuditClass}
+)
+
+// oneOf finds a value by its word.
+func oneOf[T fmt.Stringer](field, word string, values []T) (T, error) {
+	var words []string
+	for _, v := range values {
+		if v.String() == word {
+			return v, nil
+		}
+		words = append(words, v.String())
+	}
+	var zero T
+	return zero, invalidField(field, fmt.Sprintf("%s %q: give one of %s", field, word, strings.Join(words, ", ")))
+}
+
+func invalidField(field, text string) error {
+	return &Error{Code: CodeInvalid, Text: text, Details: []Detail{{CodeInvalid, field, text}}}
+}
+
+// backendsOf reads backends; at is the path of what they stand in.
+func backendsOf(at string, list []Backend) ([]events.Backend, error) {
+	var backends []events.Backend
+	for i, b := range list {
+		security, err := oneOf(fmt.Sprintf("%sbackends[%d].security", at, i), b.Security, securities)
+		if err != nil {
+			return nil, err
+		}
+		backends = append(backends, events.Backend{Address: b.Address, Security: security})
+	}
+	return backends, nil
+}
+
+func addDomain(at string, c DomainAdd) (tenants.AddDomain, error) {
+	backends, err := backendsOf(at, c.Backends)
+	return tenants.AddDomain{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends}, err
+}
+
+func createTenant(c TenantCreate) (tenants.Change, error) {
+	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling}
+	var err error
+	if c.PresenceWithoutMessages != "" {
+		if out.Presence, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {
+			return nil, err
+		}
+	}
+	if c.AuditAddresses != "" {
+		if out.AuditAddresses, err = oneOf("audit_addresses", c.AuditAddresses, auditAddresses); err != nil {
+			return nil, err
+		}
+	}
+	for i, d := range c.Domains {
+		domain, err := addDomain(fmt.Sprintf("domains[%d].", i), d)
+		if err != nil {
+			return nil, err
+		}
+		out.Domains = append(out.Domains, domain)
+	}
+	for _, s := range c.Services {
+		out.Services = append(out.Services, tenants.AddService{Service: s})
+	}
+	for _, r := range c.Roles {
+		out.Roles = append(out.Roles, tenants.DefineRole(r))
+	}
+	for _, r := range c.BuiltinRoles {
+		out.BuiltinRoles = append(out.BuiltinRoles, tenants.AdjustRole(r))
+	}
+	for _, m := range c.Members {
+		out.Members = append(out.Members, tenants.SetMemberRoles(m))
+	}
+	return out, nil
+}
+
+// postCommand carries out a command.
+func (s *Server) postCommand(w http.ResponseWriter, r *http.Request) (any, error) {
+	name := r.PathValue("command")
+	spec, known := s.commands[name]
+	if !known {
+		return nil, notFound("there is no command %q", name)
+	}
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	var q commandRequest
+	if err := decodeBody(w, r, &q); err != nil {
+		return nil, err
+	}
+	change, err := spec.read(q.Args)
+	if err != nil {
+		return nil, err
+	}
+	if q.CommandID == "" {
+		q.CommandID = NewCommandID()
+	}
+	result, err := s.runner.Execute(r.Context(), tenants.Command{
+		Tenant: r.PathValue("tenant"),
+		// Whoever comes over the socket runs the installation.
+		Actor:     tenants.Actor{Name: actorOf(r.Context()), Operator: true},
+		ID:        q.CommandID,
+		Reason:    q.Reason,
+		IfVersion: q.IfVersion,
+		Change:    change,
+	})
+	if err != nil {
+		return nil, s.refusal(name, q.CommandID, err)
+	}
+	return Result{
+		CommandID: q.CommandID, Changed: result.Changed, Position: uint64(result.Position),
+		TenantVersion: result.TenantVersion, Warnings: list(result.Warnings),
+	}, nil
+}
+
+// codes are the codes of tenants on the wire.
+var codes = map[tenants.Code]Code{
+	tenants.NotFound:  CodeNotFound,
+	tenants.Exists:    CodeExists,
+	tenants.Invalid:   CodeInvalid,
+	tenants.Conflict:  CodeConflict,
+	tenants.InUse:     CodeInUse,
+	tenants.Forbidden: CodeForbidden,
+}
+
+// refusal is the answer to a command that was not carried out, or of which
+// that is not known: whatever a Runner does not say clearly may have happened.
+func (s *Server) refusal(name, id string, err error) error {
+	var known *Error
+	var refused tenants.Errors
+	switch {
+	case errors.As(err, &refused) && len(refused) > 0:
+		e := &Error{Code: codes[refused[0].Code], Text: refused.Error()}
+		for _, r := range refused {
+			e.Details = append(e.Details, Detail{codes[r.Code], wireField(name, r.Field), r.Text})
+		}
+		return e
+	case errors.As(err, &known):
+		return known
+	}
+	s.logger.Error("carry out an admin's command", "command", name, "command_id", id, "error", err)
+	return &Error{Code: CodeUnknown, Text: fmt.Sprintf("the node cannot tell whether command %s was carried out; give it again with the same id", id)}
+}
+
+// wireField turns the name of a field of tenants, such as
+// "Roles[2].Inherits[0]", into that of the wire, which differs in its case and
+// in two places.
+func wireField(command, field string) string {
+	var b strings.Builder
+	inWord, upper := false, false
+	for _, r := range field {
+		wasUpper := upper
+		upper = r >= 'A' && r <= 'Z'
+		if upper && inWord && !wasUpper {
+			b.WriteByte('_')
+		}
+		inWord = r != '.' && r != '['
+		b.WriteRune(unicode.ToLower(r))
+	}
+	field = b.String()
+	if command == (TenantCreate{}).Command() {
+		if rest, ok := strings.CutPrefix(field, "permissions"); ok {
+			return "ceiling" + rest
+		}
+		if rest, ok := strings.CutPrefix(field, "services"); ok {
+			return "services" + strings.TrimSuffix(rest, ".service")
+		}
+	}
+	return field
+}

@@ -1,0 +1,415 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// Pages: what is asked for when nobody says, and at most. A page of members
+// is found by looking at all of them, so pages are large.
+const (
+	defaultPage = 1000
+	maxPage     = 10000
+)
+
+// A reader answers a read from one View.
+type reader func(r *http.Request, v *projections.View) (any, error)
+
+// reads are the reads, by their path. {tenant} and what stands behind it is
+// checked here and nowhere else.
+func (s *Server) reads() map[string]reader {
+	return map[string]reader{
+		"/v1/status":                                     s.readStatus,
+		"/v1/log":                                        s.readLog,
+		"/v1/owners/{domain}":                            readOwner,
+		"/v1/tenants":                                    readTenants,
+		"/v1/tenants/{tenant}":                           ofTenant(readTenant),
+		"/v1/tenants/{tenant}/domains":                   ofTenant(readDomains),
+		"/v1/tenants/{tenant}/domains/{domain}":          ofTenant(readDomain),
+		"/v1/tenants/{tenant}/services":                  ofTenant(readServices),
+		"/v1/tenants/{tenant}/roles":                     ofTenant(readRoles),
+		"/v1/tenants/{tenant}/roles/{role}":              ofTenant(readRole),
+		"/v1/tenants/{tenant}/members":                   ofTenant(readMembers),
+		"/v1/tenants/{tenant}/members/{jid}":             ofTenant(readMember),
+		"/v1/tenants/{tenant}/members/{jid}/permissions": ofTenant(readMemberPermissions),
+		"/v1/tenants/{tenant}/log":                       ofTenant(s.readTenantLog),
+	}
+}
+
+// ofTenant finds the tenant of the path; what reads on has no other.
+func ofTenant(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) reader {
+	return func(r *http.Request, v *projections.View) (any, error) {
+		t, err := tenantOf(r, v)
+		if err != nil {
+			return nil, err
+		}
+		return read(r, v, t)
+	}
+}
+
+func tenantOf(r *http.Request, v *projections.View) (*projections.Tenant, error) {
+	id := r.PathValue("tenant")
+	t := v.Tenant([]byte(id))
+	if t == nil {
+		return nil, notFound("no tenant %q", id)
+	}
+	return t, nil
+}
+
+// queryOf reads a query strictly: each of the names at most once, no others.
+func queryOf(r *http.Request, names ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &Error{Code: CodeBadRequest, Text: "the query cannot be read"}
+	}
+	for name, values := range q {
+		if !slices.Contains(names, name) {
+			return nil, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("unknown query parameter %q", name)}
+		}
+		if len(values) > 1 {
+			return nil, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("query parameter %q stands twice", name)}
+		}
+	}
+	return q, nil
+}
+
+// limitOf reads the limit of a query.
+func limitOf(q url.Values) (int, error) {
+	s := q.Get("limit")
+	if s == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("limit must be a number from 1 to %d", maxPage)}
+	}
+	return n, nil
+}
+
+func pageOf(r *http.Request) (after string, limit int, err error) {
+	q, err := queryOf(r, "after", "limit")
+	if err != nil {
+		return "", 0, err
+	}
+	limit, err = limitOf(q)
+	return q.Get("after"), limit, err
+}
+
+func readOwner(r *http.Request, v *projections.View) (any, error) {
+	name, err := domainIn(r)
+	if err != nil {
+		return nil, err
+	}
+	t, kind := v.Owner([]byte(name))
+	if t == nil {
+		return nil, notFound("%s belongs to no tenant", name)
+	}
+	return Owner{Position: uint64(v.Position()), Domain: name, Tenant: t.ID(), Kind: kind.String()}, nil
+}
+
+func readTenants(r *http.Request, v *projections.View) (any, error) {
+	after, limit, err := pageOf(r)
+	if err != nil {
+		return nil, err
+	}
+	list := TenantList{Position: uint64(v.Position()), Tenants: []TenantSummary{}}
+	for t := range v.Tenants() {
+		switch {
+		case t.ID() <= after && after != "":
+		case len(list.Tenants) == limit:
+			list.Next = list.Tenants[limit-1].ID
+			return list, nil
+		default:
+			list.Tenants = append(list.Tenants, summaryOf(t))
+		}
+	}
+	return list, nil
+}
+
+func summaryOf(t *projections.Tenant) TenantSummary {
+	return TenantSummary{
+		ID: t.ID(), Name: t.Name(), Version: t.Version(), Suspended: t.Suspended(),
+		Domains: t.DomainCount(), Services: t.ServiceCount(), Members: t.MemberCount(),
+	}
+}
+
+func readTenant(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	reply := Tenant{
+		Position:                uint64(v.Position()),
+		TenantSummary:           summaryOf(t),
+		Ceiling:                 list(t.Ceiling()),
+		PresenceWithoutMessages: t.Settings().PresenceWithoutMessages.String(),
+		AuditAddresses:          t.Settings().AuditAddresses.String(),
+		DomainList:              domainsOf(t),
+		ServiceList:             list(t.Services()),
+		CustomRoles:             []string{},
+	}
+	for role := range t.Roles() {
+		if !role.Builtin {
+			reply.CustomRoles = append(reply.CustomRoles, role.Name)
+		}
+	}
+	return reply, nil
+}
+
+// list copies a list, so that an empty one is [] on the wire.
+func list(names []string) []string { return append([]string{}, names...) }
+
+func domainsOf(t *projections.Tenant) []Domain {
+	domains := []Domain{}
+	for d := range t.Domains() {
+		domains = append(domains, domainFrom(d))
+	}
+	return domains
+}
+
+func domainFrom(d projections.DomainInfo) Domain {
+	out := Domain{
+		Domain: d.Name, DefaultRole: d.DefaultRole, Suspended: d.Suspended, Members: d.Members,
+		Backends: make([]Backend, 0, len(d.Backends)),
+	}
+	for _, b := range d.Backends {
+		out.Backends = append(out.Backends, Backend{Address: b.Address, Security: b.Security.String()})
+	}
+	return out
+}
+
+func readDomains(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	return DomainList{Position: uint64(v.Position()), Tenant: t.ID(), Domains: domainsOf(t)}, nil
+}
+
+// domainIn is the domain of the path, prepared.
+func domainIn(r *http.Request) (string, error) {
+	if _, err := queryOf(r); err != nil {
+		return "", err
+	}
+	name, err := jid.Domain(r.PathValue("domain"))
+	if err != nil {
+		return "", &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not a domain: %v", r.PathValue("domain"), err)}
+	}
+	return name, nil
+}
+
+func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	name, err := domainIn(r)
+	if err != nil {
+		return nil, err
+	}
+	d, ok := t.Domain([]byte(name))
+	if !ok {
+		return nil, notFound("tenant %q has no domain %q", t.ID(), name)
+	}
+	return DomainReply{Position: uint64(v.Position()), Tenant: t.ID(), Domain: domainFrom(d)}, nil
+}
+
+func readServices(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	return ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services())}, nil
+}
+
+func readRoles(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	reply := RoleList{Position: uint64(v.Position()), Tenant: t.ID(), Roles: []Role{}}
+	for role := range t.Roles() {
+		reply.Roles = append(reply.Roles, roleFrom(t, role))
+	}
+	return reply, nil
+}
+
+func roleFrom(t *projections.Tenant, r projections.Role) Role {
+	out := Role{
+		Role: r.Name, Builtin: r.Builtin, Inherits: list(r.Inherits),
+		Allow: []string{}, Deny: []string{}, Add: []string{}, Remove: []string{},
+		Effective: r.Effective.Names(),
+	}
+	if r.Builtin {
+		out.Add, out.Remove = list(r.Allow), list(r.Deny)
+	} else {
+		out.Allow, out.Deny = list(r.Allow), list(r.Deny)
+	}
+	// What the catalogue does not know, a role may give all the same.
+	for _, name := range ownNames(t, r.Name) {
+		if t.Grants(r.Name, name) {
+			out.Effective = append(out.Effective, name)
+		}
+	}
+	out.UsedByRoles, out.UsedByDomains, out.UsedByMembers = t.RoleUses(r.Name)
+	return out
+}
+
+// ownNames lists the permissions outside the catalogue that a role or one of
+// those it inherits from speaks of, sorted.
+func ownNames(t *projections.Tenant, role string) []string {
+	var names []string
+	seen := map[string]bool{}
+	for todo := []string{role}; len(todo) > 0; todo = todo[1:] {
+		r, ok := t.Role(todo[0])
+		if !ok || seen[r.Name] {
+			continue
+		}
+		seen[r.Name] = true
+		todo = append(todo, r.Inherits...)
+		for _, name := range slices.Concat(r.Allow, r.Deny) {
+			if _, known := permission.ByName(name); !known {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func readRole(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	role, ok := t.Role(r.PathValue("role"))
+	if !ok {
+		return nil, notFound("tenant %q has no role %q", t.ID(), r.PathValue("role"))
+	}
+	return RoleReply{Position: uint64(v.Position()), Tenant: t.ID(), Role: roleFrom(t, role)}, nil
+}
+
+func readMembers(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	after, limit, err := pageOf(r)
+	if err != nil {
+		return nil, err
+	}
+	reply := MemberList{Position: uint64(v.Position()), Tenant: t.ID(), Members: []Member{}}
+	for _, m := range t.MembersAfter(after, limit) {
+		reply.Members = append(reply.Members, memberFrom(t, m))
+	}
+	if len(reply.Members) == limit {
+		reply.Next = reply.Members[limit-1].JID
+	}
+	return reply, nil
+}
+
+func memberFrom(t *projections.Tenant, m projections.Member) Member {
+	out := Member{JID: m.JID, Role: m.Role, ActsAs: m.Role, Secondary: list(m.Secondary), Suspended: m.Suspended}
+	if m.Role == "" {
+		if standing, ok := t.Standing([]byte(m.JID), domainOf(m.JID)); ok {
+			out.ActsAs = standing.Role
+		}
+	}
+	return out
+}
+
+// domainOf is the domainpart of a bare JID.
+func domainOf(bare string) []byte {
+	_, domain, _ := strings.Cut(bare, "@")
+	return []byte(domain)
+}
+
+// An account is an address of one of a tenant's domains with what it may do.
+type account struct {
+	jid      string
+	standing projections.Standing
+	member   projections.Member
+	listed   bool
+	barredBy []string
+}
+
+// accountOf finds an account of the tenant by its address.
+func accountOf(t *projections.Tenant, address string) (account, error) {
+	bare, err := jid.Bare(address)
+	if err != nil {
+		return account{}, &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not an account's address, such as user@example.org: %v", address, err)}
+	}
+	a := account{jid: bare, barredBy: []string{}}
+	var ok bool
+	if a.standing, ok = t.Standing([]byte(bare), domainOf(bare)); !ok {
+		return account{}, notFound("tenant %q has no domain %q", t.ID(), domainOf(bare))
+	}
+	a.member, a.listed = t.Member(bare)
+	a.member.JID = bare
+	if t.Suspended() {
+		a.barredBy = append(a.barredBy, "tenant")
+	}
+	if d, ok := t.Domain(domainOf(bare)); ok && d.Suspended {
+		a.barredBy = append(a.barredBy, "domain")
+	}
+	if a.member.Suspended {
+		a.barredBy = append(a.barredBy, "member")
+	}
+	return a, nil
+}
+
+func accountIn(r *http.Request, t *projections.Tenant) (account, error) {
+	if _, err := queryOf(r); err != nil {
+		return account{}, err
+	}
+	return accountOf(t, r.PathValue("jid"))
+}
+
+func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	a, err := accountIn(r, t)
+	if err != nil {
+		return nil, err
+	}
+	return MemberReply{
+		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
+		Member: memberFrom(t, a.member), Listed: a.listed,
+		BarredBy: a.barredBy, Effective: a.standing.Effective.Names(), EndedAt: uint64(a.standing.Ended),
+	}, nil
+}
+
+func readMemberPermissions(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	a, err := accountIn(r, t)
+	if err != nil {
+		return nil, err
+	}
+	reply := MemberPermissions{
+		Position: uint64(v.Position()), Tenant: t.ID(), JID: a.jid, Role: a.standing.Role,
+		RoleIsOwn: a.member.Role != "", BarredBy: a.barredBy, Permissions: []Permission{},
+	}
+	for p := range permission.All() {
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, p.Name()))
+	}
+	for _, name := range ownNames(t, a.standing.Role) {
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, name))
+	}
+	return reply, nil
+}
+
+// permissionOf looks one permission up in a role and keeps every step.
+func permissionOf(t *projections.Tenant, role, name string) Permission {
+	p := Permission{Permission: name, Steps: []Step{}}
+	for _, step := range t.Explain(role, name) {
+		p.Steps = append(p.Steps, Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
+		p.Granted = step.Answer.Granted() // the last one decides
+	}
+	return p
+}
+
+func (s *Server) readStatus(r *http.Request, v *projections.View) (any, error) {
+	if _, err := queryOf(r); err != nil {
+		return nil, err
+	}
+	reply := Status{Position: uint64(v.Position()), LogID: s.logID, Version: s.version, Started: s.started}
+	for t := range v.Tenants() {
+		sum := summaryOf(t)
+		reply.Tenants++
+		reply.Domains += sum.Domains
+		reply.Members += sum.Members
+	}
+	return reply, nil
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+)
+
+// A Runner is the policy node, as far as its admin needs it.
+type Runner interface {
+	// Execute checks a command against the newest state and makes what it
+	// asks for durable. Its error is a tenants.Errors when the command is
+	// refused, an *Error when it is known to have changed nothing for another
+	// reason; after any other error it may have been carried out.
+	Execute(ctx context.Context, c tenants.Command) (tenants.Result, error)
+	// View is the node's state; nil while it has none.
+	View() *projections.View
+}
+
+// Config says what a Server stands on. Runner is required.
+type Config struct {
+	Runner Runner
+	// Log is shown under /v1/log; nil shows none.
+	Log Log
+	// Explain says what would become of a stanza; nil answers unavailable.
+	// See Explainer.
+	Explain Explainer
+	// LogID, Version and Started are what the status says of the node.
+	LogID   string
+	Version string
+	Started time.Time
+	// Logger takes what went wrong inside; nil is silence.
+	Logger *slog.Logger
+}
+
+// A Server is the node's end of the API: an http.Handler, and its own
+// http.Server in Serve. Requests must come with a known peer (see Serve).
+type Server struct {
+	runner  Runner
+	log     Log
+	explain Explainer
+	logID   string
+	version string
+	started time.Time
+	logger  *slog.Logger
+
+	commands map[string]commandSpec
+	mux      *http.ServeMux
+	running  chan struct{} // holds a token for each request being worked on
+}
+
+// New makes a Server. It starts nothing.
+func New(c Config) (*Server, error) {
+	if c.Runner == nil {
+		return nil, errors.New("api: no runner")
+	}
+	s := &Server{
+		runner:   c.Runner,
+		log:      c.Log,
+		explain:  c.Explain,
+		logID:    c.LogID,
+		version:  c.Version,
+		started:  c.Started.UTC(),
+		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
+		commands: commands(),
+		mux:      http.NewServeMux(),
+		running:  make(chan struct{}, maxRunning),
+	}
+	s.routes()
+	return s, nil
+}
+
+// A handler answers one request; what it returns is written as JSON.
+type handler func(w http.ResponseWriter, r *http.Request) (any, error)
+
+// routes gives each path its method: GET for a read, POST for a command and
+// for explain, which changes nothing but carries a stanza.
+func (s *Server) routes() {
+	for path, read := range s.reads() {
+		s.handle(http.MethodGet, path, func(_ http.ResponseWriter, r *http.Request) (any, error) {
+			v, err := s.view()
+			if err != nil {
+				return nil, err
+			}
+			return read(r, v)
+		})
+	}
+	s.handle(http.MethodPost, "/v1/tenants/{tenant}/explain", s.postExplain)
+	s.handle(http.MethodPost, "/v1/tenants/{tenant}/commands/{command}", s.postCommand)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.writeError(w, r, notFound("there is nothing at this address"))
+	})
+}
+
+func (s *Server) handle(method, path string, h handler) {
+	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			w.Header().Set("Allow", method)
+			s.writeError(w, r, &Error{Code: CodeMethod, Text: "this address takes " + method + " only"})
+			return
+		}
+		reply, err := h(w, r)
+		if err != nil {
+			s.writeError(w, r, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, reply)
+	})
+}
+
+// ServeHTTP answers one request, within the bounds of the package.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if actorOf(r.Context()) == "" {
+		s.writeError(w, r, &Error{Code: CodeForbidden, Text: "this connection may not administer the node"})
+		return
+	}
+	select {
+	case s.running <- struct{}{}:
+		defer func() { <-s.running }()
+	default:
+		s.writeError(w, r, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	defer cancel()
+	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// view is the state a read is answered from.
+func (s *Server) view() (*projections.View, error) {
+	v := s.runner.View()
+	if v == nil {
+		return nil, &Error{Code: CodeUnavailable, Text: "the node has not caught up with the log yet; try again"}
+	}
+	return v, nil
+}
