@@ -111,7 +111,7 @@ func foldASCII(raw []byte) (folded []byte, changed bool) {
 	}
 	name := bytes.TrimSuffix(bare, []byte("."))
 	changed = len(name) < len(bare) || bytes.ContainsFunc(name, isUpper)
-	if !changed || len(raw) > 3*MaxPart+3 {
+	if !changed {
 		return nil, false
 	}
 	folded = make([]byte, 0, len(raw))

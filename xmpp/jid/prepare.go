@@ -15,24 +15,28 @@ import (
 // A) and resourceprep (appendix B), and nameprep (RFC 3491).
 var (
 	nodeprep = stringprep.Profile{
-		Mappings:  []stringprep.Mapping{stringprep.TableB1, stringprep.TableB2},
+		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1, stringprep.TableB2},
 		Normalize: true,
 		Prohibits: append(prohibited(stringprep.TableC1_1, stringprep.TableC2_1), runeSet(localExcluded)),
 		CheckBiDi: true,
 	}
 	nameprep = stringprep.Profile{
-		Mappings:  []stringprep.Mapping{stringprep.TableB1, stringprep.TableB2},
+		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1, stringprep.TableB2},
 		Normalize: true,
 		Prohibits: prohibited(),
 		CheckBiDi: true,
 	}
 	resourceprep = stringprep.Profile{
-		Mappings:  []stringprep.Mapping{stringprep.TableB1},
+		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1},
 		Normalize: true,
 		Prohibits: prohibited(stringprep.TableC2_1),
 		CheckBiDi: true,
 	}
 )
+
+// todoHyphen completes stringprep.TableB1, which lacks this one row of RFC
+// 3454's table: U+1806 maps to nothing.
+var todoHyphen = stringprep.Mapping{0x1806: nil}
 
 // prohibited is what every profile prohibits, and more.
 func prohibited(more ...stringprep.Set) []stringprep.Set {
@@ -49,9 +53,10 @@ func runeSet(sorted string) (set stringprep.Set) {
 	return set
 }
 
-// renormalized are the characters whose normal form was corrected after
-// Unicode 3.2 (corrigendum 4), so that old and new servers read them apart.
-var renormalized = runeSet("\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
+// misread are characters that servers are known to prepare otherwise than the
+// tables say. The normal form of the ideographs was corrected after Unicode
+// 3.2 (corrigendum 4); ejabberd leaves a capital in what U+33C6 becomes.
+var misread = runeSet("\u33C6\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
 
 // prepare brings one part, not empty and valid UTF-8, into the form that the
 // new and the old reading share, or refuses it.
@@ -66,9 +71,6 @@ func prepare(part Part, raw string) (string, error) {
 	if reason != "" {
 		return "", &Error{part, reason}
 	}
-	if len(out) > MaxPart {
-		return "", &Error{part, reasonLong}
-	}
 	if out != raw {
 		// What is forwarded is the prepared form: it must stay what it is.
 		if again, reason := readBoth(part, out); reason != "" || again != out {
@@ -82,10 +84,13 @@ func prepare(part Part, raw string) (string, error) {
 // read, or the reason why there is no such thing.
 func readBoth(part Part, s string) (out, reason string) {
 	for _, r := range s {
+		if r < utf8.RuneSelf {
+			continue
+		}
 		if stringprep.TableA1.Contains(r) {
 			return "", reasonUnassigned
 		}
-		if renormalized.Contains(r) {
+		if misread.Contains(r) {
 			return "", reasonDiffers
 		}
 	}
@@ -97,7 +102,7 @@ func readBoth(part Part, s string) (out, reason string) {
 	if err != nil {
 		return "", reasonForbidden
 	}
-	if old != out || recomposes(out) {
+	if old != out || sortsMarks(s) || recomposes(out) {
 		return "", reasonDiffers
 	}
 	return out, ""
@@ -180,19 +185,54 @@ func prepareLiteral(s string) (string, error) {
 	return "[" + ip.String() + "]", nil
 }
 
+// sortsMarks reports whether normalization moves a combining mark of s past
+// two or more others. ejabberd moves it one place only, and so takes two
+// spellings of one address for two users.
+func sortsMarks(s string) bool {
+	var first, second uint8 // the two greatest combining classes since the last starter
+	for i, r := range s {
+		if r < utf8.RuneSelf {
+			first, second = 0, 0
+			continue
+		}
+		if _, deleted := stringprep.TableB1.Map(r); deleted {
+			continue
+		}
+		char := []byte(s[i : i+utf8.RuneLen(r)])
+		if d := norm.NFKD.Properties(char).Decomposition(); d != nil {
+			char = d
+		}
+		for len(char) > 0 {
+			mark := norm.NFKD.Properties(char)
+			switch class := mark.CCC(); {
+			case class == 0:
+				first, second = 0, 0
+			case class < second:
+				return true
+			case class > first:
+				first, second = class, first
+			case class > second:
+				second = class
+			}
+			char = char[mark.Size():]
+		}
+	}
+	return false
+}
+
 // recomposes reports whether s, in normal form, has a sequence that
 // implementations of Unicode 3.2 composed against its intent: two characters
 // that compose, with only combining marks between them (public review issue
 // 29, corrigendum 5).
 func recomposes(s string) bool {
 	starter, marks := "", false
-	for _, r := range s {
-		char := string(r)
+	for i, r := range s {
+		char := s[i : i+utf8.RuneLen(r)]
 		if norm.NFC.PropertiesString(char).CCC() != 0 {
 			marks = true
 			continue
 		}
-		if pair := starter + char; marks && norm.NFC.String(pair) != pair {
+		if marks && !norm.NFC.IsNormalString(starter+char) {
 			return true
 		}
 		starter, marks = char, false
