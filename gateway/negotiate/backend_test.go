@@ -1,0 +1,253 @@
+package negotiate
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// A testBackend is a server that speaks as far as its SASL features.
+type testBackend struct {
+	listener net.Listener
+	cert     tls.Certificate
+	direct   bool // direct TLS, else STARTTLS if offered
+	starttls string
+	names    chan string // server names it was asked for
+}
+
+func startBackend(t *testing.T, b *testBackend) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.listener, b.names = l, make(chan string, 8)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b.serve(conn)
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+const (
+	testHeader = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1'>"
+	testSASL   = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms></stream:features>"
+)
+
+func (b *testBackend) serve(conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	r := bufio.NewReader(conn)
+	until := func(end string) bool {
+		var got strings.Builder
+		for !strings.HasSuffix(got.String(), end) {
+			c, err := r.ReadByte()
+			if err != nil {
+				return false
+			}
+			got.WriteByte(c)
+		}
+		return true
+	}
+	secure := func() bool {
+		t := tls.Server(conn, &tls.Config{
+			Certificates: []tls.Certificate{b.cert},
+			GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				b.names <- h.ServerName
+				return nil, nil
+			},
+		})
+		conn, r = t, bufio.NewReader(t)
+		return t.Handshake() == nil
+	}
+	if b.direct && !secure() {
+		return
+	}
+	if !until("version='1.0'>") {
+		return
+	}
+	if b.starttls != "" {
+		_, _ = io.WriteString(conn, testHeader+"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>")
+		if !until("/>") {
+			return
+		}
+		_, _ = io.WriteString(conn, b.starttls)
+		if !secure() || !until("version='1.0'>") {
+			return
+		}
+	}
+	_, _ = io.WriteString(conn, testHeader+testSASL)
+	_, _ = io.Copy(io.Discard, r)
+}
+
+// testCert returns a certificate for name, signed by itself and in roots.
+func testCert(t *testing.T, name string, roots *x509.CertPool) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+type noPolicy struct{ Policy }
+
+func TestConnect(t *testing.T) {
+	pool := x509.NewCertPool()
+	good := testCert(t, "xn--bcher-kva.test", pool)
+	wrong := testCert(t, "other.test", pool)
+	unknown := testCert(t, "xn--bcher-kva.test", x509.NewCertPool())
+	const proceed = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+	for _, c := range []struct {
+		name     string
+		backend  testBackend
+		security decision.Security
+		err      string
+	}{
+		{"plain", testBackend{}, decision.Plain, ""},
+		{"STARTTLS", testBackend{cert: good, starttls: proceed}, decision.StartTLS, ""},
+		{"direct TLS", testBackend{cert: good, direct: true}, decision.TLS, ""},
+		{"STARTTLS not offered", testBackend{cert: good}, decision.StartTLS, "no STARTTLS is offered"},
+		{"STARTTLS refused", testBackend{cert: good, starttls: "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}, decision.StartTLS, "STARTTLS was refused"},
+		{"bytes behind proceed", testBackend{cert: good, starttls: proceed + testHeader + testSASL}, decision.StartTLS, "bytes from before TLS"},
+		{"another name", testBackend{cert: wrong, direct: true}, decision.TLS, "certificate is valid for other.test"},
+		{"unknown authority", testBackend{cert: unknown, starttls: proceed}, decision.StartTLS, "unknown authority"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			address := startBackend(t, &c.backend)
+			n, err := New(Config{
+				Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+				BackendTLS: &tls.Config{RootCAs: pool},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := newNegotiation(n, "bücher.test", decision.Backend{Address: address, Security: c.security})
+			err = x.connect(t.Context())
+			if x.backend != nil {
+				x.unhook()
+				x.backend.close(nil)
+			}
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("error %v, want %q", err, c.err)
+				}
+				if x.backend != nil {
+					t.Error("a backend that failed is kept")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.security != decision.Plain {
+				if name := <-c.backend.names; name != "xn--bcher-kva.test" {
+					t.Errorf("server name %q", name)
+				}
+			}
+		})
+	}
+}
+
+func newNegotiation(n *Negotiator, domain string, backends ...decision.Backend) *negotiation {
+	client, _ := net.Pipe()
+	return &negotiation{
+		Negotiator: n, until: time.Now().Add(AuthTimeout), domain: domain,
+		client:    newLeg(client, stream.Config{Limits: stream.PreAuthLimits()}),
+		admission: decision.Admission{Known: true, Backends: backends},
+	}
+}
+
+// TestConnectInOrder: the first backend that can be used is used, and each is
+// given its own time.
+func TestConnectInOrder(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := dead.Addr().String()
+	_ = dead.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	b := &testBackend{}
+	good := startBackend(t, b)
+	var dialed []string
+	n, err := New(Config{
+		Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			dialed = append(dialed, address)
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			if address == silent.Addr().String() && err == nil {
+				conn = hurried{conn}
+			}
+			return conn, err
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newNegotiation(n, "a.test", decision.Backend{Address: refused},
+		decision.Backend{Address: silent.Addr().String()}, decision.Backend{Address: good}, decision.Backend{Address: refused})
+	if err := x.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.unhook()
+	x.backend.close(nil)
+	if len(dialed) != 3 || dialed[2] != good {
+		t.Errorf("dialed %v", dialed)
+	}
+	x = newNegotiation(n, "a.test")
+	if e, ok := errors.AsType[*Error](x.connect(t.Context())); !ok || e.Condition != "remote-connection-failed" {
+		t.Errorf("no backends: %v", e)
+	}
+}
+
+// A hurried connection has had all its time when it begins to read.
+type hurried struct{ net.Conn }
+
+func (c hurried) Read(b []byte) (int, error) {
+	_ = c.SetReadDeadline(past)
+	return c.Conn.Read(b)
+}
