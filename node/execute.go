@@ -215,7 +215,7 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 		version = t.Version()
 	}
 	if len(plan.Events) == 0 {
-		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: plan.Warnings}, nil
+		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: texts(plan.Warnings)}, nil
 	}
 	commit := &events.Commit{
 		Position:      p.view.Position() + 1,
@@ -233,7 +233,15 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 	}
 	p.view = next
 	p.commits = append(p.commits, commit)
-	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: plan.Warnings}, nil
+	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(plan.Warnings)}, nil
+}
+
+func texts(warnings []tenants.Warning) []string {
+	var list []string
+	for _, w := range warnings {
+		list = append(list, w.Text)
+	}
+	return list
 }
 
 func (p *proposal) settle(x *execution, result tenants.Result, err error) {

@@ -1,0 +1,387 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/node"
+	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stanza"
+)
+
+// openLog opens a real log, in memory.
+func openLog(t testing.TB) *eventlog.Log {
+	t.Helper()
+	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// A recorder keeps how many results were recorded, and fails when told to.
+type recorder struct {
+	results atomic.Int64
+	broken  atomic.Bool
+}
+
+func (r *recorder) Record(d node.Decided) error {
+	if r.broken.Load() {
+		return errors.New("disk full")
+	}
+	r.results.Add(int64(len(d.Results)))
+	return nil
+}
+
+// A rig is a running node.
+type rig struct {
+	*node.Node
+	t        testing.TB
+	recorder *recorder
+	endings  chan decision.Ending
+	stop     func() error
+}
+
+// start runs a node on a log until the test ends, or stop.
+func start(t testing.TB, l node.Log, logID string) *rig {
+	t.Helper()
+	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
+	var err error
+	r.Node, err = node.New(node.Config{
+		ID: "n1", Log: l, LogID: logID, Recorder: r.recorder,
+		OnEnding: func(e decision.Ending) { r.endings <- e },
+		Logger:   slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { _ = r.stop() })
+	return r
+}
+
+// ready waits until the node has folded its log.
+func (r *rig) ready() *rig {
+	r.t.Helper()
+	until(r.t, "the node to be ready", func() bool { return r.Ready() == nil })
+	return r
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+var operator = tenants.Actor{Name: "operator:root", Operator: true}
+
+func command(tenant, id string, c tenants.Change) tenants.Command {
+	return tenants.Command{Tenant: tenant, Actor: operator, ID: id, Change: c}
+}
+
+func (r *rig) do(tenant, id string, c tenants.Change) tenants.Result {
+	r.t.Helper()
+	result, err := r.Execute(context.Background(), command(tenant, id, c))
+	if err != nil {
+		r.t.Fatalf("%s %s: %v", id, c.Name(), err)
+	}
+	return result
+}
+
+// acme creates two tenants with a domain each.
+func (r *rig) tenants() {
+	r.t.Helper()
+	for _, id := range []string{"acme", "beta"} {
+		r.do(id, "create", tenants.CreateTenant{
+			Domains: []tenants.AddDomain{{
+				Domain:   id + ".test",
+				Backends: []events.Backend{{Address: "127.0.0.1:15222"}, {Address: "127.0.0.1:15223", Security: events.SecurityTLS}},
+			}},
+			Roles: []tenants.DefineRole{{Role: "lab:mute", Inherits: []string{"prosody:registered"}, Deny: []string{"xmpp:account:messages:write"}}},
+		})
+	}
+}
+
+func chat(t testing.TB, tenant, account, to string, opened uint64) decision.Request {
+	t.Helper()
+	addr, err := jid.Split([]byte(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decision.Request{Kind: decision.Ask, Question: decision.Question{
+		ID: 1,
+		Session: decision.Session{
+			ID: []byte("s1"), Tenant: []byte(tenant), Account: []byte(account), Resource: []byte("phone"), Opened: opened,
+		},
+		Desc: stanza.Descriptor{
+			Kind: stanza.Message, Type: stanza.Chat, Marks: stanza.HasContent, ID: []byte("m1"), HasID: true, To: addr,
+			Payloads: []stanza.Part{{Space: stanza.Client, Local: []byte("body")}},
+		},
+	}}
+}
+
+func (r *rig) answer(at decision.Mark, requests ...decision.Request) decision.Reply {
+	var reply decision.Reply
+	r.Answer(&decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1", ID: 1, AtLeast: at}, Requests: requests}, &reply)
+	return reply
+}
+
+func (r *rig) ask(tenant, account, to string, opened uint64) decision.Verdict {
+	r.t.Helper()
+	reply := r.answer(decision.Mark{}, chat(r.t, tenant, account, to, opened))
+	if reply.Status != decision.StatusOK || len(reply.Results) != 1 {
+		r.t.Fatalf("reply %+v", reply)
+	}
+	return reply.Results[0].Verdict
+}
+
+func (r *rig) admit(domain string) decision.Admission {
+	r.t.Helper()
+	reply := r.answer(decision.Mark{}, decision.Request{Kind: decision.Admit, Domain: []byte(domain)})
+	return reply.Results[0].Admission
+}
+
+func (r *rig) open(tenant, account string) decision.Opening {
+	r.t.Helper()
+	reply := r.answer(decision.Mark{}, decision.Request{Kind: decision.Open, Session: decision.Session{
+		ID: []byte("s1"), Tenant: []byte(tenant), Account: []byte(account), Resource: []byte("phone"),
+	}})
+	return reply.Results[0].Opening
+}
+
+func TestDecide(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	v := r.ask("acme", "bob@acme.test", "carol@acme.test", 2)
+	if v.Effect != decision.Pass || v.LogID != l.LogID() || v.Position != 2 {
+		t.Errorf("a chat message: %+v", v)
+	}
+	result := r.do("acme", "mute", tenants.SetMemberRoles{JID: "bob@acme.test", Role: "lab:mute"})
+	if v = r.ask("acme", "bob@acme.test", "carol@acme.test", 2); v.Effect != decision.End {
+		t.Errorf("a session that is older than its account's role: %+v", v)
+	}
+	v = r.ask("acme", "bob@acme.test", "carol@acme.test", uint64(result.Position))
+	if v.Effect != decision.Refuse || v.Permission != "xmpp:account:messages:write" || v.Position != uint64(result.Position) {
+		t.Errorf("a muted member: %+v", v)
+	}
+	// An account is judged by the tenant its session claims only where its
+	// domain is that tenant's.
+	for _, tenant := range []string{"beta", "nobody"} {
+		if v := r.ask(tenant, "bob@acme.test", "carol@acme.test", 9); v.Effect != decision.End && v.Effect != decision.Refuse {
+			t.Errorf("tenant %s: %+v", tenant, v)
+		}
+	}
+	if n := r.recorder.results.Load(); n != 5 {
+		t.Errorf("%d results were recorded, want 5", n)
+	}
+}
+
+func TestAdmitAndOpen(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	want := []decision.Backend{{Address: "127.0.0.1:15222", Security: decision.Plain}, {Address: "127.0.0.1:15223", Security: decision.TLS}}
+	for _, name := range []string{"acme.test", "ACME.test", "acme.test."} {
+		a := r.admit(name)
+		if !a.Known || a.Tenant != "acme" || a.Domain != "acme.test" || !slices.Equal(a.Backends, want) || a.Position != 2 || a.LogID != l.LogID() {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	r.do("acme", "service", tenants.AddService{Service: "muc.acme.test"})
+	r.do("acme", "empty", tenants.AddDomain{Domain: "empty.test"})
+	for _, name := range []string{"", "nowhere.test", "muc.acme.test", "empty.test", "bob@acme.test", "acme.test/x", "\xff", strings.Repeat("a", 1100)} {
+		if a := r.admit(name); a.Known || a.Tenant != "" {
+			t.Errorf("%q: %+v", name, a)
+		}
+	}
+	if o := r.open("acme", "bob@acme.test"); !o.Allowed || o.Position != 4 || o.LogID != l.LogID() {
+		t.Errorf("open: %+v", o)
+	}
+	if r.open("beta", "bob@acme.test").Allowed || r.open("acme", "bob@muc.acme.test").Allowed || r.open("acme", "bob@nowhere.test").Allowed {
+		t.Error("a session of an account that is not the tenant's was opened")
+	}
+	steps := []struct {
+		off, on tenants.Change
+		member  bool // only one account is concerned
+	}{
+		{tenants.SuspendTenant{}, tenants.ResumeTenant{}, false},
+		{tenants.SuspendDomain{Domain: "acme.test"}, tenants.ResumeDomain{Domain: "acme.test"}, false},
+		{tenants.SuspendMember{JID: "bob@acme.test"}, tenants.ResumeMember{JID: "bob@acme.test"}, true},
+	}
+	for i, s := range steps {
+		r.do("acme", fmt.Sprintf("off%d", i), s.off)
+		if r.admit("acme.test").Known != s.member || r.open("acme", "bob@acme.test").Allowed || r.open("acme", "eve@acme.test").Allowed != s.member {
+			t.Errorf("%s: admission %+v", s.off.Name(), r.admit("acme.test"))
+		}
+		r.do("acme", fmt.Sprintf("on%d", i), s.on)
+		if !r.admit("acme.test").Known || !r.open("acme", "bob@acme.test").Allowed {
+			t.Errorf("%s did not undo %s", s.on.Name(), s.off.Name())
+		}
+	}
+}
+
+func TestAtLeast(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	for _, tt := range []struct {
+		at   decision.Mark
+		want decision.Status
+	}{
+		{decision.Mark{}, decision.StatusOK},
+		{decision.Mark{LogID: l.LogID(), Position: 2}, decision.StatusOK},
+		{decision.Mark{LogID: l.LogID(), Position: 3}, decision.StatusBehind},
+		{decision.Mark{LogID: "another", Position: 3}, decision.StatusOK},
+	} {
+		reply := r.answer(tt.at, chat(t, "acme", "bob@acme.test", "carol@acme.test", 2))
+		if reply.Status != tt.want || (len(reply.Results) == 1) != (tt.want == decision.StatusOK) {
+			t.Errorf("at least %+v: status %d with %d results", tt.at, reply.Status, len(reply.Results))
+		}
+	}
+}
+
+func TestNothingBeforeRun(t *testing.T) {
+	l := openLog(t)
+	n, err := node.New(node.Config{ID: "n1", Log: l, LogID: l.LogID(), Recorder: new(recorder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{Node: n, t: t}
+	if reply := r.answer(decision.Mark{}, chat(t, "acme", "bob@acme.test", "carol@acme.test", 0)); reply.Status != decision.StatusNotFresh || len(reply.Results) > 0 {
+		t.Errorf("reply %+v", reply)
+	}
+	if _, err := n.Execute(t.Context(), command("acme", "1", tenants.CreateTenant{})); !errors.Is(err, node.ErrNotReady) {
+		t.Errorf("execute: %v", err)
+	}
+	if n.State().Ready || n.View() != nil {
+		t.Error("a node without a View is ready")
+	}
+}
+
+func TestRecorderFails(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	r.recorder.broken.Store(true)
+	for range 2 {
+		reply := r.answer(decision.Mark{}, chat(t, "acme", "bob@acme.test", "carol@acme.test", 2))
+		if reply.Status != decision.StatusNotFresh || len(reply.Results) > 0 {
+			t.Errorf("an unrecorded verdict was answered: %+v", reply)
+		}
+		r.recorder.broken.Store(false) // it stays stopped all the same
+	}
+	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "disk full") || r.State().Ready {
+		t.Errorf("ready: %v", err)
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("run: %v", err)
+	}
+}
+
+// TestUnfoldable: a commit that does not fold, in the log when the node
+// begins or coming later, stops it deciding and not the process.
+func TestUnfoldable(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	bad := &events.Commit{Tenant: "ghost", TenantVersion: 1, Time: time.Now(), Actor: "x", CommandID: "x", Events: []events.Event{events.TenantSuspended{}}}
+	if err := l.Append(t.Context(), 2, bad); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the node to stop", func() bool { return r.Failure() != nil })
+	if reply := r.answer(decision.Mark{}, chat(t, "acme", "bob@acme.test", "carol@acme.test", 2)); reply.Status != decision.StatusNotFresh {
+		t.Errorf("reply %+v", reply)
+	}
+	if _, err := r.Execute(t.Context(), command("acme", "later", tenants.SuspendTenant{})); err == nil {
+		t.Error("a command was carried out")
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("run: %v", err)
+	}
+	again := start(t, l, l.LogID())
+	until(t, "the second node to stop", func() bool { return again.Failure() != nil })
+	if again.View() != nil {
+		t.Error("a log that does not fold gave a View")
+	}
+}
+
+func TestEndings(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	bob := func(p uint64) []decision.Ending {
+		return []decision.Ending{{Tenant: "acme", Account: "bob@acme.test", Position: p, LogID: l.LogID()}}
+	}
+	all := func(p uint64) []decision.Ending {
+		return []decision.Ending{{Tenant: "acme", Position: p, LogID: l.LogID()}}
+	}
+	for i, tt := range []struct {
+		change tenants.Change
+		want   func(uint64) []decision.Ending
+	}{
+		{tenants.SetMemberRoles{JID: "bob@acme.test", Role: "lab:mute"}, bob},
+		{tenants.SuspendMember{JID: "bob@acme.test"}, bob},
+		{tenants.ResumeMember{JID: "bob@acme.test"}, nil},
+		{tenants.EndMemberSessions{JID: "bob@acme.test"}, bob},
+		{tenants.RemoveMember{JID: "bob@acme.test"}, bob},
+		{tenants.DefineRole{Role: "lab:mute", Deny: []string{"xmpp:account:messages:read"}}, all},
+		{tenants.SetDomainDefaultRole{Domain: "acme.test", Role: "prosody:guest"}, all},
+		{tenants.SetCeiling{Permissions: []string{"xmpp:federate"}}, all},
+		{tenants.AddDomain{Domain: "more.test"}, nil},
+		{tenants.SuspendTenant{}, all},
+		{tenants.ResumeTenant{}, nil},
+	} {
+		for len(r.endings) > 0 {
+			<-r.endings
+		}
+		result := r.do("acme", fmt.Sprint("c", i), tt.change)
+		// The next commit's notice comes after all of this one's.
+		r.do("beta", fmt.Sprint("mark", i), tenants.EndMemberSessions{JID: "mark@beta.test"})
+		var got, want []decision.Ending
+		for e := range r.endings {
+			if e.Tenant == "beta" {
+				break
+			}
+			got = append(got, e)
+		}
+		if tt.want != nil {
+			want = tt.want(uint64(result.Position))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: told %+v, want %+v", tt.change.Name(), got, want)
+		}
+	}
+}
