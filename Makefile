@@ -19,7 +19,7 @@ $(BIN)/%: FORCE
 demo: ## Prosody, policyd and a gateway, with a guided tour (ONCE=1: end after it)
 	@scripts/install-deps.sh demo
 	@$(MAKE) --no-print-directory build
-	@$(GO) build $(GOFLAGS_BUILD) -o $(BIN)/demo ./test/demo
+	@$(GO) build $(GOFLAGS_BUILD) -o $(BIN)/demo ./test/e2e/demo
 	@$(BIN)/demo $(if $(ONCE),--once)
 
 test: deps check e2e ## everything CI runs: check, then the end-to-end suite

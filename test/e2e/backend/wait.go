@@ -106,30 +106,46 @@ func dialOnly(ctx context.Context, addr string) error {
 	return conn.Close()
 }
 
-func address(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+// freeHost picks an address of the loopback network, all of which is this
+// machine's on Linux. Tests of several packages start servers at the same time:
+// with one address for all, two would now and then choose the same port between
+// the look and the start.
+func freeHost() string {
+	return net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))).String()
+}
 
 // freePorts finds ports that nobody listens on now.
 func freePorts() (ports, error) {
-	var found ports
+	host := freeHost()
+	found, err := freePortList(host, 4)
+	if err != nil {
+		return ports{}, err
+	}
+	return ports{host: host, plain: found[0], startTLS: found[1], directTLS: found[2], http: found[3]}, nil
+}
+
+// freePortList finds n ports of one address that nobody listens on now.
+func freePortList(host string, n int) (found []int, err error) {
 	var held []net.Listener // until all are found, lest one be found twice
 	defer func() {
 		for _, l := range held {
 			l.Close()
 		}
 	}()
-	for _, port := range []*int{&found.plain, &found.startTLS, &found.directTLS, &found.http} {
-		var err error
-		for range 100 {
-			*port = lowestPort + rand.IntN(highestPort-lowestPort)
-			var l net.Listener
-			if l, err = net.Listen("tcp", address(*port)); err == nil {
-				held = append(held, l)
-				break
-			}
+	for range 100 * n {
+		if len(found) == n {
+			return found, nil
 		}
-		if err != nil {
-			return ports{}, fmt.Errorf("find a free port: %w", err)
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		var l net.Listener
+		if l, err = net.Listen("tcp", address(host, port)); err == nil {
+			held, found = append(held, l), append(found, port)
 		}
 	}
-	return found, nil
+	if len(found) == n {
+		return found, nil
+	}
+	return nil, fmt.Errorf("find %d free ports: %w", n, err)
 }

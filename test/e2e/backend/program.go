@@ -1,0 +1,58 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+)
+
+// A Program is any other program run beside the servers, under the same
+// promises: its output is kept, it does not outlive this process, and Stop
+// leaves nothing of it behind.
+type Program struct {
+	process *process
+}
+
+// StartProgram runs a program with its output appended to a file.
+func StartProgram(output, path string, args ...string) (*Program, error) {
+	p, err := startProcess(command{path: path, args: args}, output)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	return &Program{p}, nil
+}
+
+// PID is the program's process id.
+func (p *Program) PID() int { return p.process.group }
+
+// Ended is closed when the program has ended.
+func (p *Program) Ended() <-chan struct{} { return p.process.ended }
+
+// Signal sends the program a signal.
+func (p *Program) Signal(s syscall.Signal) error { return syscall.Kill(p.process.group, s) }
+
+// Stop asks the program to end, and kills it when it does not.
+func (p *Program) Stop() error { return p.process.end(stopTimeout) }
+
+// Kill ends the program at once.
+func (p *Program) Kill() error { return p.process.end(0) }
+
+// WaitFor tries until the attempt succeeds; it gives up when the program or
+// ctx has ended.
+func (p *Program) WaitFor(ctx context.Context, attempt func(context.Context) error) error {
+	return poll(ctx, p.process.ended, attempt)
+}
+
+// FreeAddrs finds addresses on loopback that nobody listens at.
+func FreeAddrs(n int) ([]string, error) {
+	host := freeHost()
+	ports, err := freePortList(host, n)
+	if err != nil {
+		return nil, err
+	}
+	addrs := make([]string, n)
+	for i, port := range ports {
+		addrs[i] = address(host, port)
+	}
+	return addrs, nil
+}

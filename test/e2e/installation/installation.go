@@ -1,0 +1,212 @@
+// Package installation runs Postern's own programs, as built, for the
+// end-to-end suite and the demo: one policyd and one gateway on loopback, with
+// everything they keep in one folder.
+//
+// It never reaches into the programs: what it knows of them is their
+// configuration, their command line and their health endpoints.
+package installation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/postern-im/postern/test/e2e/backend"
+)
+
+// readyTimeout bounds the wait for a program to say that it is ready.
+const readyTimeout = 30 * time.Second
+
+// Config says what to run.
+type Config struct {
+	// Bin is the folder with gateway, policyd and policyctl.
+	Bin string
+	// Dir takes configuration, data and logs. It must exist and be empty.
+	Dir string
+	// Certificate and Key are PEM files that serve every domain, signed by an
+	// authority the clients trust.
+	Certificate, Key string
+	// Domains are the names the certificate is for.
+	Domains []string
+	// StartTLS and DirectTLS are where clients connect; empty: a free port.
+	StartTLS, DirectTLS string
+	// GatewaySettings is added to the gateway's configuration file.
+	GatewaySettings string
+}
+
+// An Installation is a running policyd and gateway.
+type Installation struct {
+	config Config
+	// StartTLS and DirectTLS are where clients connect.
+	StartTLS, DirectTLS string
+	// Metrics of both programs, as base addresses.
+	GatewayHTTP, PolicydHTTP string
+
+	nats     string
+	Policyd  *backend.Program
+	Gateway  *backend.Program
+	sockPath string
+}
+
+// Start runs both programs and waits until they are ready.
+func Start(ctx context.Context, config Config) (*Installation, error) {
+	in := &Installation{config: config, StartTLS: config.StartTLS, DirectTLS: config.DirectTLS}
+	addrs, err := backend.FreeAddrs(5)
+	if err != nil {
+		return nil, err
+	}
+	if in.StartTLS == "" {
+		in.StartTLS = addrs[0]
+	}
+	if in.DirectTLS == "" {
+		in.DirectTLS = addrs[1]
+	}
+	in.nats, in.GatewayHTTP, in.PolicydHTTP = addrs[2], addrs[3], addrs[4]
+	in.sockPath = in.path("admin", "policyd.sock")
+	if err := in.configure(); err != nil {
+		return nil, err
+	}
+	if err := in.StartPolicyd(ctx); err != nil {
+		return nil, err
+	}
+	if err := in.StartGateway(ctx); err != nil {
+		return nil, errors.Join(err, in.Policyd.Kill())
+	}
+	return in, nil
+}
+
+func (in *Installation) path(parts ...string) string {
+	return filepath.Join(append([]string{in.config.Dir}, parts...)...)
+}
+
+// Logs is the folder with the programs' output.
+func (in *Installation) Logs() string { return in.config.Dir }
+
+func (in *Installation) configure() error {
+	if err := os.Mkdir(in.path("certificates"), 0o700); err != nil {
+		return err
+	}
+	for _, domain := range in.config.Domains {
+		for from, suffix := range map[string]string{in.config.Certificate: ".crt", in.config.Key: ".key"} {
+			text, err := os.ReadFile(from)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(in.path("certificates", domain+suffix), text, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	policyd := fmt.Sprintf(`data = %q
+[admin]
+socket = %q
+[nats]
+listen = %q
+[listen]
+http = %q
+[log]
+format = "json"
+`, in.path("data"), in.sockPath, in.nats, in.PolicydHTTP)
+	gateway := fmt.Sprintf(`[listen]
+starttls = [%q]
+direct_tls = [%q]
+http = %q
+[certificates]
+directory = %q
+[nats]
+urls = ["nats://%s"]
+server_name = "postern"
+seed_file = %q
+[log]
+format = "json"
+%s`, in.StartTLS, in.DirectTLS, in.GatewayHTTP, in.path("certificates"), in.nats, in.path("data", "nats", "gateway.nkey"), in.config.GatewaySettings)
+	for name, text := range map[string]string{"policyd.toml": policyd, "gateway.toml": gateway} {
+		if err := os.WriteFile(in.path(name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartPolicyd starts policyd, again after it was stopped.
+func (in *Installation) StartPolicyd(ctx context.Context) (err error) {
+	in.Policyd, err = in.start(ctx, "policyd", in.PolicydHTTP)
+	return err
+}
+
+// StartGateway starts the gateway, again after it was stopped.
+func (in *Installation) StartGateway(ctx context.Context) (err error) {
+	in.Gateway, err = in.start(ctx, "gateway", in.GatewayHTTP)
+	return err
+}
+
+func (in *Installation) start(ctx context.Context, name, healthAddr string) (*backend.Program, error) {
+	log := in.path(name + ".log")
+	p, err := backend.StartProgram(log, filepath.Join(in.config.Bin, name), "--config", in.path(name+".toml"))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := p.WaitFor(ctx, func(ctx context.Context) error { return get(ctx, "http://"+healthAddr+"/readyz", io.Discard) }); err != nil {
+		said, _ := os.ReadFile(log)
+		return nil, errors.Join(fmt.Errorf("%s is not ready: %w; it said:\n%s", name, err, tail(said)), p.Kill())
+	}
+	return p, nil
+}
+
+// tail is the end of what a program said.
+func tail(said []byte) []byte {
+	const most = 4 << 10
+	return said[max(0, len(said)-most):]
+}
+
+func get(ctx context.Context, url string, to io.Writer) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	_, err = io.Copy(to, response.Body)
+	return err
+}
+
+// Metrics reads the metrics of one of the programs.
+func (in *Installation) Metrics(ctx context.Context, addr string) (string, error) {
+	var text bytes.Buffer
+	err := get(ctx, "http://"+addr+"/metrics", &text)
+	return text.String(), err
+}
+
+// Policyctl runs policyctl against policyd's admin socket with the given
+// standard input and returns what it printed.
+func (in *Installation) Policyctl(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(in.config.Bin, "policyctl"), args...)
+	cmd.Env = append(os.Environ(), "POSTERN_SOCKET="+in.sockPath)
+	cmd.Stdin = bytes.NewReader([]byte(stdin))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("policyctl %q: %w: %s", args, err, errs.String())
+	}
+	return out.String(), nil
+}
+
+// Stop ends both programs; nothing of them is left.
+func (in *Installation) Stop() error {
+	return errors.Join(in.Gateway.Stop(), in.Policyd.Stop())
+}
