@@ -21,7 +21,7 @@ type table struct {
 	rules  map[string]decision.Verdict
 	ended  map[string]bool
 	joined map[string]bool // ids that pass only from where the session has joined
-	outage chan struct{} // closed when it ends; nil: none
+	outage chan struct{}   // closed when it ends; nil: none
 	since  time.Time
 	asked  []string // ids, in order
 }

@@ -1,0 +1,123 @@
+package gateway_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/gateway"
+)
+
+// writeCert writes a certificate for names, and its key.
+func writeCert(t *testing.T, certFile, keyFile string, names ...string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial, DNSNames: names, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: pkcs8},
+	} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// names returns whose certificate cert is: the first DNS name in it.
+func certOf(cert *tls.Certificate) string {
+	if cert == nil {
+		return ""
+	}
+	return cert.Leaf.DNSNames[0]
+}
+
+func TestCertificates(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	writeCert(t, in("a.test.crt"), in("a.test.key"), "xmpp.a.test")
+	writeCert(t, in("b.test/fullchain.pem"), in("b.test/privkey.pem"), "b.test", "*.b.test")
+	writeCert(t, in("*.c.test.crt"), in("*.c.test.key"), "star.c.test")
+	writeCert(t, in("xn--bcher-kva.test.crt"), in("xn--bcher-kva.test.key"), "xn--bcher-kva.test")
+	c := gateway.NewCertificates(dir, false)
+	if n, err := c.Load(); n != 4 || err != nil {
+		t.Fatal(n, err)
+	}
+	for domain, want := range map[string]string{
+		"a.test": "xmpp.a.test", "xmpp.a.test": "xmpp.a.test", "x.a.test": "",
+		"b.test": "b.test", "x.b.test": "b.test", "x.y.b.test": "",
+		"x.c.test": "star.c.test", "c.test": "", "bücher.test": "xn--bcher-kva.test", "d.test": "",
+	} {
+		if got := certOf(c.For(domain)); got != want {
+			t.Errorf("%s: certificate of %q, want %q", domain, got, want)
+		}
+	}
+
+	// A reload takes what is new, keeps what has become unreadable, and drops
+	// what is gone.
+	old := c.For("a.test")
+	if err := os.WriteFile(in("a.test.key"), []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(in("*.c.test.crt")); err != nil {
+		t.Fatal(err)
+	}
+	writeCert(t, in("b.test/fullchain.pem"), in("b.test/privkey.pem"), "b.test")
+	if n, err := c.Load(); n != 3 || err == nil || !strings.Contains(err.Error(), "a.test.crt") {
+		t.Error(n, err)
+	}
+	if c.For("a.test") != old || c.For("x.b.test") != nil || c.For("b.test") == nil || c.For("x.c.test") != nil {
+		t.Error("reload")
+	}
+	if _, err := gateway.NewCertificates(in("none"), false).Load(); err == nil {
+		t.Error("no directory, no error")
+	}
+}
+
+func TestSelfSigned(t *testing.T) {
+	c := gateway.NewCertificates("", true)
+	cert := c.For("bücher.test")
+	if cert == nil || c.For("bücher.test") != cert {
+		t.Fatal("not made, or made twice")
+	}
+	if err := cert.Leaf.VerifyHostname("xn--bcher-kva.test"); err != nil {
+		t.Error(err)
+	}
+	made := 0
+	for i := range 1000 {
+		if c.For(strings.Repeat("a", i%60+1)+"."+strings.Repeat("b", i/60+1)+".test") != nil {
+			made++
+		}
+	}
+	if made >= 1000 {
+		t.Error("no bound on certificates made")
+	}
+	if gateway.NewCertificates("", false).For("a.test") != nil {
+		t.Error("made without being asked to")
+	}
+}
