@@ -1,0 +1,129 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/settings"
+)
+
+// envPrefix begins the environment variables that override the file:
+// POSTERN_POLICYD_NATS_LISTEN is listen in [nats]. Lists are separated by
+// commas.
+const envPrefix = "POSTERN_POLICYD_"
+
+// config is the configuration file. What is left out is as in defaults.
+type config struct {
+	// ID names this node to gateways and in records: a-z and 0-9.
+	ID string `toml:"id"`
+	// Data is the folder that holds the log, the records and the keys.
+	Data  string `toml:"data"`
+	Admin struct {
+		Socket string `toml:"socket"`
+	} `toml:"admin"`
+	NATS struct {
+		Listen     string `toml:"listen"`
+		ServerName string `toml:"server_name"`
+		// Gateways are the ids of those that may ask. Each gets a key in
+		// Data/nats/ID.nkey.
+		Gateways []string `toml:"gateways"`
+		Cert     string   `toml:"cert"` // PEM; required off loopback
+		Key      string   `toml:"key"`
+		// URLs, when given, are servers run by others, in place of the
+		// embedded one; then SeedFile and CA are this node's.
+		URLs     []string `toml:"urls"`
+		SeedFile string   `toml:"seed_file"`
+		CA       string   `toml:"ca"` // PEM; empty: no TLS, loopback only
+	} `toml:"nats"`
+	Listen struct {
+		HTTP string `toml:"http"` // metrics and health, loopback; empty: none
+	} `toml:"listen"`
+	Log settings.Log `toml:"log"`
+}
+
+func defaults() *config {
+	c := new(config)
+	c.ID = "node"
+	c.Data = "/var/lib/postern"
+	c.Admin.Socket = api.DefaultSocket
+	c.NATS.Listen = "127.0.0.1:4222"
+	c.NATS.ServerName = "postern"
+	c.NATS.Gateways = []string{"gateway"}
+	c.Listen.HTTP = "127.0.0.1:9523"
+	return c
+}
+
+// loadConfig reads the file, then the environment, and checks both.
+func loadConfig(path string, environ []string) (*config, error) {
+	c := defaults()
+	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+// check refuses what can never work or is unsafe.
+func (c *config) check() error {
+	if _, err := c.Log.Logger(io.Discard); err != nil {
+		return err
+	}
+	switch {
+	case !decision.IsToken(c.ID):
+		return fmt.Errorf("id %q: want one to 32 of a-z and 0-9", c.ID)
+	case c.Data == "":
+		return errors.New("data: no folder")
+	case c.Admin.Socket == "":
+		return errors.New("admin: no socket")
+	case len(c.NATS.URLs) == 0 && c.NATS.ServerName == "":
+		return errors.New("nats: no server_name, which gateways check")
+	case len(c.NATS.URLs) == 0 && len(c.NATS.Gateways) == 0:
+		return errors.New("nats: no gateways, so nobody could ask")
+	case len(c.NATS.URLs) > 0 && c.NATS.SeedFile == "":
+		return errors.New("nats: servers run by others need a seed_file")
+	}
+	seen := make(map[string]bool)
+	for _, id := range c.NATS.Gateways {
+		if !decision.IsToken(id) || seen[id] {
+			return fmt.Errorf("nats: gateways: %q: want distinct ids of one to 32 of a-z and 0-9", id)
+		}
+		seen[id] = true
+	}
+	if c.Listen.HTTP == "" {
+		return nil
+	}
+	if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
+		return fmt.Errorf("listen: http: %w", err)
+	}
+	return nil
+}
+
+// The folders and files of Data.
+
+func (c *config) logDir() string               { return filepath.Join(c.Data, "log") }
+func (c *config) natsDir() string              { return filepath.Join(c.Data, "nats") }
+func (c *config) gatewaySeed(id string) string { return filepath.Join(c.natsDir(), id+".nkey") }
+func (c *config) journal() string              { return filepath.Join(c.Data, "decisions.jsonl") }
+
+// roots returns a TLS configuration that trusts a file's certificates; nil if
+// there is no file.
+func roots(file string) (*tls.Config, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in it", file)
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+}

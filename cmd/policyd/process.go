@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/node"
+)
+
+// A process is the parts of a running policyd, in the order in which they are
+// made; they are closed in the opposite one.
+type process struct {
+	config   *config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	started  time.Time
+
+	events    *eventlog.Log
+	journal   *os.File
+	server    *natsserver.Server // nil: run by others
+	conn      *nats.Conn
+	node      *node.Node
+	responder *overnats.Responder
+	admin     *api.Server
+	socket    net.Listener
+	health    net.Listener // nil: none
+}
+
+// run runs a policy node until ctx is done.
+func run(ctx context.Context, c *config) error {
+	log, err := c.Log.Logger(os.Stderr)
+	if err != nil {
+		return err
+	}
+	p := &process{config: c, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	err = p.build()
+	if err == nil {
+		err = p.serve(ctx)
+	}
+	return errors.Join(err, p.close())
+}
+
+// build makes the parts and opens the ports; nothing is served yet.
+func (p *process) build() error {
+	for _, step := range []func() error{p.openLog, p.connect, p.makeNode, p.listen} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *process) openLog() (err error) {
+	c := p.config
+	for _, dir := range []string{c.Data, c.natsDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+	}
+	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Logger: p.log, Fatal: func(reason string) {
+		// What is durable is not known any more. The next start finds out.
+		p.log.Error("the log's disk has failed", "reason", reason)
+		os.Exit(1)
+	}})
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	p.journal, err = os.OpenFile(c.journal(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the records: %w", err)
+	}
+	return nil
+}
+
+// connect makes the NATS server, or not, and the connection to it.
+func (p *process) connect() (err error) {
+	c := p.config
+	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.log}
+	if len(c.NATS.URLs) > 0 {
+		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
+		if to.TLS, err = roots(c.NATS.CA); err != nil {
+			return fmt.Errorf("nats: ca: %w", err)
+		}
+	} else if err := p.embed(&to); err != nil {
+		return err
+	}
+	p.conn, err = overnats.Connect(to)
+	return err
+}
+
+// embed makes the NATS server. This node's key lives as long as the process;
+// each gateway's is a file for its operator to carry over.
+func (p *process) embed(to *overnats.ConnectConfig) error {
+	c := p.config
+	key, err := natsserver.NewKey()
+	if err != nil {
+		return fmt.Errorf("make this node's key: %w", err)
+	}
+	own, err := key.PublicKey()
+	if err != nil {
+		return fmt.Errorf("make this node's key: %w", err)
+	}
+	rights := overnats.NodeRights(c.ID)
+	users := []natsserver.User{{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}}
+	for _, id := range c.NATS.Gateways {
+		public, err := natsserver.EnsureSeed(c.gatewaySeed(id))
+		if err != nil {
+			return fmt.Errorf("key of gateway %s: %w", id, err)
+		}
+		rights := overnats.GatewayRights(id)
+		users = append(users, natsserver.User{PublicKey: public, Publish: rights.Publish, Subscribe: rights.Subscribe})
+	}
+	p.server, err = natsserver.New(natsserver.Config{
+		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: users,
+		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(), Logger: p.log,
+	})
+	to.InProcess, to.Key = p.server, key
+	return err
+}
+
+func (p *process) makeNode() (err error) {
+	c := p.config
+	p.node, err = node.New(node.Config{
+		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Recorder: node.NewJournal(p.journal),
+		OnEnding: p.notify, Logger: p.log, Metrics: p.registry,
+	})
+	if err != nil {
+		return err
+	}
+	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Node: c.ID, Decider: p.node, Logger: p.log})
+	if err != nil {
+		return err
+	}
+	p.admin, err = api.New(api.Config{
+		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, LogID: p.events.LogID(),
+		Version: version(), Started: p.started, Logger: p.log,
+	})
+	return err
+}
+
+// notify hastens the end of idle sessions. Nothing depends on it.
+func (p *process) notify(e decision.Ending) {
+	if err := p.responder.Notify(e); err != nil {
+		p.log.Debug("gateways were not told of an ending", "error", err)
+	}
+}
+
+func (p *process) listen() (err error) {
+	if p.socket, err = api.Listen(p.config.Admin.Socket); err != nil {
+		return err
+	}
+	if p.config.Listen.HTTP == "" {
+		return nil
+	}
+	if p.health, err = net.Listen("tcp", p.config.Listen.HTTP); err != nil {
+		return fmt.Errorf("metrics and health: %w", err)
+	}
+	return nil
+}
+
+// serve runs all parts until ctx is done or one of them fails. What others
+// rely on outlives them: first nothing new is taken (admin, responder), then
+// the node ends, and the NATS server last.
+func (p *process) serve(ctx context.Context) error {
+	front, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	back, stopBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBack()
+	floor, stopFloor := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFloor()
+
+	var fronts, backs, floors sync.WaitGroup
+	start := func(wg *sync.WaitGroup, ctx context.Context, what string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				fail(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	if p.server != nil {
+		start(&floors, floor, "nats", p.server.Run)
+	}
+	start(&backs, back, "node", p.node.Run)
+	start(&fronts, front, "responder", p.responder.Serve)
+	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
+	if p.health != nil {
+		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
+	}
+	p.log.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket)
+
+	fronts.Wait()
+	stopBack()
+	backs.Wait()
+	p.conn.Close()
+	stopFloor()
+	floors.Wait()
+	if ctx.Err() != nil {
+		p.log.Info("policyd has stopped")
+		return nil
+	}
+	return context.Cause(front)
+}
+
+// close closes what was opened and is not closed yet.
+func (p *process) close() error {
+	var errs []error
+	for _, l := range []net.Listener{p.health, p.socket} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if p.conn != nil {
+		p.conn.Close()
+	}
+	if p.journal != nil {
+		errs = append(errs, p.journal.Close())
+	}
+	if p.events != nil {
+		errs = append(errs, p.events.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// serveHealth serves metrics and health until ctx ends.
+func (p *process) serveHealth(ctx, front context.Context) error {
+	s := &http.Server{
+		Handler:           p.handler(front),
+		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	if err := s.Serve(p.health); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// version is what the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}
