@@ -32,7 +32,7 @@ func wrongPasswordFails(t *testing.T, tg target) {
 			t.Parallel()
 			a := newAccount(t, tg.server, p.name, "alpha.test")
 			a.password = "wrong"
-			results, failed, _ := runProgram(t, tg, p, a, client.StartTLS, "SCRAM-SHA-1")
+			results, _, failed := runProgram(t, tg, p, a, client.StartTLS, "SCRAM-SHA-1")
 			if len(results) == 0 || results[0].Step != "login" || results[0].OK || failed == nil {
 				t.Errorf("got %+v, status %v", results, failed)
 			}

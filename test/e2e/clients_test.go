@@ -89,7 +89,7 @@ func smokeMatrix(t *testing.T, tg target) {
 // smoke runs one client with a new account of alpha.test and judges its report.
 func smoke(t *testing.T, tg target, p program, security client.Security, mechanism string) {
 	a := newAccount(t, tg.server, p.name, "alpha.test")
-	results, failed, errors := runProgram(t, tg, p, a, security, mechanism)
+	results, stderr, failed := runProgram(t, tg, p, a, security, mechanism)
 	for i, r := range results {
 		if i >= len(programSteps) || r.Step != programSteps[i] {
 			t.Errorf("step %d is %q", i+1, r.Step)
@@ -108,14 +108,14 @@ func smoke(t *testing.T, tg target, p program, security client.Security, mechani
 		t.Errorf("the client ended with: %v", failed)
 	}
 	if t.Failed() {
-		t.Logf("the client's errors:\n%s", errors)
+		t.Logf("the client's errors:\n%s", stderr)
 	}
 }
 
-// runProgram runs a client to its end. The error is how it ended, nil for status
-// 0; the text is what it wrote beside its report.
+// runProgram runs a client to its end. The text is what it wrote beside its
+// report; the error is how it ended, nil for status 0.
 func runProgram(t *testing.T, tg target, p program, a account, security client.Security, mechanism string) (
-	results []stepResult, failed error, errors string,
+	results []stepResult, errors string, failed error,
 ) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -141,5 +141,5 @@ func runProgram(t *testing.T, tg target, p program, a account, security client.S
 		}
 		results = append(results, r)
 	}
-	return results, failed, stderr.String()
+	return results, stderr.String(), failed
 }

@@ -29,9 +29,6 @@ const (
 	Ejabberd Kind = "ejabberd"
 )
 
-// host is the only address servers listen on.
-const host = "127.0.0.1"
-
 // readyTimeout bounds the wait for a started server to answer on all its ports.
 // ejabberd takes 2 s on an idle machine; the tests of many packages may run at
 // the same time on two cores.
@@ -68,8 +65,9 @@ type Server struct {
 	process *process   // nil when stopped
 }
 
-// ports are a server's, the same across restarts.
+// ports are a server's on its own loopback address, the same across restarts.
 type ports struct {
+	host                             string
 	plain, startTLS, directTLS, http int
 }
 
@@ -131,13 +129,13 @@ func (s *Server) Domains() []string { return append([]string(nil), s.config.Doma
 
 // Addr is the client port where a session may do without encryption and PLAIN
 // is offered: the one to put a gateway in front of.
-func (s *Server) Addr() string { return address(s.ports.plain) }
+func (s *Server) Addr() string { return address(s.ports.host, s.ports.plain) }
 
 // StartTLSAddr is the client port that offers STARTTLS. With Prosody it is Addr.
-func (s *Server) StartTLSAddr() string { return address(s.ports.startTLS) }
+func (s *Server) StartTLSAddr() string { return address(s.ports.host, s.ports.startTLS) }
 
 // DirectTLSAddr is the client port that begins with TLS.
-func (s *Server) DirectTLSAddr() string { return address(s.ports.directTLS) }
+func (s *Server) DirectTLSAddr() string { return address(s.ports.host, s.ports.directTLS) }
 
 // CAFile is the certificate, in PEM, that signed those the server shows.
 func (s *Server) CAFile() string { return filepath.Join(s.config.Dir, "certs", caName) }
@@ -172,8 +170,8 @@ func (s *Server) HasUser(ctx context.Context, jid string) (bool, error) {
 }
 
 // Stop asks the server to end, and kills it when it has not done so in time.
-// Sessions see the stream closed. A stopped server may be restarted; its
-// accounts and ports stay.
+// Prosody ends all streams with system-shutdown first, ejabberd most of them. A
+// stopped server may be restarted; its accounts and ports stay.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,7 +229,7 @@ func (s *Server) ready(ctx context.Context) error {
 		func(ctx context.Context) error { return probe(ctx, s.Addr(), last, "") },
 		func(ctx context.Context) error { return probe(ctx, s.StartTLSAddr(), last, "") },
 		func(ctx context.Context) error { return probe(ctx, s.DirectTLSAddr(), last, ca) },
-		func(ctx context.Context) error { return dialOnly(ctx, address(s.ports.http)) },
+		func(ctx context.Context) error { return dialOnly(ctx, address(s.ports.host, s.ports.http)) },
 	}
 	for _, probe := range probes {
 		if err := poll(ctx, s.process.ended, probe); err != nil {

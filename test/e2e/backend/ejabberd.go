@@ -38,7 +38,7 @@ func (e ejabberd) configure() error {
 		return fmt.Errorf("folder %q: has a quote or a backslash", e.config.Dir)
 	}
 	return render(e.configFile(), ejabberdTemplate, map[string]any{
-		"Host": host, "Dir": e.config.Dir, "Domains": e.config.Domains, "Admins": e.config.Admins,
+		"Host": e.ports.host, "Dir": e.config.Dir, "Domains": e.config.Domains, "Admins": e.config.Admins,
 		"PlainPort": e.ports.plain, "StartTLSPort": e.ports.startTLS,
 		"DirectTLSPort": e.ports.directTLS, "HTTPPort": e.ports.http,
 		"Chain": filepath.Join(e.config.Dir, "certs", chainName),
@@ -93,7 +93,7 @@ func (e ejabberd) call(ctx context.Context, name string, arguments map[string]st
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	url := "http://" + address(e.ports.http) + "/api/" + name
+	url := "http://" + address(e.ports.host, e.ports.http) + "/api/" + name
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return err
