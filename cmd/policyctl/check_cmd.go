@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+type checkCmd struct {
+	File  []string `short:"f" required:"" help:"A policy file; once for each tenant." placeholder:"FILE"`
+	JSONL string   `name:"jsonl" help:"The questions, one JSON object a line; standard input when absent or -." default:"-" placeholder:"FILE"`
+}
+
+// Help is the command's help.
+func (*checkCmd) Help() string {
+	return `Each line of input is one question:
+
+    {"id": 1, "account": "bob@alpha.test", "resource": "phone",
+     "direction": "out", "stanza": "<message to='a@beta.test'><body/></message>",
+     "session": {"joined": ["room@muc.alpha.test"],
+                 "outstanding": [{"peer": "a@beta.test/x", "id": "7"}]}}
+
+account is always the session's, direction is out (client to server) or in;
+session may be left out. Each is answered with one line, in order:
+
+    {"id": 1, "effect": "refuse", "permissions": ["xmpp:federate", …],
+     "missing": ["xmpp:federate"],
+     "error": {"type": "auth", "condition": "forbidden"}, "text": "…"}
+
+effect is pass, refuse (the one who sent it is answered), drop (silently) or
+clamp (presence, forwarded with priority -1). A line that is no question ends
+the run with exit code 2; what was answered before it stands.
+
+Example:
+
+    policyctl check -f acme.toml --jsonl questions.jsonl`
+}
+
+// Run answers the questions.
+func (c *checkCmd) Run(a *app) error {
+	view, err := c.view(a.err)
+	if err != nil {
+		return &usageError{err}
+	}
+	in := a.in
+	if c.JSONL != "-" {
+		f, err := os.Open(c.JSONL)
+		if err != nil {
+			return &usageError{err}
+		}
+		defer f.Close()
+		in = f
+	}
+	err = checkStream(view, in, a.out)
+	if bad, ok := errors.AsType[*lineError](err); ok {
+		return &usageError{bad}
+	}
+	return err
+}
+
+// view is the state in which just the files' tenants exist.
+func (c *checkCmd) view(warnings io.Writer) (*projections.View, error) {
+	var files []*policyfile.File
+	for _, name := range c.File {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		f, err := policyfile.Parse(name, text)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range f.Warnings {
+			fmt.Fprintf(warnings, "warning: %s\n", clean(n.String()))
+		}
+		files = append(files, f)
+	}
+	return policyfile.View(files...)
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+// tenantFromFile reads a policy file into the command that makes its tenant.
+// The warnings name their lines.
+func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate, warnings []string, err error) {
+	if name == "-" {
+		name = "standard input"
+	}
+	f, err := policyfile.Parse(name, text)
+	if err != nil {
+		return "", c, nil, &usageError{err}
+	}
+	t := f.Create
+	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String()}
+	for _, d := range t.Domains {
+		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole}
+		for _, b := range d.Backends {
+			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String()})
+		}
+		c.Domains = append(c.Domains, domain)
+	}
+	for _, s := range t.Services {
+		c.Services = append(c.Services, s.Service)
+	}
+	for _, r := range t.BuiltinRoles {
+		c.BuiltinRoles = append(c.BuiltinRoles, api.RoleAdjust{Role: r.Role, Add: r.Add, Remove: r.Remove})
+	}
+	for _, r := range t.Roles {
+		c.Roles = append(c.Roles, api.RoleDefine{Role: r.Role, Inherits: r.Inherits, Allow: r.Allow, Deny: r.Deny})
+	}
+	for _, m := range t.Members {
+		c.Members = append(c.Members, api.MemberSet{JID: m.JID, Role: m.Role, Secondary: m.Secondary})
+	}
+	for _, w := range f.Warnings {
+		warnings = append(warnings, w.String())
+	}
+	return f.Tenant, c, warnings, nil
+}
