@@ -1,0 +1,85 @@
+package archtest
+
+// imports says which packages of this module a package may import, separated
+// by spaces; "*" is all, a name ending in "/..." the package and all below it.
+// The lines follow the design. A new edge is a reviewed line with its reason.
+var imports = map[string]string{
+	"xmpp/jid":    "",
+	"xmpp/stream": "",
+	"xmpp/stanza": "xmpp/jid xmpp/stream",
+
+	"permission": "",
+
+	"events":          "xmpp/jid permission",
+	"events/eventlog": "events",
+	"events/replica":  "events",
+	"events/logtest":  "events",
+	"projections":     "events permission xmpp/jid",
+
+	"decision":          "xmpp/jid xmpp/stanza",
+	"decision/overnats": "decision",
+
+	// events: tenant settings are named there, and a View hands them out.
+	"policy": "projections decision permission events xmpp/...",
+
+	"tenants": "events projections permission xmpp/jid",
+	// events: a parsed file is the payload of commands, backends included.
+	// xmpp/jid: a name that does not prepare is refused at its line.
+	"tenants/policyfile":  "tenants projections permission events xmpp/jid",
+	"tenants/fromprosody": "tenants tenants/policyfile",
+
+	"audit":        "decision",
+	"audit/replay": "audit events projections policy decision",
+
+	// xmpp/jid: Admit gets a raw domain, the journal shortens addresses.
+	"node": "events projections policy decision tenants xmpp/jid",
+	// xmpp/jid: the names in a request's path are prepared before look-up.
+	"api":     "tenants projections events permission xmpp/jid",
+	"oauth2":  "events projections",
+	"console": "api",
+
+	"gateway":           "decision gateway/... xmpp/...",
+	"gateway/negotiate": "decision xmpp/...",
+	"gateway/session":   "decision xmpp/...",
+
+	"internal/archtest":   "",
+	"internal/expat":      "",
+	"internal/natsserver": "",
+	"internal/settings":   "",
+
+	// Wiring. internal/settings reads the configuration of both daemons.
+	"cmd/gateway": "gateway decision decision/overnats internal/settings",
+	"cmd/policyd": "*",
+	// events, permission: names and payloads of what it sends and prints.
+	"cmd/policyctl": "api tenants/... policy decision xmpp/... audit/... events events/eventlog projections permission",
+
+	"test/e2e/...": "*",
+}
+
+// never says what a package must not reach, however indirectly, with the
+// reason.
+var never = []struct{ from, to, reason string }{
+	{"cmd/gateway", "events/... projections policy permission tenants/... oauth2 audit/... node api",
+		"the process that faces the Internet holds no rules and keeps no tenant's secret at rest"},
+	{"cmd/policyd", "gateway/...", "a policy node terminates no client's connection"},
+}
+
+// testOnly may be imported by nothing but tests.
+var testOnly = "internal/expat internal/archtest events/logtest test/..."
+
+// pure are the packages whose answers depend on their arguments alone.
+var pure = "xmpp/... permission events projections decision policy tenants tenants/policyfile"
+
+// impure are the imports and calls a pure package must not have.
+var (
+	impureImports = "os os/... net net/http io/ioutil log log/... syscall crypto/rand math/rand math/rand/v2 unsafe"
+	impureCalls   = "time.Now time.Since time.Until time.Sleep time.After time.AfterFunc time.NewTimer time.NewTicker time.Tick"
+)
+
+// starts are the functions that may start a goroutine although they are not
+// named for it, with the one that calls them and joins what they started. Test
+// support and programs need no line.
+var starts = map[string]string{
+	"gateway.accept":       "Serve's loop for one listener; Serve joins Gateway.work",
+	"gateway/session.pump": "the body of Run; joins the second pump itself",
+}
