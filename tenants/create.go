@@ -58,9 +58,11 @@ func (c CreateTenant) parts(p *plan) {
 		p.fail(Invalid, "Roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
 		return
 	}
-	p.part("", SetCeiling{c.Ceiling}, "")
-	p.part("", SetPresence{c.Presence}, "")
-	p.part("", SetAuditAddresses{c.AuditAddresses}, "")
+	p.ceiling("Ceiling", c.Ceiling)
+	p.settings(c.Presence, c.AuditAddresses)
+	if !p.advance(1) {
+		return
+	}
 	for i, r := range c.BuiltinRoles {
 		if slices.ContainsFunc(c.BuiltinRoles[:i], func(o AdjustRole) bool { return o.Role == r.Role }) {
 			p.fail(Invalid, fmt.Sprintf("BuiltinRoles[%d].Role", i), "role %s stands twice", quote(r.Role))
@@ -79,14 +81,30 @@ func (c CreateTenant) parts(p *plan) {
 	for i, s := range c.Services {
 		p.part(fmt.Sprintf("Services[%d].", i), s, "")
 	}
-	seen := map[string]bool{}
+	c.members(p)
+}
+
+// members plans the members, which need nothing of one another: the View is
+// not moved on from one to the next.
+func (c CreateTenant) members(p *plan) {
+	if len(c.Members) > MaxMembers {
+		p.fail(Invalid, "Members", "%d members: at most %d", len(c.Members), MaxMembers)
+		return
+	}
+	seen := make(map[string]bool, len(c.Members))
 	for i, m := range c.Members {
-		if seen[m.JID] {
-			p.fail(Invalid, fmt.Sprintf("Members[%d].JID", i), "member %s stands twice", quote(m.JID))
-			continue
+		name := m.JID
+		if bare, err := jid.Bare(name); err == nil {
+			name = bare
 		}
-		seen[m.JID] = true
-		p.part(fmt.Sprintf("Members[%d].", i), m, "")
+		p.prefix = fmt.Sprintf("Members[%d].", i)
+		if seen[name] {
+			p.fail(Invalid, "JID", "member %s stands twice", quote(name))
+		} else {
+			m.plan(p)
+		}
+		p.prefix = ""
+		seen[name] = true
 	}
 }
 
@@ -146,10 +164,10 @@ func (c CreateTenant) circle(p *plan, d *descent, i int) {
 // events over. broken, if not empty, is what to remember when it is refused.
 func (p *plan) part(prefix string, c Change, broken string) {
 	errs, evs := len(p.errs), len(p.events)
-	p.prefix = prefix
+	p.prefix, p.skipped = prefix, false
 	c.plan(p)
 	p.prefix = ""
-	if p.failed(errs) {
+	if p.failed(errs) || p.skipped {
 		p.events = p.events[:evs]
 		if broken != "" {
 			p.broken[broken] = true

@@ -55,9 +55,9 @@ func (c AddDomain) plan(p *plan) {
 	if role == "" {
 		role = permission.DefaultRole
 	}
-	p.role("DefaultRole", role)
+	known := p.role("DefaultRole", role)
 	p.backends(c.Backends)
-	if !p.failed(before) {
+	if known && !p.failed(before) {
 		p.emit(events.DomainAdded{Domain: name, DefaultRole: role, Backends: slices.Clone(c.Backends)})
 	}
 }
@@ -130,7 +130,7 @@ func (p *plan) backends(list []events.Backend) {
 		return
 	}
 	for i, b := range list {
-		at := fmt.Sprintf("Backends[%d]", i)
+		at := fmt.Sprintf("Backends[%d].Address", i)
 		if err := CheckBackend(b); err != nil {
 			p.fail(Invalid, at, "%v", err)
 		}

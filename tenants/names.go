@@ -192,7 +192,7 @@ func (p *plan) permissions(field string, names []string) {
 		if err := permission.CheckName(name); err != nil {
 			p.fail(Invalid, at, "%v", err)
 		} else if permission.Misspelt(name) {
-			p.warn("%q is none of Postern's permissions, so no stanza asks for it: see policyctl permissions", name)
+			p.warn(at, "%q is none of Postern's permissions, so no stanza asks for it: see policyctl permissions", name)
 		}
 		p.once(at, "permission", names[:i], name)
 	}
@@ -206,5 +206,9 @@ func (p *plan) once(field, what string, before []string, name string) {
 }
 
 // isBroken reports whether a part of the same change that defines a thing was
-// refused.
-func (p *plan) isBroken(kind, name string) bool { return p.broken[kind+" "+name] }
+// refused. What refers to it is then passed over.
+func (p *plan) isBroken(kind, name string) bool {
+	broken := p.broken[kind+" "+name]
+	p.skipped = p.skipped || broken
+	return broken
+}

@@ -56,7 +56,7 @@ func (c DefineRole) plan(p *plan) {
 		p.fail(Conflict, "Role", "the tenant has %d roles of its own: no more", MaxRoles)
 	}
 	p.descent(c)
-	p.overlap(c.Role, c.Allow, c.Deny)
+	p.overlap("Allow", c.Role, c.Allow, c.Deny)
 	if exists && slices.Equal(old.Inherits, c.Inherits) && slices.Equal(old.Allow, c.Allow) && slices.Equal(old.Deny, c.Deny) {
 		return
 	}
@@ -86,10 +86,10 @@ func (p *plan) parents(role string, names []string) bool {
 }
 
 // overlap warns of names on both sides, where one side has no effect.
-func (p *plan) overlap(role string, allow, deny []string) {
-	for _, name := range allow {
+func (p *plan) overlap(field, role string, allow, deny []string) {
+	for i, name := range allow {
 		if slices.Contains(deny, name) {
-			p.warn("role %q both gives and takes %q: taking wins", role, name)
+			p.warn(fmt.Sprintf("%s[%d]", field, i), "role %q both gives and takes %q: taking wins", role, name)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func (c AdjustRole) plan(p *plan) {
 	}
 	p.permissions("Add", c.Add)
 	p.permissions("Remove", c.Remove)
-	p.overlap(c.Role, c.Add, c.Remove)
+	p.overlap("Add", c.Role, c.Add, c.Remove)
 	if p.failed(before) {
 		return
 	}

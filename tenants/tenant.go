@@ -56,29 +56,34 @@ func (ResumeTenant) plan(p *plan) {
 
 func (RemoveTenant) plan(p *plan) { p.emit(events.TenantRemoved{}) }
 
-func (c SetCeiling) plan(p *plan) {
-	p.permissions("Permissions", c.Permissions)
-	if !slices.Equal(c.Permissions, p.tenant.Ceiling()) {
-		p.emit(events.CeilingSet{Permissions: slices.Clone(c.Permissions)})
+func (c SetCeiling) plan(p *plan) { p.ceiling("Permissions", c.Permissions) }
+
+func (p *plan) ceiling(field string, permissions []string) {
+	p.permissions(field, permissions)
+	if !slices.Equal(permissions, p.tenant.Ceiling()) {
+		p.emit(events.CeilingSet{Permissions: slices.Clone(permissions)})
 	}
 }
 
 func (c SetPresence) plan(p *plan) {
-	if c.Mode > events.PresenceRefuse {
-		p.fail(Invalid, "Mode", "unknown presence mode: want clamp or refuse")
-	}
 	s := p.tenant.Settings()
-	if s.PresenceWithoutMessages != c.Mode {
-		p.emit(events.SettingsChanged{PresenceWithoutMessages: c.Mode, AuditAddresses: s.AuditAddresses})
-	}
+	p.settings(c.Mode, s.AuditAddresses)
 }
 
 func (c SetAuditAddresses) plan(p *plan) {
-	if c.Addresses > events.AuditClass {
+	s := p.tenant.Settings()
+	p.settings(s.PresenceWithoutMessages, c.Addresses)
+}
+
+func (p *plan) settings(presence events.PresenceMode, audit events.AuditAddresses) {
+	if presence > events.PresenceRefuse {
+		p.fail(Invalid, "Mode", "unknown presence mode: want clamp or refuse")
+	}
+	if audit > events.AuditClass {
 		p.fail(Invalid, "Addresses", "unknown audit setting: want full, domain or class")
 	}
 	s := p.tenant.Settings()
-	if s.AuditAddresses != c.Addresses {
-		p.emit(events.SettingsChanged{PresenceWithoutMessages: s.PresenceWithoutMessages, AuditAddresses: c.Addresses})
+	if s.PresenceWithoutMessages != presence || s.AuditAddresses != audit {
+		p.emit(events.SettingsChanged{PresenceWithoutMessages: presence, AuditAddresses: audit})
 	}
 }

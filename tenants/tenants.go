@@ -11,8 +11,10 @@ package tenants
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
@@ -54,8 +56,14 @@ type Command struct {
 type Plan struct {
 	// Events are to be appended as one commit; none: all is so already.
 	Events []events.Event
-	// Warnings are what the actor should know, in words.
-	Warnings []string
+	// Warnings are what the actor should know.
+	Warnings []Warning
+}
+
+// A Warning is about something that is allowed and probably not meant.
+type Warning struct {
+	Field string // as in Error
+	Text  string
 }
 
 // A Result is what became of a command, as whoever keeps the log reports it.
@@ -66,7 +74,8 @@ type Result struct {
 	Position events.Position
 	// TenantVersion is the tenant's version after it.
 	TenantVersion uint64
-	Warnings      []string
+	// Warnings are the texts of the Plan's.
+	Warnings []string
 }
 
 // Check checks a command against a View. The error of a refused one is an Errors.
@@ -93,7 +102,23 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
 		return Plan{}, p.errs
 	}
-	return Check(v, c.Tenant, c.Change)
+	done, err := Check(v, c.Tenant, c.Change)
+	if err != nil {
+		return Plan{}, err
+	}
+	if n := c.size(done.Events); n > events.MaxSize {
+		return Plan{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command makes a record of %d bytes, and one can have %d: give it in several commands", n, events.MaxSize)}}
+	}
+	return done, nil
+}
+
+// size is the largest record the command can make of its events.
+func (c *Command) size(evs []events.Event) int {
+	return len(events.AppendCommit(nil, &events.Commit{
+		Position: math.MaxUint64, TenantVersion: math.MaxUint64, Tenant: c.Tenant,
+		Time:  time.Unix(1<<32, 0),
+		Actor: c.Actor.Name, CommandID: c.ID, Reason: c.Reason, Events: evs,
+	}))
 }
 
 // Check checks a change by itself, whoever asks for it. The error of a refused
@@ -111,10 +136,10 @@ func Check(v *projections.View, tenant string, c Change) (Plan, error) {
 	}
 	c.plan(p)
 	switch {
-	case p.fault != nil:
-		return Plan{}, fmt.Errorf("check %s: %w", c.Name(), p.fault)
 	case len(p.errs) > 0:
 		return Plan{}, p.errs
+	case p.fault != nil:
+		return Plan{}, fmt.Errorf("check %s: %w", c.Name(), p.fault)
 	}
 	return Plan{p.events, p.warnings}, nil
 }
@@ -232,11 +257,13 @@ type plan struct {
 	// the one it is a part of.
 	prefix   string
 	events   []events.Event
-	warnings []string
+	warnings []Warning
 	errs     Errors
 	// broken names what was refused in a change of several parts, by kind and
 	// name, so that what refers to it is not reported as well.
 	broken map[string]bool
+	// skipped is set when the present part refers to something broken.
+	skipped bool
 	// fault is set when events of ours do not apply: a programmer's mistake,
 	// of which the actor is told nothing.
 	fault error
@@ -248,8 +275,8 @@ func (p *plan) fail(code Code, field, format string, args ...any) {
 	p.errs = append(p.errs, &Error{code, p.prefix + field, fmt.Sprintf(format, args...)})
 }
 
-func (p *plan) warn(format string, args ...any) {
-	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+func (p *plan) warn(field, format string, args ...any) {
+	p.warnings = append(p.warnings, Warning{p.prefix + field, fmt.Sprintf(format, args...)})
 }
 
 // failed reports whether something was refused since there were n errors.

@@ -1,77 +1,48 @@
 package policyfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"slices"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// document is a policy file as TOML has it.
-type document struct {
-	Tenant   string        `toml:"tenant"`
-	Name     string        `toml:"name"`
-	Ceiling  []string      `toml:"ceiling"`
-	Presence string        `toml:"presence_without_messages"`
-	Domain   []domainTable `toml:"domain"`
-	Role     []roleTable   `toml:"role"`
-	Member   []memberTable `toml:"member"`
-}
-
-type domainTable struct {
-	Name        string         `toml:"name"`
-	DefaultRole string         `toml:"default_role"`
-	Services    []string       `toml:"services"`
-	Backend     []backendTable `toml:"backend"`
-}
-
-type backendTable struct {
-	Address  string `toml:"address"`
-	Security string `toml:"security"`
-}
-
-type roleTable struct {
-	Name     string   `toml:"name"`
-	Inherits []string `toml:"inherits"`
-	Allow    []string `toml:"allow"`
-	Deny     []string `toml:"deny"`
-	Add      []string `toml:"add"`
-	Remove   []string `toml:"remove"`
-}
-
-type memberTable struct {
-	JID       string   `toml:"jid"`
-	Role      string   `toml:"role"`
-	Secondary []string `toml:"secondary"`
-}
-
-// Parse reads a file. source names it in notes. The error is an Errors.
-func Parse(source string, data []byte) (*File, error) {
-	p := parser{file: &File{source: source}}
+// Parse reads a file; name is what notes call it. The error is an Errors.
+func Parse(name string, data []byte) (*File, error) {
 	if len(data) > MaxBytes {
-		return nil, Errors{{File: source, Text: fmt.Sprintf("%d bytes; at most %d", len(data), MaxBytes)}}
+		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d", len(data), MaxBytes)}}
 	}
+	s := &source{name: name, lines: newLines(data), fields: map[string]int{}}
 	if i := invalidUTF8(data); i >= 0 {
-		line := 1 + bytes.Count(data[:i], []byte("\n"))
-		return nil, Errors{{source, line, i - bytes.LastIndexByte(data[:i], '\n'), "not UTF-8"}}
+		return nil, Errors{s.note(i, "not UTF-8")}
 	}
-	var doc document
-	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&doc); err != nil {
-		return nil, p.decodeErrors(err)
+	// The decoder knows what is valid TOML; the tree below knows the places.
+	var document map[string]any
+	if err := toml.Unmarshal(data, &document); err != nil {
+		return nil, Errors{s.syntax(err)}
 	}
-	p.file.at = locate(data)
-	p.document(&doc)
-	if err := p.errs.sorted(); err != nil {
+	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
+	f := r.file(tree(data))
+	plan, err := tenants.Check(projections.New(), f.Tenant, f.Create)
+	if err != nil {
+		r.refused(err)
+	}
+	if err := r.errs.sorted(); err != nil {
 		return nil, err
 	}
-	return p.file, nil
+	for _, w := range plan.Warnings {
+		f.Warnings = append(f.Warnings, s.note(s.offsetOf(w.Field), w.Text))
+	}
+	return f, nil
 }
 
 func invalidUTF8(data []byte) int {
@@ -85,168 +56,329 @@ func invalidUTF8(data []byte) int {
 	return -1
 }
 
-// parser collects what is wrong; it never stops at the first.
-type parser struct {
-	file *File
-	errs Errors
+// source is what notes on a file need.
+type source struct {
+	name  string
+	lines lines
+	// fields says where the arguments of the command stand, by the name a
+	// tenants.Error gives them.
+	fields map[string]int
 }
 
-func (p *parser) decodeErrors(err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) {
-		for i := range strict.Errors {
-			e := &strict.Errors[i]
-			line, column := e.Position()
-			p.errs = append(p.errs, Note{p.file.source, line, column, fmt.Sprintf("unknown key %q", join("", keyText(e.Key())))})
-		}
-		return p.errs.sorted()
+func (s *source) note(at int, text string) Note {
+	if at < 0 {
+		return Note{File: s.name, Text: text}
 	}
+	line, column := s.lines.place(at)
+	return Note{s.name, line, column, text}
+}
+
+// syntax is the decoder's error.
+func (s *source) syntax(err error) Note {
 	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		line, column := decode.Position()
-		return Errors{{p.file.source, line, column, decode.Error()}}
+	if !errors.As(err, &decode) {
+		return Note{File: s.name, Text: err.Error()}
 	}
-	return Errors{{File: p.file.source, Text: err.Error()}}
+	line, column := decode.Position()
+	return s.note(s.lines.offset(line, column), strings.TrimPrefix(decode.Error(), "toml: "))
 }
 
-func keyText(key toml.Key) string {
-	text := ""
-	for _, part := range key {
-		text = join(text, part)
-	}
-	return text
-}
-
-func (p *parser) errorf(path, format string, args ...any) {
-	at := p.file.at.of(path)
-	p.errs = append(p.errs, Note{p.file.source, at.line, at.column, fmt.Sprintf(format, args...)})
-}
-
-func (p *parser) warnf(path, format string, args ...any) {
-	at := p.file.at.of(path)
-	p.file.Warnings = append(p.file.Warnings, Note{p.file.source, at.line, at.column, fmt.Sprintf(format, args...)})
-}
-
-func (p *parser) document(doc *document) {
-	f := p.file
-	f.Tenant, f.Name, f.Ceiling = doc.Tenant, doc.Name, doc.Ceiling
-	if doc.Tenant == "" {
-		p.errorf("tenant", "tenant is missing: say which tenant the policy is of")
-	}
-	if f.Name == "" {
-		f.Name = f.Tenant
-	}
-	p.permissions("ceiling", doc.Ceiling)
-	switch doc.Presence {
-	case "", "clamp":
-		f.Presence = events.PresenceClamp
-	case "refuse":
-		f.Presence = events.PresenceRefuse
-	default:
-		p.errorf("presence_without_messages", "presence_without_messages %q: want \"clamp\" or \"refuse\"", doc.Presence)
-	}
-	// Roles first: domains and members name them.
-	p.roles(doc.Role)
-	p.domains(doc.Domain)
-	p.members(doc.Member)
-}
-
-func (p *parser) permissions(path string, names []string) {
-	for i, name := range names {
-		at := fmt.Sprintf("%s.%d", path, i)
-		if err := permission.CheckName(name); err != nil {
-			p.errorf(at, "%v", err)
-		} else if permission.Misspelt(name) {
-			p.warnf(at, "%q is none of Postern's permissions, so no stanza asks for it; a misspelling?", name)
+// offsetOf finds a field, or the nearest around it; -1 when there is none.
+func (s *source) offsetOf(field string) int {
+	for {
+		if at, ok := s.fields[field]; ok {
+			return at
 		}
-		if slices.Contains(names[:i], name) {
-			p.errorf(at, "%q stands twice", name)
+		i := strings.LastIndexAny(field, ".[")
+		if i < 0 {
+			return -1
+		}
+		field = field[:i]
+	}
+}
+
+// noteOf is an error of a command, where it stands.
+func (s *source) noteOf(e *tenants.Error) Note {
+	field := e.Field
+	if field == "" {
+		field = "Tenant"
+	}
+	return s.note(s.offsetOf(field), e.Text)
+}
+
+// refused is the error of a command, as the package's own.
+func (s *source) refused(err error) error {
+	var refused tenants.Errors
+	if !errors.As(err, &refused) {
+		return fmt.Errorf("policy file %s: %w", s.name, err)
+	}
+	list := make(Errors, len(refused))
+	for i, e := range refused {
+		list[i] = s.noteOf(e)
+	}
+	return list.sorted()
+}
+
+// reader takes a tree apart. It collects what is wrong and never stops at the
+// first.
+type reader struct {
+	*source
+	errs Errors
+	// missing are the arguments that are absent or empty, and reported so.
+	missing map[string]bool
+	places  map[string]int // where each domain and service stands
+}
+
+// refused takes over what the command finds wrong with arguments that are
+// there.
+func (r *reader) refused(err error) {
+	var refused tenants.Errors
+	if !errors.As(err, &refused) {
+		r.errs = append(r.errs, Note{File: r.name, Text: err.Error()})
+	}
+	for _, e := range refused {
+		if !r.missing[e.Field] {
+			r.errs = append(r.errs, r.noteOf(e))
 		}
 	}
 }
 
-func (p *parser) domains(tables []domainTable) {
-	seen := map[string]string{} // domain or service -> what it is
-	for i, t := range tables {
-		path := fmt.Sprintf("domain.%d", i)
-		d := Domain{DefaultRole: permission.DefaultRole}
-		d.Name = p.domain(path+".name", "domain", t.Name, seen)
-		if t.DefaultRole != "" {
-			d.DefaultRole = t.DefaultRole
-			p.roleExists(path+".default_role", t.DefaultRole)
+func (r *reader) errorf(at int, format string, args ...any) {
+	r.errs = append(r.errs, r.note(at, fmt.Sprintf(format, args...)))
+}
+
+// keys refuses all keys of a table but the known.
+func (r *reader) keys(t *value, what string, known ...string) {
+	for _, key := range t.keys {
+		if !has(known, key.name) {
+			r.errorf(key.at, "unknown key %s: a %s has %s", short(key.name), what, strings.Join(known, ", "))
 		}
-		for j, b := range t.Backend {
-			at := fmt.Sprintf("%s.backend.%d", path, j)
-			if b.Address == "" {
-				p.errorf(at, "backend without an address")
-			}
-			security, ok := securities[b.Security]
-			if !ok {
-				p.errorf(at+".security", "security %q: want \"none\", \"starttls\" or \"tls\"", b.Security)
-			}
-			d.Backends = append(d.Backends, events.Backend{Address: b.Address, Security: security})
-		}
-		for j, s := range t.Services {
-			d.Services = append(d.Services, p.domain(fmt.Sprintf("%s.services.%d", path, j), "service", s, seen))
-		}
-		p.file.Domains = append(p.file.Domains, d)
 	}
 }
 
-var securities = map[string]events.Security{
-	"none":     events.SecurityNone,
-	"starttls": events.SecurityStartTLS,
-	"tls":      events.SecurityTLS,
+// short quotes a name somebody chose, not all of it if it is long.
+func short(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strconv.Quote(s)
 }
 
-// domain prepares the name of a domain or service and refuses a second one of
-// the same name.
-func (p *parser) domain(path, kind, name string, seen map[string]string) string {
-	prepared, err := jid.Domain(name)
-	if err != nil {
-		p.errorf(path, "%s %q: %v", kind, name, err)
-		return name
+// get reads a value of one kind; nil when it is absent or of another.
+func (r *reader) get(t *value, key string, want kind) *value {
+	v := t.table[key]
+	if v == nil {
+		return nil
 	}
-	if other := seen[prepared]; other != "" {
-		p.errorf(path, "%s %q is already a %s of this file", kind, prepared, other)
+	if v.kind != want {
+		r.errorf(v.at, "%s must be %s, not %s", key, kindNames[want], kindNames[v.kind])
+		return nil
 	}
-	seen[prepared] = kind
-	return prepared
+	return v
 }
 
-func (p *parser) members(tables []memberTable) {
-	seen := map[string]bool{}
-	for i, t := range tables {
-		path := fmt.Sprintf("member.%d", i)
-		m := Member{Role: t.Role, Secondary: t.Secondary}
-		bare, err := jid.Bare(t.JID)
-		if err != nil {
-			p.errorf(path+".jid", "member %q: %v", t.JID, err)
+// text reads a string that is the command's argument field.
+func (r *reader) text(t *value, key, field string) string {
+	v := r.get(t, key, text)
+	if v == nil {
+		r.missing[field] = true
+		return ""
+	}
+	r.fields[field] = v.at
+	if v.text == "" {
+		r.missing[field] = true
+		r.errorf(v.at, "%s is empty", key)
+	}
+	return v.text
+}
+
+// needText is text of a key that must be there.
+func (r *reader) needText(t *value, key, field string) string {
+	if t.table[key] == nil {
+		r.errorf(t.at, "%s is missing", key)
+	}
+	return r.text(t, key, field)
+}
+
+// texts reads a list of strings.
+func (r *reader) texts(t *value, key, field string) []string {
+	v := r.get(t, key, list)
+	if v == nil {
+		return nil
+	}
+	r.fields[field] = v.at
+	names := make([]string, 0, len(v.items))
+	for _, item := range v.items {
+		if item.kind != text {
+			r.errorf(item.at, "%s must hold strings, not %s", key, kindNames[item.kind])
 			continue
 		}
-		m.JID = bare
-		if seen[bare] {
-			p.errorf(path+".jid", "member %q stands twice", bare)
+		r.fields[fmt.Sprintf("%s[%d]", field, len(names))] = item.at
+		names = append(names, item.text)
+	}
+	return names
+}
+
+// tables reads an array of tables.
+func (r *reader) tables(t *value, key string) []*value {
+	v := t.table[key]
+	if v == nil {
+		return nil
+	}
+	if v.kind != list {
+		r.errorf(v.at, "%s must be a list of tables, each begun by [[%s]] or in {}, not %s", key, key, kindNames[v.kind])
+		return nil
+	}
+	var tables []*value
+	for _, item := range v.items {
+		if item.kind != table {
+			r.errorf(item.at, "%s must hold tables, not %s", key, kindNames[item.kind])
+			continue
 		}
-		seen[bare] = true
-		if !p.isOwnDomain(bare) {
-			p.errorf(path+".jid", "member %q: its domain is none of this file's", bare)
+		tables = append(tables, item)
+	}
+	return tables
+}
+
+func (r *reader) file(root *value) *File {
+	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "domain", "role", "member")
+	f := &File{source: r.source}
+	f.Tenant = r.tenant(root)
+	f.Create.DisplayName = r.text(root, "name", "DisplayName")
+	f.Create.Ceiling = r.texts(root, "ceiling", "Ceiling")
+	switch mode := r.text(root, "presence_without_messages", "Presence"); mode {
+	case "", "clamp":
+		f.Create.Presence = events.PresenceClamp
+	case "refuse":
+		f.Create.Presence = events.PresenceRefuse
+	default:
+		r.errorf(r.fields["Presence"], "presence_without_messages is %s: want \"clamp\" or \"refuse\"", short(mode))
+	}
+	for _, t := range r.tables(root, "domain") {
+		r.domain(&f.Create, t)
+	}
+	for _, t := range r.tables(root, "role") {
+		r.role(&f.Create, t)
+	}
+	for _, t := range r.tables(root, "member") {
+		r.member(&f.Create, t)
+	}
+	return f
+}
+
+// tenant reads the tenant's id. Without one another stands in, so that the
+// rest can be checked.
+func (r *reader) tenant(root *value) string {
+	if root.table["tenant"] == nil {
+		r.errs = append(r.errs, Note{File: r.name, Text: "tenant is missing: say whose policy it is"})
+	}
+	id := r.text(root, "tenant", "Tenant")
+	if id == "" {
+		return "tenant"
+	}
+	if err := tenants.CheckID(id); err != nil {
+		r.errorf(r.fields["Tenant"], "%v", err)
+		return "tenant"
+	}
+	return id
+}
+
+func (r *reader) domain(c *tenants.CreateTenant, t *value) {
+	r.keys(t, "domain", "name", "default_role", "services", "backend")
+	at := fmt.Sprintf("Domains[%d]", len(c.Domains))
+	r.fields[at] = t.at
+	d := tenants.AddDomain{
+		Domain:      r.needText(t, "name", at+".Domain"),
+		DefaultRole: r.text(t, "default_role", at+".DefaultRole"),
+	}
+	for _, b := range r.tables(t, "backend") {
+		d.Backends = append(d.Backends, r.backend(b, fmt.Sprintf("%s.Backends[%d]", at, len(d.Backends))))
+	}
+	if r.isNew("domain", d.Domain, r.fields[at+".Domain"]) {
+		c.Domains = append(c.Domains, d)
+	}
+	for i, name := range r.texts(t, "services", at+".Services") {
+		place := r.fields[fmt.Sprintf("%s.Services[%d]", at, i)]
+		if r.isNew("service", name, place) {
+			r.fields[fmt.Sprintf("Services[%d]", len(c.Services))] = place
+			c.Services = append(c.Services, tenants.AddService{Service: name})
 		}
-		if t.Role != "" {
-			p.roleExists(path+".role", t.Role)
-		}
-		for j, s := range t.Secondary {
-			at := fmt.Sprintf("%s.secondary.%d", path, j)
-			p.roleExists(at, s)
-			if slices.Contains(t.Secondary[:j], s) {
-				p.errorf(at, "secondary role %q stands twice", s)
-			}
-		}
-		p.file.Members = append(p.file.Members, m)
 	}
 }
 
-func (p *parser) isOwnDomain(bare string) bool {
-	_, domain, _ := bytes.Cut([]byte(bare), []byte("@"))
-	return slices.ContainsFunc(p.file.Domains, func(d Domain) bool { return d.Name == string(domain) })
+// isNew refuses a domain or service the file has already. The command would
+// find the same, but not in the file's order.
+func (r *reader) isNew(what, name string, at int) bool {
+	prepared, err := jid.Domain(name)
+	if err != nil {
+		return true // the command says why
+	}
+	if before, ok := r.places[prepared]; ok {
+		line, _ := r.lines.place(before)
+		r.errorf(at, "%s %s stands in the file already, in line %d", what, short(prepared), line)
+		return false
+	}
+	r.places[prepared] = at
+	return true
+}
+
+func (r *reader) backend(t *value, at string) events.Backend {
+	r.keys(t, "backend", "address", "security")
+	r.fields[at] = t.at
+	b := events.Backend{Address: r.needText(t, "address", at+".Address")}
+	switch security := r.needText(t, "security", at+".Security"); security {
+	case "none":
+		b.Security = events.SecurityNone
+	case "starttls":
+		b.Security = events.SecurityStartTLS
+	case "tls":
+		b.Security = events.SecurityTLS
+	default:
+		b.Security = events.SecurityTLS // so that the address is checked by itself
+		if security != "" {
+			r.errorf(r.fields[at+".Security"], "security is %s: want \"none\", \"starttls\" or \"tls\"", short(security))
+		}
+	}
+	return b
+}
+
+// role reads a role: one with a built-in role's name adjusts that, any other
+// is the tenant's own.
+func (r *reader) role(c *tenants.CreateTenant, t *value) {
+	name := ""
+	if v := t.table["name"]; v != nil {
+		name = v.text
+	}
+	if permission.IsBuiltin(name) {
+		at := fmt.Sprintf("BuiltinRoles[%d]", len(c.BuiltinRoles))
+		r.fields[at] = t.at
+		r.keys(t, "built-in role", "name", "add", "remove")
+		c.BuiltinRoles = append(c.BuiltinRoles, tenants.AdjustRole{
+			Role:   r.text(t, "name", at+".Role"),
+			Add:    r.texts(t, "add", at+".Add"),
+			Remove: r.texts(t, "remove", at+".Remove"),
+		})
+		return
+	}
+	at := fmt.Sprintf("Roles[%d]", len(c.Roles))
+	r.fields[at] = t.at
+	r.keys(t, "custom role", "name", "inherits", "allow", "deny")
+	c.Roles = append(c.Roles, tenants.DefineRole{
+		Role:     r.needText(t, "name", at+".Role"),
+		Inherits: r.texts(t, "inherits", at+".Inherits"),
+		Allow:    r.texts(t, "allow", at+".Allow"),
+		Deny:     r.texts(t, "deny", at+".Deny"),
+	})
+}
+
+func (r *reader) member(c *tenants.CreateTenant, t *value) {
+	r.keys(t, "member", "jid", "role", "secondary")
+	at := fmt.Sprintf("Members[%d]", len(c.Members))
+	r.fields[at] = t.at
+	c.Members = append(c.Members, tenants.SetMemberRoles{
+		JID:       r.needText(t, "jid", at+".JID"),
+		Role:      r.text(t, "role", at+".Role"),
+		Secondary: r.texts(t, "secondary", at+".Secondary"),
+	})
 }

@@ -1,10 +1,11 @@
 // Package policyfile reads policy files: one tenant with its domains,
 // services, roles and members, as TOML.
 //
-// It is strict: what it does not know is an error, and every error names the
-// line and the column it stands at. What Parse accepts is complete in itself;
-// Events then checks it against the rest of the installation and says what
-// must have happened for the tenant to be as the file has it.
+// It is strict. What it does not know is an error, and every error names the
+// line and the column it stands at; all of them are reported at once. What
+// makes a tenant valid is for package tenants to say: a file becomes the
+// command that creates its tenant, and what that command finds wrong is shown
+// where it stands in the file. It is pure, and takes any bytes.
 package policyfile
 
 import (
@@ -13,55 +14,28 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
 )
 
-// MaxBytes bounds a file.
-const MaxBytes = 64 << 20
+// MaxBytes bounds a file: some hundred thousand members.
+const MaxBytes = 16 << 20
 
-// A File is one tenant's policy, as written and found consistent. Addresses
-// and domains are prepared.
+// A File is one tenant's policy, as written and by itself consistent.
 type File struct {
-	Tenant   string
-	Name     string
-	Ceiling  []string
-	Presence events.PresenceMode
-	Domains  []Domain
-	Roles    []Role
-	Members  []Member
+	Tenant string
+	// Create is the command that makes the tenant.
+	Create tenants.CreateTenant
 	// Warnings are what is allowed and probably not meant.
 	Warnings []Note
 
-	source string
-	at     positions
-}
-
-// A Domain is one [[domain]].
-type Domain struct {
-	Name        string
-	DefaultRole string // never empty
-	Services    []string
-	Backends    []events.Backend
-}
-
-// A Role is one [[role]]. A built-in one has Add and Remove only, a custom one
-// has neither.
-type Role struct {
-	Name                  string
-	Inherits, Allow, Deny []string
-	Add, Remove           []string
-}
-
-// A Member is one [[member]].
-type Member struct {
-	JID       string
-	Role      string // empty: the domain's default role
-	Secondary []string
+	source *source
 }
 
 // A Note is something said about one place of a file.
 type Note struct {
 	File         string
-	Line, Column int // from 1; 0 where the note is about the whole file
+	Line, Column int // from 1, the column in characters; 0 where the note is about the whole file
 	Text         string
 }
 
@@ -73,7 +47,7 @@ func (n Note) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", n.File, n.Line, n.Column, n.Text)
 }
 
-// Errors are what is wrong with a file, in the order of the file.
+// Errors are what is wrong with a file, in the order of the file; never empty.
 type Errors []Note
 
 // Error joins the notes, a line each.
@@ -85,7 +59,8 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted returns the notes in the file's order, or nil.
+// sorted returns the notes in the file's order, each once; nil when there is
+// none.
 func (e Errors) sorted() error {
 	if len(e) == 0 {
 		return nil
@@ -96,5 +71,34 @@ func (e Errors) sorted() error {
 		}
 		return a.Column - b.Column
 	})
-	return e
+	return slices.Compact(e)
+}
+
+// Events is what must happen for the tenant to come to be as the file has it,
+// in one commit after v. The error of a tenant that does not fit into v, such
+// as one with a domain of another tenant, is an Errors.
+func (f *File) Events(v *projections.View) ([]events.Event, error) {
+	plan, err := tenants.Check(v, f.Tenant, f.Create)
+	if err != nil {
+		return nil, f.source.refused(err)
+	}
+	return plan.Events, nil
+}
+
+// View is the state of an installation that has the tenants of the files and
+// nothing else, for judging offline.
+func View(files ...*File) (*projections.View, error) {
+	v := projections.New()
+	for _, f := range files {
+		evs, err := f.Events(v)
+		if err != nil {
+			return nil, err
+		}
+		next, err := v.Apply(&events.Commit{Position: v.Position() + 1, Tenant: f.Tenant, TenantVersion: 1, Events: evs})
+		if err != nil {
+			return nil, fmt.Errorf("policy file %s: %w", f.source.name, err)
+		}
+		v = next
+	}
+	return v, nil
 }
