@@ -282,6 +282,7 @@ func (c *core) replied(now time.Time, id uint64, r *decision.Reply) {
 		c.counts.notFresh++
 		c.refused(now, t, r, waitNotFresh)
 	}
+	c.hedge(now) // what has waited longest goes first
 	c.dispatch(now)
 }
 

@@ -1,0 +1,290 @@
+package overnats
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// newCase is a simulation in which nothing happens by chance: so many nodes,
+// all known, every packet takes a millisecond.
+func newCase(t *testing.T, nodes int) *simulation {
+	s := newSimulation(t, 1)
+	s.nodes, s.poison = nil, 0
+	for i := range nodes {
+		s.nodes = append(s.nodes, &simNode{id: string(rune('a' + i)), alive: true})
+	}
+	s.delay = 0
+	s.core.connection(s.now, true)
+	s.take()
+	s.announce()
+	s.run(10 * time.Millisecond)
+	s.delay = time.Millisecond
+	s.batches, s.waits = nil, nil
+	return s
+}
+
+func TestHungNodeCostsOneHedge(t *testing.T) {
+	s := newCase(t, 2)
+	s.nodes[0].hung = true
+	for range 2000 {
+		s.ask(1, 5*time.Second)
+		s.run(time.Millisecond)
+	}
+	s.run(time.Second)
+	slow := 0
+	for _, w := range s.waits {
+		// A packet now and then takes a hundred times as long.
+		if w > hedgeAfter+2*100*s.delay {
+			t.Errorf("a call waited %v", w)
+		}
+		if w >= hedgeAfter {
+			slow++
+		}
+	}
+	// What was on its way to the node when it hung, and what its pings
+	// would have been.
+	if slow > inFlight+20 || s.failed > 0 || s.answered != 2000 {
+		t.Errorf("%d of %d calls waited for the hung node, %d failed", slow, s.answered, s.failed)
+	}
+	s.nodes[0].hung = false
+	s.run(leaveAloneMost + time.Second)
+	if n := s.core.node("a"); n == nil || n.misses > 0 {
+		t.Errorf("the node is well again and left alone: %+v", n)
+	}
+}
+
+func TestOutageCountsFromItsBeginning(t *testing.T) {
+	s := newCase(t, 1)
+	s.ask(1, 5*time.Second)
+	s.run(time.Second)
+	if s.answered != 1 || s.core.out {
+		t.Fatalf("%d answered, out %v", s.answered, s.core.out)
+	}
+	s.nodes[0].alive = false
+	began := s.now
+	waits := func() time.Duration { return s.waits[len(s.waits)-1] }
+
+	s.ask(1, 5*time.Second)
+	s.run(4 * time.Second)
+	s.ask(1, 30*time.Second) // holds longer
+	s.ask(1, 5*time.Second)
+	s.run(1001 * time.Millisecond)
+	if s.failed != 2 {
+		t.Fatalf("%v after the outage began %d calls have failed, want 2", s.now.Sub(began), s.failed)
+	}
+	if w := waits(); w > time.Second+10*time.Millisecond {
+		t.Errorf("a call made 4 s into the outage waited %v, want 1 s", w)
+	}
+	s.ask(1, 5*time.Second)
+	if s.failed != 3 || waits() != 0 {
+		t.Errorf("a call made after 5 s waited %v", waits())
+	}
+	s.run(20 * time.Second)
+	if s.failed != 3 {
+		t.Errorf("the call that holds for 30 s failed after 25 s")
+	}
+	s.nodes[0].alive = true
+	s.run(announceEach + 100*time.Millisecond)
+	if s.answered != 2 || s.core.out {
+		t.Errorf("the node is back: %d answered, out %v", s.answered, s.core.out)
+	}
+}
+
+// TestRecoveryIsFound: with nobody asking, an outage ends all the same.
+func TestRecoveryIsFound(t *testing.T) {
+	s := newCase(t, 1)
+	s.nodes[0].alive = false
+	s.run(10 * time.Second)
+	if !s.core.out {
+		t.Fatal("all nodes are gone, and it does not know")
+	}
+	if d := s.now.Sub(s.core.outSince); d > 10*time.Second || d < 5*time.Second {
+		t.Errorf("the outage began %v ago", d)
+	}
+	s.nodes[0].alive = true
+	s.run(pingEach + 20*time.Millisecond)
+	if s.core.out {
+		t.Error("a node is back, and it does not know")
+	}
+}
+
+func TestNaturalBatching(t *testing.T) {
+	s := newCase(t, 1)
+	for range 50 {
+		s.ask(3, time.Second)
+	}
+	if len(s.batches) != inFlight || s.batches[0] != 3 {
+		t.Errorf("a lone caller's questions go at once: sent %v", s.batches)
+	}
+	s.run(time.Second)
+	if s.answered != 50 || len(s.batches) > inFlight+2 {
+		t.Errorf("%d calls in messages of %v", s.answered, s.batches)
+	}
+	for _, n := range s.batches {
+		if n > decision.MaxBatch {
+			t.Errorf("a message of %d", n)
+		}
+	}
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	s := newCase(t, 1)
+	s.nodes[0].slow = time.Hour // so that everything waits
+	body := make([]byte, decision.MaxQuestion)
+	k := &call{at: s.now, hold: time.Second, verdicts: make([]decision.Verdict, 20)}
+	for i := range 20 {
+		k.requests = append(k.requests, request{call: k, index: i, kind: decision.Ask, body: body})
+	}
+	s.asked[k] = make([]uint64, 20)
+	s.core.add(s.now, k)
+	for _, out := range s.core.sends {
+		if n := len(out.flight.requests); n != maxBatchBytes/decision.MaxQuestion {
+			t.Errorf("%d of the longest questions in one message", n)
+		}
+	}
+	if len(s.core.sends) != inFlight {
+		t.Errorf("%d messages", len(s.core.sends))
+	}
+}
+
+// TestOneBadQuestion: it fails alone, whoever it travelled with.
+func TestOneBadQuestion(t *testing.T) {
+	s := newCase(t, 1)
+	s.poison = 97
+	var bad *call
+	for range 130 {
+		if k := s.ask(1, time.Second); s.nextID == s.poison {
+			bad = k
+		}
+	}
+	s.run(2 * time.Second)
+	if s.answered != 129 || s.failed != 1 || !errors.Is(bad.err, ErrBadRequest) {
+		t.Errorf("%d answered, %d failed, %v", s.answered, s.failed, bad.err)
+	}
+	if s.core.out || s.core.counts.misses > 0 {
+		t.Error("the node answered, and counts as out")
+	}
+}
+
+func TestBehind(t *testing.T) {
+	s := newCase(t, 2)
+	s.head = 20
+	s.run(2 * time.Second) // both announce 20
+	s.nodes[0].lag = 5
+	for range 200 {
+		s.ask(1, time.Second)
+		s.run(2 * time.Millisecond)
+	}
+	s.run(time.Second)
+	if s.failed > 0 || s.answered != 200 {
+		t.Errorf("%d answered, %d failed", s.answered, s.failed)
+	}
+	for _, w := range s.waits {
+		if w > hedgeAfter+300*s.delay {
+			t.Errorf("a call waited %v", w)
+		}
+	}
+	// The only one left is behind what was once seen. After a lease that is
+	// forgotten.
+	s.nodes[1].alive = false
+	s.ask(1, 5*time.Second)
+	s.run(6 * time.Second)
+	if s.failed != 1 {
+		t.Error("a node that is behind answered")
+	}
+	s.run(atLeastFor)
+	s.ask(1, 5*time.Second)
+	s.run(time.Second)
+	if s.answered != 201 {
+		t.Error("a position that nobody has is insisted on for ever")
+	}
+}
+
+func TestLogChanges(t *testing.T) {
+	s := newCase(t, 1)
+	s.ask(1, time.Second)
+	s.run(10 * time.Millisecond)
+	s.logID, s.head = "restored", 3 // fewer commits than were seen of the old one
+	s.ask(1, time.Second)
+	s.run(time.Second)
+	if s.failed > 0 || s.answered != 2 || s.core.newest.LogID != "restored" || s.core.newest.Position != 3 {
+		t.Errorf("%d answered, %d failed, newest %+v", s.answered, s.failed, s.core.newest)
+	}
+}
+
+// TestRestartedNode: its announcement tells that what it was asked is lost.
+func TestRestartedNode(t *testing.T) {
+	s := newCase(t, 1)
+	s.nodes[0].hung = true
+	s.ask(1, 5*time.Second)
+	s.run(20 * time.Millisecond)
+	s.nodes[0].hung = false
+	s.nodes[0].boot++
+	asked := s.now
+	s.core.announced(s.now, &decision.Announcement{Node: "a", Boot: s.nodes[0].boot, Ready: true})
+	s.take()
+	s.run(300 * time.Millisecond)
+	if s.answered != 1 || s.now.Sub(asked) >= tryFor {
+		t.Errorf("%d answered after %v", s.answered, s.now.Sub(asked))
+	}
+}
+
+// TestStrangeReplies: none of them is taken for an answer.
+func TestStrangeReplies(t *testing.T) {
+	good := func(try uint64) decision.Reply {
+		return decision.Reply{
+			ReplyHead: decision.ReplyHead{ID: try, Node: "a", At: decision.Mark{LogID: "log", Position: 10}},
+			Results:   []decision.Result{{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: 1}}},
+		}
+	}
+	for name, spoil := range map[string]func(*decision.Reply){
+		"another batch":   func(r *decision.Reply) { r.ID++ },
+		"another node":    func(r *decision.Reply) { r.Node = "b" },
+		"no result":       func(r *decision.Reply) { r.Results = nil },
+		"two results":     func(r *decision.Reply) { r.Results = append(r.Results, r.Results[0]) },
+		"another kind":    func(r *decision.Reply) { r.Results[0].Kind = decision.Open },
+		"an older state":  func(r *decision.Reply) { r.At.Position = 9 },
+		"the good answer": nil,
+	} {
+		s := newCase(t, 1)
+		s.nodes[0].hung = true
+		k := s.ask(1, time.Second)
+		try := s.core.tries[0].id
+		r := good(try)
+		if spoil != nil {
+			spoil(&r)
+		}
+		s.core.replied(s.now, try, &r)
+		switch {
+		case spoil == nil:
+			if !k.over || k.err != nil || k.verdicts[0].Effect != decision.Pass {
+				t.Errorf("%s: %v, %+v", name, k.err, k.verdicts)
+			}
+		case k.over || k.verdicts[0].Effect != decision.Undecided || s.core.counts.malformed != 1:
+			t.Errorf("%s was taken: %v, %+v", name, k.err, k.verdicts)
+		}
+		// What comes twice, or for what nobody asked, does nothing.
+		s.core.replied(s.now, try, &r)
+		r = good(999)
+		s.core.replied(s.now, 999, &r)
+		s.core.malformed(s.now, 998)
+		s.core.lost(s.now, 997)
+	}
+}
+
+// TestGoneCallersLeaveNothing: calls that end while nothing can be sent do not
+// pile up.
+func TestGoneCallersLeaveNothing(t *testing.T) {
+	s := newCase(t, 1)
+	s.core.connection(s.now, false)
+	for range 100_000 {
+		s.core.cancel(s.ask(1, time.Hour), errClientGone)
+		s.take()
+	}
+	if n := len(s.core.queue) + len(s.core.again); n > 2*pruneOver || s.core.pending != 0 {
+		t.Errorf("%d requests of callers that have gone wait, %d count as pending", n, s.core.pending)
+	}
+}
