@@ -22,6 +22,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -48,8 +49,9 @@ const (
 	stopTime = 5 * time.Second
 )
 
-// Serve answers requests on l until ctx ends, then lets those under way end,
-// closes l and returns. The error is nil when ctx was the reason.
+// Serve answers requests on l until ctx ends, then lets those under way end
+// within stopTime, closes everything and returns. The error is nil when ctx
+// was the reason.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s,
@@ -58,7 +60,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      requestTime + stopTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          nil,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 		ConnContext:       withPeer,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
@@ -73,7 +75,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	err := h.Shutdown(stop)
 	if err != nil {
-		err = errors.Join(err, h.Close())
+		// Somebody has not finished in time; that is theirs, not ours.
+		err = h.Close()
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

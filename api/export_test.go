@@ -1,0 +1,29 @@
+package api
+
+import (
+	"slices"
+	"strings"
+)
+
+// MaxRunning bounds the requests being worked on.
+const MaxRunning = maxRunning
+
+// CommandNames lists the commands the server knows, sorted.
+func CommandNames() []string {
+	var names []string
+	for name := range commands() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ReadPaths lists the paths of the reads, sorted.
+func ReadPaths() []string {
+	var list []string
+	for path := range (&Server{}).reads() {
+		list = append(list, path)
+	}
+	slices.SortFunc(list, strings.Compare)
+	return list
+}
