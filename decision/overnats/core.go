@@ -317,9 +317,8 @@ func (c *core) node(id string) *node {
 
 // sawMark remembers the newest position there is known to be.
 func (c *core) sawMark(now time.Time, m decision.Mark) {
-	switch {
-	case m.LogID == "":
-	case m.LogID != c.newest.LogID, m.Position >= c.newest.Position, now.Sub(c.newestAt) > atLeastFor:
+	at := c.atLeast(now)
+	if m.LogID != "" && (m.LogID != at.LogID || m.Position >= at.Position) {
 		c.newest, c.newestAt = m, now
 	}
 }

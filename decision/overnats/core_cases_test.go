@@ -93,6 +93,25 @@ func TestOutageCountsFromItsBeginning(t *testing.T) {
 	}
 }
 
+// TestOutageBeginsAfterTheLastAnswer: a message that is missed while others
+// are answered does not begin an outage in the past.
+func TestOutageBeginsAfterTheLastAnswer(t *testing.T) {
+	s := newCase(t, 2)
+	s.nodes[0].hung = true
+	for s.core.node("a").inFlight == 0 {
+		s.ask(1, 5*time.Second)
+	}
+	s.run(tryFor - 10*time.Millisecond)
+	s.ask(1, 5*time.Second)
+	s.run(3 * time.Millisecond)
+	answered := s.core.lastOK
+	s.nodes[1].alive = false
+	s.run(time.Second)
+	if !s.core.out || s.core.outSince.Before(answered) {
+		t.Errorf("out %v since %v, the last answer came at %v", s.core.out, s.core.outSince, answered)
+	}
+}
+
 // TestRecoveryIsFound: with nobody asking, an outage ends all the same.
 func TestRecoveryIsFound(t *testing.T) {
 	s := newCase(t, 1)
