@@ -91,7 +91,7 @@ func New(c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared, err := session.NewShared(c.Policy)
+	shared, err := session.NewShared(c.Policy, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,6 @@ func (g *Gateway) closeListeners() {
 // serve negotiates one connection and runs its session. The session runs in a
 // goroutine of its own: the stack of the one that shook hands has grown.
 func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direct bool, release func()) {
-	log := g.log.With("remote", conn.RemoteAddr().String())
 	began := time.Now()
 	bound, err := g.negotiate(accepting, conn, direct)
 	if err != nil {
@@ -165,14 +164,14 @@ func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direc
 			condition = e.Condition
 		}
 		g.metrics.negotiations.WithLabelValues(condition).Inc()
-		log.Info("connection not bound", "condition", condition, "err", err)
+		g.log.Info("connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
 		return
 	}
 	g.metrics.negotiations.WithLabelValues("bound").Inc()
 	g.metrics.negotiating.Observe(time.Since(began).Seconds())
 	g.work.Go(func() {
 		defer release()
-		g.run(running, bound, log)
+		g.run(running, bound, conn.RemoteAddr())
 	})
 }
 
@@ -189,38 +188,65 @@ func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b 
 	return g.negotiator.Accept(ctx, conn, direct)
 }
 
-// run runs a bound session to its end.
-func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, log *slog.Logger) {
-	log = log.With("session", b.ID, "tenant", b.Tenant, "jid", b.JID.String())
+// run runs a bound session to its end. Its stack is the session's while that
+// is idle, so it is kept small.
+func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr) {
+	s, r := g.begin(b, remote)
+	if s == nil {
+		return
+	}
+	g.end(s, r, s.Run(ctx))
+}
+
+// A running session is what the gateway knows of it.
+type running struct {
+	account
+	id, resource string
+	remote       net.Addr
+}
+
+func (r *running) attrs() []any {
+	return []any{"session", r.id, "tenant", r.tenant, "jid", r.jid + "/" + r.resource, "remote", r.remote.String()}
+}
+
+// begin makes the session and registers it.
+func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, *running) {
+	r := &running{
+		account: account{b.Tenant, string(b.JID.Bare())},
+		id:      b.ID, resource: string(b.JID.Resource()), remote: remote,
+	}
 	s, err := session.New(session.Config{
 		Shared: g.shared, Client: b.Client, Backend: b.Backend,
-		ClientRest: b.ClientRest, BackendRest: b.BackendRest, Log: log,
+		ClientRest: b.ClientRest, BackendRest: b.BackendRest,
 		Who: decision.Session{
 			ID: []byte(b.ID), Tenant: []byte(b.Tenant), Account: b.JID.Bare(),
 			Resource: b.JID.Resource(), Opened: b.Position,
 		},
 	})
 	if err != nil { // never: all it needs is there
-		log.Error("session not begun", "err", err)
+		g.log.Error("session not begun", "err", err)
 		_ = b.Backend.Close()
 		_ = b.Client.Close()
-		return
+		return nil, nil
 	}
-	who := account{b.Tenant, string(b.JID.Bare())}
-	log.Info("session bound", "mechanism", b.Mechanism, "position", b.Position)
-	g.sessions.add(who, s)
+	g.log.Info("session bound", append(r.attrs(), "mechanism", b.Mechanism, "position", b.Position)...)
 	g.metrics.sessions.Inc()
+	g.sessions.add(r.account, s)
 	if g.endings.since(b.Position) {
 		// A notice may have come between the opening and the registration.
-		g.Recheck(decision.Ending{Tenant: who.tenant, Account: who.jid, Position: b.Position})
+		g.Recheck(decision.Ending{Tenant: r.tenant, Account: r.jid, Position: b.Position})
 	}
-	err = s.Run(ctx)
+	return s, r
+}
+
+// end takes note of how a session has ended.
+func (g *Gateway) end(s *session.Session, r *running, err error) {
+	g.sessions.remove(r.account, s)
 	g.metrics.sessions.Dec()
-	g.sessions.remove(who, s)
 	condition := "closed"
 	if told, ok := errors.AsType[*stream.Error](err); ok {
 		condition = told.Condition
 	}
 	g.metrics.ended.WithLabelValues(condition).Inc()
-	log.Info("session ended", "condition", condition, "err", err)
+	g.log.Info("session ended", append(r.attrs(), "condition", condition, "err", err)...)
 }

@@ -71,9 +71,9 @@ func (s *sink) serve(conn net.Conn) {
 	r := bufio.NewReaderSize(conn, 512)
 	say := func(text string) { _, _ = io.WriteString(conn, shorthands.Replace(text)) }
 	for _, step := range []struct{ hear, say string }{
-		{"version='1.0'>", "$SERVER$OFFERS"},
+		{"'>", "$SERVER$OFFERS"},
 		{"</auth>", "<success xmlns='SASL'/>"},
-		{"version='1.0'>", "$SERVER$BINDING"},
+		{"'>", "$SERVER$BINDING"},
 	} {
 		if _, ok := readUntil(r, step.hear); !ok {
 			return

@@ -29,7 +29,7 @@ type pump struct {
 func (p *pump) guard(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.s.log.Error("panic in a session", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			p.s.shared.log.Error("panic in a session", "session", string(p.s.who.ID), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = &stream.Error{Condition: "internal-server-error"}
 		}
 	}()
@@ -157,9 +157,8 @@ func (p *pump) frame(b *batch) error {
 func (p *pump) ask(b *batch, el stream.Element) {
 	d := b.desc()
 	d.Describe(el)
-	q := decision.NewQuestion(p.s.who, p.dir, d, &p.s.memory)
-	q.ID = p.s.shared.questions.Add(1)
-	b.qs = append(b.qs, q)
+	b.qs = append(b.qs, decision.NewQuestion(p.s.who, p.dir, d, &p.s.memory))
+	b.qs[len(b.qs)-1].ID = p.s.shared.questions.Add(1)
 	b.vs = append(b.vs, decision.Verdict{})
 }
 

@@ -12,7 +12,6 @@ package session
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -63,13 +62,11 @@ type Config struct {
 	ClientRest, BackendRest []byte
 	// Who the session is; its bytes are the Session's from now on.
 	Who decision.Session
-	Log *slog.Logger
 }
 
 // A Session is one client's. It is run once.
 type Session struct {
 	shared          *Shared
-	log             *slog.Logger
 	who             decision.Session
 	memory          memory
 	client, backend leg
@@ -82,10 +79,10 @@ type Session struct {
 
 // New returns a Session that waits to be run.
 func New(c Config) (*Session, error) {
-	if c.Shared == nil || c.Client == nil || c.Backend == nil || c.Log == nil {
-		return nil, errors.New("session: shared state, both connections and a log are needed")
+	if c.Shared == nil || c.Client == nil || c.Backend == nil {
+		return nil, errors.New("session: shared state and both connections are needed")
 	}
-	s := &Session{shared: c.Shared, log: c.Log, who: c.Who}
+	s := &Session{shared: c.Shared, who: c.Who}
 	s.client.conn, s.backend.conn = c.Client, c.Backend
 	s.rest = [2][]byte{decision.Out: c.ClientRest, decision.In: c.BackendRest}
 	return s, nil

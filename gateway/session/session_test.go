@@ -51,13 +51,13 @@ func (r *rig) Write(b []byte) (int, error) {
 // start runs a session; it is to be used in a bubble.
 func start(t *testing.T, d deciderFunc) *rig {
 	t.Helper()
-	shared, err := NewShared(d)
-	if err != nil {
+	r := &rig{done: make(chan error, 1)}
+	var err error
+	if r.shared, err = NewShared(d, slog.New(slog.NewTextHandler(r, nil))); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{shared: shared, done: make(chan error, 1)}
 	c := Config{
-		Shared: shared, Log: slog.New(slog.NewTextHandler(r, nil)),
+		Shared: r.shared,
 		Who: decision.Session{
 			ID: []byte("s1"), Tenant: []byte("acme"), Account: []byte("alice@a.test"), Resource: []byte("here"), Opened: 7,
 		},

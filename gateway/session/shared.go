@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 // buffers, and counters.
 type Shared struct {
 	decider   Decider
+	log       *slog.Logger
 	questions atomic.Uint64 // the last question's number
 	batches   [2]sync.Pool  // of *batch, by direction
 
@@ -28,12 +30,13 @@ type Shared struct {
 // numEffects is one more than the last effect.
 const numEffects = decision.End + 1
 
-// NewShared returns the shared state of sessions that ask d.
-func NewShared(d Decider) (*Shared, error) {
-	if d == nil {
-		return nil, errors.New("session: a decider is needed")
+// NewShared returns the shared state of sessions that ask d. The log hears of
+// what must not be.
+func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
+	if d == nil || log == nil {
+		return nil, errors.New("session: a decider and a log are needed")
 	}
-	s := &Shared{decider: d}
+	s := &Shared{decider: d, log: log}
 	// Numbers of questions go on from a random one, so that those of a
 	// restarted gateway are not taken for retries of old ones.
 	s.questions.Store(rand.Uint64())

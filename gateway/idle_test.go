@@ -1,0 +1,137 @@
+package gateway_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/gateway"
+)
+
+// helperEnv makes the test binary the other side of BenchmarkIdleMemory: the
+// clients and their backend, in a process of its own.
+const helperEnv = "POSTERN_TEST_IDLE_CLIENTS"
+
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv(helperEnv)); err == nil {
+		if err := idleClients(n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// idleClients prints the backend's address, reads the gateway's and how big a
+// message each client is to send, logs in n clients, prints "ready", and waits
+// to be told to go.
+func idleClients(n int) error {
+	tell := bufio.NewReader(os.Stdin)
+	b := startSink(new(testing.B))
+	fmt.Println(b.listener.Addr())
+	told, err := tell.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	var address string
+	var size int
+	if _, err := fmt.Sscan(told, &address, &size); err != nil {
+		return err
+	}
+	conns := make([]net.Conn, n) // kept: an unreachable one is closed
+	for i := range n {
+		conn, _, err := dialDirect(address, fmt.Sprint("r", i))
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(conn, "<presence/><message to='bob@a.test'><body>"+strings.Repeat("a", size)+"</body></message>"); err != nil {
+			return err
+		}
+		conns[i] = conn
+	}
+	fmt.Println("ready")
+	_, _ = tell.ReadString('\n')
+	runtime.KeepAlive(conns)
+	return nil
+}
+
+// BenchmarkIdleMemory reports the resident memory of the gateway per idle
+// session: 1,000 clients over TLS 1.3, each with a backend leg without TLS,
+// each after a presence and a message. What a large message adds is the input
+// buffer of crypto/tls, which does not shrink.
+func BenchmarkIdleMemory(b *testing.B) {
+	for _, size := range []int{300, 15 << 10} {
+		b.Run(fmt.Sprintf("message=%d", size), func(b *testing.B) { benchmarkIdleMemory(b, size) })
+	}
+}
+
+func benchmarkIdleMemory(b *testing.B, size int) {
+	const sessions = 1000
+	helper := exec.Command(os.Args[0])
+	helper.Env = append(os.Environ(), fmt.Sprintf("%s=%d", helperEnv, sessions))
+	helper.Stderr = os.Stderr
+	in, err := helper.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := helper.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := helper.Start(); err != nil {
+		b.Fatal(err)
+	}
+	heard := bufio.NewReader(out)
+	backend, err := heard.ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	g := serveGateway(b, passAll{newTable()}, strings.TrimSpace(backend), func(c *gateway.Config) { c.MaxPerAddress = 2 * sessions })
+	before := resident(b)
+	fmt.Fprintln(in, g.direct, size)
+	if ready, err := heard.ReadString('\n'); ready != "ready\n" {
+		b.Fatal(ready, err)
+	}
+	after := resident(b)
+	b.ReportMetric(float64(after.rss-before.rss)/sessions/1024, "KiB/session")
+	b.ReportMetric(float64(after.heap-before.heap)/sessions/1024, "heap-KiB/session")
+	b.ReportMetric(float64(after.stack-before.stack)/sessions/1024, "stack-KiB/session")
+	b.ReportMetric(float64(runtime.NumGoroutine())/sessions, "goroutines/session")
+	b.ReportMetric(0, "ns/op")
+	_ = in.Close()
+	_ = helper.Wait()
+	g.stop()
+	if err := <-g.done; err != nil {
+		b.Error(err)
+	}
+}
+
+type memory struct{ rss, heap, stack int64 }
+
+// resident returns what the process holds after all garbage is given back.
+func resident(b *testing.B) memory {
+	b.Helper()
+	for range 2 { // pools are emptied by the second collection
+		debug.FreeOSMemory()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return memory{rss: pages * int64(os.Getpagesize()), heap: int64(m.HeapAlloc), stack: int64(m.StackInuse)}
+}
