@@ -83,6 +83,19 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
+// TestFullBuffer: a session that reads no more than the limit must not wait for
+// bytes that cannot come.
+func TestFullBuffer(t *testing.T) {
+	f := stream.NewFramer(stream.Config{Limits: stream.Limits{Bytes: 20}})
+	in := []byte("<message><body>12345")
+	if kind, _, err := f.Next(in[:19], false); kind != stream.Incomplete || err != nil {
+		t.Errorf("one byte below the limit: %v %v", kind, err)
+	}
+	if _, _, err := f.Next(in, false); err == nil {
+		t.Error("at the limit it still waits")
+	}
+}
+
 func TestDefaultLimits(t *testing.T) {
 	want := stream.Limits{Bytes: 262144, Depth: 64, Attrs: 64, Elements: 1000, Nodes: 1000, Namespaces: 64, TotalAttrs: 8192}
 	if got := stream.ClientLimits(); got != want {
@@ -127,6 +140,12 @@ func TestHostileDepth(t *testing.T) {
 	}
 	if kind, _, err := f.Next(in[n:], false); kind != stream.Stanza || err != nil || f.Element().Fault() != nil {
 		t.Fatalf("%v %v", kind, err)
+	}
+	for _, lenient := range []bool{false, true} {
+		f := stream.NewFramer(stream.Config{Lenient: lenient, Limits: stream.Limits{Bytes: 1 << 30, Depth: 1 << 30, Elements: 1 << 30}})
+		if _, _, err := f.Next(bytes.Repeat([]byte("<a>"), 1<<18), false); err == nil {
+			t.Errorf("lenient %v: no end to depth", lenient)
+		}
 	}
 }
 
@@ -174,7 +193,7 @@ func TestHugeElementIsGivenBack(t *testing.T) {
 	}})
 	var in bytes.Buffer
 	for i := range 60_000 {
-		in.WriteString("<a b='&lt;' xmlns='u:&#120;")
+		in.WriteString("<a b='&lt;some value' xmlns='u:&#120;some-namespace-")
 		in.WriteByte('a' + byte(i%26))
 		in.WriteString("'>")
 	}
@@ -186,6 +205,7 @@ func TestHugeElementIsGivenBack(t *testing.T) {
 	if kind != stream.Stanza || err != nil {
 		t.Fatal(kind, err)
 	}
+	touch(f.Element())
 	during := heap()
 	f.Reset()
 	after := heap()
@@ -235,6 +255,24 @@ func TestMemoryOfHostileElements(t *testing.T) {
 		}
 		runtime.KeepAlive(f)
 	}
+}
+
+// TestMemoryOfHostileBackendElements: what is not recorded costs nothing.
+func TestMemoryOfHostileBackendElements(t *testing.T) {
+	one := "<b xmlns='u:&amp;" + strings.Repeat("x", 60) + "' c='&amp;'><d/></b>"
+	in := []byte("<a>" + strings.Repeat(one, 50_000) + "</a>")
+	before := heap()
+	f := stream.NewFramer(stream.Config{Lenient: true, Limits: stream.BackendLimits()})
+	if kind, n, err := f.Next(in, false); kind != stream.Stanza || n != len(in) || err != nil {
+		t.Fatal(kind, n, err)
+	}
+	held := heap() - before
+	t.Logf("%d KiB of XML: %d KiB held", len(in)>>10, held>>10)
+	if held > 512<<10 {
+		t.Error("too much")
+	}
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(in)
 }
 
 // TestLinear feeds the longest of everything byte by byte. If a byte were

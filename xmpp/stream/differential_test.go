@@ -118,7 +118,7 @@ func (d *differ) read(f *stream.Framer, s sample, lenient bool) (got reading) {
 		switch kind {
 		case stream.Header:
 			header = false
-			d.compare(f.Element(), token, "", streamTail, true)
+			d.compare('\x01', f.Element(), token, "", streamTail, true)
 		case stream.Stanza:
 			got.elements++
 			d.tokens++
@@ -140,32 +140,31 @@ func (d *differ) stanza(e stream.Element, token string, lenient bool) {
 		d.faulted(token, fault)
 		return
 	}
-	d.compare(e, token, plainHead, streamTail, false)
-	d.compare(e, token, crowdHead, streamTail, false)
+	d.compare('\n', e, token, plainHead, streamTail, false)
 	if !lenient {
-		d.compare(e, token, bareHead, bareTail, false)
+		d.compare('\x01', e, token, crowdHead, streamTail, false)
+		d.compare('\n', e, token, bareHead, bareTail, false)
 		d.parseAgain(token, e)
 	}
 }
 
-// compare reads the token with expat, the way Prosody and ejabberd set it up.
-func (d *differ) compare(e stream.Element, token, head, tail string, root bool) {
-	for _, separator := range []byte{'\n', '\x01'} {
-		x, err := expat.Parse(separator, head, token, tail)
-		if err != nil {
-			d.fail([]byte(token), "accepted, but behind %q %v", head, err)
+// compare reads the token with expat, set up as ejabberd (separator \n) or
+// Prosody (\x01) do.
+func (d *differ) compare(separator byte, e stream.Element, token, head, tail string, root bool) {
+	x, err := expat.Parse(separator, head, token, tail)
+	if err != nil {
+		d.fail([]byte(token), "accepted, but behind %q %v", head, err)
+		return
+	}
+	if !root {
+		if len(x.Children) != 1 || x.Text != "" {
+			d.fail([]byte(token), "one element, expat has %d and text %q", len(x.Children), x.Text)
 			return
 		}
-		if !root {
-			if len(x.Children) != 1 || x.Text != "" {
-				d.fail([]byte(token), "one element, expat has %d and text %q", len(x.Children), x.Text)
-				return
-			}
-			x = x.Children[0]
-		}
-		if diff := difference(e, x); diff != "" {
-			d.fail([]byte(token), "behind %q: %s", head, diff)
-		}
+		x = x.Children[0]
+	}
+	if diff := difference(e, x); diff != "" {
+		d.fail([]byte(token), "behind %q: %s", head, diff)
 	}
 }
 
@@ -198,8 +197,12 @@ func (d *differ) faulted(token string, fault error) {
 	}
 }
 
-// pieces feeds the input in random pieces.
+// pieces feeds the input in random pieces; every fourth one, for the time it
+// takes.
 func (d *differ) pieces(s sample) {
+	if d.mutants%4 != 1 {
+		return
+	}
 	for _, c := range []stream.Config{{}, {Lenient: true}} {
 		want := outcome(stream.NewFramer(c), s.header, s.in, whole)
 		got := outcome(stream.NewFramer(c), s.header, s.in, func(int) int { return 1 + d.r.IntN(1+d.r.IntN(40)) })

@@ -232,7 +232,7 @@ func (e Element) FirstChild() Element {
 // NextSibling returns the next element of the same parent.
 func (e Element) NextSibling() Element {
 	n := e.get()
-	if s := e.at(n.skip); n.depth > 1 && s.get().depth == n.depth {
+	if s := e.at(n.skip); s.get().depth == n.depth {
 		return s
 	}
 	return Element{}

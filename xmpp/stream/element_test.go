@@ -102,6 +102,9 @@ func TestValuesStay(t *testing.T) {
 		if string(v) != want || string(again) != want {
 			t.Errorf("a%d: %q, then %q", i, v, again)
 		}
+		if once, _ := e.Attr(fmt.Sprintf("a%d", i)); &once[0] != &again[0] {
+			t.Errorf("a%d is decoded each time it is read", i)
+		}
 	}
 }
 
@@ -116,6 +119,12 @@ func TestNothingThere(t *testing.T) {
 	child := stale.FirstChild()
 	if !stale.Valid() || !child.Valid() {
 		t.Fatal("not valid")
+	}
+	if _, _, err := f.Next([]byte("<iq a='1'><b/></iq>"), false); err != nil {
+		t.Fatal(err)
+	}
+	if stale.Valid() || child.Valid() || stale.Local() != nil {
+		t.Errorf("an element of the last token is read as %s", stale.Local())
 	}
 	if _, _, err := f.Next([]byte("<presence"), false); err != nil {
 		t.Fatal(err)

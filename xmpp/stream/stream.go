@@ -55,7 +55,7 @@ func PreAuthLimits() Limits {
 func BackendLimits() Limits {
 	return Limits{
 		Bytes: 16 << 20, Depth: 200, Attrs: 256,
-		Elements: 1 << 20, Nodes: 1000, Namespaces: 256,
+		Elements: 1 << 20, Nodes: 1000, Namespaces: 128,
 	}.withDefaults()
 }
 
