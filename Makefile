@@ -3,7 +3,6 @@
 GO ?= go
 BIN := bin
 BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
-GOFLAGS_BUILD := -trimpath
 
 .PHONY: help build demo test check fmt vet lint unit e2e bench soak docs clean FORCE
 
@@ -14,12 +13,12 @@ build: $(BINARIES) ## the three programs, into bin/
 
 $(BIN)/%: FORCE
 	@mkdir -p $(BIN)
-	$(GO) build $(GOFLAGS_BUILD) -o $@ ./cmd/$*
+	$(GO) build -o $@ ./cmd/$*
 
 demo: ## Prosody, policyd and a gateway, with a guided tour (ONCE=1: end after it)
 	@scripts/install-deps.sh demo
 	@$(MAKE) --no-print-directory build
-	@$(GO) build $(GOFLAGS_BUILD) -o $(BIN)/demo ./test/e2e/demo
+	@$(GO) build -o $(BIN)/demo ./test/e2e/demo
 	@$(BIN)/demo $(if $(ONCE),--once)
 
 test: deps check e2e ## everything CI runs: check, then the end-to-end suite
