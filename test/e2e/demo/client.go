@@ -133,11 +133,17 @@ func (c *client) roster(ctx context.Context) error {
 		Error *refusal `xml:"jabber:client error"`
 	}
 	query := xmlstream.Wrap(nil, xml.StartElement{Name: xml.Name{Space: "jabber:iq:roster", Local: "query"}})
-	err := c.session.UnmarshalIQElement(ctx, query, stanza.IQ{Type: stanza.GetIQ}, &answer)
+	tokens, err := c.session.SendIQElement(ctx, query, stanza.IQ{Type: stanza.GetIQ})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(xml.NewTokenDecoder(tokens).Decode(&answer), tokens.Close()); err != nil {
+		return err
+	}
 	if answer.Error != nil {
 		return answer.Error
 	}
-	return err
+	return nil
 }
 
 // waitEnd waits until the stream has ended and says with which condition.
