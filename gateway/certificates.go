@@ -9,9 +9,11 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,8 +122,12 @@ func certName(s string) (string, error) {
 	return name, err
 }
 
-// For returns the certificate for a prepared domain, nil if there is none.
+// For returns the certificate for a prepared domain, nil if there is none. For
+// no domain at all it is the default: the file whose name sorts first.
 func (c *Certificates) For(domain string) *tls.Certificate {
+	if domain == "" {
+		return c.first()
+	}
 	wild := ""
 	if _, parent, ok := strings.Cut(domain, "."); ok {
 		wild = "*." + parent
@@ -139,6 +145,15 @@ func (c *Certificates) For(domain string) *tls.Certificate {
 		return nil
 	}
 	return c.make(domain)
+}
+
+func (c *Certificates) first() *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.byFile) == 0 {
+		return nil
+	}
+	return c.byFile[slices.Min(slices.Collect(maps.Keys(c.byFile)))]
 }
 
 // make makes a self-signed certificate. The caller holds the lock.

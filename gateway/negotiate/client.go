@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/postern-im/postern/xmpp/jid"
@@ -20,13 +21,15 @@ const (
 type domainKey struct{}
 
 // certificate chooses by the domain the stream was opened to, or else, in
-// direct TLS, by SNI.
+// direct TLS, by SNI. A client that names no server (some do not when they are
+// told an address) gets the default one, and judges by itself whether that
+// will do.
 func (n *Negotiator) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	domain, ok := hello.Context().Value(domainKey{}).(string)
-	if !ok {
+	if !ok && hello.ServerName != "" {
 		var err error
 		if domain, err = jid.Domain(hello.ServerName); err != nil {
-			return nil, errors.New("no server name")
+			return nil, fmt.Errorf("server name: %w", err)
 		}
 	}
 	if cert := n.cert(domain); cert != nil {

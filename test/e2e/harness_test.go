@@ -90,6 +90,15 @@ func run(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
+	stop, err := startInstallations()
+	defer func() {
+		if stopping := stop(); err == nil {
+			err = stopping
+		}
+	}()
+	if err != nil {
+		return 1, err
+	}
 	return m.Run(), nil
 }
 
