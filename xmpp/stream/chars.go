@@ -1,6 +1,9 @@
 package stream
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Classes of single bytes, combined in the table class.
 const (
@@ -9,7 +12,7 @@ const (
 	white                  // XML white space
 	plainText              // character data that needs no second look
 	plainValue             // the same inside an attribute value
-	spaceChar              // may stand in a namespace name
+	uriChar                // may stand in a namespace name
 )
 
 var class = classes()
@@ -31,8 +34,8 @@ func classes() (t [256]uint8) {
 		if c >= ' ' && c != '<' && c != '&' && c != '"' && c != '\'' {
 			t[c] |= plainValue
 		}
-		if c > ' ' && c <= '~' && c != '<' && c != '>' && c != '"' && c != '\'' {
-			t[c] |= spaceChar
+		if t[c]&nameChar != 0 || strings.IndexByte("~:/?#@!$()*+,;=%", c) >= 0 {
+			t[c] |= uriChar
 		}
 	}
 	return t

@@ -267,7 +267,7 @@ var ours = []string{
 	"bad-namespace-prefix: prefix is not bound in the element itself",
 	"bad-namespace-prefix: reserved prefix or namespace",
 	"bad-namespace-prefix: attribute in a stream namespace",
-	"invalid-namespace: namespace name outside printable ASCII",
+	"invalid-namespace: namespace name is not a plain URI",
 	"invalid-namespace: element in the streams namespace",
 	"not-well-formed: stream header inside the stream",
 	"not-well-formed: character data between top-level elements",

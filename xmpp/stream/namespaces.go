@@ -74,8 +74,8 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 
 // reserved says what is wrong with binding prefix to name. Beyond the rules of
 // Namespaces in XML, the prefix stream means one thing only, and a namespace
-// name is printable ASCII without what would need escaping twice: a name with
-// a parser's separator character in it has let elements be forged before.
+// name is a plain URI: one with a parser's separator character in it has let
+// elements be forged before.
 func reserved(prefix, name []byte) *Error {
 	switch string(name) {
 	case NSXML:
@@ -100,12 +100,75 @@ func reserved(prefix, name []byte) *Error {
 			return errUndeclare
 		}
 	}
-	for _, c := range name {
-		if class[c]&spaceChar == 0 {
-			return errNSName
-		}
+	if !isURI(name) {
+		return errNSName
 	}
 	return nil
+}
+
+// isURI reports whether name is a URI reference (RFC 3986), as a namespace
+// name has to be, and one that every parser hands on as it is: libxml2 alters
+// an ampersand, and refuses or reports what is no URI. User names, literal
+// addresses and apostrophes are left out. The empty name is one.
+func isURI(name []byte) bool {
+	colon, slash, hashes := -1, -1, 0
+	for i, c := range name {
+		if class[c]&uriChar == 0 {
+			return false
+		}
+		switch c {
+		case ':':
+			if colon < 0 && slash < 0 {
+				colon = i
+			}
+		case '#':
+			hashes++
+			fallthrough
+		case '/', '?':
+			if slash < 0 {
+				slash = i
+			}
+		case '%':
+			if i+2 >= len(name) || !isHex(name[i+1]) || !isHex(name[i+2]) {
+				return false
+			}
+		}
+	}
+	if hashes > 1 {
+		return false
+	}
+	if colon >= 0 && !isScheme(name[:colon]) {
+		return false
+	}
+	rest, ok := bytes.CutPrefix(name[colon+1:], []byte("//"))
+	return !ok || colon >= 0 && isAuthority(rest)
+}
+
+func isScheme(s []byte) bool {
+	for _, c := range s {
+		if class[c]&nameChar == 0 && c != '+' || c == '_' {
+			return false
+		}
+	}
+	return len(s) > 0 && class[s[0]]&nameStart != 0
+}
+
+// isAuthority judges the host and port that rest begins with.
+func isAuthority(rest []byte) bool {
+	if end := bytes.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	host, port, ok := bytes.Cut(rest, []byte(":"))
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(host) > 0 && bytes.IndexByte(host, '@') < 0 && ok == (len(port) > 0)
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
 }
 
 // number finds a namespace name among those known or in scope.

@@ -164,7 +164,7 @@ var (
 	errReserved   = &Error{Condition: "bad-namespace-prefix", Text: "reserved prefix or namespace"}
 	errUndeclare  = &Error{Condition: "bad-namespace-prefix", Text: "prefix undeclared"}
 	errAttrNS     = &Error{Condition: "bad-namespace-prefix", Text: "attribute in a stream namespace"}
-	errNSName     = &Error{Condition: "invalid-namespace", Text: "namespace name outside printable ASCII"}
+	errNSName     = &Error{Condition: "invalid-namespace", Text: "namespace name is not a plain URI"}
 	errStreamsNS  = &Error{Condition: "invalid-namespace", Text: "element in the streams namespace"}
 	errHeaderNS   = &Error{Condition: "invalid-namespace", Text: "stream header is not in the streams namespace"}
 	errContentNS  = &Error{Condition: "invalid-namespace", Text: "default namespace is not jabber:client"}
