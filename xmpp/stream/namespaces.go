@@ -241,7 +241,8 @@ func (f *Framer) inherits(local []byte) bool {
 
 // attributeNS resolves the prefixes of the tag's attributes. A qualified
 // attribute in a namespace of the stream itself, c:to beside to, is refused:
-// nobody means it well, and servers differ on what becomes of it.
+// nobody means it well, and servers differ on what becomes of it. So is an
+// xml:id, which some parsers trim and judge, and what else may yet get a meaning.
 func (f *Framer) attributeNS(b []byte) *Error {
 	attrs := f.tape.attrs[f.attr0:]
 	for k := range attrs {
@@ -256,6 +257,12 @@ func (f *Framer) attributeNS(b []byte) *Error {
 			a.ns, e = nsNone, errPrefix
 		case nsClient, nsServer, nsStreams:
 			e = errAttrNS
+		case nsXML:
+			switch string(b[a.partAt:a.nameEnd]) {
+			case "lang", "space", "base":
+			default:
+				e = errReserved
+			}
 		}
 		if e != nil {
 			if err := f.breach(e); err != nil {
