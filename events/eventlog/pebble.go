@@ -3,6 +3,7 @@ package eventlog
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -15,6 +16,11 @@ const (
 
 	// cacheSize holds the blocks that single reads touch again and again.
 	cacheSize = 16 << 20
+
+	// maxFailures is how often in a row Pebble's background work may fail. It
+	// tries again at once and without end; a disk that refuses this often has
+	// failed, and the loop would only hide that.
+	maxFailures = 16
 
 	// formatMajor is Pebble's on-disk format, named so that a newer Pebble
 	// does not raise it by itself: that is one-way.
@@ -32,22 +38,38 @@ func options(c Config) *pebble.Options {
 		Logger:             logger,
 		CacheSize:          cacheSize,
 		FormatMajorVersion: formatMajor,
-		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				logger.log.Error("event log: background work", "error", err)
-			},
-			// The reader that met it gets an error, too: nothing here is fatal
-			// to the rest.
-			DataCorruption: func(info pebble.DataCorruptionInfo) {
-				logger.log.Error("event log: data corruption", "path", info.Path, "details", info.Details)
-			},
-		},
+		EventListener:      listener(logger),
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockSize
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.ZstdCompression }
 	}
 	return o
+}
+
+// listener watches Pebble's background work.
+func listener(logger pebbleLogger) *pebble.EventListener {
+	var failures atomic.Int64 // in a row
+	succeeded := func(err error) {
+		if err == nil {
+			failures.Store(0)
+		}
+	}
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			logger.Errorf("background work: %v", err)
+			if failures.Add(1) >= maxFailures {
+				logger.Fatalf("background work fails again and again: %v", err)
+			}
+		},
+		FlushEnd:      func(info pebble.FlushInfo) { succeeded(info.Err) },
+		CompactionEnd: func(info pebble.CompactionInfo) { succeeded(info.Err) },
+		// The reader that met it gets an error as well: it is not fatal to
+		// the rest, which Pebble's own listener would make it.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			logger.Errorf("data corruption in %s: %v", info.Path, info.Details)
+		},
+	}
 }
 
 // pebbleLogger passes on what Pebble logs.

@@ -1,0 +1,319 @@
+package eventlog_test
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"net/rpc"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/eventlog"
+)
+
+// Disk errors need a process to die. Pebble answers them with its Fatalf or
+// with a panic, on any goroutine, and what it leaves behind in the process
+// (pooled buffers, for one) would spoil the logs after it. So here the log
+// runs in a process of its own, on a disk in its memory; it sends what would
+// be left of the disk after a crash each time that changes, before the
+// operation that changed it returns.
+
+// serverVariable makes the test binary serve a log instead of testing.
+const serverVariable = "EVENTLOG_TEST_SERVER"
+
+func TestMain(m *testing.M) {
+	// What author writes, as gob sees it.
+	gob.Register(events.RoleDefined{})
+	gob.Register(events.MemberRolesSet{})
+	if os.Getenv(serverVariable) != "" {
+		serve()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A DiskFault says which operation of a disk fails, and how.
+type DiskFault struct {
+	At       int  // the first operation that fails, from 0
+	Writes   bool // count, and fail, only operations that write
+	Happened bool // it fails but has happened
+	All      bool // all later ones fail as well
+}
+
+func (f DiskFault) fault() fault {
+	n := -1
+	fails := func() error { return errDisk }
+	return func(write bool) (before, after func() error) {
+		if f.Writes && !write {
+			return nil, nil
+		}
+		n++
+		switch {
+		case n < f.At || n > f.At && !f.All:
+			return nil, nil
+		case f.Happened:
+			return nil, fails
+		default:
+			return fails, nil
+		}
+	}
+}
+
+// Boot is what a process needs to know to start.
+type Boot struct {
+	Files map[string][]byte
+	Fault *DiskFault
+	// Percent is how much of what is not synced a crash leaves.
+	Percent int
+	Seed    uint64
+	// Recover has the log panic where it otherwise ends the process, and the
+	// process survive that.
+	Recover bool
+}
+
+// serve is the process: a log behind stdin and stdout, and its disk's state to
+// file 3.
+func serve() {
+	s := &Server{states: gob.NewEncoder(os.NewFile(3, "states"))}
+	server := rpc.NewServer()
+	if err := server.Register(s); err != nil {
+		panic(err)
+	}
+	server.ServeConn(struct {
+		io.Reader
+		io.WriteCloser
+	}{os.Stdin, os.Stdout})
+}
+
+// A Server is the log in its process. Its methods are exported for net/rpc.
+type Server struct {
+	disk    *disk
+	log     *eventlog.Log
+	recover bool
+
+	mu     sync.Mutex
+	states *gob.Encoder
+}
+
+// Boot opens the log.
+func (s *Server) Boot(b Boot, logID *string) error {
+	mem := vfs.NewCrashableMem()
+	if err := writeFiles(mem, b.Files); err != nil {
+		return err
+	}
+	s.disk = newDisk(mem)
+	s.disk.done = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		left, err := readFiles(s.disk.afterCrash(b.Percent, b.Seed))
+		if err != nil {
+			panic(err)
+		}
+		if err := s.states.Encode(left); err != nil {
+			os.Exit(1) // the other side has gone
+		}
+	}
+	if b.Fault != nil {
+		s.disk.breakBy(b.Fault.fault())
+	}
+	c := eventlog.Config{Dir: "var/log", FS: s.disk, Fatal: func(string) { os.Exit(3) }}
+	if s.recover = b.Recover; s.recover {
+		c.Fatal = nil
+	}
+	var err error
+	s.log, err = eventlog.Open(c)
+	if err == nil {
+		*logID = s.log.LogID()
+	}
+	return err
+}
+
+// Break sets the disk's fault.
+func (s *Server) Break(f DiskFault, _ *struct{}) error {
+	s.disk.breakBy(f.fault())
+	return nil
+}
+
+// An Appending is the arguments of Append.
+type Appending struct {
+	Head    events.Position
+	Commits []*events.Commit
+}
+
+// An Answer is the result of anything. Errors that callers tell apart are kept
+// apart.
+type Answer struct {
+	Head     events.Position
+	Hash     [32]byte
+	Commits  []events.Commit
+	Conflict *events.ConflictError
+	Corrupt  *events.CorruptError
+	Failed   bool
+	Err      string
+}
+
+func (a *Answer) set(err error) error {
+	if err == nil {
+		return nil
+	}
+	a.Err = err.Error()
+	a.Failed = errors.Is(err, events.ErrFailed)
+	a.Conflict, _ = errors.AsType[*events.ConflictError](err)
+	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
+		a.Corrupt = &events.CorruptError{Position: corrupt.Position} // its cause is in Err
+	}
+	return nil
+}
+
+func (a *Answer) err() error {
+	switch {
+	case a.Err == "":
+		return nil
+	case a.Conflict != nil:
+		return a.Conflict
+	case a.Corrupt != nil:
+		return &events.CorruptError{Position: a.Corrupt.Position, Err: errors.New(a.Err)}
+	case a.Failed:
+		return fmt.Errorf("%w: %s", events.ErrFailed, a.Err)
+	default:
+		return errors.New(a.Err)
+	}
+}
+
+// Operations gives how many the disk has done.
+func (s *Server) Operations(_ struct{}, n *int) error {
+	*n = s.disk.operations()
+	return nil
+}
+
+// Head gives the log's head.
+func (s *Server) Head(_ struct{}, a *Answer) error {
+	a.Head, a.Hash = s.log.Head()
+	return nil
+}
+
+// Append appends, and gives the commits as they are then.
+func (s *Server) Append(in Appending, a *Answer) error {
+	if s.recover {
+		defer func() {
+			if why := recover(); why != nil {
+				a.Err = fmt.Sprint(why)
+			}
+		}()
+	}
+	err := s.log.Append(context.Background(), in.Head, in.Commits...)
+	for _, c := range in.Commits {
+		a.Commits = append(a.Commits, *c)
+	}
+	return a.set(err)
+}
+
+// Read gives all commits from a position.
+func (s *Server) Read(from events.Position, a *Answer) error {
+	return a.set(s.log.Read(context.Background(), from, func(c *events.Commit) error {
+		a.Commits = append(a.Commits, *c)
+		return nil
+	}))
+}
+
+// ByCommand gives one commit or none.
+func (s *Server) ByCommand(id [2]string, a *Answer) error {
+	c, found, err := s.log.ByCommand(id[0], id[1])
+	if found {
+		a.Commits = append(a.Commits, c)
+	}
+	return a.set(err)
+}
+
+// Verify verifies.
+func (s *Server) Verify(_ struct{}, a *Answer) error {
+	return a.set(s.log.Verify(context.Background()))
+}
+
+// Close closes.
+func (s *Server) Close(_ struct{}, a *Answer) error { return a.set(s.log.Close()) }
+
+// readFiles gives a file system's files by path; folders end in a slash.
+func readFiles(fs vfs.FS) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	var walk func(dir string) error
+	walk = func(dir string) error {
+		names, err := fs.List(dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			name = path.Join(dir, name)
+			info, err := fs.Stat(name)
+			if err != nil {
+				return err
+			}
+			if info.IsDir() {
+				files[name+"/"] = nil
+				if err := walk(name); err != nil {
+					return err
+				}
+				continue
+			}
+			f, err := fs.Open(name)
+			if err != nil {
+				return err
+			}
+			if files[name], err = io.ReadAll(f); err != nil {
+				return err
+			}
+			if err := f.Close(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return files, walk("/")
+}
+
+// writeFiles is the reverse, and makes all durable.
+func writeFiles(fs *vfs.MemFS, files map[string][]byte) error {
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names) // folders before what is in them
+	folders := []string{"/"}
+	for _, name := range names {
+		if path.Base(name)+"/" == name[max(0, len(name)-len(path.Base(name))-1):] {
+			folders = append(folders, name)
+			if err := fs.MkdirAll(name, 0o755); err != nil {
+				return err
+			}
+			continue
+		}
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(slices.Clone(files[name])); err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	for _, name := range folders {
+		d, err := fs.OpenDir(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
