@@ -12,7 +12,7 @@ const (
 	white                  // XML white space
 	plainText              // character data that needs no second look
 	plainValue             // the same inside an attribute value
-	uriChar                // may stand in a namespace name
+	plainURI               // a namespace name that needs no second look
 )
 
 var class = classes()
@@ -34,8 +34,8 @@ func classes() (t [256]uint8) {
 		if c >= ' ' && c != '<' && c != '&' && c != '"' && c != '\'' {
 			t[c] |= plainValue
 		}
-		if t[c]&nameChar != 0 || strings.IndexByte("~:/?#@!$()*+,;=%", c) >= 0 {
-			t[c] |= uriChar
+		if t[c]&nameChar != 0 || strings.IndexByte("~@!$()*+,;=", c) >= 0 {
+			t[c] |= plainURI
 		}
 	}
 	return t

@@ -113,8 +113,8 @@ func reserved(prefix, name []byte) *Error {
 func isURI(name []byte) bool {
 	colon, slash, hashes := -1, -1, 0
 	for i, c := range name {
-		if class[c]&uriChar == 0 {
-			return false
+		if class[c]&plainURI != 0 {
+			continue
 		}
 		switch c {
 		case ':':
@@ -132,6 +132,8 @@ func isURI(name []byte) bool {
 			if i+2 >= len(name) || !isHex(name[i+1]) || !isHex(name[i+2]) {
 				return false
 			}
+		default:
+			return false
 		}
 	}
 	if hashes > 1 {
