@@ -258,7 +258,18 @@ func TestNothingIsLeft(t *testing.T) {
 
 func TestLimitPerAddress(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	g := serveGateway(t, newTable(), "", func(c *gateway.Config) { c.MaxPerAddress = 3 })
+	b := startSink(t)
+	defer b.stop()
+	g := serveGateway(t, newTable(), b.listener.Addr().String(), func(c *gateway.Config) { c.MaxPerAddress = 3 })
+	for range 10 { // one after the other: each gives its place back
+		conn, r, err := dialDirect(g.direct, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "</stream:stream>")
+		_, _ = io.ReadAll(r)
+		_ = conn.Close()
+	}
 	refused := func() bool {
 		conn, err := net.Dial("tcp", g.starttls)
 		if err != nil {
