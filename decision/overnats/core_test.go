@@ -328,7 +328,7 @@ func (s *simulation) heal() {
 }
 
 func TestSimulation(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(100)
 	if os.Getenv("POSTERN_SOAK") == "1" {
 		seeds = 20_000
 	}

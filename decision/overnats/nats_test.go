@@ -2,7 +2,9 @@ package overnats
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,5 +182,385 @@ func TestAskAdmitOpen(t *testing.T) {
 	}
 	if since, out := a.Available(); out {
 		t.Errorf("out since %v", since)
+	}
+}
+
+func TestNodeDownAndUp(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	if err := askOne(t, a, 1, 300*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("without a node: %v", err)
+	}
+	for round := range uint64(3) {
+		_, stop := startResponder(t, s, "n1", newDecider())
+		if err := askOne(t, a, 2, 5*time.Second); err != nil {
+			t.Fatalf("round %d, with a node: %v", round, err)
+		}
+		stop()
+		begin := time.Now()
+		if err := askOne(t, a, 3, time.Second); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("round %d, the node has gone: %v", round, err)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("round %d: told after %v", round, took)
+		}
+		if _, out := a.Available(); !out {
+			t.Errorf("round %d: no node, and available", round)
+		}
+		begin = time.Now()
+		if err := askOne(t, a, 4, time.Second); !errors.Is(err, ErrUnavailable) || time.Since(begin) > 500*time.Millisecond {
+			t.Errorf("round %d: into a long outage: %v after %v", round, err, time.Since(begin))
+		}
+	}
+}
+
+// TestHungNode: of two nodes one takes what it is asked and answers nothing.
+func TestHungNode(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	hang := make(chan struct{})
+	hung := newDecider()
+	hung.before = func(*decision.Batch) { <-hang }
+	startResponder(t, s, "good", newDecider())
+	startResponder(t, s, "hung", hung)
+	t.Cleanup(func() { close(hang) }) // before the responder is waited for
+	until(t, a, func(c *core) bool { return len(c.nodes) == 2 })
+	var slow, worst time.Duration
+	for i := range uint64(300) {
+		begin := time.Now()
+		if err := askOne(t, a, i, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(begin)
+		worst = max(worst, took)
+		if took >= hedgeAfter {
+			slow += took
+		}
+	}
+	// It may be found out twice, and be pinged, but not each time.
+	if slow > 5*tryFor {
+		t.Errorf("%v were spent waiting for the hung node, %v at worst", slow, worst)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.core.counts.hedges == 0 {
+		t.Error("nothing was hedged: the hung node was never asked")
+	}
+}
+
+// until waits for a state of the core.
+func until(t testing.TB, a *Asker, ok func(*core) bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		a.mu.Lock()
+		done := ok(a.core)
+		a.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// TestNATSRestarted: what is asked while there is no NATS is answered when
+// there is again.
+func TestNATSRestarted(t *testing.T) {
+	s := startNATS(t, -1)
+	port := s.Addr().(*net.TCPAddr).Port
+	a := startAsker(t, s)
+	startResponder(t, s, "n1", newDecider())
+	for round := range uint64(3) {
+		if err := askOne(t, a, 1, 5*time.Second); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		stopNATS(s)
+		if err := askOne(t, a, 2, 300*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("round %d, without NATS: %v", round, err)
+		}
+		answer := make(chan error, 1)
+		go func() { answer <- askOne(t, a, 3, 10*time.Second) }()
+		until(t, a, func(c *core) bool { return c.pending == 1 })
+		s = startNATS(t, port)
+		if err := <-answer; err != nil {
+			t.Fatalf("round %d, NATS is back: %v", round, err)
+		}
+	}
+}
+
+func TestBehindAndNotFresh(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	d := newDecider()
+	startResponder(t, s, "n1", d)
+	if err := askOne(t, a, 1, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	// Another node tells that the log has moved on; this one has not heard.
+	ahead := newDecider()
+	ahead.state.Store(&decision.State{At: decision.Mark{LogID: "log", Position: 11}, Ready: true})
+	_, stop := startResponder(t, s, "n2", ahead)
+	until(t, a, func(c *core) bool { return c.newest.Position == 11 })
+	for i := range uint64(20) {
+		if err := askOne(t, a, i, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.asked.Load(); n > 22 {
+		t.Errorf("the node that is behind was asked %d times", n)
+	}
+	stop()
+	if err := askOne(t, a, 2, 500*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a node that is behind answered: %v", err)
+	}
+	d.state.Store(&decision.State{At: decision.Mark{LogID: "log", Position: 11}, Ready: true})
+	if err := askOne(t, a, 3, 5*time.Second); err != nil {
+		t.Errorf("it has caught up: %v", err)
+	}
+	d.status.Store(int32(decision.StatusNotFresh))
+	if err := askOne(t, a, 4, 500*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a node that is not fresh answered: %v", err)
+	}
+	d.status.Store(int32(decision.StatusOK))
+	if err := askOne(t, a, 5, 5*time.Second); err != nil {
+		t.Errorf("it is fresh again: %v", err)
+	}
+}
+
+// TestLyingNode: replies that are no answer are none, and end no process.
+func TestLyingNode(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	liar := connect(t, s)
+	var lie atomic.Int64
+	sub, err := liar.QueueSubscribe(askSubject, askQueue, func(m *nats.Msg) {
+		var b decision.Batch
+		if err := decision.DecodeBatch(m.Data, &b); err != nil {
+			t.Errorf("the batch cannot be read: %v", err)
+			return
+		}
+		r := decision.Reply{ReplyHead: decision.ReplyHead{ID: b.ID, Node: "liar", At: decision.Mark{LogID: "log", Position: 1}}}
+		for range b.Requests {
+			r.Results = append(r.Results, decision.Result{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: 1}})
+		}
+		var out []byte
+		switch lie.Add(1) % 6 {
+		case 0:
+			out = []byte("garbage")
+		case 1: // nothing at all
+		case 2:
+			r.ID++
+			out = decision.AppendReply(nil, &r)
+		case 3:
+			r.Results = append(r.Results, decision.Result{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass}})
+			out = decision.AppendReply(nil, &r)
+		case 4:
+			out = append(decision.AppendReply(nil, &r), 0)
+		case 5:
+			r.Results = r.Results[:0]
+			out = decision.AppendReply(nil, &r)
+			if len(b.Requests) == 0 {
+				out = nil // to a ping that would be the truth
+			}
+		}
+		if err := m.Respond(out); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(5) {
+		if err := askOne(t, a, i, 700*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("question %d: %v", i, err)
+		}
+	}
+	if lie.Load() < 6 {
+		t.Errorf("only %d lies were told", lie.Load())
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	startResponder(t, s, "n1", newDecider())
+	if err := askOne(t, a, 9, 5*time.Second); err != nil {
+		t.Errorf("an honest node: %v", err)
+	}
+}
+
+// TestBadRequest: a question that makes the node panic fails by itself.
+func TestBadRequest(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	d := newDecider()
+	const poison = 66
+	d.before = func(b *decision.Batch) {
+		for i := range b.Requests {
+			if b.Requests[i].Question.ID == poison {
+				panic("cannot decide")
+			}
+		}
+	}
+	startResponder(t, s, "n1", d)
+	var wg sync.WaitGroup
+	for i := range uint64(200) {
+		wg.Go(func() {
+			err := askOne(t, a, i, 10*time.Second)
+			if i == poison && !errors.Is(err, ErrBadRequest) || i != poison && err != nil {
+				t.Errorf("question %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	// What cannot be read at the other end is the caller's own fault too.
+	q := question(1)
+	q.Session.Tenant = []byte("Not A Tenant")
+	vs := make([]decision.Verdict, 1)
+	if err := a.Ask(t.Context(), []decision.Question{q}, vs, time.Second); !errors.Is(err, ErrBadRequest) || vs[0].Effect != decision.Undecided {
+		t.Errorf("an unreadable question: %v, %+v", err, vs[0])
+	}
+	if err := askOne(t, a, 1, time.Second); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestManyCallers(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	d := newDecider()
+	startResponder(t, s, "n1", d)
+	startResponder(t, s, "n2", d)
+	var wg sync.WaitGroup
+	for caller := range uint64(256) {
+		wg.Go(func() {
+			for i := range uint64(40) {
+				if err := askOne(t, a, caller<<32|i, 30*time.Second); err != nil {
+					t.Errorf("caller %d, question %d: %v", caller, i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.core.counts
+	if c.requests != 256*40 || c.messages*2 > c.requests {
+		t.Errorf("%d requests in %d messages", c.requests, c.messages)
+	}
+}
+
+// TestGracefulStop: a node that stops, with another there, costs nobody
+// anything.
+func TestGracefulStop(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	startResponder(t, s, "stays", newDecider())
+	_, stop := startResponder(t, s, "goes", newDecider())
+	until(t, a, func(c *core) bool { return len(c.nodes) == 2 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for i := uint64(0); ctx.Err() == nil; i++ {
+				if err := askOne(t, a, i, 5*time.Second); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	before := misses(a)
+	stop()
+	until(t, a, func(c *core) bool { n := c.node("goes"); return n == nil || !n.ready })
+	cancel()
+	wg.Wait()
+	if n := misses(a) - before; n > 0 {
+		t.Errorf("%d messages were missed", n)
+	}
+}
+
+func misses(a *Asker) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.core.counts.misses
+}
+
+func TestEndingsAreHeard(t *testing.T) {
+	s := startNATS(t, -1)
+	heard := make(chan decision.Ending, 10)
+	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet(), OnEnding: func(e decision.Ending) { heard <- e }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, a.Run)
+	r, _ := startResponder(t, s, "n1", newDecider())
+	if err := askOne(t, a, 1, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	stranger := connect(t, s)
+	if err := stranger.Publish(endingSubject, []byte("garbage")); err != nil {
+		t.Fatal(err)
+	}
+	want := decision.Ending{Tenant: "acme", Account: "bob@alpha.test", Position: 12, LogID: "log"}
+	if err := r.Notify(want); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; got != want {
+		t.Errorf("heard %+v", got)
+	}
+	until(t, a, func(c *core) bool { return c.newest == decision.Mark{LogID: "log", Position: 12} })
+}
+
+func TestEndOfRun(t *testing.T) {
+	s := startNATS(t, -1)
+	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := askOne(t, a, 1, 10*time.Millisecond); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("before Run: %v", err)
+	}
+	stop := running(t, a.Run)
+	waiting := make(chan error, 1)
+	go func() { waiting <- askOne(t, a, 1, time.Minute) }()
+	until(t, a, func(c *core) bool { return c.pending == 1 })
+	gone, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		left <- a.Ask(gone, []decision.Question{question(2)}, make([]decision.Verdict, 1), time.Minute)
+	}()
+	until(t, a, func(c *core) bool { return c.pending == 2 })
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that has gone: %v", err)
+	}
+	stop()
+	if err := <-waiting; !errors.Is(err, ErrClosed) {
+		t.Errorf("a caller that waits: %v", err)
+	}
+	if err := askOne(t, a, 1, time.Minute); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Run: %v", err)
+	}
+	if _, err := a.Admit(t.Context(), "alpha.test"); !errors.Is(err, ErrClosed) {
+		t.Errorf("admit after Run: %v", err)
+	}
+}
+
+func TestIDsAreTokens(t *testing.T) {
+	s := startNATS(t, -1)
+	conn := connect(t, s)
+	for _, id := range []string{"", "*", ">", "a.b", "A", "a b", "a-b", "\x00", "é", "012345678901234567890123456789012"} {
+		if _, err := New(Config{Conn: conn, Gateway: id}); err == nil {
+			t.Errorf("a gateway of id %q", id)
+		}
+		if _, err := NewResponder(ResponderConfig{Conn: conn, Node: id, Decider: newDecider()}); err == nil {
+			t.Errorf("a node of id %q", id)
+		}
 	}
 }

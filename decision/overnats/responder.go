@@ -26,7 +26,10 @@ const (
 	// lookEach is how often the node is asked whether it is still ready, so
 	// that a change is announced at once.
 	lookEach = 100 * time.Millisecond
-	// flushWithin bounds each of the two waits at the end.
+	// goodbye is how long a node that goes still answers: gateways hear of it
+	// within milliseconds.
+	goodbye = 200 * time.Millisecond
+	// flushWithin bounds each of the waits at the end.
 	flushWithin = time.Second
 )
 
@@ -99,8 +102,10 @@ func (r *Responder) Serve(ctx context.Context) error {
 	}
 	r.announce(ctx)
 
-	// What was sent to this node before it said that it goes is still
+	// What is sent to this node before all have heard that it goes is still
 	// answered. Without a connection there is nothing to be had or said.
+	_ = r.cfg.Conn.FlushTimeout(flushWithin)
+	<-time.After(goodbye)
 	_ = group.Drain()
 	_ = own.Drain()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)

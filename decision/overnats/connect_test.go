@@ -1,0 +1,129 @@
+package overnats
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestWrongServer: to what does not give the right name nothing is said.
+func TestWrongServer(t *testing.T) {
+	s := startNATS(t, -1) // its name is "test"
+	conn, err := Connect(ConnectConfig{URLs: []string{s.ClientURL()}, ServerName: "postern", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if conn.IsConnected() {
+		t.Error("connected to a server of another name")
+	}
+	if err := conn.Publish("x", nil); err == nil {
+		t.Error("published without a connection")
+	}
+	d := dialer{serverName: "postern"}
+	if _, err := d.Dial("tcp", s.Addr().String()); err == nil || !strings.Contains(err.Error(), `"test", not "postern"`) {
+		t.Errorf("dial: %v", err)
+	}
+}
+
+func TestNotAServer(t *testing.T) {
+	for name, say := range map[string]string{
+		"garbage":  "HTTP/1.1 200 OK\r\n\r\n",
+		"no name":  "INFO {}\r\n",
+		"no JSON":  "INFO {\r\n",
+		"closed":   "INFO",
+		"too long": strings.Repeat("x", maxInfo+1),
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := make(chan int, 1)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_, _ = c.Write([]byte(say))
+			if tcp, ok := c.(*net.TCPConn); ok {
+				_ = tcp.CloseWrite()
+			}
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			n, _ := c.Read(make([]byte, 1))
+			heard <- n
+		}()
+		d := dialer{serverName: "postern"}
+		if c, err := d.Dial("tcp", l.Addr().String()); err == nil {
+			c.Close()
+			t.Errorf("%s was taken for a server", name)
+		}
+		if n := <-heard; n > 0 {
+			t.Errorf("%s: it was spoken to", name)
+		}
+		l.Close()
+	}
+}
+
+func TestConnectRefuses(t *testing.T) {
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open")
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(open, seed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	local := []string{"nats://127.0.0.1:1"}
+	for want, cfg := range map[string]ConnectConfig{
+		"no NATS server": {},
+		"loopback":       {URLs: []string{"nats://10.0.0.1:4222"}},
+		"no secret":      {URLs: []string{"nats://user:secret@127.0.0.1:4222"}},
+		"seed file":      {URLs: local, SeedFile: filepath.Join(dir, "missing")},
+		"may read it":    {URLs: local, SeedFile: open},
+	} {
+		conn, err := Connect(cfg)
+		if err == nil {
+			conn.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret@") {
+			t.Errorf("want an error about %q, got %v", want, err)
+		}
+	}
+}
+
+// TestConnectLater: a gateway may start before NATS.
+func TestConnectLater(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	conn, err := Connect(ConnectConfig{URLs: []string{"nats://" + l.Addr().String()}, ServerName: "test", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	status := conn.StatusChanged(nats.CONNECTED)
+	startNATS(t, port)
+	select {
+	case <-status:
+	case <-time.After(10 * time.Second):
+		t.Error("not connected")
+	}
+}
