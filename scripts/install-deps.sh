@@ -15,6 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 clients=$here/../test/e2e/clients
 policy=/usr/sbin/policy-rc.d
 saved=/usr/sbin/policy-rc.d.postern-saved
+mark='left by install-deps.sh of postern; remove it'
 
 usage() {
 	echo "usage: install-deps.sh demo|test" >&2
@@ -72,10 +73,10 @@ forbid_services() {
 	if root test -e "$saved"; then # an earlier run was killed half-way
 		root mv -f "$saved" "$policy"
 	fi
-	if root test -e "$policy"; then
+	if root test -e "$policy" && ! root grep -q "$mark" "$policy"; then
 		root cp -p "$policy" "$saved"
 	fi
-	printf '#!/bin/sh\nexit 101\n' | root tee "$policy.new" >/dev/null
+	printf '#!/bin/sh\n# %s\nexit 101\n' "$mark" | root tee "$policy.new" >/dev/null
 	root chmod 755 "$policy.new"
 	root mv -f "$policy.new" "$policy"
 }

@@ -45,6 +45,7 @@ tls.connect = (first, ...rest) => connect({ ca, ...first }, ...rest);
 const xmpp = client({
   service: `${options.mode === "direct" ? "xmpps" : "xmpp"}://${server}:${options.port}`,
   domain: server,
+  timeout: stepTimeout,
   credentials: (authenticate) => authenticate({ username: account.local, password: options.password }, options.mech),
 });
 xmpp.reconnect.stop();
