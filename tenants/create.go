@@ -59,6 +59,8 @@ func (c CreateTenant) parts(p *plan) {
 		return
 	}
 	p.ceiling("Ceiling", c.Ceiling)
+	p.presence("Presence", c.Presence)
+	p.audit("AuditAddresses", c.AuditAddresses)
 	p.settings(c.Presence, c.AuditAddresses)
 	if !p.advance(1) {
 		return

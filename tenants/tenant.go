@@ -66,22 +66,31 @@ func (p *plan) ceiling(field string, permissions []string) {
 }
 
 func (c SetPresence) plan(p *plan) {
+	p.presence("Mode", c.Mode)
 	s := p.tenant.Settings()
 	p.settings(c.Mode, s.AuditAddresses)
 }
 
 func (c SetAuditAddresses) plan(p *plan) {
+	p.audit("Addresses", c.Addresses)
 	s := p.tenant.Settings()
 	p.settings(s.PresenceWithoutMessages, c.Addresses)
 }
 
+func (p *plan) presence(field string, mode events.PresenceMode) {
+	if mode > events.PresenceRefuse {
+		p.fail(Invalid, field, "unknown presence mode: want clamp or refuse")
+	}
+}
+
+func (p *plan) audit(field string, addresses events.AuditAddresses) {
+	if addresses > events.AuditClass {
+		p.fail(Invalid, field, "unknown audit setting: want full, domain or class")
+	}
+}
+
+// settings is the event of new settings, all of them.
 func (p *plan) settings(presence events.PresenceMode, audit events.AuditAddresses) {
-	if presence > events.PresenceRefuse {
-		p.fail(Invalid, "Mode", "unknown presence mode: want clamp or refuse")
-	}
-	if audit > events.AuditClass {
-		p.fail(Invalid, "Addresses", "unknown audit setting: want full, domain or class")
-	}
 	s := p.tenant.Settings()
 	if s.PresenceWithoutMessages != presence || s.AuditAddresses != audit {
 		p.emit(events.SettingsChanged{PresenceWithoutMessages: presence, AuditAddresses: audit})

@@ -130,7 +130,11 @@ func Check(v *projections.View, tenant string, c Change) (Plan, error) {
 	p := &plan{view: v, id: tenant}
 	if _, creates := c.(CreateTenant); !creates {
 		if p.tenant = v.Tenant([]byte(tenant)); p.tenant == nil {
-			p.fail(NotFound, "", "there is no tenant %s: create it first", quote(tenant))
+			if v.Used([]byte(tenant)) {
+				p.fail(NotFound, "", "tenant %s was removed", quote(tenant))
+			} else {
+				p.fail(NotFound, "", "there is no tenant %s: create it first", quote(tenant))
+			}
 			return Plan{}, p.errs
 		}
 	}
