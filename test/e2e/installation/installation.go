@@ -86,6 +86,15 @@ func (in *Installation) path(parts ...string) string {
 	return filepath.Join(append([]string{in.config.Dir}, parts...)...)
 }
 
+// Socket is policyd's admin socket.
+func (in *Installation) Socket() string { return in.sockPath }
+
+// NATS is where policyd's NATS server listens, and GatewaySeed the file with
+// the key that the gateway has for it.
+func (in *Installation) NATS() (address, gatewaySeed string) {
+	return in.nats, in.path("data", "nats", "gateway.nkey")
+}
+
 // Logs is the folder with the programs' output.
 func (in *Installation) Logs() string { return in.config.Dir }
 
