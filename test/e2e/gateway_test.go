@@ -53,7 +53,7 @@ func startInstallations() (stop func() error, err error) {
 		return errors.Join(errs...)
 	}
 	for kind, server := range shared.servers {
-		in, err := newInstallation(server, "")
+		in, err := newInstallation(server, server.Addr(), "")
 		if err != nil {
 			return stop, fmt.Errorf("install before %s: %w", kind, err)
 		}
@@ -62,9 +62,9 @@ func startInstallations() (stop func() error, err error) {
 	return stop, nil
 }
 
-// newInstallation starts policyd and a gateway before a server, with both
-// tenants. The caller stops it.
-func newInstallation(server *backend.Server, gatewaySettings string) (*installation.Installation, error) {
+// newInstallation starts policyd and a gateway before a server, reached at
+// backendAddr, with both tenants. The caller stops it.
+func newInstallation(server *backend.Server, backendAddr, gatewaySettings string) (*installation.Installation, error) {
 	bin, err := filepath.Abs(binaries)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func newInstallation(server *backend.Server, gatewaySettings string) (*installat
 		return nil, err
 	}
 	for _, policy := range []string{labPolicy, otherPolicy} {
-		policy = strings.ReplaceAll(policy, "@BACKEND@", server.Addr())
+		policy = strings.ReplaceAll(policy, "@BACKEND@", backendAddr)
 		if _, err := in.Policyctl(context.Background(), policy, "tenant", "create", "-f", "-"); err != nil {
 			return nil, errors.Join(err, in.Stop())
 		}

@@ -364,6 +364,19 @@ func (c *Client) FenceAt(ctx context.Context, to string) ([]Element, error) {
 	return before, nil
 }
 
+// Vanish ends the connection as a client does that loses its network: with a
+// reset, and without a word even in TLS.
+func (c *Client) Vanish() {
+	conn := c.conn
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // at worst it ends in order
+	}
+	_ = conn.Close()
+}
+
 // Close ends the connection without a word.
 func (c *Client) Close() error {
 	return c.conn.Close()
