@@ -191,7 +191,8 @@ func (s *script) line(line string) {
 //	policy down, policy up, backend down
 //	wait DURATION
 //	hang up client, hang up backend
-//	ending ACCOUNT                 the account's sessions are to end
+//	ending ACCOUNT [opening]       the account's sessions are to end, now or
+//	                               while the next one is being opened
 //	stop                           the gateway is told to stop
 func (s *script) directive(f []string) {
 	switch strings.Join(f[:min(2, len(f))], " ") {
@@ -223,7 +224,11 @@ func (s *script) directive(f []string) {
 		case "verdict":
 			s.policy.rule(s.t, f[1:])
 		case "ending":
-			s.policy.end(f[1])
+			if len(f) > 2 {
+				s.policy.atOpen = f[1]
+			} else {
+				s.policy.end(f[1])
+			}
 		case "wait":
 			d, err := time.ParseDuration(f[1])
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 // policy nodes, which this package may not know.
 type table struct {
 	recheck func(decision.Ending)
+	atOpen  string // whose sessions are to end just after one was opened
 
 	mu     sync.Mutex
 	rules  map[string]decision.Verdict
@@ -82,8 +83,12 @@ func (p *table) Open(ctx context.Context, s decision.Session) (decision.Opening,
 		return decision.Opening{}, err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return decision.Opening{Allowed: !p.ended[string(s.Account)], Position: 7, LogID: "log"}, nil
+	allowed := !p.ended[string(s.Account)]
+	p.mu.Unlock()
+	if p.atOpen == string(s.Account) {
+		p.end(p.atOpen)
+	}
+	return decision.Opening{Allowed: allowed, Position: 7, LogID: "log"}, nil
 }
 
 func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {

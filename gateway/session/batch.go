@@ -15,10 +15,12 @@ const (
 	// maxWrite bounds what is handed over in one write, and so how much
 	// stands on verdicts that grow old while the peer takes it.
 	maxWrite = 64 << 10
-	// A buffer begins small; what has grown larger than keepBuffer is given
-	// back after use.
-	firstBuffer = 4 << 10
-	keepBuffer  = 64 << 10
+	// A buffer begins small, and grows to recordBuffer, a TLS record, where
+	// there is more to read at once, and further for a large stanza; what has
+	// grown larger than keepBuffer is given back after use.
+	firstBuffer  = 4 << 10
+	recordBuffer = 16 << 10
+	keepBuffer   = 64 << 10
 )
 
 // A batch is what a pump works with while there is something to do, and
@@ -27,6 +29,7 @@ type batch struct {
 	framer  *stream.Framer
 	buf     []byte // what has been read and not handed over
 	framed  int    // so much of it is entries
+	filled  bool   // the last read took all the room there was
 	entries []entry
 	descs   []stanza.Descriptor
 	qs      []decision.Question
@@ -88,7 +91,7 @@ func (b *batch) consume() {
 
 // room makes room for the next read.
 func (b *batch) room() []byte {
-	if cap(b.buf)-len(b.buf) < firstBuffer/2 {
+	if cap(b.buf)-len(b.buf) < firstBuffer/2 || b.filled && cap(b.buf) < recordBuffer {
 		grown := make([]byte, len(b.buf), 2*cap(b.buf))
 		copy(grown, b.buf)
 		b.buf = grown

@@ -13,6 +13,9 @@ import (
 // errStale: the verdict on what was to be written is too old to be acted on.
 var errStale = errors.New("verdict is too old")
 
+// errEnded: our closing tag has been sent; nothing may come behind it.
+var errEnded = errors.New("stream was closed by us")
+
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
@@ -54,20 +57,10 @@ func (l *leg) hurry() {
 func (l *leg) write(b []byte, asked time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.broken != nil:
-		return l.broken
-	case l.closed:
-		return net.ErrClosed
-	case !asked.IsZero() && time.Since(asked) > maxVerdictAge:
+	if !asked.IsZero() && time.Since(asked) > maxVerdictAge {
 		return errStale
 	}
-	_ = l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if l.brief.Load() {
-		_ = l.conn.SetWriteDeadline(time.Now().Add(partingTimeout))
-	}
-	_, l.broken = l.conn.Write(b)
-	return l.broken
+	return l.send(b)
 }
 
 // end sends the stream error, if there is one, and the closing tag, once.
@@ -76,10 +69,28 @@ func (l *leg) end(e *stream.Error) {
 	if e != nil {
 		out = e.AppendTo(out)
 	}
-	_ = l.write(stream.AppendClose(out), time.Time{})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	_ = l.send(stream.AppendClose(out))
 	l.closed = true
+}
+
+// send writes piece by piece, so that a slow peer has writeTimeout for each.
+// The caller holds the lock.
+func (l *leg) send(b []byte) error {
+	if l.closed {
+		return errEnded
+	}
+	for len(b) > 0 && l.broken == nil {
+		n := min(len(b), writePiece)
+		_ = l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if l.brief.Load() { // looked at after, so that hurry's deadline holds
+			_ = l.conn.SetWriteDeadline(time.Now().Add(partingTimeout))
+		}
+		_, l.broken = l.conn.Write(b[:n])
+		b = b[n:]
+	}
+	return l.broken
 }
 
 // unlimited takes the deadline from the next read, but for the last one.

@@ -104,8 +104,9 @@ func (p *pump) burst(ctx context.Context) error {
 // read reads more.
 func (p *pump) read(b *batch) error {
 	p.from.arm(partTimeout)
-	n, err := p.from.conn.Read(b.room())
-	b.buf = b.buf[:len(b.buf)+n]
+	room := b.room()
+	n, err := p.from.conn.Read(room)
+	b.buf, b.filled = b.buf[:len(b.buf)+n], n == len(room)
 	if n == 0 {
 		return p.readFailure(err)
 	}

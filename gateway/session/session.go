@@ -35,9 +35,11 @@ const (
 	idleTimeout = 15 * time.Minute
 	// partTimeout is for the next bytes of an element that has begun.
 	partTimeout = time.Minute
-	// writeTimeout is for one write: a peer that takes nothing for so long is
-	// gone, or keeps the other side from being served.
+	// writeTimeout is for one write of at most writePiece, a TLS record: a peer
+	// that takes so little in that time is gone, or keeps the other side from
+	// being served.
 	writeTimeout = 15 * time.Second
+	writePiece   = 16 << 10
 	// closeTimeout is for a peer's closing tag once the other side has sent
 	// its own (RFC 6120 section 4.4).
 	closeTimeout = 5 * time.Second

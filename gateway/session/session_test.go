@@ -179,6 +179,9 @@ func TestVerdictsThatAreAlwaysStale(t *testing.T) {
 		if err := <-r.done; told(err) != "system-shutdown" {
 			t.Error(err)
 		}
+		if n := r.shared.Stale.Load(); n != maxStale+1 {
+			t.Errorf("asked again %d times", n)
+		}
 		if g := <-got; g != "</stream:stream>" {
 			t.Errorf("backend got %q", g)
 		}
@@ -299,6 +302,31 @@ func TestAPeerThatReadsNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestASlowPeer: one that takes a large stanza slowly gets all of it.
+func TestASlowPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, passAll)
+		text := "<message from='bob@a.test'><body>" + strings.Repeat("a", 5*writePiece) + "</body></message>"
+		send(r.backend, text)
+		var got []byte
+		for len(got) < len(text) {
+			<-time.After(writeTimeout - time.Second)
+			piece := make([]byte, writePiece)
+			n, err := io.ReadAtLeast(r.client, piece, min(writePiece, len(text)-len(got)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, piece[:n]...)
+		}
+		if string(got) != text {
+			t.Error("the stanza has changed on its way")
+		}
+		rest := collect(r.backend)
+		r.ended()
+		<-rest
+	})
 }
 
 // TestBackPressure: while verdicts are waited for, no more is read than a
