@@ -32,8 +32,8 @@ import (
 // these is a mistake or worse.
 const (
 	// MaxRequest bounds a request's body. A commit is at most 960 KiB
-	// (events.MaxSize), and the JSON of one is hardly larger than its record.
-	MaxRequest = 2 << 20
+	// (events.MaxSize); the JSON of one can be some three times its record.
+	MaxRequest = 4 << 20
 	// maxHeader bounds a request's header.
 	maxHeader = 16 << 10
 	// maxRunning bounds the requests being worked on; one more is told to

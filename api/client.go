@@ -150,14 +150,9 @@ func (c *Client) Members(ctx context.Context, tenant, after string, limit int) (
 	return get[MemberList](ctx, c, path("tenants", tenant, "members"), page(after, limit))
 }
 
-// Member reads one account of a tenant.
+// Member reads one account of a tenant: what it may do, and why.
 func (c *Client) Member(ctx context.Context, tenant, jid string) (MemberReply, error) {
 	return get[MemberReply](ctx, c, path("tenants", tenant, "members", jid), nil)
-}
-
-// MemberPermissions reads what an account may do, and why.
-func (c *Client) MemberPermissions(ctx context.Context, tenant, jid string) (MemberPermissions, error) {
-	return get[MemberPermissions](ctx, c, path("tenants", tenant, "members", jid, "permissions"), nil)
 }
 
 // Log reads the newest commits, all of them or one tenant's (empty: all), at

@@ -228,12 +228,9 @@ func TestCommandsAndReads(t *testing.T) {
 func TestPermissionsSayWhy(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
-	list, err := r.client.MemberPermissions(t.Context(), "acme", "bob@alpha.test")
+	list, err := r.client.Member(t.Context(), "acme", "bob@alpha.test")
 	if err != nil {
 		t.Fatal(err)
-	}
-	if list.Role != "lab:kiosk" || !list.RoleIsOwn {
-		t.Errorf("role: %+v", list)
 	}
 	why := map[string]string{}
 	for _, p := range list.Permissions {
@@ -260,7 +257,7 @@ func TestPermissionsSayWhy(t *testing.T) {
 	r.do(t, "acme", api.TenantSuspend{})
 	r.do(t, "acme", api.DomainSuspend{Domain: "alpha.test"})
 	r.do(t, "acme", api.MemberSuspend{JID: "bob@alpha.test"})
-	if list, err = r.client.MemberPermissions(t.Context(), "acme", "bob@alpha.test"); err != nil || !slices.Equal(list.BarredBy, []string{"tenant", "domain", "member"}) {
+	if list, err = r.client.Member(t.Context(), "acme", "bob@alpha.test"); err != nil || !slices.Equal(list.BarredBy, []string{"tenant", "domain", "member"}) {
 		t.Errorf("barred by %v, %v", list.BarredBy, err)
 	}
 }
@@ -276,7 +273,7 @@ func TestPages(t *testing.T) {
 	r.do(t, "delta", api.TenantCreate{})
 
 	var members []string
-	for after, more := "", true; more; {
+	for after, more := "", true; more && len(members) < 100; {
 		page, err := r.client.Members(t.Context(), "acme", after, 3)
 		if err != nil {
 			t.Fatal(err)

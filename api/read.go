@@ -27,20 +27,19 @@ type reader func(r *http.Request, v *projections.View) (any, error)
 // checked here and nowhere else.
 func (s *Server) reads() map[string]reader {
 	return map[string]reader{
-		"/v1/status":                                     s.readStatus,
-		"/v1/log":                                        s.readLog,
-		"/v1/owners/{domain}":                            readOwner,
-		"/v1/tenants":                                    readTenants,
-		"/v1/tenants/{tenant}":                           ofTenant(readTenant),
-		"/v1/tenants/{tenant}/domains":                   ofTenant(readDomains),
-		"/v1/tenants/{tenant}/domains/{domain}":          ofTenant(readDomain),
-		"/v1/tenants/{tenant}/services":                  ofTenant(readServices),
-		"/v1/tenants/{tenant}/roles":                     ofTenant(readRoles),
-		"/v1/tenants/{tenant}/roles/{role}":              ofTenant(readRole),
-		"/v1/tenants/{tenant}/members":                   ofTenant(readMembers),
-		"/v1/tenants/{tenant}/members/{jid}":             ofTenant(readMember),
-		"/v1/tenants/{tenant}/members/{jid}/permissions": ofTenant(readMemberPermissions),
-		"/v1/tenants/{tenant}/log":                       ofTenant(s.readTenantLog),
+		"/v1/status":                            s.readStatus,
+		"/v1/log":                               s.readLog,
+		"/v1/owners/{domain}":                   readOwner,
+		"/v1/tenants":                           readTenants,
+		"/v1/tenants/{tenant}":                  ofTenant(readTenant),
+		"/v1/tenants/{tenant}/domains":          ofTenant(readDomains),
+		"/v1/tenants/{tenant}/domains/{domain}": ofTenant(readDomain),
+		"/v1/tenants/{tenant}/services":         ofTenant(readServices),
+		"/v1/tenants/{tenant}/roles":            ofTenant(readRoles),
+		"/v1/tenants/{tenant}/roles/{role}":     ofTenant(readRole),
+		"/v1/tenants/{tenant}/members":          ofTenant(readMembers),
+		"/v1/tenants/{tenant}/members/{jid}":    ofTenant(readMember),
+		"/v1/tenants/{tenant}/log":              ofTenant(s.readTenantLog),
 	}
 }
 
@@ -199,10 +198,13 @@ func domainIn(r *http.Request) (string, error) {
 	}
 	name, err := jid.Domain(r.PathValue("domain"))
 	if err != nil {
-		return "", &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not a domain: %v", r.PathValue("domain"), err)}
+		return "", &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not a domain: %s", r.PathValue("domain"), reasonOf(err))}
 	}
 	return name, nil
 }
+
+// reasonOf is why an address was refused, without the name of the package.
+func reasonOf(err error) string { return strings.TrimPrefix(err.Error(), "jid: ") }
 
 func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	name, err := domainIn(r)
@@ -332,7 +334,7 @@ type account struct {
 func accountOf(t *projections.Tenant, address string) (account, error) {
 	bare, err := jid.Bare(address)
 	if err != nil {
-		return account{}, &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not an account's address, such as user@example.org: %v", address, err)}
+		return account{}, &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not an account's address, such as user@example.org: %s", address, reasonOf(err))}
 	}
 	a := account{jid: bare, barredBy: []string{}}
 	var ok bool
@@ -365,21 +367,10 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	if err != nil {
 		return nil, err
 	}
-	return MemberReply{
+	reply := MemberReply{
 		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
 		Member: memberFrom(t, a.member), Listed: a.listed,
-		BarredBy: a.barredBy, Effective: a.standing.Effective.Names(), EndedAt: uint64(a.standing.Ended),
-	}, nil
-}
-
-func readMemberPermissions(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	a, err := accountIn(r, t)
-	if err != nil {
-		return nil, err
-	}
-	reply := MemberPermissions{
-		Position: uint64(v.Position()), Tenant: t.ID(), JID: a.jid, Role: a.standing.Role,
-		RoleIsOwn: a.member.Role != "", BarredBy: a.barredBy, Permissions: []Permission{},
+		BarredBy: a.barredBy, EndedAt: uint64(a.standing.Ended), Permissions: []Permission{},
 	}
 	for p := range permission.All() {
 		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, p.Name()))

@@ -138,10 +138,12 @@ type MemberReply struct {
 	Member
 	Listed bool `json:"listed"`
 	// BarredBy says what of "tenant", "domain" and "member" is suspended.
-	BarredBy  []string `json:"barred_by"`
-	Effective []string `json:"effective"`
+	BarredBy []string `json:"barred_by"`
 	// EndedAt is the newest position that ended sessions of this account.
 	EndedAt uint64 `json:"ended_at"`
+	// Permissions are those of the catalogue, in its order, and others its
+	// roles speak of: whether it has them, and why.
+	Permissions []Permission `json:"permissions"`
 }
 
 // A Step is one place the look-up of a permission came to; the last decides.
@@ -158,17 +160,6 @@ type Permission struct {
 	Permission string `json:"permission"`
 	Granted    bool   `json:"granted"`
 	Steps      []Step `json:"steps"`
-}
-
-// A MemberPermissions is what an account may do and why.
-type MemberPermissions struct {
-	Position    uint64       `json:"position"`
-	Tenant      string       `json:"tenant"`
-	JID         string       `json:"jid"`
-	Role        string       `json:"role"`
-	RoleIsOwn   bool         `json:"role_is_own"` // else the domain's default role
-	BarredBy    []string     `json:"barred_by"`
-	Permissions []Permission `json:"permissions"`
 }
 
 // An Owner says whose a domain is.

@@ -7,7 +7,7 @@ import (
 
 // tenantFromFile reads a policy file into the command that makes its tenant.
 // The warnings name their lines.
-func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate, warnings []string, err error) {
+func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate, warnings []policyfile.Note, err error) {
 	if name == "-" {
 		name = "standard input"
 	}
@@ -16,7 +16,7 @@ func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate
 		return "", c, nil, &usageError{err}
 	}
 	t := f.Create
-	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String()}
+	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String(), AuditAddresses: t.AuditAddresses.String()}
 	for _, d := range t.Domains {
 		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole}
 		for _, b := range d.Backends {
@@ -36,8 +36,5 @@ func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate
 	for _, m := range t.Members {
 		c.Members = append(c.Members, api.MemberSet{JID: m.JID, Role: m.Role, Secondary: m.Secondary})
 	}
-	for _, w := range f.Warnings {
-		warnings = append(warnings, w.String())
-	}
-	return f.Tenant, c, warnings, nil
+	return f.Tenant, c, f.Warnings, nil
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/policyfile"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// A change is what every command that changes something takes.
+type change struct {
+	Reason    string `help:"Why, in your words; kept in the log." placeholder:"TEXT"`
+	CommandID string `name:"command-id" help:"The command's id; the same id again gives the first result. Made up when absent." placeholder:"ID"`
+
+	// ifVersion, where not zero, is the version the tenant must have.
+	ifVersion uint64
+	// file is what the policy file's reader warned of. The node warns of the
+	// same, but does not know the lines.
+	file []policyfile.Note
+}
+
+// A tenantFlag says whose roles, members, … are meant.
+type tenantFlag struct {
+	Tenant string `short:"t" help:"The tenant." env:"POSTERN_TENANT" placeholder:"ID"`
+}
+
+// need gives the tenant where nothing else tells which.
+func (f *tenantFlag) need() (string, error) {
+	if f.Tenant == "" {
+		return "", usagef("which tenant? Give --tenant ID, or set POSTERN_TENANT")
+	}
+	return f.Tenant, nil
+}
+
+// of gives the tenant, or looks up who owns the domain.
+func (f *tenantFlag) of(a *app, domain string) (string, error) {
+	if f.Tenant != "" {
+		return f.Tenant, nil
+	}
+	owner, err := a.client.Owner(a.ctx, domain)
+	if err != nil {
+		return "", err
+	}
+	return owner.Tenant, nil
+}
+
+// ofAccount is of for an account's domain. It gives the address prepared.
+func (f *tenantFlag) ofAccount(a *app, address string) (tenant, bare string, err error) {
+	if bare, err = jid.Bare(address); err != nil {
+		return "", "", notAnAccount(address, err)
+	}
+	_, domain, _ := strings.Cut(bare, "@")
+	tenant, err = f.of(a, domain)
+	return tenant, bare, err
+}
+
+func notAnAccount(address string, err error) error {
+	return usagef("%q is not an account's address, such as user@example.org: %s", address, strings.TrimPrefix(err.Error(), "jid: "))
+}
+
+// do gives a command and prints what came of it. done says in words what is
+// so now; notes are warnings of the command line's own.
+func (c *change) do(a *app, tenant string, cmd api.Command, done string, notes ...string) error {
+	meta := api.CommandMeta{ID: c.CommandID, Reason: c.Reason, IfVersion: c.ifVersion}
+	if meta.ID == "" {
+		meta.ID = api.NewCommandID()
+	}
+	result, err := a.client.Do(a.ctx, tenant, cmd, meta)
+	if err != nil {
+		return c.unclear(meta.ID, err)
+	}
+	result.Warnings = c.located(result.Warnings)
+	if result.Changed {
+		result.Warnings = append(result.Warnings, notes...)
+	}
+	if !a.json {
+		for _, warning := range result.Warnings {
+			fmt.Fprintf(a.err, "warning: %s\n", clean(warning))
+		}
+	}
+	return a.print(result, func(w io.Writer) {
+		if !result.Changed {
+			fmt.Fprintf(w, "nothing to change: it is so already (position %d)\n", result.Position)
+			return
+		}
+		fmt.Fprintf(w, "%s (position %d)\n", clean(done), result.Position)
+	})
+}
+
+// located gives the file's warnings, and those of the node's that are not
+// among them.
+func (c *change) located(warnings []string) []string {
+	all := []string{}
+	for _, note := range c.file {
+		all = append(all, note.String())
+	}
+	for _, w := range warnings {
+		if !slices.ContainsFunc(c.file, func(n policyfile.Note) bool { return n.Text == w }) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// unclear adds the command's id to an error that leaves open whether the
+// change was made, so that it can be repeated safely.
+func (c *change) unclear(id string, err error) error {
+	var e *api.Error
+	if errors.As(err, &e) && e.Code != api.CodeUnknown && e.Code != api.CodeBadResponse {
+		return err
+	}
+	var dial *net.OpError
+	if c.CommandID != "" || errors.As(err, &dial) && dial.Op == "dial" {
+		return err // the id is known, or nothing was sent
+	}
+	return fmt.Errorf("%w (command id %s)", err, id)
+}

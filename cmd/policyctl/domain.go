@@ -1,0 +1,249 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/postern-im/postern/api"
+)
+
+type domainCmd struct {
+	Add            domainAdd            `cmd:"" help:"Give a tenant a domain."`
+	List           domainList           `cmd:"" help:"List a tenant's domains."`
+	SetBackends    domainSetBackends    `cmd:"" help:"Set the servers of a domain, tried in order."`
+	SetDefaultRole domainSetDefaultRole `cmd:"" help:"Set the role of accounts without one of their own."`
+	Suspend        domainSuspend        `cmd:"" help:"End all sessions of the domain and admit none."`
+	Resume         domainResume         `cmd:"" help:"Undo suspend."`
+	Remove         domainRemove         `cmd:"" help:"Remove a domain with its members."`
+}
+
+// boundaryNotes is what a gateway cannot see; whoever puts a domain behind
+// one must know.
+var boundaryNotes = []string{
+	"the server's own client ports (c2s, BOSH, WebSocket) must be reachable by gateways only: who reaches them directly is not checked",
+	"components of the server (rooms, upload, …) that are not declared with \"policyctl service add\" count as remote and ask for xmpp:federate",
+}
+
+// bindingNotes warns of backends behind TLS. A client that knows channel
+// binding and is not offered it says so in SCRAM's first message; a server
+// that does offer it on the gateway's leg must take that for an attack
+// (RFC 5802 section 6).
+func bindingNotes(domain string, backends []api.Backend) []string {
+	var secured []string
+	for _, b := range backends {
+		if b.Security != "none" {
+			secured = append(secured, b.Address+" ("+b.Security+")")
+		}
+	}
+	if len(secured) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is reached over TLS at %s: there Prosody refuses SCRAM log-ins of clients that know channel binding. "+
+		"A backend without TLS on loopback or a private network (security none) avoids that", domain, strings.Join(secured, ", "))}
+}
+
+// parseBackends reads backends written as SECURITY://HOST:PORT.
+func parseBackends(list []string) ([]api.Backend, error) {
+	backends := []api.Backend{}
+	for _, s := range list {
+		security, address, ok := strings.Cut(s, "://")
+		if !ok || address == "" || security != "none" && security != "starttls" && security != "tls" {
+			return nil, usagef("backend %q: write it as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT", s)
+		}
+		backends = append(backends, api.Backend{Address: address, Security: security})
+	}
+	return backends, nil
+}
+
+type domainAdd struct {
+	Domain      string   `arg:"" help:"The domain."`
+	Backend     []string `short:"b" sep:"none" help:"A server of the domain, as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT. Several are tried in order." placeholder:"SECURITY://HOST:PORT"`
+	DefaultRole string   `help:"The role of accounts without one of their own; prosody:registered when absent." placeholder:"ROLE"`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*domainAdd) Help() string {
+	return `A backend is reached without TLS (none, for loopback and private networks), with STARTTLS (starttls) or with direct TLS (tls).
+
+Examples:
+
+    policyctl domain add alpha.example -t acme -b none://127.0.0.1:15222
+    policyctl domain add beta.example -t acme -b starttls://xmpp1.example:5222 -b starttls://xmpp2.example:5222 --default-role prosody:guest`
+}
+
+// Run gives a tenant a domain.
+func (c *domainAdd) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	backends, err := parseBackends(c.Backend)
+	if err != nil {
+		return err
+	}
+	notes := append(bindingNotes(c.Domain, backends), boundaryNotes...)
+	if len(backends) == 0 {
+		notes = append(notes, "no client can log in to "+c.Domain+" yet: give it a server with \"policyctl domain set-backends\"")
+	}
+	return c.do(a, tenant, api.DomainAdd{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends},
+		fmt.Sprintf("domain %s added to tenant %s", c.Domain, tenant), notes...)
+}
+
+type domainList struct{ tenantFlag }
+
+// Help is the command's help.
+func (*domainList) Help() string {
+	return `Example:
+
+    policyctl domain list -t acme`
+}
+
+// Run lists a tenant's domains.
+func (c *domainList) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	list, err := a.client.Domains(a.ctx, tenant)
+	if err != nil {
+		return err
+	}
+	return a.print(list, func(w io.Writer) {
+		if len(list.Domains) == 0 {
+			fmt.Fprintf(w, "Tenant %s has no domains yet. Add one with: policyctl domain add DOMAIN -t %s\n", tenant, tenant)
+			return
+		}
+		writeDomains(w, list.Domains)
+	})
+}
+
+func writeDomains(w io.Writer, domains []api.Domain) {
+	t := &table{}
+	t.add("DOMAIN", "DEFAULT ROLE", "MEMBERS", "SUSPENDED", "BACKENDS")
+	for _, d := range domains {
+		var backends []string
+		for _, b := range d.Backends {
+			backends = append(backends, b.Security+"://"+b.Address)
+		}
+		t.add(d.Domain, d.DefaultRole, number(d.Members), yesNo(d.Suspended), orNone(backends))
+	}
+	t.write(w)
+}
+
+type domainSetBackends struct {
+	Domain   string   `arg:"" help:"The domain."`
+	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT, tried in order; they replace those set."`
+	None     bool     `help:"No servers: nobody can log in."`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*domainSetBackends) Help() string {
+	return `Examples:
+
+    policyctl domain set-backends alpha.example none://10.0.0.5:5222 none://10.0.0.6:5222
+    policyctl domain set-backends alpha.example --none`
+}
+
+// Run sets a domain's backends.
+func (c *domainSetBackends) Run(a *app) error {
+	if c.None == (len(c.Backends) > 0) {
+		return usagef("give the servers of %s, or --none", c.Domain)
+	}
+	backends, err := parseBackends(c.Backends)
+	if err != nil {
+		return err
+	}
+	tenant, err := c.of(a, c.Domain)
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.DomainSetBackends{Domain: c.Domain, Backends: backends},
+		fmt.Sprintf("domain %s: %s set", c.Domain, plural(len(backends), "backend")), bindingNotes(c.Domain, backends)...)
+}
+
+type domainSetDefaultRole struct {
+	Domain string `arg:"" help:"The domain."`
+	Role   string `arg:"" help:"The role."`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*domainSetDefaultRole) Help() string {
+	return `It ends the sessions of the accounts concerned.
+
+Example:
+
+    policyctl domain set-default-role alpha.example prosody:guest`
+}
+
+// Run sets a domain's default role.
+func (c *domainSetDefaultRole) Run(a *app) error {
+	tenant, err := c.of(a, c.Domain)
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
+		fmt.Sprintf("domain %s: the default role is %s; sessions of those who have it end", c.Domain, c.Role))
+}
+
+type domainSuspend struct {
+	Domain string `arg:"" help:"The domain."`
+	tenantFlag
+	change
+}
+
+// Run suspends a domain.
+func (c *domainSuspend) Run(a *app) error {
+	tenant, err := c.of(a, c.Domain)
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.DomainSuspend{Domain: c.Domain}, fmt.Sprintf("domain %s suspended: its sessions end", c.Domain))
+}
+
+type domainResume struct {
+	Domain string `arg:"" help:"The domain."`
+	tenantFlag
+	change
+}
+
+// Run resumes a domain.
+func (c *domainResume) Run(a *app) error {
+	tenant, err := c.of(a, c.Domain)
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.DomainResume{Domain: c.Domain}, fmt.Sprintf("domain %s resumed", c.Domain))
+}
+
+type domainRemove struct {
+	Domain string `arg:"" help:"The domain."`
+	Yes    bool   `help:"Really. Needed, because the roles of its members are forgotten."`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*domainRemove) Help() string {
+	return `Example:
+
+    policyctl domain remove alpha.example --yes`
+}
+
+// Run removes a domain.
+func (c *domainRemove) Run(a *app) error {
+	if !c.Yes {
+		return usagef("this ends all sessions of %s and forgets the roles of its members: say --yes if you mean it", c.Domain)
+	}
+	tenant, err := c.of(a, c.Domain)
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))
+}

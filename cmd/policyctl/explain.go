@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+type explainCmd struct {
+	Account     string   `help:"The account (bare address) whose session it is." required:"" placeholder:"JID"`
+	Permission  string   `short:"p" help:"Is this permission held?" placeholder:"PERMISSION"`
+	Stanza      string   `help:"What becomes of this stanza? Read from standard input when neither this nor --permission is given." placeholder:"XML"`
+	Direction   string   `short:"d" enum:"out,in" default:"out" help:"out: the client sends it; in: the server sends it to the client."`
+	Resource    string   `help:"The session's resource." default:"policyctl"`
+	Joined      []string `help:"A room the session has joined." placeholder:"JID"`
+	Outstanding []string `help:"A request the session has been shown or has sent and that is not answered yet: PEER or PEER#ID." sep:"none" placeholder:"PEER#ID"`
+	tenantFlag
+}
+
+// Help is the command's help.
+func (*explainCmd) Help() string {
+	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. The exit code is 0 whatever the answer.
+
+Examples:
+
+    policyctl explain --account bob@alpha.example --permission xmpp:federate
+    policyctl explain --account bob@alpha.example --stanza '<message to="x@other.example"><body>hi</body></message>'
+    policyctl explain --account bob@alpha.example --direction in < stanza.xml`
+}
+
+// Run asks the node.
+func (c *explainCmd) Run(a *app) error {
+	bare, err := jid.Bare(c.Account)
+	if err != nil {
+		return notAnAccount(c.Account, err)
+	}
+	q := api.ExplainRequest{Account: bare, Permission: c.Permission}
+	if c.Permission == "" {
+		if q, err = c.stanzaQuestion(a, bare); err != nil {
+			return err
+		}
+	} else if c.Stanza != "" {
+		return usagef("give --permission or --stanza, not both")
+	}
+	_, domain, _ := strings.Cut(bare, "@")
+	tenant, err := c.of(a, domain)
+	if err != nil {
+		return err
+	}
+	reply, err := a.client.Explain(a.ctx, tenant, q)
+	if err != nil {
+		return err
+	}
+	return a.print(reply, func(w io.Writer) { writeExplanation(w, q, reply) })
+}
+
+func (c *explainCmd) stanzaQuestion(a *app, bare string) (api.ExplainRequest, error) {
+	q := api.ExplainRequest{Account: bare, Resource: c.Resource, Direction: c.Direction, Stanza: c.Stanza, Joined: c.Joined}
+	if q.Stanza == "" {
+		text, err := readInput(a, "-")
+		if err != nil {
+			return q, err
+		}
+		if q.Stanza = strings.TrimSpace(string(text)); q.Stanza == "" {
+			return q, usagef("there is nothing to explain: give --stanza, --permission, or a stanza on standard input")
+		}
+	}
+	for _, s := range c.Outstanding {
+		peer, id, _ := strings.Cut(s, "#")
+		q.Outstanding = append(q.Outstanding, api.Request{Peer: peer, ID: id})
+	}
+	return q, nil
+}
+
+func writeExplanation(w io.Writer, q api.ExplainRequest, r api.ExplainReply) {
+	t := &table{}
+	if q.Stanza != "" {
+		t.add("effect", r.Effect+effectWords(r.Effect))
+		if r.Error != nil {
+			t.add("answered", strings.Trim(r.Error.Type+"/"+r.Error.Condition, "/"))
+		}
+		if r.Text != "" {
+			t.add("text", r.Text)
+		}
+		t.add("row", r.Row)
+	}
+	t.add("account", fmt.Sprintf("%s of tenant %s", r.Account, r.Tenant))
+	t.add("role", roleWords(r.Role, r.RoleIsOwn))
+	if len(r.BarredBy) > 0 {
+		t.add("suspended", barred(r.BarredBy))
+	}
+	if q.Stanza != "" {
+		t.add("missing", orNone(r.Missing))
+	}
+	t.add("at position", number(r.Position))
+	t.write(w)
+	fmt.Fprintln(w)
+	if len(r.Permissions) == 0 {
+		fmt.Fprintln(w, "It asks for no permission.")
+		return
+	}
+	writePermissions(w, r.Permissions)
+}
+
+// effectWords says what an effect means.
+func effectWords(effect string) string {
+	switch effect {
+	case "pass":
+		return ": it is passed on unchanged"
+	case "clamp":
+		return ": it is passed on with priority -1"
+	case "strip":
+		return ": it is passed on with nothing but its error"
+	case "refuse":
+		return ": it is not passed on, and whoever sent it is answered"
+	case "drop":
+		return ": it is not passed on, silently"
+	case "end":
+		return ": the session ends"
+	}
+	return ""
+}

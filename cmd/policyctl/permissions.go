@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/policy"
+)
+
+type permissionsCmd struct {
+	Markdown bool `help:"Write the page docs/PERMISSIONS.md."`
+}
+
+// Help is the command's help.
+func (*permissionsCmd) Help() string {
+	return `It prints the tables decisions are made by, and needs no node.
+
+Examples:
+
+    policyctl permissions
+    policyctl permissions --json | jq -r .permissions[].name
+    policyctl permissions --markdown > docs/PERMISSIONS.md`
+}
+
+// A permissionsReply is the catalogue, the built-in roles and both tables.
+type permissionsReply struct {
+	TableVersion int            `json:"table_version"`
+	Permissions  []catalogueRow `json:"permissions"`
+	Roles        []builtinRow   `json:"roles"`
+	Out          []stanzaRow    `json:"out"`
+	In           []stanzaRow    `json:"in"`
+}
+
+type catalogueRow struct {
+	Name    string `json:"name"`
+	Meaning string `json:"meaning"`
+	Source  string `json:"source"`
+	// From is the least built-in role that gives it.
+	From string `json:"given_from"`
+}
+
+type builtinRow struct {
+	Role     string   `json:"role"`
+	Inherits string   `json:"inherits,omitempty"`
+	Gives    []string `json:"gives"`
+}
+
+type stanzaRow struct {
+	Stanza  string `json:"stanza"`
+	Address string `json:"address,omitempty"`
+	Asks    string `json:"asks"`
+	Refused string `json:"refused,omitempty"`
+}
+
+func permissionTables() permissionsReply {
+	r := permissionsReply{TableVersion: policy.TableVersion}
+	for p := range permission.All() {
+		e := p.Entry()
+		r.Permissions = append(r.Permissions, catalogueRow{e.Name, e.Meaning, e.Source, givenFrom(p)})
+	}
+	for _, b := range permission.BuiltinRoles() {
+		r.Roles = append(r.Roles, builtinRow{b.Name, b.Inherits, b.Gives.Names()})
+	}
+	out, in := policy.Table()
+	for _, l := range out {
+		r.Out = append(r.Out, stanzaRow(l))
+	}
+	for _, l := range in {
+		r.In = append(r.In, stanzaRow(l))
+	}
+	return r
+}
+
+// givenFrom names the first built-in role that gives a permission.
+func givenFrom(p permission.Permission) string {
+	for _, b := range permission.BuiltinRoles() {
+		if b.Gives.Has(p) {
+			return b.Name
+		}
+	}
+	return ""
+}
+
+// Run prints the tables.
+func (c *permissionsCmd) Run(a *app) error {
+	r := permissionTables()
+	if c.Markdown {
+		if a.json {
+			return usagef("give --json or --markdown, not both")
+		}
+		_, err := io.WriteString(a.out, r.markdown())
+		return err
+	}
+	return a.print(r, r.write)
+}
+
+func (r *permissionsReply) write(w io.Writer) {
+	t := &table{}
+	t.add("PERMISSION", "GIVEN FROM", "MEANING")
+	for _, p := range r.Permissions {
+		t.add(p.Name, p.From, p.Meaning)
+	}
+	t.write(w)
+	fmt.Fprintf(w, "\n%s\n", rolesLine(r.Roles, ""))
+	fmt.Fprint(w, "\nWhat a client sends:\n")
+	writeStanzas(w, r.Out, "TO")
+	fmt.Fprint(w, "\nWhat the server sends to a client:\n")
+	writeStanzas(w, r.In, "FROM")
+}
+
+// writeStanzas writes rows too long for columns as short paragraphs.
+func writeStanzas(w io.Writer, rows []stanzaRow, address string) {
+	for _, row := range rows {
+		fmt.Fprintf(w, "  %s\n", row.Stanza)
+		if row.Address != "" {
+			fmt.Fprintf(w, "      %-7s %s\n", strings.ToLower(address), row.Address)
+		}
+		fmt.Fprintf(w, "      %-7s %s\n", "asks", row.Asks)
+		if row.Refused != "" {
+			fmt.Fprintf(w, "      %-7s %s\n", "else", row.Refused)
+		}
+	}
+}
+
+// rolesLine says how the built-in roles build on each other.
+func rolesLine(roles []builtinRow, quote string) string {
+	var chain, same []string
+	for _, b := range roles {
+		chain = append(chain, quote+b.Role+quote)
+		if len(b.Gives) == 0 {
+			same = append(same, quote+b.Role+quote)
+		}
+	}
+	return fmt.Sprintf("Built-in roles, each with all that the one before it gives: %s. By themselves %s add nothing.",
+		strings.Join(chain, " < "), strings.Join(same, ", "))
+}
+
+const markdownHead = `# Permissions, and which stanza asks for which
+
+This page is printed by ` + "`policyctl permissions --markdown`" + ` from the tables that decisions are made by
+(table version %d). Do not edit it.
+
+Names are opaque: there are no wildcards and no prefixes. A role may also carry names of the tenant's own, of the form
+` + "`[a-z0-9-]+(:[a-z0-9-]+)+`" + `; no stanza asks for them. The order of this table is the order of every list of
+permissions, and the first missing one names a refusal. *documented* and *module's code* are names of Prosody's
+mod_restrict_xmpp.
+
+`
+
+const markdownOut = `
+## What a client sends
+
+*own account*: no address, or the account's bare address. *own resource*: that with a resource. *own server*: the
+account's domain. *local*: any other address in a domain or service of the same tenant. *remote*: everything else, other
+tenants of the same installation included; a remote address always asks for ` + "`xmpp:federate`" + ` as well. Where nothing
+else is said, what is refused is answered ` + "`auth/forbidden`" + ` with the permission's name, and not passed on.
+
+`
+
+const markdownIn = `
+## What the server sends to a client
+
+Forgeries are dropped first; then every row that applies asks.
+
+`
+
+const markdownEnd = `
+## What a gateway cannot see
+
+- Presence that the server itself broadcasts to remote contacts.
+- A remote occupant behind a local room.
+- What the server does for the account's other sessions.
+
+These need the server's own rules. The server's own client ports (c2s, BOSH, WebSocket) must be reachable by gateways
+only. Components that are not declared as services count as remote.
+`
+
+func (r *permissionsReply) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, markdownHead, r.TableVersion)
+	b.WriteString("| permission | meaning | given from | source |\n|---|---|---|---|\n")
+	for _, p := range r.Permissions {
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", p.Name, cell(p.Meaning), p.From, cell(p.Source))
+	}
+	fmt.Fprintf(&b, "\n%s\n", rolesLine(r.Roles, "`"))
+	b.WriteString(markdownOut)
+	markdownRows(&b, r.Out, "to")
+	b.WriteString(markdownIn)
+	markdownRows(&b, r.In, "from")
+	b.WriteString(markdownEnd)
+	return b.String()
+}
+
+func markdownRows(b *strings.Builder, rows []stanzaRow, address string) {
+	fmt.Fprintf(b, "| stanza | %s | asks for | without it |\n|---|---|---|---|\n", address)
+	for _, row := range rows {
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", cell(row.Stanza), cell(row.Address), code(row.Asks), cell(row.Refused))
+	}
+}
+
+// cell makes a text one that ends no table's cell.
+func cell(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ", "*", `\*`).Replace(s) }
+
+// code marks the permissions of a text as code.
+func code(s string) string {
+	words := strings.Fields(cell(s))
+	for i, word := range words {
+		name := strings.TrimRight(word, ",;")
+		if _, ok := permission.ByName(name); ok {
+			words[i] = "`" + name + "`" + word[len(name):]
+		}
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/postern-im/postern/api"
+)
+
+type roleCmd struct {
+	Define roleDefine `cmd:"" help:"Make or replace a role of the tenant's own."`
+	Adjust roleAdjust `cmd:"" help:"Add to and remove from a built-in role, for this tenant only."`
+	List   roleList   `cmd:"" help:"List a tenant's roles."`
+	Show   roleShow   `cmd:"" help:"Show a role and what it gives in the end."`
+	Remove roleRemove `cmd:"" help:"Remove a role nothing uses."`
+}
+
+type roleDefine struct {
+	Role     string   `arg:"" help:"The role's name, such as lab:kiosk. prosody: is reserved."`
+	Inherits []string `short:"i" help:"A role to inherit from; several are asked from left to right." placeholder:"ROLE"`
+	Allow    []string `short:"a" help:"A permission it gives." placeholder:"PERMISSION"`
+	Deny     []string `short:"d" help:"A permission it does not give, whatever it inherits. Deny beats allow." placeholder:"PERMISSION"`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*roleDefine) Help() string {
+	return `What is given replaces the whole definition. The next stanza of those who have the role is decided by it; their sessions stay, unless they lose xmpp:account:messages:read or xmpp:account:presence:write.
+
+Examples:
+
+    policyctl role define lab:kiosk -t acme --inherits prosody:guest --deny xmpp:account:contacts:write
+    policyctl role define mute -t acme -i prosody:registered -d xmpp:account:messages:write,xmpp:federate`
+}
+
+// Run defines a role.
+func (c *roleDefine) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.RoleDefine{Role: c.Role, Inherits: c.Inherits, Allow: c.Allow, Deny: c.Deny},
+		fmt.Sprintf("role %s of tenant %s defined", c.Role, tenant))
+}
+
+type roleAdjust struct {
+	Role   string   `arg:"" help:"A built-in role: prosody:guest, prosody:registered, prosody:member, prosody:admin or prosody:operator."`
+	Add    []string `help:"A permission it gives besides." placeholder:"PERMISSION"`
+	Remove []string `help:"A permission it does not give any more. Remove beats add." placeholder:"PERMISSION"`
+	Reset  bool     `help:"As it was built in."`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*roleAdjust) Help() string {
+	return `What is given replaces all that was added and removed before.
+
+Examples:
+
+    policyctl role adjust prosody:registered -t acme --remove xmpp:federate
+    policyctl role adjust prosody:registered -t acme --reset`
+}
+
+// Run adjusts a built-in role.
+func (c *roleAdjust) Run(a *app) error {
+	if c.Reset == (len(c.Add)+len(c.Remove) > 0) {
+		return usagef("give what to --add and --remove, or --reset")
+	}
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.RoleAdjust{Role: c.Role, Add: c.Add, Remove: c.Remove},
+		fmt.Sprintf("role %s adjusted for tenant %s", c.Role, tenant))
+}
+
+type roleList struct{ tenantFlag }
+
+// Help is the command's help.
+func (*roleList) Help() string {
+	return `Example:
+
+    policyctl role list -t acme`
+}
+
+// Run lists a tenant's roles.
+func (c *roleList) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	list, err := a.client.Roles(a.ctx, tenant)
+	if err != nil {
+		return err
+	}
+	return a.print(list, func(w io.Writer) {
+		t := &table{}
+		t.add("ROLE", "KIND", "INHERITS", "CHANGED", "PERMISSIONS", "MEMBERS", "DEFAULT OF")
+		for _, r := range list.Roles {
+			kind, changed := "own", "-"
+			if r.Builtin {
+				kind = "built-in"
+				if n := len(r.Add) + len(r.Remove); n > 0 {
+					changed = fmt.Sprintf("+%d -%d", len(r.Add), len(r.Remove))
+				}
+			}
+			t.add(r.Role, kind, orNone(r.Inherits), changed, number(len(r.Effective)), number(r.UsedByMembers), plural(r.UsedByDomains, "domain"))
+		}
+		t.write(w)
+	})
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+type roleShow struct {
+	Role string `arg:"" help:"The role."`
+	tenantFlag
+}
+
+// Help is the command's help.
+func (*roleShow) Help() string {
+	return `Example:
+
+    policyctl role show lab:kiosk -t acme`
+}
+
+// Run shows a role.
+func (c *roleShow) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	r, err := a.client.Role(a.ctx, tenant, c.Role)
+	if err != nil {
+		return err
+	}
+	return a.print(r, func(w io.Writer) {
+		t := &table{}
+		t.add("role", fmt.Sprintf("%s of tenant %s", r.Role.Role, r.Tenant))
+		t.add("inherits", orNone(r.Inherits))
+		if r.Builtin {
+			t.add("kind", "built-in")
+			t.add("added", orNone(r.Add))
+			t.add("removed", orNone(r.Remove))
+		} else {
+			t.add("kind", "the tenant's own")
+			t.add("allows", orNone(r.Allow))
+			t.add("denies", orNone(r.Deny))
+		}
+		t.add("used by", fmt.Sprintf("%s, %s (as default), %s",
+			plural(r.UsedByMembers, "member"), plural(r.UsedByDomains, "domain"), plural(r.UsedByRoles, "role")))
+		t.add("at position", number(r.Position))
+		t.write(w)
+		writeEffective(w, r.Effective)
+	})
+}
+
+func writeEffective(w io.Writer, names []string) {
+	if len(names) == 0 {
+		fmt.Fprintln(w, "\nIt gives nothing.")
+		return
+	}
+	fmt.Fprintf(w, "\ngives in the end (%d):\n", len(names))
+	for _, name := range names {
+		fmt.Fprintf(w, "  %s\n", clean(name))
+	}
+}
+
+type roleRemove struct {
+	Role string `arg:"" help:"The role."`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*roleRemove) Help() string {
+	return `Example:
+
+    policyctl role remove lab:kiosk -t acme`
+}
+
+// Run removes a role.
+func (c *roleRemove) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	return c.do(a, tenant, api.RoleRemove{Role: c.Role}, fmt.Sprintf("role %s removed from tenant %s", c.Role, tenant))
+}

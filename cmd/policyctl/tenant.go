@@ -1,0 +1,292 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+type tenantCmd struct {
+	Create      tenantCreate      `cmd:"" help:"Make a tenant, empty or from a policy file."`
+	List        tenantList        `cmd:"" help:"List the tenants."`
+	Show        tenantShow        `cmd:"" help:"Show one tenant."`
+	Rename      tenantRename      `cmd:"" help:"Change the name shown to people."`
+	SetCeiling  tenantSetCeiling  `cmd:"" help:"Set what no role of the tenant can ever give."`
+	SetPresence tenantSetPresence `cmd:"" help:"Set what becomes of presence of those who may not receive messages."`
+	SetAudit    tenantSetAudit    `cmd:"" help:"Set how much of an address the audit log holds."`
+	Suspend     tenantSuspend     `cmd:"" help:"End all sessions of the tenant and admit none."`
+	Resume      tenantResume      `cmd:"" help:"Undo suspend."`
+	Remove      tenantRemove      `cmd:"" help:"Remove a tenant and all that is its own, for good."`
+}
+
+type tenantCreate struct {
+	ID   string `arg:"" optional:"" name:"id" help:"The tenant's id: a-z, 0-9 and -, at most 32; with --file that of the file."`
+	Name string `help:"The name shown to people; the id when absent." placeholder:"TEXT"`
+	File string `short:"f" help:"A policy file: the tenant with its domains, services, roles and members, in one commit. - is standard input." placeholder:"FILE"`
+	change
+}
+
+// Help is the command's help.
+func (*tenantCreate) Help() string {
+	return `Examples:
+
+    policyctl tenant create acme --name "ACME Ltd"
+    policyctl tenant create -f acme.toml
+    policyctl tenant create acme -f - < acme.toml`
+}
+
+// Run makes a tenant.
+func (c *tenantCreate) Run(a *app) error {
+	cmd := api.TenantCreate{}
+	if c.File != "" {
+		text, err := readInput(a, c.File)
+		if err != nil {
+			return err
+		}
+		id, fromFile, warnings, err := tenantFromFile(c.File, text)
+		if err != nil {
+			return err
+		}
+		if c.ID != "" && c.ID != id {
+			return usagef("%s is the policy of tenant %q, not of %q", c.File, id, c.ID)
+		}
+		c.ID, cmd, c.file = id, fromFile, warnings
+	}
+	if c.ID == "" {
+		return usagef("which tenant? Give its id, or a policy file with --file")
+	}
+	if c.Name != "" {
+		cmd.DisplayName = c.Name
+	}
+	var notes []string
+	for _, d := range cmd.Domains {
+		notes = append(notes, bindingNotes(d.Domain, d.Backends)...)
+	}
+	if len(cmd.Domains) > 0 {
+		notes = append(notes, boundaryNotes...)
+	}
+	return c.do(a, c.ID, cmd, fmt.Sprintf("tenant %s created", c.ID), notes...)
+}
+
+// readInput reads a file, or standard input for "-".
+func readInput(a *app, name string) ([]byte, error) {
+	in := a.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, &usageError{err}
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, policyfile.MaxBytes+1))
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("read %s: %w", name, err)}
+	}
+	return text, nil // one byte too many is refused by whoever reads it
+}
+
+type tenantList struct{}
+
+// Help is the command's help.
+func (*tenantList) Help() string {
+	return `Example:
+
+    policyctl tenant list --json | jq -r .tenants[].id`
+}
+
+// Run lists the tenants.
+func (c *tenantList) Run(a *app) error {
+	list, err := a.client.Tenants(a.ctx, "", 0)
+	for next := list.Next; err == nil && next != ""; {
+		var page api.TenantList
+		page, err = a.client.Tenants(a.ctx, next, 0)
+		list.Tenants = append(list.Tenants, page.Tenants...)
+		list.Position, next = page.Position, page.Next
+	}
+	if err != nil {
+		return err
+	}
+	list.Next = ""
+	return a.print(list, func(w io.Writer) {
+		if len(list.Tenants) == 0 {
+			fmt.Fprintln(w, "There are no tenants yet. Make one with: policyctl tenant create ID")
+			return
+		}
+		t := &table{}
+		t.add("TENANT", "NAME", "DOMAINS", "SERVICES", "MEMBERS", "VERSION", "SUSPENDED")
+		for _, x := range list.Tenants {
+			t.add(x.ID, x.Name, number(x.Domains), number(x.Services), number(x.Members), number(x.Version), yesNo(x.Suspended))
+		}
+		t.write(w)
+	})
+}
+
+type tenantShow struct {
+	ID string `arg:"" name:"id" help:"The tenant's id."`
+}
+
+// Help is the command's help.
+func (*tenantShow) Help() string {
+	return `Example:
+
+    policyctl tenant show acme`
+}
+
+// Run shows one tenant.
+func (c *tenantShow) Run(a *app) error {
+	t, err := a.client.Tenant(a.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return a.print(t, func(w io.Writer) {
+		facts := &table{}
+		facts.add("tenant", t.ID)
+		facts.add("name", t.Name)
+		facts.add("suspended", yesNo(t.Suspended))
+		facts.add("ceiling", orNone(t.Ceiling))
+		facts.add("presence without messages:read", t.PresenceWithoutMessages)
+		facts.add("addresses in the audit log", t.AuditAddresses)
+		facts.add("services", orNone(t.ServiceList))
+		facts.add("roles of its own", orNone(t.CustomRoles))
+		facts.add("members", strconv.Itoa(t.Members))
+		facts.add("version", fmt.Sprintf("%d, at position %d", t.Version, t.Position))
+		facts.write(w)
+		if len(t.DomainList) > 0 {
+			fmt.Fprintln(w)
+			writeDomains(w, t.DomainList)
+		}
+	})
+}
+
+type tenantRename struct {
+	ID   string `arg:"" name:"id" help:"The tenant's id, which stays."`
+	Name string `arg:"" help:"The new name."`
+	change
+}
+
+// Help is the command's help.
+func (*tenantRename) Help() string {
+	return `Example:
+
+    policyctl tenant rename acme "ACME Ltd"`
+}
+
+// Run renames a tenant.
+func (c *tenantRename) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantRename{DisplayName: c.Name}, fmt.Sprintf("tenant %s is called %s", c.ID, c.Name))
+}
+
+type tenantSetCeiling struct {
+	ID          string   `arg:"" name:"id" help:"The tenant's id."`
+	Permissions []string `arg:"" optional:"" name:"permission" help:"What no role of the tenant can give; it replaces the ceiling."`
+	None        bool     `help:"No ceiling."`
+	change
+}
+
+// Help is the command's help.
+func (*tenantSetCeiling) Help() string {
+	return `Examples:
+
+    policyctl tenant set-ceiling acme xmpp:federate
+    policyctl tenant set-ceiling acme --none`
+}
+
+// Run sets the ceiling.
+func (c *tenantSetCeiling) Run(a *app) error {
+	if c.None == (len(c.Permissions) > 0) {
+		return usagef("give the permissions of the ceiling, or --none")
+	}
+	done := fmt.Sprintf("no role of tenant %s can give %s", c.ID, strings.Join(c.Permissions, ", "))
+	if c.None {
+		done = fmt.Sprintf("tenant %s has no ceiling", c.ID)
+	}
+	return c.do(a, c.ID, api.TenantSetCeiling{Permissions: nonNil(c.Permissions)}, done)
+}
+
+// nonNil makes an empty list one on the wire.
+func nonNil(list []string) []string { return append([]string{}, list...) }
+
+type tenantSetPresence struct {
+	ID   string `arg:"" name:"id" help:"The tenant's id."`
+	Mode string `arg:"" enum:"clamp,refuse" help:"clamp: passed on with priority -1, so that no messages come; refuse: answered with an error."`
+	change
+}
+
+// Help is the command's help.
+func (*tenantSetPresence) Help() string {
+	return `Example:
+
+    policyctl tenant set-presence acme refuse`
+}
+
+// Run sets the presence mode.
+func (c *tenantSetPresence) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantSetPresence{PresenceWithoutMessages: c.Mode},
+		fmt.Sprintf("tenant %s: presence of those without xmpp:account:messages:read: %s", c.ID, c.Mode))
+}
+
+type tenantSetAudit struct {
+	ID        string `arg:"" name:"id" help:"The tenant's id."`
+	Addresses string `arg:"" enum:"full,domain,class" help:"full: whole addresses; domain: their domains; class: only whether own, local or remote."`
+	change
+}
+
+// Help is the command's help.
+func (*tenantSetAudit) Help() string {
+	return `Example:
+
+    policyctl tenant set-audit acme domain`
+}
+
+// Run sets the audit setting.
+func (c *tenantSetAudit) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantSetAuditAddresses{AuditAddresses: c.Addresses},
+		fmt.Sprintf("tenant %s: addresses in the audit log: %s", c.ID, c.Addresses))
+}
+
+type tenantSuspend struct {
+	ID string `arg:"" name:"id" help:"The tenant's id."`
+	change
+}
+
+// Run suspends a tenant.
+func (c *tenantSuspend) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantSuspend{}, fmt.Sprintf("tenant %s suspended: its sessions end", c.ID))
+}
+
+type tenantResume struct {
+	ID string `arg:"" name:"id" help:"The tenant's id."`
+	change
+}
+
+// Run resumes a tenant.
+func (c *tenantResume) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantResume{}, fmt.Sprintf("tenant %s resumed", c.ID))
+}
+
+type tenantRemove struct {
+	ID  string `arg:"" name:"id" help:"The tenant's id. It is never used again."`
+	Yes bool   `help:"Really. Needed, because nothing brings the tenant back."`
+	change
+}
+
+// Help is the command's help.
+func (*tenantRemove) Help() string {
+	return `Example:
+
+    policyctl tenant remove acme --yes --reason "contract ended"`
+}
+
+// Run removes a tenant.
+func (c *tenantRemove) Run(a *app) error {
+	if !c.Yes {
+		return usagef("this removes tenant %q, its domains, roles and members for good: say --yes if you mean it", c.ID)
+	}
+	return c.do(a, c.ID, api.TenantRemove{}, fmt.Sprintf("tenant %s removed", c.ID))
+}
