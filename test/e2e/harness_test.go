@@ -127,7 +127,7 @@ func (tg target) address(security client.Security) string {
 }
 
 // roots are what clients trust.
-func (tg target) roots(t *testing.T) *x509.CertPool {
+func (tg target) roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	pem, err := os.ReadFile(tg.caFile)
 	if err != nil {

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs the benchmarks, each beside its floor or peer in the same run: the ratios
+# are what counts, machines differ and are noisy. BENCHTIME (default 1s) is how
+# long each takes. The last one needs what `make test` installs.
+set -eu
+cd "$(dirname "$0")/.."
+time=${BENCHTIME:-1s}
+
+bench() {
+	title=$1 pattern=$2
+	shift 2
+	printf '\n== %s\n' "$title"
+	go test -run '^$' -bench "$pattern" -benchtime "$time" -benchmem "$@" | grep -E '^(Benchmark|---|FAIL|panic)' || {
+		echo "bench.sh: $title did not run" >&2
+		exit 1
+	}
+}
+
+bench 'framer and describer, against encoding/xml and bytes.IndexByte' . ./xmpp/stream ./xmpp/stanza
+bench 'addresses, against mellium' . ./xmpp/jid
+bench 'Decide over 1,000 tenants x 1,000 members, against a bare map of maps' Decide ./policy
+bench 'one account looked up, one change, memory per member' . ./projections
+bench 'question and verdict on the wire' . ./decision
+bench 'Ask through embedded NATS, against a bare echo' Ask ./decision/overnats
+bench 'decoding commits, reading the log' . ./events ./events/eventlog
+bench 'gateway with TLS to a sink, against a bare copy; memory of idle sessions' . ./gateway
+bench 'client to client through gateway and Prosody, against Prosody alone' Delivery -tags e2e ./test/e2e
