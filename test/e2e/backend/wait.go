@@ -35,16 +35,20 @@ var errEnded = errors.New("the server's process has ended")
 func poll(ctx context.Context, ended <-chan struct{}, attempt func(context.Context) error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	var last error
 	for {
 		err := attempt(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil { // else it says no more than that
+			last = err
+		}
 		select {
 		case <-ended:
 			return errEnded
 		case <-ctx.Done():
-			return fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
+			return fmt.Errorf("%w; last attempt: %w", ctx.Err(), last)
 		case <-tick.C:
 		}
 	}
