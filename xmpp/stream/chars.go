@@ -41,6 +41,14 @@ func classes() (t [256]uint8) {
 	return t
 }
 
+// skip returns how many bytes of class k stand at the beginning of b.
+func skip(b []byte, k uint8) (n int) {
+	for n < len(b) && class[b[n]]&k != 0 {
+		n++
+	}
+	return n
+}
+
 // character returns the size of the character b begins with, 0 if more bytes
 // are needed to tell. It is called for everything the tables do not settle:
 // control characters are refused, and so is what is not UTF-8 (RFC 3629: no

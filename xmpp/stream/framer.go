@@ -202,9 +202,7 @@ func (f *Framer) breach(e *Error) *Error {
 // start reads the first bytes of a token.
 func (f *Framer) start(b []byte) (bool, *Error) {
 	i := f.pos
-	for i < len(b) && class[b[i]]&white != 0 {
-		i++
-	}
+	i += skip(b[i:], white)
 	if i > 0 && f.pos == 0 {
 		f.finish(Space, i)
 		return true, nil
@@ -284,9 +282,7 @@ func (f *Framer) closeTag(b []byte) (bool, *Error) {
 	if f.header {
 		return false, errCloseTag
 	}
-	for i < len(b) && class[b[i]]&white != 0 {
-		i++
-	}
+	i += skip(b[i:], white)
 	f.pos = i
 	if i == len(b) {
 		return false, nil
@@ -302,15 +298,11 @@ func (f *Framer) closeTag(b []byte) (bool, *Error) {
 func (f *Framer) text(b []byte) (bool, *Error) {
 	i := f.pos
 	for {
-		for i < len(b) && class[b[i]]&white != 0 {
-			i++
-		}
+		i += skip(b[i:], white)
 		if i < len(b) && b[i] != '<' {
 			f.markText()
 		}
-		for i < len(b) && class[b[i]]&plainText != 0 {
-			i++
-		}
+		i += skip(b[i:], plainText)
 		f.pos = i
 		if i == len(b) {
 			return false, nil
@@ -425,9 +417,7 @@ func (f *Framer) endTag(b []byte) (bool, *Error) {
 			return false, nil
 		}
 	}
-	for i < len(b) && class[b[i]]&white != 0 {
-		i++
-	}
+	i += skip(b[i:], white)
 	f.pos = i
 	if i == len(b) {
 		return false, nil

@@ -38,6 +38,9 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 			return errDuplicate
 		}
 	}
+	if len(f.binds) >= f.limits.Namespaces {
+		return f.breach(errNamespaces)
+	}
 	raw, decoded := b[f.valAt:end], false
 	t := &f.tape
 	scratch := len(t.scratch)
@@ -45,16 +48,16 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 		t.scratch = appendValue(t.scratch, raw)
 		raw, decoded = t.scratch[scratch:], true
 	}
-	if e := reserved(prefix, raw); e != nil {
+	e := reserved(prefix, raw)
+	ns := f.number(b, raw)
+	if e == nil && ns == unset && !isURI(raw) { // what has a number was judged before
+		e = errNSName
+	}
+	if e != nil {
 		if err := f.breach(e); err != nil {
 			return err
 		}
 	}
-	if len(f.binds) >= f.limits.Namespaces {
-		t.scratch = t.scratch[:scratch]
-		return f.breach(errNamespaces)
-	}
-	ns := f.number(b, raw)
 	if ns == unset {
 		ns = nsFirst + int32(len(t.spaces))
 		s := space{at: uint32(f.valAt), end: uint32(end)}
@@ -73,9 +76,7 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 }
 
 // reserved says what is wrong with binding prefix to name. Beyond the rules of
-// Namespaces in XML, the prefix stream means one thing only, and a namespace
-// name is a plain URI: one with a parser's separator character in it has let
-// elements be forged before.
+// Namespaces in XML, the prefix stream means one thing only.
 func reserved(prefix, name []byte) *Error {
 	switch string(name) {
 	case NSXML:
@@ -100,16 +101,14 @@ func reserved(prefix, name []byte) *Error {
 			return errUndeclare
 		}
 	}
-	if !isURI(name) {
-		return errNSName
-	}
 	return nil
 }
 
 // isURI reports whether name is a URI reference (RFC 3986), as a namespace
 // name has to be, and one that every parser hands on as it is: libxml2 alters
-// an ampersand, and refuses or reports what is no URI. User names, literal
-// addresses and apostrophes are left out. The empty name is one.
+// an ampersand, and refuses or reports what is no URI; and a name with a
+// parser's separator character in it has let elements be forged. User names,
+// literal addresses, empty ports and apostrophes are left out.
 func isURI(name []byte) bool {
 	colon, slash, hashes := -1, -1, 0
 	for i, c := range name {
@@ -157,16 +156,19 @@ func isScheme(s []byte) bool {
 
 // isAuthority judges the host and port that rest begins with.
 func isAuthority(rest []byte) bool {
-	if end := bytes.IndexAny(rest, "/?#"); end >= 0 {
-		rest = rest[:end]
+	host := 0
+	for host < len(rest) && class[rest[host]]&plainURI != 0 && rest[host] != '@' {
+		host++
 	}
-	host, port, ok := bytes.Cut(rest, []byte(":"))
-	for _, c := range port {
-		if c < '0' || c > '9' {
+	end := host
+	if end < len(rest) && rest[end] == ':' {
+		for end++; end < len(rest) && rest[end] >= '0' && rest[end] <= '9'; end++ {
+		}
+		if end == host+1 {
 			return false
 		}
 	}
-	return len(host) > 0 && bytes.IndexByte(host, '@') < 0 && ok == (len(port) > 0)
+	return host > 0 && (end == len(rest) || rest[end] == '/' || rest[end] == '?' || rest[end] == '#')
 }
 
 func isHex(c byte) bool {

@@ -2,101 +2,112 @@ package stream
 
 import "bytes"
 
-// startTag reads on in a start tag or an empty-element tag.
+// startTag reads on in a start tag or an empty-element tag. A case falls
+// through to what comes next in the tag, and leaves the switch where b ends or
+// the end of a name or a value cannot be told yet.
 func (f *Framer) startTag(b []byte) (bool, *Error) {
 	i := f.pos
 	for i < len(b) {
+		ended, err := true, (*Error)(nil)
 		switch f.state {
-		case inName, inAttrName:
-			end, ended, err := f.name(b, i)
-			if err != nil {
-				return false, err
-			}
-			if !ended {
-				f.pos = end
-				return false, nil
-			}
-			i = end
-			if f.state == inName {
+		case inName:
+			if i, ended, err = f.name(b, i); ended && err == nil {
 				err = f.named(b, i)
-			} else if f.nameEnd, f.state = i, inEq; b[i] == '=' {
-				i, f.state = i+1, inQuote // nearly always, so without another turn
-			}
-			if err != nil {
-				return false, err
-			}
-		case inTag, inTagSpace:
-			switch c := b[i]; {
-			case class[c]&white != 0:
-				f.state = inTagSpace
-				i++
-			case c == '>':
-				return true, f.openElement(b, i+1, false)
-			case c == '/':
-				f.state = inSlash
-				i++
-			case f.state == inTagSpace:
-				f.state, f.nameAt, f.partAt = inAttrName, i, i
-			default:
-				return false, errTag
 			}
 		case inSlash:
 			if b[i] != '>' {
 				return false, errTag
 			}
 			return true, f.openElement(b, i+1, true)
-		case inEq, inQuote:
-			switch c := b[i]; {
-			case class[c]&white != 0:
-			case c == '=' && f.state == inEq:
-				f.state = inQuote
-			case (c == '"' || c == '\'') && f.state == inQuote:
-				f.state, f.quote, f.valAt, f.decode = inValue, c, i+1, false
-			default:
+		case inTag, inTagSpace:
+			if n := skip(b[i:], white); n > 0 {
+				i, f.state = i+n, inTagSpace
+				if i == len(b) {
+					break
+				}
+			}
+			switch {
+			case b[i] == '>':
+				return true, f.openElement(b, i+1, false)
+			case b[i] == '/':
+				i, f.state = i+1, inSlash
+				continue
+			case f.state == inTag:
 				return false, errTag
 			}
-			i++
-		case inValue:
-			n, err := f.value(b, i)
-			if n == i || err != nil {
-				f.pos = i
-				return false, err
+			f.state, f.nameAt, f.partAt = inAttrName, i, i
+			fallthrough
+		case inAttrName:
+			if i, ended, err = f.name(b, i); !ended || err != nil {
+				break
 			}
-			i = n
+			f.nameEnd, f.state = i, inEq
+			fallthrough
+		case inEq:
+			if i += skip(b[i:], white); i == len(b) {
+				break
+			}
+			if b[i] != '=' {
+				return false, errTag
+			}
+			i, f.state = i+1, inQuote
+			fallthrough
+		case inQuote:
+			if i += skip(b[i:], white); i == len(b) {
+				break
+			}
+			if b[i] != '"' && b[i] != '\'' {
+				return false, errTag
+			}
+			f.quote, f.decode = b[i], false
+			i, f.state = i+1, inValue
+			f.valAt = i
+			fallthrough
+		case inValue:
+			i, ended, err = f.value(b, i)
+		}
+		if err != nil {
+			return false, err
+		}
+		if !ended {
+			break
 		}
 	}
 	f.pos = i
 	return false, nil
 }
 
-// value reads on in an attribute value and returns how far it came; it makes
-// no progress only where more bytes are needed.
-func (f *Framer) value(b []byte, i int) (int, *Error) {
-	for i < len(b) && class[b[i]]&plainValue != 0 {
-		i++
-	}
-	if i == len(b) {
-		return i, nil
-	}
-	n := 1
-	var err *Error
-	switch c := b[i]; c {
-	case '"', '\'':
-		if c == f.quote {
-			f.state = inTag
-			err = f.attribute(b, i)
+// value reads on in an attribute value. It returns where it came to and whether
+// the value has ended there.
+func (f *Framer) value(b []byte, i int) (int, bool, *Error) {
+	for {
+		i += skip(b[i:], plainValue)
+		if i == len(b) {
+			return i, false, nil
 		}
-	case '<':
-		err = errTag
-	case '\t', '\n', '\r':
-		f.decode = true
-	case '&':
-		f.decode = true
-		_, n, err = reference(b[i:])
-	default:
-		n, err = character(b[i:])
+		n := 1
+		var err *Error
+		switch c := b[i]; c {
+		case '"', '\'':
+			if c == f.quote {
+				f.state = inTag
+				return i + 1, true, f.attribute(b, i)
+			}
+		case '<':
+			err = errTag
+		case '\t', '\n', '\r':
+			f.decode = true
+		case '&':
+			f.decode = true
+			_, n, err = reference(b[i:])
+		default:
+			n, err = character(b[i:])
+		}
+		if n == 0 || err != nil {
+			return i, false, err
+		}
+		i += n
 	}
-	return i + n, err
 }
 
 // name reads on in the name that begins at f.nameAt. It returns where it came
@@ -104,9 +115,7 @@ func (f *Framer) value(b []byte, i int) (int, *Error) {
 func (f *Framer) name(b []byte, i int) (int, bool, *Error) {
 	for i < len(b) {
 		if i > f.partAt {
-			for i < len(b) && class[b[i]]&nameChar != 0 {
-				i++
-			}
+			i += skip(b[i:], nameChar)
 			if i == len(b) {
 				break
 			}
