@@ -3,6 +3,7 @@ package eventlog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,6 +20,8 @@ const (
 	// a batch in memory twice.
 	maxBatch = 16 << 20
 )
+
+var errReadOnly = errors.New("the log is open for reading only")
 
 // Append writes commits behind an expected head, all or nothing, and returns
 // nil when they are durable. Several commits of one append cost one sync:
@@ -62,6 +65,8 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	h, failed := l.head, l.failed
 	l.mu.Unlock()
 	switch {
+	case l.readOnly:
+		return errReadOnly
 	case failed:
 		return events.ErrFailed
 	case at != h.position:

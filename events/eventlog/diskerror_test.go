@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -240,4 +241,52 @@ func TestFailed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDamaged flips bits in the files of a log and has a process open it, to
+// write. It may end, or say no, but neither show nor acknowledge what is wrong.
+func TestDamaged(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 1))
+	p := newProcess().(*process)
+	var want []events.Commit
+	for range 3 {
+		l, err := p.Boot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendMore(t, l, 10)
+		want = mustRead(t, l)
+		p.Crash(rng)
+	}
+	files := p.boot.Files
+	var names []string
+	for name, data := range files {
+		if strings.HasSuffix(name, ".sst") && len(data) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	whole := 0
+	for range soak(15, 300) {
+		p := newProcess().(*process)
+		p.boot.Files = maps.Clone(files)
+		name := names[rng.IntN(len(names))]
+		data := slices.Clone(files[name])
+		data[rng.IntN(len(data))] ^= 1 << rng.IntN(8)
+		p.boot.Files[name] = data
+		if l, err := p.Boot(); err == nil {
+			if got, err := readAll(t, l); err == nil {
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("%s: it shows %d commits", name, len(got))
+				}
+				whole++
+			}
+			head, _ := l.Head()
+			if err := l.Append(t.Context(), head, testCommit(int(head)+1)); err == nil && int(head) != len(want) {
+				t.Errorf("%s: it appends at %d", name, head)
+			}
+		}
+		p.Crash(rng)
+	}
+	t.Logf("%d logs could be read whole", whole)
 }

@@ -32,22 +32,28 @@ type Config struct {
 	// Dir holds the log and nothing else; it is created, its parent too.
 	// One process at a time has it open.
 	Dir string
+	// ReadOnly opens a log that is there, changes nothing, and takes no
+	// appends. A damaged log can be looked into this way only: otherwise
+	// Pebble would work on its tables, and end the process over them.
+	ReadOnly bool
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
 	// Logger takes what Pebble has to say; nil is silence.
 	Logger *slog.Logger
 	// Fatal is called, on whichever goroutine meets it, when the disk has
 	// failed in a way after which what is durable is not known (a write to the
-	// write-ahead log or the manifest). It must not return. Nil panics, which
-	// a goroutine of Pebble's own does not survive; a process that recovers
-	// panics should exit here instead.
+	// write-ahead log or the manifest), or when Pebble's background work fails
+	// again and again. It must not return. Nil panics, which no process
+	// survives on a goroutine of Pebble's own; one that recovers panics, as
+	// HTTP servers do, should exit here instead.
 	Fatal func(reason string)
 }
 
 // A Log is an open log. Its methods may be called at the same time.
 type Log struct {
-	db    *pebble.DB
-	logID string
+	db       *pebble.DB
+	logID    string
+	readOnly bool
 
 	// writing is held by the one append under way; a channel, so that the
 	// wait for it can be called off.
@@ -86,10 +92,11 @@ func Open(c Config) (*Log, error) {
 		return nil, fmt.Errorf("eventlog: open %s: %w", c.Dir, err)
 	}
 	l := &Log{
-		db:      db,
-		writing: make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		moved:   make(chan struct{}),
+		db:       db,
+		readOnly: c.ReadOnly,
+		writing:  make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		moved:    make(chan struct{}),
 	}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), db.Close())
@@ -159,6 +166,9 @@ func (l *Log) create() error {
 	}
 	if foreign {
 		return errors.New("the folder holds something else")
+	}
+	if l.readOnly {
+		return errors.New("the folder holds no log")
 	}
 	var id [logIDLength / 2]byte
 	rand.Read(id[:]) // never fails

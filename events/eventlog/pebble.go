@@ -35,6 +35,7 @@ func options(c Config) *pebble.Options {
 	}
 	o := &pebble.Options{
 		FS:                 c.FS,
+		ReadOnly:           c.ReadOnly,
 		Logger:             logger,
 		CacheSize:          cacheSize,
 		FormatMajorVersion: formatMajor,

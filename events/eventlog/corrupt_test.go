@@ -1,0 +1,354 @@
+package eventlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-im/postern/events"
+)
+
+const testDir = "log"
+
+// fill makes a log of n commits of a few tenants, and closes it.
+func fill(t *testing.T, fs vfs.FS, n int) []events.Commit {
+	t.Helper()
+	l, err := Open(Config{Dir: testDir, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []events.Commit
+	for i := range n {
+		c := nthCommit(i)
+		if err := l.Append(t.Context(), events.Position(i), c); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, *c)
+	}
+	if err := l.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// nthCommit is the commit fill puts behind i others.
+func nthCommit(i int) *events.Commit {
+	return &events.Commit{
+		Tenant:        fmt.Sprint("tenant", i%3),
+		TenantVersion: uint64(i/3 + 1),
+		Time:          time.Date(2026, 11, 23, 9, 0, i, 0, time.UTC),
+		Actor:         "operator:root",
+		CommandID:     fmt.Sprint("command ", i+1),
+		Events:        []events.Event{events.RoleDefined{Name: "lab:kiosk", Allow: []string{"xmpp:federate"}}},
+	}
+}
+
+// tamper changes a log behind its back.
+func tamper(t *testing.T, fs vfs.FS, change func(db *pebble.DB) error) {
+	t.Helper()
+	db, err := pebble.Open(testDir, options(Config{FS: fs}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(change(db), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// value gives what stands under a key.
+func value(t *testing.T, db *pebble.DB, key string) []byte {
+	t.Helper()
+	v, closer, err := db.Get([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	return bytes.Clone(v)
+}
+
+// corruptAt gives where a log is found corrupt, by Open or by Verify, and how
+// long it is. Reading must come to the same end, and nothing may be shown that
+// is not in want.
+func corruptAt(t *testing.T, fs vfs.FS, want []events.Commit) (events.Position, int, error) {
+	t.Helper()
+	l, err := Open(Config{Dir: testDir, FS: fs, ReadOnly: true})
+	if err != nil {
+		return position(err), 0, err
+	}
+	defer l.Close()
+	verify := l.Verify(t.Context())
+	head, _ := l.Head()
+	if head > events.Position(len(want)) {
+		t.Fatalf("the head is at %d", head)
+	}
+	for _, p := range []events.Position{1, position(verify), head} {
+		if p == 0 || p > head {
+			continue
+		}
+		at := p
+		err := l.Read(t.Context(), p, func(c *events.Commit) error {
+			if !reflect.DeepEqual(*c, want[at-1]) {
+				t.Fatalf("it shows at %d\n%+v", at, *c)
+			}
+			at++
+			return nil
+		})
+		if err == nil && at != head+1 || err != nil && p == 1 && verify == nil {
+			t.Fatalf("read from %d to %d of %d: %v; verify: %v", p, at-1, head, err, verify)
+		}
+		if c, err := l.Commit(p); err == nil && !reflect.DeepEqual(c, want[p-1]) {
+			t.Fatalf("it shows at %d\n%+v", p, c)
+		}
+		c, found, err := l.ByCommand(want[p-1].Tenant, want[p-1].CommandID)
+		if err == nil && found && !reflect.DeepEqual(c, want[p-1]) {
+			t.Fatalf("by command it shows at %d\n%+v", p, c)
+		}
+	}
+	return position(verify), int(head), verify
+}
+
+func position(err error) events.Position {
+	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
+		return corrupt.Position
+	}
+	return 0
+}
+
+// TestBitFlips flips each bit of some records, as a disk might that mends its
+// checksums. The position must be named, and the record not be shown.
+func TestBitFlips(t *testing.T) {
+	fs := vfs.NewMem()
+	want := fill(t, fs, 6)
+	l, err := Open(Config{Dir: testDir, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, p := range []events.Position{1, 2, 4, 5, 6} {
+		record := value(t, l.db, keyCommit(p))
+		for bit := 0; bit < len(record)*8; bit += soak(7, 1) {
+			flipped := bytes.Clone(record)
+			flipped[bit/8] ^= 1 << (bit % 8)
+			if err := l.db.Set([]byte(keyCommit(p)), flipped, pebble.NoSync); err != nil {
+				t.Fatal(err)
+			}
+			shown := events.Position(0)
+			read := l.Read(t.Context(), 1, func(c *events.Commit) error { shown = c.Position; return nil })
+			_, commit := l.Commit(p)
+			_, _, byCommand := l.ByCommand(want[p-1].Tenant, want[p-1].CommandID)
+			for _, err := range []error{l.Verify(t.Context()), read, commit, byCommand} {
+				if position(err) != p || shown >= p {
+					t.Fatalf("bit %d of record %d: %v, shown are %d", bit, p, err, shown)
+				}
+			}
+		}
+		if err := l.db.Set([]byte(keyCommit(p)), record, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTampered does what somebody with the disk in hand might do.
+func TestTampered(t *testing.T) {
+	const n = 9
+	set := func(key string, v []byte) func(*testing.T, *pebble.DB) error {
+		return func(_ *testing.T, db *pebble.DB) error { return db.Set([]byte(key), v, pebble.Sync) }
+	}
+	remove := func(key string) func(*testing.T, *pebble.DB) error {
+		return func(_ *testing.T, db *pebble.DB) error { return db.Delete([]byte(key), pebble.Sync) }
+	}
+	// rewrite replaces a record by a good one that says something else.
+	rewrite := func(p events.Position, change func(*events.Commit)) func(*testing.T, *pebble.DB) error {
+		return func(t *testing.T, db *pebble.DB) error {
+			c, err := events.DecodeCommit(value(t, db, keyCommit(p)))
+			if err != nil {
+				return err
+			}
+			change(&c)
+			return db.Set([]byte(keyCommit(p)), events.AppendCommit(nil, &c), pebble.Sync)
+		}
+	}
+	otherHead := encodeHead(head{n, [32]byte{1}})
+	shortHead := encodeHead(head{n - 1, [32]byte{1}})
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, *pebble.DB) error
+		at     events.Position // 0: it has none
+		words  string
+	}{
+		{"other events", rewrite(3, func(c *events.Commit) { c.Events = []events.Event{events.TenantSuspended{}} }), 3, "chain"},
+		{"other events in the first", rewrite(1, func(c *events.Commit) { c.Actor = "mallory" }), 1, "chain"},
+		{"other events in the last", rewrite(n, func(c *events.Commit) { c.Actor = "mallory" }), n, "chain"},
+		{"another chain", rewrite(5, func(c *events.Commit) { c.Previous[0] ^= 1 }), 5, "chain"},
+		{"a first with a past", rewrite(1, func(c *events.Commit) { c.Previous[0] = 1 }), 1, "chain"},
+		{"a record of another place", rewrite(4, func(c *events.Commit) { c.Position = 5 }), 4, "says 5"},
+		{"no record", remove(keyCommit(4)), 4, "no record"},
+		{"no first record", remove(keyCommit(1)), 1, "no record"},
+		{"no last record", remove(keyCommit(n)), n, "newest record is 8"},
+		{"an empty record", set(keyCommit(4), nil), 4, "missing"},
+		{"a record too many", set(keyCommit(n+1), []byte("x")), n + 1, "newest record is 10"},
+		{"a record at zero", set(keyCommit(0), []byte("x")), 0, ""},
+		{"another head", set(keyHead, otherHead), n, "chain"},
+		{"a shorter head", set(keyHead, shortHead), n, "newest record is 9"},
+		{"no head", remove(keyHead), 0, "not readable"},
+		{"half a head", set(keyHead, otherHead[:20]), 0, "not readable"},
+		{"no id", remove(keyLogID), 0, "not readable"},
+		{"no format", remove(keyFormat), 0, "something else"},
+		{"a later format", set(keyFormat, []byte("2")), 0, `format "2"`},
+		{"no tenant entry", remove(keyTenant("tenant1", 5)), 5, "index"},
+		{"a wrong tenant entry", set(keyTenant("tenant1", 5), []byte(u64(1))), 5, "index"},
+		{"no time entry", remove(keyTime(time.Date(2026, 11, 23, 9, 0, 4, 0, time.UTC), 5)), 5, "index"},
+		{"no command entry", remove(keyCommand("tenant1", "command 5")), 5, "index"},
+		{"a wrong command entry", set(keyCommand("tenant1", "command 5"), []byte(u64(2))), 5, "index"},
+		{"half a command entry", set(keyCommand("tenant1", "command 5"), []byte("x")), 5, "index"},
+		{"a command nobody gave", set(keyCommand("tenant1", "command 0"), []byte(u64(5))), 0, "index"},
+		{"a tenant entry too many", set(keyTenant("tenant9", 5), []byte(u64(1))), 0, "index"},
+		{"a time entry too many", set(keyTime(time.Unix(1, 0), 5), nil), 0, "index"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			want := fill(t, fs, n)
+			tamper(t, fs, func(db *pebble.DB) error { return c.change(t, db) })
+			at, _, err := corruptAt(t, fs, want)
+			if c.words == "" {
+				if err != nil {
+					t.Errorf("%v", err) // harmless: no reader goes there
+				}
+				return
+			}
+			if err == nil || at != c.at || !strings.Contains(err.Error(), c.words) {
+				t.Errorf("%v, want %q at %d", err, c.words, c.at)
+			}
+		})
+	}
+}
+
+// TestFileFlips flips bits anywhere in the files of a log that was closed. It
+// must not open, or find the damage, or not be affected.
+//
+// The write-ahead log is another matter: there a flip may look like a write
+// that the power cut short, and the log be found shorter, though never
+// different. Nothing on one disk can tell the two apart.
+func TestFileFlips(t *testing.T) {
+	const n = 400
+	rng := rand.New(rand.NewPCG(1, 1))
+	outcomes := map[string]int{}
+	for _, flushed := range []bool{true, false} {
+		whole := vfs.NewMem()
+		want := fill(t, whole, n)
+		if !flushed {
+			want = addUnflushed(t, whole, want, n)
+		}
+		for range soak(30, 1000) {
+			fs := vfs.NewMem()
+			if _, err := vfs.Clone(whole, fs, testDir, testDir); err != nil {
+				t.Fatal(err)
+			}
+			name := flipSomewhere(t, fs, rng)
+			at, length, err := corruptAt(t, fs, want)
+			switch {
+			case err == nil && length == len(want):
+				outcomes["not affected"]++
+			case err == nil && length >= n && !flushed && strings.HasSuffix(name, ".log"):
+				outcomes["shorter"]++
+			case err == nil:
+				t.Fatalf("%s: %d of %d commits", name, length, len(want))
+			case at == 0:
+				outcomes["refused"]++
+			default:
+				outcomes["named"]++
+			}
+		}
+	}
+	t.Log(outcomes)
+	if outcomes["refused"] == 0 || outcomes["named"] == 0 {
+		t.Error("the flips did not meet much")
+	}
+}
+
+// addUnflushed appends commits that stay in the write-ahead log.
+func addUnflushed(t *testing.T, fs vfs.FS, want []events.Commit, n int) []events.Commit {
+	t.Helper()
+	l, err := Open(Config{Dir: testDir, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		c := nthCommit(len(want))
+		if err := l.Append(t.Context(), events.Position(len(want)), c); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, *c)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+func soak(short, long int) int {
+	if os.Getenv("POSTERN_SOAK") == "1" {
+		return long
+	}
+	return short
+}
+
+// flipSomewhere flips one bit of the log's files and gives the file's name.
+func flipSomewhere(t *testing.T, fs vfs.FS, rng *rand.Rand) string {
+	t.Helper()
+	names, err := fs.List(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	var total int64
+	ends := make([]int64, len(names))
+	for i, name := range names {
+		info, err := fs.Stat(path.Join(testDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += info.Size()
+		ends[i] = total
+	}
+	at := rng.Int64N(total)
+	i, _ := slices.BinarySearch(ends, at+1)
+	name := path.Join(testDir, names[i])
+	f, err := fs.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	data[int64(len(data))-(ends[i]-at)] ^= 1 << rng.IntN(8)
+	if f, err = fs.Create(name, vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
