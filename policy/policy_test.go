@@ -97,13 +97,13 @@ func ask(t testing.TB, v *projections.View, account string, dir decision.Directi
 	return Explain(v, &q, time.Unix(0, 0))
 }
 
-// TestScenarios judges each stanza of testdata/*.txt. In a stanza ME stands
+// TestScenarios judges each stanza of testdata/scenarios/*.txt. In a stanza ME stands
 // for the account. Below it stand, written by -update: the row and what it
 // asks for, what becomes of it for all@ and none@, and, for each permission
 // asked for, what becomes of it for an account that lacks only that one.
 func TestScenarios(t *testing.T) {
 	v := scenarioView(t)
-	files, err := filepath.Glob("testdata/*.txt")
+	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scenarios", err)
 	}
