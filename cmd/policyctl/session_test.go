@@ -31,7 +31,7 @@ var programs string
 // buildPolicyd builds the policy node once for all sessions.
 var buildPolicyd = sync.OnceValues(func() (string, error) {
 	name := filepath.Join(programs, "policyd")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", name, "../policyd").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", name, "../policyd").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
