@@ -118,6 +118,12 @@ func Escape(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;").Replace(text)
 }
 
+// Parse reads one element as it would be read from a stream.
+func Parse(raw string) (Element, error) {
+	in := newReader(strings.NewReader("<stream:stream xmlns='" + NSClient + "' xmlns:stream='" + NSStreams + "'>" + raw))
+	return in.next()
+}
+
 // reader takes one XML document apart: a header, elements, a footer.
 type reader struct {
 	decoder *xml.Decoder

@@ -1,0 +1,138 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/policy"
+)
+
+// The scenarios of package policy: every stanza with what becomes of it for an
+// account with all permissions, with none, and with all but one. Here they are
+// driven through the programs and the servers.
+const (
+	outgoingScenario = "../../policy/testdata/outgoing.txt"
+	incomingScenario = "../../policy/testdata/incoming.txt"
+)
+
+// A line is one stanza of a scenario.
+type line struct {
+	where  string // file and line
+	words  []string
+	stanza string
+	row    string
+	asks   []string
+	// verdicts are by who it is about: "all", "none" or the permission that
+	// alone is missing.
+	verdicts map[string]verdict
+}
+
+// A verdict is what becomes of a stanza.
+type verdict struct {
+	effect          string // pass, clamp, strip, refuse, drop, end
+	kind, condition string // of the error, if there is one
+	text            string
+}
+
+// of is what becomes of the stanza for "all", "none", or an account that lacks
+// one permission.
+func (l line) of(who string) verdict {
+	if v, ok := l.verdicts[who]; ok {
+		return v
+	}
+	switch {
+	case !slices.Contains(l.asks, who):
+		return l.verdicts["all"]
+	case len(l.asks) == 1:
+		return l.verdicts["none"] // the same is missing
+	}
+	// What is not written would be a hole in the scenario.
+	return verdict{effect: "unknown"}
+}
+
+// is tells whether the line has a word before its stanza.
+func (l line) is(word string) bool { return slices.Contains(l.words, word) }
+
+// readScenario reads one of package policy's scenarios.
+func readScenario(t *testing.T, file string) []line {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []line
+	for i, s := range strings.Split(string(text), "\n") {
+		fact, isFact := strings.CutPrefix(s, "\t")
+		switch {
+		case s == "" || strings.HasPrefix(s, "#"):
+		case !isFact:
+			words, stanza, _ := strings.Cut(s, "<")
+			lines = append(lines, line{
+				where: fmt.Sprintf("%s:%d", file, i+1), words: strings.Fields(words),
+				stanza: "<" + stanza, verdicts: map[string]verdict{},
+			})
+		case len(lines) == 0:
+			t.Fatalf("%s:%d: a fact without a stanza", file, i+1)
+		default:
+			lines[len(lines)-1].learn(fact)
+		}
+	}
+	return lines
+}
+
+// learn takes in one of the facts below a stanza.
+func (l *line) learn(fact string) {
+	name, value, _ := strings.Cut(fact, ": ")
+	switch name = strings.TrimPrefix(name, "without "); name {
+	case "row":
+		l.row = value
+	case "asks":
+		l.asks = strings.Fields(value)
+	default:
+		l.verdicts[name] = parseVerdict(value)
+	}
+}
+
+func parseVerdict(s string) verdict {
+	what, text, _ := strings.Cut(s, ": ")
+	effect, condition, _ := strings.Cut(what, " ")
+	v := verdict{effect: effect, condition: condition, text: text}
+	if kind, condition, ok := strings.Cut(condition, "/"); ok {
+		v.kind, v.condition = kind, condition
+	}
+	if effect == "refuse" && strings.HasPrefix(text, "not delivered: ") {
+		v.text = "" // in words for operators; the sender is told nothing
+	}
+	return v
+}
+
+// permission is the one a refusal names in <denied/>; "" where none is missing.
+func (v verdict) permission() string {
+	if v.kind != "auth" {
+		return ""
+	}
+	switch v.text {
+	case "You do not have permission to send account presence":
+		return "xmpp:account:presence:write"
+	case "You do not have permission to receive messages (use presence priority -1)":
+		return "xmpp:account:messages:read"
+	}
+	_, name, _ := strings.Cut(v.text, "(")
+	return strings.TrimSuffix(name, ")")
+}
+
+// wantRows fails the test for each row of the printed table that was not
+// driven.
+func wantRows(t *testing.T, table []policy.Line, driven map[string]bool) {
+	t.Helper()
+	for _, row := range table {
+		if name := strings.TrimPrefix(row.Stanza, "iq get, set: "); !driven[name] {
+			t.Errorf("no stanza of the row %q", name)
+		}
+	}
+}

@@ -1,0 +1,431 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/test/e2e/backend"
+	"github.com/postern-im/postern/test/e2e/client"
+)
+
+// TestTable drives every row of both permission tables through the gateway to
+// both servers, with an account that has what it asks for and one that lacks
+// it.
+func TestTable(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, kind)
+			t.Run("out", func(t *testing.T) {
+				t.Parallel()
+				testOutgoing(t, s)
+			})
+		})
+	}
+}
+
+// A cast is who a scenario's addresses stand for on one server.
+type cast struct {
+	bob, dave, carol *peer // of alpha.test, beta.test and another tenant's gamma.test
+	room             string
+	names            *strings.Replacer // from a scenario's addresses to these
+	written          *strings.Replacer // from words for other forms of bob's address to the form
+	prepare          *strings.Replacer // from other forms of addresses to the prepared one
+
+	mu      sync.Mutex
+	refused []string // ids of what was refused; guarded by mu
+}
+
+func newCast(ctx context.Context, t *testing.T, s *site) *cast {
+	t.Helper()
+	c := &cast{
+		bob:   s.peer(ctx, t, "bob", "alpha.test"),
+		dave:  s.peer(ctx, t, "dave", "beta.test"),
+		carol: s.peer(ctx, t, "carol", "gamma.test"),
+		room:  unique("room") + "@muc.alpha.test",
+	}
+	c.bob.send(ctx, t, "<presence to='"+c.room+"/bob'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+	if _, err := c.bob.await(ctx, func(e client.Element) bool {
+		return e.Stanza("presence") && e.Attr("from") == c.room+"/bob"
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.names = strings.NewReplacer("bob@alpha.test", c.bob.jid, "x@beta.test", c.dave.jid, "carol@gamma.test", c.carol.jid,
+		"room@muc.alpha.test", c.room, "room@muc.gamma.test", unique("room")+"@muc.gamma.test")
+	user, domain := split(c.bob.jid)
+	shouted, dotted := strings.ToUpper(c.bob.jid), c.bob.jid+"."
+	wide := strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + '\uFF41' // full width, which PRECIS maps (RFC 8265 section 3.3.2)
+		}
+		return r
+	}, user) + "@" + domain
+	c.written = strings.NewReplacer("SHOUTED", shouted, "DOTTED", dotted, "WIDE", wide)
+	c.prepare = strings.NewReplacer(shouted, c.bob.jid, dotted, c.bob.jid, wide, c.bob.jid, "&#x212A;elvin", "kelvin", "\u212Aelvin", "kelvin")
+	return c
+}
+
+// write makes a scenario's stanza one of a session: with its addresses, and an
+// id that nothing else has. Without an id of its own an iq keeps none.
+func (c *cast) write(stanza, me, id string) string {
+	raw := strings.ReplaceAll(c.names.Replace(c.written.Replace(stanza)), "ME", me)
+	raw = strings.Replace(raw, " id='1'", " id='"+id+"'", 1)
+	tag := raw[:strings.IndexAny(raw, " />")]
+	switch tag[max(strings.IndexByte(tag, ':'), 0)+1:] {
+	case "message", "presence":
+		raw = tag + " id='" + id + "'" + raw[len(tag):]
+	}
+	return raw
+}
+
+// peerOf is the peer whom a stanza is addressed to, if it is one.
+func (c *cast) peerOf(to string) *peer {
+	for _, p := range []*peer{c.bob, c.dave, c.carol} {
+		if to == p.jid || to == p.jid+"/"+peerResource {
+			return p
+		}
+	}
+	return nil
+}
+
+// testOutgoing drives what a client sends.
+func testOutgoing(t *testing.T, s *site) {
+	ctx := waiting(t)
+	lines := append(readScenario(t, outgoingScenario), readScenario(t, "testdata/outgoing.txt")...)
+	tooMuch := line{
+		where: "made up", row: "more than can be described",
+		stanza: "<message to='bob@alpha.test'>" + strings.Repeat("<x xmlns='lab:x'/>", 100) + "</message>",
+	}
+	much := parseVerdict("refuse modify/not-acceptable: The stanza has more parts than can be checked")
+	tooMuch.verdicts = map[string]verdict{"all": much, "none": much}
+	lines = append(lines, tooMuch)
+
+	table, _ := policy.Table()
+	driven := map[string]bool{}
+	lacking := map[string]bool{}
+	for _, l := range lines {
+		driven[l.row] = true
+		for _, p := range l.asks {
+			lacking[p] = true
+		}
+	}
+	wantRows(t, table, driven)
+
+	c := newCast(ctx, t, s)
+	s.allBut(ctx, t, "lab:all")
+	s.only(ctx, t, "lab:none")
+	t.Run("accounts", func(t *testing.T) {
+		t.Run("all", func(t *testing.T) {
+			t.Parallel()
+			driveOut(ctx, t, s, c, "all", "lab:all", lines)
+		})
+		t.Run("none", func(t *testing.T) {
+			t.Parallel()
+			driveOut(ctx, t, s, c, "none", "lab:none", lines)
+		})
+		for _, p := range everything() {
+			if !lacking[p] {
+				t.Errorf("no stanza asks for %s", p)
+			}
+			t.Run(strings.ReplaceAll(p, ":", "-"), func(t *testing.T) {
+				t.Parallel()
+				role := "lab:no-" + p
+				s.allBut(ctx, t, role, p)
+				driveOut(ctx, t, s, c, p, role, slices.DeleteFunc(slices.Clone(lines), func(l line) bool {
+					return !slices.Contains(l.asks, p)
+				}))
+			})
+		}
+	})
+	for _, p := range []*peer{c.bob, c.dave, c.carol} {
+		p.fence(ctx, t)
+		for _, id := range c.refused {
+			if p.has(func(e client.Element) bool { return e.Attr("id") == id }) {
+				t.Errorf("%s was sent %s, which was refused", p.jid, id)
+			}
+		}
+	}
+}
+
+// driveOut sends the lines' stanzas as an account with a role.
+func driveOut(ctx context.Context, t *testing.T, s *site, c *cast, who, role string, lines []line) {
+	a := s.member(ctx, t, "subject", role)
+	var me *subject
+	for _, l := range lines {
+		want := l.of(who)
+		if me == nil {
+			me = s.subject(ctx, t, a)
+		}
+		o := outgoing{s: s, line: l, want: want, cast: c, me: me, id: unique("id")}
+		t.Run(l.where, func(t *testing.T) { o.drive(ctx, t) })
+		if want.effect == "end" || strings.Contains(l.stanza, "<remove/>") && want.effect == "pass" {
+			// The account may be gone: the next line has a new one.
+			a, me = s.member(ctx, t, "subject", role), nil
+		}
+	}
+}
+
+// outgoing is one stanza that a session sends.
+type outgoing struct {
+	s    *site
+	line line
+	want verdict
+	cast *cast
+	me   *subject
+	id   string
+}
+
+func (o *outgoing) drive(ctx context.Context, t *testing.T) {
+	if o.line.is("outstanding") {
+		o.ask(ctx, t)
+	}
+	raw := o.cast.write(o.line.stanza, o.me.account.jid, o.id)
+	before := o.me.leg.passed()
+	send(ctx, t, o.me.Client, raw)
+	if o.want.effect == "end" {
+		o.ended(ctx, t)
+		wantForwarded(t, o.me.leg.upSince(before))
+		return
+	}
+	forwarded := raw
+	switch o.want.effect {
+	case "pass":
+		forwarded = o.cast.prepare.Replace(raw)
+		o.passed(ctx, t, raw)
+		if strings.Contains(raw, "<remove/>") {
+			return // the account is removed, and its session ended
+		}
+	case "clamp", "strip":
+	case "refuse", "drop":
+		forwarded = ""
+		if !o.line.is("outstanding") { // which has the id of the peer's own request
+			o.cast.mu.Lock()
+			o.cast.refused = append(o.cast.refused, o.id)
+			o.cast.mu.Unlock()
+		}
+	default:
+		t.Fatalf("the scenario does not say what becomes of it: %+v", o.want)
+	}
+	came := o.me.fence(ctx, t)
+	up := o.me.leg.upSince(before)
+	switch o.want.effect {
+	case "clamp":
+		wantClamped(t, raw, up)
+	case "strip":
+		wantStripped(t, raw, up)
+	default:
+		if forwarded != raw { // the spliced attribute is written anew
+			up, forwarded = strings.ReplaceAll(up, "  ", " "), strings.ReplaceAll(forwarded, `"`, "'")
+		}
+		wantForwarded(t, up, forwarded)
+	}
+	o.answered(t, came)
+}
+
+// unansweredByProsody are requests that make its PEP module fail, with no
+// answer: it expects an item, and a form.
+var unansweredByProsody = regexp.MustCompile(`<publish node='[^']*'/>|<subscribe [^>]*/><options/>`)
+
+// ask lets the stanza's addressee ask something of the session, so that the
+// stanza is an answer.
+func (o *outgoing) ask(ctx context.Context, t *testing.T) {
+	for _, p := range []*peer{o.cast.bob, o.cast.carol} {
+		if !strings.Contains(o.cast.names.Replace(o.line.stanza), p.jid) {
+			continue
+		}
+		p.send(ctx, t, "<iq type='get' id='"+o.id+"' to='"+o.me.JID+"'><ping xmlns='urn:xmpp:ping'/></iq>")
+		if err := o.me.leg.sent(ctx, o.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.me.fence(ctx, t)
+}
+
+// passed wants to see what a stanza does that was let through: the server's
+// own answer to a request, and at the other user what was sent there.
+func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
+	sent := parse(t, raw)
+	kind, to := sent.Attr("type"), o.cast.prepare.Replace(sent.Attr("to"))
+	p := o.cast.peerOf(to)
+	request := sent.Stanza("iq") && (kind == "get" || kind == "set")
+	switch toClient := p != nil && to == p.c.JID; {
+	case request && to == o.me.JID:
+		if err := o.me.leg.sent(ctx, o.id); err != nil { // to itself
+			t.Error(err)
+		}
+	case request && o.s.server.Kind() == backend.Prosody && unansweredByProsody.MatchString(raw):
+		if err := o.me.leg.took(ctx, o.id); err != nil {
+			t.Error(err)
+		}
+	case request && !toClient:
+		answer, err := o.me.Answer(ctx, o.id)
+		if err != nil {
+			t.Fatalf("%v; the server has sent %q", err, o.me.leg.downSince(0))
+		}
+		if err := o.me.leg.sent(ctx, o.id); err != nil {
+			t.Errorf("the answer is not the server's: %s", answer)
+		}
+	}
+	switch {
+	case p == nil || kind == "error":
+		return
+	case sent.Stanza("message"), sent.Stanza("presence") && kind == "", kind == "result", request && to == p.c.JID:
+	default:
+		return
+	}
+	e, err := p.await(ctx, func(e client.Element) bool { return e.Attr("id") == o.id })
+	if err != nil {
+		t.Fatalf("%s is not sent %s: %v", p.jid, raw, err)
+	}
+	if from := e.Attr("from"); from != o.me.JID && from != o.me.Bare() {
+		t.Errorf("delivered from %s", from)
+	}
+}
+
+// answered wants the refusal, and nothing but it.
+func (o *outgoing) answered(t *testing.T, came []client.Element) {
+	t.Helper()
+	var refusals []client.Element
+	for _, e := range came {
+		if e.Attr("type") == "error" && (e.Attr("id") == o.id || e.Attr("id") == "") {
+			refusals = append(refusals, e)
+		}
+	}
+	if o.want.effect != "refuse" {
+		for _, e := range refusals {
+			if e.Find("urn:postern:denied:0", "denied").Exists() || o.want.effect == "drop" {
+				t.Errorf("answered %s", e)
+			}
+		}
+		return
+	}
+	if len(refusals) != 1 {
+		t.Fatalf("answered %d errors: %v", len(refusals), came)
+	}
+	o.wantRefusal(t, refusals[0])
+}
+
+// wantRefusal checks a refusal's form, section 6 of the permissions.
+func (o *outgoing) wantRefusal(t *testing.T, e client.Element) {
+	t.Helper()
+	sent := parse(t, o.cast.write(o.line.stanza, o.me.account.jid, o.id))
+	failure := e.Child(client.NSClient, "error")
+	got := verdict{"refuse", failure.Attr("type"), e.Condition(), failure.Child(client.NSStanza, "text").Text}
+	if got != o.want {
+		t.Errorf("refused with %+v, want %+v", got, o.want)
+	}
+	if e.Name.Local != sent.Name.Local || e.Attr("id") != sent.Attr("id") || len(e.Children) != 1 {
+		t.Errorf("the answer has another name or id, or more in it than the error: %s", e)
+	}
+	from := sent.Attr("to")
+	if from == o.me.account.jid || o.want.condition == "jid-malformed" {
+		from = ""
+	}
+	if o.want.condition != "jid-malformed" || e.Attr("from") == "" {
+		if e.Attr("from") != o.cast.prepare.Replace(from) {
+			t.Errorf("the answer is from %q: %s", e.Attr("from"), e)
+		}
+	}
+	denied := failure.Child("urn:postern:denied:0", "denied")
+	if want := o.want.permission(); denied.Exists() != (want != "") || denied.Attr("permission") != want {
+		t.Errorf("denied is %v, want permission %q", e, want)
+	}
+	if position, err := strconv.ParseUint(denied.Attr("position"), 10, 64); denied.Exists() && (err != nil || position == 0) {
+		t.Errorf("denied at position %q", denied.Attr("position"))
+	}
+}
+
+// ended wants the stream to end with the error.
+func (o *outgoing) ended(ctx context.Context, t *testing.T) {
+	t.Helper()
+	e, err := o.me.Expect(ctx, client.IsStreamError)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := e.Child(client.NSStream, "text").Text; e.Condition() != o.want.condition || text != o.want.text {
+		t.Errorf("ended with %s, want %+v", e, o.want)
+	}
+	if _, err := o.me.Next(ctx); !errors.Is(err, client.ErrFooter) && !errors.Is(err, io.EOF) {
+		t.Errorf("behind the stream error: %v", err)
+	}
+}
+
+// parse reads one element.
+func parse(t *testing.T, raw string) client.Element {
+	t.Helper()
+	e, err := client.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// isFence is what fences send.
+func isFence(raw string) bool { return strings.HasPrefix(raw, "<iq type='get' id='query-") }
+
+// forwarded is what the gateway has sent the server, but for fences.
+func forwarded(t *testing.T, up string) []string {
+	t.Helper()
+	all, err := elements(strings.TrimSuffix(up, "</stream:stream>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, isFence)
+}
+
+// wantForwarded wants what the gateway has sent the server to be this, byte
+// for byte.
+func wantForwarded(t *testing.T, up string, want ...string) {
+	t.Helper()
+	want = slices.DeleteFunc(want, func(s string) bool { return s == "" })
+	if got := forwarded(t, up); !slices.Equal(got, want) {
+		t.Errorf("the server was sent\n%q, want\n%q", got, want)
+	}
+}
+
+// wantClamped wants the presence to have reached the server with one priority,
+// -1, and else as it was.
+func wantClamped(t *testing.T, raw, up string) {
+	t.Helper()
+	got := forwarded(t, up)
+	if len(got) != 1 {
+		t.Fatalf("the server was sent %q", got)
+	}
+	sent, clamped := parse(t, raw), parse(t, got[0])
+	var priorities []client.Element
+	for _, child := range clamped.Children {
+		if child.Name.Local == "priority" {
+			priorities = append(priorities, child)
+		}
+	}
+	if len(priorities) != 1 || !priorities[0].Is(client.NSClient, "priority") || priorities[0].Text != "-1" || len(priorities[0].Children) > 0 {
+		t.Errorf("clamped to %s", got[0])
+	}
+	if !slices.Equal(clamped.Attrs, sent.Attrs) || clamped.Name != sent.Name {
+		t.Errorf("clamped %s to %s", raw, got[0])
+	}
+}
+
+// wantStripped wants the stanza to have reached the server with nothing in it
+// but its error.
+func wantStripped(t *testing.T, raw, up string) {
+	t.Helper()
+	got := forwarded(t, up)
+	if len(got) != 1 {
+		t.Fatalf("the server was sent %q", got)
+	}
+	sent, stripped := parse(t, raw), parse(t, got[0])
+	if !slices.Equal(stripped.Attrs, sent.Attrs) || len(stripped.Children) != 1 || !stripped.Children[0].Is(client.NSClient, "error") || stripped.Text != "" {
+		t.Errorf("stripped %s to %s", raw, got[0])
+	}
+}
