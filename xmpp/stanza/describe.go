@@ -187,34 +187,46 @@ func presenceType(typ []byte) Type {
 	return UnknownType
 }
 
-// part describes el for a list; inner tells that it is no direct child.
-func (d *Descriptor) part(el stream.Element, inner bool) Part {
+// name sets a part's name to el's.
+func (d *Descriptor) name(p *Part, el stream.Element) {
 	space := el.Space()
-	p := Part{Space: SpaceOf(space), Inner: inner}
+	p.Space = SpaceOf(space)
 	if p.Space.HasText() {
 		p.Other = d.keep(space)
 	}
 	p.Local = d.keep(el.Local())
+}
+
+// node sets a part's node to el's, if it has one.
+func (d *Descriptor) node(p *Part, el stream.Element) {
 	if node, ok := el.Attr("node"); ok {
 		p.Node, p.HasNode = d.keep(node), true
 	}
+}
+
+// addPayload describes el as a payload; nil when there are too many.
+func (d *Descriptor) addPayload(el stream.Element) *Part {
+	if len(d.Payloads) == MaxPayloads {
+		d.fault(Undescribable)
+		return nil
+	}
+	d.Payloads = append(d.Payloads, Part{})
+	p := &d.Payloads[len(d.Payloads)-1]
+	d.name(p, el)
 	return p
 }
 
-func (d *Descriptor) addPayload(p Part) {
-	if len(d.Payloads) == MaxPayloads {
-		d.fault(Undescribable)
-		return
-	}
-	d.Payloads = append(d.Payloads, p)
-}
-
-func (d *Descriptor) addPart(p Part) {
+// addPart describes el as a part; inner tells that it is no direct child of
+// the payload.
+func (d *Descriptor) addPart(el stream.Element, inner bool) {
 	if len(d.Parts) == MaxParts {
 		d.fault(Undescribable)
 		return
 	}
-	d.Parts = append(d.Parts, p)
+	d.Parts = append(d.Parts, Part{Inner: inner})
+	p := &d.Parts[len(d.Parts)-1]
+	d.name(p, el)
+	d.node(p, el)
 }
 
 // addAddressed notes the address in el's attribute, if there is one.
@@ -239,12 +251,12 @@ func (d *Descriptor) request(el stream.Element) {
 		d.fault(BadIQ)
 		return
 	}
-	p := d.part(payload, false)
-	d.addPayload(p)
+	p := d.addPayload(payload)
+	d.node(p, payload)
 	switch p.Space {
 	case Private:
 		for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
-			d.addPart(d.part(c, false))
+			d.addPart(c, false)
 		}
 	case PubSub, PubSubOwner:
 		d.actions(payload, false)
@@ -272,7 +284,7 @@ func (d *Descriptor) actions(el stream.Element, inner bool) {
 			continue
 		}
 		if _, hasNode := c.Attr("node"); !inner || hasNode {
-			d.addPart(d.part(c, inner))
+			d.addPart(c, inner)
 		}
 		d.addAddressed(c, "jid")
 		d.actions(c, true)
@@ -298,9 +310,8 @@ func (d *Descriptor) children(el stream.Element) {
 	priorities := 0
 	negative := false
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
-		p := d.part(c, false)
-		d.addPayload(p)
-		if d.Fault == Undescribable {
+		p := d.addPayload(c)
+		if p == nil {
 			return
 		}
 		if !beside(p) {
@@ -326,7 +337,7 @@ func (d *Descriptor) children(el stream.Element) {
 
 // beside reports whether p may stand beside an event, a carbon or an archive
 // result without being a content of its own.
-func beside(p Part) bool {
+func beside(p *Part) bool {
 	switch p.Space {
 	case Delay:
 		return string(p.Local) == "delay"
@@ -342,7 +353,7 @@ func beside(p Part) bool {
 	return false
 }
 
-func (d *Descriptor) mark(p Part) {
+func (d *Descriptor) mark(p *Part) {
 	if d.Kind != Message {
 		return
 	}
@@ -395,7 +406,7 @@ func (d *Descriptor) eventNodes(el stream.Element) {
 			continue
 		}
 		if _, ok := c.Attr("node"); ok {
-			d.addPart(d.part(c, true))
+			d.addPart(c, true)
 		}
 		d.eventNodes(c)
 	}
