@@ -1,10 +1,17 @@
 package main
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/goleak"
 )
 
 func load(t *testing.T, text string, environ ...string) (*config, error) {
@@ -66,4 +73,70 @@ func TestRoots(t *testing.T) {
 	if _, err := roots(file); err == nil {
 		t.Error("a file without certificates is no error")
 	}
+}
+
+// TestBuildOpensAllOrNothing: a port that is taken stops the gateway, and
+// those it had opened are free again.
+func TestBuildOpensAllOrNothing(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c := defaults()
+	c.Certificates.Directory, c.Certificates.SelfSigned = "", true
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Listen.STARTTLS = []string{free.Addr().String()}
+	_ = free.Close()
+	c.Listen.DirectTLS = []string{taken.Addr().String()}
+	c.Listen.HTTP = ""
+	if _, err := build(c); err == nil {
+		t.Fatal("a taken port is no error")
+	}
+	again, err := net.Listen("tcp", c.Listen.STARTTLS[0])
+	if err != nil {
+		t.Fatalf("a port was left open: %v", err)
+	}
+	_ = again.Close()
+}
+
+// TestServeWithoutPolicy: with no NATS there is a gateway all the same, alive,
+// not ready, and it stops when told to.
+func TestServeWithoutPolicy(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	c := defaults()
+	c.Certificates.Directory, c.Certificates.SelfSigned = "", true
+	c.Listen.STARTTLS, c.Listen.DirectTLS = []string{"127.0.0.1:0"}, nil
+	c.Listen.HTTP = "127.0.0.1:0"
+	c.NATS.URLs = []string{"nats://127.0.0.1:1"}
+	p, err := build(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.serve(ctx) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for path, want := range map[string]int{"/livez": 200, "/readyz": 503, "/metrics": 200, "/": 404} {
+		r, err := client.Get("http://" + p.health.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		_ = r.Body.Close()
+		if r.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, r.Status, want)
+		}
+		if path == "/metrics" && !strings.Contains(string(body), "postern_gateway_sessions 0") {
+			t.Errorf("metrics: %s", body)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	p.conn.Close()
 }

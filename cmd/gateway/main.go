@@ -70,12 +70,12 @@ func run(ctx context.Context, c *config) error {
 }
 
 // build makes the parts and opens the ports; nothing is served yet.
-func build(c *config) (p *process, err error) {
+func build(c *config) (*process, error) {
 	log, err := c.Log.Logger(os.Stderr)
 	if err != nil {
 		return nil, err
 	}
-	p = &process{log: log, registry: prometheus.NewRegistry()}
+	p := &process{log: log, registry: prometheus.NewRegistry()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
@@ -85,62 +85,94 @@ func build(c *config) (p *process, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("backend roots: %w", err)
 	}
+	ports, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	p.health = ports.health
+	if err := p.connect(c); err != nil {
+		ports.close()
+		return nil, err
+	}
+	p.gateway, err = gateway.New(gateway.Config{
+		STARTTLS: ports.starttls, DirectTLS: ports.direct, Policy: p.asker, Certificates: p.certs,
+		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
+		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
+	})
+	if err != nil {
+		ports.close()
+		p.conn.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// connect makes the asker and its connection, which is made now or later.
+func (p *process) connect(c *config) error {
 	natsTLS, err := roots(c.NATS.CA)
 	if err != nil {
-		return nil, fmt.Errorf("nats ca: %w", err)
+		return fmt.Errorf("nats ca: %w", err)
 	}
 	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
 		URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
 		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.log,
 	}); err != nil {
-		return nil, err
-	}
-	var open []net.Listener
-	defer func() {
-		if err != nil {
-			for _, l := range open {
-				_ = l.Close()
-			}
-			p.conn.Close()
-		}
-	}()
-	listen := func(addresses ...string) (ls []net.Listener, err error) {
-		for _, a := range addresses {
-			l, err := net.Listen("tcp", a)
-			if err != nil {
-				return nil, err
-			}
-			ls, open = append(ls, l), append(open, l)
-		}
-		return ls, nil
+		return err
 	}
 	p.asker, err = overnats.New(overnats.Config{
 		Conn: p.conn, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
 		OnEnding: func(e decision.Ending) { p.gateway.Recheck(e) },
 	})
 	if err != nil {
-		return nil, err
+		p.conn.Close()
 	}
-	starttls, err := listen(c.Listen.STARTTLS...)
-	if err != nil {
-		return nil, err
+	return err
+}
+
+// ports are the open listeners.
+type ports struct {
+	starttls, direct []net.Listener
+	health           net.Listener // nil: none
+	all              []net.Listener
+}
+
+func (p *ports) close() {
+	for _, l := range p.all {
+		_ = l.Close()
 	}
-	direct, err := listen(c.Listen.DirectTLS...)
-	if err != nil {
-		return nil, err
+}
+
+// open opens all ports, or none.
+func open(c *config) (*ports, error) {
+	p := new(ports)
+	listen := func(address string) (net.Listener, error) {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.all = append(p.all, l)
+		return l, nil
 	}
-	if c.Listen.HTTP != "" {
-		health, err := listen(c.Listen.HTTP)
+	for _, a := range c.Listen.STARTTLS {
+		l, err := listen(a)
 		if err != nil {
 			return nil, err
 		}
-		p.health = health[0]
+		p.starttls = append(p.starttls, l)
 	}
-	p.gateway, err = gateway.New(gateway.Config{
-		STARTTLS: starttls, DirectTLS: direct, Policy: p.asker, Certificates: p.certs,
-		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
-		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
-	})
+	for _, a := range c.Listen.DirectTLS {
+		l, err := listen(a)
+		if err != nil {
+			return nil, err
+		}
+		p.direct = append(p.direct, l)
+	}
+	if c.Listen.HTTP == "" {
+		return p, nil
+	}
+	var err error
+	p.health, err = listen(c.Listen.HTTP)
 	return p, err
 }
 
