@@ -82,7 +82,7 @@ func TestHoldIsKeptToTheMoment(t *testing.T) {
 func TestVerdictKnowsItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := onWire(t, answer(30*time.Millisecond))
-		<-time.After(time.Second)
+		<-time.After(1100 * time.Millisecond) // between two pings
 		begin := time.Now()
 		vs := make([]decision.Verdict, 1)
 		if err := w.Ask(t.Context(), []decision.Question{question(1)}, vs, time.Second); err != nil {

@@ -33,9 +33,13 @@ const (
 	// atLeastFor is how long the newest position seen is insisted on: one
 	// lease. Whoever is still behind then is not fresh either.
 	atLeastFor = 15 * time.Second
-	// inFlight bounds the messages a node is sent before it has answered one:
-	// enough to keep it busy, and what waits meanwhile travels together.
-	inFlight = 2
+	// inFlight bounds the messages a node is sent before it has answered one.
+	// What waits meanwhile travels together, and the fewer messages the
+	// cheaper each question: another one goes only for as many more requests
+	// as are worth it, or when the last is not answered within patience.
+	inFlight = 4
+	worth    = 32
+	patience = 2 * time.Millisecond
 	// maxBatchBytes bounds a message, well under what NATS carries.
 	maxBatchBytes = 256 << 10
 	// maxNodes bounds the nodes remembered; announcements of more are ignored.
@@ -86,6 +90,7 @@ type node struct {
 	ready     bool
 	heard     time.Time // its last announcement
 	inFlight  int
+	lastSent  time.Time
 	misses    int       // in a row; above zero it is asked nothing but pings
 	waitUntil time.Time // nothing is sent to it before
 }
@@ -363,17 +368,23 @@ func (c *core) next(now time.Time) time.Time {
 			sooner(h)
 		}
 	}
-	for _, n := range c.nodes {
-		sooner(n.heard.Add(forgetNode))
-		if n.waitUntil.After(now) {
-			sooner(n.waitUntil)
-		}
-	}
-	for _, t := range [...]time.Time{c.anyone.waitUntil, c.pausedUntil} {
+	later := func(t time.Time) {
 		if t.After(now) {
 			sooner(t)
 		}
 	}
+	for _, n := range c.nodes {
+		sooner(n.heard.Add(forgetNode))
+		later(n.waitUntil)
+		if c.backlog() > 0 {
+			later(n.lastSent.Add(patience))
+		}
+	}
+	if c.backlog() > 0 {
+		later(c.anyone.lastSent.Add(patience))
+	}
+	later(c.anyone.waitUntil)
+	later(c.pausedUntil)
 	if c.maySend(now) && c.lonely() {
 		if c.nextPing.IsZero() {
 			return now

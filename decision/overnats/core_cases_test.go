@@ -132,20 +132,40 @@ func TestRecoveryIsFound(t *testing.T) {
 
 func TestNaturalBatching(t *testing.T) {
 	s := newCase(t, 1)
-	for range 50 {
+	for range 100 {
 		s.ask(3, time.Second)
 	}
-	if len(s.batches) != inFlight || s.batches[0] != 3 {
-		t.Errorf("a lone caller's questions go at once: sent %v", s.batches)
+	// The lone caller's questions go at once, then as many more as are worth a
+	// message of their own, and the rest wait for answers.
+	if n := len(s.batches); n != inFlight || s.batches[0] != 3 || s.batches[1] < worth || s.batches[3] < 3*worth {
+		t.Errorf("sent messages of %v", s.batches)
 	}
 	s.run(time.Second)
-	if s.answered != 50 || len(s.batches) > inFlight+2 {
+	if s.answered != 100 || len(s.batches) > inFlight+2 {
 		t.Errorf("%d calls in messages of %v", s.answered, s.batches)
 	}
 	for _, n := range s.batches {
 		if n > decision.MaxBatch {
 			t.Errorf("a message of %d", n)
 		}
+	}
+}
+
+// TestPatience: a few callers do not wait for a message that is slow or lost.
+func TestPatience(t *testing.T) {
+	s := newCase(t, 1)
+	s.delay = 0
+	s.nodes[0].hung = true
+	s.ask(1, time.Second)
+	s.run(time.Microsecond) // it is lost
+	s.nodes[0].hung = false
+	s.ask(1, time.Second)
+	if len(s.batches) != 1 {
+		t.Fatalf("sent messages of %v", s.batches)
+	}
+	s.run(patience)
+	if s.answered != 1 || len(s.batches) != 2 {
+		t.Errorf("%d answered in messages of %v", s.answered, s.batches)
 	}
 }
 
@@ -164,7 +184,7 @@ func TestMessagesAreBounded(t *testing.T) {
 			t.Errorf("%d of the longest questions in one message", n)
 		}
 	}
-	if len(s.core.sends) != inFlight {
+	if len(s.core.sends) != 1 {
 		t.Errorf("%d messages", len(s.core.sends))
 	}
 }

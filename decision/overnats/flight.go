@@ -15,6 +15,7 @@ func (c *core) dispatch(now time.Time) {
 	for c.maySend(now) && c.waiting() {
 		n := c.pick(now, nil)
 		if n == nil {
+			c.rearm = true
 			return
 		}
 		f := c.newFlight()
@@ -26,6 +27,10 @@ func (c *core) dispatch(now time.Time) {
 		c.send(now, n, f)
 	}
 }
+
+// backlog is the number of requests that wait, those of callers that have gone
+// included.
+func (c *core) backlog() int { return len(c.again) + len(c.queue) - c.head }
 
 // waiting drops what is done from the front and tells whether anything waits.
 func (c *core) waiting() bool {
@@ -84,7 +89,7 @@ func (c *core) pick(now time.Time, not *node) *node {
 			continue
 		}
 		well = true
-		if n == not || n.inFlight >= inFlight {
+		if n == not || !c.room(now, n, not != nil) {
 			continue
 		}
 		switch d := c.compare(n, best); {
@@ -100,10 +105,22 @@ func (c *core) pick(now time.Time, not *node) *node {
 	if well || not != nil {
 		return best
 	}
-	if c.anyone.waitUntil.After(now) || c.anyone.inFlight >= inFlight {
+	if c.anyone.waitUntil.After(now) || !c.room(now, &c.anyone, false) {
 		return nil
 	}
 	return &c.anyone
+}
+
+// room tells whether a node is to get one more message now. A hedge does not
+// wait for company.
+func (c *core) room(now time.Time, n *node, hedge bool) bool {
+	switch {
+	case n.inFlight == 0:
+		return true
+	case n.inFlight >= inFlight:
+		return false
+	}
+	return hedge || c.backlog() >= n.inFlight*worth || now.Sub(n.lastSent) >= patience
 }
 
 // loadStep is the difference in load that matters: announcements are up to a
@@ -127,6 +144,7 @@ func (c *core) send(now time.Time, n *node, f *flight) {
 	*t = try{id: c.nextTry, node: n, sent: now, atLeast: c.atLeast(now), flight: f}
 	c.tries = append(c.tries, t)
 	n.inFlight++
+	n.lastSent = now
 	f.open++
 	c.rearm = true
 	c.counts.messages++
