@@ -17,7 +17,8 @@ $(BIN)/%: FORCE
 
 demo: ## Prosody, policyd and a gateway, with a guided tour (ONCE=1: end after it)
 	@scripts/install-deps.sh demo
-	@$(MAKE) --no-print-directory build
+	@echo "Building; the first time, with the dependencies, takes some minutes."
+	@$(MAKE) --no-print-directory -s build
 	@$(GO) build -o $(BIN)/demo ./test/e2e/demo
 	@$(BIN)/demo $(if $(ONCE),--once)
 
