@@ -377,30 +377,36 @@ func (a *Asker) Run(ctx context.Context) error {
 	status := conn.StatusChanged()
 	defer conn.RemoveStatusListener(status)
 
-	var wg sync.WaitGroup
-	wg.Go(func() { a.hear(ctx, notices) })
-	a.loop(ctx, replies, status, conn.IsConnected)
-	wg.Wait()
+	a.run(ctx, replies, notices, status, conn.IsConnected)
 	return nil
 }
 
-// loop feeds the core until ctx ends.
-func (a *Asker) loop(ctx context.Context, replies <-chan *nats.Msg, status <-chan nats.Status, connected func() bool) {
-	a.mu.Lock()
-	a.core.connection(time.Now(), connected())
-	a.core.tick(time.Now())
-	a.core.rearm = true
-	a.unlock()
-	close(a.started)
+// run runs the Asker's goroutines until ctx ends: one takes replies, one takes
+// notices, and this one keeps the time.
+func (a *Asker) run(ctx context.Context, replies, notices chan *nats.Msg, status <-chan nats.Status, connected func() bool) {
+	var wg sync.WaitGroup
+	wg.Go(func() { a.read(replies) })
+	wg.Go(func() { a.hear(ctx, notices) })
+	a.keepTime(ctx, status, connected)
+	replies <- nil
+	wg.Wait()
+}
 
+// keepTime tells the core of the time and the connection until ctx ends, and
+// then ends all calls.
+func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connected func() bool) {
+	a.tick(connected())
+	close(a.started)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var reply decision.Reply
 	for {
+		a.mu.Lock()
+		at := a.timer
+		a.mu.Unlock()
+		if !at.IsZero() {
+			timer.Reset(time.Until(at))
+		}
 		select {
-		case m := <-replies:
-			a.reply(m, &reply)
-			continue
 		case <-ctx.Done():
 			a.mu.Lock()
 			a.closed = true
@@ -411,24 +417,30 @@ func (a *Asker) loop(ctx context.Context, replies <-chan *nats.Msg, status <-cha
 			if !ok {
 				status = nil // the connection is closed for good
 			}
-			a.mu.Lock()
-			a.core.connection(time.Now(), connected())
-			a.unlock()
+			a.tick(connected())
 		case <-a.wake:
 		case <-timer.C:
-			a.mu.Lock()
-			a.timer = time.Time{}
-			a.core.connection(time.Now(), connected())
-			a.core.tick(time.Now())
-			a.core.rearm = true
-			a.unlock()
+			a.tick(connected())
 		}
-		a.mu.Lock()
-		at := a.timer
-		a.mu.Unlock()
-		if !at.IsZero() {
-			timer.Reset(time.Until(at))
-		}
+	}
+}
+
+// tick has the core do what is due.
+func (a *Asker) tick(connected bool) {
+	a.mu.Lock()
+	a.timer = time.Time{}
+	a.core.connection(time.Now(), connected)
+	a.core.tick(time.Now())
+	a.core.rearm = true
+	a.unlock()
+}
+
+// read takes replies until it gets nil. It does nothing else, because each
+// question waits for it.
+func (a *Asker) read(replies <-chan *nats.Msg) {
+	var reply decision.Reply
+	for m := <-replies; m != nil; m = <-replies {
+		a.reply(m, &reply)
 	}
 }
 

@@ -36,7 +36,7 @@ func onWire(t *testing.T, send func(w *wire, reply string, msg []byte) error) *w
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
-		w.loop(ctx, w.replies, nil, func() bool { return true })
+		w.run(ctx, w.replies, nil, nil, func() bool { return true })
 		close(done)
 	}()
 	t.Cleanup(func() { cancel(); <-done })

@@ -330,7 +330,7 @@ func (s *simulation) heal() {
 func TestSimulation(t *testing.T) {
 	seeds := uint64(100)
 	if os.Getenv("POSTERN_SOAK") == "1" {
-		seeds = 20_000
+		seeds = 5_000
 	}
 	answered, failed := 0, 0
 	for seed := range seeds {

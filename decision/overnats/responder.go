@@ -95,10 +95,9 @@ func (r *Responder) Serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("subscribe to %s: %w", nodeSubject(r.cfg.Node), err), group.Unsubscribe())
 	}
-	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range r.cfg.Workers {
-		wg.Go(func() { r.work(messages, stop) })
+		wg.Go(func() { r.work(messages) })
 	}
 	r.announce(ctx)
 
@@ -109,7 +108,9 @@ func (r *Responder) Serve(ctx context.Context) error {
 	_ = group.Drain()
 	_ = own.Drain()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
-	close(stop)
+	for range r.cfg.Workers {
+		messages <- nil // behind what is left
+	}
 	wg.Wait()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	return nil
@@ -164,22 +165,11 @@ func load(busy int64, of time.Duration, workers int) uint16 {
 	return uint16(min(busy*decision.MaxLoad/all, decision.MaxLoad))
 }
 
-// work answers messages until stop is closed and none is left.
-func (r *Responder) work(messages <-chan *nats.Msg, stop <-chan struct{}) {
+// work answers messages until it gets nil.
+func (r *Responder) work(messages <-chan *nats.Msg) {
 	w := worker{Responder: r}
-	for {
-		select {
-		case m := <-messages:
-			w.answer(m)
-			continue
-		case <-stop:
-		}
-		select {
-		case m := <-messages:
-			w.answer(m)
-		default:
-			return
-		}
+	for m := <-messages; m != nil; m = <-messages {
+		w.answer(m)
 	}
 }
 
