@@ -27,6 +27,7 @@ type line struct {
 	stanza string
 	row    string
 	asks   []string
+	facts  map[string]string // what else is said of it
 	// verdicts are by who it is about: "all", "none" or the permission that
 	// alone is missing.
 	verdicts map[string]verdict
@@ -74,7 +75,7 @@ func readScenario(t *testing.T, file string) []line {
 			words, stanza, _ := strings.Cut(s, "<")
 			lines = append(lines, line{
 				where: fmt.Sprintf("%s:%d", file, i+1), words: strings.Fields(words),
-				stanza: "<" + stanza, verdicts: map[string]verdict{},
+				stanza: "<" + stanza, verdicts: map[string]verdict{}, facts: map[string]string{},
 			})
 		case len(lines) == 0:
 			t.Fatalf("%s:%d: a fact without a stanza", file, i+1)
@@ -88,13 +89,18 @@ func readScenario(t *testing.T, file string) []line {
 // learn takes in one of the facts below a stanza.
 func (l *line) learn(fact string) {
 	name, value, _ := strings.Cut(fact, ": ")
-	switch name = strings.TrimPrefix(name, "without "); name {
-	case "row":
+	permission, isWithout := strings.CutPrefix(name, "without ")
+	switch {
+	case name == "row":
 		l.row = value
-	case "asks":
+	case name == "asks":
 		l.asks = strings.Fields(value)
-	default:
+	case isWithout:
+		l.verdicts[permission] = parseVerdict(value)
+	case name == "all", name == "none":
 		l.verdicts[name] = parseVerdict(value)
+	default:
+		l.facts[name] = value
 	}
 }
 

@@ -202,6 +202,17 @@ func (p *peer) await(ctx context.Context, match func(client.Element) bool) (clie
 	}
 }
 
+// awaitPresence waits for presence of a type.
+func (p *peer) awaitPresence(ctx context.Context, t *testing.T, kind, from string) {
+	t.Helper()
+	_, err := p.await(ctx, func(e client.Element) bool {
+		return e.Stanza("presence") && e.Attr("type") == kind && e.Attr("from") == from
+	})
+	if err != nil {
+		t.Fatalf("presence %q of %s: %v", kind, from, err)
+	}
+}
+
 // has tells whether anything received so far matches.
 func (p *peer) has(match func(client.Element) bool) bool {
 	p.mu.Lock()

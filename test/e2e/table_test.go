@@ -30,6 +30,10 @@ func TestTable(t *testing.T) {
 				t.Parallel()
 				testOutgoing(t, s)
 			})
+			t.Run("in", func(t *testing.T) {
+				t.Parallel()
+				testIncoming(t, s)
+			})
 		})
 	}
 }

@@ -150,6 +150,13 @@ func (l *leg) upSince(n int) string {
 	return string(l.up[n:])
 }
 
+// sentSoFar is how many bytes the server has sent so far.
+func (l *leg) sentSoFar() int {
+	l.tap.mu.Lock()
+	defer l.tap.mu.Unlock()
+	return len(l.down)
+}
+
 // downSince is what the server has sent behind that many bytes.
 func (l *leg) downSince(n int) string {
 	l.tap.mu.Lock()

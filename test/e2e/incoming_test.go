@@ -1,0 +1,410 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/test/e2e/client"
+)
+
+// testIncoming drives what a server sends: first what other accounts make it
+// send, then every stanza of the scenario, put into its stream.
+func testIncoming(t *testing.T, s *site) {
+	ctx := waiting(t)
+	acts := readScenario(t, "testdata/incoming.txt")
+	lines := readScenario(t, incomingScenario)
+	// Two rows only ask besides others, which name the verdict: a message with
+	// other contents beside an event, and everything from a remote address.
+	driven := map[string]bool{
+		"carbon, archive result or event with other contents beside it": true,
+		"anything": true,
+	}
+	lacking := map[string]bool{}
+	for _, l := range slices.Concat(acts, lines) {
+		driven[l.row] = true
+		for _, p := range l.asks {
+			lacking[p] = true
+		}
+	}
+	_, table := policy.Table()
+	wantRows(t, table, driven)
+
+	c := newCast(ctx, t, s)
+	t.Run("accounts", func(t *testing.T) {
+		for who := range lacking {
+			t.Run(strings.ReplaceAll(who, ":", "-"), func(t *testing.T) {
+				t.Parallel()
+				driveIn(ctx, t, s, c, who, acts, lines)
+			})
+		}
+		for _, who := range []string{"all", "none"} {
+			t.Run(who, func(t *testing.T) {
+				t.Parallel()
+				driveIn(ctx, t, s, c, who, acts, lines)
+			})
+		}
+	})
+}
+
+// driveIn lets a session get every stanza, as an account that lacks one
+// permission, all, or none.
+func driveIn(ctx context.Context, t *testing.T, s *site, c *cast, who string, acts, lines []line) {
+	r := newReceiver(ctx, t, s, c, who)
+	for _, l := range acts {
+		if r.can(l) {
+			t.Run(l.where, func(t *testing.T) { r.act(ctx, t, l) })
+		}
+	}
+	r.me.fence(ctx, t)
+	for _, l := range lines {
+		lacks := who == "all" || who == "none" || slices.Contains(l.asks, who)
+		if state := l.is("joined") || l.is("outstanding"); lacks && !(state && who == "none") {
+			t.Run(l.where, func(t *testing.T) { r.injected(ctx, t, l) })
+		}
+	}
+}
+
+// A receiver is a session that is sent stanzas.
+type receiver struct {
+	s    *site
+	cast *cast
+	who  string // "all", "none" or the permission it lacks
+	me   *subject
+	own  *peer // another client of the same account
+	role string
+}
+
+// newReceiver logs an account in, lets it do what makes a server send it all
+// there is, and takes the permission from it while it is connected, so that
+// the server goes on sending.
+func newReceiver(ctx context.Context, t *testing.T, s *site, c *cast, who string) *receiver {
+	t.Helper()
+	r := &receiver{s: s, cast: c, who: who, role: unique("lab:receiver")}
+	switch who {
+	case "none":
+		s.only(ctx, t, r.role)
+	case "xmpp:account:messages:read":
+		s.allBut(ctx, t, r.role, who) // a session that loses it later ends
+	default:
+		s.allBut(ctx, t, r.role)
+	}
+	a := s.member(ctx, t, "receiver", r.role)
+	r.own = s.peerOf(ctx, t, a, "r2")
+	for _, contact := range []*peer{c.bob, c.carol} {
+		befriend(ctx, t, r.own, contact)
+	}
+	r.me = s.subject(ctx, t, a)
+	if who != "none" {
+		r.prepare(ctx, t)
+	}
+	if who != "none" && who != "all" {
+		s.allBut(ctx, t, r.role, who)
+	}
+	return r
+}
+
+// befriend lets two accounts see each other's presence. Then a session of each
+// is sent the events of the other (XEP-0163 section 4.3.3).
+func befriend(ctx context.Context, t *testing.T, a, b *peer) {
+	t.Helper()
+	for _, p := range [][2]*peer{{a, b}, {b, a}} {
+		p[0].send(ctx, t, "<presence type='subscribe' to='"+p[1].jid+"'/>")
+		p[1].awaitPresence(ctx, t, "subscribe", p[0].jid)
+		p[1].send(ctx, t, "<presence type='subscribed' to='"+p[0].jid+"'/>")
+		p[0].awaitPresence(ctx, t, "", p[1].c.JID)
+	}
+}
+
+// prepare makes the session one that the server sends everything: it has asked
+// for the roster and the block list, enabled carbons, said which events it
+// wants, and joined a room.
+func (r *receiver) prepare(ctx context.Context, t *testing.T) {
+	t.Helper()
+	me := r.me
+	for _, request := range [][2]string{
+		{"get", "<query xmlns='jabber:iq:roster'/>"},
+		{"get", "<blocklist xmlns='urn:xmpp:blocking'/>"},
+		{"set", "<enable xmlns='urn:xmpp:carbons:2'/>"},
+	} {
+		answer, err := me.Query(ctx, request[0], "", request[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		denied := r.who == "xmpp:account:messages:read" && strings.Contains(request[1], "carbons")
+		if (answer.Attr("type") == "error") != denied {
+			t.Fatalf("%s is answered %s", request[1], answer)
+		}
+	}
+	r.tellInterest(ctx, t)
+	send(ctx, t, me.Client, "<presence to='"+r.cast.room+"/"+unique("nick")+"'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+	if _, err := me.Expect(ctx, func(e client.Element) bool {
+		return e.Stanza("presence") && strings.Contains(e.Raw, "110") && strings.HasPrefix(e.Attr("from"), r.cast.room)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := me.leg.sent(ctx, "<subject"); err != nil { // the end of what a room sends who joins
+		t.Fatal(err)
+	}
+	me.fence(ctx, t)
+}
+
+// interest is what events the session wants (XEP-0163 section 4).
+var interest = []string{
+	"eu.siacs.conversations.axolotl.devicelist+notify", "http://jabber.org/protocol/mood+notify",
+	"lab:node+notify", "urn:xmpp:avatar:metadata+notify", "urn:xmpp:bookmarks:1+notify",
+}
+
+// tellInterest sends presence with capabilities that no server knows yet, and
+// answers whoever asks for them (XEP-0115): each of Prosody's accounts does.
+func (r *receiver) tellInterest(ctx context.Context, t *testing.T) {
+	t.Helper()
+	features := append([]string{"a:" + unique("client")}, interest...)
+	hash := sha1.Sum([]byte("client/pc//lab<" + strings.Join(features, "<") + "<"))
+	ver := base64.StdEncoding.EncodeToString(hash[:])
+	answer := "<query xmlns='http://jabber.org/protocol/disco#info' node='lab:client#" + ver + "'><identity category='client' type='pc' name='lab'/>"
+	for _, feature := range features {
+		answer += "<feature var='" + feature + "'/>"
+	}
+	asks := func(e client.Element) bool {
+		return e.Stanza("iq") && e.Attr("type") == "get" && e.Find("http://jabber.org/protocol/disco#info", "query").Exists()
+	}
+	send(ctx, t, r.me.Client, "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='lab:client' ver='"+ver+"'/></presence>")
+	asked, err := r.me.Expect(ctx, asks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for came := []client.Element{asked}; len(came) > 0; {
+		for _, e := range came {
+			to := ""
+			if from := e.Attr("from"); from != "" {
+				to = " to='" + client.Escape(from) + "'"
+			}
+			send(ctx, t, r.me.Client, "<iq type='result' id='"+client.Escape(e.Attr("id"))+"'"+to+">"+answer+"</query></iq>")
+		}
+		came = slices.DeleteFunc(r.me.fence(ctx, t), func(e client.Element) bool { return !asks(e) })
+	}
+}
+
+// can tells whether an act makes the server send this account anything.
+func (r *receiver) can(l line) bool {
+	switch r.who {
+	case "all":
+		return true
+	case "none":
+		return l.facts["needs"] == "" && !(l.facts["refused"] == "not asked" && len(l.asks) > 0)
+	}
+	return !(l.facts["refused"] == "not asked" && slices.Contains(l.asks, r.who))
+}
+
+// fate is what becomes of what an act makes the server send.
+func (r *receiver) fate(l line) string {
+	refused := l.facts["refused"]
+	switch {
+	case refused == "always dropped":
+		return "dropped"
+	case slices.Contains(l.asks, r.who), r.who == "none" && len(l.asks) > 0:
+		return refused
+	case l.row == "message error" && (r.who == "none" || r.who == "xmpp:account:messages:read"):
+		return "stripped"
+	}
+	return "passed"
+}
+
+// act lets somebody make the server send the session a stanza, sees that the
+// server does, and what becomes of it.
+func (r *receiver) act(ctx context.Context, t *testing.T, l line) {
+	mark := unique("mark")
+	fill := func(s string) string {
+		return strings.NewReplacer("MARK", mark, "ME", r.me.account.jid).Replace(r.cast.names.Replace(s))
+	}
+	down, up := r.me.leg.sentSoFar(), r.me.leg.passed()
+	sender := r.actor(l.words[0])
+	if sender == nil {
+		send(ctx, t, r.me.Client, fill(l.stanza))
+	} else {
+		sender.send(ctx, t, fill(l.stanza))
+		r.insist(ctx, t, sender, fill(l.stanza), mark)
+	}
+	if then := l.facts["then"]; then != "" {
+		name, stanza, _ := strings.Cut(then, " ")
+		other := r.actor(name)
+		if _, err := other.await(ctx, func(e client.Element) bool { return e.Attr("id") == mark }); err != nil {
+			t.Fatal(err)
+		}
+		other.send(ctx, t, fill(stanza))
+	}
+	if err := r.me.leg.sent(ctx, mark); err != nil {
+		t.Fatal(err)
+	}
+	came := r.me.fence(ctx, t)
+	kind := l.facts["gets"]
+	if kind == "" {
+		kind = parse(t, l.stanza).Name.Local
+	}
+	at := slices.IndexFunc(came, func(e client.Element) bool { return e.Stanza(kind) && strings.Contains(e.Raw, mark) })
+	fate := r.fate(l)
+	if passes := fate == "passed" || fate == "stripped"; passes != (at >= 0) {
+		t.Fatalf("to be %s; the server sent %q, the session got %v", fate, r.me.leg.downSince(down), came)
+	}
+	switch fate {
+	case "passed":
+		if !strings.Contains(r.me.leg.downSince(down), came[at].Raw) {
+			t.Errorf("passed on changed: %s", came[at])
+		}
+	case "stripped":
+		if e := came[at]; len(e.Children) != 1 || !e.Children[0].Is(client.NSClient, "error") {
+			t.Errorf("stripped to %s", e)
+		}
+	case "answered":
+		r.wantUnserved(ctx, t, sender, mark)
+	case "dropped":
+		if sender == nil {
+			break
+		}
+		sender.fence(ctx, t)
+		if sender.has(func(e client.Element) bool { return e.Attr("id") == mark && e.Attr("type") == "error" }) {
+			t.Error("the sender is answered")
+		}
+	case "pushed":
+		r.wantPushAnswered(t, mark, r.me.leg.downSince(down), r.me.leg.upSince(up))
+	default:
+		t.Fatalf("what is %q?", fate)
+	}
+}
+
+// insist sends a publication again that ejabberd aborts, because others publish
+// at the same time.
+func (r *receiver) insist(ctx context.Context, t *testing.T, sender *peer, stanza, mark string) {
+	t.Helper()
+	id := mark + "-iq"
+	for strings.Contains(stanza, "<publish ") {
+		answer, err := sender.await(ctx, client.IsAnswer(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Attr("type") == "result" {
+			return
+		}
+		again := unique("again")
+		sender.send(ctx, t, strings.ReplaceAll(stanza, mark+"-iq", again))
+		id = again
+	}
+}
+
+// actor is who does something; nil is the session itself.
+func (r *receiver) actor(name string) *peer {
+	return map[string]*peer{"bob": r.cast.bob, "dave": r.cast.dave, "carol": r.cast.carol, "own": r.own}[name]
+}
+
+// wantUnserved wants the sender to be told no more than of a user who is not
+// there.
+func (r *receiver) wantUnserved(ctx context.Context, t *testing.T, sender *peer, id string) {
+	t.Helper()
+	e, err := sender.await(ctx, func(e client.Element) bool { return e.Attr("id") == id && e.Attr("type") == "error" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure := e.Child(client.NSClient, "error")
+	if e.Attr("from") != r.me.JID || e.Condition() != "service-unavailable" || failure.Attr("type") != "cancel" {
+		t.Errorf("the sender is answered %s", e)
+	}
+	if strings.Contains(e.Raw, "urn:postern") || strings.Contains(e.Raw, "xmpp:account") {
+		t.Errorf("the sender is told more than that: %s", e)
+	}
+}
+
+// wantPushAnswered wants the server to have been told that a push arrived.
+func (r *receiver) wantPushAnswered(t *testing.T, mark, down, up string) {
+	t.Helper()
+	all, err := elements(down)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range all {
+		push := parse(t, raw)
+		if push.Attr("type") != "set" || !strings.Contains(raw, mark) {
+			continue
+		}
+		if !slices.ContainsFunc(forwarded(t, up), func(raw string) bool {
+			e := parse(t, raw)
+			return e.Stanza("iq") && e.Attr("type") == "result" && e.Attr("id") == push.Attr("id") && e.Attr("to") == push.Attr("from") && len(e.Children) == 0
+		}) {
+			t.Errorf("the push %s is not answered: %q", raw, up)
+		}
+		return
+	}
+	t.Errorf("no push in %q", down)
+}
+
+// injected puts a scenario's stanza into what the server sends.
+func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
+	id := unique("id")
+	raw := r.cast.write(l.stanza, r.me.account.jid, id)
+	want := l.of(r.who)
+	r.remember(ctx, t, l, raw, id)
+	before := r.me.leg.passed()
+	if err := r.me.leg.inject(raw); err != nil {
+		t.Fatal(err)
+	}
+	came := r.me.fence(ctx, t)
+	up := forwarded(t, r.me.leg.upSince(before))
+	got := slices.ContainsFunc(came, func(e client.Element) bool { return e.Raw == raw })
+	if got != (want.effect == "pass") {
+		t.Errorf("to be %s; the session got %v", want.effect, came)
+	}
+	switch {
+	case want.effect == "refuse" && len(up) == 1:
+		r.wantAnswer(t, raw, up[0], want)
+	case strings.HasSuffix(want.text, "; the server is answered with a result") && len(up) == 1:
+		if sent, e := parse(t, raw), parse(t, up[0]); !e.Stanza("iq") || e.Attr("type") != "result" || e.Attr("id") != sent.Attr("id") || len(e.Children) > 0 {
+			t.Errorf("the push is answered %s", up[0])
+		}
+	case want.effect != "refuse" && !strings.HasSuffix(want.text, "; the server is answered with a result") && len(up) == 0:
+	default:
+		t.Errorf("to be %s; the server was sent %q", want.effect, up)
+	}
+}
+
+// wantAnswer checks what the sender of a refused stanza is answered.
+func (r *receiver) wantAnswer(t *testing.T, raw, answer string, want verdict) {
+	t.Helper()
+	e := parse(t, answer)
+	failure := e.Child(client.NSClient, "error")
+	got := verdict{"refuse", failure.Attr("type"), e.Condition(), failure.Child(client.NSStanza, "text").Text}
+	if got != want {
+		t.Errorf("answered %+v, want %+v", got, want)
+	}
+	sent, err := client.Parse(strings.ReplaceAll(raw, "evil:e", "e"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Name != sent.Name || e.Attr("id") != sent.Attr("id") || e.Attr("to") != sent.Attr("from") || len(e.Children) != 1 ||
+		failure.Child("urn:postern:denied:0", "").Exists() {
+		t.Errorf("%s is answered %s", raw, answer)
+	}
+}
+
+// remember puts the session into the state that the line is about.
+func (r *receiver) remember(ctx context.Context, t *testing.T, l line, raw, id string) {
+	t.Helper()
+	switch {
+	case l.is("joined"):
+		from, _, _ := strings.Cut(parse(t, raw).Attr("from"), "/")
+		send(ctx, t, r.me.Client, "<presence to='"+from+"/nick'/>")
+	case l.is("outstanding"):
+		send(ctx, t, r.me.Client, "<iq type='get' id='"+id+"' to='"+parse(t, raw).Attr("from")+"'><query xmlns='jabber:iq:version'/></iq>")
+	}
+	r.me.fence(ctx, t)
+	if l.is("joined") { // what the room says of it comes before what is injected
+		if _, err := r.me.FenceAt(ctx, r.cast.room); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
