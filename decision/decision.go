@@ -63,9 +63,13 @@ type Memory interface {
 
 // NewQuestion puts the question about a described stanza. desc is copied; its
 // bytes are not. What would be longer than MaxQuestion is asked as
-// undescribable.
+// undescribable. What comes in is addressed to nobody else: an embedded
+// address that does not prepare is no fault of it.
 func NewQuestion(s Session, dir Direction, desc *stanza.Descriptor, m Memory) Question {
 	q := Question{Session: s, Direction: dir, Desc: *desc}
+	if dir == In && q.Desc.Fault == stanza.BadEmbedded {
+		q.Desc.Fault = stanza.NoFault
+	}
 	q.fill(m)
 	q.bound()
 	return q

@@ -28,23 +28,19 @@ func FuzzDescribed(f *testing.F) {
 		`<iq type='get' id='1' to='ALPHA.test/x'><query xmlns='http://jabber.org/protocol/disco#info' node='a#b'/></iq>`,
 		`<message to='muc.alpha.test'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='eve@beta.test'/></x></message>`,
 		`<message>` + strings.Repeat(`<a xmlns=''/>`, 70) + `</message>`,
+		`<message><x xmlns='jabber:x:conference' jid='@'/><a xmlns='` + long + `'/></message>`,
+		`<message to='@'><a xmlns='` + long + `'/></message>`,
+		`<presence type='x'><a xmlns='` + long + `'/></presence>`,
+		`<iq id='1'><a xmlns='` + long + `'/></iq>`,
 		`<a/>`,
 	} {
 		f.Add([]byte(s), true)
 	}
-	session := decision.Session{ID: []byte("s"), Tenant: []byte("acme"), Account: []byte("bob@alpha.test"), Resource: []byte("phone")}
 	f.Fuzz(func(t *testing.T, text []byte, client bool) {
-		config, direction := stream.Config{Limits: stream.ClientLimits()}, decision.Out
-		if !client {
-			config, direction = stream.Config{Limits: stream.BackendLimits(), Lenient: true}, decision.In
-		}
-		el, _ := stream.NewFramer(config).ParseStanza(text)
-		if !el.Valid() {
+		q, ok := describe(text, client)
+		if !ok {
 			return
 		}
-		var d stanza.Descriptor
-		d.Describe(el)
-		q := decision.NewQuestion(session, direction, &d, nil)
 		b := decision.AppendQuestion(nil, &q)
 		if len(b) > decision.MaxQuestion {
 			t.Errorf("a question of %d bytes", len(b))
@@ -58,6 +54,41 @@ func FuzzDescribed(f *testing.F) {
 			t.Errorf("asked %s\nread  %s", a, b)
 		}
 	})
+}
+
+// describe puts the question about a stanza; false when it is none.
+func describe(text []byte, client bool) (decision.Question, bool) {
+	config, direction := stream.Config{Limits: stream.ClientLimits()}, decision.Out
+	if !client {
+		config, direction = stream.Config{Limits: stream.BackendLimits(), Lenient: true}, decision.In
+	}
+	el, _ := stream.NewFramer(config).ParseStanza(text)
+	if !el.Valid() {
+		return decision.Question{}, false
+	}
+	session := decision.Session{ID: []byte("s"), Tenant: []byte("acme"), Account: []byte("bob@alpha.test"), Resource: []byte("phone")}
+	var d stanza.Descriptor
+	d.Describe(el)
+	return decision.NewQuestion(session, direction, &d, nil), true
+}
+
+// TestEmbeddedAddressIn: what a stranger writes into a stanza for one of our
+// users is no fault of it, unless it is too much to be described.
+func TestEmbeddedAddressIn(t *testing.T) {
+	item := `<item jid='` + strings.Repeat("l", 1000) + `@x.test/` + strings.Repeat("r", 1000) + `'/>`
+	for xml, want := range map[string]stanza.Fault{
+		`<message><body>hi</body><x xmlns='jabber:x:conference' jid='@'/></message>`:                                                             stanza.NoFault,
+		`<message><x xmlns='jabber:x:conference' jid='@'/><a xmlns='u:` + strings.Repeat("x", stanza.MaxText) + `'/></message>`:                  stanza.Undescribable,
+		`<iq type='set' id='1'><query xmlns='http://jabber.org/protocol/muc#admin'><item jid='@'/>` + strings.Repeat(item, 60) + `</query></iq>`: stanza.Undescribable,
+	} {
+		q, _ := describe([]byte(xml), false)
+		if q.Desc.Fault != want {
+			t.Errorf("%.100s: fault %d, want %d", xml, q.Desc.Fault, want)
+		}
+		if q, _ = describe([]byte(xml), true); q.Desc.Fault == stanza.NoFault {
+			t.Errorf("%.100s: no fault on its way out", xml)
+		}
+	}
 }
 
 // show prints what a question says, and not how it is kept.

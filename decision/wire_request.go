@@ -312,8 +312,8 @@ func (r *reader) address(field string) jid.Addr {
 	return a
 }
 
-// parts reads parts. Only of an undescribable stanza may one lack the text of
-// its namespace: that text may be what was too long.
+// parts reads parts. Only of a stanza with a fault may one lack the text of its
+// namespace: that text may have been too long, and the fault another's.
 func (r *reader) parts(dst []stanza.Part, limit int, fault stanza.Fault, field string) []stanza.Part {
 	n := r.count(limit, field)
 	for range n {
@@ -324,7 +324,7 @@ func (r *reader) parts(dst []stanza.Part, limit int, fault stanza.Fault, field s
 		}
 		if p.Space.HasText() {
 			p.Other = r.text(stanza.MaxText, field)
-			lacking := len(p.Other) == 0 && fault == stanza.Undescribable
+			lacking := len(p.Other) == 0 && fault != stanza.NoFault
 			if !lacking && stanza.SpaceOf(p.Other) != p.Space {
 				r.fail(field)
 			}

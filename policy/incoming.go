@@ -109,6 +109,9 @@ func (j *judge) inIQ() Explanation {
 		}
 		return drop(&rowInResultUnasked, decision.NotOutstanding)
 	}
+	if len(d.Payloads) != 1 { // a gateway calls that a fault
+		return refuse(&rowTooMuch, decision.UnavailableUndescribable)
+	}
 	space := d.Payloads[0].Space
 	switch {
 	case space == stanza.Roster && d.Type == stanza.Set:

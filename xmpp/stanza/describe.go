@@ -68,9 +68,10 @@ func kindOf(el stream.Element) Kind {
 	return UnknownKind
 }
 
-// fault notes the first fault; a later one adds nothing.
+// fault notes the first fault; a later one adds nothing. Only BadEmbedded,
+// which is none in a stanza from the server, hides no other.
 func (d *Descriptor) fault(f Fault) {
-	if d.Fault == NoFault {
+	if d.Fault == NoFault || d.Fault == BadEmbedded {
 		d.Fault = f
 	}
 }

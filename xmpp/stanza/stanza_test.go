@@ -102,6 +102,9 @@ func TestBounds(t *testing.T) {
 		"node":      "<iq type='get' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='" + strings.Repeat("x", MaxText+1) + "'/></pubsub></iq>",
 		"namespace": "<iq type='get' id='1'><a xmlns='u:" + strings.Repeat("x", MaxText) + "'/></iq>",
 		"name":      "<iq type='get' id='1'><" + strings.Repeat("x", MaxText+1) + "/></iq>",
+		// An embedded address that does not prepare hides none of it.
+		"behind embedded": "<message><x xmlns='jabber:x:conference' jid='@'/><a xmlns='u:" + strings.Repeat("x", MaxText) + "'/></message>",
+		"many behind":     "<message><x xmlns='jabber:x:conference' jid='@'/>" + strings.Repeat("<a xmlns='u:a'/>", MaxPayloads) + "</message>",
 	} {
 		var d Descriptor
 		d.Describe(parse(t, xml))
