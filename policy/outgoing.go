@@ -53,7 +53,7 @@ var requestRows = []requestRow{
 	{what: "disco#info, disco#items", to: ownAccount | ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoAsks,
 		note: "get with a node that is no caps node: the node's read as well"},
 	{what: "pubsub, pubsub#owner", to: own, space: in(stanza.PubSub, stanza.PubSubOwner), more: pubsubAsks,
-		note: "the node of every descendant that has one; a child that names none asks for pep; subscribe, unsubscribe, options ask for read and write"},
+		note: "the node of every child, of any namespace, and of every descendant that has one; a child that names none asks for pep; subscribe, unsubscribe, options ask for read and write"},
 	{what: "urn:xmpp:push:0", to: own, space: in(stanza.Push), asks: pair{account.write, account.write}, more: pushAsks,
 		note: "enable: messages:read as well"},
 	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own,
@@ -168,6 +168,9 @@ func (j *judge) outIQ() Explanation {
 			return pass(&rowResult)
 		}
 		return drop(&rowResultUnasked, decision.NotOutstanding)
+	}
+	if len(d.Payloads) != 1 { // a gateway calls that a fault
+		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
 	for i := range requestRows {
 		row := &requestRows[i]

@@ -276,12 +276,16 @@ func (d *Descriptor) request(el stream.Element) {
 	}
 }
 
-// actions notes what a pubsub request names: each direct child of the payload
-// and, further inside, each element with a node. Payloads of items, in other
-// namespaces, are not looked into.
+// actions notes what a pubsub request names: each direct child of the payload,
+// whatever its namespace, because Prosody acts on the first one by its local
+// name alone, and further inside each element with a node. Payloads of items,
+// in other namespaces, are not looked into. The set of a paged request
+// (XEP-0060 section 6.5.4) is no action to anybody.
 func (d *Descriptor) actions(el stream.Element, inner bool) {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
-		if s := SpaceOf(c.Space()); s != PubSub && s != PubSubOwner {
+		s := SpaceOf(c.Space())
+		foreign := s != PubSub && s != PubSubOwner
+		if foreign && (inner || string(c.Local()) == "set") {
 			continue
 		}
 		if _, hasNode := c.Attr("node"); !inner || hasNode {

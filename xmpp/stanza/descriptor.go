@@ -159,7 +159,7 @@ type Descriptor struct {
 	// described by its header alone.
 	Payloads []Part
 	// Parts are the elements further inside that rules speak of: children of
-	// private storage, pubsub actions and everything with a node under them,
+	// private storage and of pubsub requests, everything with a node under those,
 	// everything with a node in a pubsub event.
 	Parts []Part
 	// Addressed are the addresses a stanza carries to others inside it.
