@@ -39,7 +39,7 @@ func (c CreateTenant) plan(p *plan) {
 	if name == "" {
 		name = p.id
 	}
-	before := len(p.errs)
+	before := p.failures
 	p.text("DisplayName", "display name", name, MaxDisplayName, isPrintable)
 	if p.failed(before) {
 		name = p.id
@@ -144,7 +144,9 @@ func (c CreateTenant) roles(p *plan) {
 		d.inherits[c.Roles[i].Role] = c.Roles[i].Inherits
 	}
 	for _, i := range todo {
-		c.circle(p, &d, i)
+		if !p.failed(maxErrors) {
+			c.circle(p, &d, i)
+		}
 		p.broken["role "+c.Roles[i].Role] = true
 	}
 }
@@ -154,7 +156,6 @@ func (c CreateTenant) roles(p *plan) {
 func (c CreateTenant) circle(p *plan, d *descent, i int) {
 	r := c.Roles[i]
 	for j, parent := range r.Inherits {
-		d.dead = nil
 		if way := d.way(parent, r.Role); way != nil {
 			p.fail(Invalid, fmt.Sprintf("Roles[%d].Inherits[%d]", i, j), "role %s inherits from itself: %s", quote(r.Role), chain(append([]string{r.Role}, way...)))
 			return
@@ -165,7 +166,7 @@ func (c CreateTenant) circle(p *plan, d *descent, i int) {
 // part plans one part against what the parts before it made, and takes its
 // events over. broken, if not empty, is what to remember when it is refused.
 func (p *plan) part(prefix string, c Change, broken string) {
-	errs, evs := len(p.errs), len(p.events)
+	errs, evs := p.failures, len(p.events)
 	p.prefix, p.skipped = prefix, false
 	c.plan(p)
 	p.prefix = ""

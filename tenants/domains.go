@@ -43,7 +43,7 @@ func (ResumeDomain) Name() string         { return "domain.resume" }
 func (RemoveDomain) Name() string         { return "domain.remove" }
 
 func (c AddDomain) plan(p *plan) {
-	before := len(p.errs)
+	before := p.failures
 	name, ok := p.domainName("Domain", "domain", c.Domain)
 	if ok {
 		p.free("Domain", projections.Domain, name)

@@ -23,6 +23,10 @@ const (
 	MaxActor     = 128
 	MaxReason    = 512 // characters
 
+	// maxErrors bounds what is said of one command, and its warnings. Who has
+	// mended a hundred mistakes may ask again.
+	maxErrors = 100
+
 	maxAddress  = 300 // host:port of a backend
 	maxHostname = 253 // RFC 1035 section 2.3.4, as text
 	maxLabel    = 63

@@ -35,7 +35,7 @@ func (ResumeMember) Name() string      { return "member.resume" }
 func (EndMemberSessions) Name() string { return "member.end-sessions" }
 
 func (c SetMemberRoles) plan(p *plan) {
-	before := len(p.errs)
+	before := p.failures
 	account, ok := p.account("JID", c.JID)
 	if c.Role != "" {
 		ok = p.role("Role", c.Role) && ok

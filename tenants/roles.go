@@ -36,7 +36,7 @@ func (AdjustRole) Name() string { return "role.adjust" }
 func (RemoveRole) Name() string { return "role.remove" }
 
 func (c DefineRole) plan(p *plan) {
-	before := len(p.errs)
+	before := p.failures
 	switch err := CheckRoleName(c.Role); {
 	case err != nil:
 		p.fail(Invalid, "Role", "%v", err)
@@ -129,27 +129,30 @@ func chain(names []string) string {
 type descent struct {
 	inherits map[string][]string
 	depth    map[string]int // known already
-	dead     map[string]bool
 }
 
-// way is a chain of roles from one to another; nil when there is none.
+// way is a chain of roles from one to another; nil when there is none. Each
+// role is visited once: where one led nowhere, it leads nowhere again.
 func (d *descent) way(from, to string) []string {
-	if from == to {
-		return []string{to}
+	var backwards []string
+	seen := map[string]bool{}
+	var visit func(string) bool
+	visit = func(name string) bool {
+		if seen[name] {
+			return false
+		}
+		seen[name] = true
+		if name == to || slices.ContainsFunc(d.inherits[name], visit) {
+			backwards = append(backwards, name)
+			return true
+		}
+		return false
 	}
-	if d.dead == nil {
-		d.dead = map[string]bool{}
-	}
-	if d.dead[from] {
+	if !visit(from) {
 		return nil
 	}
-	d.dead[from] = true
-	for _, parent := range d.inherits[from] {
-		if rest := d.way(parent, to); rest != nil {
-			return append([]string{from}, rest...)
-		}
-	}
-	return nil
+	slices.Reverse(backwards)
+	return backwards
 }
 
 // of is the number of roles in the longest chain from a role upwards. There
@@ -167,7 +170,7 @@ func (d *descent) of(name string) int {
 }
 
 func (c AdjustRole) plan(p *plan) {
-	before := len(p.errs)
+	before := p.failures
 	if !permission.IsBuiltin(c.Role) {
 		if _, exists := p.tenant.Role(c.Role); exists {
 			p.fail(Invalid, "Role", "role %s is the tenant's own: it is defined (inherits, allow, deny), not adjusted", quote(c.Role))

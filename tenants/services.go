@@ -19,7 +19,7 @@ func (AddService) Name() string    { return "service.add" }
 func (RemoveService) Name() string { return "service.remove" }
 
 func (c AddService) plan(p *plan) {
-	before := len(p.errs)
+	before := p.failures
 	name, ok := p.domainName("Service", "service", c.Service)
 	if ok {
 		p.free("Service", projections.Service, name)

@@ -231,7 +231,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Errors are all reasons a command is refused; never empty.
+// Errors are the reasons a command is refused, at most a hundred; never empty.
 type Errors []*Error
 
 // Error joins the texts, a line each.
@@ -263,6 +263,7 @@ type plan struct {
 	events   []events.Event
 	warnings []Warning
 	errs     Errors
+	failures int // those beyond maxErrors included
 	// broken names what was refused in a change of several parts, by kind and
 	// name, so that what refers to it is not reported as well.
 	broken map[string]bool
@@ -276,12 +277,16 @@ type plan struct {
 func (p *plan) emit(e events.Event) { p.events = append(p.events, e) }
 
 func (p *plan) fail(code Code, field, format string, args ...any) {
-	p.errs = append(p.errs, &Error{code, p.prefix + field, fmt.Sprintf(format, args...)})
+	if p.failures++; len(p.errs) < maxErrors {
+		p.errs = append(p.errs, &Error{code, p.prefix + field, fmt.Sprintf(format, args...)})
+	}
 }
 
 func (p *plan) warn(field, format string, args ...any) {
-	p.warnings = append(p.warnings, Warning{p.prefix + field, fmt.Sprintf(format, args...)})
+	if len(p.warnings) < maxErrors {
+		p.warnings = append(p.warnings, Warning{p.prefix + field, fmt.Sprintf(format, args...)})
+	}
 }
 
-// failed reports whether something was refused since there were n errors.
-func (p *plan) failed(n int) bool { return len(p.errs) > n }
+// failed reports whether something was refused since there were n failures.
+func (p *plan) failed(n int) bool { return p.failures > n }

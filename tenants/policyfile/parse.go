@@ -3,11 +3,10 @@ package policyfile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
@@ -23,25 +22,27 @@ func Parse(name string, data []byte) (*File, error) {
 	}
 	s := &source{name: name, lines: newLines(data), fields: map[string]int{}}
 	if i := invalidUTF8(data); i >= 0 {
-		return nil, Errors{s.note(i, "not UTF-8")}
-	}
-	// The decoder knows what is valid TOML; the tree below knows the places.
-	var document map[string]any
-	if err := toml.Unmarshal(data, &document); err != nil {
-		return nil, Errors{s.syntax(err)}
+		return nil, s.errors([]remark{{i, "not UTF-8"}})
 	}
 	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
-	f := r.file(tree(data))
+	b := builder{errorf: r.errorf}
+	root := b.tree(data)
+	if b.parser.Error() != nil {
+		return nil, s.errors(r.errs)
+	}
+	f := r.file(root)
 	plan, err := tenants.Check(projections.New(), f.Tenant, f.Create)
 	if err != nil {
 		r.refused(err)
 	}
-	if err := r.errs.sorted(); err != nil {
-		return nil, err
+	if len(r.errs) > 0 {
+		return nil, s.errors(r.errs)
 	}
+	var warnings []remark
 	for _, w := range plan.Warnings {
-		f.Warnings = append(f.Warnings, s.note(s.offsetOf(w.Field), w.Text))
+		warnings = append(warnings, remark{s.offsetOf(w.Field), w.Text})
 	}
+	f.Warnings = s.notes(warnings)
 	return f, nil
 }
 
@@ -65,23 +66,38 @@ type source struct {
 	fields map[string]int
 }
 
-func (s *source) note(at int, text string) Note {
-	if at < 0 {
-		return Note{File: s.name, Text: text}
-	}
-	line, column := s.lines.place(at)
-	return Note{s.name, line, column, text}
+// A remark is a note whose place is an offset still; -1 is the whole file.
+type remark struct {
+	at   int
+	text string
 }
 
-// syntax is the decoder's error.
-func (s *source) syntax(err error) Note {
-	var decode *toml.DecodeError
-	if !errors.As(err, &decode) {
-		return Note{File: s.name, Text: err.Error()}
+// maxNotes bounds what is said of one file. To count the characters of a long
+// line takes its time, so no more of them than these are counted.
+const maxNotes = 100
+
+// maxRemarks bounds what is collected before the first of it are chosen.
+const maxRemarks = 100 * maxNotes
+
+// notes are the first of the remarks, in the file's order, each once.
+func (s *source) notes(remarks []remark) []Note {
+	slices.SortStableFunc(remarks, func(a, b remark) int { return a.at - b.at })
+	remarks = slices.Compact(remarks)
+	if len(remarks) > maxNotes {
+		remarks = remarks[:maxNotes]
 	}
-	line, column := decode.Position()
-	return s.note(s.lines.offset(line, column), strings.TrimPrefix(decode.Error(), "toml: "))
+	var list []Note
+	for _, r := range remarks {
+		n := Note{File: s.name, Text: r.text}
+		if r.at >= 0 {
+			n.Line, n.Column = s.lines.place(r.at)
+		}
+		list = append(list, n)
+	}
+	return list
 }
+
+func (s *source) errors(remarks []remark) error { return Errors(s.notes(remarks)) }
 
 // offsetOf finds a field, or the nearest around it; -1 when there is none.
 func (s *source) offsetOf(field string) int {
@@ -97,13 +113,13 @@ func (s *source) offsetOf(field string) int {
 	}
 }
 
-// noteOf is an error of a command, where it stands.
-func (s *source) noteOf(e *tenants.Error) Note {
+// remarkOf is an error of a command, where it stands.
+func (s *source) remarkOf(e *tenants.Error) remark {
 	field := e.Field
 	if field == "" {
 		field = "Tenant"
 	}
-	return s.note(s.offsetOf(field), e.Text)
+	return remark{s.offsetOf(field), e.Text}
 }
 
 // refused is the error of a command, as the package's own.
@@ -112,18 +128,18 @@ func (s *source) refused(err error) error {
 	if !errors.As(err, &refused) {
 		return fmt.Errorf("policy file %s: %w", s.name, err)
 	}
-	list := make(Errors, len(refused))
-	for i, e := range refused {
-		list[i] = s.noteOf(e)
+	var remarks []remark
+	for _, e := range refused {
+		remarks = append(remarks, s.remarkOf(e))
 	}
-	return list.sorted()
+	return s.errors(remarks)
 }
 
 // reader takes a tree apart. It collects what is wrong and never stops at the
 // first.
 type reader struct {
 	*source
-	errs Errors
+	errs []remark
 	// missing are the arguments that are absent or empty, and reported so.
 	missing map[string]bool
 	places  map[string]int // where each domain and service stands
@@ -134,17 +150,20 @@ type reader struct {
 func (r *reader) refused(err error) {
 	var refused tenants.Errors
 	if !errors.As(err, &refused) {
-		r.errs = append(r.errs, Note{File: r.name, Text: err.Error()})
+		r.errs = append(r.errs, remark{-1, err.Error()})
 	}
 	for _, e := range refused {
 		if !r.missing[e.Field] {
-			r.errs = append(r.errs, r.noteOf(e))
+			r.errs = append(r.errs, r.remarkOf(e))
 		}
 	}
 }
 
 func (r *reader) errorf(at int, format string, args ...any) {
-	r.errs = append(r.errs, r.note(at, fmt.Sprintf(format, args...)))
+	if len(r.errs) >= maxRemarks {
+		return
+	}
+	r.errs = append(r.errs, remark{at, fmt.Sprintf(format, args...)})
 }
 
 // keys refuses all keys of a table but the known.
@@ -201,13 +220,17 @@ func (r *reader) needText(t *value, key, field string) string {
 	return r.text(t, key, field)
 }
 
-// texts reads a list of strings.
-func (r *reader) texts(t *value, key, field string) []string {
+// texts reads a list of strings, if it has at most so many.
+func (r *reader) texts(t *value, key, field string, most int) []string {
 	v := r.get(t, key, list)
 	if v == nil {
 		return nil
 	}
 	r.fields[field] = v.at
+	if len(v.items) > most {
+		r.errorf(v.at, "%s has %d items: at most %d", key, len(v.items), most)
+		return nil
+	}
 	names := make([]string, 0, len(v.items))
 	for _, item := range v.items {
 		if item.kind != text {
@@ -246,7 +269,7 @@ func (r *reader) file(root *value) *File {
 	f := &File{source: r.source}
 	f.Tenant = r.tenant(root)
 	f.Create.DisplayName = r.text(root, "name", "DisplayName")
-	f.Create.Ceiling = r.texts(root, "ceiling", "Ceiling")
+	f.Create.Ceiling = r.texts(root, "ceiling", "Ceiling", tenants.MaxPermissions)
 	switch mode := r.text(root, "presence_without_messages", "Presence"); mode {
 	case "", "clamp":
 		f.Create.Presence = events.PresenceClamp
@@ -271,7 +294,7 @@ func (r *reader) file(root *value) *File {
 // rest can be checked.
 func (r *reader) tenant(root *value) string {
 	if root.table["tenant"] == nil {
-		r.errs = append(r.errs, Note{File: r.name, Text: "tenant is missing: say whose policy it is"})
+		r.errorf(-1, "tenant is missing: say whose policy it is")
 	}
 	id := r.text(root, "tenant", "Tenant")
 	if id == "" {
@@ -292,13 +315,18 @@ func (r *reader) domain(c *tenants.CreateTenant, t *value) {
 		Domain:      r.needText(t, "name", at+".Domain"),
 		DefaultRole: r.text(t, "default_role", at+".DefaultRole"),
 	}
-	for _, b := range r.tables(t, "backend") {
+	backends := r.tables(t, "backend")
+	if len(backends) > tenants.MaxBackends {
+		r.errorf(t.table["backend"].at, "%d backends: at most %d", len(backends), tenants.MaxBackends)
+		backends = nil
+	}
+	for _, b := range backends {
 		d.Backends = append(d.Backends, r.backend(b, fmt.Sprintf("%s.Backends[%d]", at, len(d.Backends))))
 	}
 	if r.isNew("domain", d.Domain, r.fields[at+".Domain"]) {
 		c.Domains = append(c.Domains, d)
 	}
-	for i, name := range r.texts(t, "services", at+".Services") {
+	for i, name := range r.texts(t, "services", at+".Services", tenants.MaxServices) {
 		place := r.fields[fmt.Sprintf("%s.Services[%d]", at, i)]
 		if r.isNew("service", name, place) {
 			r.fields[fmt.Sprintf("Services[%d]", len(c.Services))] = place
@@ -315,8 +343,7 @@ func (r *reader) isNew(what, name string, at int) bool {
 		return true // the command says why
 	}
 	if before, ok := r.places[prepared]; ok {
-		line, _ := r.lines.place(before)
-		r.errorf(at, "%s %s stands in the file already, in line %d", what, short(prepared), line)
+		r.errorf(at, "%s %s stands in the file already, in line %d", what, short(prepared), r.lines.line(before))
 		return false
 	}
 	r.places[prepared] = at
@@ -356,8 +383,8 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 		r.keys(t, "built-in role", "name", "add", "remove")
 		c.BuiltinRoles = append(c.BuiltinRoles, tenants.AdjustRole{
 			Role:   r.text(t, "name", at+".Role"),
-			Add:    r.texts(t, "add", at+".Add"),
-			Remove: r.texts(t, "remove", at+".Remove"),
+			Add:    r.texts(t, "add", at+".Add", tenants.MaxPermissions),
+			Remove: r.texts(t, "remove", at+".Remove", tenants.MaxPermissions),
 		})
 		return
 	}
@@ -366,9 +393,9 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 	r.keys(t, "custom role", "name", "inherits", "allow", "deny")
 	c.Roles = append(c.Roles, tenants.DefineRole{
 		Role:     r.needText(t, "name", at+".Role"),
-		Inherits: r.texts(t, "inherits", at+".Inherits"),
-		Allow:    r.texts(t, "allow", at+".Allow"),
-		Deny:     r.texts(t, "deny", at+".Deny"),
+		Inherits: r.texts(t, "inherits", at+".Inherits", tenants.MaxParents),
+		Allow:    r.texts(t, "allow", at+".Allow", tenants.MaxPermissions),
+		Deny:     r.texts(t, "deny", at+".Deny", tenants.MaxPermissions),
 	})
 }
 
@@ -379,6 +406,6 @@ func (r *reader) member(c *tenants.CreateTenant, t *value) {
 	c.Members = append(c.Members, tenants.SetMemberRoles{
 		JID:       r.needText(t, "jid", at+".JID"),
 		Role:      r.text(t, "role", at+".Role"),
-		Secondary: r.texts(t, "secondary", at+".Secondary"),
+		Secondary: r.texts(t, "secondary", at+".Secondary", tenants.MaxSecondary),
 	})
 }

@@ -10,7 +10,6 @@ package policyfile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/postern-im/postern/events"
@@ -18,8 +17,9 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// MaxBytes bounds a file: some hundred thousand members.
-const MaxBytes = 16 << 20
+// MaxBytes bounds a file: some ten thousand members, more than one commit can
+// hold.
+const MaxBytes = 4 << 20
 
 // A File is one tenant's policy, as written and by itself consistent.
 type File struct {
@@ -47,7 +47,8 @@ func (n Note) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", n.File, n.Line, n.Column, n.Text)
 }
 
-// Errors are what is wrong with a file, in the order of the file; never empty.
+// Errors are what is wrong with a file, in the order of the file, at most a
+// hundred; never empty.
 type Errors []Note
 
 // Error joins the notes, a line each.
@@ -57,21 +58,6 @@ func (e Errors) Error() string {
 		lines[i] = n.String()
 	}
 	return strings.Join(lines, "\n")
-}
-
-// sorted returns the notes in the file's order, each once; nil when there is
-// none.
-func (e Errors) sorted() error {
-	if len(e) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(e, func(a, b Note) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
-	return slices.Compact(e)
 }
 
 // Events is what must happen for the tenant to come to be as the file has it,

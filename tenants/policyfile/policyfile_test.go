@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pelletier/go-toml/v2"
+
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/projections"
@@ -136,6 +138,10 @@ func FuzzParse(f *testing.F) {
 			checkPlaces(t, data, err)
 			return
 		}
+		var document map[string]any
+		if err := toml.Unmarshal(data, &document); err != nil {
+			t.Fatalf("no valid TOML: %v", err)
+		}
 		v := installed()
 		evs, err := p.Events(v)
 		if err != nil {
@@ -160,6 +166,47 @@ func checkPlaces(t *testing.T, data []byte, err error) {
 		}
 		if strings.ContainsAny(n.Text, "\n\x00") {
 			t.Fatalf("note with a break: %q", n.Text)
+		}
+	}
+}
+
+// TestHostile parses files made to be slow: each must take time in proportion
+// to its size, or the test's own time limit ends it.
+func TestHostile(t *testing.T) {
+	const size = 1 << 19
+	repeat := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	number := func(format string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < size; i++ {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	var circles strings.Builder
+	for i := range 999 {
+		fmt.Fprintf(&circles, "[[role]]\nname='r%d'\ninherits=[", i)
+		for j := range 16 {
+			fmt.Fprintf(&circles, "'r%d',", (i+37*j+1)%999)
+		}
+		circles.WriteString("]\n")
+	}
+	for name, text := range map[string]string{
+		"keys":     number("k%d=1\n"),
+		"inline":   "a={" + number("k%d=1,") + "k=1}",
+		"dotted":   repeat("a.") + "b=1",
+		"header":   "[[" + repeat("a.") + "b]]",
+		"headers":  repeat("[[role]]\n"),
+		"tables":   repeat("[a]\n"),
+		"backends": "[[domain]]\nbackend=[" + repeat("{},") + "]",
+		"services": "[[domain]]\nservices=[" + number("'s%d',") + "]",
+		"members":  number("[[member]]\njid='u%d@a.test'\n"),
+		"nested":   "a=" + repeat("["),
+		"circles":  circles.String(),
+	} {
+		if _, err := Parse(name, []byte(text)); err == nil {
+			t.Errorf("%s: no error", name)
+		} else {
+			checkPlaces(t, []byte(text), err)
 		}
 	}
 }

@@ -2,8 +2,10 @@ package policyfile
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sort"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -17,8 +19,10 @@ type value struct {
 	at    int
 	text  string
 	items []*value
-	keys  []entry
-	table map[string]*value
+	// repeated is set in a list made of [[headers]], which may grow.
+	repeated bool
+	keys     []entry
+	table    map[string]*value
 }
 
 type entry struct {
@@ -37,37 +41,56 @@ const (
 
 var kindNames = [...]string{other: "a number, boolean or date", text: "a string", list: "a list", table: "a table"}
 
-// tree reads a document that is known to be valid TOML.
-func tree(data []byte) *value {
+// A builder reads a document into a tree. Policy files are flat: their only
+// tables stand in lists, so dotted keys and [single] headers are refused as
+// such, and with them every way of TOML to define a thing twice in parts.
+type builder struct {
+	parser unstable.Parser
+	// errorf takes what is wrong.
+	errorf func(at int, format string, args ...any)
+}
+
+// tree reads a document as far as its syntax is right.
+func (b *builder) tree(data []byte) *value {
 	root := newTable(0)
-	b := builder{}
 	b.parser.Reset(data)
 	current := root
 	for b.parser.NextExpression() {
 		switch n := b.parser.Expression(); n.Kind {
 		case unstable.Table:
-			current = b.header(root, n, false)
+			key := keyOf(n)
+			b.errorf(key[0].at, "[%s] is no table of a policy file; its tables are [[domain]], [[domain.backend]], [[role]] and [[member]]", dotted(key))
+			current = newTable(key[0].at)
 		case unstable.ArrayTable:
-			current = b.header(root, n, true)
+			current = b.header(root, keyOf(n))
 		case unstable.KeyValue:
 			b.assign(current, n)
 		}
 	}
+	var syntax *unstable.ParserError
+	if err := b.parser.Error(); errors.As(err, &syntax) {
+		b.errorf(int(b.parser.Range(syntax.Highlight).Offset), "%s", syntax.Message)
+	} else if err != nil {
+		b.errorf(-1, "%v", err)
+	}
 	return root
 }
-
-type builder struct{ parser unstable.Parser }
 
 func newTable(at int) *value {
 	return &value{kind: table, at: at, table: map[string]*value{}}
 }
 
-func (v *value) set(e entry, child *value) {
-	v.keys = append(v.keys, e)
-	v.table[e.name] = child
+// set gives a table a key it must not have yet.
+func (b *builder) set(t *value, e entry, child *value) {
+	if t.table[e.name] != nil {
+		b.errorf(e.at, "key %s stands twice", short(e.name))
+		return
+	}
+	t.keys = append(t.keys, e)
+	t.table[e.name] = child
 }
 
-// keyOf reads a dotted key.
+// keyOf reads a key, dotted or not; it has one part at least.
 func keyOf(n *unstable.Node) []entry {
 	var key []entry
 	for it := n.Key(); it.Next(); {
@@ -77,48 +100,48 @@ func keyOf(n *unstable.Node) []entry {
 	return key
 }
 
-// within finds the table a key leads to, made where it is not there yet. An
-// array of tables stands for its last table.
-func within(v *value, key []entry) *value {
-	for _, e := range key {
-		next := v.table[e.name]
-		if next == nil {
-			next = newTable(e.at)
-			v.set(e, next)
-		}
-		if next.kind == list && len(next.items) > 0 {
-			next = next.items[len(next.items)-1]
-		}
-		if next.kind != table {
-			return newTable(e.at) // not valid TOML; the decoder has said so
-		}
-		v = next
+func dotted(key []entry) string {
+	var parts []string
+	for _, e := range key[:min(len(key), 4)] {
+		parts = append(parts, strings.Trim(short(e.name), `"`))
 	}
-	return v
+	return strings.Join(parts, ".")
 }
 
-// header opens the table of a [header] or [[header]].
-func (b *builder) header(root *value, n *unstable.Node, repeated bool) *value {
-	key := keyOf(n)
-	if !repeated {
-		return within(root, key)
-	}
+// header opens the table of a [[header]]. In one of several parts, each but
+// the last leads to the last table of its name so far.
+func (b *builder) header(root *value, key []entry) *value {
 	last := key[len(key)-1]
-	parent := within(root, key[:len(key)-1])
-	tables := parent.table[last.name]
-	if tables == nil {
-		tables = &value{kind: list, at: last.at}
-		parent.set(last, tables)
-	}
 	t := newTable(last.at)
+	parent := root
+	for _, e := range key[:len(key)-1] {
+		tables := parent.table[e.name]
+		if tables == nil || !tables.repeated {
+			b.errorf(e.at, "[[%s]] stands outside of a [[%s]]", dotted(key), strings.Trim(short(e.name), `"`))
+			return t
+		}
+		parent = tables.items[len(tables.items)-1]
+	}
+	tables := parent.table[last.name]
+	switch {
+	case tables == nil:
+		tables = &value{kind: list, at: last.at, repeated: true}
+		b.set(parent, last, tables)
+	case !tables.repeated:
+		b.errorf(last.at, "key %s stands twice", short(last.name))
+		return t
+	}
 	tables.items = append(tables.items, t)
 	return t
 }
 
-func (b *builder) assign(v *value, n *unstable.Node) {
+func (b *builder) assign(t *value, n *unstable.Node) {
 	key := keyOf(n)
-	last := key[len(key)-1]
-	within(v, key[:len(key)-1]).set(last, b.value(n.Value(), last.at))
+	if len(key) > 1 {
+		b.errorf(key[0].at, "unknown key %s: a policy file has no dotted keys", dotted(key))
+		return
+	}
+	b.set(t, key[0], b.value(n.Value(), key[0].at))
 }
 
 func (b *builder) value(n *unstable.Node, keyAt int) *value {
@@ -165,19 +188,13 @@ func newLines(data []byte) lines {
 
 // place is the line and column, both from 1, of an offset.
 func (l lines) place(at int) (line, column int) {
-	line = sort.SearchInts(l.starts, at+1)
+	line = l.line(at)
 	start := l.starts[line-1]
 	return line, 1 + utf8.RuneCount(l.data[start:at])
 }
 
-// offset undoes what the decoder does to an offset: a line and a column in
-// bytes.
-func (l lines) offset(line, column int) int {
-	if line < 1 || line > len(l.starts) {
-		return 0
-	}
-	return min(l.starts[line-1]+max(column-1, 0), len(l.data))
-}
+// line is the line, from 1, of an offset.
+func (l lines) line(at int) int { return sort.SearchInts(l.starts, at+1) }
 
 // has reports whether a key is one of the known.
 func has(known []string, name string) bool { return slices.Contains(known, name) }
