@@ -122,6 +122,26 @@ func corruptAt(t *testing.T, fs vfs.FS, want []events.Commit) (events.Position, 
 	return position(verify), int(head), verify
 }
 
+// TestTenantGap holds that Tenant does not pass over a commit its index has
+// lost.
+func TestTenantGap(t *testing.T) {
+	for _, lost := range []events.Position{2, 5} {
+		fs := vfs.NewMem()
+		fill(t, fs, 9)
+		tamper(t, fs, func(db *pebble.DB) error { return db.Delete([]byte(keyTenant("tenant1", lost)), pebble.Sync) })
+		l, err := Open(Config{Dir: testDir, FS: fs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		shown := 0
+		err = l.Tenant(t.Context(), "tenant1", 0, func(*events.Commit) error { shown++; return nil })
+		if position(err) != lost+3 || shown != int(lost/3) {
+			t.Errorf("without %d: %v after %d", lost, err, shown)
+		}
+	}
+}
+
 func position(err error) events.Position {
 	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
 		return corrupt.Position

@@ -87,6 +87,9 @@ type head struct {
 // Open opens the log in a folder, or creates it. It refuses a folder of an
 // unknown format and a log whose newest record is not the one its head names.
 func Open(c Config) (*Log, error) {
+	if c.Dir == "" {
+		return nil, errors.New("eventlog: no folder given")
+	}
 	db, err := pebble.Open(c.Dir, options(c))
 	if err != nil {
 		return nil, fmt.Errorf("eventlog: open %s: %w", c.Dir, err)
@@ -216,7 +219,8 @@ func (l *Log) Head() (events.Position, [32]byte) {
 }
 
 // Wait returns when the log reaches past a position, at once if it does
-// already, and gives its head.
+// already, and gives its head. A follower that is ahead of the log gets
+// events.ErrNoSuchPosition: it has followed another history.
 func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position, error) {
 	for {
 		l.mu.Lock()
@@ -224,6 +228,9 @@ func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position,
 		l.mu.Unlock()
 		if h.position > after {
 			return h.position, nil
+		}
+		if h.position < after {
+			return 0, fmt.Errorf("eventlog: wait past %d, the head is at %d: %w", after, h.position, events.ErrNoSuchPosition)
 		}
 		select {
 		case <-moved:

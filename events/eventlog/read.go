@@ -135,7 +135,7 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 	if err != nil {
 		return err
 	}
-	var version uint64
+	version, known := uint64(0), from <= 1 // of the commit before
 	for valid := iter.First(); valid && err == nil; valid = iter.Next() {
 		if err = l.interrupted(ctx); err != nil {
 			break
@@ -144,11 +144,11 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 		if commit, err = l.indexed(iter.Key(), iter.Value(), tenant, h); err != nil {
 			break
 		}
-		if version != 0 && commit.TenantVersion != version+1 {
+		if known && commit.TenantVersion != version+1 {
 			err = &events.CorruptError{Position: commit.Position, Err: errIndex}
 			break
 		}
-		version = commit.TenantVersion
+		version, known = commit.TenantVersion, true
 		err = fn(&commit)
 	}
 	return cmp.Or(err, iter.Error(), iter.Close())

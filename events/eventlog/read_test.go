@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,4 +202,81 @@ func TestLimits(t *testing.T) {
 	if err := l.Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAppendWaits has an append stuck in its write, and others behind it. They
+// can be called off, and Close ends them, but waits for the one that writes.
+func TestAppendWaits(t *testing.T) {
+	d := newDisk(vfs.NewCrashableMem())
+	l := openLog(t, eventlog.Config{Dir: "log", FS: d})
+	stuck, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	d.breakBy(func(write bool) (before, after func() error) {
+		return func() error {
+			once.Do(func() { close(stuck) })
+			<-release
+			return nil
+		}, nil
+	})
+	first, second, closed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() { first <- l.Append(t.Context(), 0, testCommit(1)) }()
+	<-stuck
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { second <- l.Append(ctx, 0, testCommit(1)) }()
+	cancel()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("called off: %v", err)
+	}
+	if got := mustRead(t, l); len(got) != 0 {
+		t.Errorf("%d commits are shown before they are durable", len(got))
+	}
+	go func() { second <- l.Append(t.Context(), 0, testCommit(1)) }()
+	go func() { closed <- l.Close() }()
+	if err := <-second; !errors.Is(err, events.ErrClosed) {
+		t.Errorf("closed meanwhile: %v", err)
+	}
+	select {
+	case err := <-closed:
+		t.Errorf("close does not wait: %v", err)
+	default:
+	}
+	close(release)
+	if err := errors.Join(<-first, <-closed); err != nil {
+		t.Errorf("the one that writes: %v", err)
+	}
+}
+
+func Example() {
+	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	ctx := context.Background()
+	head, _ := l.Head()
+	err = l.Append(ctx, head, &events.Commit{
+		Tenant: "acme", TenantVersion: 1, Time: time.Now(), Actor: "operator:root", CommandID: "1",
+		Events: []events.Event{
+			events.TenantCreated{Name: "ACME Ltd"},
+			events.RoleDefined{Name: "lab:kiosk", Inherits: []string{"prosody:guest"}, Deny: []string{"xmpp:federate"}},
+		},
+	})
+	fmt.Println("appended:", err)
+	err = l.Append(ctx, head, &events.Commit{})
+	if conflict, ok := errors.AsType[*events.ConflictError](err); ok {
+		fmt.Println("the head is at", conflict.Head)
+	}
+	err = l.Read(ctx, 1, func(c *events.Commit) error {
+		for _, e := range c.Events {
+			fmt.Printf("%d %s: %s\n", c.Position, c.Tenant, events.Describe(e))
+		}
+		return nil
+	})
+	fmt.Println("read:", err)
+	// Output:
+	// appended: <nil>
+	// the head is at 1
+	// 1 acme: tenant created "ACME Ltd"
+	// 1 acme: role defined lab:kiosk inherits prosody:guest deny xmpp:federate
+	// read: <nil>
 }

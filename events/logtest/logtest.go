@@ -28,7 +28,8 @@ type Log interface {
 	// Read gives the commits from a position to the head at its beginning.
 	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
 	ByCommand(tenant, commandID string) (events.Commit, bool, error)
-	// Wait returns when the head is past a position.
+	// Wait returns when the head is past a position, which it must have
+	// reached.
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
 	// Verify checks everything the log can check by itself.
 	Verify(ctx context.Context) error

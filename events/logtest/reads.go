@@ -121,6 +121,9 @@ func testWait(t *testing.T, place Place) {
 	if head, err := l.Wait(t.Context(), 0); head != 1 || err != nil {
 		t.Errorf("no need to wait: %d, %v", head, err)
 	}
+	if _, err := l.Wait(t.Context(), 2); !errors.Is(err, events.ErrNoSuchPosition) {
+		t.Errorf("a follower of another history: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		head, err := l.Wait(ctx, 1)
