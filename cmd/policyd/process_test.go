@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,8 +110,12 @@ func get(c *config, path string) string {
 func gateway(t *testing.T, c *config, id string) *overnats.Asker {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
+	verify, err := roots(c.NATS.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
 	conn, err := overnats.Connect(overnats.ConnectConfig{
-		URLs: []string{"nats://" + c.NATS.Listen}, ServerName: c.NATS.ServerName, SeedFile: c.gatewaySeed(id), Logger: quiet,
+		URLs: []string{"nats://" + c.NATS.Listen}, ServerName: c.NATS.ServerName, SeedFile: c.gatewaySeed(id), TLS: verify, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +217,43 @@ func TestFromCommandToVerdict(t *testing.T) {
 	}
 	if m := get(c, "/metrics"); !strings.Contains(m, `postern_node_verdicts_total{effect="refuse"} 1`) {
 		t.Error("the metrics do not count verdicts")
+	}
+}
+
+// TestTLS: a gateway asks over TLS, and one whose key is another's asks nothing.
+func TestTLS(t *testing.T) {
+	c := testConfig(t)
+	s := httptest.NewTLSServer(nil) // for its certificate for 127.0.0.1
+	s.Close()
+	cert := s.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	c.NATS.Cert, c.NATS.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]pem.Block{
+		c.NATS.Cert: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
+		c.NATS.Key:  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin(t, c)
+	for _, id := range []string{"gw1", "gw2"} {
+		if _, err := gateway(t, c, id).Admit(t.Context(), "alpha.test"); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	// gw1's replies are not gw2's to hear: with another's key nothing comes.
+	if err := os.Rename(c.gatewaySeed("gw2"), c.gatewaySeed("gw1")); err != nil {
+		t.Fatal(err)
+	}
+	impostor := gateway(t, c, "gw1")
+	err = impostor.Ask(t.Context(), chat(t, 0), make([]decision.Verdict, 1), time.Second)
+	if !errors.Is(err, overnats.ErrUnavailable) {
+		t.Errorf("gw1 with the key of gw2: %v", err)
 	}
 }
 

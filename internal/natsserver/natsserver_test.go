@@ -2,9 +2,14 @@ package natsserver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,6 +166,67 @@ func TestStrangersAreRefused(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("a user without rights published")
 	}
+}
+
+// TestTLS: with a certificate there is no speaking without it.
+func TestTLS(t *testing.T) {
+	certFile, keyFile, pool := certificate(t)
+	u, seed := user(t, []string{"x"}, []string{"x"})
+	cfg := config(t, u)
+	cfg.CertFile, cfg.KeyFile = certFile, keyFile
+	s := start(t, cfg)
+	conn, _ := dial(t, s, seed, nats.Secure(&tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}))
+	state, err := conn.TLSConnectionState()
+	if err != nil || state.Version != tls.VersionTLS13 {
+		t.Errorf("version %x, %v", state.Version, err)
+	}
+	auth, err := nats.NkeyOptionFromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	if _, err := raw.Write([]byte("CONNECT {\"verbose\":true}\r\nPING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if said, _ := io.ReadAll(raw); strings.Contains(string(said), "PONG") || strings.Contains(string(said), "+OK") {
+		t.Errorf("without TLS it said %q", said)
+	}
+	if c, err := nats.Connect("nats://"+s.Addr().String(), auth, nats.Secure(&tls.Config{ServerName: "127.0.0.1"})); err == nil {
+		c.Close()
+		t.Error("an unknown certificate was trusted")
+	}
+}
+
+// certificate writes net/http's own test certificate for 127.0.0.1.
+func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	cert := s.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return certFile, keyFile, pool
 }
 
 func TestPortTaken(t *testing.T) {
