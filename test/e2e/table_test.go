@@ -220,7 +220,15 @@ func (o *outgoing) drive(ctx context.Context, t *testing.T) {
 	default:
 		t.Fatalf("the scenario does not say what becomes of it: %+v", o.want)
 	}
-	came := o.me.fence(ctx, t)
+	var came []client.Element
+	if o.want.effect == "refuse" { // which may come after the fence, if both were read together
+		e, err := o.me.Expect(ctx, o.isError)
+		if err != nil {
+			t.Fatal(err)
+		}
+		came = append(came, e)
+	}
+	came = append(came, o.me.fence(ctx, t)...)
 	up := o.me.leg.upSince(before)
 	switch o.want.effect {
 	case "clamp":
@@ -296,12 +304,17 @@ func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
 	}
 }
 
+// isError matches an error that answers the stanza.
+func (o *outgoing) isError(e client.Element) bool {
+	return e.Attr("type") == "error" && (e.Attr("id") == o.id || e.Attr("id") == "")
+}
+
 // answered wants the refusal, and nothing but it.
 func (o *outgoing) answered(t *testing.T, came []client.Element) {
 	t.Helper()
 	var refusals []client.Element
 	for _, e := range came {
-		if e.Attr("type") == "error" && (e.Attr("id") == o.id || e.Attr("id") == "") {
+		if o.isError(e) {
 			refusals = append(refusals, e)
 		}
 	}
