@@ -34,6 +34,10 @@ func TestTable(t *testing.T) {
 				t.Parallel()
 				testIncoming(t, s)
 			})
+			t.Run("presence", func(t *testing.T) {
+				t.Parallel()
+				testPresence(t, s)
+			})
 		})
 	}
 }
