@@ -8,6 +8,7 @@
 package decision
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -137,6 +138,11 @@ func (e Effect) String() string {
 	}
 	return "undecided"
 }
+
+// ErrUndecidable: a policy node answers, and says that it cannot read or
+// cannot decide what it was asked. Asking again gives nothing else, so what
+// was asked about is refused, and nothing beside it.
+var ErrUndecidable = errors.New("the policy node cannot decide this")
 
 // A Verdict is the answer to a Question.
 type Verdict struct {

@@ -94,7 +94,7 @@ func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error)
 	a := &Asker{
 		cfg: cfg,
 		// A gateway that was started anew does not hear its old replies.
-		inbox:   replySubject + "." + cfg.Gateway + "." + strconv.FormatUint(rand.Uint64(), replyTokenBase) + ".",
+		inbox:   replyPrefix + cfg.Gateway + "." + strconv.FormatUint(rand.Uint64(), replyTokenBase) + ".",
 		publish: publish,
 		started: make(chan struct{}),
 		wake:    make(chan struct{}, 1),
@@ -331,7 +331,7 @@ func (a *Asker) take() *outbox {
 		}
 		out.messages = append(out.messages, message{
 			try:     s.try,
-			subject: nodeSubject(s.node),
+			subject: askSubject(s.node, a.cfg.Gateway),
 			reply:   a.inbox + strconv.FormatUint(s.try, replyTokenBase),
 			from:    from, to: len(out.buffer),
 		})

@@ -339,7 +339,7 @@ func TestLyingNode(t *testing.T) {
 	a := startAsker(t, s)
 	liar := connect(t, s)
 	var lie atomic.Int64
-	sub, err := liar.QueueSubscribe(askSubject, askQueue, func(m *nats.Msg) {
+	sub, err := liar.QueueSubscribe(askSubject("", "*"), firstQueue, func(m *nats.Msg) {
 		var b decision.Batch
 		if err := decision.DecodeBatch(m.Data, &b); err != nil {
 			t.Errorf("the batch cannot be read: %v", err)
@@ -489,6 +489,63 @@ func misses(a *Asker) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.core.counts.misses
+}
+
+// TestNoOtherName: a gateway is answered only in its own name, whatever it says.
+func TestNoOtherName(t *testing.T) {
+	s := startNATS(t, -1)
+	d := newDecider()
+	startResponder(t, s, "n1", d)
+	if err := askOne(t, startAsker(t, s), 1, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, s)
+	inbox, err := conn.SubscribeSync(replyPrefix + ">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := question(1)
+	batch := func(gateway string) []byte {
+		return decision.AppendQuestion(decision.AppendBatch(nil, &decision.BatchHead{Gateway: gateway, ID: 7}, 1), &q)
+	}
+	asked := d.asked.Load()
+	for _, m := range []struct{ subject, reply, claims string }{
+		{"postern.ask.n1.gw1", "postern.reply.gw1.x.1", "gw2"},
+		{"postern.ask.n1.gw1", "postern.reply.gw2.x.1", "gw1"},
+		{"postern.ask.n1.gw1", "postern.reply.gw1x.1", "gw1"},
+		{"postern.ask.n1.gw1", "postern.nodes", "gw1"},
+		{"postern.first.gw1", "postern.reply.gw1.x.1", "gw2"},
+		{"postern.first.gw1", "postern.reply.gw2.x.1", "gw2"},
+	} {
+		if err := conn.PublishRequest(m.subject, m.reply, batch(m.claims)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.Publish("postern.ask.n1.gw1", batch("gw1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.PublishRequest("postern.first.gw1", "postern.reply.gw1.x.last", batch("gw1")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := inbox.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r decision.Reply
+		if err := decision.DecodeReply(m.Data, &r); err != nil {
+			t.Fatal(err)
+		}
+		if m.Subject == "postern.reply.gw1.x.last" {
+			break
+		}
+		if r.Status == decision.StatusOK {
+			t.Errorf("answered on %s", m.Subject)
+		}
+	}
+	if n := d.asked.Load() - asked; n != 1 {
+		t.Errorf("%d questions were decided, want 1", n)
+	}
 }
 
 func TestEndingsAreHeard(t *testing.T) {

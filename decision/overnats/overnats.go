@@ -13,19 +13,32 @@ package overnats
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/postern-im/postern/decision"
 )
 
-// The subjects. Node and gateway ids are tokens (decision.IsToken).
+// The subjects. Node and gateway ids are tokens (decision.IsToken). A gateway's
+// id stands in the subjects it may publish to and hear, so that none can ask
+// in another's name.
+//
+//	postern.ask.NODE.GATEWAY     what a gateway asks one node
+//	postern.first.GATEWAY        what it asks any, until it knows one
+//	postern.reply.GATEWAY.….TRY  where the answer goes
+//	postern.nodes                what nodes say of themselves
+//	postern.sessions.end         whose sessions are to be asked about again
 const (
-	askSubject       = "postern.ask" // the queue group's, and the prefix of the nodes'
-	replySubject     = "postern.reply"
-	announceSubject  = "postern.nodes"
-	endingSubject    = "postern.sessions.end"
-	askQueue         = "nodes"
+	askPrefix       = "postern.ask."
+	firstPrefix     = "postern.first."
+	replyPrefix     = "postern.reply."
+	announceSubject = "postern.nodes"
+	endingSubject   = "postern.sessions.end"
+)
+
+const (
+	firstQueue       = "nodes"
 	announceEach     = time.Second
 	replyTokenBase   = 36
 	noRespondersCode = "503"
@@ -37,7 +50,7 @@ var (
 	ErrUnavailable = errors.New("no policy node answers")
 	// ErrBadRequest: a node answers, and says that it cannot read or cannot
 	// decide this very request.
-	ErrBadRequest = errors.New("the policy node cannot decide this request")
+	ErrBadRequest = fmt.Errorf("request: %w", decision.ErrUndecidable)
 	// ErrClosed: the Asker's Run has ended.
 	ErrClosed = errors.New("the asker has stopped")
 )
@@ -47,13 +60,12 @@ type Rights struct {
 	Publish, Subscribe []string
 }
 
-// GatewayRights are the rights of the gateway with that id: to ask, to get
-// its own replies, and to hear of nodes and endings. It cannot see what other
-// gateways ask or are answered.
+// GatewayRights are the rights of the gateway with that id: to ask in its own
+// name, to get its own replies, and to hear of nodes and endings.
 func GatewayRights(id string) Rights {
 	return Rights{
-		Publish:   []string{askSubject, askSubject + ".*"},
-		Subscribe: []string{replySubject + "." + id + ".>", announceSubject, endingSubject},
+		Publish:   []string{askSubject("*", id), askSubject("", id)},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, endingSubject},
 	}
 }
 
@@ -61,16 +73,17 @@ func GatewayRights(id string) Rights {
 // answer gateways, and to tell of itself and of endings.
 func NodeRights(id string) Rights {
 	return Rights{
-		Publish:   []string{replySubject + ".>", announceSubject, endingSubject},
-		Subscribe: []string{askSubject, nodeSubject(id)},
+		Publish:   []string{replyPrefix + ">", announceSubject, endingSubject},
+		Subscribe: []string{askSubject(id, "*"), askSubject("", "*")},
 	}
 }
 
-func nodeSubject(id string) string {
-	if id == "" {
-		return askSubject
+// askSubject is where a gateway asks a node, or with an empty id any node.
+func askSubject(node, gateway string) string {
+	if node == "" {
+		return firstPrefix + gateway
 	}
-	return askSubject + "." + id
+	return askPrefix + node + "." + gateway
 }
 
 // checkID refuses an id that must not become part of a subject.

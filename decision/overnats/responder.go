@@ -87,13 +87,13 @@ func NewResponder(cfg ResponderConfig) (*Responder, error) {
 // what has come in, and returns nil. It returns an error when it cannot begin.
 func (r *Responder) Serve(ctx context.Context) error {
 	messages := make(chan *nats.Msg, maxWaiting)
-	group, err := r.cfg.Conn.ChanQueueSubscribe(askSubject, askQueue, messages)
+	first, err := r.cfg.Conn.ChanQueueSubscribe(askSubject("", "*"), firstQueue, messages)
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", askSubject, err)
+		return fmt.Errorf("subscribe for first contact: %w", err)
 	}
-	own, err := r.cfg.Conn.ChanSubscribe(nodeSubject(r.cfg.Node), messages)
+	own, err := r.cfg.Conn.ChanSubscribe(askSubject(r.cfg.Node, "*"), messages)
 	if err != nil {
-		return errors.Join(fmt.Errorf("subscribe to %s: %w", nodeSubject(r.cfg.Node), err), group.Unsubscribe())
+		return errors.Join(fmt.Errorf("subscribe: %w", err), first.Unsubscribe())
 	}
 	var wg sync.WaitGroup
 	for range r.cfg.Workers {
@@ -105,7 +105,7 @@ func (r *Responder) Serve(ctx context.Context) error {
 	// answered. Without a connection there is nothing to be had or said.
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	<-time.After(goodbye)
-	_ = group.Drain()
+	_ = first.Drain()
 	_ = own.Drain()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	for range r.cfg.Workers {
@@ -182,11 +182,13 @@ type worker struct {
 }
 
 func (w *worker) answer(m *nats.Msg) {
-	if !strings.HasPrefix(m.Reply, replySubject+".") {
-		return // nobody who may be answered
-	}
 	begin := time.Now()
-	w.decide(m)
+	gateway := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	if token, ok := strings.CutPrefix(m.Reply, replyPrefix); !ok || !strings.HasPrefix(token, gateway+".") {
+		w.cfg.Logger.Warn("a batch wants its answer sent to somebody else", "gateway", gateway)
+		return
+	}
+	w.decide(gateway, m.Data)
 	w.out = decision.AppendReply(w.out[:0], &w.reply)
 	if err := w.cfg.Conn.Publish(m.Reply, w.out); err != nil {
 		w.cfg.Logger.Warn("a reply cannot be sent", "error", err)
@@ -194,21 +196,25 @@ func (w *worker) answer(m *nats.Msg) {
 	w.busy.Add(int64(time.Since(begin)))
 }
 
-// decide fills the reply to a message. Whatever goes wrong, the reply says so
-// and holds no result.
-func (w *worker) decide(m *nats.Msg) {
+// decide fills the reply to a gateway's message. Whatever goes wrong, the
+// reply says so and holds no result.
+func (w *worker) decide(gateway string, msg []byte) {
 	w.reply.ReplyHead = decision.ReplyHead{Node: w.cfg.Node, Status: decision.StatusBad}
 	w.reply.Results = w.reply.Results[:0]
-	if err := decision.DecodeBatch(m.Data, &w.batch); err != nil {
+	err := decision.DecodeBatch(msg, &w.batch)
+	if err == nil && w.batch.Gateway != gateway {
+		err = errors.New("it is in another gateway's name")
+	}
+	if err != nil {
 		w.reply.ID = w.batch.ID
-		w.cfg.Logger.Warn("a batch cannot be read", "gateway", w.batch.Gateway, "error", err)
+		w.cfg.Logger.Warn("a batch cannot be read", "gateway", gateway, "error", err)
 		return
 	}
 	w.reply.ID = w.batch.ID
 	defer func() {
 		if p := recover(); p != nil {
 			w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
-			w.cfg.Logger.Error("deciding a batch panicked; it is refused", "gateway", w.batch.Gateway, "panic", p, "stack", string(debug.Stack()))
+			w.cfg.Logger.Error("deciding a batch panicked; it is refused", "gateway", gateway, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	w.cfg.Decider.Answer(&w.batch, &w.reply)
