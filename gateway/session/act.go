@@ -132,6 +132,7 @@ func (p *pump) edit(b *batch, e entry) error {
 		_, err = b.framer.ParseStanza(raw)
 	}
 	if err != nil {
+		b.framer.Reset() // its error would stay, and end the stream
 		p.s.shared.log.Warn("edited stanza is not well-formed any more", "session", string(p.s.who.ID), "err", err)
 		p.refuse(b, e, &decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable})
 		return nil

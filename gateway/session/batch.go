@@ -21,6 +21,11 @@ const (
 	firstBuffer  = 4 << 10
 	recordBuffer = 16 << 10
 	keepBuffer   = 64 << 10
+	// A buffer larger than largeBuffer, more than any client may send, needs
+	// leave: there are at most maxLarge of them at once in all sessions, so
+	// that one tenant's server cannot fill the gateway's memory.
+	largeBuffer = 512 << 10
+	maxLarge    = 32
 )
 
 // A batch is what a pump works with while there is something to do, and
@@ -36,6 +41,8 @@ type batch struct {
 	vs      []decision.Verdict
 	edits   [2][]byte // what an edit is written to, and the next one
 	replies []byte
+	began   time.Time // when the element that is not whole was first waited for
+	large   func()    // gives back the leave to be large; nil without one
 }
 
 // An entry is one token of the buffer.
@@ -61,7 +68,18 @@ func newBatch(c stream.Config) *batch {
 func (b *batch) reset() {
 	b.framer.Reset()
 	b.clear()
-	b.buf, b.framed = b.buf[:0], 0
+	b.buf, b.framed, b.began = b.buf[:0], 0, time.Time{}
+	if b.large != nil {
+		b.large()
+		b.large = nil
+	}
+	kept := 0
+	for i := range b.descs {
+		kept += b.descs[i].Size()
+	}
+	if kept > keepBuffer {
+		b.descs, b.qs = nil, nil
+	}
 	if cap(b.buf) > keepBuffer {
 		b.buf = make([]byte, 0, firstBuffer)
 	}
@@ -85,13 +103,21 @@ func (b *batch) clear() {
 
 // consume takes the framed bytes out of the buffer.
 func (b *batch) consume() {
+	if b.framed > 0 {
+		b.began = time.Time{}
+	}
 	b.buf = b.buf[:copy(b.buf, b.buf[b.framed:])]
 	b.framed = 0
 }
 
+// grows reports whether the next read needs a larger buffer.
+func (b *batch) grows() bool {
+	return cap(b.buf)-len(b.buf) < firstBuffer/2 || b.filled && cap(b.buf) < recordBuffer
+}
+
 // room makes room for the next read.
 func (b *batch) room() []byte {
-	if cap(b.buf)-len(b.buf) < firstBuffer/2 || b.filled && cap(b.buf) < recordBuffer {
+	if b.grows() {
 		grown := make([]byte, len(b.buf), 2*cap(b.buf))
 		copy(grown, b.buf)
 		b.buf = grown

@@ -12,8 +12,8 @@ import (
 
 const (
 	// maxOutstanding bounds the requests remembered per direction. A client
-	// asks each contact for its capabilities on login: a few hundred at most.
-	maxOutstanding = 256
+	// asks each contact for its capabilities on login: several hundred.
+	maxOutstanding = 1024
 	// maxJoined bounds the bare JIDs remembered for directed presence.
 	maxJoined = 512
 )
@@ -76,6 +76,7 @@ func (m *memory) directed(h uint64, t stanza.Type) {
 	defer m.mu.Unlock()
 	switch t {
 	case stanza.Available:
+		m.joined.remove(h) // presence is repeated; one entry is enough
 		m.joined.add(h, maxJoined)
 	case stanza.Unavailable:
 		m.joined.demote(h)

@@ -94,16 +94,24 @@ func (p *pump) burst(ctx context.Context) error {
 			return nil
 		}
 		if read {
-			if err := p.read(b); err != nil {
+			if err := p.read(ctx, b); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// read reads more.
-func (p *pump) read(b *batch) error {
-	p.from.arm(partTimeout)
+// read reads more of an element that is not whole yet. The time for one runs
+// from its first byte: whoever sends it a byte at a time gains nothing.
+func (p *pump) read(ctx context.Context, b *batch) error {
+	if b.began.IsZero() {
+		b.began = time.Now()
+	}
+	left := time.Until(b.began.Add(partTimeout))
+	if err := p.s.shared.roomFor(ctx, b, left); err != nil {
+		return err
+	}
+	p.from.arm(left)
 	room := b.room()
 	n, err := p.from.conn.Read(room)
 	b.buf, b.filled = b.buf[:len(b.buf)+n], n == len(room)
@@ -223,6 +231,9 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 	clear(vs)
 	began := time.Now()
 	err := p.s.shared.decider.Ask(ctx, qs, vs, hold)
+	if errors.Is(err, decision.ErrUndecidable) {
+		err = p.oneByOne(ctx, qs, vs, hold)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -242,6 +253,37 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 		return fmt.Errorf("ask: %w: %w", cmp.Or(err, errUndecided), told)
 	}
 	return nil
+}
+
+// oneByOne asks again for what has no verdict, each question alone, because
+// one of them cannot be decided. That one is refused, as what cannot be
+// described is: a stranger who finds such a stanza ends nobody's session.
+func (p *pump) oneByOne(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
+	for i := range qs {
+		if vs[i].Effect != decision.Undecided {
+			continue
+		}
+		err := p.s.shared.decider.Ask(ctx, qs[i:i+1], vs[i:i+1], hold)
+		if errors.Is(err, decision.ErrUndecidable) {
+			p.s.shared.Undecidable.Add(1)
+			vs[i] = p.undecidable(&qs[i].Desc)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pump) undecidable(d *stanza.Descriptor) decision.Verdict {
+	switch request := d.Kind == stanza.IQ && isRequest(d); {
+	case p.dir == decision.In && request:
+		return decision.Verdict{Effect: decision.Refuse, Reason: decision.UnavailableUndescribable}
+	case p.dir == decision.In || d.Type == stanza.Result || d.Type == stanza.Error:
+		return decision.Verdict{Effect: decision.Drop, Reason: decision.NotAcceptable}
+	}
+	return decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable}
 }
 
 // readFailure says how the session ends when reading has failed.

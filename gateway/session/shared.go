@@ -1,11 +1,13 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/stream"
@@ -25,6 +27,10 @@ type Shared struct {
 	Stale atomic.Uint64
 	// Outages counts questions that nobody answered in time.
 	Outages atomic.Uint64
+	// Undecidable counts questions a node could not decide.
+	Undecidable atomic.Uint64
+
+	large chan struct{} // one for each large buffer there is
 }
 
 // numEffects is one more than the last effect.
@@ -36,7 +42,7 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 	if d == nil || log == nil {
 		return nil, errors.New("session: a decider and a log are needed")
 	}
-	s := &Shared{decider: d, log: log}
+	s := &Shared{decider: d, log: log, large: make(chan struct{}, maxLarge)}
 	// Numbers of questions go on from a random one, so that those of a
 	// restarted gateway are not taken for retries of old ones.
 	s.questions.Store(rand.Uint64())
@@ -47,4 +53,24 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 		return newBatch(stream.Config{Limits: stream.BackendLimits(), Lenient: true})
 	}
 	return s, nil
+}
+
+// roomFor waits, at most so long, for the leave to make b's buffer large, if
+// that is what it needs next.
+func (s *Shared) roomFor(ctx context.Context, b *batch, most time.Duration) error {
+	if b.large != nil || !b.grows() || 2*cap(b.buf) <= largeBuffer {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	select {
+	case s.large <- struct{}{}:
+		b.large = func() { <-s.large }
+		return nil
+	case <-wait.Done():
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &stream.Error{Condition: "resource-constraint", Text: "too many large stanzas at once"}
+	}
 }

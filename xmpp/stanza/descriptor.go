@@ -171,6 +171,12 @@ type Descriptor struct {
 	text []byte // what the texts above are views of
 }
 
+// Size is about how much memory the descriptor keeps for being used again.
+func (d *Descriptor) Size() int {
+	const part, addr = 96, 40
+	return cap(d.text) + part*(cap(d.Payloads)+cap(d.Parts)) + addr*cap(d.Addressed)
+}
+
 // Has reports whether all of m are set.
 func (d *Descriptor) Has(m Marks) bool { return d.Marks&m == m }
 

@@ -1,0 +1,129 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stanza"
+	"github.com/postern-im/postern/xmpp/stream"
+)
+
+// poisoned passes everything, but cannot decide a batch with a certain
+// question in it.
+type poisoned struct{ id uint64 }
+
+func (p poisoned) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
+	for i := range qs {
+		if qs[i].ID == p.id {
+			return fmt.Errorf("question %d: %w", i, decision.ErrUndecidable)
+		}
+	}
+	for i := range vs {
+		vs[i] = decision.Verdict{Effect: decision.Pass}
+	}
+	return nil
+}
+
+// TestUndecidable: what a node cannot decide is refused, in both directions,
+// and what stands beside it is decided; no session ends.
+func TestUndecidable(t *testing.T) {
+	shared, err := NewShared(poisoned{id: 2}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		dir  decision.Direction
+		desc stanza.Descriptor
+		want decision.Verdict
+	}{
+		{decision.Out, stanza.Descriptor{Kind: stanza.Message, Type: stanza.Chat}, decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable}},
+		{decision.Out, stanza.Descriptor{Kind: stanza.IQ, Type: stanza.Result}, decision.Verdict{Effect: decision.Drop, Reason: decision.NotAcceptable}},
+		{decision.In, stanza.Descriptor{Kind: stanza.Message, Type: stanza.Chat}, decision.Verdict{Effect: decision.Drop, Reason: decision.NotAcceptable}},
+		{decision.In, stanza.Descriptor{Kind: stanza.IQ, Type: stanza.Get}, decision.Verdict{Effect: decision.Refuse, Reason: decision.UnavailableUndescribable}},
+		{decision.In, stanza.Descriptor{Kind: stanza.IQ, Type: stanza.Error}, decision.Verdict{Effect: decision.Drop, Reason: decision.NotAcceptable}},
+	} {
+		p := &pump{s: &Session{shared: shared}, dir: c.dir}
+		qs := []decision.Question{{ID: 1}, {ID: 2, Desc: c.desc}, {ID: 3}}
+		vs := make([]decision.Verdict, len(qs))
+		if err := p.decide(t.Context(), qs, vs); err != nil {
+			t.Fatal(err)
+		}
+		got := vs[1]
+		got.AskedAt = time.Time{}
+		if vs[0].Effect != decision.Pass || got != c.want || vs[2].Effect != decision.Pass {
+			t.Errorf("direction %d, type %d: %v, want pass, %v, pass", c.dir, c.desc.Type, vs, c.want)
+		}
+	}
+}
+
+// TestLargeBuffers: there are only so many at once; who waits for one too long
+// is told, and one that is given back serves the next.
+func TestLargeBuffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared, err := NewShared(poisoned{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := func() *batch {
+			b := newBatch(stream.Config{})
+			b.buf = make([]byte, largeBuffer)
+			return b
+		}
+		var held []*batch
+		for range maxLarge {
+			held = append(held, full())
+			if err := shared.roomFor(t.Context(), held[len(held)-1], time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var told *stream.Error
+		if err := shared.roomFor(t.Context(), full(), time.Second); !errors.As(err, &told) || told.Condition != "resource-constraint" {
+			t.Errorf("one too many: %v", err)
+		}
+		small := newBatch(stream.Config{})
+		if err := shared.roomFor(t.Context(), small, time.Second); err != nil {
+			t.Errorf("a small one: %v", err)
+		}
+		held[0].reset()
+		if err := shared.roomFor(t.Context(), full(), time.Second); err != nil {
+			t.Errorf("after one was given back: %v", err)
+		}
+	})
+}
+
+// TestResetForgetsLargeDescriptions: a batch that has seen large stanzas keeps
+// little of them in the pool.
+func TestResetForgetsLargeDescriptions(t *testing.T) {
+	b := newBatch(stream.Config{Limits: stream.ClientLimits()})
+	el, err := b.framer.ParseStanza(fmt.Appendf(nil, "<iq type='get' id='%0100d'><a xmlns='u:a'/></iq>", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range maxBatch {
+		d := b.desc()
+		d.Describe(el)
+		b.qs = append(b.qs, decision.Question{Desc: *d})
+	}
+	b.reset()
+	if len(b.descs) == 0 {
+		t.Error("small descriptions are not kept for the next batch")
+	}
+	wide := []byte("<message>")
+	for range stanza.MaxPayloads {
+		wide = fmt.Appendf(wide, "<a xmlns='u:%01000d'/>", 0)
+	}
+	if el, err = b.framer.ParseStanza(append(wide, "</message>"...)); err != nil {
+		t.Fatal(err)
+	}
+	b.descs[0].Describe(el)
+	if b.reset(); len(b.descs) != 0 {
+		t.Errorf("%d bytes of a large description are kept", b.descs[0].Size())
+	}
+}
