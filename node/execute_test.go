@@ -235,6 +235,11 @@ func TestJournal(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, line[key], want)
 		}
 	}
+	// Nothing anybody chooses can begin a line or a field of its own.
+	nasty := "bob@acme.test/a\"b\\\",\"effect\":\"pass\" é"
+	if to := decided(events.AuditFull, "nasty", nasty)["to"]; to != nasty {
+		t.Errorf("recorded %q, want %q", to, nasty)
+	}
 	if to := decided(events.AuditDomain, "2", "eve@beta.test/x")["to"]; to != "beta.test" {
 		t.Errorf("domain only: %v", to)
 	}

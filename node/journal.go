@@ -2,11 +2,12 @@ package node
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
@@ -18,82 +19,151 @@ import (
 // A Journal is a Recorder that writes one JSON line for each result, all
 // lines of a batch with one write.
 type Journal struct {
-	mu      sync.Mutex // guards what follows; records of one batch stay together
-	to      io.Writer
-	buffer  bytes.Buffer
-	handler slog.Handler // writes to buffer
+	mu    sync.Mutex // guards what follows; records of one batch stay together
+	to    io.Writer
+	lines lines
 }
 
 // NewJournal returns a Journal that writes to w.
-func NewJournal(w io.Writer) *Journal {
-	j := &Journal{to: w}
-	j.handler = slog.NewJSONHandler(&j.buffer, nil)
-	return j
-}
+func NewJournal(w io.Writer) *Journal { return &Journal{to: w} }
 
 // Record implements Recorder. What it returns from without an error has been
 // given to the operating system.
 func (j *Journal) Record(d Decided) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.buffer.Reset()
+	j.lines = j.lines[:0]
 	for i := range d.Batch.Requests {
-		line := slog.NewRecord(d.At, slog.LevelInfo, "", 0)
-		line.AddAttrs(slog.String("node", d.Node), slog.String("gateway", d.Batch.Gateway))
-		describe(&line, &d, &d.Batch.Requests[i], &d.Results[i])
-		if err := j.handler.Handle(context.Background(), line); err != nil {
-			return fmt.Errorf("write a record: %w", err)
+		if unknown(&d.Batch.Requests[i], &d.Results[i]) {
+			continue
 		}
+		j.lines.add(&d, &d.Batch.Requests[i], &d.Results[i])
 	}
-	if _, err := j.to.Write(j.buffer.Bytes()); err != nil {
+	if len(j.lines) == 0 {
+		return nil
+	}
+	if _, err := j.to.Write(j.lines); err != nil {
 		return fmt.Errorf("write records: %w", err)
 	}
 	return nil
 }
 
-func describe(line *slog.Record, d *Decided, q *decision.Request, r *decision.Result) {
-	switch q.Kind {
-	case decision.Ask:
-		line.Message = "verdict"
-		describeQuestion(line, d.View, &q.Question)
-		v := &r.Verdict
-		line.AddAttrs(
-			slog.String("effect", v.Effect.String()), slog.Int("reason", int(v.Reason)), slog.String("permission", v.Permission),
-			slog.Uint64("position", v.Position), slog.Int("table", policy.TableVersion))
-	case decision.Admit:
-		line.Message = "admission"
-		a := &r.Admission
-		line.AddAttrs(slog.String("domain", string(q.Domain)), slog.Bool("known", a.Known),
-			slog.String("tenant", a.Tenant), slog.Uint64("position", a.Position))
-	case decision.Open:
-		line.Message = "opening"
-		s := &q.Session
-		line.AddAttrs(slog.String("session", string(s.ID)), slog.String("tenant", string(s.Tenant)),
-			slog.String("account", string(s.Account)), slog.String("resource", string(s.Resource)),
-			slog.Bool("allowed", r.Opening.Allowed), slog.Uint64("position", r.Opening.Position))
-	}
+// unknown reports whether somebody asked for a domain nobody serves. That lets
+// nobody in and anybody may do it, before TLS even: it is counted by the
+// gateway, and must not fill the disk that decisions are recorded on.
+func unknown(q *decision.Request, r *decision.Result) bool {
+	return q.Kind == decision.Admit && !r.Admission.Known
 }
 
-func describeQuestion(line *slog.Record, v *projections.View, q *decision.Question) {
-	s, d := &q.Session, &q.Desc
+// lines are JSON objects, a line each. Every key but time begins with a comma.
+type lines []byte
+
+// add adds the line of one result.
+func (l *lines) add(d *Decided, q *decision.Request, r *decision.Result) {
+	*l = append(*l, `{"time":"`...)
+	*l = d.At.UTC().AppendFormat(*l, time.RFC3339Nano)
+	*l = append(*l, '"')
+	switch q.Kind {
+	case decision.Ask:
+		text(l, "msg", "verdict")
+		l.question(d.View, &q.Question)
+		l.verdict(&r.Verdict)
+	case decision.Admit:
+		a := &r.Admission
+		text(l, "msg", "admission")
+		text(l, "domain", q.Domain)
+		l.bool("known", a.Known)
+		text(l, "tenant", a.Tenant)
+		l.number("position", a.Position)
+	case decision.Open:
+		text(l, "msg", "opening")
+		l.session(&q.Session)
+		l.bool("allowed", r.Opening.Allowed)
+		l.number("position", r.Opening.Position)
+	}
+	text(l, "node", d.Node)
+	text(l, "gateway", d.Batch.Gateway)
+	*l = append(*l, "}\n"...)
+}
+
+func (l *lines) session(s *decision.Session) {
+	text(l, "session", s.ID)
+	text(l, "tenant", s.Tenant)
+	text(l, "account", s.Account)
+	text(l, "resource", s.Resource)
+	text(l, "grant", s.Grant)
+}
+
+func (l *lines) question(v *projections.View, q *decision.Question) {
+	d := &q.Desc
+	l.number("question", q.ID)
+	l.session(&q.Session)
 	direction := "out"
 	if q.Direction == decision.In {
 		direction = "in"
 	}
-	a := addresses{tenant: v.Tenant(s.Tenant), account: s.Account}
-	line.AddAttrs(
-		slog.Uint64("question", q.ID), slog.String("session", string(s.ID)), slog.String("tenant", string(s.Tenant)),
-		slog.String("account", string(s.Account)), slog.String("resource", string(s.Resource)), slog.String("grant", string(s.Grant)),
-		slog.String("direction", direction), slog.Int("kind", int(d.Kind)), slog.Int("type", int(d.Type)), slog.Int("fault", int(d.Fault)),
-		slog.String("to", a.show(d.To)), slog.String("from", a.show(d.From)))
+	text(l, "direction", direction)
+	l.number("kind", uint64(d.Kind))
+	l.number("type", uint64(d.Type))
+	l.number("fault", uint64(d.Fault))
+	a := addresses{tenant: v.Tenant(q.Session.Tenant), account: q.Session.Account}
+	text(l, "to", a.show(d.To))
+	text(l, "from", a.show(d.From))
 	if len(d.Payloads) > 0 {
 		p := &d.Payloads[0]
-		space := p.Space.Text()
 		if p.Space.HasText() {
-			space = string(p.Other)
+			text(l, "space", p.Other)
+		} else {
+			text(l, "space", p.Space.Text())
 		}
-		line.AddAttrs(slog.String("space", space), slog.String("name", string(p.Local)))
+		text(l, "name", p.Local)
 	}
+}
+
+func (l *lines) verdict(v *decision.Verdict) {
+	text(l, "effect", v.Effect.String())
+	l.number("reason", uint64(v.Reason))
+	text(l, "permission", v.Permission)
+	l.number("position", v.Position)
+	l.number("table", policy.TableVersion)
+}
+
+func (l *lines) key(key string) {
+	*l = append(append(append(*l, `,"`...), key...), `":`...)
+}
+
+func (l *lines) number(key string, n uint64) {
+	l.key(key)
+	*l = strconv.AppendUint(*l, n, 10)
+}
+
+func (l *lines) bool(key string, b bool) {
+	l.key(key)
+	*l = strconv.AppendBool(*l, b)
+}
+
+// text adds a text, where it is not empty.
+func text[T string | []byte](l *lines, key string, value T) {
+	if len(value) == 0 {
+		return
+	}
+	l.key(key)
+	if !isPlain(value) {
+		quoted, _ := json.Marshal(string(value)) // a string never fails
+		*l = append(*l, quoted...)
+		return
+	}
+	*l = append(append(append(*l, '"'), value...), '"')
+}
+
+// isPlain reports whether a text stands in JSON as it is.
+func isPlain[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // addresses show as much of an address as the tenant wants in its records.
@@ -102,22 +172,22 @@ type addresses struct {
 	account []byte
 }
 
-func (s addresses) show(a jid.Addr) string {
+func (s addresses) show(a jid.Addr) []byte {
 	setting := events.AuditClass
 	if s.tenant != nil {
 		setting = s.tenant.Settings().AuditAddresses
 	}
 	switch {
 	case a.IsZero():
-		return ""
+		return nil
 	case setting == events.AuditFull:
-		return a.String()
+		return a.Bytes()
 	case setting == events.AuditDomain:
-		return string(a.Domain())
+		return a.Domain()
 	case bytes.Equal(a.Bare(), s.account):
-		return "own"
+		return []byte("own")
 	case s.tenant != nil && s.tenant.Place(a.Domain()) != projections.Elsewhere:
-		return "local"
+		return []byte("local")
 	}
-	return "remote"
+	return []byte("remote")
 }

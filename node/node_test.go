@@ -62,13 +62,18 @@ type rig struct {
 	stop     func() error
 }
 
-// start runs a node on a log until the test ends, or stop.
-func start(t testing.TB, l node.Log, logID string) *rig {
+// start runs a node on a log until the test ends, or stop. It records with the
+// rig's own recorder unless another is given.
+func start(t testing.TB, l node.Log, logID string, with ...node.Recorder) *rig {
 	t.Helper()
 	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
+	var recorder node.Recorder = r.recorder
+	if len(with) > 0 {
+		recorder = with[0]
+	}
 	var err error
 	r.Node, err = node.New(node.Config{
-		ID: "n1", Log: l, LogID: logID, Recorder: r.recorder,
+		ID: "n1", Log: l, LogID: logID, Recorder: recorder,
 		OnEnding: func(e decision.Ending) { r.endings <- e },
 		Logger:   slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})

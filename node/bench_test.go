@@ -1,0 +1,37 @@
+package node_test
+
+import (
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/node"
+)
+
+// BenchmarkAnswer decides batches of chat messages; with the journal, and
+// without any record, which is its floor.
+func BenchmarkAnswer(b *testing.B) {
+	for _, size := range []int{1, 64} {
+		for name, recorder := range map[string]node.Recorder{"none": new(recorder), "journal": node.NewJournal(io.Discard)} {
+			b.Run(fmt.Sprintf("record=%s/batch=%d", name, size), func(b *testing.B) {
+				l := openLog(b)
+				r := start(b, l, l.LogID(), recorder).ready()
+				r.tenants()
+				batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}}
+				for range size {
+					batch.Requests = append(batch.Requests, chat(b, "acme", "bob@acme.test", "carol@acme.test", 2))
+				}
+				var reply decision.Reply
+				b.ReportAllocs()
+				for b.Loop() {
+					r.Answer(batch, &reply)
+				}
+				if reply.Status != decision.StatusOK {
+					b.Fatal("not answered")
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/question")
+			})
+		}
+	}
+}
