@@ -99,6 +99,8 @@ func (n *Node) notify(c *events.Commit) {
 func endings(list []events.Event) (accounts []string, all bool) {
 	for _, e := range list {
 		switch e := e.(type) {
+		case events.TenantCreated:
+			return nil, false // nobody has a session yet
 		case events.MemberRolesSet:
 			accounts = append(accounts, e.JID)
 		case events.MemberRemoved:
@@ -107,7 +109,7 @@ func endings(list []events.Event) (accounts []string, all bool) {
 			accounts = append(accounts, e.JID)
 		case events.MemberSessionsEnded:
 			accounts = append(accounts, e.JID)
-		case events.TenantCreated, events.TenantRenamed, events.TenantResumed, events.SettingsChanged,
+		case events.TenantRenamed, events.TenantResumed, events.SettingsChanged,
 			events.DomainAdded, events.DomainBackendsSet, events.DomainResumed,
 			events.ServiceAdded, events.ServiceRemoved, events.MemberResumed:
 		default:
