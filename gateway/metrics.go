@@ -67,5 +67,9 @@ func verdictMetrics(s *session.Shared) (all []prometheus.Collector) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "postern_gateway_questions_unanswered_total",
 			Help: "Questions that no policy node answered in time.",
-		}, func() float64 { return float64(s.Outages.Load()) }))
+		}, func() float64 { return float64(s.Outages.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "postern_gateway_questions_undecidable_total",
+			Help: "Questions that a policy node could not decide; what they were about was refused.",
+		}, func() float64 { return float64(s.Undecidable.Load()) }))
 }

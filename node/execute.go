@@ -61,7 +61,12 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 	case <-x.done:
 		return x.result, x.err
 	case <-n.written:
-		return tenants.Result{}, ErrStopped
+		select {
+		case <-x.done: // it was answered before the writer stopped
+			return x.result, x.err
+		default:
+			return tenants.Result{}, ErrStopped
+		}
 	case <-ctx.Done():
 		return tenants.Result{}, fmt.Errorf("carry out a command: %w", context.Cause(ctx))
 	}
