@@ -99,6 +99,7 @@ func TestTwoWriters(t *testing.T) {
 	l := openLog(t)
 	nodes := []*rig{start(t, l, l.LogID()).ready(), start(t, l, l.LogID()).ready()}
 	nodes[0].do("acme", "create", tenants.CreateTenant{Domains: []tenants.AddDomain{{Domain: "acme.test"}}})
+	until(t, "both nodes to know the tenant", func() bool { return nodes[1].View().Position() == 1 })
 	const each = 50
 	var wg sync.WaitGroup
 	var won atomic.Int64
