@@ -1,0 +1,109 @@
+package overnats
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// This file carries out what the core wants.
+
+// An outbox is what is to be published when the lock is released.
+type outbox struct {
+	messages []message
+	buffer   []byte
+	failed   []uint64
+}
+
+type message struct {
+	try            uint64
+	subject, reply string
+	from, to       int // of the buffer
+}
+
+// unlock carries out what the core wants and releases the lock. Publishing
+// can block for as long as the connection's write deadline, so that is done
+// without the lock.
+func (a *Asker) unlock() {
+	for {
+		out := a.take()
+		a.mu.Unlock()
+		if out == nil {
+			return
+		}
+		for _, m := range out.messages {
+			if err := a.publish(m.subject, m.reply, out.buffer[m.from:m.to]); err != nil {
+				out.failed = append(out.failed, m.try)
+			}
+		}
+		failed := len(out.failed) > 0
+		if failed {
+			a.mu.Lock()
+			for _, try := range out.failed {
+				a.core.unsent(time.Now(), try)
+			}
+		}
+		*out = outbox{messages: out.messages[:0], buffer: out.buffer[:0], failed: out.failed[:0]}
+		a.outs.Put(out)
+		if !failed {
+			return
+		}
+	}
+}
+
+// take tells callers that their calls have ended, sets the timer, and builds
+// the messages to be sent, if there are any.
+func (a *Asker) take() *outbox {
+	c := a.core
+	if len(c.ended) > 0 {
+		for i, k := range c.ended {
+			k.finished <- struct{}{}
+			c.ended[i] = nil
+		}
+		c.ended = c.ended[:0]
+		if a.room != nil {
+			close(a.room)
+			a.room = nil
+		}
+	}
+	a.arm()
+	if len(c.sends) == 0 {
+		return nil
+	}
+	out := a.outs.Get().(*outbox)
+	for i, s := range c.sends {
+		from := len(out.buffer)
+		head := decision.BatchHead{Gateway: a.cfg.Gateway, ID: s.try, AtLeast: s.atLeast}
+		out.buffer = decision.AppendBatch(out.buffer, &head, len(s.flight.requests))
+		for _, r := range s.flight.requests {
+			out.buffer = append(out.buffer, r.body...)
+		}
+		out.messages = append(out.messages, message{
+			try:     s.try,
+			subject: askSubject(s.node, a.cfg.Gateway),
+			reply:   a.inbox + strconv.FormatUint(s.try, replyTokenBase),
+			from:    from, to: len(out.buffer),
+		})
+		c.sends[i] = sending{}
+	}
+	c.sends = c.sends[:0]
+	return out
+}
+
+// arm has Run's timer fire no later than the core needs.
+func (a *Asker) arm() {
+	if !a.core.rearm {
+		return
+	}
+	a.core.rearm = false
+	next := a.core.next(time.Now())
+	if next.IsZero() || !a.timer.IsZero() && !next.Before(a.timer) {
+		return
+	}
+	a.timer = next
+	select {
+	case a.wake <- struct{}{}:
+	default: // it has been told and has not looked yet
+	}
+}

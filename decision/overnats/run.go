@@ -1,0 +1,169 @@
+package overnats
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// This file holds the Asker's goroutines, which tell the core what happens.
+
+// Run asks and listens until ctx ends. It returns nil then, and an error when
+// it cannot begin. Calls that wait end with ErrClosed.
+func (a *Asker) Run(ctx context.Context) error {
+	conn := a.cfg.Conn
+	replies := make(chan *nats.Msg, maxReplies)
+	notices := make(chan *nats.Msg, maxNotices)
+	for _, s := range []struct {
+		subject string
+		ch      chan *nats.Msg
+	}{{a.inbox + "*", replies}, {announceSubject, notices}, {endingSubject, notices}} {
+		sub, err := conn.ChanSubscribe(s.subject, s.ch)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", s.subject, err)
+		}
+		defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
+	}
+	status := conn.StatusChanged()
+	defer conn.RemoveStatusListener(status)
+
+	a.run(ctx, replies, notices, status, conn.IsConnected)
+	return nil
+}
+
+// run runs the Asker's goroutines until ctx ends: one takes replies, one takes
+// notices, and this one keeps the time.
+func (a *Asker) run(ctx context.Context, replies, notices chan *nats.Msg, status <-chan nats.Status, connected func() bool) {
+	var wg sync.WaitGroup
+	wg.Go(func() { a.read(replies) })
+	wg.Go(func() { a.hear(ctx, notices) })
+	a.keepTime(ctx, status, connected)
+	replies <- nil
+	wg.Wait()
+}
+
+// keepTime tells the core of the time and the connection until ctx ends, and
+// then ends all calls.
+func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connected func() bool) {
+	a.tick(connected())
+	close(a.started)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		a.mu.Lock()
+		at := a.timer
+		a.mu.Unlock()
+		if !at.IsZero() {
+			timer.Reset(time.Until(at))
+		}
+		select {
+		case <-ctx.Done():
+			a.mu.Lock()
+			a.closed = true
+			a.core.close(ErrClosed)
+			a.unlock()
+			return
+		case _, ok := <-status:
+			if !ok {
+				status = nil // the connection is closed for good
+			}
+			a.tick(connected())
+		case <-a.wake:
+		case <-timer.C:
+			a.tick(connected())
+		}
+	}
+}
+
+// tick has the core do what is due.
+func (a *Asker) tick(connected bool) {
+	a.mu.Lock()
+	a.timer = time.Time{}
+	a.core.connection(time.Now(), connected)
+	a.core.tick(time.Now())
+	a.core.rearm = true
+	a.unlock()
+}
+
+// read takes replies until it gets nil. It does nothing else, because each
+// question waits for it.
+func (a *Asker) read(replies <-chan *nats.Msg) {
+	var reply decision.Reply
+	for m := <-replies; m != nil; m = <-replies {
+		a.reply(m, &reply)
+	}
+}
+
+// reply gives the core what came to the inbox; r is scratch.
+func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
+	token := strings.TrimPrefix(m.Subject, a.inbox)
+	id, err := strconv.ParseUint(token, replyTokenBase, 64)
+	if err != nil {
+		return // not what this gateway gave out
+	}
+	if len(m.Data) == 0 && m.Header.Get("Status") == noRespondersCode {
+		a.mu.Lock()
+		a.core.lost(time.Now(), id)
+		a.unlock()
+		return
+	}
+	err = decision.DecodeReply(m.Data, r)
+	a.mu.Lock()
+	if err != nil {
+		a.core.malformed(time.Now(), id)
+	} else {
+		a.core.replied(time.Now(), id, r)
+	}
+	took := a.core.took
+	a.core.took = 0
+	a.unlock()
+	if took > 0 && a.latency != nil {
+		a.latency.Observe(took.Seconds())
+	}
+	if err != nil {
+		a.cfg.Logger.Warn("a reply cannot be read", "error", err)
+	}
+}
+
+// hear takes announcements and endings until ctx ends.
+func (a *Asker) hear(ctx context.Context, notices <-chan *nats.Msg) {
+	var announcement decision.Announcement
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-notices:
+			if err := a.notice(m, &announcement); err != nil {
+				a.cfg.Logger.Warn("a notice cannot be read", "subject", m.Subject, "error", err)
+			}
+		}
+	}
+}
+
+func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
+	if m.Subject == announceSubject {
+		if err := decision.DecodeAnnouncement(m.Data, announcement); err != nil {
+			return err
+		}
+		a.mu.Lock()
+		a.core.announced(time.Now(), announcement)
+		a.unlock()
+		return nil
+	}
+	var e decision.Ending
+	if err := decision.DecodeEnding(m.Data, &e); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.core.sawMark(time.Now(), decision.Mark{LogID: e.LogID, Position: e.Position})
+	a.unlock()
+	a.cfg.OnEnding(e)
+	return nil
+}
