@@ -211,48 +211,59 @@ func roleShrinks(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// whileLoggingIn changes the role at any moment of a log-in. Whenever that is,
-// a session that goes on has the new role.
+// whileLoggingIn changes the role during each step of a log-in. Whenever that
+// is, a session that goes on has the new role.
 func whileLoggingIn(ctx context.Context, t *testing.T, s *site) {
 	free, bound := unique("lab:free"), unique("lab:bound")
 	s.allBut(ctx, t, free)
 	s.allBut(ctx, t, bound, "xmpp:account:contacts:read")
-	a := s.member(ctx, t, "racer", bound)
-	config := s.clientConfig(t, a, client.DirectTLS)
-	config.Mechanism = "PLAIN"
+	a := s.member(ctx, t, "racer", free)
 	ended := 0
-	for i := range 20 {
+	for i := range 30 {
 		// The role is the opposite of the one it will have.
 		role, may := bound, false
 		if i%2 == 1 {
 			role, may = free, true
 		}
-		var (
-			c       *client.Client
-			err     error
-			entered sync.WaitGroup
-		)
-		entered.Go(func() { c, err = client.Login(ctx, config) })
-		s.do(ctx, t, "lab", api.MemberSet{JID: a.jid, Role: role})
-		entered.Wait()
-		if err != nil {
+		answer, err := s.logInWhile(ctx, t, a, i/2%2, func() { s.do(ctx, t, "lab", api.MemberSet{JID: a.jid, Role: role}) })
+		switch {
+		case err != nil:
 			ended++
-			continue
-		}
-		answer, err := c.Query(ctx, "get", "", rosterQuery)
-		_ = c.Close()
-		if err != nil {
-			if c.Ended == nil || c.Ended.Condition() != "reset" {
-				t.Errorf("round %d: %v", i, err)
-			}
-			ended++
-			continue
-		}
-		if may != (answer.Attr("type") == "result") {
+		case may != (answer.Attr("type") == "result"):
 			t.Errorf("round %d: may read the roster: %v, and is answered %s", i, may, answer)
 		}
 	}
-	t.Logf("%d of 20 log-ins were ended by the change", ended)
+	t.Logf("%d of 30 log-ins were ended by the change", ended)
+}
+
+// logInWhile logs in and asks for the roster, and does something at the same
+// time as one of the steps. The error is that of a session which was ended for
+// its roles.
+func (s *site) logInWhile(ctx context.Context, t *testing.T, a account, step int, do func()) (answer client.Element, err error) {
+	t.Helper()
+	config := s.clientConfig(t, a, client.DirectTLS)
+	config.Mechanism = "PLAIN"
+	c, err := client.Dial(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var doing sync.WaitGroup
+	for i, log := range []func(context.Context) error{c.Authenticate, c.Bind} {
+		if i == step {
+			doing.Go(do)
+		}
+		if err == nil {
+			err = log(ctx)
+		}
+	}
+	if doing.Wait(); err == nil { // what is asked now is asked behind it
+		answer, err = c.Query(ctx, "get", "", rosterQuery)
+	}
+	if err != nil && (c.Ended == nil || c.Ended.Condition() != "reset") {
+		t.Errorf("a role changed in step %d: %v", step, err)
+	}
+	return answer, err
 }
 
 // roleBeforeBind: who has authenticated while the role was another one does
