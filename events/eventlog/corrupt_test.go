@@ -277,7 +277,7 @@ func TestFileFlips(t *testing.T) {
 		if !flushed {
 			want = addUnflushed(t, whole, want, n)
 		}
-		for range soak(30, 1000) {
+		for range soak(20, 1000) {
 			fs := vfs.NewMem()
 			if _, err := vfs.Clone(whole, fs, testDir, testDir); err != nil {
 				t.Fatal(err)

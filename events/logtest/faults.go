@@ -278,9 +278,16 @@ func (c *faultCase) writersAndFollower() {
 		}
 	}
 	done := make([]int, writers)
+	reading := make(chan struct{}, 1)
+	var following sync.WaitGroup
+	following.Go(func() { c.follow(at, reading) })
 	for w := range batches {
 		all.Go(func() {
 			for _, batch := range batches[w] {
+				select {
+				case reading <- struct{}{}: // the follower shall read meanwhile
+				default:
+				}
 				if err := appendBehind(c.log, batch); err != nil {
 					return
 				}
@@ -293,11 +300,8 @@ func (c *faultCase) writersAndFollower() {
 			}
 		})
 	}
-	stop := make(chan struct{})
-	var following sync.WaitGroup
-	following.Go(func() { c.follow(at, stop) })
 	all.Wait()
-	close(stop)
+	close(reading)
 	following.Wait()
 
 	for w, n := range done {
@@ -323,10 +327,10 @@ func appendBehind(l Log, batch []*events.Commit) error {
 	}
 }
 
-// follow collects what a reader is shown until stop.
-func (c *faultCase) follow(at events.Position, stop <-chan struct{}) {
+// follow collects what a reader is shown, each time it is told to read.
+func (c *faultCase) follow(at events.Position, reading <-chan struct{}) {
 	c.seen = slices.Clone(c.content)
-	for {
+	for range reading {
 		err := c.log.Read(context.Background(), at+1, func(commit *events.Commit) error {
 			c.seen = append(c.seen, *commit)
 			at = commit.Position
@@ -334,11 +338,6 @@ func (c *faultCase) follow(at events.Position, stop <-chan struct{}) {
 		})
 		if err != nil {
 			return
-		}
-		select {
-		case <-stop:
-			return
-		default:
 		}
 	}
 }
