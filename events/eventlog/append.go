@@ -90,9 +90,9 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	return w.batch.Close()
 }
 
-// write makes a batch durable, then moves the head. Pebble ends the process
-// when the write-ahead log fails; if whoever calls recovers from that, or a
-// test's Fatal ends only the goroutine, failed remains set.
+// write makes a batch durable, then moves the head. When the write-ahead log
+// fails, Pebble does not come back from Commit but calls Config.Fatal; if
+// somebody recovers from the panic there, failed remains set.
 func (l *Log) write(b *pebble.Batch, h head) error {
 	l.mu.Lock()
 	l.failed = true

@@ -247,6 +247,9 @@ func TestFailed(t *testing.T) {
 			if err := l.Verify(t.Context()); err != nil {
 				t.Error(err)
 			}
+			if err := l.Close(); err == errNoAnswer {
+				t.Error("close does not come back")
+			}
 		})
 	}
 }
