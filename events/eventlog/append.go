@@ -100,6 +100,9 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
+	if err := l.witness.write(l.logID, h); err != nil {
+		return fmt.Errorf("%w: %w", events.ErrFailed, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = false

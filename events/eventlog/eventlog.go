@@ -56,8 +56,10 @@ type Log struct {
 	readOnly bool
 
 	// writing is held by the one append under way; a channel, so that the
-	// wait for it can be called off.
+	// wait for it can be called off. It guards witness as well, which is nil
+	// when the log is read only.
 	writing chan struct{}
+	witness *witness
 
 	// closing is closed when Close begins; users counts the calls that use db.
 	closing chan struct{}
@@ -85,7 +87,8 @@ type head struct {
 }
 
 // Open opens the log in a folder, or creates it. It refuses a folder of an
-// unknown format and a log whose newest record is not the one its head names.
+// unknown format, a log whose newest record is not the one its head names, and
+// one that is not as long as it was.
 func Open(c Config) (*Log, error) {
 	if c.Dir == "" {
 		return nil, errors.New("eventlog: no folder given")
@@ -101,10 +104,47 @@ func Open(c Config) (*Log, error) {
 		closing:  make(chan struct{}),
 		moved:    make(chan struct{}),
 	}
-	if err := l.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), db.Close())
+	if err := l.open(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), l.shut())
 	}
 	return l, nil
+}
+
+// open reads the log's state and holds it against its witness.
+func (l *Log) open(c Config) error {
+	if err := l.load(); err != nil {
+		return err
+	}
+	fsys := c.FS
+	if fsys == nil {
+		fsys = vfs.Default
+	}
+	w, seen, found, err := openWitness(fsys, c.Dir, l.logID, c.ReadOnly)
+	l.witness = w
+	if err != nil {
+		return err
+	}
+	if found {
+		if err := l.checkWitness(seen); err != nil {
+			return err
+		}
+	}
+	if w == nil || found && seen == l.head {
+		return nil
+	}
+	if err := w.write(l.logID, l.head); err != nil || found {
+		return err
+	}
+	return w.file.Sync() // from now on one place is always whole
+}
+
+// shut closes what open has opened.
+func (l *Log) shut() error {
+	var err error
+	if l.witness != nil {
+		err = l.witness.close()
+	}
+	return errors.Join(err, l.db.Close())
 }
 
 // load reads what stands under m|, or writes it for a new log.
@@ -202,7 +242,7 @@ func (l *Log) Close() error {
 	close(l.closing)
 	l.mu.Unlock()
 	l.users.Wait()
-	if err := l.db.Close(); err != nil {
+	if err := l.shut(); err != nil {
 		return fmt.Errorf("eventlog: close: %w", err)
 	}
 	return nil

@@ -205,7 +205,7 @@ func (r running) Verify(ctx context.Context) error {
 func (r running) Close() error { return do(r.dead, r.log.Close) }
 
 func TestPowerCuts(t *testing.T) {
-	logtest.RunFaults(t, soak(25, 2000), newMachine)
+	logtest.RunFaults(t, soak(15, 2000), newMachine)
 }
 
 // soak is for tests that have a short form: it gives the long one's size when

@@ -90,7 +90,6 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 // Fatalf is where Pebble gives up. It must not return.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	reason := fmt.Sprintf(format, args...)
-	l.log.Error("event log: the disk has failed", "reason", reason)
 	if l.fatal != nil {
 		l.fatal(reason)
 	}

@@ -211,5 +211,5 @@ func utc(c events.Commit) events.Commit {
 }
 
 func TestDiskErrors(t *testing.T) {
-	logtest.RunFaults(t, soak(5, 300), newProcess)
+	logtest.RunFaults(t, soak(4, 300), newProcess)
 }
