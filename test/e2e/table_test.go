@@ -38,6 +38,10 @@ func TestTable(t *testing.T) {
 				t.Parallel()
 				testPresence(t, s)
 			})
+			t.Run("memory", func(t *testing.T) {
+				t.Parallel()
+				testMemory(t, s)
+			})
 		})
 	}
 }
