@@ -7,6 +7,10 @@
 // records it keeps indexes by tenant, time and command id, written in the same
 // batch, and the head, so that nothing can be there by half.
 //
+// Damage is refused or named, never passed over; a log that is shorter than it
+// was is refused as well (witness). One thing no disk can show by itself: that
+// all of it, the witness included, was put back to an earlier state.
+//
 // It knows nothing of what events mean. It starts no goroutine of its own;
 // Pebble flushes and compacts in the background from Open to Close.
 package eventlog
