@@ -29,6 +29,9 @@ import (
 // TestMain finds goroutines left behind. Pebble leaves one when it cannot open
 // a log, as when another process has it; policyd ends then anyway.
 func TestMain(m *testing.M) {
+	if os.Getenv(killVariable) != "" {
+		os.Exit(runKillable())
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2/vfs.(*diskHealthCheckingFS).startTickerLocked.func1"))
 }
 
