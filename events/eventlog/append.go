@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -76,7 +77,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	case len(commits) > MaxCommits:
 		return fmt.Errorf("%d commits: %w", len(commits), events.ErrTooLarge)
 	}
-	w := writer{log: l, batch: l.db.NewBatch(), head: h, versions: map[string]uint64{}, commands: map[string]bool{}}
+	w := writer{log: l, batch: l.db.NewBatch(), head: h, latest: l.latest, versions: map[string]uint64{}, commands: map[string]bool{}}
 	read, err := w.addAll(commits)
 	if err != nil {
 		return cmp.Or(err, w.batch.Close())
@@ -84,6 +85,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	if err := l.write(w.batch, w.head); err != nil {
 		return err // Pebble may still hold the batch: it is not closed
 	}
+	l.latest = w.latest
 	for i, c := range commits {
 		*c = read[i]
 	}
@@ -117,6 +119,7 @@ type writer struct {
 	log      *Log
 	batch    *pebble.Batch
 	head     head              // of the log with the batch so far
+	latest   time.Time         // the newest time in it
 	versions map[string]uint64 // of the tenants in the batch so far
 	commands map[string]bool   // the command keys of the batch so far
 	size     int
@@ -154,10 +157,13 @@ func (w *writer) add(c events.Commit) (events.Commit, error) {
 		return c, err
 	}
 	w.head = head{c.Position, events.Hash(record)}
-	for _, e := range entries(&c) {
+	for _, e := range entries(&c, w.latest) {
 		if err := w.batch.Set([]byte(e.key), []byte(e.value), nil); err != nil {
 			return c, err
 		}
+	}
+	if c.Time.After(w.latest) {
+		w.latest = c.Time
 	}
 	return c, w.batch.Set([]byte(keyCommit(c.Position)), record, nil)
 }

@@ -44,6 +44,36 @@ func (l *Log) chain(from events.Position, h head) (*chain, error) {
 	return c, nil
 }
 
+// records begins nowhere: to says where. The caller closes its iter.
+func (l *Log) records(h head) (*chain, error) {
+	iter, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte(keyCommit(1)),
+		UpperBound: []byte(keyCommit(h.position + 1)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &chain{iter: iter, head: h}, nil
+}
+
+// to goes to a record out of turn, which next then gives: checked against the
+// one after it, as any. It costs a seek, unless it is that one's turn.
+func (c *chain) to(p events.Position) error {
+	if c.at == p && c.last.commit != nil {
+		return nil
+	}
+	c.iter.SeekGE([]byte(keyCommit(p)))
+	l, err := c.read(p)
+	if err != nil {
+		return err
+	}
+	if p == 1 && l.commit.Previous != [32]byte{} {
+		return &events.CorruptError{Position: p, Err: errChain}
+	}
+	c.at, c.last = p, l
+	return nil
+}
+
 // begin reads the record at from and checks it against the one before.
 func (c *chain) begin(before, from events.Position) error {
 	c.iter.First()

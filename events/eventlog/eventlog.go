@@ -5,7 +5,8 @@
 // and stays, through kill and power loss; what a reader is shown was durable
 // before, is complete, and has been checked against the chain. Beside the
 // records it keeps indexes by tenant, time and command id, written in the same
-// batch, and the head, so that nothing can be there by half.
+// batch, and the head, so that nothing can be there by half; and, for a faster
+// start, snapshots of what its owner makes of them (snapshot).
 //
 // Damage is refused or named, never passed over; a log that is shorter than it
 // was is refused as well (witness). One thing no disk can show by itself: that
@@ -24,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -42,7 +44,8 @@ type Config struct {
 	ReadOnly bool
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
-	// Logger takes what Pebble has to say; nil is silence.
+	// Logger takes what Pebble has to say, and why a snapshot was passed over;
+	// nil is silence.
 	Logger *slog.Logger
 	// Fatal is called, on whichever goroutine meets it, when the disk has
 	// failed in a way after which what is durable is not known (a write to the
@@ -58,12 +61,20 @@ type Log struct {
 	db       *pebble.DB
 	logID    string
 	readOnly bool
+	logger   *slog.Logger
+
+	// timesMarked says that the time index tells where the clock was set back.
+	timesMarked bool
 
 	// writing is held by the one append under way; a channel, so that the
-	// wait for it can be called off. It guards witness as well, which is nil
-	// when the log is read only.
+	// wait for it can be called off. It guards the two below as well: witness,
+	// which is nil when the log is read only, and the newest time of a commit.
 	writing chan struct{}
 	witness *witness
+	latest  time.Time
+
+	// snapshotting is held by the one snapshot being written.
+	snapshotting chan struct{}
 
 	// closing is closed when Close begins; users counts the calls that use db.
 	closing chan struct{}
@@ -104,9 +115,12 @@ func Open(c Config) (*Log, error) {
 	l := &Log{
 		db:       db,
 		readOnly: c.ReadOnly,
+		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		writing:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		moved:    make(chan struct{}),
+
+		snapshotting: make(chan struct{}, 1),
 	}
 	if err := l.open(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), l.shut())
@@ -117,6 +131,9 @@ func Open(c Config) (*Log, error) {
 // open reads the log's state and holds it against its witness.
 func (l *Log) open(c Config) error {
 	if err := l.load(); err != nil {
+		return err
+	}
+	if err := l.loadTimes(); err != nil {
 		return err
 	}
 	fsys := c.FS
@@ -226,6 +243,7 @@ func (l *Log) create() error {
 		keyFormat: formatVersion,
 		keyLogID:  l.logID,
 		keyHead:   string(encodeHead(head{})),
+		keyTimes:  timesMarked,
 	} {
 		if err := b.Set([]byte(key), []byte(value), nil); err != nil {
 			return err

@@ -16,18 +16,24 @@ import (
 //
 //	e|position                  → record
 //	t|len|tenant|position       → the tenant's version there, 8 bytes
-//	w|time|position             → nothing; time in microseconds
+//	w|time|position             → nothing, or that the clock had been set
+//	                              back (see setBack); time in microseconds
 //	c|len|tenant|command id     → position
+//	s|position|chunk            → a piece of a snapshot; chunk is 4 bytes
+//	s|position                  → the snapshot's manifest
 //	m|format, m|id, m|head      → format version, log id, position and hash
+//	m|times                     → that w| says where the clock was set back
 const (
-	prefixCommit  = "e|"
-	prefixTenant  = "t|"
-	prefixTime    = "w|"
-	prefixCommand = "c|"
+	prefixCommit   = "e|"
+	prefixTenant   = "t|"
+	prefixTime     = "w|"
+	prefixCommand  = "c|"
+	prefixSnapshot = "s|"
 
 	keyFormat = "m|format"
 	keyLogID  = "m|id"
 	keyHead   = "m|head"
+	keyTimes  = "m|times"
 
 	formatVersion = "1"
 	logIDLength   = 32 // hex digits
@@ -35,15 +41,6 @@ const (
 
 // An entry is one key of the log and what stands there.
 type entry struct{ key, value string }
-
-// entries are the index entries of a commit.
-func entries(c *events.Commit) [3]entry {
-	return [...]entry{
-		{keyTenant(c.Tenant, c.Position), u64(c.TenantVersion)},
-		{keyTime(c.Time, c.Position), ""},
-		{keyCommand(c.Tenant, c.CommandID), u64(uint64(c.Position))},
-	}
-}
 
 func keyCommit(p events.Position) string {
 	return prefixCommit + u64(uint64(p))
@@ -65,6 +62,22 @@ func keyTime(t time.Time, p events.Position) string {
 
 func keyCommand(tenant, commandID string) string {
 	return tenantPrefix(prefixCommand, tenant) + commandID
+}
+
+func keySnapshot(p events.Position) string {
+	return prefixSnapshot + u64(uint64(p))
+}
+
+func keyChunk(p events.Position, chunk uint32) string {
+	return string(binary.BigEndian.AppendUint32([]byte(keySnapshot(p)), chunk))
+}
+
+// timeOf reads the time of a key of the time index.
+func timeOf(key []byte) (time.Time, error) {
+	if len(key) != len(prefixTime)+8+8 {
+		return time.Time{}, errors.New("not a key of the time index")
+	}
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(key[len(prefixTime):]))).UTC(), nil
 }
 
 // positionOf reads the position a key ends with.

@@ -135,13 +135,17 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 	if err != nil {
 		return err
 	}
+	records, err := l.records(h)
+	if err != nil {
+		return cmp.Or(err, iter.Close())
+	}
 	version, known := uint64(0), from <= 1 // of the commit before
 	for valid := iter.First(); valid && err == nil; valid = iter.Next() {
 		if err = l.interrupted(ctx); err != nil {
 			break
 		}
-		var commit events.Commit
-		if commit, err = l.indexed(iter.Key(), iter.Value(), tenant, h); err != nil {
+		var commit *events.Commit
+		if commit, err = records.indexed(iter, tenant); err != nil {
 			break
 		}
 		if known && commit.TenantVersion != version+1 {
@@ -149,23 +153,109 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 			break
 		}
 		version, known = commit.TenantVersion, true
-		err = fn(&commit)
+		err = fn(commit)
 	}
-	return cmp.Or(err, iter.Error(), iter.Close())
+	return cmp.Or(err, iter.Error(), records.iter.Close(), iter.Close())
 }
 
-// indexed gives the commit an entry of the tenant index stands for.
-func (l *Log) indexed(key, value []byte, tenant string, h head) (events.Commit, error) {
-	p, err := positionOf(key)
-	if err != nil {
-		return events.Commit{}, err
+// Newest gives commits from the newest one before a position back, at most
+// limit of them; before zero stands for past the head. Each is checked against
+// the commit after it. Else as Read.
+func (l *Log) Newest(ctx context.Context, before events.Position, limit int, fn func(*events.Commit) error) error {
+	if err := l.use(); err != nil {
+		return err
 	}
-	commit, err := l.commit(p, h)
+	defer l.users.Done()
+	h := l.durable()
+	records, err := l.records(h)
 	if err != nil {
-		return events.Commit{}, err
+		return err
 	}
-	if commit.Tenant != tenant || u64(commit.TenantVersion) != string(value) {
-		return events.Commit{}, &events.CorruptError{Position: p, Err: errIndex}
+	p := h.position
+	if before != 0 {
+		p = min(p, before-1)
+	}
+	for ; p > 0 && limit > 0 && err == nil; p, limit = p-1, limit-1 {
+		if err = cmp.Or(l.interrupted(ctx), records.to(p)); err != nil {
+			break
+		}
+		var commit *events.Commit
+		if commit, err = records.next(); err == nil {
+			err = fn(commit)
+		}
+	}
+	return cmp.Or(err, records.iter.Close())
+}
+
+// NewestOf gives one tenant's commits as Newest gives all: found by the
+// tenant's index, whatever others have written since. Their versions are
+// checked for gaps.
+func (l *Log) NewestOf(ctx context.Context, tenant string, before events.Position, limit int, fn func(*events.Commit) error) error {
+	if err := l.use(); err != nil {
+		return err
+	}
+	defer l.users.Done()
+	if len(tenant) > events.MaxID {
+		return nil
+	}
+	h := l.durable()
+	end := h.position + 1
+	if before != 0 {
+		end = min(end, before)
+	}
+	iter, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte(keyTenant(tenant, 0)),
+		UpperBound: []byte(keyTenant(tenant, end)),
+	})
+	if err != nil {
+		return err
+	}
+	records, err := l.records(h)
+	if err != nil {
+		return cmp.Or(err, iter.Close())
+	}
+	version := uint64(0) // of the commit after; zero: not known
+	for valid := iter.Last(); valid && limit > 0 && err == nil; valid, limit = iter.Prev(), limit-1 {
+		if err = l.interrupted(ctx); err != nil {
+			break
+		}
+		var commit *events.Commit
+		if commit, err = records.indexed(iter, tenant); err != nil {
+			break
+		}
+		if version != 0 && commit.TenantVersion != version-1 {
+			err = &events.CorruptError{Position: commit.Position, Err: errIndex}
+			break
+		}
+		version = commit.TenantVersion
+		err = fn(commit)
+	}
+	return cmp.Or(err, iter.Error(), records.iter.Close(), iter.Close())
+}
+
+// indexed gives the commit that the entry of the tenant index an iterator
+// stands at is of.
+func (c *chain) indexed(entry *pebble.Iterator, tenant string) (*events.Commit, error) {
+	version, err := entry.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
+	p, err := positionOf(entry.Key())
+	if err != nil {
+		return nil, err
+	}
+	if p == 0 {
+		return nil, errIndex
+	}
+	if err := c.to(p); err != nil {
+		return nil, err
+	}
+	commit, err := c.next()
+	if err != nil {
+		return nil, err
+	}
+	if commit.Tenant != tenant || u64(commit.TenantVersion) != string(version) {
+		return nil, &events.CorruptError{Position: p, Err: errIndex}
 	}
 	return commit, nil
 }

@@ -1,0 +1,430 @@
+package eventlog
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A snapshot is whatever the log's owner has made of the commits up to a
+// position, kept so that its next start need not read them all. To the log it
+// is bytes. It stands in chunks of bounded size, each made durable before the
+// next is taken, so that an append never waits for more than one of them; the
+// manifest is written last, and without it there is no snapshot.
+const (
+	// chunkSize bounds what writing and reading a snapshot keep in memory, and
+	// what an append may find in its way to the disk.
+	chunkSize = 256 << 10
+
+	// keptSnapshots is how many are kept: one to use, and one in case it is
+	// damaged.
+	keptSnapshots = 2
+
+	manifestSize = logIDLength + 8 + 32 + 8 + sha256.Size + sha256.Size
+)
+
+var (
+	errManifest = errors.New("its manifest is damaged")
+	errForeign  = errors.New("it is of another history")
+	errChunks   = errors.New("its content is damaged")
+)
+
+// A manifest says what a snapshot is of, and what it holds.
+type manifest struct {
+	logID  string
+	of     head // the position, and the hash of the record there
+	length uint64
+	sum    [32]byte // SHA-256 of the content
+}
+
+func (m *manifest) encode() []byte {
+	b := append([]byte(m.logID), encodeHead(m.of)...)
+	b = binary.BigEndian.AppendUint64(b, m.length)
+	b = append(b, m.sum[:]...)
+	own := sha256.Sum256(b)
+	return append(b, own[:]...)
+}
+
+func decodeManifest(b []byte) (m manifest, err error) {
+	const body = manifestSize - sha256.Size
+	if len(b) != manifestSize {
+		return m, errManifest
+	}
+	if own := sha256.Sum256(b[:body]); !bytes.Equal(own[:], b[body:]) {
+		return m, errManifest
+	}
+	m.logID, b = string(b[:logIDLength]), b[logIDLength:]
+	if m.of, err = decodeHead(b[:8+32]); err != nil {
+		return m, err
+	}
+	m.length = binary.BigEndian.Uint64(b[8+32:])
+	copy(m.sum[:], b[8+32+8:])
+	return m, nil
+}
+
+// WriteSnapshot keeps what write gives as the snapshot at a position of the
+// log, in place of one that is there. When it returns nil the snapshot is
+// durable and whole, and of the others only the newest is left. Whatever goes
+// wrong before leaves no snapshot at this position, and the others as they
+// were. Appends go on meanwhile; one snapshot is written at a time. An error
+// of write is returned as it is.
+func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
+	if err := l.use(); err != nil {
+		return err
+	}
+	defer l.users.Done()
+	select {
+	case l.snapshotting <- struct{}{}:
+		defer func() { <-l.snapshotting }()
+	case <-l.closing:
+		return events.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	switch h := l.durable(); {
+	case l.readOnly:
+		return fmt.Errorf("eventlog: snapshot at %d: %w", at, errReadOnly)
+	case at == 0 || at > h.position:
+		return fmt.Errorf("eventlog: snapshot at %d, the head is at %d: %w", at, h.position, events.ErrNoSuchPosition)
+	}
+	hash, err := l.hashAt(at)
+	if err != nil {
+		return err
+	}
+	begin, end := []byte(keySnapshot(at)), []byte(keySnapshot(at+1))
+	if err := l.db.DeleteRange(begin, end, pebble.Sync); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
+	}
+	w := &chunkWriter{ctx: ctx, log: l, at: at, sum: sha256.New()}
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	m := manifest{logID: l.logID, of: head{at, hash}, length: w.length, sum: [32]byte(w.sum.Sum(nil))}
+	if err := l.keepSnapshot(m); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
+	}
+	return nil
+}
+
+// A chunkWriter makes what is written to it chunks of a snapshot.
+type chunkWriter struct {
+	ctx    context.Context // of the one call it is made for
+	log    *Log
+	at     events.Position
+	buffer []byte
+	chunks uint32
+	length uint64
+	sum    hash.Hash
+}
+
+func (w *chunkWriter) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		if w.buffer == nil {
+			w.buffer = make([]byte, 0, chunkSize)
+		}
+		part := b[:min(len(b), chunkSize-len(w.buffer))]
+		w.buffer = append(w.buffer, part...)
+		if len(w.buffer) == chunkSize {
+			if err := w.flush(); err != nil {
+				return n, err
+			}
+		}
+		n, b = n+len(part), b[len(part):]
+	}
+	return n, nil
+}
+
+// flush makes what is buffered the next chunk.
+func (w *chunkWriter) flush() error {
+	if len(w.buffer) == 0 {
+		return nil
+	}
+	if err := w.log.interrupted(w.ctx); err != nil {
+		return err
+	}
+	if err := w.log.db.Set([]byte(keyChunk(w.at, w.chunks)), w.buffer, pebble.Sync); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d, chunk %d: %w", w.at, w.chunks, err)
+	}
+	w.chunks++
+	w.length += uint64(len(w.buffer))
+	w.sum.Write(w.buffer)
+	w.buffer = w.buffer[:0]
+	return nil
+}
+
+// keepSnapshot writes a manifest and, in the same step, deletes whatever else
+// is there but the newest of the other snapshots that look good.
+func (l *Log) keepSnapshot(m manifest) error {
+	list, err := l.snapshots()
+	if err != nil {
+		return err
+	}
+	b := l.db.NewBatch()
+	defer b.Close()
+	kept := 1
+	end := after(prefixSnapshot) // of what has not been dealt with
+	cut := func(p events.Position) error {
+		if err := b.DeleteRange([]byte(keySnapshot(p+1)), end, nil); err != nil {
+			return err
+		}
+		end = []byte(keySnapshot(p))
+		return nil
+	}
+	own := false
+	for _, s := range list { // newest first
+		if !own && s.at < m.of.position {
+			if err := cut(m.of.position); err != nil {
+				return err
+			}
+			own = true
+		}
+		if s.err == nil && s.at != m.of.position && kept < keptSnapshots {
+			kept++
+			if err := cut(s.at); err != nil {
+				return err
+			}
+		}
+	}
+	if !own {
+		if err := cut(m.of.position); err != nil {
+			return err
+		}
+	}
+	if err := b.DeleteRange([]byte(prefixSnapshot), end, nil); err != nil {
+		return err
+	}
+	if err := b.Set([]byte(keySnapshot(m.of.position)), m.encode(), nil); err != nil {
+		return err
+	}
+	return b.Commit(pebble.Sync)
+}
+
+// A found is a snapshot's manifest, or what is wrong with it.
+type found struct {
+	at events.Position
+	manifest
+	err error
+}
+
+// snapshots lists what stands under s|, newest first: also what has chunks and
+// no manifest. The content is not looked at.
+func (l *Log) snapshots() ([]found, error) {
+	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixSnapshot), UpperBound: after(prefixSnapshot)})
+	if err != nil {
+		return nil, err
+	}
+	var list []found
+	for valid := iter.Last(); valid; {
+		key := iter.Key()
+		if len(key) < len(prefixSnapshot)+8 {
+			valid = iter.Prev() // not one of ours
+			continue
+		}
+		at := events.Position(binary.BigEndian.Uint64(key[len(prefixSnapshot):]))
+		list = append(list, l.look(at))
+		valid = iter.SeekLT([]byte(keySnapshot(at)))
+	}
+	return list, cmp.Or(iter.Error(), iter.Close())
+}
+
+// look reads the manifest at a position and holds it against the log.
+func (l *Log) look(at events.Position) found {
+	f := found{at: at}
+	var have bool
+	var b []byte
+	b, have, f.err = l.get(keySnapshot(at))
+	if f.err == nil && !have {
+		f.err = errors.New("it was not written to its end")
+	}
+	if f.err != nil {
+		return f
+	}
+	if f.manifest, f.err = decodeManifest(b); f.err != nil {
+		return f
+	}
+	if f.logID != l.logID || f.of.position != at || at > l.durable().position {
+		f.err = errForeign
+		return f
+	}
+	hash, err := l.hashAt(at)
+	if err == nil && hash != f.of.hash {
+		err = errForeign
+	}
+	f.err = err
+	return f
+}
+
+// Snapshot gives the newest snapshot at or before a position, and where it is
+// of. Its content has been read once and is as it was written; of this log's
+// own history, too. One that is not is passed over for the one before it, and
+// the reason logged. found is false when none is left; the error is for what
+// is no snapshot's fault. The caller closes r, which the log's Close waits for.
+func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.Position, r io.ReadCloser, found bool, err error) {
+	if err := l.use(); err != nil {
+		return 0, nil, false, err
+	}
+	defer l.users.Done()
+	list, err := l.snapshots()
+	if err != nil {
+		return 0, nil, false, fmt.Errorf("eventlog: look for a snapshot: %w", err)
+	}
+	for _, s := range list {
+		if s.at > atMost {
+			continue
+		}
+		if s.err == nil {
+			s.err = l.checkSnapshot(ctx, s.manifest)
+		}
+		if err := l.interrupted(ctx); err != nil {
+			return 0, nil, false, err
+		}
+		if s.err != nil {
+			l.logger.Warn("event log: a snapshot is passed over", "position", s.at, "reason", s.err)
+			continue
+		}
+		r, err := l.openSnapshot(ctx, s.manifest)
+		return s.at, r, err == nil, err
+	}
+	return 0, nil, false, nil
+}
+
+// Snapshots gives the positions of the snapshots that look good, newest first.
+func (l *Log) Snapshots() ([]events.Position, error) {
+	if err := l.use(); err != nil {
+		return nil, err
+	}
+	defer l.users.Done()
+	list, err := l.snapshots()
+	if err != nil {
+		return nil, fmt.Errorf("eventlog: look for snapshots: %w", err)
+	}
+	var good []events.Position
+	for _, s := range list {
+		if s.err == nil {
+			good = append(good, s.at)
+		}
+	}
+	return good, nil
+}
+
+// checkSnapshot reads a snapshot's content once, and compares.
+func (l *Log) checkSnapshot(ctx context.Context, m manifest) error {
+	r, err := l.openSnapshot(ctx, m)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	return errors.Join(err, r.Close())
+}
+
+// openSnapshot opens the content of a snapshot. Reading it ends with io.EOF
+// only when all was as the manifest says.
+func (l *Log) openSnapshot(ctx context.Context, m manifest) (*snapshotReader, error) {
+	if err := l.use(); err != nil {
+		return nil, err
+	}
+	iter, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte(keyChunk(m.of.position, 0)),
+		UpperBound: []byte(keySnapshot(m.of.position + 1)),
+	})
+	if err != nil {
+		l.users.Done()
+		return nil, err
+	}
+	return &snapshotReader{ctx: ctx, log: l, iter: iter, manifest: m, sum: sha256.New()}, nil
+}
+
+// A snapshotReader reads a snapshot's chunks.
+type snapshotReader struct {
+	ctx      context.Context // of the Snapshot call it is for
+	log      *Log
+	iter     *pebble.Iterator
+	manifest manifest
+	chunk    []byte // what is left of the present one
+	chunks   uint32
+	length   uint64
+	sum      hash.Hash
+	err      error
+}
+
+func (r *snapshotReader) Read(b []byte) (int, error) {
+	for len(r.chunk) == 0 && r.err == nil {
+		r.err = r.next()
+	}
+	if len(r.chunk) == 0 {
+		return 0, r.err
+	}
+	n := copy(b, r.chunk)
+	r.chunk = r.chunk[n:]
+	return n, nil
+}
+
+// next takes the next chunk.
+func (r *snapshotReader) next() error {
+	if err := r.log.interrupted(r.ctx); err != nil {
+		return err
+	}
+	valid := false
+	if r.chunks == 0 {
+		valid = r.iter.First()
+	} else {
+		valid = r.iter.Next()
+	}
+	if !valid {
+		if err := r.iter.Error(); err != nil {
+			return err
+		}
+		if r.length != r.manifest.length || !bytes.Equal(r.sum.Sum(nil), r.manifest.sum[:]) {
+			return errChunks
+		}
+		return io.EOF
+	}
+	value, err := r.iter.ValueAndErr()
+	if err != nil {
+		return err
+	}
+	if string(r.iter.Key()) != keyChunk(r.manifest.of.position, r.chunks) || len(value) == 0 {
+		return errChunks
+	}
+	r.chunk = value
+	r.chunks++
+	r.length += uint64(len(value))
+	r.sum.Write(value)
+	return nil
+}
+
+// Close ends the reading.
+func (r *snapshotReader) Close() error {
+	if r.iter == nil {
+		return nil
+	}
+	err := r.iter.Close()
+	r.iter, r.chunk, r.err = nil, nil, cmp.Or(r.err, events.ErrClosed)
+	r.log.users.Done()
+	return err
+}
+
+// hashAt gives the hash of the record at a position.
+func (l *Log) hashAt(p events.Position) ([32]byte, error) {
+	record, found, err := l.get(keyCommit(p))
+	if err != nil {
+		return [32]byte{}, unreadable(p, err)
+	}
+	if !found {
+		return [32]byte{}, unreadable(p, errGap)
+	}
+	return events.Hash(record), nil
+}
