@@ -35,6 +35,10 @@ type Session struct {
 	// Opened is the log position at which the session was opened: an ending
 	// of its tenant, domain, member or grant behind it ends the session.
 	Opened uint64
+	// OpenedLog is the id of the log that Opened is a position of. Another log
+	// knows nothing of what it meant, and ends the session. Empty when the
+	// session is yet to be opened.
+	OpenedLog []byte
 }
 
 // A Question asks about one stanza of one session.

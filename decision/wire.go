@@ -15,9 +15,9 @@ import (
 type tag byte
 
 const (
-	tagQuestion     tag = 0x01
+	tagQuestion     tag = 0x04
 	tagAdmit        tag = 0x02
-	tagOpen         tag = 0x03
+	tagOpen         tag = 0x05
 	tagVerdict      tag = 0x41
 	tagAdmission    tag = 0x42
 	tagOpening      tag = 0x43

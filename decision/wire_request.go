@@ -131,7 +131,7 @@ func (q *Question) sizeAtMost() int {
 		length  = 3  // of a text's length
 	)
 	s, d := &q.Session, &q.Desc
-	n := numbers + 7*length + len(s.ID) + len(s.Tenant) + len(s.Account) + 1 + len(s.Resource) + len(s.Grant)
+	n := numbers + 8*length + len(s.ID) + len(s.Tenant) + len(s.Account) + 1 + len(s.Resource) + len(s.Grant) + len(s.OpenedLog)
 	n += len(d.ID) + len(d.To.Bytes()) + len(d.From.Bytes())
 	for _, parts := range [...][]stanza.Part{d.Payloads, d.Parts} {
 		for i := range parts {
@@ -177,7 +177,7 @@ func appendSession(dst []byte, s *Session) []byte {
 		dst = append(append(dst, '/'), s.Resource...)
 	}
 	dst = appendText(dst, s.Grant)
-	return binary.AppendUvarint(dst, s.Opened)
+	return appendText(binary.AppendUvarint(dst, s.Opened), s.OpenedLog)
 }
 
 func appendParts(dst []byte, parts []stanza.Part) []byte {
@@ -275,6 +275,7 @@ func (r *reader) session(s *Session) {
 	}
 	s.Grant = r.text(maxName, "grant")
 	s.Opened = r.number("opened")
+	s.OpenedLog = r.text(maxLogID, "log opened under")
 }
 
 // tenant reads a tenant's id: [a-z0-9][a-z0-9-]{0,31}.

@@ -28,6 +28,8 @@ func session() Session {
 		Account:  []byte("bob@alpha.test"),
 		Resource: []byte("phone"),
 		Opened:   4711,
+
+		OpenedLog: []byte("0123456789abcdef0123456789abcdef"),
 	}
 }
 
@@ -118,6 +120,7 @@ func TestQuestionRefused(t *testing.T) {
 		{"account", func(q *Question) { q.Session.Account = nil; q.Session.Resource = nil }},
 		{"session id", func(q *Question) { q.Session.ID = long }},
 		{"grant", func(q *Question) { q.Session.Grant = long }},
+		{"log opened under", func(q *Question) { q.Session.OpenedLog = long }},
 		{"stanza id", func(q *Question) { q.Desc.ID = long }},
 		{"payloads", func(q *Question) { q.Desc.Payloads[0].Space = 250 }},
 		{"payloads", func(q *Question) { q.Desc.Payloads[1].Other = []byte("jabber:iq:roster") }},
@@ -138,7 +141,7 @@ func TestQuestionRefused(t *testing.T) {
 		}
 	}
 	b := AppendQuestion(nil, &Question{Session: session()})
-	at := bytes.Index(b, []byte("phone")) + len("phone") + 1 + 2 // grant, opened
+	at := bytes.Index(b, session().OpenedLog) + len(session().OpenedLog)
 	b[at] = 0x80
 	if _, err := DecodeQuestion(b, new(Question)); err == nil || !strings.Contains(err.Error(), "flags") {
 		t.Errorf("an unknown flag: got %v", err)

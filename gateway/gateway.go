@@ -220,7 +220,7 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, 
 		ClientRest: b.ClientRest, BackendRest: b.BackendRest,
 		Who: decision.Session{
 			ID: []byte(b.ID), Tenant: []byte(b.Tenant), Account: b.JID.Bare(),
-			Resource: b.JID.Resource(), Opened: b.Position,
+			Resource: b.JID.Resource(), Opened: b.Position, OpenedLog: []byte(b.LogID),
 		},
 	})
 	if err != nil { // never: all it needs is there

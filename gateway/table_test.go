@@ -111,7 +111,7 @@ func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.V
 func (p *table) decide(q *decision.Question) decision.Verdict {
 	d := &q.Desc
 	p.asked = append(p.asked, string(d.ID))
-	if p.ended[string(q.Session.Account)] {
+	if p.ended[string(q.Session.Account)] || q.Session.Opened != 7 || string(q.Session.OpenedLog) != "log" {
 		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged}
 	}
 	if v, ok := p.rules[string(d.ID)]; ok {

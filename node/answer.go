@@ -51,13 +51,23 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) decision.Result {
 	switch q.Kind {
 	case decision.Ask:
-		return decision.Result{Kind: q.Kind, Verdict: n.stamp(policy.Decide(v, &q.Question, at), v)}
+		return decision.Result{Kind: q.Kind, Verdict: n.stamp(n.judge(v, &q.Question, at), v)}
 	case decision.Admit:
 		return decision.Result{Kind: q.Kind, Admission: n.admit(v, q.Domain)}
 	case decision.Open:
 		return decision.Result{Kind: q.Kind, Opening: n.open(v, &q.Session)}
 	}
 	panic(fmt.Sprintf("node: request of kind %d", q.Kind))
+}
+
+// judge has policy decide, if the session was opened under this very log. The
+// position of another one says nothing here: an ending that this log knows may
+// stand at a lower position than the session names, as after a restore.
+func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
+	if string(q.Session.OpenedLog) != n.cfg.LogID {
+		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged}
+	}
+	return policy.Decide(v, q, at)
 }
 
 // stamp says by which state of which log the verdict was made.

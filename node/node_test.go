@@ -159,6 +159,11 @@ func chat(t testing.TB, tenant, account, to string, opened uint64) decision.Requ
 
 func (r *rig) answer(at decision.Mark, requests ...decision.Request) decision.Reply {
 	var reply decision.Reply
+	for i := range requests {
+		if s := &requests[i].Question.Session; s.OpenedLog == nil {
+			s.OpenedLog = []byte(r.State().At.LogID)
+		}
+	}
 	r.Answer(&decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1", ID: 1, AtLeast: at}, Requests: requests}, &reply)
 	return reply
 }
@@ -387,6 +392,26 @@ func TestEndings(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: told %+v, want %+v", tt.change.Name(), got, want)
+		}
+	}
+}
+
+// TestOtherLog: a session that was opened under another log than the node's is
+// ended, whatever position it names; so is one that names none.
+func TestOtherLog(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	for log, want := range map[string]decision.Effect{
+		l.LogID():                          decision.Pass,
+		"":                                 decision.End,
+		"0123456789abcdef0123456789abcdef": decision.End,
+	} {
+		q := chat(t, "acme", "bob@acme.test", "carol@acme.test", 1<<62)
+		q.Question.Session.OpenedLog = []byte(log)
+		reply := r.answer(decision.Mark{}, q)
+		if reply.Status != decision.StatusOK || reply.Results[0].Verdict.Effect != want {
+			t.Errorf("opened under %q: %+v, want %v", log, reply, want)
 		}
 	}
 }

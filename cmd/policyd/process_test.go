@@ -189,7 +189,9 @@ func TestFromCommandToVerdict(t *testing.T) {
 	}
 	ask := func(opened uint64) decision.Verdict {
 		t.Helper()
-		if err := a.Ask(t.Context(), chat(t, opened), vs, 10*time.Second); err != nil {
+		qs := chat(t, opened)
+		qs[0].Session.OpenedLog = []byte(opening.LogID)
+		if err := a.Ask(t.Context(), qs, vs, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		return vs[0]

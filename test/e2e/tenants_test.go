@@ -350,6 +350,7 @@ func crossQuestions(ctx context.Context, t *testing.T, s *site) {
 			t.Errorf("%s of tenant %s is opened: %+v", crossed.account, crossed.tenant, opening)
 		}
 		who.Opened = 1 << 62 // nothing has ended it
+		who.OpenedLog = []byte(opening.LogID)
 		for _, q := range questions(t, who) {
 			verdicts := make([]decision.Verdict, 1)
 			if err := asker.Ask(ctx, []decision.Question{q}, verdicts, 10*time.Second); err != nil {
