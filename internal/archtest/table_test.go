@@ -25,8 +25,10 @@ var imports = map[string]string{
 	"tenants": "events projections permission xmpp/jid",
 	// events: a parsed file is the payload of commands, backends included.
 	// xmpp/jid: a name that does not prepare is refused at its line.
-	"tenants/policyfile":  "tenants projections permission events xmpp/jid",
-	"tenants/fromprosody": "tenants tenants/policyfile",
+	"tenants/policyfile": "tenants projections permission events xmpp/jid",
+	// permission: built-in roles and their order. xmpp/jid: hosts, admins and
+	// accounts are prepared as the gateway will see them.
+	"tenants/fromprosody": "tenants tenants/policyfile permission xmpp/jid",
 
 	"audit":        "decision",
 	"audit/replay": "audit events projections policy decision",
@@ -68,7 +70,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy tenants tenants/policyfile"
+var pure = "xmpp/... permission events projections decision policy tenants tenants/policyfile tenants/fromprosody"
 
 // impure are the imports and calls a pure package must not have.
 var (

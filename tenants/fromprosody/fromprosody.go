@@ -1,0 +1,186 @@
+// Package fromprosody reads what a Prosody server knows of roles, its
+// configuration and its stored account roles, and says it as policy files.
+//
+// It promises never to widen: whoever has no role in Prosody, or one that
+// cannot be read, gets a role that gives nothing; and what has no counterpart
+// or changes its meaning is a Finding, never silent. The configuration is a
+// program: it is evaluated in a sandbox that bounds steps, memory and depth
+// and reaches nothing but the files and variables that were given. Stored
+// files are read by a strict reader and never run.
+//
+// The rules are those of Prosody 13 (core/configmanager, mod_authz_internal).
+// It is pure: files come through an fs.FS, the time limit with the context.
+package fromprosody
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+// A Source is a Prosody server's files.
+type Source struct {
+	// Config is the directory the configuration stands in, File the
+	// configuration within it, Root the directory's absolute path, by which
+	// the configuration may name files.
+	Config fs.FS
+	File   string
+	Root   string
+	// Env are the environment variables the configuration may read.
+	Env map[string]string
+	// Data is Prosody's data directory; nil when there is none to read.
+	Data fs.FS
+}
+
+// Options say what to make of a source. The zero value is one tenant named
+// "imported".
+type Options struct {
+	// Tenant is the tenant's id; with PerHost it must be empty.
+	Tenant string
+	// PerHost makes a tenant of each virtual host.
+	PerHost bool
+}
+
+// The kinds of findings. All but Info are to be looked at.
+type Kind string
+
+const (
+	Info    Kind = "info"    // good to know
+	Changed Kind = "changed" // means something else in Postern
+	Lost    Kind = "lost"    // has no counterpart
+	Damaged Kind = "damaged" // could not be read; the account gets nothing
+)
+
+// A Finding is one thing the policy files do not say as Prosody did.
+type Finding struct {
+	Kind  Kind   `json:"kind"`
+	Where string `json:"where,omitempty"` // file:line, a stored file, or a host
+	Text  string `json:"text"`
+	Fix   string `json:"fix,omitempty"`
+}
+
+// String is "kind: where: text (fix)".
+func (f Finding) String() string {
+	s := string(f.Kind) + ": "
+	if f.Where != "" {
+		s += f.Where + ": "
+	}
+	s += f.Text
+	if f.Fix != "" {
+		s += " (" + f.Fix + ")"
+	}
+	return s
+}
+
+// A Result is what came of a source.
+type Result struct {
+	Files    []File
+	Findings []Finding
+}
+
+// A File is one tenant's policy.
+type File struct {
+	Tenant                          string
+	Domains, Services, Roles, Named int // counts; Named are the members
+	Text                            []byte
+}
+
+// Clean reports whether there is nothing to look at.
+func (r *Result) Clean() bool {
+	for _, f := range r.Findings {
+		if f.Kind != Info {
+			return false
+		}
+	}
+	return true
+}
+
+// ErrUnreadable is of a source that could not be read or evaluated.
+var ErrUnreadable = errors.New("Prosody's files cannot be read")
+
+// A DifferError says that the hosts of a configuration define roles
+// differently, so that one tenant cannot hold them.
+type DifferError struct{ Host, Other, Text string }
+
+func (e *DifferError) Error() string {
+	return fmt.Sprintf("the roles of %s and %s differ: %s. One tenant has one set of roles; use --per-host for a tenant of each host", e.Host, e.Other, e.Text)
+}
+
+// Import reads a source. The error is an ErrUnreadable, a DifferError, or says
+// what Postern refuses of the outcome; nothing is made then.
+func Import(ctx context.Context, source Source, o Options) (*Result, error) {
+	c, err := evaluate(ctx, source)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	hosts := c.virtualHosts()
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("%w: %s: no enabled VirtualHost", ErrUnreadable, source.File)
+	}
+	m := &mapping{config: c, data: source.Data}
+	m.findings = append(m.findings, c.notes...)
+	m.general()
+	groups := [][]string{hosts}
+	ids := []string{o.Tenant}
+	switch {
+	case o.PerHost && o.Tenant != "":
+		return nil, errors.New("with one tenant per host the ids are made of the hosts' names: name no tenant")
+	case o.PerHost:
+		groups, ids = nil, idsOf(hosts)
+		for _, h := range hosts {
+			groups = append(groups, []string{h})
+		}
+	case o.Tenant == "":
+		ids[0] = "imported"
+	}
+	r := &Result{}
+	for i, group := range groups {
+		if err := tenants.CheckID(ids[i]); err != nil {
+			return nil, err
+		}
+		t, err := m.tenant(ids[i], group)
+		if err != nil {
+			return nil, err
+		}
+		text := write(t)
+		parsed, err := policyfile.Parse(ids[i]+".toml", text)
+		if err == nil {
+			_, err = policyfile.View(parsed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("Postern refuses what came of it: %w", err)
+		}
+		r.Files = append(r.Files, File{ids[i], len(t.domains), len(t.services), len(t.roles), len(t.members), text})
+	}
+	r.Findings = m.findings
+	return r, nil
+}
+
+// idsOf makes tenant ids of hosts' names, each once.
+func idsOf(hosts []string) (ids []string) {
+	seen := map[string]bool{}
+	for _, h := range hosts {
+		base := strings.Trim(strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+				return r
+			}
+			return '-'
+		}, h), "-")
+		base = strings.TrimRight(base[:min(len(base), tenants.MaxTenantID-6)], "-")
+		if base == "" {
+			base = "host"
+		}
+		id := base
+		for n := 2; seen[id]; n++ {
+			id = fmt.Sprintf("%s-%d", base, n)
+		}
+		seen[id] = true
+		ids = append(ids, id)
+	}
+	return ids
+}

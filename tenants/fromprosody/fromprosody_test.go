@@ -1,0 +1,271 @@
+package fromprosody
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected outcomes in testdata")
+
+func lines(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
+
+// sample is a directory of testdata as a source. "options" beside it are lines
+// of "per-host" and "env NAME=VALUE".
+func sample(t testing.TB, dir string) (Source, Options) {
+	t.Helper()
+	s := Source{Config: os.DirFS(filepath.Join(dir, "etc")), File: "prosody.cfg.lua", Root: "/etc/prosody", Env: map[string]string{}}
+	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		s.Data = os.DirFS(filepath.Join(dir, "data"))
+	}
+	var o Options
+	text, _ := os.ReadFile(dir + ".options")
+	for _, line := range lines(string(text)) {
+		if env, ok := strings.CutPrefix(line, "env "); ok {
+			name, value, _ := strings.Cut(env, "=")
+			s.Env[name] = value
+		}
+		o.PerHost = o.PerHost || line == "per-host"
+	}
+	return s, o
+}
+
+func transcript(s Source, o Options) string {
+	r, err := Import(context.Background(), s, o)
+	if err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintln(&b, f)
+	}
+	for _, f := range r.Files {
+		fmt.Fprintf(&b, "\n== %s.toml\n%s", f.Tenant, f.Text)
+	}
+	return b.String()
+}
+
+// TestSamples imports the servers of testdata and compares files and report
+// with what is written down.
+func TestSamples(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/*/etc")
+	if err != nil || len(dirs) < 5 {
+		t.Fatal("no testdata", err)
+	}
+	for _, dir := range dirs {
+		dir = filepath.Dir(dir)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			got := transcript(sample(t, dir))
+			if again := transcript(sample(t, dir)); again != got {
+				t.Fatalf("two imports differ:\n%s\n%s", got, again)
+			}
+			if *update {
+				if err := os.WriteFile(dir+".golden", []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(dir + ".golden")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestNobodyGains asks the tenant that came of the roles' sample what accounts
+// may do there.
+func TestNobodyGains(t *testing.T) {
+	s, o := sample(t, "testdata/roles")
+	r, err := Import(context.Background(), s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := policyfile.Parse("roles.toml", r.Files[0].Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := policyfile.View(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for jid, want := range map[string]string{
+		"bob@roles.test":      nothing, // its role is not registered
+		"broken@roles.test":   nothing, // its file cannot be read
+		"evil@roles.test":     nothing, // its file is a program
+		"disabled@roles.test": nothing, // though an admin
+		"olds@roles.test":     nothing,
+		"old@roles.test":      permission.Admin,
+		"boss@roles.test":     permission.Operator, // ahead of what is stored
+		"chief@roles.test":    permission.Admin,
+		"alice@roles.test":    "kiosk",
+		"nobody@roles.test":   permission.Guest,
+		"nobody@second.test":  nothing, // the default is not registered
+	} {
+		_, domain, _ := strings.Cut(jid, "@")
+		standing, ok := v.Tenant([]byte("imported")).Standing([]byte(jid), []byte(domain))
+		if !ok || standing.Role != want {
+			t.Errorf("%s has %q, want %q", jid, standing.Role, want)
+		}
+	}
+}
+
+// run imports a configuration by itself.
+func run(ctx context.Context, text string) error {
+	_, err := Import(ctx, Source{Config: fstest.MapFS{
+		"c.lua":    {Data: []byte(text)},
+		"self.lua": {Data: []byte(`Include "self.lua"`)},
+	}, File: "c.lua", Root: "/etc/prosody"}, Options{})
+	return err
+}
+
+// TestHostile evaluates configurations made to take the machine down. Each
+// ends with an error that says where or why, long before the test's own limit.
+func TestHostile(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"endless loop":       {"while true do end", "too long"},
+		"through pcall":      {"while true do pcall(function() while true do end end) end", "too long"},
+		"goto":               {"::a:: goto a", "too long"},
+		"rep":                {"x = ('x'):rep(1e9)", "c.lua:1: a string of"},
+		"rep of rep":         {"t = {} for i = 1, 1e6 do Lua.table.insert(t:value(), ('x'):rep(1e6) .. i) end", "too much memory"},
+		"concat":             {"local s = 'x'\nwhile true do s = s .. s end", "c.lua:2: a string of"},
+		"million entries":    {"local t = {} for i = 1, 1e7 do t[i] = i end", "too much memory"},
+		"million keys":       {"local t = {} for i = 1, 1e7 do t['k' .. i] = i end", "too"},
+		"far index":          {"local t = {} t[60000000] = 1", "c.lua:1: table index"},
+		"far in a table":     {"x = { [60000000] = 1 }", "c.lua:1: table index"},
+		"far, many times":    {"local l = {} for i = 1, 1e5 do l[i] = { [65000] = 1 } end", "too much memory"},
+		"recursion":          {"local function f() return 1 + f() end f()", "stack overflow"},
+		"tail recursion":     {"local function f() return f() end f()", "too long"},
+		"pattern":            {"x = ('a'):rep(1000):find(('a-'):rep(20) .. 'b')", "too long"},
+		"pattern's depth":    {"x = ('a'):rep(1000):find(('a?'):rep(500) .. 'b')", "too complex"},
+		"nesting":            {"x = " + strings.Repeat("{", 5000) + strings.Repeat("}", 5000), "nested"},
+		"parentheses":        {"x = " + strings.Repeat("-", 1) + strings.Repeat("(", 3000) + "1" + strings.Repeat(")", 3000), ""},
+		"minus":              {"x = " + strings.Repeat("- ", 100000) + "1", "nested"},
+		"blocks":             {strings.Repeat("do ", 3000) + strings.Repeat("end ", 3000), "nested"},
+		"includes itself":    {"Include 'self.lua'", "deep"},
+		"outside":            {"Include '/etc/passwd'", "c.lua:1: /etc/passwd stands outside"},
+		"upwards":            {"x = FileContents '../../passwd'", "c.lua:1: ../../passwd stands outside"},
+		"os":                 {"x = 1\nLua.os.execute('true')", "c.lua:2: os.execute is not available"},
+		"io":                 {"Lua.io.open('/etc/passwd')", "c.lua:1: io.open is not available"},
+		"require":            {"local x = require 'socket'", "c.lua:1: require is not available"},
+		"load":               {"Lua.load('while true do end')()", "c.lua:1: load is not available"},
+		"debug":              {"Lua.debug.sethook()", "debug.sethook is not available"},
+		"metatables":         {"Lua.setmetatable({}, {})", "setmetatable is not available"},
+		"varargs":            {"local function f(...) return {...} end", "c.lua:1: a function with"},
+		"escape":             {"\nx = '\\u{41}'", "c.lua:2: the escape"},
+		"syntax":             {"x = = 1", "c.lua:1:"},
+		"unfinished":         {"x = 'a\n", "c.lua:1: unfinished string"},
+		"no host":            {"x = 1", "no enabled VirtualHost"},
+		"host's name":        {"VirtualHost 'a b'", "c.lua:1: VirtualHost"},
+		"clash":              {"VirtualHost 'a.test'\nComponent 'a.test' 'muc'", "c.lua:2: Component"},
+		"missing ='":         {"VirtualHost 'a.test'\nadmins = {}\nadmins 'x'", "c.lua:3:"},
+		"huge file":          {strings.Repeat(" ", maxFile+1), "more than"},
+		"error with a table": {"error({})", "table"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := run(t.Context(), c.text)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestDeadline ends an evaluation by its context.
+func TestDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-ctx.Done()
+	if err := run(ctx, "for i = 1, 1e5 do end VirtualHost 'a.test'"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+// FuzzConfig holds an import of any configuration to its bounds: an error or
+// policy files that Postern takes, never a panic.
+func FuzzConfig(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*/etc/*.lua")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(data))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) < 1<<14 {
+			_ = run(t.Context(), text)
+		}
+	})
+}
+
+// TestData reads stored files.
+func TestData(t *testing.T) {
+	for text, want := range map[string]string{
+		"return { };":                                 "map[]",
+		"return {\n\t[\"a\"] = \"b\";\n};\n":          "map[a:b]",
+		"return{a='b',[1]=2,true}":                    "error",
+		"return {1;2;{}}":                             "map[#1:1 #2:2 #3:map[]]",
+		`return {["a\"\\\n\065\x42"]="\000\255"}`:     "map[a\"\\\nAB:\x00\xff]",
+		"return { a = -1.5e3, b = 0x10, c = (0/0) } ": "map[a:-1500 b:16 c:0]",
+		"return { a = nil } -- by hand":               "map[]",
+		"return { a = 1, a = 2 }":                     "error",
+		"return { a = f() }":                          "error",
+		"return { a = 1 + 1 }":                        "error",
+		"return { a = 'b' .. 'c' }":                   "error",
+		"return { a = b }":                            "error",
+		"return {":                                    "error",
+		"return {} {}":                                "error",
+		"return 'x'":                                  "error",
+		"x = {}":                                      "error",
+		"":                                            "error",
+		"return " + strings.Repeat("{", 1000):         "error",
+		"return {['a']=1;['#1']=2}":                   "map[#1:2 a:1]",
+	} {
+		d, err := parseDatum([]byte(text))
+		got := fmt.Sprint(map[string]any(d))
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: %s %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+// FuzzData holds the reader of stored files to its word on any bytes.
+func FuzzData(f *testing.F) {
+	f.Add([]byte("return { [\"_default\"] = \"prosody:guest\"; };"))
+	f.Add([]byte("return {\n\t{ [1] = 'x' }; a = \"\\255\\x41\\\n\", -1e9 };"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := parseDatum(data); err != nil && !strings.HasPrefix(err.Error(), "line ") && len(data) <= maxDatum {
+			t.Errorf("no line: %v", err)
+		}
+	})
+}
+
+// TestNames holds encode and decode to be each other's inverse.
+func TestNames(t *testing.T) {
+	for _, name := range []string{"example.test", "a_b-c", "ünder%20", ""} {
+		if got, err := decode(encode(name)); err != nil || got != name {
+			t.Errorf("%q became %q, %v", name, got, err)
+		}
+	}
+	for _, bad := range []string{"%", "%2", "%zz"} {
+		if _, err := decode(bad); err == nil {
+			t.Errorf("%q decoded", bad)
+		}
+	}
+}

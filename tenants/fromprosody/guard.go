@@ -1,0 +1,409 @@
+package fromprosody
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
+	"github.com/yuin/gopher-lua/parse"
+)
+
+// The bounds of one evaluation. A large configuration takes some thousand
+// steps.
+const (
+	maxSteps    = 1_000_000 // instructions of the Lua machine
+	maxMemory   = 64 << 20  // bytes of strings and table space asked for in one piece
+	maxString   = 1 << 20   // bytes of one string
+	maxIndex    = 1 << 16   // the largest whole number a table is indexed with
+	maxNesting  = 200       // expressions and blocks inside one another
+	maxCalls    = 120       // functions inside one another
+	maxRegistry = 1 << 14   // values on the machine's stack
+)
+
+var errSteps = errors.New("the configuration takes too long: more than a million steps; is there an endless loop?")
+
+// A budget bounds what an evaluation may use. The Lua machine asks its context
+// before each instruction whether it is done, so the budget is its context and
+// counts. Once it is spent it stays so: no pcall gets around it.
+type budget struct {
+	context.Context
+	steps, memory int
+	spent         error
+	closed        chan struct{}
+}
+
+func newBudget(ctx context.Context) *budget {
+	b := &budget{Context: ctx, steps: maxSteps, memory: maxMemory, closed: make(chan struct{})}
+	close(b.closed)
+	return b
+}
+
+// Done counts a step. A nil channel is never ready.
+func (b *budget) Done() <-chan struct{} {
+	b.steps--
+	switch {
+	case b.spent != nil:
+	case b.steps < 0:
+		b.spent = errSteps
+	case b.steps%256 == 0:
+		b.spent = b.Context.Err()
+	}
+	if b.spent != nil {
+		return b.closed
+	}
+	return nil
+}
+
+func (b *budget) Err() error { return b.spent }
+
+// charge takes memory, or ends the evaluation.
+func (b *budget) charge(l *lua.LState, n int) {
+	if b.memory -= n; b.memory < 0 {
+		b.spent = fmt.Errorf("the configuration takes too much memory: more than %d MiB", maxMemory>>20)
+		l.RaiseError("%v", b.spent)
+	}
+}
+
+// text is a string of the configuration's making, within bounds.
+func (b *budget) text(l *lua.LState, n int) {
+	if n > maxString {
+		l.RaiseError("a string of %d bytes: at most %d", n, maxString)
+	}
+	b.charge(l, n)
+}
+
+// The names of functions that stand in for operations the machine does not
+// bound. No Lua source can spell them.
+const (
+	concatName = "\x00concat"
+	indexName  = "\x00index"
+)
+
+// concat is the operator "..".
+func (b *budget) concat(l *lua.LState) int {
+	x, y := l.Get(1), l.Get(2)
+	for _, v := range []lua.LValue{x, y} {
+		if v.Type() != lua.LTString && v.Type() != lua.LTNumber {
+			l.RaiseError("attempt to concatenate a %s value", v.Type())
+		}
+	}
+	s, t := x.String(), y.String()
+	b.text(l, len(s)+len(t))
+	l.Push(lua.LString(s + t))
+	return 1
+}
+
+// index checks a key something is stored under: the machine fills the way to a
+// whole number with nils.
+func (b *budget) index(l *lua.LState) int {
+	v := l.Get(1)
+	if n, ok := v.(lua.LNumber); ok {
+		switch {
+		case math.IsNaN(float64(n)):
+			l.RaiseError("table index is NaN")
+		case n > maxIndex:
+			l.RaiseError("table index %v: at most %d", n, maxIndex)
+		case n > 1:
+			b.charge(l, 16*int(n))
+		}
+	}
+	l.Push(v)
+	return 1
+}
+
+// compile turns a chunk into code that stays within a budget.
+func compile(name string, source []byte) (proto *lua.FunctionProto, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			proto, err = nil, fmt.Errorf("%s: cannot be read as Lua: %v", name, r)
+		}
+	}()
+	source, err = portable(name, source)
+	if err != nil {
+		return nil, err
+	}
+	chunk, err := parse.Parse(bytes.NewReader(source), name)
+	if err != nil {
+		if at, ok := errors.AsType[*parse.Error](err); ok {
+			return nil, fmt.Errorf("%s:%d: %s near %q", name, max(at.Pos.Line, 0), at.Message, at.Token)
+		}
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g := guard{name: name}
+	g.stmts(chunk)
+	if g.err != nil {
+		return nil, g.err
+	}
+	proto, err = lua.Compile(chunk, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return proto, nil
+}
+
+// A guard rewrites a chunk: what the machine would do without a bound becomes
+// a call of a function that has one.
+type guard struct {
+	name  string
+	depth int
+	err   error
+}
+
+func (g *guard) fail(n ast.PositionHolder, format string, args ...any) {
+	if g.err == nil {
+		g.err = fmt.Errorf("%s:%d: %s", g.name, n.Line(), fmt.Sprintf(format, args...))
+	}
+}
+
+func (g *guard) enter(n ast.PositionHolder) bool {
+	if g.depth++; g.depth > maxNesting {
+		g.fail(n, "nested more than %d deep", maxNesting)
+	}
+	return g.err == nil
+}
+
+func (g *guard) stmts(list []ast.Stmt) {
+	for _, s := range list {
+		if g.enter(s) {
+			g.stmt(s)
+		}
+		g.depth--
+	}
+}
+
+func (g *guard) stmt(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		for _, e := range s.Lhs {
+			g.target(e)
+		}
+		g.exprs(s.Rhs)
+	case *ast.LocalAssignStmt:
+		g.exprs(s.Exprs)
+	case *ast.FuncCallStmt:
+		s.Expr = g.expr(s.Expr)
+	case *ast.DoBlockStmt:
+		g.stmts(s.Stmts)
+	case *ast.WhileStmt:
+		s.Condition = g.expr(s.Condition)
+		g.stmts(s.Stmts)
+	case *ast.RepeatStmt:
+		s.Condition = g.expr(s.Condition)
+		g.stmts(s.Stmts)
+	case *ast.IfStmt:
+		s.Condition = g.expr(s.Condition)
+		g.stmts(s.Then)
+		g.stmts(s.Else)
+	case *ast.NumberForStmt:
+		s.Init, s.Limit = g.expr(s.Init), g.expr(s.Limit)
+		if s.Step != nil {
+			s.Step = g.expr(s.Step)
+		}
+		g.stmts(s.Stmts)
+	case *ast.GenericForStmt:
+		g.exprs(s.Exprs)
+		g.stmts(s.Stmts)
+	case *ast.FuncDefStmt:
+		if s.Name.Func != nil {
+			g.target(s.Name.Func)
+		}
+		if s.Name.Receiver != nil {
+			s.Name.Receiver = g.expr(s.Name.Receiver)
+		}
+		g.expr(s.Func)
+	case *ast.ReturnStmt:
+		g.exprs(s.Exprs)
+	case *ast.BreakStmt, *ast.LabelStmt, *ast.GotoStmt:
+	default:
+		g.fail(s, "unknown kind of statement")
+	}
+}
+
+// target is what something is assigned to.
+func (g *guard) target(e ast.Expr) {
+	a, ok := e.(*ast.AttrGetExpr)
+	if !ok {
+		return // a name
+	}
+	if g.enter(a) {
+		a.Object, a.Key = g.expr(a.Object), g.key(a.Key)
+	}
+	g.depth--
+}
+
+// key is an expression a value is stored under.
+func (g *guard) key(e ast.Expr) ast.Expr {
+	if _, ok := e.(*ast.StringExpr); ok {
+		return e
+	}
+	return call(indexName, e, g.expr(e))
+}
+
+func (g *guard) exprs(list []ast.Expr) {
+	for i := range list {
+		list[i] = g.expr(list[i])
+	}
+}
+
+func (g *guard) expr(e ast.Expr) ast.Expr {
+	defer func() { g.depth-- }()
+	if !g.enter(e) {
+		return e
+	}
+	switch e := e.(type) {
+	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.StringExpr, *ast.Comma3Expr, *ast.IdentExpr:
+	case *ast.AttrGetExpr:
+		e.Object, e.Key = g.expr(e.Object), g.expr(e.Key)
+	case *ast.TableExpr:
+		for _, f := range e.Fields {
+			if f.Key != nil {
+				f.Key = g.key(f.Key)
+			}
+			f.Value = g.expr(f.Value)
+		}
+	case *ast.FuncCallExpr:
+		if e.Func != nil {
+			e.Func = g.expr(e.Func)
+		}
+		if e.Receiver != nil {
+			e.Receiver = g.expr(e.Receiver)
+		}
+		g.exprs(e.Args)
+	case *ast.LogicalOpExpr:
+		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
+	case *ast.RelationalOpExpr:
+		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
+	case *ast.StringConcatOpExpr:
+		return call(concatName, e, g.expr(e.Lhs), g.expr(e.Rhs))
+	case *ast.ArithmeticOpExpr:
+		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
+	case *ast.UnaryMinusOpExpr:
+		e.Expr = g.expr(e.Expr)
+	case *ast.UnaryNotOpExpr:
+		e.Expr = g.expr(e.Expr)
+	case *ast.UnaryLenOpExpr:
+		e.Expr = g.expr(e.Expr)
+	case *ast.FunctionExpr:
+		if e.ParList.HasVargs {
+			g.fail(e, "a function with \"...\" is not supported in an imported configuration")
+		}
+		g.stmts(e.Stmts)
+	default:
+		g.fail(e, "unknown kind of expression")
+	}
+	return e
+}
+
+func call(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
+	f := &ast.IdentExpr{Value: name}
+	c := &ast.FuncCallExpr{Func: f, Args: args, AdjustRet: true}
+	for _, n := range []ast.PositionHolder{f, c} {
+		n.SetLine(at.Line())
+		n.SetLastLine(at.LastLine())
+	}
+	return c
+}
+
+// portable makes the escapes of newer Lua readable to the parser, which knows
+// those of 5.1 and would read others as something else without a word.
+func portable(name string, source []byte) ([]byte, error) {
+	if bytes.HasPrefix(source, []byte("#")) { // a first line for the shell
+		source = append([]byte("--"), source...)
+	}
+	out := make([]byte, 0, len(source))
+	line := 1
+	for i := 0; i < len(source); {
+		n, err := token(source[i:])
+		if err != "" {
+			return nil, fmt.Errorf("%s:%d: %s", name, line, err)
+		}
+		part := source[i : i+n]
+		if (part[0] == '"' || part[0] == '\'') && bytes.IndexByte(part, '\\') >= 0 {
+			if out, err = decimal(out, part); err != "" {
+				return nil, fmt.Errorf("%s:%d: %s", name, line, err)
+			}
+		} else {
+			out = append(out, part...)
+		}
+		line += bytes.Count(part, []byte("\n"))
+		i += n
+	}
+	return out, nil
+}
+
+// token is the length of a string, a comment, or one byte of anything else.
+func token(s []byte) (n int, err string) {
+	long := func(from int) (int, bool) {
+		level := from + 1
+		for level < len(s) && s[level] == '=' {
+			level++
+		}
+		if from >= len(s) || s[from] != '[' || level >= len(s) || s[level] != '[' {
+			return 0, false
+		}
+		end := append(append([]byte("]"), s[from+1:level]...), ']')
+		if i := bytes.Index(s[level:], end); i >= 0 {
+			return level + i + len(end), true
+		}
+		return len(s), true
+	}
+	switch {
+	case s[0] == '[':
+		if n, ok := long(0); ok {
+			return n, ""
+		}
+	case bytes.HasPrefix(s, []byte("--")):
+		if n, ok := long(2); ok {
+			return n, ""
+		}
+		if i := bytes.IndexByte(s, '\n'); i >= 0 {
+			return i, ""
+		}
+		return len(s), ""
+	case s[0] == '"' || s[0] == '\'':
+		for i := 1; i < len(s); i++ {
+			switch s[i] {
+			case '\\':
+				i++
+			case s[0]:
+				return i + 1, ""
+			case '\n':
+				return 0, "unfinished string"
+			}
+		}
+		return 0, "unfinished string"
+	}
+	return 1, ""
+}
+
+// decimal writes a string's \xHH as \DDD.
+func decimal(out, s []byte) ([]byte, string) {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			out = append(out, s[i])
+			continue
+		}
+		i++
+		switch s[i] {
+		case 'x':
+			var c byte
+			if i+2 >= len(s) {
+				return out, "\\x needs two hexadecimal digits"
+			}
+			if _, err := fmt.Sscanf(string(s[i+1:i+3]), "%02x", &c); err != nil {
+				return out, "\\x needs two hexadecimal digits"
+			}
+			out = fmt.Appendf(out, "\\%03d", c)
+			i += 2
+		case 'z', 'u':
+			return out, fmt.Sprintf("the escape \\%c is not supported in an imported configuration: write the string without it", s[i])
+		default:
+			out = append(out, '\\', s[i])
+		}
+	}
+	return out, ""
+}

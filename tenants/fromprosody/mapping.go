@@ -1,0 +1,336 @@
+package fromprosody
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// nothing is the role of those Prosody gives no role, and of those who may not
+// log in: it gives nothing.
+const nothing = "imported:nothing"
+
+// A mapping turns a configuration and a store into tenants.
+type mapping struct {
+	config   *config
+	data     fs.FS
+	findings []Finding
+	seen     map[Finding]bool
+	fault    error
+}
+
+// find adds a finding, once.
+func (m *mapping) find(kind Kind, where, text, fix string) {
+	f := Finding{kind, where, text, fix}
+	if m.seen == nil {
+		m.seen = map[Finding]bool{}
+	}
+	if !m.seen[f] {
+		m.seen[f] = true
+		m.findings = append(m.findings, f)
+	}
+}
+
+// A tenant is what a policy file says.
+type tenant struct {
+	id       string
+	domains  []domain
+	services []string
+	backend  string
+	builtin  []adjusted
+	roles    []custom
+	members  []member
+}
+
+type domain struct{ name, defaultRole string }
+
+type adjusted struct {
+	name        string
+	add, remove []string
+}
+
+type custom struct {
+	name                  string
+	inherits, allow, deny []string
+}
+
+type member struct {
+	jid, role string
+	secondary []string
+	why       string
+}
+
+// tenant makes a tenant of hosts whose roles are the same.
+func (m *mapping) tenant(id string, hosts []string) (*tenant, error) {
+	t := &tenant{id: id, backend: m.backend()}
+	first := m.registry(hosts[0])
+	for _, h := range hosts[1:] {
+		if text := first.differ(m.registry(h)); text != "" {
+			return nil, &DifferError{hosts[0], h, text}
+		}
+	}
+	where := m.config.at(hosts[0], "custom_roles")
+	for _, b := range permission.BuiltinRoles() {
+		add, remove := m.permissions(m.config.at(hosts[0], "add_permissions"), first.roles[b.Name])
+		if len(add)+len(remove) > 0 {
+			t.builtin = append(t.builtin, adjusted{b.Name, add, remove})
+		}
+	}
+	for _, name := range first.order {
+		r := first.roles[name]
+		allow, deny := m.permissions(where, r)
+		t.roles = append(t.roles, custom{r.name, r.inherits, allow, deny})
+		m.narrower(first, r, where)
+	}
+	needNothing := false
+	for _, h := range hosts {
+		needNothing = m.domain(t, first, h) || needNothing
+	}
+	if needNothing {
+		t.roles = append(t.roles, custom{name: nothing})
+	}
+	m.services(t, hosts)
+	slices.SortFunc(t.members, func(a, b member) int { return strings.Compare(a.jid, b.jid) })
+	return t, m.fault
+}
+
+// narrower tells of what Prosody's module does not ask for and Postern does,
+// where a custom role does not give it.
+func (m *mapping) narrower(r *registry, role *role, where string) {
+	var lacks []string
+	for _, p := range []permission.Permission{permission.MessagesWrite, permission.OMEMORead, permission.OMEMOWrite, permission.RequestsRead, permission.RequestsWrite} {
+		if v, _ := r.say(role.name, p.Name()); !v {
+			lacks = append(lacks, p.Name())
+		}
+	}
+	if len(lacks) > 0 {
+		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody enforces none of them, Postern does", show(role.name), strings.Join(lacks, ", ")), "inherit from a built-in role, or allow what is meant")
+	}
+}
+
+// domain adds a host with its accounts; it reports whether anyone needs the
+// role that gives nothing.
+func (m *mapping) domain(t *tenant, r *registry, host string) (needNothing bool) {
+	c := m.config
+	anonymous := c.get(host, "authentication").String() == "anonymous" || c.get(host, "anonymous_login") == lua.LTrue
+	byDefault := permission.Registered
+	if anonymous {
+		byDefault = permission.Guest
+		m.find(Info, host, "anonymous log-in: the default role is "+permission.Guest+"; the gateway relays no ANONYMOUS log-in, so such clients cannot use it", "")
+	}
+	if v := c.get(host, "default_user_role"); v != lua.LNil {
+		if items := list(v); len(items) > 0 {
+			v = items[0]
+		}
+		byDefault = v.String()
+	}
+	name, ok := nothing, false
+	if role := r.roles[byDefault]; role != nil {
+		name, ok = role.name, true
+	}
+	if !ok {
+		needNothing = true
+		m.find(Changed, c.at(host, "default_user_role"), fmt.Sprintf("the default role %s is not registered: accounts of %s without a role have none in Prosody, and get nothing here", show(byDefault), host), "")
+	}
+	t.domains = append(t.domains, domain{host, name})
+	byName := map[string]*member{}
+	of := func(user string) *member {
+		bare, err := jid.Bare(user + "@" + host)
+		if err != nil {
+			m.find(Lost, host, fmt.Sprintf("account %s: %v: it cannot log in through a gateway", show(user+"@"+host), err), "")
+			return nil
+		}
+		if byName[bare] == nil {
+			byName[bare] = &member{jid: bare}
+		}
+		return byName[bare]
+	}
+	accounts := m.accounts(host)
+	for _, user := range slices.Sorted(maps.Keys(accounts)) {
+		if a := accounts[user]; a.role != "" || a.damaged || a.disabled || len(a.secondary) > 0 {
+			if p := of(user); p != nil {
+				needNothing = m.member(p, a, r) || needNothing
+			}
+		}
+	}
+	m.admins(host, of)
+	for user, a := range accounts {
+		// Ahead of everything, admins too: nobody is to log in to it.
+		why := "disabled in Prosody"
+		if a.damaged {
+			why = "could not be read"
+		}
+		if !a.disabled && !a.damaged {
+			continue
+		}
+		if p := of(user); p != nil {
+			p.role, p.secondary, p.why, needNothing = nothing, nil, why, true
+		}
+	}
+	for _, p := range byName {
+		if p.role != "" || len(p.secondary) > 0 {
+			t.members = append(t.members, *p)
+		}
+	}
+	return needNothing
+}
+
+func (m *mapping) member(p *member, a *account, r *registry) (needNothing bool) {
+	switch role := r.roles[a.role]; {
+	case a.disabled:
+		m.find(Changed, p.jid, "the account is disabled: it has a role that gives nothing", "once the tenant is made: policyctl member suspend")
+		return true
+	case a.damaged:
+		return true
+	case a.role != "" && role == nil:
+		p.role, p.why, needNothing = nothing, "its role is not registered", true
+		m.find(Changed, p.jid, fmt.Sprintf("its role %s is not registered: it has none in Prosody, and gets nothing here", show(a.role)), "")
+	case role != nil:
+		p.role = role.name
+	}
+	for _, name := range a.secondary {
+		switch role := r.roles[name]; {
+		case role == nil:
+			m.find(Lost, p.jid, fmt.Sprintf("its secondary role %s is not registered: left out", show(name)), "")
+		case len(p.secondary) == tenants.MaxSecondary:
+			m.find(Lost, p.jid, fmt.Sprintf("its secondary role %s is one too many: at most %d", show(name), tenants.MaxSecondary), "")
+		case !slices.Contains(p.secondary, role.name):
+			p.secondary = append(p.secondary, role.name)
+		}
+	}
+	return needNothing
+}
+
+// admins puts those the configuration names ahead of what is stored: an admin
+// of all hosts is an operator, one of a host its admin.
+func (m *mapping) admins(host string, of func(string) *member) {
+	hosts := m.config.virtualHosts()
+	for _, s := range []struct{ section, role string }{{host, permission.Admin}, {global, permission.Operator}} {
+		where := m.config.place[s.section+"\x00admins"]
+		v := m.config.own(s.section, "admins")
+		items := list(v)
+		if v.Type() == lua.LTString {
+			items = []lua.LValue{v}
+		}
+		for _, item := range items {
+			bare, err := jid.Bare(item.String())
+			user, domain, _ := strings.Cut(bare, "@")
+			switch {
+			case err != nil:
+				m.find(Lost, where, fmt.Sprintf("admin %s is no account's address: left out", show(item.String())), "")
+			case domain != host && (s.section != global || !slices.Contains(hosts, domain)):
+				m.find(Lost, where, fmt.Sprintf("admin %s is of another host: a role of an account holds within its own domain only", show(bare)), "")
+			case domain == host:
+				if p := of(user); p != nil {
+					p.role, p.why = s.role, "admins in the configuration"
+					p.secondary = slices.DeleteFunc(p.secondary, func(r string) bool { return r == s.role })
+				}
+			}
+		}
+	}
+}
+
+// services gives the components to the tenant whose host they belong to.
+func (m *mapping) services(t *tenant, hosts []string) {
+	for _, c := range m.config.components() {
+		owner := ""
+		for _, h := range m.config.virtualHosts() {
+			if parent := m.config.own(c, "parent_host"); parent.String() == h || parent == lua.LNil && strings.HasSuffix(c, "."+h) && len(h) > len(owner) {
+				owner = h
+			}
+		}
+		if owner == "" && len(hosts) == len(m.config.virtualHosts()) {
+			owner = hosts[0]
+		}
+		switch {
+		case owner == "":
+			m.find(Lost, c, "component "+c+" belongs to no host by its name: left out, it counts as remote", "policyctl service add")
+		case slices.Contains(hosts, owner):
+			t.services = append(t.services, c)
+		}
+	}
+}
+
+// backend is where a gateway on the same machine reaches the server.
+func (m *mapping) backend() string {
+	port := "5222"
+	if v := m.config.own(global, "c2s_ports"); v != lua.LNil {
+		items := list(v)
+		if v.Type() != lua.LTTable {
+			items = []lua.LValue{v}
+		}
+		if len(items) == 0 {
+			return ""
+		}
+		port = items[0].String()
+	}
+	return "127.0.0.1:" + port
+}
+
+// general tells what is the same for all hosts.
+func (m *mapping) general() {
+	c := m.config
+	m.find(Info, "", "registered accounts get xmpp:account:read/write and xmpp:account:legacy-storage:read/write, which mod_restrict_xmpp gives to nobody; xmpp:requests:read/write, which guests get, is Postern's own", "remove them from prosody:registered or prosody:guest if that is not meant")
+	m.find(Info, "", "mod_restrict_xmpp checks neither what comes in nor messages to local accounts; Postern does", "")
+	m.find(Info, "", "Prosody's c2s, BOSH and WebSocket ports must be reachable by gateways only: bind c2s to loopback (c2s_interfaces = { \"127.0.0.1\" }), allow plain log-in there (c2s_require_encryption = false, allow_unencrypted_plain_auth = true), and let the gateway listen instead", "")
+	if m.data == nil {
+		m.find(Changed, "", "the stored roles and disabled accounts were not read: who has one in Prosody gets the default role here", "give the data directory with --data")
+	}
+	all := append([]string{global}, c.virtualHosts()...)
+	for _, h := range all {
+		for _, name := range c.modules(h) {
+			if h != global && slices.Contains(c.modules(global), name) {
+				continue
+			}
+			m.module(h, name)
+		}
+	}
+	for _, h := range c.order {
+		if h != global && !c.enabled(h) {
+			m.find(Info, h, "the host is not enabled: left out", "")
+		}
+	}
+	for _, h := range c.components() {
+		for _, option := range []string{"custom_roles", "add_permissions", "remove_permissions", "default_user_role", "host_user_role", "server_user_role", "public_user_role", "admins"} {
+			if c.own(h, option) != lua.LNil {
+				m.find(Lost, c.at(h, option), fmt.Sprintf("%s of component %s: a component has no roles of its own in Postern; the component goes on enforcing it", option, h), "")
+			}
+		}
+	}
+	hosts := c.virtualHosts()
+	if t, ok := c.own(global, "custom_roles").(*lua.LTable); ok && t.Len() > 0 && len(hosts) > 1 {
+		for _, h := range hosts {
+			if c.own(h, "add_permissions") != lua.LNil || c.own(h, "remove_permissions") != lua.LNil {
+				m.find(Changed, c.at(global, "custom_roles"), "custom_roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first; here each from its own host's", "")
+				break
+			}
+		}
+	}
+}
+
+func (m *mapping) module(host, name string) {
+	where := host
+	if host == global {
+		where = m.config.place[global+"\x00modules_enabled"]
+	}
+	switch name {
+	case "restrict_xmpp":
+		m.find(Info, where, "mod_restrict_xmpp does what the gateway does now, in part: unload it once only gateways reach Prosody", "")
+	case "bosh", "websocket":
+		m.find(Changed, where, "mod_"+name+" is a way in beside the gateway, which speaks c2s only", "unload it, or close its port to clients")
+	case "register", "register_ibr", "invites_register":
+		m.find(Info, where, "mod_"+name+": the gateway offers no registration before log-in", "")
+	case "sasl2", "sasl2_bind2", "sasl2_fast", "sasl2_sm", "client_certs", "auth_ccert", "sasl_oauthbearer":
+		m.find(Info, where, "mod_"+name+": the gateway relays SCRAM and PLAIN only", "")
+	case "admin_adhoc", "adhoc":
+		m.find(Info, where, "mod_"+name+": commands ask for xmpp:account:write, and then Prosody's own permissions", "")
+	}
+}

@@ -1,0 +1,1 @@
+add_permissions = { limited = { "xmpp:federate" } } -- global: each file begins there

@@ -1,0 +1,3 @@
+VirtualHost "guests.env.test"
+	authentication = "anonymous"
+	default_user_role = "limited"

@@ -1,0 +1,1 @@
+return { { name = "limited", inherits = { "prosody:guest" } } }

@@ -1,0 +1,3 @@
+VirtualHost "a.test"
+	custom_roles = { { name = "staff" } }
+VirtualHost "b.test"
