@@ -56,6 +56,7 @@ type cli struct {
 	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
+	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
 }
 
 const description = `policyctl changes and explains who may do what on the XMPP domains behind Postern.

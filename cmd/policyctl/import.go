@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/postern-im/postern/tenants/fromprosody"
+)
+
+type importCmd struct {
+	Prosody importProsody `cmd:"" help:"Make policy files of a Prosody server's configuration and stored roles."`
+}
+
+type importProsody struct {
+	Config  string   `required:"" help:"Prosody's configuration file." placeholder:"FILE"`
+	Data    string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
+	NoData  bool     `help:"Do without the stored roles and disabled accounts."`
+	Root    string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
+	Env     []string `help:"An environment variable the configuration reads; NAME alone takes this process's." placeholder:"NAME[=VALUE]" sep:"none"`
+	Tenant  string   `help:"The tenant's id." placeholder:"ID"`
+	PerHost bool     `help:"Make a tenant of each VirtualHost."`
+	Output  string   `short:"o" required:"" help:"The directory to write the policy files into." placeholder:"DIR"`
+	Force   bool     `help:"Write over files that are there."`
+}
+
+// importTime bounds the evaluation of a configuration, which is a program.
+const importTime = 10 * time.Second
+
+// Help is the command's help.
+func (*importProsody) Help() string {
+	return `The configuration is evaluated in a sandbox, with bounds; nothing is changed on
+the Prosody server. One policy file is written for the tenant (with --per-host
+for each VirtualHost), and a report of what has no counterpart or changes its
+meaning goes to standard output. Nobody gains by the import: an account that
+has no role in Prosody, or whose stored role cannot be read, gets a role that
+gives nothing.
+
+Exit codes: 0 written, nothing to look at; 1 written, but the report has
+something to look at (lost, changed or damaged), or refused and nothing
+written; 2 the configuration or the data cannot be read, nothing written.
+
+Examples:
+
+    policyctl import prosody --config /etc/prosody/prosody.cfg.lua \
+        --data /var/lib/prosody --tenant acme -o policies
+    policyctl import prosody --config prosody.cfg.lua --no-data --per-host \
+        --env DOMAIN=example.org -o policies
+    policyctl check -f policies/acme.toml --jsonl questions.jsonl`
+}
+
+// importReport is what the command prints.
+type importReport struct {
+	Files    []importedFile        `json:"files"`
+	Findings []fromprosody.Finding `json:"findings"`
+	Clean    bool                  `json:"clean"`
+}
+
+type importedFile struct {
+	File     string `json:"file"`
+	Tenant   string `json:"tenant"`
+	Domains  int    `json:"domains"`
+	Services int    `json:"services"`
+	Roles    int    `json:"roles"`
+	Members  int    `json:"members"`
+}
+
+// Run imports.
+func (c *importProsody) Run(a *app) error {
+	if (c.Data == "") == !c.NoData {
+		return usagef("name Prosody's data directory with --data, or say --no-data: without it stored roles and disabled accounts are unknown")
+	}
+	source, closeAll, err := c.source()
+	if err != nil {
+		return &usageError{err}
+	}
+	defer closeAll()
+	ctx, cancel := context.WithTimeout(a.ctx, importTime)
+	defer cancel()
+	result, err := fromprosody.Import(ctx, source, fromprosody.Options{Tenant: c.Tenant, PerHost: c.PerHost})
+	if errors.Is(err, fromprosody.ErrUnreadable) {
+		return &usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	report := importReport{Files: []importedFile{}, Findings: result.Findings, Clean: result.Clean()}
+	if err := c.write(result, &report); err != nil {
+		return err
+	}
+	if err := a.importReport(&report); err != nil {
+		return err
+	}
+	if n := toLookAt(result.Findings); n > 0 {
+		return fmt.Errorf("written; %d findings of the report are to be looked at before use", n)
+	}
+	return nil
+}
+
+func toLookAt(all []fromprosody.Finding) (n int) {
+	for _, f := range all {
+		if f.Kind != fromprosody.Info {
+			n++
+		}
+	}
+	return n
+}
+
+// source opens Prosody's directories. Neither can be left by a symbolic link.
+func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err error) {
+	var open []*os.Root
+	closeAll = func() {
+		for _, r := range open {
+			r.Close()
+		}
+	}
+	dir := func(name string) (fs.FS, error) {
+		r, err := os.OpenRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, r)
+		return r.FS(), nil
+	}
+	file, err := filepath.Abs(c.Config)
+	root := filepath.Dir(file)
+	if err == nil && c.Root != "" {
+		root, err = filepath.Abs(c.Root)
+	}
+	if err != nil {
+		return s, closeAll, err
+	}
+	inside, err := filepath.Rel(root, file)
+	if err != nil || strings.HasPrefix(inside, "..") {
+		return s, closeAll, fmt.Errorf("%s does not stand in %s", c.Config, root)
+	}
+	s = fromprosody.Source{File: filepath.ToSlash(inside), Root: filepath.ToSlash(root), Env: map[string]string{}}
+	if s.Config, err = dir(root); err != nil {
+		return s, closeAll, err
+	}
+	if c.Data != "" {
+		if s.Data, err = dir(c.Data); err != nil {
+			return s, closeAll, err
+		}
+	}
+	for _, e := range c.Env {
+		name, value, given := strings.Cut(e, "=")
+		if !given {
+			if value, given = os.LookupEnv(name); !given {
+				return s, closeAll, fmt.Errorf("--env %s: this process has no such variable", name)
+			}
+		}
+		s.Env[name] = value
+	}
+	return s, closeAll, nil
+}
+
+// write writes the files: all or, when one is there already, none.
+func (c *importProsody) write(result *fromprosody.Result, report *importReport) error {
+	if err := os.MkdirAll(c.Output, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", c.Output, err)
+	}
+	for _, f := range result.Files {
+		name := filepath.Join(c.Output, f.Tenant+".toml")
+		if _, err := os.Lstat(name); !c.Force && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there already: nothing was written; use --force to write over it", name)
+		}
+		report.Files = append(report.Files, importedFile{name, f.Tenant, f.Domains, f.Services, f.Roles, f.Named})
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if c.Force {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	for i, f := range result.Files {
+		out, err := os.OpenFile(report.Files[i].File, flags, 0o644)
+		if err == nil {
+			_, err = out.Write(f.Text)
+			err = errors.Join(err, out.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", report.Files[i].File, err)
+		}
+	}
+	return nil
+}
+
+func (a *app) importReport(r *importReport) error {
+	if a.json {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(r)
+	}
+	for _, f := range r.Files {
+		fmt.Fprintf(a.out, "%s: tenant %s: %d domains, %d services, %d roles, %d members\n", clean(f.File), f.Tenant, f.Domains, f.Services, f.Roles, f.Members)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintln(a.out, clean(f.String()))
+	}
+	return nil
+}

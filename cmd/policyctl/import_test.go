@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// prosodySamples are servers of package fromprosody's tests.
+const prosodySamples = "../../tenants/fromprosody/testdata"
+
+func policyctl(in string, args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	code = run(context.Background(), args, strings.NewReader(in), &o, &e)
+	return code, o.String(), e.String()
+}
+
+// TestImportProsody imports, is refused to write over what is there, and
+// decides by the outcome.
+func TestImportProsody(t *testing.T) {
+	dir := t.TempDir()
+	server := filepath.Join(prosodySamples, "roles")
+	args := []string{"--json", "import", "prosody", "--config", server + "/etc/prosody.cfg.lua", "--data", server + "/data", "--tenant", "acme", "-o", dir}
+	code, out, errOut := policyctl("", args...)
+	var report importReport
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err, errOut)
+	}
+	if code != exitError || report.Clean || len(report.Files) != 1 || report.Files[0].Domains != 2 {
+		t.Errorf("exit %d, %+v", code, report)
+	}
+	file := filepath.Join(dir, "acme.toml")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(before, "# mine\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := policyctl("", args...); code != exitError || !strings.Contains(errOut, "--force") {
+		t.Errorf("exit %d: %s", code, errOut)
+	}
+	if now, _ := os.ReadFile(file); !strings.HasSuffix(string(now), "# mine\n") {
+		t.Error("it was written over")
+	}
+	policyctl("", append(args, "--force")...)
+	if now, _ := os.ReadFile(file); !bytes.Equal(now, before) {
+		t.Errorf("not as before:\n%s", now)
+	}
+	question := func(account string) string {
+		return `{"id":1,"account":"` + account + `","resource":"x","direction":"out","stanza":"<message to='a@roles.test'><body/></message>"}` + "\n"
+	}
+	code, out, errOut = policyctl(question("alice@roles.test")+question("old@roles.test")+question("evil@roles.test"), "check", "-f", file)
+	answers := strings.Split(strings.TrimSpace(out), "\n")
+	if code != exitDone || len(answers) != 3 {
+		t.Fatalf("exit %d: %s%s", code, out, errOut)
+	}
+	for i, want := range []string{"refuse", "pass", "refuse"} {
+		if !strings.Contains(answers[i], `"effect":"`+want+`"`) {
+			t.Errorf("answer %d: %s, want %s", i, answers[i], want)
+		}
+	}
+}
+
+// TestImportProsodyRefused writes nothing and says why.
+func TestImportProsodyRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		code int
+		want string
+		args []string
+	}{
+		"no data":   {exitUsage, "--no-data", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua"}},
+		"no file":   {exitUsage, "no such file", []string{"--config", prosodySamples + "/plain/none.lua", "--no-data"}},
+		"no dir":    {exitUsage, "no such file", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--data", prosodySamples + "/none"}},
+		"not Lua":   {exitUsage, "main.go:1:", []string{"--config", "main.go", "--no-data"}},
+		"root":      {exitUsage, "does not stand in", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--root", t.TempDir(), "--no-data"}},
+		"variable":  {exitUsage, "no such variable", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--no-data", "--env", "POSTERN_NONE"}},
+		"different": {exitError, "--per-host", []string{"--config", prosodySamples + "/refused/etc/prosody.cfg.lua", "--no-data"}},
+		"tenant":    {exitError, "no tenant id", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--no-data", "--tenant", "A B"}},
+	} {
+		dir := filepath.Join(t.TempDir(), "out")
+		code, out, errOut := policyctl("", append([]string{"import", "prosody", "-o", dir}, c.args...)...)
+		if code != c.code || !strings.Contains(errOut, c.want) || out != "" {
+			t.Errorf("%s: exit %d: %s%s", name, code, out, errOut)
+		}
+		if files, _ := os.ReadDir(dir); len(files) > 0 {
+			t.Errorf("%s: wrote %v", name, files)
+		}
+	}
+}
