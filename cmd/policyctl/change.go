@@ -81,7 +81,7 @@ func (c *change) do(a *app, tenant string, cmd api.Command, done string, notes .
 	}
 	if !a.json {
 		for _, warning := range result.Warnings {
-			fmt.Fprintf(a.err, "warning: %s\n", clean(warning))
+			a.warn(warning)
 		}
 	}
 	return a.print(result, func(w io.Writer) {

@@ -198,6 +198,15 @@ type domainSuspend struct {
 	change
 }
 
+// Help is the command's help.
+func (*domainSuspend) Help() string {
+	return `Nothing is lost: resume lets everybody in again.
+
+Example:
+
+    policyctl domain suspend alpha.example`
+}
+
 // Run suspends a domain.
 func (c *domainSuspend) Run(a *app) error {
 	tenant, err := c.of(a, c.Domain)
@@ -213,6 +222,13 @@ type domainResume struct {
 	change
 }
 
+// Help is the command's help.
+func (*domainResume) Help() string {
+	return `Example:
+
+    policyctl domain resume alpha.example`
+}
+
 // Run resumes a domain.
 func (c *domainResume) Run(a *app) error {
 	tenant, err := c.of(a, c.Domain)
@@ -224,22 +240,24 @@ func (c *domainResume) Run(a *app) error {
 
 type domainRemove struct {
 	Domain string `arg:"" help:"The domain."`
-	Yes    bool   `help:"Really. Needed, because the roles of its members are forgotten."`
+	consent
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*domainRemove) Help() string {
-	return `Example:
+	return `On a terminal it asks for the domain's name; elsewhere it wants --yes.
+
+Example:
 
     policyctl domain remove alpha.example --yes`
 }
 
 // Run removes a domain.
 func (c *domainRemove) Run(a *app) error {
-	if !c.Yes {
-		return usagef("this ends all sessions of %s and forgets the roles of its members: say --yes if you mean it", c.Domain)
+	if err := c.given(a, fmt.Sprintf("this ends all sessions of %s and forgets the roles of its members", c.Domain), c.Domain); err != nil {
+		return err
 	}
 	tenant, err := c.of(a, c.Domain)
 	if err != nil {

@@ -79,6 +79,12 @@ func writeExplanation(w io.Writer, q api.ExplainRequest, r api.ExplainReply) {
 	t := &table{}
 	if q.Stanza != "" {
 		t.add("effect", r.Effect+effectWords(r.Effect))
+		t.colour(1, func(cell string) ink {
+			if cell == r.Effect+effectWords(r.Effect) {
+				return inkOf(cell)
+			}
+			return inkNone
+		})
 		if r.Error != nil {
 			t.add("answered", strings.Trim(r.Error.Type+"/"+r.Error.Condition, "/"))
 		}

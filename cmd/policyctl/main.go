@@ -44,7 +44,9 @@ const helpWidth = 80
 type cli struct {
 	Socket  string        `help:"Admin socket of the policy node." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
 	JSON    bool          `name:"json" help:"Write JSON, for programs."`
-	Timeout time.Duration `help:"How long to wait for the node." default:"30s"`
+	Timeout time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"30s"`
+	Color   string        `help:"Colours: auto (on a terminal, unless NO_COLOR is set), always or never." enum:"auto,always,never" default:"auto"`
+	Quiet   bool          `short:"q" help:"Show no progress of long work."`
 
 	Tenant      tenantCmd      `cmd:"" help:"Tenants: who owns domains."`
 	Domain      domainCmd      `cmd:"" help:"Domains: a tenant's XMPP hosts and their servers."`
@@ -74,12 +76,31 @@ func main() {
 
 // An app is what a command runs with.
 type app struct {
-	ctx    context.Context
-	client *api.Client
-	in     io.Reader
-	out    io.Writer
-	err    io.Writer
-	json   bool
+	ctx     context.Context // ends when the node has had its time
+	patient context.Context // ends only when the user says so; for long work
+	timeout time.Duration
+	cancel  context.CancelFunc // of ctx
+	client  *api.Client
+	in      io.Reader
+	out     io.Writer
+	err     io.Writer
+	look    look // of out
+	errLook look // of err
+	ask     bool // somebody can be asked: in and err are a terminal
+	json    bool
+	quiet   bool
+	model   *kong.Application // the command line itself
+}
+
+// renew gives the node its whole time again, from now.
+func (a *app) renew() {
+	a.cancel()
+	a.ctx, a.cancel = context.WithTimeout(a.patient, a.timeout)
+}
+
+// warn writes a warning.
+func (a *app) warn(text string) {
+	fmt.Fprintf(a.err, "%s %s\n", a.errLook.ink(inkWarning, "warning:"), clean(text))
 }
 
 // A usageError is a mistake on the command line or in an input file.
@@ -118,15 +139,35 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	selected, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "policyctl: %v\n", err)
-		hintHelp(errOut, err)
-		return exitUsage
+		a := &app{out: out, err: errOut, errLook: lookAt(errOut, colourAuto, os.Getenv), json: wantsJSON(args)}
+		code := a.report(&usageError{err}, "")
+		if !a.json {
+			hintHelp(errOut, err)
+		}
+		return code
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	a := &app{ctx: ctx, client: api.NewClient(c.Socket), in: in, out: out, err: errOut, json: c.JSON}
+	a := &app{
+		patient: ctx, timeout: c.Timeout, client: api.NewClient(c.Socket), in: in, out: out, err: errOut,
+		look: lookAt(out, c.Color, os.Getenv), errLook: lookAt(errOut, c.Color, os.Getenv),
+		ask: isTerminal(in) && isTerminal(errOut), json: c.JSON, quiet: c.Quiet, model: parser.Model,
+	}
+	a.ctx, a.cancel = context.WithTimeout(ctx, c.Timeout)
+	defer func() { a.cancel() }()
 	defer a.client.Close()
 	return a.report(selected.Run(a), c.Socket)
+}
+
+// wantsJSON looks for --json in a command line that could not be read.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			return false
+		}
+		if arg == "--json" || arg == "--json=true" {
+			return true
+		}
+	}
+	return false
 }
 
 // hintHelp says where help is for the command that was meant.
@@ -163,7 +204,7 @@ func (a *app) report(err error, socket string) int {
 		_ = json.NewEncoder(a.err).Encode(map[string]*api.Error{"error": e})
 		return code
 	}
-	fmt.Fprintf(a.err, "policyctl: %s\n", clean(err.Error()))
+	fmt.Fprintf(a.err, "%s %s\n", a.errLook.ink(inkRefuse, "policyctl:"), clean(err.Error()))
 	if hint := hintFor(err, socket); hint != "" {
 		fmt.Fprintln(a.err, hint)
 	}

@@ -183,6 +183,7 @@ func barred(by []string) string {
 func writePermissions(w io.Writer, permissions []api.Permission) {
 	t := &table{}
 	t.add("PERMISSION", "HELD", "BECAUSE")
+	t.colour(1, inkOf)
 	for _, p := range permissions {
 		t.add(p.Permission, yesNo(p.Granted), because(p))
 	}
@@ -219,6 +220,15 @@ type memberSuspend struct {
 	change
 }
 
+// Help is the command's help.
+func (*memberSuspend) Help() string {
+	return `Nothing is lost: resume lets the account in again.
+
+Example:
+
+    policyctl member suspend bob@alpha.example --reason "stolen laptop"`
+}
+
 // Run suspends an account.
 func (c *memberSuspend) Run(a *app) error {
 	tenant, bare, err := c.ofAccount(a, c.JID)
@@ -234,6 +244,13 @@ type memberResume struct {
 	change
 }
 
+// Help is the command's help.
+func (*memberResume) Help() string {
+	return `Example:
+
+    policyctl member resume bob@alpha.example`
+}
+
 // Run resumes an account.
 func (c *memberResume) Run(a *app) error {
 	tenant, bare, err := c.ofAccount(a, c.JID)
@@ -245,6 +262,7 @@ func (c *memberResume) Run(a *app) error {
 
 type memberRemove struct {
 	JID string `arg:"" name:"jid" help:"The account."`
+	consent
 	tenantFlag
 	change
 }
@@ -255,13 +273,16 @@ func (*memberRemove) Help() string {
 
 Example:
 
-    policyctl member remove bob@alpha.example`
+    policyctl member remove bob@alpha.example --yes`
 }
 
 // Run forgets an account's roles.
 func (c *memberRemove) Run(a *app) error {
 	tenant, bare, err := c.ofAccount(a, c.JID)
 	if err != nil {
+		return err
+	}
+	if err := c.given(a, fmt.Sprintf("this forgets the roles of %s and ends its sessions", bare), ""); err != nil {
 		return err
 	}
 	return c.do(a, tenant, api.MemberRemove{JID: bare}, fmt.Sprintf("%s has no roles of its own any more; its sessions end", bare))

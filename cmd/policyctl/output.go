@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 )
 
@@ -38,36 +37,10 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
-	var b strings.Builder
-	text(&b)
-	_, err := io.WriteString(a.out, b.String())
+	p := &page{look: a.look}
+	text(p)
+	_, err := io.WriteString(a.out, p.String())
 	return err
-}
-
-// A table is rows in aligned columns.
-type table struct {
-	rows [][]string
-}
-
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
-
-// write writes the table, no blanks at the ends of lines.
-func (t *table) write(w io.Writer) {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, row := range t.rows {
-		for i, cell := range row {
-			if i > 0 {
-				fmt.Fprint(tw, "\t")
-			}
-			fmt.Fprint(tw, strings.ReplaceAll(clean(cell), "\n", " "))
-		}
-		fmt.Fprintln(tw)
-	}
-	_ = tw.Flush() // writes to memory
-	for line := range strings.Lines(b.String()) {
-		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
-	}
 }
 
 // orNone is a list in words.

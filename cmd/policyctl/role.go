@@ -175,6 +175,7 @@ func writeEffective(w io.Writer, names []string) {
 
 type roleRemove struct {
 	Role string `arg:"" help:"The role."`
+	consent
 	tenantFlag
 	change
 }
@@ -183,13 +184,16 @@ type roleRemove struct {
 func (*roleRemove) Help() string {
 	return `Example:
 
-    policyctl role remove lab:kiosk -t acme`
+    policyctl role remove lab:kiosk -t acme --yes`
 }
 
 // Run removes a role.
 func (c *roleRemove) Run(a *app) error {
 	tenant, err := c.need()
 	if err != nil {
+		return err
+	}
+	if err := c.given(a, fmt.Sprintf("this forgets the role %s of tenant %s", c.Role, tenant), ""); err != nil {
 		return err
 	}
 	return c.do(a, tenant, api.RoleRemove{Role: c.Role}, fmt.Sprintf("role %s removed from tenant %s", c.Role, tenant))

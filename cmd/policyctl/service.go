@@ -69,6 +69,7 @@ func (c *serviceList) Run(a *app) error {
 
 type serviceRemove struct {
 	Service string `arg:"" help:"The component's domain."`
+	consent
 	tenantFlag
 	change
 }
@@ -77,13 +78,16 @@ type serviceRemove struct {
 func (*serviceRemove) Help() string {
 	return `Example:
 
-    policyctl service remove rooms.alpha.example`
+    policyctl service remove rooms.alpha.example --yes`
 }
 
 // Run takes a service back.
 func (c *serviceRemove) Run(a *app) error {
 	tenant, err := c.of(a, c.Service)
 	if err != nil {
+		return err
+	}
+	if err := c.given(a, fmt.Sprintf("this makes %s remote for tenant %s", c.Service, tenant), ""); err != nil {
 		return err
 	}
 	return c.do(a, tenant, api.ServiceRemove{Service: c.Service}, fmt.Sprintf("service %s removed from tenant %s", c.Service, tenant))

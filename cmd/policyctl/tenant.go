@@ -255,6 +255,15 @@ type tenantSuspend struct {
 	change
 }
 
+// Help is the command's help.
+func (*tenantSuspend) Help() string {
+	return `Nothing is lost: resume lets everybody in again.
+
+Example:
+
+    policyctl tenant suspend acme --reason "unpaid"`
+}
+
 // Run suspends a tenant.
 func (c *tenantSuspend) Run(a *app) error {
 	return c.do(a, c.ID, api.TenantSuspend{}, fmt.Sprintf("tenant %s suspended: its sessions end", c.ID))
@@ -265,28 +274,37 @@ type tenantResume struct {
 	change
 }
 
+// Help is the command's help.
+func (*tenantResume) Help() string {
+	return `Example:
+
+    policyctl tenant resume acme`
+}
+
 // Run resumes a tenant.
 func (c *tenantResume) Run(a *app) error {
 	return c.do(a, c.ID, api.TenantResume{}, fmt.Sprintf("tenant %s resumed", c.ID))
 }
 
 type tenantRemove struct {
-	ID  string `arg:"" name:"id" help:"The tenant's id. It is never used again."`
-	Yes bool   `help:"Really. Needed, because nothing brings the tenant back."`
+	ID string `arg:"" name:"id" help:"The tenant's id. It is never used again."`
+	consent
 	change
 }
 
 // Help is the command's help.
 func (*tenantRemove) Help() string {
-	return `Example:
+	return `On a terminal it asks for the tenant's id; elsewhere it wants --yes.
+
+Example:
 
     policyctl tenant remove acme --yes --reason "contract ended"`
 }
 
 // Run removes a tenant.
 func (c *tenantRemove) Run(a *app) error {
-	if !c.Yes {
-		return usagef("this removes tenant %q, its domains, roles and members for good: say --yes if you mean it", c.ID)
+	if err := c.given(a, fmt.Sprintf("this removes tenant %q, its domains, roles and members for good", c.ID), c.ID); err != nil {
+		return err
 	}
 	return c.do(a, c.ID, api.TenantRemove{}, fmt.Sprintf("tenant %s removed", c.ID))
 }

@@ -69,7 +69,7 @@ var crossings = map[string][]crossing{
 	"domain remove":           {{args: "alpha.test --yes -t other"}},
 	"service add":             {{args: "muc.alpha.test -t other"}, {args: "alpha.test -t other"}, {args: "MUC.alpha.test. -t other"}},
 	"service list":            {{args: "-t other", allowed: true}},
-	"service remove":          {{args: "muc.alpha.test -t other"}},
+	"service remove":          {{args: "muc.alpha.test -t other --yes"}},
 	"role define": {
 		{args: "lab:shared -t other --deny xmpp:account:contacts:read --deny xmpp:account:messages:read", allowed: true},
 		{args: "other:heir -t other --inherits lab:secret"},
@@ -77,7 +77,7 @@ var crossings = map[string][]crossing{
 	"role adjust": {{args: "prosody:registered -t other --remove xmpp:account:contacts:read", allowed: true}},
 	"role list":   {{args: "-t other", allowed: true}},
 	"role show":   {{args: "lab:secret -t other"}, {args: "prosody:guest -t other", allowed: true}},
-	"role remove": {{args: "lab:secret -t other"}, {args: "lab:shared -t other", allowed: true}},
+	"role remove": {{args: "lab:secret -t other --yes"}, {args: "lab:shared -t other --yes", allowed: true}},
 	"member set-role": {
 		{args: "ALICE prosody:guest -t other"}, {args: "ALICE --default -t other"}, {args: "CAROL lab:secret -t other"},
 		{args: "CAROL prosody:guest -s lab:secret -t other"}, {args: "ALICE lab:shared -t other"},
@@ -86,7 +86,7 @@ var crossings = map[string][]crossing{
 	"member show":         {{args: "ALICE -t other"}},
 	"member suspend":      {{args: "ALICE -t other"}},
 	"member resume":       {{args: "ALICE -t other"}},
-	"member remove":       {{args: "ALICE -t other"}},
+	"member remove":       {{args: "ALICE -t other --yes"}},
 	"member end-sessions": {{args: "ALICE -t other"}},
 	"explain": {
 		{args: "--account ALICE -t other --permission xmpp:federate"},

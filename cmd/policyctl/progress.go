@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	// redrawEvery is how often the line on a terminal changes at most.
+	redrawEvery = 100 * time.Millisecond
+	// reportEvery is how often a line is written where there is no terminal.
+	reportEvery = 10 * time.Second
+	// barWidth is the columns of the bar.
+	barWidth = 24
+)
+
+// A progress shows on standard error how far long work has come: one line,
+// drawn again, on a terminal; a line now and then elsewhere; nothing with
+// --quiet or --json. It starts no goroutine. Any goroutine may call it.
+type progress struct {
+	out    io.Writer // nil: nothing is shown
+	look   look
+	what   string
+	unit   string
+	total  int64
+	now    func() time.Time
+	began  time.Time
+	mu     sync.Mutex // guards what follows
+	shown  time.Time
+	done   int64
+	closed bool
+	drawn  bool // a line is on the terminal
+}
+
+// progress begins to show work, such as "verify" of 1200 "commits"; a total of
+// 0 is not known. End it with close, however the work ends.
+func (a *app) progress(what string, total int64, unit string) *progress {
+	p := &progress{look: a.errLook, what: what, unit: unit, total: total, now: time.Now}
+	if !a.quiet && !a.json {
+		p.out = a.err
+	}
+	p.began = p.now()
+	p.shown = p.began
+	return p
+}
+
+// at says that so much is done, all in all.
+func (p *progress) at(done int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = done
+	every := reportEvery
+	if p.look.width > 0 {
+		every = redrawEvery
+	}
+	now := p.now()
+	if p.out == nil || p.closed || now.Sub(p.shown) < every {
+		return
+	}
+	p.shown = now
+	if p.look.width == 0 {
+		fmt.Fprintln(p.out, p.line(now))
+		return
+	}
+	p.drawn = true
+	fmt.Fprintf(p.out, "\r%s\x1b[K", ruler().Truncate(p.line(now), p.look.width-1, "…"))
+}
+
+// close takes the line off the terminal.
+func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drawn && !p.closed {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+	p.closed = true
+}
+
+// line is what is said now.
+func (p *progress) line(now time.Time) string {
+	elapsed := now.Sub(p.began)
+	rate := float64(p.done) / max(elapsed.Seconds(), 0.001)
+	if p.total <= 0 {
+		return fmt.Sprintf("%s: %d %s, %.0f/s", p.what, p.done, p.unit, rate)
+	}
+	share := min(float64(p.done)/float64(p.total), 1)
+	line := fmt.Sprintf("%s: %3.0f %%, %d of %d %s, %.0f/s", p.what, 100*share, p.done, p.total, p.unit, rate)
+	if rate > 0 && p.done < p.total {
+		left := time.Duration(float64(p.total-p.done) / rate * float64(time.Second))
+		line += fmt.Sprintf(", %v left", left.Round(time.Second))
+	}
+	if p.look.width > 0 {
+		line = bar(share) + " " + line
+	}
+	return line
+}
+
+func bar(share float64) string {
+	full := int(share * barWidth)
+	b := make([]byte, barWidth+2)
+	b[0], b[barWidth+1] = '[', ']'
+	for i := range barWidth {
+		b[i+1] = ' '
+		if i < full {
+			b[i+1] = '#'
+		}
+	}
+	return string(b)
+}
