@@ -171,15 +171,7 @@ func createTenant(c TenantCreate) (tenants.Change, error) {
 }
 
 // postCommand carries out a command.
-func (s *Server) postCommand(w http.ResponseWriter, r *http.Request) (any, error) {
-	name := r.PathValue("command")
-	spec, known := s.commands[name]
-	if !known {
-		return nil, notFound("there is no command %q", name)
-	}
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
+func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec commandSpec) (any, error) {
 	var q commandRequest
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err
@@ -192,16 +184,15 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request) (any, error
 		q.CommandID = NewCommandID()
 	}
 	result, err := s.runner.Execute(r.Context(), tenants.Command{
-		Tenant: r.PathValue("tenant"),
-		// Whoever comes over the socket runs the installation.
-		Actor:     tenants.Actor{Name: actorOf(r.Context()), Operator: true},
+		Tenant:    r.PathValue("tenant"),
+		Actor:     callerOf(r.Context()).asActor(),
 		ID:        q.CommandID,
 		Reason:    q.Reason,
 		IfVersion: q.IfVersion,
 		Change:    change,
 	})
 	if err != nil {
-		return nil, s.refusal(name, q.CommandID, err)
+		return nil, s.refusal(spec.zero.Command(), q.CommandID, err)
 	}
 	return Result{
 		CommandID: q.CommandID, Changed: result.Changed, Position: uint64(result.Position),

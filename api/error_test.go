@@ -48,7 +48,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"limit of nothing", "GET", "/v1/tenants?limit=0", "", "", 400, api.CodeBadRequest, "limit must be"},
 		{"limit over the bound", "GET", "/v1/tenants/acme/members?limit=10001", "", "", 400, api.CodeBadRequest, "limit must be"},
 		{"limit over the log's bound", "GET", "/v1/log?limit=1001", "", "", 400, api.CodeBadRequest, "limit must be"},
-		{"no position", "GET", "/v1/log?after=-1", "", "", 400, api.CodeBadRequest, "must be a position"},
+		{"no position", "GET", "/v1/log?after=-1", "", "", 400, api.CodeBadRequest, "after must be a number"},
 		{"no such command", "POST", command + "tenant.explode", js, "{}", 404, api.CodeNotFound, `no command "tenant.explode"`},
 		{"no JSON", "POST", command + "tenant.suspend", "text/plain", "{}", 415, api.CodeMediaType, "application/json"},
 		{"no body", "POST", command + "tenant.suspend", js, "", 400, api.CodeBadRequest, "not complete"},

@@ -28,9 +28,6 @@ type Explained struct {
 
 // postExplain answers what an account may do, and why.
 func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	var q ExplainRequest
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err

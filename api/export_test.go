@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -21,8 +22,10 @@ func CommandNames() []string {
 // ReadPaths lists the paths of the reads, sorted.
 func ReadPaths() []string {
 	var list []string
-	for path := range (&Server{}).reads() {
-		list = append(list, path)
+	for _, rt := range (&Server{commands: commands()}).table() {
+		if rt.method == http.MethodGet {
+			list = append(list, rt.path)
+		}
 	}
 	slices.SortFunc(list, strings.Compare)
 	return list

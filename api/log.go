@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
@@ -51,10 +50,7 @@ func (s *Server) readTenantLog(r *http.Request, v *projections.View, t *projecti
 
 // tail answers with the newest commits, or with the first after a position.
 func tail(r *http.Request, v *projections.View, read func(context.Context, events.Position, func(*events.Commit) error) error) (any, error) {
-	after, limit, err := logQuery(r)
-	if err != nil {
-		return nil, err
-	}
+	after, limit := logQuery(r)
 	reply := LogTail{Position: uint64(v.Position()), Entries: []LogEntry{}}
 	if after != nil {
 		if *after >= v.Position() {
@@ -105,26 +101,14 @@ func enough(err error) error {
 }
 
 // logQuery reads after, nil when it is not given, and limit.
-func logQuery(r *http.Request) (after *events.Position, limit int, err error) {
-	q, err := queryOf(r, "after", "limit")
-	if err != nil {
-		return nil, 0, err
-	}
-	limit = defaultEntries
-	if s := q.Get("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxEntries {
-			return nil, 0, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("limit must be a number from 1 to %d", maxEntries)}
-		}
-	}
-	if s := q.Get("after"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 63)
-		if err != nil {
-			return nil, 0, &Error{Code: CodeBadRequest, Text: "after must be a position"}
-		}
+func logQuery(r *http.Request) (after *events.Position, limit int) {
+	q := queryOf(r)
+	if n, given := q.number("after"); given {
 		p := events.Position(n)
 		after = &p
 	}
-	return after, limit, nil
+	n, _ := q.number("limit")
+	return after, int(n)
 }
 
 func entryFrom(c *events.Commit) LogEntry {

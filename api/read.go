@@ -3,9 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/postern-im/postern/permission"
@@ -20,40 +18,6 @@ const (
 	maxPage     = 10000
 )
 
-// A reader answers a read from one View.
-type reader func(r *http.Request, v *projections.View) (any, error)
-
-// reads are the reads, by their path. {tenant} and what stands behind it is
-// checked here and nowhere else.
-func (s *Server) reads() map[string]reader {
-	return map[string]reader{
-		"/v1/status":                            s.readStatus,
-		"/v1/log":                               s.readLog,
-		"/v1/owners/{domain}":                   readOwner,
-		"/v1/tenants":                           readTenants,
-		"/v1/tenants/{tenant}":                  ofTenant(readTenant),
-		"/v1/tenants/{tenant}/domains":          ofTenant(readDomains),
-		"/v1/tenants/{tenant}/domains/{domain}": ofTenant(readDomain),
-		"/v1/tenants/{tenant}/services":         ofTenant(readServices),
-		"/v1/tenants/{tenant}/roles":            ofTenant(readRoles),
-		"/v1/tenants/{tenant}/roles/{role}":     ofTenant(readRole),
-		"/v1/tenants/{tenant}/members":          ofTenant(readMembers),
-		"/v1/tenants/{tenant}/members/{jid}":    ofTenant(readMember),
-		"/v1/tenants/{tenant}/log":              ofTenant(s.readTenantLog),
-	}
-}
-
-// ofTenant finds the tenant of the path; what reads on has no other.
-func ofTenant(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) reader {
-	return func(r *http.Request, v *projections.View) (any, error) {
-		t, err := tenantOf(r, v)
-		if err != nil {
-			return nil, err
-		}
-		return read(r, v, t)
-	}
-}
-
 func tenantOf(r *http.Request, v *projections.View) (*projections.Tenant, error) {
 	id := r.PathValue("tenant")
 	t := v.Tenant([]byte(id))
@@ -63,43 +27,11 @@ func tenantOf(r *http.Request, v *projections.View) (*projections.Tenant, error)
 	return t, nil
 }
 
-// queryOf reads a query strictly: each of the names at most once, no others.
-func queryOf(r *http.Request, names ...string) (url.Values, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, &Error{Code: CodeBadRequest, Text: "the query cannot be read"}
-	}
-	for name, values := range q {
-		if !slices.Contains(names, name) {
-			return nil, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("unknown query parameter %q", name)}
-		}
-		if len(values) > 1 {
-			return nil, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("query parameter %q stands twice", name)}
-		}
-	}
-	return q, nil
-}
-
-// limitOf reads the limit of a query.
-func limitOf(q url.Values) (int, error) {
-	s := q.Get("limit")
-	if s == "" {
-		return defaultPage, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > maxPage {
-		return 0, &Error{Code: CodeBadRequest, Text: fmt.Sprintf("limit must be a number from 1 to %d", maxPage)}
-	}
-	return n, nil
-}
-
-func pageOf(r *http.Request) (after string, limit int, err error) {
-	q, err := queryOf(r, "after", "limit")
-	if err != nil {
-		return "", 0, err
-	}
-	limit, err = limitOf(q)
-	return q.Get("after"), limit, err
+// pageOf reads a page's query.
+func pageOf(r *http.Request) (after string, limit int) {
+	q := queryOf(r)
+	n, _ := q.number("limit")
+	return q.text("after"), int(n)
 }
 
 func readOwner(r *http.Request, v *projections.View) (any, error) {
@@ -115,10 +47,7 @@ func readOwner(r *http.Request, v *projections.View) (any, error) {
 }
 
 func readTenants(r *http.Request, v *projections.View) (any, error) {
-	after, limit, err := pageOf(r)
-	if err != nil {
-		return nil, err
-	}
+	after, limit := pageOf(r)
 	list := TenantList{Position: uint64(v.Position()), Tenants: []TenantSummary{}}
 	for t := range v.Tenants() {
 		switch {
@@ -141,9 +70,6 @@ func summaryOf(t *projections.Tenant) TenantSummary {
 }
 
 func readTenant(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	reply := Tenant{
 		Position:                uint64(v.Position()),
 		TenantSummary:           summaryOf(t),
@@ -185,17 +111,11 @@ func domainFrom(d projections.DomainInfo) Domain {
 }
 
 func readDomains(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	return DomainList{Position: uint64(v.Position()), Tenant: t.ID(), Domains: domainsOf(t)}, nil
 }
 
 // domainIn is the domain of the path, prepared.
 func domainIn(r *http.Request) (string, error) {
-	if _, err := queryOf(r); err != nil {
-		return "", err
-	}
 	name, err := jid.Domain(r.PathValue("domain"))
 	if err != nil {
 		return "", &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not a domain: %s", r.PathValue("domain"), reasonOf(err))}
@@ -219,16 +139,10 @@ func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (an
 }
 
 func readServices(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	return ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services())}, nil
 }
 
 func readRoles(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	reply := RoleList{Position: uint64(v.Position()), Tenant: t.ID(), Roles: []Role{}}
 	for role := range t.Roles() {
 		reply.Roles = append(reply.Roles, roleFrom(t, role))
@@ -280,9 +194,6 @@ func ownNames(t *projections.Tenant, role string) []string {
 }
 
 func readRole(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	role, ok := t.Role(r.PathValue("role"))
 	if !ok {
 		return nil, notFound("tenant %q has no role %q", t.ID(), r.PathValue("role"))
@@ -291,10 +202,7 @@ func readRole(r *http.Request, v *projections.View, t *projections.Tenant) (any,
 }
 
 func readMembers(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	after, limit, err := pageOf(r)
-	if err != nil {
-		return nil, err
-	}
+	after, limit := pageOf(r)
 	reply := MemberList{Position: uint64(v.Position()), Tenant: t.ID(), Members: []Member{}}
 	for _, m := range t.MembersAfter(after, limit) {
 		reply.Members = append(reply.Members, memberFrom(t, m))
@@ -356,9 +264,6 @@ func accountOf(t *projections.Tenant, address string) (account, error) {
 }
 
 func accountIn(r *http.Request, t *projections.Tenant) (account, error) {
-	if _, err := queryOf(r); err != nil {
-		return account{}, err
-	}
 	return accountOf(t, r.PathValue("jid"))
 }
 
@@ -392,9 +297,6 @@ func permissionOf(t *projections.Tenant, role, name string) Permission {
 }
 
 func (s *Server) readStatus(r *http.Request, v *projections.View) (any, error) {
-	if _, err := queryOf(r); err != nil {
-		return nil, err
-	}
 	reply := Status{Position: uint64(v.Position()), LogID: s.logID, Version: s.version, Started: s.started}
 	for t := range v.Tenants() {
 		sum := summaryOf(t)

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	urlpath "path"
 	"time"
 
 	"github.com/postern-im/postern/projections"
@@ -72,52 +74,24 @@ func New(c Config) (*Server, error) {
 		mux:      http.NewServeMux(),
 		running:  make(chan struct{}, maxRunning),
 	}
-	s.routes()
+	if err := s.mount(s.table()); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	return s, nil
 }
 
 // A handler answers one request; what it returns is written as JSON.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
-// routes gives each path its method: GET for a read, POST for a command and
-// for explain, which changes nothing but carries a stanza.
-func (s *Server) routes() {
-	for path, read := range s.reads() {
-		s.handle(http.MethodGet, path, func(_ http.ResponseWriter, r *http.Request) (any, error) {
-			v, err := s.view()
-			if err != nil {
-				return nil, err
-			}
-			return read(r, v)
-		})
-	}
-	s.handle(http.MethodPost, "/v1/tenants/{tenant}/explain", s.postExplain)
-	s.handle(http.MethodPost, "/v1/tenants/{tenant}/commands/{command}", s.postCommand)
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.writeError(w, r, notFound("there is nothing at this address"))
-	})
-}
-
-func (s *Server) handle(method, path string, h handler) {
-	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
-			s.writeError(w, r, &Error{Code: CodeMethod, Text: "this address takes " + method + " only"})
-			return
-		}
-		reply, err := h(w, r)
-		if err != nil {
-			s.writeError(w, r, err)
-			return
-		}
-		writeJSON(w, http.StatusOK, reply)
-	})
-}
-
 // ServeHTTP answers one request, within the bounds of the package.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if actorOf(r.Context()) == "" {
+	if callerOf(r.Context()).actor == "" {
 		s.writeError(w, r, &Error{Code: CodeForbidden, Text: "this connection may not administer the node"})
+		return
+	}
+	if at := r.URL.EscapedPath(); urlpath.Clean(at) != at {
+		// The mux would send the client elsewhere.
+		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
 		return
 	}
 	select {

@@ -1,0 +1,328 @@
+package api
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+)
+
+// A route is one line of the table of everything the API answers. All else is
+// derived from it: the mux, the strict check of the query, who may use it, and
+// the OpenAPI description. What has no line does not exist.
+//
+// To add one, write its types into a wire*.go file (whose comments become the
+// description's), its handler beside the others, and its line into the part of
+// table it belongs to:
+//
+//   - path says whose it is: everything of a tenant stands below
+//     /v1/tenants/{tenant}, and its scope is tenantRead or tenantWrite; the rest
+//     is the operator's. New refuses a line where the two differ.
+//   - query lists every parameter with its bounds; the handler finds them,
+//     checked, by queryOf.
+//   - request and reply are zero values of what is read and written.
+//   - handle is s.read(…) for what is answered from the newest View,
+//     s.read(ofTenant(…)) for what is answered from one tenant of it, and a
+//     handler of its own otherwise.
+//   - errors lists the codes it answers with beside those in commonCodes.
+//
+// Then run `go test ./api -update`, which writes docs/openapi.json, and give
+// the route its line in the test of two tenants.
+//
+// A command on a tenant needs no line here: its entry in commands makes one.
+type route struct {
+	method, path string
+	// name is the operation's own, as a program would call it: "listMembers".
+	name string
+	// summary says what it is for in one line, doc what else must be known.
+	summary string
+	doc     string
+	query   []param
+	request any // nil: it has no body
+	reply   any
+	scope   scope
+	errors  []Code
+	handle  handler
+
+	// command is the command's name, for the routes that carry one out.
+	command string
+}
+
+// commonCodes are those every route may answer with.
+var commonCodes = []Code{CodeBadRequest, CodeForbidden, CodeBusy, CodeUnavailable, CodeInternal}
+
+// table is every route.
+func (s *Server) table() []route {
+	return slices.Concat(s.installationRoutes(), s.tenantRoutes(), s.commandRoutes())
+}
+
+// installationRoutes are those that concern no tenant, or all: the operator's.
+func (s *Server) installationRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/status", name: "status", scope: operator,
+			summary: "How the node is",
+			reply:   Status{}, handle: s.read(s.readStatus),
+		},
+		{
+			method: http.MethodGet, path: "/v1/log", name: "log", scope: operator,
+			summary: "Who changed what, when and why, in the whole installation",
+			doc:     logDoc,
+			query:   logParams(),
+			reply:   LogTail{}, handle: s.read(s.readLog),
+		},
+		{
+			method: http.MethodGet, path: "/v1/owners/{domain}", name: "owner", scope: operator,
+			summary: "Whose a domain or service is",
+			reply:   Owner{}, errors: []Code{CodeNotFound, CodeInvalid}, handle: s.read(readOwner),
+		},
+		{
+			method: http.MethodGet, path: "/v1/tenants", name: "listTenants", scope: operator,
+			summary: "The tenants, by id",
+			query:   []param{afterParam("an id: answer with the tenants behind it"), limitParam(defaultPage, maxPage)},
+			reply:   TenantList{}, handle: s.read(readTenants),
+		},
+	}
+}
+
+// tenantRoutes are what is read of one tenant.
+func (s *Server) tenantRoutes() []route {
+	const tenant = "/v1/tenants/{tenant}"
+	notFound := []Code{CodeNotFound}
+	named := []Code{CodeNotFound, CodeInvalid}
+	return []route{
+		{
+			method: http.MethodGet, path: tenant, name: "tenant", scope: tenantRead,
+			summary: "A tenant with what belongs to it, but for its members",
+			reply:   Tenant{}, errors: notFound, handle: s.read(ofTenant(readTenant)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/domains", name: "listDomains", scope: tenantRead,
+			summary: "A tenant's domains, by name",
+			reply:   DomainList{}, errors: notFound, handle: s.read(ofTenant(readDomains)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/domains/{domain}", name: "domain", scope: tenantRead,
+			summary: "A domain",
+			reply:   DomainReply{}, errors: named, handle: s.read(ofTenant(readDomain)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/services", name: "listServices", scope: tenantRead,
+			summary: "A tenant's services, by name",
+			reply:   ServiceList{}, errors: notFound, handle: s.read(ofTenant(readServices)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/roles", name: "listRoles", scope: tenantRead,
+			summary: "A tenant's roles: the built-in ones, then its own by name",
+			reply:   RoleList{}, errors: notFound, handle: s.read(ofTenant(readRoles)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/roles/{role}", name: "role", scope: tenantRead,
+			summary: "A role",
+			reply:   RoleReply{}, errors: notFound, handle: s.read(ofTenant(readRole)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/members", name: "listMembers", scope: tenantRead,
+			summary: "A tenant's members, by address",
+			query:   []param{afterParam("an address: answer with the members behind it"), limitParam(defaultPage, maxPage)},
+			reply:   MemberList{}, errors: notFound, handle: s.read(ofTenant(readMembers)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/members/{jid}", name: "member", scope: tenantRead,
+			summary: "An account: its roles, what it may do, and why",
+			reply:   MemberReply{}, errors: named, handle: s.read(ofTenant(readMember)),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/log", name: "tenantLog", scope: tenantRead,
+			summary: "Who changed what of a tenant, when and why",
+			doc:     logDoc,
+			query:   logParams(),
+			reply:   LogTail{}, errors: notFound, handle: s.read(ofTenant(s.readTenantLog)),
+		},
+		{
+			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
+			summary: "What would become of a stanza, or whether an account has a permission, and why",
+			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",
+			request: ExplainRequest{}, reply: ExplainReply{}, errors: named, handle: s.postExplain,
+		},
+	}
+}
+
+const logDoc = "Without after: the newest entries. With it: the first ones behind that position. Oldest first either way."
+
+func logParams() []param {
+	return []param{
+		{name: "after", kind: number, max: math.MaxInt64, doc: "a position: answer with the first entries behind it"},
+		limitParam(defaultEntries, maxEntries),
+	}
+}
+
+// commandRoutes are the commands, one route each. Who may give one is said by
+// the catalogue of tenants, which checks it once more.
+func (s *Server) commandRoutes() []route {
+	var list []route
+	for _, e := range tenants.Catalogue() {
+		spec, known := s.commands[e.Name]
+		if !known {
+			continue // a test says that there is none
+		}
+		scope := tenantWrite
+		if e.Operator {
+			scope = operator
+		}
+		list = append(list, route{
+			method: http.MethodPost, path: commandPath + e.Name, name: commandName(e.Name), scope: scope,
+			summary: "Carry out " + e.Name,
+			request: spec.zero, reply: Result{}, command: e.Name,
+			errors: []Code{CodeNotFound, CodeInvalid, CodeExists, CodeConflict, CodeInUse, CodeUnknown},
+			handle: func(w http.ResponseWriter, r *http.Request) (any, error) { return s.postCommand(w, r, spec) },
+		})
+	}
+	return list
+}
+
+const commandPath = "/v1/tenants/{tenant}/commands/"
+
+// commandName is a command's name as an operation's: "domain.set-backends" is
+// domainSetBackends.
+func commandName(command string) string {
+	words := strings.FieldsFunc(command, func(r rune) bool { return r == '.' || r == '-' })
+	for i := range words[1:] {
+		words[i+1] = strings.ToUpper(words[i+1][:1]) + words[i+1][1:]
+	}
+	return strings.Join(words, "")
+}
+
+// check refuses a line that is not complete or could not be guarded.
+func (rt *route) check() error {
+	_, below := strings.CutPrefix(rt.path, "/v1/tenants/{tenant}")
+	switch {
+	case rt.method == "" || rt.name == "" || rt.summary == "" || rt.reply == nil || rt.handle == nil:
+		return fmt.Errorf("route %s %s is not complete", rt.method, rt.path)
+	case !strings.HasPrefix(rt.path, "/v1/"):
+		return fmt.Errorf("route %s stands outside /v1", rt.path)
+	case rt.scope == nobody:
+		return fmt.Errorf("route %s is for nobody: give it a scope", rt.path)
+	case below && rt.scope == anyone, !below && (rt.scope == tenantRead || rt.scope == tenantWrite):
+		return fmt.Errorf("route %s cannot have the scope %q: only what stands below a tenant's path is the tenant's", rt.path, rt.scope)
+	case strings.Contains(rt.path, "{tenant}") && !below:
+		return fmt.Errorf("route %s names a tenant elsewhere than below /v1/tenants", rt.path)
+	}
+	for _, p := range rt.query {
+		if p.name == "" || p.doc == "" || p.kind != truth && len(p.oneOf) == 0 && p.max == 0 {
+			return fmt.Errorf("route %s: query parameter %q has no bound or no description", rt.path, p.name)
+		}
+	}
+	return nil
+}
+
+// mount builds the mux from the table.
+func (s *Server) mount(table []route) error {
+	methods := map[string]map[string]*route{} // by path, then method
+	names := map[string]bool{}
+	for i := range table {
+		rt := &table[i]
+		if err := rt.check(); err != nil {
+			return err
+		}
+		if names[rt.name] || methods[rt.path][rt.method] != nil {
+			return fmt.Errorf("route %s %s (%s) stands twice", rt.method, rt.path, rt.name)
+		}
+		names[rt.name] = true
+		if methods[rt.path] == nil {
+			methods[rt.path] = map[string]*route{}
+		}
+		methods[rt.path][rt.method] = rt
+	}
+	for path, by := range methods {
+		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, by) })
+	}
+	s.mux.HandleFunc(commandPath+"{command}", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, tenantRead, notFound("there is no command %q", r.PathValue("command")))
+	})
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
+	})
+	return nil
+}
+
+// refuse answers with err those who may know it.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, needs scope, err error) {
+	if !callerOf(r.Context()).may(needs, r.PathValue("tenant")) {
+		err = errForbidden()
+	}
+	s.writeError(w, r, err)
+}
+
+// errForbidden is the one answer to everything that is not for the caller,
+// whether it exists or not.
+func errForbidden() error {
+	return &Error{Code: CodeForbidden, Text: "this is not yours to see or to change"}
+}
+
+// serve answers a request for a path by its method. Who may not use any
+// method of the path does not learn which there are.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*route) {
+	caller, tenant := callerOf(r.Context()), r.PathValue("tenant")
+	rt := by[r.Method]
+	if rt == nil {
+		var allow []string
+		for method, other := range by {
+			if caller.may(other.scope, tenant) {
+				allow = append(allow, method)
+			}
+		}
+		if len(allow) == 0 {
+			s.writeError(w, r, errForbidden())
+			return
+		}
+		slices.Sort(allow)
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		s.writeError(w, r, &Error{Code: CodeMethod, Text: "this address takes " + strings.Join(allow, " and ") + " only"})
+		return
+	}
+	if !caller.may(rt.scope, tenant) {
+		s.writeError(w, r, errForbidden())
+		return
+	}
+	q, err := readQuery(rt, r)
+	if err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	reply, err := rt.handle(w, r.WithContext(withQuery(r.Context(), q)))
+	if err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, reply)
+}
+
+// A reader answers a read from one View.
+type reader func(r *http.Request, v *projections.View) (any, error)
+
+// read makes a handler of what is answered from the newest View.
+func (s *Server) read(read reader) handler {
+	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		v, err := s.view()
+		if err != nil {
+			return nil, err
+		}
+		return read(r, v)
+	}
+}
+
+// ofTenant finds the tenant of the path; what reads on has no other.
+func ofTenant(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) reader {
+	return func(r *http.Request, v *projections.View) (any, error) {
+		t, err := tenantOf(r, v)
+		if err != nil {
+			return nil, err
+		}
+		return read(r, v, t)
+	}
+}
