@@ -27,8 +27,11 @@ func (t *Tenant) Member(jid string) (Member, bool) {
 	if err != nil {
 		return Member{}, false
 	}
-	m := d.members.get(maphash.String(t.seed, local), local)
-	return t.memberInfo(d, m), m.flags&flagListed != 0
+	r := d.members.find(maphash.String(t.seed, local), []byte(local))
+	if r.flags&flagListed == 0 {
+		return Member{}, false
+	}
+	return t.memberInfo(d, r), true
 }
 
 // Members yields every member, in no order: sorting a million of them is the
@@ -38,8 +41,8 @@ func (t *Tenant) Members() iter.Seq[Member] {
 		list := t.domainList()
 		for i := range list {
 			d := &list[i]
-			for m := range d.members.all() {
-				if m.flags&flagListed != 0 && !yield(t.memberInfo(d, m)) {
+			for r := range d.members.all() {
+				if r.flags&flagListed != 0 && !yield(t.memberInfo(d, r)) {
 					return
 				}
 			}
@@ -85,17 +88,17 @@ func (h *memberHeap) Pop() any {
 }
 
 // memberInfo unpacks a record for a reader outside.
-func (t *Tenant) memberInfo(d *place, m member) Member {
+func (t *Tenant) memberInfo(d *place, r record) Member {
 	out := Member{
-		JID:       m.local + "@" + d.name,
-		Suspended: m.flags&flagSuspended != 0,
-		Ended:     m.ended,
+		JID:       string(r.local) + "@" + d.name,
+		Suspended: r.flags&flagSuspended != 0,
+		Ended:     r.ended,
 	}
-	if m.role != 0 {
-		out.Role = t.roleName(m.role)
+	if r.role != 0 {
+		out.Role = t.roleName(r.role)
 	}
-	for _, r := range m.secondary {
-		out.Secondary = append(out.Secondary, t.roleName(r))
+	for i := range r.secondaryCount() {
+		out.Secondary = append(out.Secondary, t.roleName(r.secondary(i)))
 	}
 	return out
 }
@@ -195,29 +198,27 @@ func (d *place) primary(own roleRef) roleRef {
 // counts.
 func (ch *change) editMember(jid string, edit func(*place, *member) error) error {
 	t := ch.tenant
-	old, local, err := t.domainOf(jid)
+	found, local, err := t.domainOf(jid)
 	if err != nil {
 		return err
 	}
-	m := old.members.get(maphash.String(t.seed, local), local)
-	before, p, d := m, *old, *old.domain
-	p.domain = &d
-	if err := edit(&p, &m); err != nil {
+	d := ch.ownDomain(found.name)
+	m := d.members.get(maphash.String(t.seed, local), local)
+	before := m
+	if err := edit(d, &m); err != nil {
 		return err
 	}
-	if p.members, err = p.members.put(t.seed, m); err != nil {
+	if err := d.members.put(ch.by, t.seed, m); err != nil {
 		return fmt.Errorf("%q: %w", jid, err)
 	}
 	change := int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)
 	d.listed += change
 	t.listed += change
 	if before.role != m.role || !slices.Equal(before.secondary, m.secondary) {
-		d.uses = make([]uint32, len(t.roles))
-		copy(d.uses, old.uses)
+		d.uses = append(d.uses, make([]uint32, len(t.roles)-len(d.uses))...)
 		d.count(m, 1)
 		d.count(before, ^uint32(0))
 	}
-	t.places = t.places.put(maphash.String(t.seed, d.name), d.name, p)
 	return nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"iter"
-	"strings"
+	"slices"
 
 	"github.com/postern-im/postern/events"
 )
@@ -13,9 +13,9 @@ import (
 // members are the accounts of one domain of which something is known. An
 // account that is not in it has the domain's default role.
 //
-// They stand in a trie whose leaves are packed into one string each: a million
-// members are a few thousand allocations without a pointer inside, and a
-// look-up reads a leaf in two places only.
+// They stand in a trie whose leaves are packed into one run of bytes each: a
+// million members are a few thousand allocations without a pointer inside, and
+// a look-up reads a leaf in two places only.
 type members struct {
 	root trie[packed]
 }
@@ -27,7 +27,7 @@ type members struct {
 //	records ended (8), role (2), length of the localpart and flags (2), the
 //	        localpart; then, with flagSecondary, count (2) and roles (2 each)
 type packed struct {
-	bytes string
+	bytes []byte
 	count uint16
 	bits  uint8 // the index has 1<<bits slots
 }
@@ -77,38 +77,22 @@ func homeOf(hash uint64, mask int) int { return int(hash>>32) & mask }
 // entryFor is an index entry.
 func entryFor(hash uint64, at int) uint32 { return uint32(tagOf(hash)) | uint32(at)<<16 }
 
-func le16(s string, i int) uint16 {
-	s = s[i : i+2]
-	return uint16(s[0]) | uint16(s[1])<<8
-}
-
-func le32(s string, i int) uint32 {
-	s = s[i : i+4]
-	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
-}
-
-func le64(s string, i int) uint64 {
-	s = s[i : i+8]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-}
-
 // record is a packed record, cut into what every reader needs.
 type record struct {
 	ended events.Position
 	role  roleRef
 	flags uint16
-	local string
-	rest  string // what follows in the leaf
+	local []byte
+	rest  []byte // what follows in the leaf
 }
 
-func recordAt(leaf string, at int) record {
+func recordAt(leaf []byte, at int) record {
 	r := leaf[at:]
-	word := le16(r, 10)
+	word := binary.LittleEndian.Uint16(r[10:])
 	end := fixedBytes + int(word&maxLocal)
 	return record{
-		ended: events.Position(le64(r, 0)),
-		role:  roleRef(le16(r, 8)),
+		ended: events.Position(binary.LittleEndian.Uint64(r)),
+		role:  roleRef(binary.LittleEndian.Uint16(r[8:])),
 		flags: word &^ maxLocal,
 		local: r[fixedBytes:end],
 		rest:  r[end:],
@@ -123,7 +107,7 @@ func (p packed) find(hash uint64, local []byte) (r record, at, slot int) {
 	}
 	mask := 1<<p.bits - 1
 	for i := homeOf(hash, mask); ; i = (i + 1) & mask {
-		entry := le32(p.bytes, slotBytes*i)
+		entry := binary.LittleEndian.Uint32(p.bytes[slotBytes*i:])
 		if entry == 0 {
 			return record{}, 0, i
 		}
@@ -131,7 +115,7 @@ func (p packed) find(hash uint64, local []byte) (r record, at, slot int) {
 			continue
 		}
 		at := int(entry >> 16)
-		if r := recordAt(p.bytes, at); r.local == string(local) {
+		if r := recordAt(p.bytes, at); string(r.local) == string(local) {
 			return r, at, i
 		}
 	}
@@ -145,22 +129,42 @@ func (m *members) find(hash uint64, local []byte) record {
 
 // unpack reads a record with its secondary roles.
 func (r record) unpack() member {
-	m := member{local: r.local, ended: r.ended, role: r.role, flags: r.flags}
-	if r.flags&flagSecondary == 0 {
-		return m
-	}
-	m.secondary = make([]roleRef, le16(r.rest, 0))
-	for i := range m.secondary {
-		m.secondary[i] = roleRef(le16(r.rest, 2+2*i))
+	m := member{local: string(r.local), ended: r.ended, role: r.role, flags: r.flags}
+	if n := r.secondaryCount(); n > 0 {
+		m.secondary = make([]roleRef, n)
+		for i := range m.secondary {
+			m.secondary[i] = r.secondary(i)
+		}
 	}
 	return m
+}
+
+func (r record) secondaryCount() int {
+	if r.flags&flagSecondary == 0 {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint16(r.rest))
+}
+
+func (r record) secondary(i int) roleRef {
+	return roleRef(binary.LittleEndian.Uint16(r.rest[2+2*i:]))
+}
+
+// holds reports whether the account holds a role, primary or secondary.
+func (r record) holds(ref roleRef) bool {
+	for i := range r.secondaryCount() {
+		if r.secondary(i) == ref {
+			return true
+		}
+	}
+	return r.role == ref
 }
 
 // size is the length of the packed record.
 func (r record) size() int {
 	n := fixedBytes + len(r.local)
 	if r.flags&flagSecondary != 0 {
-		n += 2 + 2*int(le16(r.rest, 0))
+		n += 2 + 2*r.secondaryCount()
 	}
 	return n
 }
@@ -169,7 +173,7 @@ func (r record) size() int {
 // is none.
 func (m *members) get(hash uint64, local string) member {
 	r := m.find(hash, []byte(local))
-	if r.local == "" {
+	if len(r.local) == 0 {
 		return member{local: local}
 	}
 	return r.unpack()
@@ -194,45 +198,38 @@ func (m *member) pack(b []byte) []byte {
 	return b
 }
 
-// put returns the members with one record replaced or added.
-func (m *members) put(seed maphash.Seed, rec member) (members, error) {
-	p := packer{seed, string(rec.pack(nil))}
+// put replaces or adds one record. The members must be their maker's.
+func (m *members) put(by *maker, seed maphash.Seed, rec member) error {
+	var buf [128]byte // most records are far shorter
+	p := packer{by: by, seed: seed, record: rec.pack(buf[:0])}
 	hash := maphash.String(seed, rec.local)
-	var err error
-	root := m.root.with(hash, 0, func(leaf packed, depth int) trie[packed] {
-		old, at, slot := leaf.find(hash, []byte(rec.local))
-		switch {
-		case at > 0 && old.size() == len(p.record):
-			leaf.bytes = splice(leaf.bytes, at, p.record)
-			return trie[packed]{leaf: leaf}
-		case at == 0 && leaf.takes(len(p.record)):
-			entry := binary.LittleEndian.AppendUint32(nil, entryFor(hash, len(leaf.bytes)))
-			leaf.bytes = splice(leaf.bytes, slotBytes*slot, string(entry), p.record)
-			leaf.count++
-			return trie[packed]{leaf: leaf}
+	t, depth := m.root.edit(by, hash)
+	leaf := &t.leaf
+	old, at, slot := leaf.find(hash, []byte(rec.local))
+	switch {
+	case at > 0 && old.size() == len(p.record):
+		if t.by != by {
+			leaf.bytes = slices.Clone(leaf.bytes)
 		}
-		var t trie[packed]
-		t, err = p.rebuild(leaf, at, depth)
-		return t
-	})
-	return members{root}, err
-}
-
-// splice writes new over the old at a place, and more behind the end.
-func splice(old string, at int, new string, more ...string) string {
-	var b strings.Builder
-	size := len(old)
-	for _, s := range more {
-		size += len(s)
+		copy(leaf.bytes[at:], p.record)
+	case at == 0 && leaf.takes(len(p.record)):
+		if t.by != by {
+			b := make([]byte, len(leaf.bytes), len(leaf.bytes)+len(p.record))
+			copy(b, leaf.bytes)
+			leaf.bytes = b
+		}
+		binary.LittleEndian.PutUint32(leaf.bytes[slotBytes*slot:], entryFor(hash, len(leaf.bytes)))
+		leaf.bytes = append(leaf.bytes, p.record...)
+		leaf.count++
+	default:
+		rebuilt, err := p.rebuild(*leaf, at, depth)
+		if err != nil {
+			return err
+		}
+		*t = rebuilt
 	}
-	b.Grow(size)
-	b.WriteString(old[:at])
-	b.WriteString(new)
-	b.WriteString(old[at+len(new):])
-	for _, s := range more {
-		b.WriteString(s)
-	}
-	return b.String()
+	t.by = by
+	return nil
 }
 
 // takes reports whether a leaf has room for a new record of a size.
@@ -242,24 +239,26 @@ func (p packed) takes(size int) bool {
 
 // packer puts one packed record into a leaf that has to be packed anew.
 type packer struct {
+	by     *maker
 	seed   maphash.Seed
-	record string
+	record []byte
 }
 
 // rebuild packs a leaf with the new record, instead of the one at skip unless
 // that is 0, and splits it if it is too large.
 func (p *packer) rebuild(leaf packed, skip, depth int) (trie[packed], error) {
-	records := []string{p.record}
-	for at := range leaf.offsets {
+	records := make([][]byte, 1, leaf.count+1)
+	records[0] = p.record
+	for at, r := range leaf.records {
 		if at != skip {
-			records = append(records, leaf.bytes[at:at+recordAt(leaf.bytes, at).size()])
+			records = append(records, leaf.bytes[at:at+r.size()])
 		}
 	}
 	return p.split(records, depth)
 }
 
 // split makes a leaf of packed records, or a node when they are too many.
-func (p *packer) split(records []string, depth int) (trie[packed], error) {
+func (p *packer) split(records [][]byte, depth int) (trie[packed], error) {
 	bits := uint8(2)
 	for 4*len(records) > 3<<bits {
 		bits++
@@ -269,12 +268,12 @@ func (p *packer) split(records []string, depth int) (trie[packed], error) {
 		size += len(r)
 	}
 	if len(records) <= maxMembers && size <= maxLeafBytes {
-		return trie[packed]{leaf: p.leaf(records, bits, size)}, nil
+		return trie[packed]{leaf: p.leaf(records, bits, size), by: p.by}, nil
 	}
 	if depth == maxDepth {
 		return trie[packed]{}, errCrowded
 	}
-	var parts [fanout][]string
+	var parts [fanout][][]byte
 	for _, r := range records {
 		b := branch(p.hash(r), depth)
 		parts[b] = append(parts[b], r)
@@ -289,15 +288,15 @@ func (p *packer) split(records []string, depth int) (trie[packed], error) {
 			return trie[packed]{}, err
 		}
 	}
-	return trie[packed]{node: node}, nil
+	return trie[packed]{node: node, by: p.by}, nil
 }
 
-func (p *packer) hash(record string) uint64 {
-	return maphash.String(p.seed, recordAt(record, 0).local)
+func (p *packer) hash(r []byte) uint64 {
+	return maphash.Bytes(p.seed, recordAt(r, 0).local)
 }
 
 // leaf packs records that fit.
-func (p *packer) leaf(records []string, bits uint8, size int) packed {
+func (p *packer) leaf(records [][]byte, bits uint8, size int) packed {
 	b := make([]byte, slotBytes<<bits, size)
 	mask := 1<<bits - 1
 	for _, r := range records {
@@ -309,27 +308,29 @@ func (p *packer) leaf(records []string, bits uint8, size int) packed {
 		binary.LittleEndian.PutUint32(b[slotBytes*i:], entryFor(hash, len(b)))
 		b = append(b, r...)
 	}
-	return packed{string(b), uint16(len(records)), bits}
+	return packed{b, uint16(len(records)), bits}
 }
 
-// offsets yields where a leaf's records begin.
-func (p packed) offsets(yield func(int) bool) {
+// records yields a leaf's records and where they begin.
+func (p packed) records(yield func(int, record) bool) {
 	if p.count == 0 {
 		return
 	}
-	for at := slotBytes << p.bits; at < len(p.bytes); at += recordAt(p.bytes, at).size() {
-		if !yield(at) {
+	for at := slotBytes << p.bits; at < len(p.bytes); {
+		r := recordAt(p.bytes, at)
+		if !yield(at, r) {
 			return
 		}
+		at += r.size()
 	}
 }
 
 // all yields every record, in no order.
-func (m *members) all() iter.Seq[member] {
-	return func(yield func(member) bool) {
+func (m *members) all() iter.Seq[record] {
+	return func(yield func(record) bool) {
 		m.root.leaves(func(leaf packed) bool {
-			for at := range leaf.offsets {
-				if !yield(recordAt(leaf.bytes, at).unpack()) {
+			for _, r := range leaf.records {
+				if !yield(r) {
 					return false
 				}
 			}

@@ -315,6 +315,7 @@ func TestMembers(t *testing.T) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 4))
 		hashSeed := maphash.MakeSeed()
 		var ms members
+		by := new(maker)
 		want := map[string]member{}
 		for range 8000 {
 			rec := member{local: localpart(rng), ended: events.Position(rng.Uint64()), role: roleRef(rng.Uint32()), flags: flagListed}
@@ -324,8 +325,10 @@ func TestMembers(t *testing.T) {
 			if rec.secondary != nil {
 				rec.flags |= flagSecondary
 			}
-			var err error
-			if ms, err = ms.put(hashSeed, rec); err != nil {
+			if rng.IntN(100) == 0 {
+				by = new(maker) // what was made so far is a View's
+			}
+			if err := ms.put(by, hashSeed, rec); err != nil {
 				t.Fatal(err)
 			}
 			want[rec.local] = rec
@@ -333,7 +336,7 @@ func TestMembers(t *testing.T) {
 		n := 0
 		for got := range ms.all() {
 			n++
-			checkMember(t, got, want[got.local])
+			checkMember(t, got.unpack(), want[string(got.local)])
 		}
 		if n != len(want) {
 			t.Fatalf("%d records, want %d", n, len(want))
@@ -341,7 +344,7 @@ func TestMembers(t *testing.T) {
 		for name, rec := range want {
 			checkMember(t, ms.get(maphash.String(hashSeed, name), name), rec)
 			other := name + "!"
-			if r := ms.find(maphash.String(hashSeed, other), []byte(other)); r.local != "" {
+			if r := ms.find(maphash.String(hashSeed, other), []byte(other)); len(r.local) != 0 {
 				t.Fatal("found what is not there")
 			}
 		}
@@ -368,9 +371,9 @@ func checkMember(t *testing.T, got, want member) {
 // TestCrowded holds what no keyed hash brings about: a leaf too deep to split.
 func TestCrowded(t *testing.T) {
 	p := packer{seed: maphash.MakeSeed()}
-	var records []string
+	var records [][]byte
 	for i := range maxMembers + 1 {
-		records = append(records, string((&member{local: fmt.Sprint(i)}).pack(nil)))
+		records = append(records, (&member{local: fmt.Sprint(i)}).pack(nil))
 	}
 	if _, err := p.split(records, maxDepth); err != errCrowded {
 		t.Fatal(err)
@@ -385,15 +388,19 @@ func TestTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	seed := maphash.MakeSeed()
 	var tab table[int]
+	by := new(maker)
 	want := map[string]int{}
 	for i := range 20000 {
+		if rng.IntN(50) == 0 {
+			by = new(maker)
+		}
 		key := fmt.Sprint(rng.IntN(3000))
 		hash := maphash.String(seed, key)
 		if rng.IntN(3) == 0 {
-			tab = tab.without(hash, key)
+			tab.remove(by, hash, key)
 			delete(want, key)
 		} else {
-			tab = tab.put(hash, key, i)
+			tab.put(by, hash, key, i)
 			want[key] = i
 		}
 		if tab.len != len(want) {

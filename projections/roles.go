@@ -19,7 +19,7 @@ type roleRef uint16
 // maxRoles is what a roleRef can count.
 const maxRoles = 1<<16 - 2
 
-// role is one role. Once in a View it never changes.
+// role is one role. Once made it never changes.
 type role struct {
 	name    string
 	builtin bool
@@ -48,6 +48,7 @@ type compiledRole struct {
 // builtinRoleTable is what every tenant starts with.
 func builtinRoleTable(seed maphash.Seed) roleTable {
 	var t roleTable
+	by := new(maker)
 	for _, b := range permission.BuiltinRoles() {
 		r := &role{name: b.Name, builtin: true, gives: b.Gives}
 		if b.Inherits != "" {
@@ -55,7 +56,7 @@ func builtinRoleTable(seed maphash.Seed) roleTable {
 			r.parents = []roleRef{parent}
 		}
 		t.roles = append(t.roles, r)
-		t.byName = t.byName.put(maphash.String(seed, b.Name), b.Name, roleRef(len(t.roles)))
+		t.byName.put(by, maphash.String(seed, b.Name), b.Name, roleRef(len(t.roles)))
 	}
 	base := Tenant{roleTable: t}
 	if err := base.compile(0); err != nil {
@@ -172,8 +173,8 @@ func (t *Tenant) RoleHolder(name string) (jid string, ok bool) {
 			continue
 		}
 		for m := range d.members.all() {
-			if m.role == ref || slices.Contains(m.secondary, ref) {
-				return m.local + "@" + d.name, true
+			if m.holds(ref) {
+				return string(m.local) + "@" + d.name, true
 			}
 		}
 	}
@@ -212,7 +213,7 @@ func (ch *change) defineRole(e events.RoleDefined) error {
 		t.roles = append(t.roles, nil)
 	}
 	t.roles[free] = r
-	t.byName = t.byName.put(hash, e.Name, roleRef(free+1))
+	t.byName.put(ch.by, hash, e.Name, roleRef(free+1))
 	return nil
 }
 
@@ -232,7 +233,7 @@ func (ch *change) removeRole(name string) error {
 	}
 	t.roles = slices.Clone(t.roles)
 	t.roles[ref-1] = nil
-	t.byName = t.byName.without(maphash.String(t.seed, name), name)
+	t.byName.remove(ch.by, maphash.String(t.seed, name), name)
 	ch.recompile = true
 	return nil
 }

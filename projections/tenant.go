@@ -29,6 +29,7 @@ type Tenant struct {
 	ceilingMask permission.Set
 	services    int
 	listed      int // members of all domains
+	by          *maker
 }
 
 // Settings are a tenant's own choices.
@@ -137,9 +138,9 @@ func (ch *change) applyTenant(e events.Event) error {
 		t.suspended = false
 	case events.TenantRemoved:
 		for name := range t.places.all() {
-			ch.view.disown(name)
+			ch.disown(name)
 		}
-		ch.tenant = &Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, ended: ch.position}
+		*t = Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, ended: ch.position, by: t.by}
 	case events.SettingsChanged:
 		t.settings = Settings{e.PresenceWithoutMessages, e.AuditAddresses}
 	case events.CeilingSet:
@@ -183,6 +184,7 @@ type domain struct {
 	// uses counts, by role, how often members hold it, so that a role in use
 	// is known without reading all members.
 	uses []uint32
+	by   *maker // made this and uses
 }
 
 // Domain returns one domain of the tenant.
@@ -229,8 +231,9 @@ func (t *Tenant) domainList() []place {
 }
 
 // disown takes a place out of the table of owners.
-func (v *View) disown(name string) {
-	v.owners = v.owners.without(maphash.String(v.seed, name), name)
+func (ch *change) disown(name string) {
+	v := ch.view
+	v.owners.remove(ch.by, maphash.String(v.seed, name), name)
 }
 
 // addPlace gives the tenant a domain or service nobody has.
@@ -243,8 +246,8 @@ func (ch *change) addPlace(name string, p place) error {
 	if o, taken := v.owners.get(hash, []byte(name)); taken {
 		return fmt.Errorf("%q is a %s of tenant %q already", name, o.kind, o.tenant)
 	}
-	v.owners = v.owners.put(hash, name, owner{t.id, p.kind})
-	t.places = t.places.put(hash, name, p)
+	v.owners.put(ch.by, hash, name, owner{t.id, p.kind})
+	t.places.put(ch.by, hash, name, p)
 	if p.kind == Service {
 		t.services++
 	}
@@ -255,15 +258,17 @@ func (ch *change) addPlace(name string, p place) error {
 // of a domain that comes back are older than its new DomainAdded, so nothing
 // has to be remembered.
 func (ch *change) removePlace(name string, kind Place) error {
-	v, t := ch.view, ch.tenant
-	if t.Place([]byte(name)) != kind {
+	t := ch.tenant
+	hash := maphash.String(t.seed, name)
+	p, ok := t.places.find(hash, []byte(name))
+	if !ok || p.kind != kind {
 		return fmt.Errorf("no %s %q", kind, name)
 	}
-	v.disown(name)
-	if p, _ := t.places.get(maphash.String(t.seed, name), []byte(name)); kind == Domain {
+	if kind == Domain {
 		t.listed -= p.listed
 	}
-	t.places = t.places.without(maphash.String(v.seed, name), name)
+	ch.disown(name)
+	t.places.remove(ch.by, hash, name)
 	if kind == Service {
 		t.services--
 	}
@@ -277,25 +282,33 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	}
 	return ch.addPlace(e.Domain, place{
 		kind: Domain, defaultRole: role, ended: ch.position,
-		domain: &domain{name: e.Domain, backends: slices.Clone(e.Backends)},
+		domain: &domain{name: e.Domain, backends: slices.Clone(e.Backends), by: ch.by},
 	})
 }
 
-// editDomain replaces a domain by an edited copy.
-func (ch *change) editDomain(name string, edit func(*place) error) error {
+// ownDomain returns a domain of the tenant for this change to edit, nil when
+// there is none.
+func (ch *change) ownDomain(name string) *place {
 	t := ch.tenant
-	hash := maphash.String(t.seed, name)
-	p, ok := t.places.get(hash, []byte(name))
-	if !ok || p.kind != Domain {
+	p := t.places.edit(ch.by, maphash.String(t.seed, name), name)
+	if p == nil || p.kind != Domain {
+		return nil
+	}
+	if p.domain.by != ch.by {
+		d := *p.domain
+		d.uses, d.by = slices.Clone(d.uses), ch.by
+		p.domain = &d
+	}
+	return p
+}
+
+// editDomain edits a domain.
+func (ch *change) editDomain(name string, edit func(*place) error) error {
+	p := ch.ownDomain(name)
+	if p == nil {
 		return fmt.Errorf("no domain %q", name)
 	}
-	d := *p.domain
-	p.domain = &d
-	if err := edit(&p); err != nil {
-		return err
-	}
-	t.places = t.places.put(hash, name, p)
-	return nil
+	return edit(p)
 }
 
 func (ch *change) setDefaultRole(d *place, name string) error {

@@ -2,16 +2,28 @@ package projections
 
 import "iter"
 
-// A trie is an immutable hash trie: an inner node has fanout branches, taken
-// by fanoutBits of the hash per level from the lowest, and a leaf holds a few
-// entries. A change copies one leaf and the nodes above it, so it costs the
-// same in a trie of ten entries and in one of ten million. The hash is keyed
-// (maphash), so nobody outside can choose entries that meet in one leaf.
+// A maker stands for one fold under way: one Apply, or one Builder. What it
+// made is not yet in any View, so it alone may change it, in place; what
+// another made is in a View, or may be, and is copied before it is changed.
+// A maker is forgotten when its fold ends, and then nothing it made ever
+// changes again.
+type maker struct {
+	_ byte // no two makers have one address
+}
+
+// A trie is a hash trie: an inner node has fanout branches, taken by
+// fanoutBits of the hash per level from the lowest, and a leaf holds a few
+// entries. A change copies one leaf and the nodes above it, unless its maker
+// made them, so it costs the same in a trie of ten entries and in one of ten
+// million. The hash is keyed (maphash), so nobody outside can choose entries
+// that meet in one leaf.
 //
 // The zero trie is one empty leaf.
 type trie[L any] struct {
 	leaf L
 	node *[fanout]trie[L] // nil in a leaf
+	// by made what leaf or node points to.
+	by *maker
 }
 
 const (
@@ -36,16 +48,18 @@ func (t *trie[L]) find(hash uint64) *L {
 	return &t.leaf
 }
 
-// with returns the trie in which edit's answer stands in place of the leaf
-// that hash leads to. depth is the caller's own: 0 at the root.
-func (t *trie[L]) with(hash uint64, depth int, edit func(leaf L, depth int) trie[L]) trie[L] {
-	if t.node == nil {
-		return edit(t.leaf, depth)
+// edit returns the leaf a hash leads to, for its maker to replace, and its
+// depth. t itself must be its maker's. What the leaf points to may still be
+// another's: its own by tells.
+func (t *trie[L]) edit(by *maker, hash uint64) (leaf *trie[L], depth int) {
+	for ; t.node != nil; depth++ {
+		if t.by != by {
+			node := *t.node
+			t.node, t.by = &node, by
+		}
+		t = &t.node[branch(hash, depth)]
 	}
-	node := *t.node
-	kid := &node[branch(hash, depth)]
-	*kid = kid.with(hash, depth+1, edit)
-	return trie[L]{node: &node}
+	return t, depth
 }
 
 // leaves yields every leaf, in the order of the hash.
@@ -61,8 +75,8 @@ func (t *trie[L]) leaves(yield func(L) bool) bool {
 	return true
 }
 
-// A table is an immutable map from short strings to values, kept in a trie.
-// The caller computes the hash, always by the same function.
+// A table is a map from short strings to values, kept in a trie. The caller
+// computes the hash, always by the same function.
 type table[V any] struct {
 	root trie[[]slot[V]]
 	len  int
@@ -77,6 +91,16 @@ type slot[V any] struct {
 // maxSlots is the size at which a table's leaf is split: small enough to be
 // searched one by one.
 const maxSlots = 8
+
+// search finds a key among slots, -1 when it is not there.
+func search[V any](slots []slot[V], hash uint64, key string) int {
+	for i := range slots {
+		if s := &slots[i]; s.hash == hash && s.key == key {
+			return i
+		}
+	}
+	return -1
+}
 
 // find looks a key up; the value is not to be changed.
 func (t *table[V]) find(hash uint64, key []byte) (*V, bool) {
@@ -98,51 +122,62 @@ func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
 	return none, false
 }
 
-// put returns the table with the key's value replaced or added.
-func (t *table[V]) put(hash uint64, key string, value V) table[V] {
-	n := t.len
-	root := t.root.with(hash, 0, func(leaf []slot[V], depth int) trie[[]slot[V]] {
-		slots := make([]slot[V], len(leaf), len(leaf)+1)
-		copy(slots, leaf)
-		for i := range slots {
-			if slots[i].hash == hash && slots[i].key == key {
-				slots[i].value = value
-				return trie[[]slot[V]]{leaf: slots}
-			}
-		}
-		n++
-		return splitSlots(append(slots, slot[V]{hash, key, value}), depth)
-	})
-	return table[V]{root, n}
+// edit returns a key's value for its maker to change, until the next change
+// of the table; nil when the key is not there.
+func (t *table[V]) edit(by *maker, hash uint64, key string) *V {
+	i := search(*t.root.find(hash), hash, key)
+	if i < 0 {
+		return nil
+	}
+	leaf, _ := t.root.edit(by, hash)
+	own(leaf, by, 0)
+	return &leaf.leaf[i].value
 }
 
-// splitSlots makes a leaf of slots, or a node when they are too many.
-func splitSlots[V any](slots []slot[V], depth int) trie[[]slot[V]] {
-	if len(slots) <= maxSlots || depth >= maxDepth {
-		return trie[[]slot[V]]{leaf: slots}
+// own makes a leaf's slots its maker's, with room for some more.
+func own[V any](leaf *trie[[]slot[V]], by *maker, room int) {
+	if leaf.by == by {
+		return
+	}
+	slots := make([]slot[V], len(leaf.leaf), len(leaf.leaf)+room)
+	copy(slots, leaf.leaf)
+	leaf.leaf, leaf.by = slots, by
+}
+
+// put replaces or adds a key's value.
+func (t *table[V]) put(by *maker, hash uint64, key string, value V) {
+	leaf, depth := t.root.edit(by, hash)
+	if i := search(leaf.leaf, hash, key); i >= 0 {
+		own(leaf, by, 0)
+		leaf.leaf[i].value = value
+		return
+	}
+	t.len++
+	own(leaf, by, 1)
+	leaf.leaf = append(leaf.leaf, slot[V]{hash, key, value})
+	if len(leaf.leaf) <= maxSlots || depth >= maxDepth {
+		return
 	}
 	node := new([fanout]trie[[]slot[V]])
-	for _, s := range slots {
+	for _, s := range leaf.leaf {
 		kid := &node[branch(s.hash, depth)]
-		kid.leaf = append(kid.leaf, s)
+		kid.leaf, kid.by = append(kid.leaf, s), by
 	}
-	return trie[[]slot[V]]{node: node}
+	*leaf = trie[[]slot[V]]{node: node, by: by}
 }
 
-// without returns the table without the key.
-func (t *table[V]) without(hash uint64, key string) table[V] {
-	n := t.len
-	root := t.root.with(hash, 0, func(leaf []slot[V], _ int) trie[[]slot[V]] {
-		for i := range leaf {
-			if leaf[i].hash == hash && leaf[i].key == key {
-				n--
-				slots := append([]slot[V](nil), leaf[:i]...)
-				return trie[[]slot[V]]{leaf: append(slots, leaf[i+1:]...)}
-			}
-		}
-		return trie[[]slot[V]]{leaf: leaf}
-	})
-	return table[V]{root, n}
+// remove takes a key out.
+func (t *table[V]) remove(by *maker, hash uint64, key string) {
+	i := search(*t.root.find(hash), hash, key)
+	if i < 0 {
+		return
+	}
+	t.len--
+	leaf, _ := t.root.edit(by, hash)
+	own(leaf, by, 0)
+	last := len(leaf.leaf) - 1
+	leaf.leaf[i], leaf.leaf[last] = leaf.leaf[last], slot[V]{}
+	leaf.leaf = leaf.leaf[:last]
 }
 
 // all yields every key and value, in no order.

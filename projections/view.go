@@ -20,6 +20,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/postern-im/postern/events"
 )
@@ -27,6 +28,7 @@ import (
 // A View is every projection at one position.
 type View struct {
 	position events.Position
+	micros   int64 // Time, since 1970; 0 before the first commit
 	seed     maphash.Seed
 	// tenants holds removed ones too: an id is never used again.
 	tenants table[*Tenant]
@@ -72,6 +74,15 @@ func New() *View {
 // Position is the position of the last commit applied.
 func (v *View) Position() events.Position { return v.position }
 
+// Time is the time of the last commit applied, or of an earlier one if that
+// was later; zero before the first.
+func (v *View) Time() time.Time {
+	if v.micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(v.micros).UTC()
+}
+
 // Tenant returns a tenant by its id, nil when it is unknown or removed.
 func (v *View) Tenant(id []byte) *Tenant {
 	t, ok := v.tenants.get(maphash.Bytes(v.seed, id), id)
@@ -112,30 +123,40 @@ func (v *View) Tenants() iter.Seq[*Tenant] {
 // must be the next one, and every event in it must apply: a View that skipped
 // something must not decide, so any error leaves no View at all.
 func (v *View) Apply(c *events.Commit) (*View, error) {
-	if c.Position != v.position+1 {
-		return nil, fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
-	}
 	next := *v
-	next.position = c.Position
+	if err := next.fold(new(maker), c); err != nil {
+		return nil, err
+	}
+	return &next, nil
+}
+
+// fold applies a commit to the View in place; v must be its maker's. After an
+// error the View is worth nothing.
+func (v *View) fold(by *maker, c *events.Commit) error {
+	if c.Position != v.position+1 {
+		return fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
+	}
+	v.position = c.Position
+	v.micros = max(v.micros, c.Time.UnixMicro())
 	if c.Tenant == "" {
 		if len(c.Events) > 0 {
-			return nil, fmt.Errorf("apply commit %d: %T outside a tenant", c.Position, c.Events[0])
+			return fmt.Errorf("apply commit %d: %T outside a tenant", c.Position, c.Events[0])
 		}
-		return &next, nil
+		return nil
 	}
-	ch, err := next.begin(c)
-	if err != nil {
-		return nil, fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
+	ch := change{view: v, by: by, position: c.Position}
+	if err := ch.begin(c); err != nil {
+		return fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
 	}
 	for i, e := range c.Events {
 		if err := ch.apply(e); err != nil {
-			return nil, fmt.Errorf("apply commit %d: tenant %q: event %d: %T: %w", c.Position, c.Tenant, i+1, e, err)
+			return fmt.Errorf("apply commit %d: tenant %q: event %d: %T: %w", c.Position, c.Tenant, i+1, e, err)
 		}
 	}
 	if err := ch.finish(); err != nil {
-		return nil, fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
+		return fmt.Errorf("apply commit %d: tenant %q: %w", c.Position, c.Tenant, err)
 	}
-	return &next, nil
+	return nil
 }
 
 var (
@@ -148,48 +169,51 @@ var (
 type change struct {
 	view     *View   // the View to be, owned by this change
 	tenant   *Tenant // the tenant to be, owned by this change
+	by       *maker  // made both
 	position events.Position
 	// recompile is set when a role or the ceiling changed.
 	recompile bool
 }
 
-// begin takes a copy of the commit's tenant, or makes it.
-func (v *View) begin(c *events.Commit) (*change, error) {
-	id := []byte(c.Tenant)
-	old, known := v.tenants.get(maphash.Bytes(v.seed, id), id)
-	ch := &change{view: v, position: c.Position}
+// begin makes the commit's tenant this change's own, or makes it.
+func (ch *change) begin(c *events.Commit) error {
+	v := ch.view
+	hash := maphash.String(v.seed, c.Tenant)
+	t, known := v.tenants.get(hash, []byte(c.Tenant))
 	switch {
-	case known && old.removed:
-		return nil, errRemoved
+	case known && t.removed:
+		return errRemoved
 	case known:
-		t := *old
-		ch.tenant = &t
+		if t.by != ch.by {
+			own := *t
+			t = &own
+		}
 	default:
 		if len(c.Events) == 0 {
-			return nil, errNoTenant
+			return errNoTenant
 		}
 		if _, ok := c.Events[0].(events.TenantCreated); !ok {
-			return nil, errNoTenant
+			return errNoTenant
 		}
-		ch.tenant = &Tenant{id: c.Tenant, seed: v.seed, roleTable: v.base}
+		t = &Tenant{id: c.Tenant, seed: v.seed, roleTable: v.base}
 	}
-	if c.TenantVersion != ch.tenant.version+1 {
-		return nil, fmt.Errorf("version %d: the tenant is at %d", c.TenantVersion, ch.tenant.version)
+	if c.TenantVersion != t.version+1 {
+		return fmt.Errorf("version %d: the tenant is at %d", c.TenantVersion, t.version)
 	}
-	ch.tenant.version = c.TenantVersion
-	return ch, nil
+	t.version = c.TenantVersion
+	if t.by != ch.by {
+		t.by = ch.by
+		v.tenants.put(ch.by, hash, t.id, t)
+	}
+	ch.tenant = t
+	return nil
 }
 
-// finish compiles what changed and puts the tenant into the View.
+// finish compiles what changed.
 func (ch *change) finish() error {
-	t := ch.tenant
-	if ch.recompile && !t.removed {
-		if err := t.compile(ch.position); err != nil {
-			return err
-		}
+	if t := ch.tenant; ch.recompile && !t.removed {
+		return t.compile(ch.position)
 	}
-	v := ch.view
-	v.tenants = v.tenants.put(maphash.String(v.seed, t.id), t.id, t)
 	return nil
 }
 

@@ -1,0 +1,418 @@
+package projections
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+)
+
+// Why an encoding was refused.
+var (
+	// ErrFormat means that it was written by another version of the format,
+	// or under another catalogue of permissions: fold the log instead.
+	ErrFormat = errors.New("the encoding of another version")
+	// ErrMalformed means that Encode would not have written it.
+	ErrMalformed = errors.New("malformed")
+)
+
+// Decode reads a View that Encode wrote. It accepts nothing else: what it
+// accepts encodes to the same bytes again. The View behaves as the one that
+// was encoded; its roles are compiled anew.
+func Decode(r io.Reader) (*View, error) {
+	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(maker), view: New()}
+	d.header()
+	section := d.number(math.MaxUint64)
+	if section == sectionTenants {
+		d.tenants()
+		section = d.number(math.MaxUint64)
+	}
+	if section != endOfSections {
+		d.fail("section %d", section)
+	}
+	if d.err == nil {
+		if _, err := d.r.ReadByte(); err == nil {
+			d.fail("bytes behind the end")
+		} else if err != io.EOF {
+			d.err = err
+		}
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("decode a view: %w", d.err)
+	}
+	return d.view, nil
+}
+
+// decoder keeps the first error; after it every number is zero and every text
+// empty, so that all loops end.
+type decoder struct {
+	r    *bufio.Reader
+	by   *maker
+	view *View
+	err  error
+	// buf is the last text read.
+	buf []byte
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
+	}
+}
+
+// read fills p.
+func (d *decoder) read(p []byte) {
+	if d.err != nil {
+		return
+	}
+	if _, err := io.ReadFull(d.r, p); err != nil {
+		d.cut(err)
+	}
+}
+
+// cut takes a reader's error; one that ends too early is malformed.
+func (d *decoder) cut(err error) {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		d.fail("it ends too early")
+		return
+	}
+	d.err = err
+}
+
+// number reads a varint in its shortest form, up to most.
+func (d *decoder) number(most uint64) uint64 {
+	if d.err != nil {
+		return 0
+	}
+	var n uint64
+	for shift := 0; ; shift += 7 {
+		b, err := d.r.ReadByte()
+		if err != nil {
+			d.cut(err)
+			return 0
+		}
+		if shift == 63 && b > 1 || shift > 0 && b == 0 {
+			d.fail("a number")
+			return 0
+		}
+		n |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+	}
+	if n > most {
+		d.fail("%d where at most %d can be", n, most)
+		return 0
+	}
+	return n
+}
+
+// position reads one that is neither before least nor behind the View.
+func (d *decoder) position(least events.Position) events.Position {
+	p := events.Position(d.number(uint64(d.view.position)))
+	if p < least {
+		d.fail("position %d", p)
+	}
+	return p
+}
+
+// bytes reads a text, into a buffer the next one overwrites.
+func (d *decoder) bytes(most uint64) []byte {
+	n := int(d.number(most))
+	if cap(d.buf) < n {
+		d.buf = make([]byte, n)
+	}
+	d.buf = d.buf[:n]
+	d.read(d.buf)
+	if d.err != nil {
+		return nil
+	}
+	return d.buf
+}
+
+// text reads a text. None is longer than the commit it came by.
+func (d *decoder) text() string { return string(d.bytes(events.MaxSize)) }
+
+// each reads a list's count and calls element for each, until an error.
+func (d *decoder) each(most uint64, element func()) {
+	for range d.number(most) {
+		if element(); d.err != nil {
+			return
+		}
+	}
+}
+
+func (d *decoder) texts() (list []string) {
+	d.each(math.MaxInt32, func() { list = append(list, d.text()) })
+	return list
+}
+
+// ref reads a role's number, which the tenant must have.
+func (d *decoder) ref(t *Tenant) roleRef {
+	r := roleRef(d.number(maxRoles))
+	if r == 0 || int(r) > len(t.roles) || t.roles[r-1] == nil {
+		d.fail("no role has number %d", r)
+		return 0
+	}
+	return r
+}
+
+func (d *decoder) header() {
+	var start [len(magic) + 32]byte
+	d.read(start[:])
+	catalogue := catalogueHash()
+	if d.err == nil && string(start[:]) != magic+string(catalogue[:]) {
+		d.err = ErrFormat
+	}
+	d.view.position = events.Position(d.number(math.MaxUint64))
+	d.view.micros = int64(d.number(math.MaxInt64))
+	if d.view.position == 0 && d.view.micros != 0 {
+		d.fail("a time before the first commit")
+	}
+}
+
+// tenants reads the section of tenants. Each has its commits to itself, so
+// there are no more than positions.
+func (d *decoder) tenants() {
+	v := d.view
+	left := uint64(v.position)
+	last := ""
+	d.each(left, func() {
+		t := d.tenant(left)
+		if d.err == nil && t.id <= last {
+			d.fail("tenant %q behind %q", t.id, last)
+		}
+		if d.err != nil {
+			return
+		}
+		left -= t.version
+		last = t.id
+		v.tenants.put(d.by, maphash.String(v.seed, t.id), t.id, t)
+	})
+	if d.err == nil && v.tenants.len == 0 {
+		d.fail("an empty section")
+	}
+}
+
+func (d *decoder) tenant(versions uint64) *Tenant {
+	t := &Tenant{seed: d.view.seed, by: d.by}
+	t.id = d.text()
+	t.name = d.text()
+	if t.version = d.number(versions); t.version == 0 {
+		d.fail("version 0")
+	}
+	t.ended = d.position(1)
+	switch d.number(bitRemoved | bitTenantSuspended) {
+	case bitRemoved:
+		t.removed = true
+		return t
+	case bitTenantSuspended:
+		t.suspended = true
+	case bitRemoved | bitTenantSuspended:
+		d.fail("removed and suspended")
+	}
+	t.settings.PresenceWithoutMessages = events.PresenceMode(d.number(uint64(events.PresenceRefuse)))
+	t.settings.AuditAddresses = events.AuditAddresses(d.number(uint64(events.AuditClass)))
+	t.ceiling = d.texts()
+	t.ceilingMask = maskOf(t.ceiling)
+	d.roles(t)
+	last := ""
+	d.each(math.MaxInt32, func() {
+		last = d.place(t, last)
+	})
+	if d.err != nil {
+		d.err = fmt.Errorf("tenant %q: %w", t.id, d.err)
+	}
+	return t
+}
+
+// roles reads the role table. Parents may have higher numbers, so what roles
+// refer to is checked when all are there.
+func (d *decoder) roles(t *Tenant) {
+	t.roleTable = d.view.base
+	builtin := len(t.roles)
+	ended := make([]events.Position, builtin)
+	changed := len(t.ceiling) > 0
+	for i := range builtin {
+		allow, deny := d.texts(), d.texts()
+		ended[i] = d.position(0)
+		if allow == nil && deny == nil && ended[i] == 0 {
+			continue
+		}
+		r := *t.roles[i]
+		r.allow, r.deny = allow, deny
+		t.roles = slices.Clone(t.roles)
+		t.roles[i] = &r
+		changed = true
+	}
+	d.each(maxRoles, func() {
+		n := int(d.number(maxRoles))
+		if n <= len(ended) {
+			d.fail("role number %d", n)
+			return
+		}
+		if !changed || len(ended) == builtin {
+			t.roles = slices.Clone(t.roles)
+		}
+		changed = true
+		ended = append(ended, make([]events.Position, n-len(ended))...)
+		t.roles = append(t.roles, make([]*role, n-len(t.roles))...)
+		t.roles[n-1], ended[n-1] = d.customRole(), d.position(0)
+		d.nameRole(t, roleRef(n))
+	})
+	if d.err != nil || !changed {
+		return
+	}
+	for _, r := range t.roles {
+		if r == nil {
+			continue
+		}
+		for _, p := range r.parents {
+			if p == 0 || int(p) > len(t.roles) || t.roles[p-1] == nil {
+				d.fail("role %q inherits from number %d, which is none", r.name, p)
+				return
+			}
+		}
+	}
+	t.compiled = nil
+	if err := t.compile(0); err != nil {
+		d.fail("%v", err)
+		return
+	}
+	for i := range t.compiled {
+		t.compiled[i].ended = ended[i]
+	}
+}
+
+func (d *decoder) customRole() *role {
+	r := &role{name: d.text()}
+	d.each(math.MaxInt32, func() { r.parents = append(r.parents, roleRef(d.number(maxRoles))) })
+	r.allow, r.deny = d.texts(), d.texts()
+	return r
+}
+
+// nameRole gives a custom role its name, which must be free.
+func (d *decoder) nameRole(t *Tenant, ref roleRef) {
+	name := t.roles[ref-1].name
+	if d.err != nil {
+		return
+	}
+	if name == "" || permission.IsReserved(name) {
+		d.fail("%q is not a custom role's name", name)
+		return
+	}
+	if _, err := t.roleNamed(name); err == nil {
+		d.fail("two roles %q", name)
+		return
+	}
+	t.byName.put(d.by, maphash.String(t.seed, name), name, ref)
+}
+
+// place reads a place that stands behind last, and returns its name.
+func (d *decoder) place(t *Tenant, last string) string {
+	name := d.text()
+	if d.err == nil && name <= last {
+		d.fail("place %q behind %q", name, last)
+	}
+	p := place{kind: Place(d.number(uint64(Service)))}
+	switch p.kind {
+	case Elsewhere:
+		d.fail("%q is no place", name)
+	case Service:
+		t.services++
+	case Domain:
+		p.domain = &domain{name: name, by: d.by}
+		d.domain(t, &p)
+		t.listed += p.listed
+	}
+	if d.err != nil {
+		return ""
+	}
+	v := d.view
+	hash := maphash.String(v.seed, name)
+	if o, taken := v.owners.get(hash, []byte(name)); taken {
+		d.fail("%q is a %s of tenant %q already", name, o.kind, o.tenant)
+		return ""
+	}
+	v.owners.put(d.by, hash, name, owner{t.id, p.kind})
+	t.places.put(d.by, hash, name, p)
+	return name
+}
+
+func (d *decoder) domain(t *Tenant, p *place) {
+	p.suspended = d.number(1) == 1
+	p.defaultRole = d.ref(t)
+	p.ended = d.position(1)
+	p.defaultEnded = d.position(0)
+	d.each(math.MaxInt32, func() {
+		b := events.Backend{Address: d.text()}
+		b.Security = events.Security(d.number(uint64(events.SecurityTLS)))
+		p.backends = append(p.backends, b)
+	})
+	last := ""
+	d.each(math.MaxInt64, func() {
+		m := d.member(t)
+		if d.err == nil && (m.local <= last || strings.Contains(m.local, "@")) {
+			d.fail("member %q behind %q", m.local, last)
+		}
+		if d.err != nil {
+			return
+		}
+		last = m.local
+		d.keep(t, p, m)
+	})
+	if d.err != nil {
+		d.err = fmt.Errorf("domain %q: %w", p.domain.name, d.err)
+	}
+}
+
+// keep puts a member into its domain and counts it.
+func (d *decoder) keep(t *Tenant, p *place, m member) {
+	if err := p.members.put(d.by, t.seed, m); err != nil {
+		d.fail("%v", err)
+		return
+	}
+	if m.flags&flagListed != 0 {
+		p.listed++
+	}
+	if m.role != 0 || m.secondary != nil {
+		if p.uses == nil {
+			p.uses = make([]uint32, len(t.roles))
+		}
+		p.count(m, 1)
+	}
+}
+
+func (d *decoder) member(t *Tenant) member {
+	m := member{local: string(d.bytes(maxLocal))}
+	has := d.number(bitListed | bitSuspended | bitRole | bitEnded | bitSecondary)
+	if has&bitListed != 0 {
+		m.flags |= flagListed
+	}
+	if has&bitSuspended != 0 {
+		m.flags |= flagSuspended
+	}
+	if has&bitListed == 0 && has&^bitEnded != 0 {
+		d.fail("an account that is no member has what only members have")
+	}
+	if has&bitRole != 0 {
+		m.role = d.ref(t)
+	}
+	if has&bitEnded != 0 {
+		m.ended = d.position(1)
+	}
+	if has&bitSecondary != 0 {
+		d.each(maxSecondary, func() { m.secondary = append(m.secondary, d.ref(t)) })
+		if d.err == nil && m.secondary == nil {
+			d.fail("no secondary role")
+		}
+	}
+	return m
+}

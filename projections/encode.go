@@ -1,0 +1,276 @@
+package projections
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/postern-im/postern/permission"
+)
+
+// The encoding of a View. It holds what cannot be worked out from the rest, in
+// an order of its own, so that Views folded from the same commits give the
+// same bytes. A number is an unsigned varint in its shortest form; text is its
+// length and its bytes; a list is its count and its elements; a position is
+// that of the last commit at most.
+//
+//	view     magic, catalogue (32 bytes), position, time in µs, sections, 0
+//	section  its number, its content; in ascending order, left out when empty
+//	tenants  (section 1) list of tenant, by id
+//	tenant   id, name, version, ended, bits (1 removed, 2 suspended); of a
+//	         removed one that is all. Then: presence mode, audit addresses,
+//	         ceiling (list of text), the built-in roles, custom roles (list),
+//	         places (list, by name)
+//	built-in allow, deny (lists of text), ended
+//	custom   number, ascending, name, parents (list of role numbers), allow,
+//	         deny, ended
+//	place    name, kind; of a domain also: suspended, default role, ended,
+//	         default ended, backends (list of address, security), members
+//	         (list, by localpart)
+//	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 ended,
+//	         16 secondary), then what the last three announce
+//
+// What concerns the installation as a whole gets a section of its own: a
+// number here, a line in Encode and one in Decode.
+const (
+	// magic names the format and its version. Another version is refused: the
+	// log has everything, so a snapshot is never converted.
+	magic = "postern view 1\n"
+
+	endOfSections  = 0
+	sectionTenants = 1
+)
+
+// The bits of a tenant and of a member.
+const (
+	bitRemoved         = 1
+	bitTenantSuspended = 2
+
+	bitListed    = 1
+	bitSuspended = 2
+	bitRole      = 4
+	bitEnded     = 8
+	bitSecondary = 16
+)
+
+// catalogueHash names what roles were compiled by. The positions that ended
+// sessions depend on it, so a View folded under another one is refused.
+func catalogueHash() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for p := range permission.All() {
+		fmt.Fprintln(h, p.Name())
+	}
+	for _, b := range permission.BuiltinRoles() {
+		fmt.Fprintln(h, b.Name, b.Inherits, b.Gives.Names())
+	}
+	fmt.Fprintln(h, resets.Names())
+	h.Sum(sum[:0])
+	return sum
+}
+
+// Encode writes the whole View: the same bytes for every View folded from the
+// same commits, in whatever way and process. Besides the View itself it takes
+// the memory to sort the members of one domain at a time.
+func (v *View) Encode(w io.Writer) error {
+	e := encoder{bufio.NewWriterSize(w, 1<<16)}
+	e.w.WriteString(magic)
+	catalogue := catalogueHash()
+	e.w.Write(catalogue[:])
+	e.number(uint64(v.position))
+	e.number(uint64(v.micros))
+	if v.tenants.len > 0 {
+		e.number(sectionTenants)
+		e.tenants(v)
+	}
+	e.number(endOfSections)
+	// The writer keeps its first error and gives it here.
+	if err := e.w.Flush(); err != nil {
+		return fmt.Errorf("encode the view of position %d: %w", v.position, err)
+	}
+	return nil
+}
+
+// Hash is the SHA-256 of the encoding: equal for equal Views.
+func (v *View) Hash() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	if err := v.Encode(h); err != nil {
+		panic("projections: a hash does not fail: " + err.Error())
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+type encoder struct{ w *bufio.Writer }
+
+func (e *encoder) number(n uint64) {
+	e.w.Write(binary.AppendUvarint(e.w.AvailableBuffer(), n))
+}
+
+func (e *encoder) text(s string) {
+	e.number(uint64(len(s)))
+	e.w.WriteString(s)
+}
+
+func (e *encoder) texts(list []string) {
+	e.number(uint64(len(list)))
+	for _, s := range list {
+		e.text(s)
+	}
+}
+
+func (e *encoder) refs(list []roleRef) {
+	e.number(uint64(len(list)))
+	for _, r := range list {
+		e.number(uint64(r))
+	}
+}
+
+// bits is each bit whose condition holds; conditions stand from the lowest.
+func bits(conditions ...bool) uint64 {
+	var n uint64
+	for i, c := range conditions {
+		if c {
+			n |= 1 << i
+		}
+	}
+	return n
+}
+
+func (e *encoder) tenants(v *View) {
+	all := maps.Collect(v.tenants.all())
+	e.number(uint64(len(all)))
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		e.tenant(all[id])
+	}
+}
+
+func (e *encoder) tenant(t *Tenant) {
+	e.text(t.id)
+	e.text(t.name)
+	e.number(t.version)
+	e.number(uint64(t.ended))
+	e.number(bits(t.removed, t.suspended))
+	if t.removed {
+		return
+	}
+	e.number(uint64(t.settings.PresenceWithoutMessages))
+	e.number(uint64(t.settings.AuditAddresses))
+	e.texts(t.ceiling)
+	e.roles(t)
+	names := make([]string, 0, t.places.len)
+	for name := range t.places.all() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	e.number(uint64(len(names)))
+	for _, name := range names {
+		p, _ := t.places.find(maphash.String(t.seed, name), []byte(name))
+		e.place(name, p)
+	}
+}
+
+func (e *encoder) roles(t *Tenant) {
+	builtin := len(permission.BuiltinRoles())
+	for i, r := range t.roles[:builtin] {
+		e.texts(r.allow)
+		e.texts(r.deny)
+		e.number(uint64(t.compiled[i].ended))
+	}
+	e.number(uint64(t.RoleCount()))
+	for i, r := range t.roles {
+		if i < builtin || r == nil {
+			continue
+		}
+		e.number(uint64(i + 1))
+		e.text(r.name)
+		e.refs(r.parents)
+		e.texts(r.allow)
+		e.texts(r.deny)
+		e.number(uint64(t.compiled[i].ended))
+	}
+}
+
+func (e *encoder) place(name string, p *place) {
+	e.text(name)
+	e.number(uint64(p.kind))
+	if p.kind != Domain {
+		return
+	}
+	e.number(bits(p.suspended))
+	e.number(uint64(p.defaultRole))
+	e.number(uint64(p.ended))
+	e.number(uint64(p.defaultEnded))
+	e.number(uint64(len(p.backends)))
+	for _, b := range p.backends {
+		e.text(b.Address)
+		e.number(uint64(b.Security))
+	}
+	e.members(&p.members)
+}
+
+func (e *encoder) members(m *members) {
+	sorted := m.sorted()
+	e.number(uint64(len(sorted)))
+	for _, s := range sorted {
+		e.member(recordAt(s.leaf, s.at))
+	}
+}
+
+func (e *encoder) member(r record) {
+	e.number(uint64(len(r.local)))
+	e.w.Write(r.local)
+	n := r.secondaryCount()
+	e.number(bits(r.flags&flagListed != 0, r.flags&flagSuspended != 0, r.role != 0, r.ended != 0, n > 0))
+	if r.role != 0 {
+		e.number(uint64(r.role))
+	}
+	if r.ended != 0 {
+		e.number(uint64(r.ended))
+	}
+	if n > 0 {
+		e.number(uint64(n))
+		for i := range n {
+			e.number(uint64(r.secondary(i)))
+		}
+	}
+}
+
+// sortable is where a record stands, behind the first bytes of its localpart,
+// which decide most comparisons.
+type sortable struct {
+	prefix uint64
+	leaf   []byte
+	at     int
+}
+
+// sorted is every record, by localpart.
+func (m *members) sorted() []sortable {
+	n := 0
+	m.root.leaves(func(leaf packed) bool {
+		n += int(leaf.count)
+		return true
+	})
+	list := make([]sortable, 0, n)
+	m.root.leaves(func(leaf packed) bool {
+		for at, r := range leaf.records {
+			var first [8]byte
+			copy(first[:], r.local)
+			list = append(list, sortable{binary.BigEndian.Uint64(first[:]), leaf.bytes, at})
+		}
+		return true
+	})
+	slices.SortFunc(list, func(a, b sortable) int {
+		if c := cmp.Compare(a.prefix, b.prefix); c != 0 {
+			return c
+		}
+		return bytes.Compare(recordAt(a.leaf, a.at).local, recordAt(b.leaf, b.at).local)
+	})
+	return list
+}

@@ -1,0 +1,447 @@
+package projections
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+)
+
+// randomLog is a log of commits that apply, of several tenants, with about
+// everything that can happen in it.
+func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 6))
+	v := New()
+	versions := map[string]uint64{}
+	var log []*events.Commit
+	for len(log) < n {
+		tenant := "t" + string(rune('a'+rng.IntN(3)))
+		c := &events.Commit{
+			Position: v.Position() + 1, Tenant: tenant, TenantVersion: versions[tenant] + 1,
+			Time: time.UnixMicro(1_700_000_000_000_000 + int64(len(log)) + rng.Int64N(40)).UTC(),
+		}
+		if versions[tenant] == 0 {
+			c.Events = append(c.Events, events.TenantCreated{Name: "Tenant " + tenant})
+		}
+		for range 1 + rng.IntN(4)*rng.IntN(2) {
+			c.Events = append(c.Events, logStep(rng, tenant))
+		}
+		if next, err := v.Apply(c); err == nil {
+			v = next
+			log = append(log, c)
+			versions[tenant]++
+		}
+	}
+	return log
+}
+
+func logStep(rng *rand.Rand, tenant string) events.Event {
+	pool := []string{"acme:x", permission.MessagesRead.Name(), permission.ContactsWrite.Name(), permission.Federate.Name()}
+	roles := []string{permission.Guest, permission.Registered, permission.Admin, "ra", "rb", "rc"}
+	domain := []string{"a.", "b."}[rng.IntN(2)] + tenant + ".test"
+	jid := fmt.Sprintf("u%d@%s", rng.IntN(400), domain)
+	role := roles[rng.IntN(len(roles))]
+	switch rng.IntN(40) {
+	case 0:
+		return events.TenantRenamed{Name: role}
+	case 1:
+		return events.SettingsChanged{PresenceWithoutMessages: events.PresenceRefuse, AuditAddresses: events.AuditAddresses(rng.IntN(3))}
+	case 2:
+		return events.CeilingSet{Permissions: some(rng, pool, 2)}
+	case 3:
+		return events.RoleRemoved{Name: role}
+	case 4:
+		return events.BuiltinRoleAdjusted{Name: permission.Member, Add: some(rng, pool, 2), Remove: some(rng, pool, 2)}
+	case 5, 6, 7:
+		return events.RoleDefined{Name: roles[3+rng.IntN(3)], Inherits: some(rng, roles, 2), Allow: some(rng, pool, 2), Deny: some(rng, pool, 2)}
+	case 8:
+		return events.ServiceAdded{Service: "rooms." + domain}
+	case 9:
+		return events.ServiceRemoved{Service: "rooms." + domain}
+	case 10:
+		return events.DomainBackendsSet{Domain: domain, Backends: []events.Backend{{Address: "127.0.0.1:5222", Security: events.SecurityTLS}, {Address: "[::1]:5222"}}}
+	case 11:
+		return events.DomainResumed{Domain: domain}
+	case 12:
+		if rng.IntN(20) == 0 {
+			return events.TenantRemoved{}
+		}
+		return events.TenantResumed{}
+	case 13, 14, 15, 16:
+		return events.DomainAdded{Domain: domain, DefaultRole: role}
+	}
+	return endingStepOf(rng, jid, domain, roles)
+}
+
+// endingStepOf is mostly about members.
+func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Event {
+	role := roles[rng.IntN(len(roles))]
+	switch rng.IntN(16) {
+	case 0:
+		return events.MemberRemoved{JID: jid}
+	case 1:
+		return events.MemberSuspended{JID: jid}
+	case 2:
+		return events.MemberResumed{JID: jid}
+	case 3:
+		return events.MemberSessionsEnded{JID: jid}
+	case 4:
+		return events.DomainDefaultRoleSet{Domain: domain, Role: role}
+	case 5:
+		return events.DomainSuspended{Domain: domain}
+	case 6:
+		return events.MemberRolesSet{JID: jid}
+	case 7:
+		if rng.IntN(30) == 0 {
+			return events.DomainRemoved{Domain: domain}
+		}
+	}
+	return events.MemberRolesSet{JID: jid, Role: role, Secondary: some(rng, roles, 2)}
+}
+
+// describe is all that a View answers to a reader, so far as order is defined.
+func describe(v *View) string {
+	var b strings.Builder
+	fmt.Fprintln(&b, v.Position(), v.Time())
+	for t := range v.Tenants() {
+		fmt.Fprintln(&b, t.ID(), t.Name(), t.Version(), t.Suspended(), t.Settings(), t.Ceiling(), t.CeilingSet(), t.Services(), t.MemberCount(), t.DomainCount(), t.ServiceCount(), t.RoleCount())
+		for r := range t.Roles() {
+			roles, domains, members := t.RoleUses(r.Name)
+			fmt.Fprintln(&b, r, roles, domains, members, t.Explain(r.Name, "acme:x"))
+		}
+		for d := range t.Domains() {
+			fmt.Fprintln(&b, d)
+			owner, kind := v.Owner([]byte(d.Name))
+			fmt.Fprintln(&b, owner.ID(), kind)
+			for i := range 400 {
+				s, ok := t.Standing([]byte(fmt.Sprintf("u%d@%s", i, d.Name)), []byte(d.Name))
+				fmt.Fprintln(&b, s, ok)
+			}
+		}
+		for _, m := range t.MembersAfter("", 1000) {
+			fmt.Fprintln(&b, m)
+		}
+	}
+	for _, id := range []string{"ta", "tb", "tc", "td"} {
+		fmt.Fprintln(&b, v.Used([]byte(id)))
+	}
+	return b.String()
+}
+
+func encoded(t testing.TB, v *View) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := v.Encode(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func decoded(t testing.TB, b []byte) *View {
+	t.Helper()
+	v, err := Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// sameView holds two Views to be equal, by their bytes and their answers.
+func sameView(t *testing.T, what string, got, want *View) {
+	t.Helper()
+	if got.Hash() != want.Hash() {
+		t.Fatalf("%s: another encoding at %d", what, want.Position())
+	}
+	if g, w := describe(got), describe(want); g != w {
+		t.Fatalf("%s: other answers at %d:\n%s\nwant:\n%s", what, want.Position(), g, w)
+	}
+}
+
+// TestWaysToAView folds random logs by Apply, by a Builder, by a Builder and
+// by Apply from a View on the way, and the same from a decoded one: all give
+// the same View.
+func TestWaysToAView(t *testing.T) {
+	for seed := range rounds(4) {
+		const n = 300
+		log := randomLog(t, uint64(seed), n)
+		views := []*View{New()}
+		whole := NewBuilder()
+		for i, c := range log {
+			next, err := views[i].Apply(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			views = append(views, next)
+			if err := whole.Apply(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := views[n]
+		sameView(t, "builder", whole.View(), want)
+		for cut := 0; cut <= n; cut += 1 + 9*min(1, seed) {
+			v := views[cut]
+			before := v.Hash()
+			snapshot := decoded(t, encoded(t, v))
+			if snapshot.Hash() != before {
+				t.Fatalf("a snapshot at %d differs", cut)
+			}
+			for _, start := range []*View{v, snapshot} {
+				b := BuilderFrom(start)
+				for _, c := range log[cut:] {
+					if err := b.Apply(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				built := b.View()
+				if built.Hash() != want.Hash() {
+					t.Fatalf("seed %d: the builder from %d differs", seed, cut)
+				}
+				if start.Hash() != before {
+					t.Fatalf("seed %d: the view of %d changed", seed, cut)
+				}
+				if cut%50 == 0 {
+					sameView(t, "builder from a view", built, want)
+					sameView(t, "snapshot", snapshot, v)
+				}
+			}
+			if cut%20 == 0 {
+				for _, c := range log[cut:] {
+					var err error
+					if snapshot, err = snapshot.Apply(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if snapshot.Hash() != want.Hash() {
+					t.Fatalf("apply from the snapshot at %d differs", cut)
+				}
+			}
+		}
+	}
+}
+
+// TestBuilderRefuses holds that a Builder refuses what Apply refuses, in the
+// same words, and gives nothing afterwards.
+func TestBuilderRefuses(t *testing.T) {
+	v := New()
+	b := NewBuilder()
+	for _, c := range randomLog(t, 77, 50) {
+		var err error
+		if v, err = v.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v = b.View()
+	if b.View() != nil || b.Apply(&events.Commit{Position: v.Position() + 1}) != errSpent {
+		t.Fatal("a spent builder works on")
+	}
+	version := v.Tenant([]byte("ta")).Version() + 1
+	for _, c := range []events.Commit{
+		{Position: v.Position()},
+		{Position: v.Position() + 1, Events: []events.Event{events.TenantCreated{}}},
+		{Position: v.Position() + 1, Tenant: "ta", TenantVersion: version + 1},
+		{Position: v.Position() + 1, Tenant: "ta", TenantVersion: version, Events: []events.Event{events.TenantRenamed{Name: "x"}, events.MemberRemoved{JID: "nobody@nowhere.test"}}},
+		{Position: v.Position() + 1, Tenant: "ta", TenantVersion: version, Events: []events.Event{events.RoleDefined{Name: "ra", Inherits: []string{"ra"}}}},
+	} {
+		_, want := v.Apply(&c)
+		b := BuilderFrom(v)
+		got := b.Apply(&c)
+		if want == nil || got == nil || got.Error() != want.Error() {
+			t.Errorf("%v, want %v", got, want)
+		}
+		if b.View() != nil || b.Apply(&events.Commit{Position: v.Position() + 1}) != got {
+			t.Error("a failed builder works on")
+		}
+	}
+}
+
+// TestBuilderFromReaders lets readers use a View while Builders and Apply
+// continue from it; under the race detector this shows any change in place.
+func TestBuilderFromReaders(t *testing.T) {
+	log := randomLog(t, 5, 400)
+	b := NewBuilder()
+	for _, c := range log[:200] {
+		if err := b.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := b.View()
+	want, text := v.Hash(), describe(v)
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for range 5 {
+				if v.Hash() != want || describe(v) != text {
+					t.Error("the view changed")
+				}
+			}
+		})
+		all.Go(func() {
+			for range 5 {
+				b, applied := BuilderFrom(v), v
+				for _, c := range log[200:] {
+					if err := b.Apply(c); err != nil {
+						t.Error(err)
+						return
+					}
+					var err error
+					if applied, err = applied.Apply(c); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if b.View().Hash() != applied.Hash() {
+					t.Error("builder and apply differ")
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestTime holds that the time of a View never goes back.
+func TestTime(t *testing.T) {
+	if !New().Time().IsZero() {
+		t.Error("a time without a commit")
+	}
+	at := time.Date(2024, 5, 6, 7, 8, 9, 1000, time.UTC)
+	v, err := New().Apply(&events.Commit{Position: 1, Time: at})
+	if err != nil || !v.Time().Equal(at) {
+		t.Fatal(v.Time(), err)
+	}
+	if v, err = v.Apply(&events.Commit{Position: 2, Time: at.Add(-time.Hour)}); err != nil || !v.Time().Equal(at) {
+		t.Fatal("an earlier commit", v.Time(), err)
+	}
+	if !decoded(t, encoded(t, v)).Time().Equal(at) {
+		t.Error("the encoding has another time")
+	}
+}
+
+// accepted decodes bytes, and holds what is accepted to be canonical.
+func accepted(t *testing.T, b []byte) bool {
+	t.Helper()
+	v, err := Decode(bytes.NewReader(b))
+	if err != nil {
+		if v != nil {
+			t.Fatal("an error and a view")
+		}
+		if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrMalformed) {
+			t.Fatal("an error of no kind:", err)
+		}
+		return false
+	}
+	if !bytes.Equal(encoded(t, v), b) {
+		t.Fatalf("accepted %x, which Encode would not write", b)
+	}
+	describe(v)
+	return true
+}
+
+// TestDamagedEncodings cuts an encoding short at every byte and turns every
+// bit: it is refused, or is the encoding of another View.
+func TestDamagedEncodings(t *testing.T) {
+	b := encoded(t, smallView(t))
+	if !accepted(t, b) || accepted(t, append(slices.Clone(b), 0)) {
+		t.Fatal("the whole, or the whole and more")
+	}
+	for i := range b {
+		if accepted(t, b[:i]) {
+			t.Fatalf("accepted when cut at %d", i)
+		}
+		for bit := range 8 {
+			bad := slices.Clone(b)
+			bad[i] ^= 1 << bit
+			accepted(t, bad)
+		}
+	}
+}
+
+// smallView has one of everything.
+func smallView(t testing.TB) *View {
+	l := newLog(nil)
+	l.t = t
+	l.commit("a", events.TenantCreated{Name: "A"},
+		events.RoleDefined{Name: "r1"}, events.RoleDefined{Name: "r2", Inherits: []string{"r1"}, Deny: []string{"x:y"}},
+		events.DomainAdded{Domain: "a.test", DefaultRole: "r2", Backends: []events.Backend{{Address: "h:1", Security: events.SecurityTLS}}},
+		events.DomainAdded{Domain: "b.test", DefaultRole: permission.Guest},
+		events.ServiceAdded{Service: "rooms.test"}, events.CeilingSet{Permissions: []string{permission.Federate.Name()}},
+		events.SettingsChanged{PresenceWithoutMessages: events.PresenceRefuse, AuditAddresses: events.AuditClass},
+		events.BuiltinRoleAdjusted{Name: permission.Guest, Add: []string{"x:y"}, Remove: []string{permission.MessagesRead.Name()}},
+	)
+	l.commit("a", events.RoleDefined{Name: "r3", Inherits: []string{"r2"}}, events.RoleDefined{Name: "r2"},
+		events.MemberRolesSet{JID: "u@a.test", Role: "r3", Secondary: []string{"r2", permission.Admin}},
+		events.MemberSuspended{JID: "v@a.test"}, events.MemberSessionsEnded{JID: "w@a.test"},
+		events.DomainDefaultRoleSet{Domain: "b.test", Role: permission.Admin})
+	l.commit("a", events.RoleRemoved{Name: "r1"}, events.DomainSuspended{Domain: "b.test"})
+	l.commit("b", events.TenantCreated{Name: "B"})
+	l.commit("b", events.TenantRemoved{})
+	l.commit("c", events.TenantCreated{}, events.TenantSuspended{})
+	return l.v
+}
+
+// TestFormat holds the bytes themselves: a change of the encoding that nobody
+// meant shows here, and one that is meant needs another magic.
+func TestFormat(t *testing.T) {
+	b := encoded(t, smallView(t))
+	if !bytes.HasPrefix(b, []byte(magic)) {
+		t.Fatal("no magic")
+	}
+	const want = "06000103016101410301000102010d786d70703a66656465726174650103783a79011a786d70703a6163636f756e743a6d657373616765733a72656164010000010000010000010000010207027232000000000802723301070000000306612e7465737401000701000103683a31020301751d080202070401760b020177080206622e74657374010104030200000a726f6f6d732e746573740201620142020501016300010602000000000000000000000000000000000000000000"
+	if got := fmt.Sprintf("%x", b[len(magic)+32:]); got != want {
+		t.Errorf("the format has changed:\n%s", got)
+	}
+	b[len(magic)-2] = '2'
+	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
+		t.Error("another version:", err)
+	}
+	b[len(magic)-2], b[len(magic)] = '1', b[len(magic)]+1
+	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
+		t.Error("another catalogue:", err)
+	}
+}
+
+// TestEncodeErrors holds that both ends report what the other end of the pipe
+// says, and do not care how much comes at a time.
+func TestEncodeErrors(t *testing.T) {
+	v := smallView(t)
+	broken := errors.New("broken")
+	if err := v.Encode(brokenWriter{broken}); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	b := encoded(t, v)
+	if _, err := Decode(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(b)))); !errors.Is(err, iotest.ErrTimeout) {
+		t.Error(err)
+	}
+	got, err := Decode(iotest.OneByteReader(bytes.NewReader(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameView(t, "byte by byte", got, v)
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// FuzzDecode: whatever is accepted is what Encode writes.
+func FuzzDecode(f *testing.F) {
+	f.Add(encoded(f, New())[len(magic)+32:])
+	f.Add(encoded(f, smallView(f))[len(magic)+32:])
+	catalogue := catalogueHash()
+	head := append([]byte(magic), catalogue[:]...)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		accepted(t, append(slices.Clone(head), body...))
+	})
+}
