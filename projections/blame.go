@@ -1,0 +1,181 @@
+package projections
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A Holding is whether an account, or a role, has a permission, and what that
+// rests on.
+type Holding struct {
+	// Known is false while there is no such account: its domain is none of
+	// the tenant's, or there is no such tenant. Of a role: no such role.
+	Known bool
+	// Role is the role that was asked, and OwnRole set when it is the
+	// account's own and not its domain's default.
+	Role    string
+	OwnRole bool
+	// BarredBy says what of "tenant", "domain" and "member" is suspended:
+	// then nothing is held, whatever the role gives.
+	BarredBy []string
+	// Steps are those of the look-up in the role; the last one decides.
+	Steps []Step
+}
+
+// Held is the answer.
+func (h *Holding) Held() bool {
+	return h.Known && len(h.BarredBy) == 0 && len(h.Steps) > 0 && h.Steps[len(h.Steps)-1].Answer.Granted()
+}
+
+// same reports whether two holdings come to the same answer: held, not held,
+// or nobody there to hold it.
+func (h *Holding) same(other *Holding) bool {
+	return h.Known == other.Known && h.Held() == other.Held()
+}
+
+// Holding says whether an account, by its prepared bare JID, has a permission.
+// It answers for accounts without a member entry too. t may be nil.
+func (t *Tenant) Holding(account, perm string) Holding {
+	_, name, _ := strings.Cut(account, "@")
+	if t == nil {
+		return Holding{}
+	}
+	standing, ok := t.Standing([]byte(account), []byte(name))
+	if !ok {
+		return Holding{}
+	}
+	m, _ := t.Member(account)
+	h := Holding{Known: true, Role: standing.Role, OwnRole: m.Role != "", Steps: t.Explain(standing.Role, perm)}
+	if t.suspended {
+		h.BarredBy = append(h.BarredBy, "tenant")
+	}
+	if d, ok := t.Domain([]byte(name)); ok && d.Suspended {
+		h.BarredBy = append(h.BarredBy, "domain")
+	}
+	if m.Suspended {
+		h.BarredBy = append(h.BarredBy, "member")
+	}
+	return h
+}
+
+// RoleHolding says whether a role gives a permission. t may be nil.
+func (t *Tenant) RoleHolding(role, perm string) Holding {
+	if t == nil {
+		return Holding{}
+	}
+	steps := t.Explain(role, perm)
+	return Holding{Known: steps != nil, Role: role, Steps: steps}
+}
+
+// A Blame finds, as a tenant's commits are folded one after the other, the one
+// after which the answer to a question became what it is: the newest that
+// changed it. One goroutine owns it.
+type Blame struct {
+	// Commit made the answer what it is; nil when no commit did, because
+	// nothing has been known of what is asked from the beginning.
+	Commit *events.Commit
+	// Before is what was so until then, After what has been so since then,
+	// at once; Now is what is so after the last commit folded, which comes to
+	// the same answer as After, perhaps for other reasons.
+	Before, After, Now Holding
+
+	past *Past
+	look func(*Tenant) Holding
+	// account is whose events matter, domain its domain; both empty when the
+	// question is about a role.
+	account, domain string
+}
+
+// BlameAccount asks why an account, by its prepared bare JID, has a permission
+// or has it not.
+func BlameAccount(tenant, account, perm string) *Blame {
+	_, domain, _ := strings.Cut(account, "@")
+	return &Blame{
+		past: NewPast(tenant), account: account, domain: domain,
+		look: func(t *Tenant) Holding { return t.Holding(account, perm) },
+	}
+}
+
+// BlameRole asks why a role gives a permission or does not.
+func BlameRole(tenant, role, perm string) *Blame {
+	return &Blame{
+		past: NewPast(tenant),
+		look: func(t *Tenant) Holding { return t.RoleHolding(role, perm) },
+	}
+}
+
+// Apply folds the tenant's next commit; see Past.Apply. It keeps c if c is to
+// blame.
+func (b *Blame) Apply(c *events.Commit) error {
+	if err := b.past.Apply(c); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(c.Events, b.matters) {
+		return nil
+	}
+	now := b.look(b.past.Tenant())
+	if !now.same(&b.Now) {
+		b.Commit, b.Before, b.After = c, b.Now, now
+	}
+	b.Now = now
+	return nil
+}
+
+// matters reports whether an event can change the answer.
+func (b *Blame) matters(e events.Event) bool {
+	switch e := e.(type) {
+	case events.TenantRenamed, events.SettingsChanged, events.DomainBackendsSet,
+		events.ServiceAdded, events.ServiceRemoved, events.MemberSessionsEnded:
+		return false
+	case events.TenantSuspended, events.TenantResumed:
+		return b.account != ""
+	case events.DomainAdded:
+		return e.Domain == b.domain
+	case events.DomainDefaultRoleSet:
+		return e.Domain == b.domain
+	case events.DomainSuspended:
+		return e.Domain == b.domain
+	case events.DomainResumed:
+		return e.Domain == b.domain
+	case events.DomainRemoved:
+		return e.Domain == b.domain
+	case events.MemberRolesSet:
+		return e.JID == b.account
+	case events.MemberRemoved:
+		return e.JID == b.account
+	case events.MemberSuspended:
+		return e.JID == b.account
+	case events.MemberResumed:
+		return e.JID == b.account
+	}
+	return true // the tenant, its ceiling, its roles, and what is new
+}
+
+// Events are those of the commit to blame that had to do with it: of roles,
+// only those the look-up came to before or after.
+func (b *Blame) Events() []events.Event {
+	if b.Commit == nil {
+		return nil
+	}
+	asked := func(role string) bool {
+		return slices.ContainsFunc(slices.Concat(b.Before.Steps, b.After.Steps), func(s Step) bool { return s.Role == role })
+	}
+	var list []events.Event
+	for _, e := range b.Commit.Events {
+		role := ""
+		switch e := e.(type) {
+		case events.RoleDefined:
+			role = e.Name
+		case events.RoleRemoved:
+			role = e.Name
+		case events.BuiltinRoleAdjusted:
+			role = e.Name
+		}
+		if b.matters(e) && (role == "" || asked(role)) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
