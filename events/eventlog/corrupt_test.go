@@ -331,7 +331,13 @@ func soak(short, long int) int {
 // flipSomewhere flips one bit of the log's files and gives the file's name.
 func flipSomewhere(t *testing.T, fs vfs.FS, rng *rand.Rand) string {
 	t.Helper()
-	names, err := fs.List(testDir)
+	return flipIn(t, fs, rng, testDir)
+}
+
+// flipIn flips one bit of a folder's files.
+func flipIn(t *testing.T, fs vfs.FS, rng *rand.Rand, dir string) string {
+	t.Helper()
+	names, err := fs.List(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +345,7 @@ func flipSomewhere(t *testing.T, fs vfs.FS, rng *rand.Rand) string {
 	var total int64
 	ends := make([]int64, len(names))
 	for i, name := range names {
-		info, err := fs.Stat(path.Join(testDir, name))
+		info, err := fs.Stat(path.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +354,7 @@ func flipSomewhere(t *testing.T, fs vfs.FS, rng *rand.Rand) string {
 	}
 	at := rng.Int64N(total)
 	i, _ := slices.BinarySearch(ends, at+1)
-	name := path.Join(testDir, names[i])
+	name := path.Join(dir, names[i])
 	data := fileData(t, fs, name)
 	data[int64(len(data))-(ends[i]-at)] ^= 1 << rng.IntN(8)
 	setFile(t, fs, name, data)

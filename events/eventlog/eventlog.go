@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,9 +60,13 @@ type Config struct {
 // A Log is an open log. Its methods may be called at the same time.
 type Log struct {
 	db       *pebble.DB
+	dir      string
+	fs       vfs.FS
 	logID    string
+	origins  []Origin
 	readOnly bool
 	logger   *slog.Logger
+	fatal    func(reason string)
 
 	// timesMarked says that the time index tells where the clock was set back.
 	timesMarked bool
@@ -114,7 +119,10 @@ func Open(c Config) (*Log, error) {
 	}
 	l := &Log{
 		db:       db,
+		dir:      c.Dir,
+		fs:       cmp.Or(c.FS, vfs.Default),
 		readOnly: c.ReadOnly,
+		fatal:    c.Fatal,
 		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		writing:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
@@ -136,11 +144,7 @@ func (l *Log) open(c Config) error {
 	if err := l.loadTimes(); err != nil {
 		return err
 	}
-	fsys := c.FS
-	if fsys == nil {
-		fsys = vfs.Default
-	}
-	w, seen, found, err := openWitness(fsys, c.Dir, l.logID, c.ReadOnly)
+	w, seen, found, err := openWitness(l.fs, c.Dir, l.logID, c.ReadOnly)
 	l.witness = w
 	if err != nil {
 		return err
@@ -186,6 +190,13 @@ func (l *Log) load() error {
 	}
 	h, _, err := l.get(keyHead)
 	if err != nil {
+		return err
+	}
+	o, _, err := l.get(keyOrigins)
+	if err != nil {
+		return err
+	}
+	if l.origins, err = decodeOrigins(o); err != nil {
 		return err
 	}
 	l.logID = string(id)
@@ -272,6 +283,10 @@ func (l *Log) Close() error {
 
 // LogID names this history: 128 random bits in hex, made when the log was.
 func (l *Log) LogID() string { return l.logID }
+
+// Origins are the logs this one was restored from, the oldest first; none when
+// it has a history of its own.
+func (l *Log) Origins() []Origin { return slices.Clone(l.origins) }
 
 // Head gives the newest durable position and its hash; zeros when the log is
 // empty.

@@ -22,6 +22,7 @@ import (
 //	s|position|chunk            → a piece of a snapshot; chunk is 4 bytes
 //	s|position                  → the snapshot's manifest
 //	m|format, m|id, m|head      → format version, log id, position and hash
+//	m|origins                   → which logs it was restored from (Origin)
 //	m|times                     → that w| says where the clock was set back
 const (
 	prefixCommit   = "e|"
@@ -34,6 +35,8 @@ const (
 	keyLogID  = "m|id"
 	keyHead   = "m|head"
 	keyTimes  = "m|times"
+
+	keyOrigins = "m|origins"
 
 	formatVersion = "1"
 	logIDLength   = 32 // hex digits

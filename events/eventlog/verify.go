@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
+	"hash/maphash"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -16,10 +16,18 @@ import (
 // against its record, each tenant's versions for gaps. It reports the first
 // position that fails as *events.CorruptError. The log stays in use meanwhile.
 func (l *Log) Verify(ctx context.Context) error {
+	return l.VerifyEach(ctx, func(*events.Commit) error { return nil })
+}
+
+// VerifyEach is Verify, and gives each commit to fn on the way, as Read does.
+// That all indexes are good is known when it has returned nil.
+func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
 	}
 	defer l.users.Done()
+	seed := maphash.MakeSeed()
+	var want sums
 	versions := map[string]uint64{}
 	var last events.Position
 	var latest time.Time
@@ -30,22 +38,118 @@ func (l *Log) Verify(ctx context.Context) error {
 			return &events.CorruptError{Position: c.Position,
 				Err: fmt.Errorf("version %d of tenant %q follows %d", c.TenantVersion, c.Tenant, versions[c.Tenant]-1)}
 		}
-		for _, want := range entries(c, latest) {
+		for i, e := range l.entriesOf(c, &latest) {
+			want[i] += sumOf(seed, []byte(e.key), []byte(e.value))
+		}
+		return fn(c)
+	})
+	if err != nil {
+		return err
+	}
+	for _, o := range l.origins {
+		if hash, err := l.hashAt(o.Position); o.Position > 0 && (err != nil || hash != o.Hash) {
+			return &events.CorruptError{Position: o.Position, Err: cmp.Or(err, errChain)}
+		}
+	}
+	got, err := l.sumIndexes(ctx, seed, last)
+	if err == nil && got == want {
+		return nil
+	}
+	if stop := l.interrupted(ctx); stop != nil {
+		return stop
+	}
+	return cmp.Or(l.findIndexError(ctx, last), err)
+}
+
+// The indexes, in the order in which entries gives a commit's.
+var indexes = [...]string{prefixTenant, prefixTime, prefixCommand}
+
+// sums are one for each index: the sum of a keyed hash of each entry, which is
+// the same in whichever order they come. It tells in one pass over each index
+// that it holds these entries and no others.
+type sums [len(indexes)]uint64
+
+func sumOf(seed maphash.Seed, key, value []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	h.Write(key)
+	h.WriteByte(byte(len(value))) // of what keys there are, none goes on like this
+	h.Write(value)
+	return h.Sum64()
+}
+
+// entriesOf gives the entries as they must stand in this log, and takes note of
+// the commit's time.
+func (l *Log) entriesOf(c *events.Commit, latest *time.Time) [len(indexes)]entry {
+	all := entries(c, *latest)
+	if !l.timesMarked {
+		all[1].value = inOrder // of an older log, which does not say
+	}
+	if c.Time.After(*latest) {
+		*latest = c.Time
+	}
+	return all
+}
+
+// sumIndexes sums what is in the indexes of the commits up to last.
+func (l *Log) sumIndexes(ctx context.Context, seed maphash.Seed, last events.Position) (got sums, err error) {
+	for i, prefix := range indexes {
+		err := l.scanIndex(ctx, prefix, last, func(key, value []byte) {
+			got[i] += sumOf(seed, key, value)
+		})
+		if err != nil {
+			return got, err
+		}
+	}
+	return got, nil
+}
+
+// scanIndex gives fn the entries of one index that are of commits up to last.
+func (l *Log) scanIndex(ctx context.Context, prefix string, last events.Position, fn func(key, value []byte)) error {
+	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
+	if err != nil {
+		return err
+	}
+	for valid := iter.First(); valid && err == nil; valid = iter.Next() {
+		var value []byte
+		if value, err = iter.ValueAndErr(); err != nil {
+			break
+		}
+		named := iter.Key()
+		if prefix == prefixCommand {
+			named = value
+		}
+		var p events.Position
+		if p, err = positionOf(named); err == nil && p <= last {
+			fn(iter.Key(), value)
+		}
+		err = cmp.Or(err, l.interrupted(ctx))
+	}
+	return cmp.Or(err, iter.Error(), iter.Close())
+}
+
+// findIndexError looks for the first commit whose entries are not there, or
+// else for an index with entries that no commit has made.
+func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
+	var latest time.Time
+	err := l.Read(ctx, 1, func(c *events.Commit) error {
+		for _, want := range l.entriesOf(c, &latest) {
 			if err := l.verifyEntry(want); err != nil {
 				return &events.CorruptError{Position: c.Position, Err: err}
 			}
-		}
-		if c.Time.After(latest) {
-			latest = c.Time
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, prefix := range [...]string{prefixTenant, prefixTime, prefixCommand} {
-		if err := l.verifyCount(ctx, prefix, last); err != nil {
+	for _, prefix := range indexes {
+		var n events.Position
+		if err := l.scanIndex(ctx, prefix, last, func(_, _ []byte) { n++ }); err != nil {
 			return err
+		}
+		if n != last {
+			return fmt.Errorf("eventlog: index %q has %d entries for %d commits: %w", prefix, n, last, errIndex)
 		}
 	}
 	return nil
@@ -57,38 +161,8 @@ func (l *Log) verifyEntry(want entry) error {
 	if err != nil {
 		return err
 	}
-	if !l.timesMarked && strings.HasPrefix(want.key, prefixTime) {
-		want.value = "" // of an older log, which does not say
-	}
 	if !found || string(got) != want.value {
 		return fmt.Errorf("%w: %q", errIndex, want.key)
-	}
-	return nil
-}
-
-// verifyCount looks for entries of an index that no commit up to last made.
-func (l *Log) verifyCount(ctx context.Context, prefix string, last events.Position) error {
-	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
-	if err != nil {
-		return err
-	}
-	var n events.Position
-	for valid := iter.First(); valid && err == nil; valid = iter.Next() {
-		named := iter.Key()
-		if prefix == prefixCommand {
-			named = iter.Value()
-		}
-		var p events.Position
-		if p, err = positionOf(named); err == nil && p <= last {
-			n++
-		}
-		err = cmp.Or(err, l.interrupted(ctx))
-	}
-	if err := cmp.Or(err, iter.Error(), iter.Close()); err != nil {
-		return err
-	}
-	if n != last {
-		return fmt.Errorf("eventlog: index %q has %d entries for %d commits: %w", prefix, n, last, errIndex)
 	}
 	return nil
 }
