@@ -311,9 +311,6 @@ func call(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
 // portable makes the escapes of newer Lua readable to the parser, which knows
 // those of 5.1 and would read others as something else without a word.
 func portable(name string, source []byte) ([]byte, error) {
-	if bytes.HasPrefix(source, []byte("#")) { // a first line for the shell
-		source = append([]byte("--"), source...)
-	}
 	out := make([]byte, 0, len(source))
 	line := 1
 	for i := 0; i < len(source); {

@@ -1,6 +1,9 @@
 package fromprosody
 
 import (
+	"errors"
+	"io/fs"
+	"path"
 	"strconv"
 	"strings"
 
@@ -117,6 +120,7 @@ func (e *evaluation) library() *lua.LTable {
 	os := e.refused("os")
 	set(os, "getenv", func(l *lua.LState) int { l.Push(e.getenv(l.CheckString(1))); return 1 })
 	g.RawSetString("os", os)
+	set(g.RawGetString("io").(*lua.LTable), "open", e.open)
 	math := e.refused("math")
 	set(math, "floor", func(l *lua.LState) int { l.Push(lua.LNumber(floor(float64(l.CheckNumber(1))))); return 1 })
 	set(math, "max", func(l *lua.LState) int { l.Push(max(l.CheckNumber(1), l.CheckNumber(2))); return 1 })
@@ -124,6 +128,57 @@ func (e *evaluation) library() *lua.LTable {
 	g.RawSetString("math", math)
 	g.RawSetString("_VERSION", lua.LString("Lua 5.4"))
 	return g
+}
+
+// open is io.open for reading, within the configuration's directory. It reads
+// the file at once; what it gives has read ("*a", "*l"), lines and close.
+func (e *evaluation) open(l *lua.LState) int {
+	name := l.CheckString(1)
+	if mode := l.OptString(2, "r"); strings.Trim(mode, "rb") != "" {
+		l.RaiseError("io.open to write is not available to an imported configuration")
+	}
+	if !path.IsAbs(name) {
+		l.RaiseError("io.open(%q) depends on where Prosody was started: write the whole path, or use FileContents", name)
+	}
+	data, err := e.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Push(lua.LNil)
+		l.Push(lua.LString(err.Error()))
+		return 2
+	}
+	if err != nil {
+		l.RaiseError("%v", err)
+	}
+	rest, f := string(data), l.NewTable()
+	line := func(l *lua.LState) int {
+		if rest == "" {
+			l.Push(lua.LNil)
+			return 1
+		}
+		var text string
+		text, rest, _ = strings.Cut(rest, "\n")
+		e.budget.charge(l, len(text))
+		l.Push(lua.LString(text))
+		return 1
+	}
+	f.RawSetString("read", l.NewFunction(func(l *lua.LState) int {
+		switch strings.TrimPrefix(l.OptString(2, "l"), "*") {
+		case "l":
+			return line(l)
+		case "a":
+			text := rest
+			rest = ""
+			e.budget.text(l, len(text))
+			l.Push(lua.LString(text))
+			return 1
+		}
+		l.RaiseError("read: want \"*a\" or \"*l\"")
+		return 0
+	}))
+	f.RawSetString("lines", l.NewFunction(func(l *lua.LState) int { l.Push(l.NewFunction(line)); return 1 }))
+	f.RawSetString("close", l.NewFunction(func(l *lua.LState) int { l.Push(lua.LTrue); return 1 }))
+	l.Push(f)
+	return 1
 }
 
 func refuse(name string) lua.LGFunction {

@@ -1,4 +1,3 @@
-#!/usr/bin/env lua
 -- What configurations do that are written by programs or for containers.
 local domain = ENV_DOMAIN or os.getenv("FALLBACK") or "nowhere.test"
 admins = {}
@@ -19,3 +18,4 @@ rooms(domain)
 c2s_ports = { 15222 } -- global again
 VirtualHost "off.test"
 	enabled = false
+text = (("a,b,,c"):gsub("(%w)", "<%1>")) .. ("  x "):match("^%s*(.-)%s*$") .. Lua.string.format("%s%d", "n", 7)

@@ -1,0 +1,102 @@
+package fromprosody
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+var record = flag.String("record", "", "Prosody's lib directory: let its configuration manager write what testdata/*.read says")
+
+// TestConfigurationManager compares what is read of each sample with what
+// Prosody's own configuration manager read of it, which -record writes down.
+func TestConfigurationManager(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/*/etc")
+	if err != nil || len(dirs) < 5 {
+		t.Fatal("no testdata", err)
+	}
+	for _, dir := range dirs {
+		dir = filepath.Dir(dir)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			s, _ := sample(t, dir)
+			if *record != "" {
+				ask(t, dir, s)
+			}
+			want, err := os.ReadFile(dir + ".read")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := evaluate(context.Background(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := dump(c); got != string(want) {
+				t.Errorf("got\n%s\nProsody reads\n%s", got, want)
+			}
+		})
+	}
+}
+
+func ask(t *testing.T, dir string, s Source) {
+	script, err := filepath.Abs("testdata/configmanager.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := filepath.Abs(filepath.Join(dir, "etc", s.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "lua5.4", script, file)
+	cmd.Env = append(os.Environ(), "PROSODY="+*record)
+	for name, value := range s.Env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+".read", out, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dump(c *config) string {
+	var all []string
+	for host, options := range c.hosts {
+		for option, v := range options {
+			all = append(all, fmt.Sprintf("%s\x00%s = %s\n", host, option, text(v)))
+		}
+	}
+	slices.Sort(all)
+	return strings.ReplaceAll(strings.Join(all, ""), "\x00", " ")
+}
+
+func text(v lua.LValue) string {
+	switch v := v.(type) {
+	case *lua.LTable:
+		var parts []string
+		v.ForEach(func(k, v lua.LValue) { parts = append(parts, k.String()+"="+text(v)) })
+		slices.SortFunc(parts, func(a, b string) int {
+			x, _, _ := strings.Cut(a, "=")
+			y, _, _ := strings.Cut(b, "=")
+			return strings.Compare(x, y)
+		})
+		return "{" + strings.Join(parts, " ") + "}"
+	case lua.LNumber:
+		return fmt.Sprintf("%.14g", float64(v))
+	case lua.LString:
+		return "'" + string(v) + "'"
+	case *lua.LFunction:
+		return "function"
+	}
+	return v.String()
+}
