@@ -36,6 +36,8 @@ func (s scope) String() string {
 type caller struct {
 	// actor is how the log knows it.
 	actor string
+	// source is where it comes from: a process on this machine, or an address.
+	source string
 	// operator is set for those who run the installation: they may do all.
 	operator bool
 	// tenant is, for anyone else, the one tenant it may read, and with write
@@ -71,6 +73,19 @@ func (c caller) asActor() tenants.Actor {
 		a.Tenant = c.tenant
 	}
 	return a
+}
+
+// scope is what the caller may do, in words.
+func (c caller) scope() string {
+	switch {
+	case c.actor == "":
+		return nobody.String()
+	case c.operator:
+		return operator.String()
+	case c.write:
+		return tenantWrite.String()
+	}
+	return tenantRead.String()
 }
 
 type callerKey struct{}

@@ -183,6 +183,9 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 	if q.CommandID == "" {
 		q.CommandID = NewCommandID()
 	}
+	if err := s.intend(r, q.CommandID); err != nil {
+		return nil, err
+	}
 	result, err := s.runner.Execute(r.Context(), tenants.Command{
 		Tenant:    r.PathValue("tenant"),
 		Actor:     callerOf(r.Context()).asActor(),

@@ -76,19 +76,23 @@ func notFound(format string, args ...any) error {
 	return &Error{Code: CodeNotFound, Text: fmt.Sprintf(format, args...)}
 }
 
-// writeError answers with err; what is not an Error is told to nobody but the
+// errorOf is the answer to err; what is not an Error is told to nobody but the
 // node's own log.
-func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) errorOf(r *http.Request, err error) *Error {
 	var e *Error
 	if !errors.As(err, &e) {
 		s.logger.Error("admin request", "method", r.Method, "path", r.URL.Path, "error", err)
 		e = &Error{Code: CodeInternal, Text: "the node failed; its log says more"}
 	}
-	status := statuses[e.Code]
-	if status == 0 {
-		status = http.StatusInternalServerError
+	return e
+}
+
+// status is the HTTP status of an error.
+func (e *Error) status() int {
+	if status := statuses[e.Code]; status != 0 {
+		return status
 	}
-	writeJSON(w, status, errorBody{e})
+	return http.StatusInternalServerError
 }
 
 // writeJSON answers with v. What fails behind the header can only be the

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,14 +20,47 @@ func CommandNames() []string {
 	return names
 }
 
-// ReadPaths lists the paths of the reads, sorted.
+// ReadPaths lists the paths of the reads of tenants and for operators, sorted.
 func ReadPaths() []string {
 	var list []string
 	for _, rt := range (&Server{commands: commands()}).table() {
-		if rt.method == http.MethodGet {
+		if rt.method == http.MethodGet && rt.scope != anyone {
 			list = append(list, rt.path)
 		}
 	}
 	slices.SortFunc(list, strings.Compare)
 	return list
 }
+
+// A Line is a route's line in the table.
+type Line struct {
+	Method, Path, Scope, Command string
+	Changes                      bool
+}
+
+// Lines are the table.
+func Lines() []Line {
+	var list []Line
+	for _, rt := range (&Server{commands: commands()}).table() {
+		list = append(list, Line{rt.method, rt.path, rt.scope.String(), rt.command, rt.changes()})
+	}
+	return list
+}
+
+// OpenAPI is the description.
+func (s *Server) OpenAPI() []byte { return s.openapi }
+
+// Tap puts a handler around the mux.
+func (s *Server) Tap(around func(http.Handler) http.Handler) {
+	outer := http.NewServeMux()
+	outer.Handle("/", around(s.mux))
+	s.mux = outer
+}
+
+// WithCaller is the context of a request by somebody.
+func WithCaller(ctx context.Context, actor string, operator bool, tenant string, write bool) context.Context {
+	return withCaller(ctx, caller{actor: actor, source: "test", operator: operator, tenant: tenant, write: write})
+}
+
+// AppendLine is appendLine.
+var AppendLine = appendLine

@@ -32,6 +32,8 @@ func (nothing) Record(node.Decided) error { return nil }
 // A running is a policy node with its log on disk and its API on a socket.
 type running struct {
 	node   *node.Node
+	server *api.Server
+	audit  *records
 	client *api.Client
 	socket string
 	// stop ends the API, then the node; at the end of the test at the latest.
@@ -59,10 +61,12 @@ func start(t *testing.T, explain api.Explainer) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := api.New(api.Config{Runner: n, Log: log, Explain: explain, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	audit := new(records)
+	server, err := api.New(api.Config{Runner: n, Log: log, Explain: explain, Audit: audit, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
+	described(t, server)
 	socket := filepath.Join(dir, "run", "policyd.sock")
 	l, err := api.Listen(socket)
 	if err != nil {
@@ -86,7 +90,7 @@ func start(t *testing.T, explain api.Explainer) *running {
 		}
 	})
 	t.Cleanup(stop)
-	r := &running{n, client, socket, stop}
+	r := &running{n, server, audit, client, socket, stop}
 	r.await(t)
 	return r
 }

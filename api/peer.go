@@ -11,8 +11,13 @@ const localActor = "operator:local"
 
 // withPeer notes for each request of a connection who is at its other end.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if u, ok := c.(*net.UnixConn); ok && trustedPeer(u) {
-		return withCaller(ctx, caller{actor: localActor, operator: true})
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
 	}
-	return ctx
+	source, trusted := peerOf(u)
+	if !trusted {
+		return withCaller(ctx, caller{source: source})
+	}
+	return withCaller(ctx, caller{actor: localActor, source: source, operator: true})
 }

@@ -1,19 +1,21 @@
 package api
 
 import (
+	"fmt"
 	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// trustedPeer reports whether the other process runs as root or as the user
+// peerOf names the other process and reports whether it may administer the
+// node: whether that process runs as root or as the user
 // of this one (SO_PEERCRED, unix(7)). The modes of socket and folder say the
 // same; this holds when somebody has changed them.
-func trustedPeer(c *net.UnixConn) bool {
+func peerOf(c *net.UnixConn) (source string, trusted bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false
+		return "unix", false
 	}
 	var cred *unix.Ucred
 	var failed error
@@ -21,7 +23,7 @@ func trustedPeer(c *net.UnixConn) bool {
 		cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err != nil || failed != nil {
-		return false
+		return "unix", false
 	}
-	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
+	return fmt.Sprintf("unix uid=%d pid=%d", cred.Uid, cred.Pid), cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -28,6 +29,8 @@ import (
 //   - handle is s.read(…) for what is answered from the newest View,
 //     s.read(ofTenant(…)) for what is answered from one tenant of it, and a
 //     handler of its own otherwise.
+//   - harmless is set for what is no GET and changes nothing; for all else that
+//     is no GET, the intent is recorded before handle is called.
 //   - errors lists the codes it answers with beside those in commonCodes.
 //
 // Then run `go test ./api -update`, which writes docs/openapi.json, and give
@@ -47,6 +50,8 @@ type route struct {
 	scope   scope
 	errors  []Code
 	handle  handler
+	// harmless is set when the route changes nothing though it is no GET.
+	harmless bool
 
 	// command is the command's name, for the routes that carry one out.
 	command string
@@ -63,6 +68,11 @@ func (s *Server) table() []route {
 // installationRoutes are those that concern no tenant, or all: the operator's.
 func (s *Server) installationRoutes() []route {
 	return []route{
+		{
+			method: http.MethodGet, path: "/v1/openapi.json", name: "openapi", scope: anyone,
+			summary: "This description",
+			reply:   json.RawMessage{}, handle: func(http.ResponseWriter, *http.Request) (any, error) { return s.openapi, nil },
+		},
 		{
 			method: http.MethodGet, path: "/v1/status", name: "status", scope: operator,
 			summary: "How the node is",
@@ -147,7 +157,7 @@ func (s *Server) tenantRoutes() []route {
 			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
 			summary: "What would become of a stanza, or whether an account has a permission, and why",
 			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",
-			request: ExplainRequest{}, reply: ExplainReply{}, errors: named, handle: s.postExplain,
+			request: ExplainRequest{}, reply: ExplainReply{}, errors: named, handle: s.postExplain, harmless: true,
 		},
 	}
 }
@@ -255,7 +265,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, needs scope, err
 	if !callerOf(r.Context()).may(needs, r.PathValue("tenant")) {
 		err = errForbidden()
 	}
-	s.writeError(w, r, err)
+	s.finish(w, r, nil, err)
 }
 
 // errForbidden is the one answer to everything that is not for the caller,
@@ -277,30 +287,38 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 			}
 		}
 		if len(allow) == 0 {
-			s.writeError(w, r, errForbidden())
+			s.finish(w, r, nil, errForbidden())
 			return
 		}
 		slices.Sort(allow)
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		s.writeError(w, r, &Error{Code: CodeMethod, Text: "this address takes " + strings.Join(allow, " and ") + " only"})
+		s.finish(w, r, nil, &Error{Code: CodeMethod, Text: "this address takes " + strings.Join(allow, " and ") + " only"})
 		return
 	}
 	if !caller.may(rt.scope, tenant) {
-		s.writeError(w, r, errForbidden())
+		s.finish(w, r, nil, errForbidden())
 		return
 	}
 	q, err := readQuery(rt, r)
 	if err != nil {
-		s.writeError(w, r, err)
+		s.finish(w, r, nil, err)
 		return
+	}
+	c := callOf(r)
+	c.Operation, c.Command = rt.name, rt.command
+	if rt.changes() && rt.command == "" {
+		if err := s.intend(r, ""); err != nil {
+			s.finish(w, r, nil, err)
+			return
+		}
 	}
 	reply, err := rt.handle(w, r.WithContext(withQuery(r.Context(), q)))
-	if err != nil {
-		s.writeError(w, r, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, reply)
+	s.finish(w, r, reply, err)
 }
+
+// changes reports whether a route may change something, so that its intent is
+// recorded first: unless its line says otherwise, each that is no GET.
+func (rt *route) changes() bool { return rt.method != http.MethodGet && !rt.harmless }
 
 // A reader answers a read from one View.
 type reader func(r *http.Request, v *projections.View) (any, error)

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,9 @@ type Config struct {
 	// Explain says what would become of a stanza; nil answers unavailable.
 	// See Explainer.
 	Explain Explainer
+	// Audit takes a record of every call, without which nothing is answered or
+	// changed; nil keeps none.
+	Audit Auditor
 	// LogID, Version and Started are what the status says of the node.
 	LogID   string
 	Version string
@@ -47,6 +51,7 @@ type Server struct {
 	runner  Runner
 	log     Log
 	explain Explainer
+	audit   Auditor
 	logID   string
 	version string
 	started time.Time
@@ -54,7 +59,8 @@ type Server struct {
 
 	commands map[string]commandSpec
 	mux      *http.ServeMux
-	running  chan struct{} // holds a token for each request being worked on
+	openapi  json.RawMessage // the description of the routes
+	running  chan struct{}   // holds a token for each request being worked on
 }
 
 // New makes a Server. It starts nothing.
@@ -66,6 +72,7 @@ func New(c Config) (*Server, error) {
 		runner:   c.Runner,
 		log:      c.Log,
 		explain:  c.Explain,
+		audit:    c.Audit,
 		logID:    c.LogID,
 		version:  c.Version,
 		started:  c.Started.UTC(),
@@ -74,8 +81,13 @@ func New(c Config) (*Server, error) {
 		mux:      http.NewServeMux(),
 		running:  make(chan struct{}, maxRunning),
 	}
-	if err := s.mount(s.table()); err != nil {
+	table := s.table()
+	if err := s.mount(table); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
+	}
+	var err error
+	if s.openapi, err = describe(table); err != nil {
+		return nil, fmt.Errorf("api: describe the routes: %w", err)
 	}
 	return s, nil
 }
@@ -85,8 +97,9 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
 // ServeHTTP answers one request, within the bounds of the package.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = withCall(r)
 	if callerOf(r.Context()).actor == "" {
-		s.writeError(w, r, &Error{Code: CodeForbidden, Text: "this connection may not administer the node"})
+		s.finish(w, r, nil, &Error{Code: CodeForbidden, Text: "this connection may not administer the node"})
 		return
 	}
 	if at := r.URL.EscapedPath(); urlpath.Clean(at) != at {
@@ -98,7 +111,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.running <- struct{}{}:
 		defer func() { <-s.running }()
 	default:
-		s.writeError(w, r, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
+		s.finish(w, r, nil, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTime)

@@ -109,6 +109,7 @@ func (c *config) check() error {
 func (c *config) logDir() string               { return filepath.Join(c.Data, "log") }
 func (c *config) natsDir() string              { return filepath.Join(c.Data, "nats") }
 func (c *config) gatewaySeed(id string) string { return filepath.Join(c.natsDir(), id+".nkey") }
+func (c *config) adminCalls() string           { return filepath.Join(c.Data, "admin.jsonl") }
 func (c *config) journal() string              { return filepath.Join(c.Data, "decisions.jsonl") }
 
 // roots returns a TLS configuration that trusts a file's certificates; nil if

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +36,7 @@ type process struct {
 
 	events    *eventlog.Log
 	journal   *os.File
+	calls     *api.AuditFile
 	server    *natsserver.Server // nil: run by others
 	conn      *nats.Conn
 	node      *node.Node
@@ -87,7 +90,8 @@ func (p *process) openLog() (err error) {
 	if err != nil {
 		return fmt.Errorf("open the records: %w", err)
 	}
-	return nil
+	p.calls, err = api.OpenAudit(c.adminCalls())
+	return err
 }
 
 // connect makes the NATS server, or not, and the connection to it.
@@ -150,7 +154,7 @@ func (p *process) makeNode() (err error) {
 		return err
 	}
 	p.admin, err = api.New(api.Config{
-		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, LogID: p.events.LogID(),
+		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.log,
 	})
 	return err
@@ -201,6 +205,7 @@ func (p *process) serve(ctx context.Context) error {
 	start(&backs, back, "node", p.node.Run)
 	start(&fronts, front, "responder", p.responder.Serve)
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
+	start(&fronts, front, "signals", p.reopenOnHangup)
 	if p.health != nil {
 		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
 	}
@@ -219,6 +224,26 @@ func (p *process) serve(ctx context.Context) error {
 	return context.Cause(front)
 }
 
+// reopenOnHangup opens the record of admin calls anew at each SIGHUP, which
+// whoever moved it away sends. If that fails the old file stays in use.
+func (p *process) reopenOnHangup(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			if err := p.calls.Reopen(); err != nil {
+				p.log.Error("the record of admin calls stays where it was", "error", err)
+				continue
+			}
+			p.log.Info("the record of admin calls was opened anew", "file", p.config.adminCalls())
+		}
+	}
+}
+
 // close closes what was opened and is not closed yet.
 func (p *process) close() error {
 	var errs []error
@@ -231,6 +256,9 @@ func (p *process) close() error {
 	}
 	if p.conn != nil {
 		p.conn.Close()
+	}
+	if p.calls != nil {
+		errs = append(errs, p.calls.Close())
 	}
 	if p.journal != nil {
 		errs = append(errs, p.journal.Close())

@@ -1,0 +1,221 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// An Auditor keeps the record of calls: one line of JSON each, without its
+// end. A durable one must be on disk when Record returns.
+type Auditor interface {
+	Record(line []byte, durable bool) error
+}
+
+// The phases of a record. What changes something has two, with one call id:
+// what it means to do, on disk before it is begun, and what became of it.
+// Everything else has one, written before it is answered.
+const (
+	phaseIntent = "intent"
+	phaseResult = "result"
+	phaseCall   = "call"
+)
+
+// maxAuditPath bounds the path in a record.
+const maxAuditPath = 4 << 10
+
+// A call is one request on its way. Its exported part is its record: who did
+// what from where, and what became of it. It holds no query and no body.
+type call struct {
+	Time      time.Time `json:"time"`
+	Phase     string    `json:"phase"`
+	ID        string    `json:"call"`
+	Actor     string    `json:"actor,omitempty"`
+	Scope     string    `json:"scope"`
+	Source    string    `json:"source"`
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Operation string    `json:"operation,omitempty"`
+	Command   string    `json:"command,omitempty"`
+	CommandID string    `json:"command_id,omitempty"`
+	Status    int       `json:"status,omitempty"`
+	Code      Code      `json:"code,omitempty"`
+	// Micros is how long it took, in microseconds.
+	Micros int64 `json:"micros"`
+
+	began    time.Time
+	intended bool
+}
+
+type callKey struct{}
+
+// withCall begins the record of a request.
+func withCall(r *http.Request) *http.Request {
+	who := callerOf(r.Context())
+	path := r.URL.EscapedPath()
+	c := &call{
+		ID: rand.Text(), Actor: who.actor, Scope: who.scope(), Source: who.source,
+		Method: cut(r.Method, 32), Path: cut(path, maxAuditPath), began: time.Now(),
+	}
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+}
+
+func cut(s string, most int) string {
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+func callOf(r *http.Request) *call {
+	c, _ := r.Context().Value(callKey{}).(*call)
+	return c
+}
+
+// intend records that a change is about to be made. On error it must not be.
+func (s *Server) intend(r *http.Request, commandID string) error {
+	c := callOf(r)
+	c.CommandID = commandID
+	if err := s.record(c, phaseIntent); err != nil {
+		return err
+	}
+	c.intended = true
+	return nil
+}
+
+// record writes a record; its error is an answer.
+func (s *Server) record(c *call, phase string) error {
+	if s.audit == nil {
+		return nil
+	}
+	now := time.Now()
+	line := *c
+	line.Time, line.Phase, line.Micros = now.UTC(), phase, now.Sub(c.began).Microseconds()
+	text, err := json.Marshal(&line)
+	if err == nil {
+		err = s.audit.Record(text, phase == phaseIntent)
+	}
+	if err == nil {
+		return nil
+	}
+	s.logger.Error("record an admin's call", "phase", phase, "call", c.ID, "error", err)
+	return &Error{Code: CodeUnavailable, Text: "the node cannot record this call, and does nothing unrecorded; its log says why"}
+}
+
+// finish records what became of a request, then answers it. What cannot be
+// recorded is not shown. A change that was made is answered all the same: its
+// intent is on disk, and the event log has the rest under the command's id.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err error) {
+	c := callOf(r)
+	c.Status = http.StatusOK
+	var e *Error
+	if err != nil {
+		e = s.errorOf(r, err)
+		c.Status, c.Code = e.status(), e.Code
+	}
+	phase := phaseCall
+	if c.intended {
+		phase = phaseResult
+	}
+	if failed := s.record(c, phase); failed != nil && !c.intended {
+		e = s.errorOf(r, failed)
+	}
+	if e != nil {
+		writeJSON(w, e.status(), errorBody{e})
+		return
+	}
+	writeJSON(w, http.StatusOK, reply)
+}
+
+// An AuditFile keeps records in a file that only grows: one line each, each
+// one write. It implements Auditor; its methods may be called at the same time.
+type AuditFile struct {
+	path string
+
+	// mu guards the file: whole lines, one behind the other.
+	mu   sync.Mutex
+	file *os.File
+	torn bool // the file may end within a line
+}
+
+// OpenAudit opens or makes the file, its owner's alone.
+func OpenAudit(path string) (*AuditFile, error) {
+	a := &AuditFile{path: path}
+	var err error
+	a.file, a.torn, err = openAudit(path)
+	return a, err
+}
+
+func openAudit(path string) (file *os.File, torn bool, err error) {
+	if file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		return nil, false, fmt.Errorf("open the record of admin calls: %w", err)
+	}
+	var last [1]byte
+	info, err := file.Stat()
+	if err == nil && info.Size() > 0 {
+		_, err = file.ReadAt(last[:], info.Size()-1)
+		torn = last[0] != '\n'
+	}
+	if err != nil {
+		return nil, false, errors.Join(fmt.Errorf("open the record of admin calls: %w", err), file.Close())
+	}
+	return file, torn, nil
+}
+
+// Record appends a line. After one that was cut off the next begins anew.
+func (a *AuditFile) Record(line []byte, durable bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return appendLine(a.file, &a.torn, line, durable)
+}
+
+// appendLine appends a line to a file that may end within one.
+func appendLine(f interface {
+	io.Writer
+	Sync() error
+}, torn *bool, line []byte, durable bool) error {
+	text := make([]byte, 0, len(line)+2)
+	if *torn {
+		text = append(text, '\n')
+	}
+	text = append(append(text, line...), '\n')
+	*torn = true
+	if _, err := f.Write(text); err != nil {
+		return fmt.Errorf("append a record: %w", err)
+	}
+	*torn = false
+	if durable {
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("sync a record: %w", err)
+		}
+	}
+	return nil
+}
+
+// Reopen opens the file anew, for when it was moved away. On error the old
+// one stays in use.
+func (a *AuditFile) Reopen() error {
+	file, torn, err := openAudit(a.path)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	old := a.file
+	a.file, a.torn = file, torn
+	a.mu.Unlock()
+	return old.Close()
+}
+
+// Close closes the file; nothing is recorded any more.
+func (a *AuditFile) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.Close()
+}
