@@ -11,10 +11,10 @@ import (
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/policy/trial"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stanza"
-	"github.com/postern-im/postern/xmpp/stream"
 )
 
 // maxCheckLine bounds one line of input: a stanza of the backend's limit,
@@ -31,8 +31,7 @@ type checkQuestion struct {
 	Session   checkMemory     `json:"session"`
 }
 
-// A checkMemory is what the session is said to remember. It implements
-// decision.Memory.
+// A checkMemory is what the session is said to remember.
 type checkMemory struct {
 	JoinedRooms []string       `json:"joined"`
 	Requests    []checkRequest `json:"outstanding"`
@@ -43,22 +42,16 @@ type checkRequest struct {
 	ID   string `json:"id"`
 }
 
-func (m *checkMemory) Joined(bare []byte) bool {
+// memory leaves out what is no address: nothing can match it.
+func (m *checkMemory) memory() *trial.Memory {
+	memory := &trial.Memory{}
 	for _, room := range m.JoinedRooms {
-		if a, err := jid.Parse([]byte(room)); err == nil && bytes.Equal(a.Bare(), bare) {
-			return true
-		}
+		_ = memory.Join(room)
 	}
-	return false
-}
-
-func (m *checkMemory) Outstanding(_ decision.Direction, peer jid.Addr, id []byte) bool {
 	for _, r := range m.Requests {
-		if a, err := jid.Parse([]byte(r.Peer)); err == nil && a.Equal(peer) && r.ID == string(id) {
-			return true
-		}
+		_ = memory.Await(r.Peer, r.ID)
 	}
-	return false
+	return memory
 }
 
 // A checkAnswer is one line of output.
@@ -100,18 +93,12 @@ func checkStream(v *projections.View, in io.Reader, out io.Writer) error {
 
 // A checker answers questions offline by the code that answers gateways.
 type checker struct {
-	view     *projections.View
-	client   *stream.Framer
-	backend  *stream.Framer
-	describe stanza.Descriptor
+	view  *projections.View
+	trial *trial.Trial
 }
 
 func newChecker(v *projections.View) *checker {
-	return &checker{
-		view:    v,
-		client:  stream.NewFramer(stream.Config{Limits: stream.ClientLimits()}),
-		backend: stream.NewFramer(stream.Config{Limits: stream.BackendLimits(), Lenient: true}),
-	}
+	return &checker{view: v, trial: trial.New()}
 }
 
 func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
@@ -186,18 +173,15 @@ func (c *checker) answer(q *checkQuestion) checkAnswer {
 	if err != nil {
 		return refuse("%v", err)
 	}
-	dir, framer := decision.Out, c.client
+	dir := decision.Out
 	if *q.Direction == "in" {
-		dir, framer = decision.In, c.backend
+		dir = decision.In
 	}
-	el, err := framer.ParseStanza(bytes.Trim([]byte(*q.Stanza), " \t\r\n"))
-	if !el.Valid() {
-		return refuse("the stanza is not one well-formed element: %v", err)
+	e, fault, err := c.trial.Explain(c.view, session, dir, *q.Stanza, q.Session.memory(), time.Now())
+	if err != nil {
+		return refuse("%v", err)
 	}
-	c.describe.Describe(el)
-	question := decision.NewQuestion(session, dir, &c.describe, &q.Session)
-	e := policy.Explain(c.view, &question, time.Now())
-	return fill(a, e, question.Desc.Fault)
+	return fill(a, e, fault)
 }
 
 // session is whom the question is asked for.
@@ -214,12 +198,7 @@ func (c *checker) session(q *checkQuestion) (decision.Session, error) {
 	if place != projections.Domain {
 		return decision.Session{}, fmt.Errorf("account %q: its domain is none of the policy's", *q.Account)
 	}
-	return decision.Session{
-		Tenant:   []byte(owner.ID()),
-		Account:  full.Bare(),
-		Resource: full.Resource(),
-		Opened:   uint64(c.view.Position()),
-	}, nil
+	return trial.Session(c.view, owner.ID(), full), nil
 }
 
 // fill turns an explanation into the answer's words. A session that would end

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -9,10 +8,9 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/policy/trial"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/xmpp/jid"
-	"github.com/postern-im/postern/xmpp/stanza"
-	"github.com/postern-im/postern/xmpp/stream"
 )
 
 // explainStanza says what would become of a stanza of a session opened now,
@@ -29,24 +27,15 @@ func explainStanza(_ context.Context, v *projections.View, tenant string, q api.
 	if err != nil {
 		return api.Explained{}, err
 	}
-	direction, config := decision.Out, stream.Config{Limits: stream.ClientLimits()}
+	direction := decision.Out
 	if q.Direction == "in" {
-		direction, config = decision.In, stream.Config{Limits: stream.BackendLimits(), Lenient: true}
+		direction = decision.In
 	}
-	element, err := stream.NewFramer(config).ParseStanza(bytes.Trim([]byte(q.Stanza), " \t\r\n"))
-	if !element.Valid() {
-		return api.Explained{}, invalid("the stanza is not one well-formed element: %v", err)
+	e, _, err := trial.New().Explain(v, trial.Session(v, tenant, full), direction, q.Stanza, memory, time.Now())
+	if err != nil {
+		return api.Explained{}, invalid("%v", err)
 	}
-	var described stanza.Descriptor
-	described.Describe(element)
-	session := decision.Session{
-		Tenant:   []byte(tenant),
-		Account:  full.Bare(),
-		Resource: full.Resource(),
-		Opened:   uint64(v.Position()),
-	}
-	question := decision.NewQuestion(session, direction, &described, memory)
-	return explained(policy.Explain(v, &question, time.Now())), nil
+	return explained(e), nil
 }
 
 func invalid(format string, args ...any) error {
@@ -68,53 +57,17 @@ func explained(e policy.Explanation) api.Explained {
 	return out
 }
 
-// An explainMemory is what the session is said to remember. It implements
-// decision.Memory.
-type explainMemory struct {
-	joined      []jid.Addr
-	outstanding []explainRequest
-}
-
-type explainRequest struct {
-	peer jid.Addr
-	id   string
-}
-
-func memoryOf(q api.ExplainRequest) (*explainMemory, error) {
-	m := &explainMemory{}
-	for _, s := range q.Joined {
-		a, err := jid.Parse([]byte(s))
-		if err != nil {
-			return nil, invalid("joined %q: %v", s, err)
+func memoryOf(q api.ExplainRequest) (*trial.Memory, error) {
+	m := &trial.Memory{}
+	for _, room := range q.Joined {
+		if err := m.Join(room); err != nil {
+			return nil, invalid("%v", err)
 		}
-		m.joined = append(m.joined, a.WithoutResource())
 	}
 	for _, r := range q.Outstanding {
-		a, err := jid.Parse([]byte(r.Peer))
-		if err != nil {
-			return nil, invalid("outstanding request of %q: %v", r.Peer, err)
+		if err := m.Await(r.Peer, r.ID); err != nil {
+			return nil, invalid("%v", err)
 		}
-		m.outstanding = append(m.outstanding, explainRequest{a, r.ID})
 	}
 	return m, nil
-}
-
-// Joined implements decision.Memory.
-func (m *explainMemory) Joined(bare []byte) bool {
-	for _, a := range m.joined {
-		if bytes.Equal(a.Bytes(), bare) {
-			return true
-		}
-	}
-	return false
-}
-
-// Outstanding implements decision.Memory.
-func (m *explainMemory) Outstanding(_ decision.Direction, peer jid.Addr, id []byte) bool {
-	for _, r := range m.outstanding {
-		if r.peer.Equal(peer) && r.id == string(id) {
-			return true
-		}
-	}
-	return false
 }

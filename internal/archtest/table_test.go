@@ -21,6 +21,8 @@ var imports = map[string]string{
 
 	// events: tenant settings are named there, and a View hands them out.
 	"policy": "projections decision permission events xmpp/...",
+	// The one way from a stanza's text to a decision, for explain, check, tests.
+	"policy/trial": "policy projections decision xmpp/...",
 
 	"tenants": "events projections permission xmpp/jid",
 	// events: a parsed file is the payload of commands, backends included.
@@ -53,7 +55,7 @@ var imports = map[string]string{
 	"cmd/gateway": "gateway decision decision/overnats internal/settings",
 	"cmd/policyd": "*",
 	// events, permission: names and payloads of what it sends and prints.
-	"cmd/policyctl": "api tenants/... policy decision xmpp/... audit/... events events/eventlog projections permission",
+	"cmd/policyctl": "api tenants/... policy policy/trial decision xmpp/... audit/... events events/eventlog projections permission",
 
 	"test/e2e/...": "*",
 }
@@ -70,7 +72,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy tenants tenants/policyfile tenants/fromprosody"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody"
 
 // impure are the imports and calls a pure package must not have.
 var (
