@@ -34,6 +34,7 @@ const (
 // The codes of errors that are not the node's, in JSON.
 const (
 	codeUsage       api.Code = "usage"       // see exitUsage
+	codeFailed      api.Code = "failed"      // cases of a policy test failed
 	codeUnreachable api.Code = "unreachable" // the node was not reached, or did not answer
 )
 
@@ -57,6 +58,7 @@ type cli struct {
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
 	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`
+	Test        testCmd        `cmd:"" help:"Try cases on policy files, without a node: does the policy do what it should?"`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
 	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
 }
@@ -197,6 +199,9 @@ func (a *app) report(err error, socket string) int {
 		var e *api.Error
 		if !errors.As(err, &e) {
 			e = &api.Error{Code: codeUnreachable, Text: err.Error()}
+		}
+		if errors.Is(err, errCasesFailed) {
+			e.Code = codeFailed
 		}
 		if code == exitUsage {
 			e = &api.Error{Code: codeUsage, Text: err.Error()}

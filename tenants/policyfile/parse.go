@@ -25,7 +25,7 @@ func Parse(name string, data []byte) (*File, error) {
 		return nil, s.errors([]remark{{i, "not UTF-8"}})
 	}
 	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
-	b := builder{errorf: r.errorf}
+	b := builder{what: "policy file", tables: "[[domain]], [[domain.backend]], [[role]] and [[member]]", errorf: r.errorf}
 	root := b.tree(data)
 	if b.parser.Error() != nil {
 		return nil, s.errors(r.errs)

@@ -46,6 +46,9 @@ var kindNames = [...]string{other: "a number, boolean or date", text: "a string"
 // such, and with them every way of TOML to define a thing twice in parts.
 type builder struct {
 	parser unstable.Parser
+	// what names the kind of file, tables the tables it has, for what is said
+	// of others.
+	what, tables string
 	// errorf takes what is wrong.
 	errorf func(at int, format string, args ...any)
 }
@@ -59,7 +62,7 @@ func (b *builder) tree(data []byte) *value {
 		switch n := b.parser.Expression(); n.Kind {
 		case unstable.Table:
 			key := keyOf(n)
-			b.errorf(key[0].at, "[%s] is no table of a policy file; its tables are [[domain]], [[domain.backend]], [[role]] and [[member]]", dotted(key))
+			b.errorf(key[0].at, "[%s] is no table of a %s; its tables are %s", dotted(key), b.what, b.tables)
 			current = newTable(key[0].at)
 		case unstable.ArrayTable:
 			current = b.header(root, keyOf(n))
@@ -138,7 +141,7 @@ func (b *builder) header(root *value, key []entry) *value {
 func (b *builder) assign(t *value, n *unstable.Node) {
 	key := keyOf(n)
 	if len(key) > 1 {
-		b.errorf(key[0].at, "unknown key %s: a policy file has no dotted keys", dotted(key))
+		b.errorf(key[0].at, "unknown key %s: a %s has no dotted keys", dotted(key), b.what)
 		return
 	}
 	b.set(t, key[0], b.value(n.Value(), key[0].at))

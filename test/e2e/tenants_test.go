@@ -98,6 +98,7 @@ var crossings = map[string][]crossing{
 	"status":      {{args: "", allowed: true}},
 	"permissions": {{args: "", allowed: true}},
 	"check":       {{args: "-f -", stdin: ""}}, // reads files only
+	"test":        {{args: "/nonexistent"}},    // reads files only
 	// The last: nothing can be done for other behind it.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }

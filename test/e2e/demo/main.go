@@ -29,6 +29,8 @@ var (
 	acmePolicy string
 	//go:embed globex.toml
 	globexPolicy string
+	//go:embed demo.test.toml
+	policyTests string
 )
 
 // The accounts of the demo; the passwords are for whoever wants to try.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -14,6 +16,7 @@ func (d *demo) tour(ctx context.Context) error {
 		title string
 		do    func(context.Context, *cast) error
 	}{
+		{"The policies are tested before anything is made of them", d.testPolicies},
 		{"Two tenants are made from policy files", d.makeTenants},
 		{"A normal user's stanzas pass", d.normalUser},
 		{"A restricted user's are refused, and the refusal names the permission", d.restrictedUser},
@@ -52,6 +55,25 @@ func happened(format string, args ...any) { fmt.Printf("   "+format+"\n", args..
 func (d *demo) command(ctx context.Context, stdin string, args ...string) (string, error) {
 	happened("$ policyctl %s", strings.Join(args, " "))
 	return d.in.Policyctl(ctx, stdin, args...)
+}
+
+// testPolicies runs the cases of the demo's policy files, offline.
+func (d *demo) testPolicies(ctx context.Context, _ *cast) error {
+	dir := filepath.Join(d.dir, "policies")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"acme.toml": acmePolicy, "globex.toml": globexPolicy, "demo.test.toml": policyTests} {
+		text = strings.ReplaceAll(text, "@BACKEND@", d.server.Addr())
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	out, err := d.command(ctx, "", "test", dir, "-v")
+	for line := range strings.Lines(out) {
+		happened("%s", strings.TrimRight(line, "\n"))
+	}
+	return err
 }
 
 func (d *demo) makeTenants(ctx context.Context, _ *cast) error {

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/policy/trial"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/tenants/policyfile"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// Who stands in for a role or a list of permissions. Nobody and nothing in a
+// policy file has such a name by chance; if one has, the case is refused.
+const (
+	testRolePrefix  = "policy-test:"
+	testLocalPrefix = "policy-test-"
+)
+
+// A suite is one file of cases with the state its policy files make.
+type suite struct {
+	file  string
+	cases *policyfile.Cases
+	view  *projections.View
+}
+
+// run decides the cases that match.
+func (s *suite) run(only *regexp.Regexp, report *testReport) error {
+	accounts := make([]string, len(s.cases.List))
+	for i := range s.cases.List {
+		account, err := s.account(&s.cases.List[i])
+		if err != nil {
+			return err
+		}
+		accounts[i] = account
+	}
+	try, tested := trial.New(), map[string]bool{}
+	for i := range s.cases.List {
+		c := &s.cases.List[i]
+		if c.Name == "" {
+			c.Name = fmt.Sprintf("%s: %s", accounts[i], c.Stanza)
+		}
+		if !only.MatchString(c.Name) {
+			continue
+		}
+		result, err := s.decide(try, c, accounts[i], tested)
+		if err != nil {
+			return err
+		}
+		report.Cases = append(report.Cases, result)
+		if result.Passed {
+			report.Passed++
+		} else {
+			report.Failed++
+		}
+	}
+	report.Untested = append(report.Untested, untested(s.view, tested)...)
+	return nil
+}
+
+// account gives the account a case speaks of. For a role or permissions it
+// makes one, by the commands that would make it in a running installation.
+func (s *suite) account(c *policyfile.Case) (string, error) {
+	if c.Account != "" {
+		bare, err := jid.Bare(c.Account)
+		if err != nil {
+			return "", s.cases.Note(c, "account", "%q is not an account's address: %v", c.Account, err)
+		}
+		_, domain, _ := strings.Cut(bare, "@")
+		if _, place := s.view.Owner([]byte(domain)); place != projections.Domain {
+			return "", s.cases.Note(c, "account", "%s: its domain is none of the policy files'", bare)
+		}
+		return bare, nil
+	}
+	t, domain, err := s.domain(c)
+	if err != nil {
+		return "", err
+	}
+	role, n := c.Role, s.view.Position()
+	if role == "" {
+		role = fmt.Sprintf("%s%d", testRolePrefix, n)
+		if err := s.change(c, "permissions", t.ID(), tenants.DefineRole{Role: role, Allow: c.Permissions}); err != nil {
+			return "", err
+		}
+	}
+	bare := fmt.Sprintf("%s%d@%s", testLocalPrefix, n, domain)
+	if _, taken := t.Member(bare); taken {
+		return "", s.cases.Note(c, "role", "the policy has an account %s, which policy tests need for themselves", bare)
+	}
+	return bare, s.change(c, "role", t.ID(), tenants.SetMemberRoles{JID: bare, Role: role})
+}
+
+// domain is where a case plays that names no account.
+func (s *suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) {
+	if c.Domain != "" {
+		name, err := jid.Domain(c.Domain)
+		if err != nil {
+			return nil, "", s.cases.Note(c, "domain", "%q is no domain: %v", c.Domain, err)
+		}
+		t, place := s.view.Owner([]byte(name))
+		if place != projections.Domain {
+			return nil, "", s.cases.Note(c, "domain", "%s is no domain of the policy files", name)
+		}
+		return t, name, nil
+	}
+	var tenant *projections.Tenant
+	var names []string
+	for t := range s.view.Tenants() {
+		for d := range t.Domains() {
+			tenant, names = t, append(names, d.Name)
+		}
+	}
+	if len(names) != 1 {
+		return nil, "", s.cases.Note(c, "role", "in which domain? The policy files have %s: say domain = \"…\"", orNone(names))
+	}
+	return tenant, names[0], nil
+}
+
+// change applies a command to the state; what is wrong with it is said at key.
+func (s *suite) change(c *policyfile.Case, key, tenant string, change tenants.Change) error {
+	plan, err := tenants.Check(s.view, tenant, change)
+	if err != nil {
+		return s.cases.Note(c, key, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	t := s.view.Tenant([]byte(tenant))
+	next, err := s.view.Apply(&events.Commit{Position: s.view.Position() + 1, Tenant: tenant, TenantVersion: t.Version() + 1, Events: plan.Events})
+	if err != nil {
+		return s.cases.Note(c, key, "%v", err)
+	}
+	s.view = next
+	return nil
+}
+
+// decide decides one case.
+func (s *suite) decide(try *trial.Trial, c *policyfile.Case, account string, tested map[string]bool) (caseResult, error) {
+	began := time.Now()
+	resource := c.Resource
+	if resource == "" {
+		resource = "r1"
+	}
+	full, err := jid.Parse([]byte(account + "/" + resource))
+	if err != nil {
+		return caseResult{}, s.cases.Note(c, "resource", "resource %q: %v", resource, err)
+	}
+	xml, dir, err := s.stanza(c, string(full.Bytes()))
+	if err != nil {
+		return caseResult{}, err
+	}
+	memory, err := s.memory(c)
+	if err != nil {
+		return caseResult{}, err
+	}
+	t, _ := s.view.Owner(full.Domain())
+	e, _, err := try.Explain(s.view, trial.Session(s.view, t.ID(), full), dir, xml, memory, began)
+	if err != nil {
+		return caseResult{}, s.cases.Note(c, "stanza", "%v", err)
+	}
+	r := caseResult{
+		File: s.file, Line: c.Line, Name: c.Name, Who: account, Stanza: c.Stanza, Expected: c.Expect,
+		Effect: e.Verdict.Effect.String(), Missing: e.Missing.Names(), Row: e.Row, Text: e.Verdict.Text(), Why: []api.Permission{},
+	}
+	if c.Role != "" {
+		r.Who = "role " + c.Role
+	} else if c.Account == "" {
+		r.Who = "permissions " + orNone(c.Permissions)
+	}
+	r.Passed = r.Effect == c.Expect
+	if c.MissingGiven {
+		got := r.Missing
+		if c.FirstMissing {
+			got = got[:min(1, len(got))]
+		}
+		r.Passed = r.Passed && slices.Equal(got, c.Missing)
+		r.expectedMissing = ", missing " + orNone(c.Missing)
+	}
+	standing, _ := t.Standing(full.Bare(), full.Domain())
+	tested[t.ID()+" "+standing.Role] = true
+	for _, name := range e.Asked.Names() {
+		r.Why = append(r.Why, stepsOf(t, standing.Role, name))
+	}
+	r.took = time.Since(began)
+	return r, nil
+}
+
+// stanza gives a case's stanza as XML, and its way.
+func (s *suite) stanza(c *policyfile.Case, self string) (xml string, dir decision.Direction, err error) {
+	if trial.IsShort(c.Stanza) {
+		xml, dir, err = trial.Expand(c.Stanza, self)
+		if err != nil {
+			return "", 0, s.cases.Note(c, "stanza", "%v", err)
+		}
+		if c.Direction != "" && (c.Direction == "in") != (dir == decision.In) {
+			return "", 0, s.cases.Note(c, "direction", "direction is %q, but in the short form what has a from comes in, and nothing else", c.Direction)
+		}
+		return xml, dir, nil
+	}
+	dir = decision.Out
+	if c.Direction == "in" {
+		dir = decision.In
+	}
+	return c.Stanza, dir, nil
+}
+
+func (s *suite) memory(c *policyfile.Case) (*trial.Memory, error) {
+	m := &trial.Memory{}
+	for i, room := range c.Joined {
+		if err := m.Join(room); err != nil {
+			return nil, s.cases.Note(c, fmt.Sprintf("joined[%d]", i), "%v", err)
+		}
+	}
+	for i, request := range c.Outstanding {
+		peer, id, _ := strings.Cut(request, "#")
+		if err := m.Await(peer, id); err != nil {
+			return nil, s.cases.Note(c, fmt.Sprintf("outstanding[%d]", i), "%v", err)
+		}
+	}
+	for i, name := range c.Missing {
+		if _, ok := permission.ByName(name); !ok {
+			return nil, s.cases.Note(c, fmt.Sprintf("missing[%d]", i), "%q is no permission a stanza asks for; policyctl permissions lists them", name)
+		}
+	}
+	return m, nil
+}
+
+// stepsOf looks one permission up in a role and keeps every step, in the
+// words of the API.
+func stepsOf(t *projections.Tenant, role, name string) api.Permission {
+	p := api.Permission{Permission: name, Steps: []api.Step{}}
+	for _, step := range t.Explain(role, name) {
+		p.Steps = append(p.Steps, api.Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
+		p.Granted = step.Answer.Granted() // the last one decides
+	}
+	return p
+}

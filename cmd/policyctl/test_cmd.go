@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+// casesSuffix ends the names of files of cases in a folder.
+const casesSuffix = ".test.toml"
+
+type testCmd struct {
+	Paths   []string `arg:"" name:"path" help:"A file of cases, or a folder: all *.test.toml in and below it."`
+	Only    string   `name:"run" help:"Only cases whose name matches this regular expression." placeholder:"REGEXP"`
+	JUnit   string   `name:"junit" help:"Write the results as JUnit XML as well." placeholder:"FILE"`
+	Verbose bool     `short:"v" help:"Show the cases that passed too, and the roles no case tests."`
+}
+
+// Help is the command's help.
+func (*testCmd) Help() string {
+	return `It decides offline, by the code that decides live. A file of cases:
+
+    policy = ["acme.toml"]           # beside this file
+
+    [[case]]
+    name = "the kiosk does not write"
+    account = "kiosk@acme.example"   # or role = "acme:kiosk",
+                                     # or permissions = ["xmpp:federate"]
+    stanza = "message to bob@acme.example"
+    expect = "refuse"                # pass, refuse, drop, clamp, strip, end
+    missing = "xmpp:account:messages:write"
+
+missing is the first permission that is missing, or a list: all of them. With
+role and permissions, domain says where if the files have several. Further keys
+are resource, direction (out or in), joined = ["ROOM"] and
+outstanding = ["PEER#ID"], what the session remembers.
+
+A stanza is XML, or in the short form; one with from comes in:
+
+    message [groupchat|headline|…] [to JID] [from JID] [event NODE]
+    presence [unavailable|subscribe|…] [priority N] [to JID] [from JID]
+    iq get|set [ELEMENT] NAMESPACE [node NODE] [to JID] [from JID]
+
+Exit codes: 0 all passed; 1 some failed; 2 a file could not be read, or there
+are no cases.
+
+Examples:
+
+    policyctl test policies
+    policyctl test acme.test.toml --run kiosk -v
+    policyctl test policies --junit results.xml`
+}
+
+// A testReport is what came of all cases.
+type testReport struct {
+	Passed   int          `json:"passed"`
+	Failed   int          `json:"failed"`
+	Cases    []caseResult `json:"cases"`
+	Untested []string     `json:"untested_roles"`
+}
+
+// A caseResult is what came of one case.
+type caseResult struct {
+	File     string           `json:"file"`
+	Line     int              `json:"line"`
+	Name     string           `json:"name"`
+	Who      string           `json:"who"`
+	Stanza   string           `json:"stanza"`
+	Passed   bool             `json:"passed"`
+	Expected string           `json:"expected"`
+	Effect   string           `json:"effect"`
+	Missing  []string         `json:"missing"`
+	Row      string           `json:"row"`
+	Text     string           `json:"text,omitempty"`
+	Why      []api.Permission `json:"permissions"`
+
+	expectedMissing string
+	took            time.Duration
+}
+
+// errCasesFailed is the end of a run in which cases failed; it has been said
+// already how.
+var errCasesFailed = errors.New("some cases failed")
+
+// Run tests.
+func (c *testCmd) Run(a *app) error {
+	only, err := regexp.Compile(c.Only)
+	if err != nil {
+		return usagef("--run: %w", err)
+	}
+	files, err := caseFiles(c.Paths)
+	if err != nil {
+		return &usageError{err}
+	}
+	report := testReport{Cases: []caseResult{}, Untested: []string{}}
+	for _, file := range files {
+		s, err := loadSuite(a, file)
+		if err != nil {
+			return &usageError{err}
+		}
+		if err := s.run(only, &report); err != nil {
+			return &usageError{err}
+		}
+	}
+	if len(report.Cases) == 0 {
+		return usagef("no case matches --run %s", c.Only)
+	}
+	slices.Sort(report.Untested)
+	report.Untested = slices.Compact(report.Untested)
+	if c.JUnit != "" {
+		if err := os.WriteFile(c.JUnit, report.junit(), 0o644); err != nil {
+			return &usageError{err}
+		}
+	}
+	if err := a.print(report, func(w io.Writer) { report.write(w, c.Verbose) }); err != nil {
+		return err
+	}
+	if report.Failed > 0 {
+		return errCasesFailed
+	}
+	return nil
+}
+
+// caseFiles finds the files of cases.
+func caseFiles(paths []string) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, path)
+			continue
+		}
+		n := len(files)
+		err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasSuffix(p, casesSuffix) {
+				files = append(files, p)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(files) == n {
+			return nil, fmt.Errorf("%s: no cases: there is no file *%s in it", path, casesSuffix)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}
+
+// readBounded reads a file of at most a policy file's size.
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, policyfile.MaxBytes+1))
+}
+
+// loadSuite reads a file of cases and the policy files it names.
+func loadSuite(a *app, file string) (*suite, error) {
+	data, err := readBounded(file)
+	if err != nil {
+		return nil, err
+	}
+	cases, err := policyfile.ParseCases(file, data)
+	if err != nil {
+		return nil, err
+	}
+	s := &suite{file: file, cases: cases}
+	var policies []*policyfile.File
+	for i, name := range cases.Policies {
+		key := fmt.Sprintf("policy[%d]", i)
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		text, err := readBounded(name)
+		if err != nil {
+			return nil, cases.Note(nil, key, "%v", err)
+		}
+		f, err := policyfile.Parse(name, text)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range f.Warnings {
+			a.warn(n.String())
+		}
+		policies = append(policies, f)
+	}
+	s.view, err = policyfile.View(policies...)
+	return s, err
+}
+
+// write shows the results: the failed ones, with verbose all.
+func (r *testReport) write(w io.Writer, verbose bool) {
+	t := &table{}
+	t.add("RESULT", "CASE", "WHO", "STANZA", "EFFECT")
+	t.colour(0, inkOf)
+	t.colour(4, inkOf)
+	for _, c := range r.Cases {
+		if verbose || !c.Passed {
+			t.add(c.result(), c.Name, c.Who, c.Stanza, c.Effect)
+		}
+	}
+	if len(t.rows) > 1 {
+		t.write(w)
+		fmt.Fprintln(w)
+	}
+	for _, c := range r.Cases {
+		if !c.Passed {
+			c.writeFailure(w)
+		}
+	}
+	if verbose && len(r.Untested) > 0 {
+		fmt.Fprintf(w, "Roles no case tests: %s\n", clean(strings.Join(r.Untested, ", ")))
+	}
+	fmt.Fprintf(w, "%s, %s, %s\n", plural(len(r.Cases), "case"), inked(w, inkPass, fmt.Sprintf("%d passed", r.Passed)), r.failedWords(w))
+}
+
+func (r *testReport) failedWords(w io.Writer) string {
+	words := fmt.Sprintf("%d failed", r.Failed)
+	if r.Failed == 0 {
+		return words
+	}
+	return inked(w, inkRefuse, words)
+}
+
+func (c *caseResult) result() string {
+	if c.Passed {
+		return "ok"
+	}
+	return "FAIL"
+}
+
+// writeFailure says what was expected, what came, and why.
+func (c *caseResult) writeFailure(w io.Writer) {
+	fmt.Fprintln(w, inked(w, inkHeading, clean(fmt.Sprintf("%s:%d: %s", c.File, c.Line, c.Name))))
+	t := &table{}
+	t.add("  expected", c.Expected+c.expectedMissing)
+	t.add("  came", c.Effect+", missing "+orNone(c.Missing))
+	if c.Text != "" {
+		t.add("  text", c.Text)
+	}
+	t.add("  row", c.Row)
+	for _, p := range c.Why {
+		t.add("  "+p.Permission, yesNo(p.Granted)+": "+because(p))
+	}
+	t.write(w)
+	fmt.Fprintln(w)
+}
+
+// untested gives the tenants' own roles, and built-in ones they have changed,
+// that no case was decided by.
+func untested(v *projections.View, tested map[string]bool) []string {
+	var names []string
+	for t := range v.Tenants() {
+		for role := range t.Roles() {
+			name := role.Name
+			if (!role.Builtin || len(role.Allow)+len(role.Deny) > 0) && !tested[t.ID()+" "+name] && !strings.HasPrefix(name, testRolePrefix) {
+				names = append(names, name+" of "+t.ID())
+			}
+		}
+	}
+	return names
+}

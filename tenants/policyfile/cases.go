@@ -1,0 +1,155 @@
+package policyfile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MaxCases bounds the cases of one file.
+const MaxCases = 10_000
+
+// Cases is a file of policy tests: what is expected of the policy files it
+// names. It is read as strictly as a policy file.
+type Cases struct {
+	// Policies are the policy files, as written: beside this one unless
+	// absolute.
+	Policies []string
+	List     []Case
+
+	source *source
+}
+
+// A Case is one question and the answer expected. Whose session it is stands
+// in one of Account, Role and Permissions.
+type Case struct {
+	Name string
+	// Account is a bare address.
+	Account string
+	// Role is a role somebody in Domain has.
+	Role string
+	// Permissions are all that somebody in Domain has, under the ceiling.
+	Permissions []string
+	Domain      string // "": the only one of the policy files
+	Resource    string
+	Direction   string // in, out or "": as the short form says, else out
+	Stanza      string // XML, or the short form
+	Joined      []string
+	Outstanding []string // PEER or PEER#ID
+	Expect      string   // one of Effects
+	// Missing are the permissions that must be missing: all of them, in
+	// order; only the first where FirstMissing is set. MissingGiven tells an
+	// empty list from none.
+	Missing                    []string
+	FirstMissing, MissingGiven bool
+
+	Line int
+
+	index int
+}
+
+// Effects are what a case may expect.
+func Effects() []string { return []string{"pass", "refuse", "drop", "clamp", "strip", "end"} }
+
+// Note is a remark about a key of a case, or about the whole file where the
+// case is nil.
+func (c *Cases) Note(of *Case, key, format string, args ...any) error {
+	at := -1
+	if of != nil {
+		at = c.source.offsetOf(fmt.Sprintf("case[%d].%s", of.index, key))
+	} else if key != "" {
+		at = c.source.offsetOf(key)
+	}
+	return c.source.errors([]remark{{at, fmt.Sprintf(format, args...)}})
+}
+
+// ParseCases reads a file of cases; name is what notes call it. The error is
+// an Errors.
+func ParseCases(name string, data []byte) (*Cases, error) {
+	if len(data) > MaxBytes {
+		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d", len(data), MaxBytes)}}
+	}
+	s := &source{name: name, lines: newLines(data), fields: map[string]int{}}
+	if i := invalidUTF8(data); i >= 0 {
+		return nil, s.errors([]remark{{i, "not UTF-8"}})
+	}
+	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
+	b := builder{what: "file of cases", tables: "[[case]]", errorf: r.errorf}
+	root := b.tree(data)
+	if b.parser.Error() == nil {
+		c := r.cases(root)
+		if len(r.errs) == 0 {
+			return c, nil
+		}
+	}
+	return nil, s.errors(r.errs)
+}
+
+func (r *reader) cases(root *value) *Cases {
+	r.keys(root, "file of cases", "policy", "case")
+	c := &Cases{source: r.source}
+	c.Policies = r.texts(root, "policy", "policy", 1000)
+	if len(c.Policies) == 0 && root.table["policy"] == nil {
+		r.errorf(-1, "policy is missing: name the policy files, such as policy = [\"acme.toml\"]")
+	} else if len(c.Policies) == 0 {
+		r.errorf(root.table["policy"].at, "policy names no file")
+	}
+	tables := r.tables(root, "case")
+	if len(tables) == 0 {
+		r.errorf(-1, "there are no cases: each begins with [[case]]")
+	}
+	if len(tables) > MaxCases {
+		r.errorf(tables[MaxCases].at, "%d cases: at most %d", len(tables), MaxCases)
+		return c
+	}
+	for i, t := range tables {
+		c.List = append(c.List, r.oneCase(t, i))
+	}
+	return c
+}
+
+func (r *reader) oneCase(t *value, i int) Case {
+	at := fmt.Sprintf("case[%d]", i)
+	r.fields[at] = t.at
+	r.keys(t, "case", "name", "account", "role", "permissions", "domain", "resource", "direction", "stanza", "joined", "outstanding", "expect", "missing")
+	c := Case{
+		Name:        r.text(t, "name", at+".name"),
+		Account:     r.text(t, "account", at+".account"),
+		Role:        r.text(t, "role", at+".role"),
+		Permissions: r.texts(t, "permissions", at+".permissions", 1000),
+		Domain:      r.text(t, "domain", at+".domain"),
+		Resource:    r.text(t, "resource", at+".resource"),
+		Direction:   r.text(t, "direction", at+".direction"),
+		Stanza:      r.needText(t, "stanza", at+".stanza"),
+		Joined:      r.texts(t, "joined", at+".joined", 100),
+		Outstanding: r.texts(t, "outstanding", at+".outstanding", 100),
+		Expect:      r.needText(t, "expect", at+".expect"),
+		index:       i, Line: r.lines.line(t.at),
+	}
+	who := 0
+	for _, key := range []string{"account", "role", "permissions"} {
+		if t.table[key] != nil {
+			who++
+		}
+	}
+	if who != 1 {
+		r.errorf(t.at, "whose session? A case has one of account, role and permissions")
+	}
+	if c.Account != "" && c.Domain != "" {
+		r.errorf(t.table["domain"].at, "domain stands beside account, which has one already")
+	}
+	if c.Direction != "" && c.Direction != "in" && c.Direction != "out" {
+		r.errorf(r.fields[at+".direction"], "direction is %s: want \"out\" (the client sends) or \"in\"", short(c.Direction))
+	}
+	if c.Expect != "" && !slices.Contains(Effects(), c.Expect) {
+		r.errorf(r.fields[at+".expect"], "expect is %s: want one of %s", short(c.Expect), strings.Join(Effects(), ", "))
+	}
+	switch m := t.table["missing"]; {
+	case m == nil:
+	case m.kind == text:
+		c.Missing, c.FirstMissing, c.MissingGiven = []string{r.text(t, "missing", at+".missing")}, true, true
+	default:
+		c.Missing, c.MissingGiven = r.texts(t, "missing", at+".missing", 1000), true
+	}
+	return c
+}
