@@ -226,7 +226,7 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 		Position:      p.view.Position() + 1,
 		Tenant:        c.Tenant,
 		TenantVersion: version + 1,
-		Time:          time.Now().UTC().Truncate(time.Microsecond),
+		Time:          notBefore(p.view.Time(), time.Now().UTC().Truncate(time.Microsecond)),
 		Actor:         c.Actor.Name,
 		CommandID:     c.ID,
 		Reason:        c.Reason,
@@ -239,6 +239,15 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 	p.view = next
 	p.commits = append(p.commits, commit)
 	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(plan.Warnings)}, nil
+}
+
+// notBefore keeps a commit's time from going back behind its predecessor's when
+// the clock was set back.
+func notBefore(last, now time.Time) time.Time {
+	if now.Before(last) {
+		return last
+	}
+	return now
 }
 
 func texts(warnings []tenants.Warning) []string {

@@ -11,8 +11,12 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// progressEach is how often a long fold says how far it is.
-const progressEach = 5 * time.Second
+const (
+	// progressEach is how often a long fold says how far it is; it looks at
+	// the clock each progressStep commits.
+	progressEach = 5 * time.Second
+	progressStep = 1024
+)
 
 // A foldError is a commit that is in the log and does not fold.
 type foldError struct{ err error }
@@ -20,7 +24,7 @@ type foldError struct{ err error }
 func (e *foldError) Error() string { return e.err.Error() }
 func (e *foldError) Unwrap() error { return e.err }
 
-// follow folds the log from its beginning and then whatever comes, until ctx
+// follow folds what is in the log and then whatever comes, until ctx
 // ends or the log cannot be read. What cannot be folded or fails its chain
 // stops the node deciding; then follow only waits for ctx.
 func (n *Node) follow(ctx context.Context) error {
@@ -54,27 +58,39 @@ func (n *Node) follow(ctx context.Context) error {
 	return fmt.Errorf("follow the log: %w", err)
 }
 
-// fold folds what is in the log when the node begins.
+// fold folds what is in the log when the node begins, behind the newest
+// snapshot.
 func (n *Node) fold(ctx context.Context) error {
 	begin := time.Now()
 	said := begin
-	v := projections.New()
-	err := n.cfg.Log.Read(ctx, 1, func(c *events.Commit) error {
-		next, err := v.Apply(c)
-		if err != nil {
+	past := n.newestSnapshot(ctx)
+	from := past.Position()
+	if from > 0 {
+		n.cfg.Logger.Info("snapshot read", "position", from, "took", time.Since(begin))
+	}
+	b := projections.BuilderFrom(past)
+	err := n.cfg.Log.Read(ctx, from+1, func(c *events.Commit) error {
+		if err := b.Apply(c); err != nil {
 			return &foldError{err}
 		}
-		v = next
+		if c.Position%progressStep != 0 {
+			return nil
+		}
 		if now := time.Now(); now.Sub(said) >= progressEach {
 			said = now
-			n.cfg.Logger.Info("folding the log", "position", v.Position())
+			n.cfg.Logger.Info("folding the log", "position", c.Position)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	n.cfg.Logger.Info("log folded", "position", v.Position(), "took", time.Since(begin))
+	v := b.View()
+	took := time.Since(begin)
+	n.metrics.fold.Set(took.Seconds())
+	n.metrics.snapshot.Set(float64(from))
+	n.cfg.Logger.Info("log folded", "position", v.Position(), "snapshot", from, "took", took)
+	n.began = beginning{snapshot: from, long: took >= progressEach}
 	n.publish(v)
 	return nil
 }

@@ -14,6 +14,12 @@ type metrics struct {
 	others   prometheus.Counter                   // admissions and openings
 	batches  prometheus.Histogram
 	commits  prometheus.Counter
+
+	fold            prometheus.Gauge // how long the start took
+	snapshot        prometheus.Gauge // the position of the newest
+	snapshotTime    prometheus.Gauge
+	snapshotsFailed prometheus.Counter
+	checked         prometheus.Gauge // how far checkPast is
 }
 
 func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
@@ -31,6 +37,21 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 		}),
 		commits: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_node_commits_total", Help: "Commits this node has written.",
+		}),
+		fold: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postern_node_fold_seconds", Help: "Time the start took to read a snapshot and fold the log behind it.",
+		}),
+		snapshot: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postern_node_snapshot_position", Help: "Position of the newest snapshot; 0 when there is none.",
+		}),
+		snapshotTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postern_node_snapshot_seconds", Help: "Time the last snapshot took to write.",
+		}),
+		snapshotsFailed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_node_snapshots_failed_total", Help: "Snapshots that could not be written.",
+		}),
+		checked: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postern_node_checked_position", Help: "Position up to which the log before the snapshot begun with has been checked.",
 		}),
 	}
 	for effect := decision.Pass; effect <= decision.End; effect++ {
@@ -50,7 +71,8 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 		}
 		return 0
 	})
-	for _, c := range []prometheus.Collector{verdicts, m.others, m.batches, m.commits, position, ready} {
+	for _, c := range []prometheus.Collector{verdicts, m.others, m.batches, m.commits, position, ready,
+		m.fold, m.snapshot, m.snapshotTime, m.snapshotsFailed, m.checked} {
 		if err := to.Register(c); err != nil {
 			return nil, err
 		}

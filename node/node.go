@@ -9,6 +9,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ type Decided struct {
 	Results []decision.Result
 }
 
-// Config is what a node needs. All but the last three are required.
+// Config is what a node needs. All down to Recorder are required.
 type Config struct {
 	// ID names the node in records.
 	ID string
@@ -70,6 +71,11 @@ type Config struct {
 	LogID string
 	// Recorder writes the audit log.
 	Recorder Recorder
+	// Snapshots keep what was folded; nil: each start folds the whole log.
+	Snapshots Snapshots
+	// SnapshotEvery is the number of commits after which a snapshot is written;
+	// zero is 100,000.
+	SnapshotEvery int
 	// OnEnding hears, after each commit that may end sessions, whose are to be
 	// asked about again; nil ignores it. It must not block.
 	OnEnding func(decision.Ending)
@@ -88,6 +94,8 @@ type Node struct {
 	// view is the newest View, nil until the log has been folded. Only follow
 	// stores it.
 	view atomic.Pointer[projections.View]
+	// began is set before view is.
+	began beginning
 	// failure is why the node stopped deciding. It never becomes nil again.
 	failure atomic.Pointer[error]
 
@@ -103,6 +111,10 @@ func New(cfg Config) (*Node, error) {
 	if cfg.ID == "" || cfg.Log == nil || cfg.LogID == "" || cfg.Recorder == nil {
 		return nil, errors.New("a node needs an id, a log and its id, and a recorder")
 	}
+	if cfg.SnapshotEvery < 0 {
+		return nil, errors.New("a node writes a snapshot each so many commits, not less than one")
+	}
+	cfg.SnapshotEvery = cmp.Or(cfg.SnapshotEvery, defaultSnapshotEvery)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -122,7 +134,9 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// Run folds the log, follows it and carries out commands until ctx ends. It
+// Run folds the log behind its newest snapshot, follows it, carries out
+// commands, writes snapshots and checks what stands before the one it began
+// with, until ctx ends. It
 // returns an error when the log has failed, so that the process must begin
 // anew. A node that stopped deciding for another reason keeps running, so that
 // its operator can look at it: see Failure.
@@ -135,6 +149,8 @@ func (n *Node) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
+	wg.Go(func() { n.keepSnapshots(ctx) })
+	wg.Go(func() { n.checkPast(ctx) })
 	err := n.follow(ctx)
 	if ctx.Err() != nil {
 		err = nil

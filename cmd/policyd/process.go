@@ -21,6 +21,7 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/node"
@@ -78,13 +79,21 @@ func (p *process) openLog() (err error) {
 			return fmt.Errorf("data: %w", err)
 		}
 	}
+	if left := eventlog.Restoring(c.logDir()); exists(left) {
+		return fmt.Errorf("open the log: a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left)
+	}
 	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Logger: p.log, Fatal: func(reason string) {
 		// What is durable is not known any more. The next start finds out.
 		p.log.Error("the log's disk has failed", "reason", reason)
 		os.Exit(1)
 	}})
+	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
+		return fmt.Errorf("open the log: it is damaged at position %d; nothing is decided by it. "+
+			"See how far it is good with: policyctl verify --data %s; then restore a backup into a new folder with: policyctl restore: %w",
+			corrupt.Position, c.Data, err)
+	}
 	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+		return fmt.Errorf("open the log: %w; policyctl verify --data %s says more", err, c.Data)
 	}
 	p.journal, err = os.OpenFile(c.journal(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -92,6 +101,11 @@ func (p *process) openLog() (err error) {
 	}
 	p.calls, err = api.OpenAudit(c.adminCalls())
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // connect makes the NATS server, or not, and the connection to it.
@@ -143,7 +157,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 func (p *process) makeNode() (err error) {
 	c := p.config
 	p.node, err = node.New(node.Config{
-		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Recorder: node.NewJournal(p.journal),
+		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, Recorder: node.NewJournal(p.journal),
 		OnEnding: p.notify, Logger: p.log, Metrics: p.registry,
 	})
 	if err != nil {

@@ -1,0 +1,269 @@
+package node_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/node"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+)
+
+// openOn opens the log on a file system, until the test's end or Close.
+func openOn(t *testing.T, fs vfs.FS) *eventlog.Log {
+	t.Helper()
+	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// startSnapshots runs a node that writes a snapshot each few commits.
+func startSnapshots(t *testing.T, l node.Log, id string, s node.Snapshots) *rig {
+	t.Helper()
+	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
+	var err error
+	r.Node, err = node.New(node.Config{
+		ID: "n1", Log: l, LogID: id, Recorder: r.recorder, Snapshots: s, SnapshotEvery: 5,
+		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { _ = r.stop() })
+	return r
+}
+
+// A readFrom is a log that takes note of where reading begins.
+type readFrom struct {
+	*eventlog.Log
+
+	mu   sync.Mutex
+	from []events.Position
+}
+
+func (l *readFrom) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
+	l.mu.Lock()
+	l.from = append(l.from, from)
+	l.mu.Unlock()
+	return l.Log.Read(ctx, from, fn)
+}
+
+func (l *readFrom) began(p events.Position) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, from := range l.from {
+		if from == p {
+			return true
+		}
+	}
+	return false
+}
+
+// rebuilt folds a log from position 1.
+func rebuilt(t *testing.T, l node.Log) *projections.View {
+	t.Helper()
+	b := projections.NewBuilder()
+	if err := l.Read(t.Context(), 1, b.Apply); err != nil {
+		t.Fatal(err)
+	}
+	return b.View()
+}
+
+// members sets the roles of members n to m-1.
+func (r *rig) members(n, m int) {
+	r.t.Helper()
+	for i := n; i < m; i++ {
+		r.do("acme", fmt.Sprint("member-", i), tenants.SetMemberRoles{JID: fmt.Sprintf("m%d@acme.test", i), Role: "lab:mute"})
+	}
+}
+
+// grown runs a node until its log has 22 commits, and snapshots at the newest
+// two of its own choice; it gives where they stand.
+func grown(t *testing.T, fs vfs.FS) []events.Position {
+	t.Helper()
+	l := openOn(t, fs)
+	r := startSnapshots(t, l, l.LogID(), l).ready()
+	r.tenants()
+	r.members(0, 12)
+	until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && len(list) > 0 && list[0] >= 10 })
+	r.members(12, 20)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := l.Snapshots()
+	if err != nil || len(list) != 2 || list[0] < 20 {
+		t.Fatalf("snapshots at %v, %v", list, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestStartFromSnapshot: a start reads the newest snapshot and what came after
+// it, passes over one that is no View, and is the same as a rebuild each time.
+func TestStartFromSnapshot(t *testing.T) {
+	fs := vfs.NewMem()
+	list := grown(t, fs)
+	for _, c := range []struct {
+		name  string
+		spoil func(l *eventlog.Log) error
+		from  events.Position // where the fold begins
+	}{
+		{"as it is", func(*eventlog.Log) error { return nil }, list[0] + 1},
+		{"the newest is no view", func(l *eventlog.Log) error {
+			return l.WriteSnapshot(t.Context(), list[0], func(w io.Writer) error { _, err := w.Write([]byte("nonsense")); return err })
+		}, list[1] + 1},
+		{"the newest is of another position", func(l *eventlog.Log) error {
+			return l.WriteSnapshot(t.Context(), list[0], projections.New().Encode)
+		}, list[1] + 1},
+		{"none is", func(l *eventlog.Log) error {
+			nothing := func(io.Writer) error { return nil }
+			return errors.Join(l.WriteSnapshot(t.Context(), list[0], nothing), l.WriteSnapshot(t.Context(), list[1], nothing))
+		}, 1},
+	} {
+		l := openOn(t, fs)
+		if err := c.spoil(l); err != nil {
+			t.Fatal(err)
+		}
+		log := &readFrom{Log: l}
+		r := startSnapshots(t, log, l.LogID(), l).ready()
+		if !log.began(c.from) {
+			t.Errorf("%s: read from %v, want %d", c.name, log.from, c.from)
+		}
+		if r.View().Hash() != rebuilt(t, l).Hash() {
+			t.Errorf("%s: another View than a rebuild's", c.name)
+		}
+		if v := r.ask("acme", "m3@acme.test", "carol@acme.test", uint64(r.View().Position())); v.Effect != decision.Refuse {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+		if c.from == 1 {
+			// It writes good ones again.
+			r.members(100, 106)
+			until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && list[0] > 22 })
+		} else {
+			until(t, "the past to be checked", func() bool { return log.began(1) })
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestDamageBeforeSnapshot: a start that did not read a record still finds that
+// it is not what it was, and then decides nothing.
+func TestDamageBeforeSnapshot(t *testing.T) {
+	fs := vfs.NewMem()
+	grown(t, fs)
+	db, err := pebble.Open("log", &pebble.Options{FS: fs, Logger: silent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := binary.BigEndian.AppendUint64([]byte("e|"), 7)
+	v, closer, err := db.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := strings.Replace(string(v), "m4@acme", "m5@acme", 1)
+	if bad == string(v) {
+		t.Fatal("the record is not the one it was thought to be")
+	}
+	if err := errors.Join(closer.Close(), db.Set(key, []byte(bad), pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l := openOn(t, fs)
+	r := startSnapshots(t, l, l.LogID(), l)
+	until(t, "the node to fail", func() bool { return r.Failure() != nil })
+	if corrupt, ok := errors.AsType[*events.CorruptError](r.Failure()); !ok || corrupt.Position != 7 {
+		t.Errorf("%v", r.Failure())
+	}
+	if reply := r.answer(decision.Mark{}, chat(t, "acme", "m3@acme.test", "carol@acme.test", 1)); reply.Status != decision.StatusNotFresh {
+		t.Errorf("%+v", reply)
+	}
+}
+
+// noSnapshots are snapshots on a disk that takes none, and gives none.
+type noSnapshots struct{ *eventlog.Log }
+
+var errNoSpace = errors.New("no space left")
+
+func (noSnapshots) WriteSnapshot(context.Context, events.Position, func(io.Writer) error) error {
+	return errNoSpace
+}
+
+func (noSnapshots) Snapshot(context.Context, events.Position) (events.Position, io.ReadCloser, bool, error) {
+	return 0, nil, false, errNoSpace
+}
+
+// TestNoSnapshots: a node without snapshots starts, decides and ends as ever.
+func TestNoSnapshots(t *testing.T) {
+	l := openOn(t, vfs.NewMem())
+	for range 2 {
+		r := startSnapshots(t, l, l.LogID(), noSnapshots{l}).ready()
+		if head, _ := l.Head(); head == 0 {
+			r.tenants()
+			r.members(0, 20)
+		}
+		if v := r.ask("acme", "m3@acme.test", "carol@acme.test", 1<<62); v.Effect != decision.Refuse {
+			t.Errorf("%+v", v)
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTimesNeverGoBack: a commit made by a clock that was set back has the time
+// of the one before it.
+func TestTimesNeverGoBack(t *testing.T) {
+	l := openOn(t, vfs.NewMem())
+	future := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	c := &events.Commit{
+		Tenant: "later", TenantVersion: 1, Time: future, Actor: "operator:root", CommandID: "create",
+		Events: []events.Event{events.TenantCreated{}},
+	}
+	if err := l.Append(t.Context(), 0, c); err != nil {
+		t.Fatal(err)
+	}
+	r := startSnapshots(t, l, l.LogID(), l).ready()
+	r.tenants()
+	for p := range events.Position(3) {
+		if c, err := l.Commit(p + 1); err != nil || !c.Time.Equal(future) {
+			t.Errorf("%d: %v, %v", p+1, c.Time, err)
+		}
+	}
+	if p, err := l.PositionAt(time.Now()); err != nil || p != 0 {
+		t.Errorf("now: %d, %v", p, err)
+	}
+}
+
+type silent struct{}
+
+func (silent) Infof(string, ...any)      {}
+func (silent) Errorf(string, ...any)     {}
+func (silent) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
