@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/tenants/fromprosody"
 )
 
@@ -32,6 +33,9 @@ type importProsody struct {
 
 // importTime bounds the evaluation of a configuration, which is a program.
 const importTime = 10 * time.Second
+
+// codeLookAt is, in JSON, of an import that was written and has findings.
+const codeLookAt api.Code = "look_at"
 
 // Help is the command's help.
 func (*importProsody) Help() string {
@@ -88,7 +92,7 @@ func (c *importProsody) Run(a *app) error {
 		return &usageError{err}
 	}
 	if err != nil {
-		return err
+		return &api.Error{Code: api.CodeInvalid, Text: err.Error()}
 	}
 	report := importReport{Files: []importedFile{}, Findings: result.Findings, Clean: result.Clean()}
 	if err := c.write(result, &report); err != nil {
@@ -98,7 +102,7 @@ func (c *importProsody) Run(a *app) error {
 		return err
 	}
 	if n := toLookAt(result.Findings); n > 0 {
-		return fmt.Errorf("written; %d findings of the report are to be looked at before use", n)
+		return &api.Error{Code: codeLookAt, Text: fmt.Sprintf("written; %d findings of the report are to be looked at before use", n)}
 	}
 	return nil
 }
@@ -169,7 +173,7 @@ func (c *importProsody) write(result *fromprosody.Result, report *importReport) 
 	for _, f := range result.Files {
 		name := filepath.Join(c.Output, f.Tenant+".toml")
 		if _, err := os.Lstat(name); !c.Force && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is there already: nothing was written; use --force to write over it", name)
+			return &api.Error{Code: api.CodeExists, Text: name + " is there already: nothing was written; use --force to write over it"}
 		}
 		report.Files = append(report.Files, importedFile{name, f.Tenant, f.Domains, f.Services, f.Roles, f.Named})
 	}

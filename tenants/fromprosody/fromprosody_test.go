@@ -122,6 +122,19 @@ func TestNobodyGains(t *testing.T) {
 	}
 }
 
+// TestNoRolesAtAll refuses what keeps Prosody's module from loading.
+func TestNoRolesAtAll(t *testing.T) {
+	for _, text := range []string{
+		"remove_permissions = 'xmpp:federate'",
+		"remove_permissions = { ['prosody:guest'] = 7 }",
+	} {
+		err := run(t.Context(), text+" VirtualHost 'a.test'")
+		if err == nil || errors.Is(err, ErrUnreadable) || !strings.Contains(err.Error(), "c.lua:1: remove_permissions") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // run imports a configuration by itself.
 func run(ctx context.Context, text string) error {
 	_, err := Import(ctx, Source{Config: fstest.MapFS{
@@ -271,6 +284,51 @@ func TestNames(t *testing.T) {
 	for _, bad := range []string{"%", "%2", "%zz"} {
 		if _, err := decode(bad); err == nil {
 			t.Errorf("%q decoded", bad)
+		}
+	}
+}
+
+// TestMeasured compares roles with what a running Prosody 13 (trunk of May
+// 2025) answered for the sample "measured" with the defaults of its modules, of
+// each role and permission: true, false, or nil for neither, which is denied. A
+// role that is missing was not registered.
+func TestMeasured(t *testing.T) {
+	permissions := strings.Fields("xmpp:federate xmpp:account:pep:read xmpp:account:contacts:write xmpp:account:presence:write xmpp:account:messages:write xmpp:account:history:write")
+	measured := map[string]string{
+		"both":               "false nil nil nil nil nil",
+		"kiosk":              "false true true false false false",
+		"last":               "nil nil nil nil nil nil",
+		"prosody:admin":      "false true true true true false",
+		"prosody:guest":      "true true true true true true",
+		"prosody:member":     "false true true true true false",
+		"prosody:operator":   "false true true true true false",
+		"prosody:registered": "false true true true true false",
+		"staff":              "false true true true true false",
+		"stars":              "nil nil nil nil nil nil",
+		"table":              "true false nil nil nil nil",
+		"texts":              "true true true true true true",
+		"two words":          "true true true true true true",
+	}
+	s, _ := sample(t, "testdata/measured")
+	c, err := evaluate(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := (&mapping{config: c}).registry("roles.test")
+	if len(r.roles) != len(measured) {
+		t.Errorf("%d roles, want %d", len(r.roles), len(measured))
+	}
+	for name, want := range measured {
+		role := r.roles[name]
+		if role == nil {
+			t.Errorf("role %q is missing", name)
+			continue
+		}
+		for i, answer := range strings.Fields(want) {
+			got, _ := r.say(role.name, permissions[i])
+			if got != (answer == "true") {
+				t.Errorf("role %q, %s: %v, Prosody answers %s", name, permissions[i], got, answer)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -259,20 +260,36 @@ func (m *mapping) services(t *tenant, hosts []string) {
 	}
 }
 
-// backend is where a gateway on the same machine reaches the server.
+// backend is where a gateway on the same machine reaches the server; empty
+// when the configuration does not say it plainly.
 func (m *mapping) backend() string {
-	port := "5222"
+	port, here := "5222", true
+	for _, option := range []string{"interfaces", "c2s_interfaces"} {
+		if v := m.config.own(global, option); v != lua.LNil {
+			here = slices.ContainsFunc(items(v), func(v lua.LValue) bool {
+				return slices.Contains([]string{"*", "0.0.0.0", "127.0.0.1"}, v.String())
+			})
+		}
+	}
 	if v := m.config.own(global, "c2s_ports"); v != lua.LNil {
-		items := list(v)
-		if v.Type() != lua.LTTable {
-			items = []lua.LValue{v}
+		port = ""
+		if ports := items(v); len(ports) > 0 {
+			port = ports[0].String()
 		}
-		if len(items) == 0 {
-			return ""
-		}
-		port = items[0].String()
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !here {
+		m.find(Lost, m.config.at(global, "c2s_ports"), "where a gateway reaches the server cannot be told from c2s_ports and c2s_interfaces: the files name no backend", "write one into the line that is left for it")
+		return ""
 	}
 	return "127.0.0.1:" + port
+}
+
+// items is an option that may be a list or one value.
+func items(v lua.LValue) []lua.LValue {
+	if v.Type() == lua.LTTable {
+		return list(v)
+	}
+	return []lua.LValue{v}
 }
 
 // general tells what is the same for all hosts.

@@ -148,8 +148,8 @@ func (m *mapping) adjust(r *registry, host, option string, value bool) {
 	where := m.config.at(host, option)
 	t, ok := m.config.get(host, option).(*lua.LTable)
 	if !ok {
-		if v := m.config.get(host, option); v != lua.LNil {
-			m.find(Damaged, where, fmt.Sprintf("%s is a %s, not a table of roles: Prosody's module would fail to load on %s", option, v.Type(), host), "")
+		if v := m.config.get(host, option); v != lua.LNil && m.fault == nil {
+			m.fault = fmt.Errorf("%s: %s is a %s, not a table of roles: with it Prosody has no roles at all on %s; correct it first", where, option, v.Type(), host)
 		}
 		return
 	}
@@ -161,8 +161,14 @@ func (m *mapping) adjust(r *registry, host, option string, value bool) {
 			m.find(Lost, where, fmt.Sprintf("%s names role %s, which is not registered on %s: Prosody ignores it", option, show(name), host), "")
 			continue
 		}
-		if keys[name].Type() != lua.LTTable {
+		switch keys[name].Type() {
+		case lua.LTTable:
+		case lua.LTString:
 			m.find(Changed, where, fmt.Sprintf("%s of role %s is no list: Prosody takes nothing from it, and so it is here", option, show(name)), "")
+		default:
+			if m.fault == nil {
+				m.fault = fmt.Errorf("%s: %s of role %s is a %s, not a list: with it Prosody has no roles at all on %s; correct it first", where, option, show(name), keys[name].Type(), host)
+			}
 		}
 		for _, p := range list(keys[name]) {
 			role.says[p.String()] = value
