@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
 
-.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs clean FORCE
+.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs man clean FORCE
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ soak: deps build ## the long forms of the tests that have one
 docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, docs/openapi.json from the routes
 	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
 	$(GO) test ./api -run '^TestOpenAPI$$' -count=1 -update
+
+man: $(BIN)/policyctl ## write the manual page to bin/man
+	@mkdir -p $(BIN)/man
+	$(BIN)/policyctl man >$(BIN)/man/policyctl.1
 
 clean: ## remove what was built and what the demo left
 	rm -rf $(BIN) .demo

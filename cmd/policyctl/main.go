@@ -59,6 +59,9 @@ type cli struct {
 	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`
 	Test        testCmd        `cmd:"" help:"Try cases on policy files, without a node: does the policy do what it should?"`
+	Completion  completionCmd  `cmd:"" help:"Print a script that completes command lines, for a shell."`
+	Man         manCmd         `cmd:"" help:"Print the manual page."`
+	HelpOf      helpCmd        `cmd:"" name:"help" help:"Show a command's help."`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
 	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
 }
@@ -92,6 +95,7 @@ type app struct {
 	json    bool
 	quiet   bool
 	model   *kong.Application // the command line itself
+	parse   func(args []string) error
 }
 
 // renew gives the node its whole time again, from now.
@@ -139,6 +143,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err != nil {
 		panic("policyctl: command line: " + err.Error())
 	}
+	if len(args) > 1 && args[0] == completeWord {
+		complete(ctx, parser.Model, args[2:], out)
+		return exitDone
+	}
 	selected, err := parser.Parse(args)
 	if err != nil {
 		a := &app{out: out, err: errOut, errLook: lookAt(errOut, colourAuto, os.Getenv), json: wantsJSON(args)}
@@ -152,6 +160,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		patient: ctx, timeout: c.Timeout, client: api.NewClient(c.Socket), in: in, out: out, err: errOut,
 		look: lookAt(out, c.Color, os.Getenv), errLook: lookAt(errOut, c.Color, os.Getenv),
 		ask: isTerminal(in) && isTerminal(errOut), json: c.JSON, quiet: c.Quiet, model: parser.Model,
+		parse: func(args []string) error {
+			if _, err := parser.Parse(args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		},
 	}
 	a.ctx, a.cancel = context.WithTimeout(ctx, c.Timeout)
 	defer func() { a.cancel() }()

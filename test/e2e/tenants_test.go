@@ -99,6 +99,9 @@ var crossings = map[string][]crossing{
 	"permissions": {{args: "", allowed: true}},
 	"check":       {{args: "-f -", stdin: ""}}, // reads files only
 	"test":        {{args: "/nonexistent"}},    // reads files only
+	"completion":  {{args: "bash", allowed: true}},
+	"man":         {{args: "", allowed: true}},
+	"help":        {{args: "tenant", allowed: true}},
 	// The last: nothing can be done for other behind it.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }

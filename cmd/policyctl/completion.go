@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/permission"
+)
+
+const (
+	// completeWord is the first argument of the call the shells' scripts
+	// make. It stands outside of the command line people use.
+	completeWord = "__complete"
+	// completeTimeout bounds what is asked of the node while somebody waits
+	// for the Tab key. In vain, names are not completed, silently.
+	completeTimeout = 500 * time.Millisecond
+	// maxCandidates bounds what is offered.
+	maxCandidates = 200
+)
+
+var (
+	//go:embed completion/policyctl.bash
+	completionBash string
+	//go:embed completion/policyctl.zsh
+	completionZsh string
+	//go:embed completion/policyctl.fish
+	completionFish string
+)
+
+type completionCmd struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+// Help is the command's help.
+func (*completionCmd) Help() string {
+	return `It prints a script that makes the Tab key complete commands, flags and files, and the names of tenants, domains, roles and members where the node answers in time.
+
+Examples:
+
+    policyctl completion bash > /etc/bash_completion.d/policyctl
+    policyctl completion zsh > /usr/local/share/zsh/site-functions/_policyctl
+    policyctl completion fish > ~/.config/fish/completions/policyctl.fish`
+}
+
+// Run prints the script.
+func (c *completionCmd) Run(a *app) error {
+	script := map[string]string{"bash": completionBash, "zsh": completionZsh, "fish": completionFish}[c.Shell]
+	return a.print(map[string]string{"shell": c.Shell, "script": script}, func(w io.Writer) { fmt.Fprint(w, script) })
+}
+
+// A completer finds what may stand at the end of a command line.
+type completer struct {
+	ctx   context.Context
+	node  *kong.Node        // the command so far
+	place int               // how many of its arguments stand there
+	given map[string]string // flags with their values
+	args  []string
+	value *kong.Value // of the flag before the cursor
+}
+
+// complete writes a candidate a line, with a tab and what it means where that
+// is known. The line ":files" says that a file may stand there. The last of
+// words is what is being typed.
+func complete(ctx context.Context, model *kong.Application, words []string, out io.Writer) {
+	if len(words) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	defer cancel()
+	c := &completer{ctx: ctx, node: model.Node, given: map[string]string{}}
+	typed := words[len(words)-1]
+	for _, word := range words[:len(words)-1] {
+		c.read(word)
+	}
+	n := 0
+	for _, line := range c.candidates(typed) {
+		name, _, _ := strings.Cut(line, "\t")
+		if n == maxCandidates || line != ":files" && (!strings.HasPrefix(name, typed) || !isShellSafe(name)) {
+			continue
+		}
+		fmt.Fprintln(out, line)
+		n++
+	}
+}
+
+// isShellSafe reports whether a word means itself in every shell. What others
+// may have named is offered only if it does.
+func isShellSafe(word string) bool {
+	return !strings.ContainsFunc(word, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(":._-@/+=,", r)
+	})
+}
+
+func (c *completer) read(word string) {
+	switch {
+	case c.value != nil:
+		c.given[c.value.Name], c.value = word, nil
+	case strings.HasPrefix(word, "-") && len(word) > 1:
+		name, value, given := strings.Cut(word, "=")
+		f := c.flag(name)
+		switch {
+		case f == nil:
+		case given:
+			c.given[f.Name] = value
+		case !f.IsBool():
+			c.value = f.Value
+		}
+	default:
+		if next := c.child(word); next != nil {
+			c.node = next
+			return
+		}
+		c.place++
+		c.args = append(c.args, word)
+	}
+}
+
+func (c *completer) child(name string) *kong.Node {
+	for _, n := range c.node.Children {
+		if n.Type == kong.CommandNode && (n.Name == name || slices.Contains(n.Aliases, name)) {
+			return n
+		}
+	}
+	return nil
+}
+
+// flag finds --name, or -x by its letter.
+func (c *completer) flag(name string) *kong.Flag {
+	for _, group := range c.node.AllFlags(true) {
+		for _, f := range group {
+			if name == "--"+f.Name || f.Short != 0 && name == "-"+string(f.Short) {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func (c *completer) candidates(typed string) (list []string) {
+	switch {
+	case c.value != nil:
+		return c.values(c.value)
+	case strings.HasPrefix(typed, "--") && strings.Contains(typed, "="):
+		name, _, _ := strings.Cut(typed, "=")
+		if f := c.flag(name); f != nil {
+			for _, v := range c.values(f.Value) {
+				list = append(list, name+"="+v)
+			}
+		}
+		return list
+	case strings.HasPrefix(typed, "-"):
+		for _, group := range c.node.AllFlags(true) {
+			for _, f := range group {
+				list = append(list, "--"+f.Name+"\t"+f.Help)
+			}
+		}
+		return list
+	}
+	for _, n := range c.node.Children {
+		if n.Type == kong.CommandNode && !n.Hidden {
+			list = append(list, n.Name+"\t"+n.Help)
+		}
+	}
+	if args := c.node.Positional; len(args) > 0 {
+		if i := min(c.place, len(args)-1); i == c.place || args[i].IsCumulative() {
+			list = append(list, c.values(args[i])...)
+		}
+	}
+	return list
+}
+
+// values are what a flag or argument may be. The tag complete:"tenant", or
+// domain, role, member, permission, file, says what it is where its name does
+// not.
+func (c *completer) values(v *kong.Value) []string {
+	if v.Enum != "" {
+		return v.EnumSlice()
+	}
+	kind := v.Tag.Get("complete")
+	if kind == "" {
+		kind = map[string]string{
+			"tenant": "tenant", "domain": "domain", "role": "role", "jid": "member", "account": "member",
+			"default-role": "role", "inherits": "role", "secondary": "role", "permission": "permission",
+			"allow": "permission", "deny": "permission", "add": "permission", "remove": "permission",
+			"path": "file", "file": "file",
+		}[v.Name]
+	}
+	if kind == "" && v.Name == "id" && strings.HasPrefix(c.node.FullPath(), "policyctl tenant ") {
+		kind = "tenant"
+	}
+	if p := v.Tag.PlaceHolder; kind == "" && (p == "FILE" || p == "DIR" || p == "PATH") {
+		kind = "file"
+	}
+	switch kind {
+	case "":
+		return nil
+	case "file":
+		return []string{":files"}
+	case "permission":
+		var names []string
+		for p := range permission.All() {
+			names = append(names, p.Name())
+		}
+		return names
+	}
+	return c.ask(kind)
+}
+
+// ask asks the node for names. An error is no names.
+func (c *completer) ask(kind string) (names []string) {
+	client := api.NewClient(c.setting("socket", "POSTERN_SOCKET", api.DefaultSocket))
+	defer client.Close()
+	tenants := []string{c.setting("tenant", "POSTERN_TENANT", "")}
+	if tenants[0] == "" || kind == "tenant" {
+		tenants = nil
+		list, _ := client.Tenants(c.ctx, "", maxCandidates)
+		for _, t := range list.Tenants {
+			tenants = append(tenants, t.ID)
+		}
+	}
+	if kind == "tenant" {
+		return tenants
+	}
+	for _, tenant := range tenants {
+		if c.ctx.Err() != nil || len(names) > maxCandidates {
+			break
+		}
+		switch kind {
+		case "domain":
+			list, _ := client.Domains(c.ctx, tenant)
+			for _, d := range list.Domains {
+				names = append(names, d.Domain)
+			}
+		case "role":
+			list, _ := client.Roles(c.ctx, tenant)
+			for _, r := range list.Roles {
+				names = append(names, r.Role)
+			}
+		case "member":
+			list, _ := client.Members(c.ctx, tenant, "", maxCandidates)
+			for _, m := range list.Members {
+				names = append(names, m.JID)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (c *completer) setting(flag, env, otherwise string) string {
+	if v := c.given[flag]; v != "" {
+		return v
+	}
+	if v := os.Getenv(env); v != "" {
+		return v
+	}
+	return otherwise
+}
