@@ -35,6 +35,7 @@ const (
 const (
 	codeUsage       api.Code = "usage"       // see exitUsage
 	codeFailed      api.Code = "failed"      // cases of a policy test failed
+	codeLog         api.Code = "log"         // a log or a backup on this machine is damaged or cannot be used
 	codeUnreachable api.Code = "unreachable" // the node was not reached, or did not answer
 )
 
@@ -63,6 +64,8 @@ type cli struct {
 	Man         manCmd         `cmd:"" help:"Print the manual page."`
 	HelpOf      helpCmd        `cmd:"" name:"help" help:"Show a command's help."`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
+	Verify      verifyCmd      `cmd:"" help:"Read a log or a backup through: is it what was written?"`
+	Restore     restoreCmd     `cmd:"" help:"Make a policy node's log from a backup."`
 	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
 }
 
@@ -214,6 +217,9 @@ func (a *app) report(err error, socket string) int {
 		if !errors.As(err, &e) {
 			e = &api.Error{Code: codeUnreachable, Text: err.Error()}
 		}
+		if of := (*logError)(nil); errors.As(err, &of) {
+			e.Code = codeLog
+		}
 		if errors.Is(err, errCasesFailed) {
 			e.Code = codeFailed
 		}
@@ -234,8 +240,9 @@ func (a *app) report(err error, socket string) int {
 func hintFor(err error, socket string) string {
 	var e *api.Error
 	var usage *usageError
+	var of *logError
 	switch {
-	case errors.As(err, &usage): // about a file, if any
+	case errors.As(err, &usage), errors.As(err, &of): // about a file, if any
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("No policyd listens on %s. Start it, or name its socket with --socket or POSTERN_SOCKET.", socket)
 	case errors.Is(err, fs.ErrPermission):
