@@ -24,6 +24,7 @@ type importProsody struct {
 	Data    string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
 	NoData  bool     `help:"Do without the stored roles and disabled accounts."`
 	Root    string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
+	RootAs  string   `help:"The path that directory has on Prosody's machine, when it is a copy." placeholder:"DIR"`
 	Env     []string `help:"An environment variable the configuration reads; NAME alone takes this process's." placeholder:"NAME[=VALUE]" sep:"none"`
 	Tenant  string   `help:"The tenant's id." placeholder:"ID"`
 	PerHost bool     `help:"Make a tenant of each VirtualHost."`
@@ -56,6 +57,8 @@ Examples:
         --data /var/lib/prosody --tenant acme -o policies
     policyctl import prosody --config prosody.cfg.lua --no-data --per-host \
         --env DOMAIN=example.org -o policies
+    policyctl import prosody --config copy/etc/prosody/prosody.cfg.lua \
+        --root copy --root-as / --data copy/var/lib/prosody -o policies
     policyctl check -f policies/acme.toml --jsonl questions.jsonl`
 }
 
@@ -145,6 +148,9 @@ func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err err
 		return s, closeAll, fmt.Errorf("%s does not stand in %s", c.Config, root)
 	}
 	s = fromprosody.Source{File: filepath.ToSlash(inside), Root: filepath.ToSlash(root), Env: map[string]string{}}
+	if c.RootAs != "" {
+		s.Root = c.RootAs
+	}
 	if s.Config, err = dir(root); err != nil {
 		return s, closeAll, err
 	}

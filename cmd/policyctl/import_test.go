@@ -66,6 +66,30 @@ func TestImportProsody(t *testing.T) {
 	}
 }
 
+// TestImportProsodyCopy reads files by the paths they had.
+func TestImportProsodyCopy(t *testing.T) {
+	copied, out := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"etc/prosody/prosody.cfg.lua":  "Include '/srv/more/*.cfg.lua'",
+		"srv/more/a.cfg.lua":           "VirtualHost 'a.test' { admins = FileLines '/etc/prosody/admins' }",
+		"etc/prosody/admins":           "ann@a.test\n",
+		"data/a%2etest/accounts/x.dat": "return { [\"disabled\"] = false; };",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(copied, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(copied, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, errOut := policyctl("", "import", "prosody", "--config", filepath.Join(copied, "etc/prosody/prosody.cfg.lua"),
+		"--root", copied, "--root-as", "/", "--data", filepath.Join(copied, "data"), "--tenant", "a", "-o", out)
+	text, _ := os.ReadFile(filepath.Join(out, "a.toml"))
+	if code != exitDone || !strings.Contains(string(text), "jid = \"ann@a.test\"\nrole = \"prosody:admin\"") {
+		t.Errorf("exit %d: %s\n%s", code, errOut, text)
+	}
+}
+
 // TestImportProsodyRefused writes nothing and says why.
 func TestImportProsodyRefused(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -121,6 +121,11 @@ func (e *evaluation) library() *lua.LTable {
 	set(os, "getenv", func(l *lua.LState) int { l.Push(e.getenv(l.CheckString(1))); return 1 })
 	g.RawSetString("os", os)
 	set(g.RawGetString("io").(*lua.LTable), "open", e.open)
+	// As for prosodyctl: a configuration may wait for something when the
+	// server itself starts.
+	prosody := g.RawGetString("prosody").(*lua.LTable)
+	prosody.RawSetString("process_type", lua.LString("prosodyctl"))
+	prosody.RawSetString("config_loaded", lua.LTrue)
 	math := e.refused("math")
 	set(math, "floor", func(l *lua.LState) int { l.Push(lua.LNumber(floor(float64(l.CheckNumber(1))))); return 1 })
 	set(math, "max", func(l *lua.LState) int { l.Push(max(l.CheckNumber(1), l.CheckNumber(2))); return 1 })

@@ -19,3 +19,6 @@ c2s_ports = { 15222 } -- global again
 VirtualHost "off.test"
 	enabled = false
 text = (("a,b,,c"):gsub("(%w)", "<%1>")) .. ("  x "):match("^%s*(.-)%s*$") .. Lua.string.format("%s%d", "n", 7)
+if Lua.prosody.process_type == "prosody" and not Lua.prosody.config_loaded then
+	Lua.require("socket").sleep(5)
+end
