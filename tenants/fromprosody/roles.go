@@ -193,6 +193,9 @@ func (m *mapping) isolate(r *registry, host string) {
 		r.roles[permission.Registered].says[federate] = false
 		m.find(Changed, host, "mod_restrict_federation or mod_isolate_host keeps accounts from other domains: "+federate+" is taken from "+permission.Registered, "give it to a role that shall have it")
 	}
+	if isolated && (guest || registered) {
+		m.find(Changed, host, "permissions of "+federate+" are taken as they are configured; a mod_isolate_host that does not know them isolates all but admins", "see which version is loaded, and take "+federate+" from prosody:registered if it is an old one")
+	}
 	if _, said := r.roles[permission.Admin].says[federate]; isolated && !restricted && !said {
 		r.roles[permission.Admin].says[federate] = true
 	}
