@@ -58,9 +58,10 @@ docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, docs/openapi
 	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
 	$(GO) test ./api -run '^TestOpenAPI$$' -count=1 -update
 
-man: $(BIN)/policyctl ## write the manual page to bin/man
+man: $(BIN)/policyctl ## the manual pages, into bin/man
 	@mkdir -p $(BIN)/man
 	$(BIN)/policyctl man >$(BIN)/man/policyctl.1
+	cp docs/man/*.8 $(BIN)/man/
 
 clean: ## remove what was built and what the demo left
 	rm -rf $(BIN) .demo

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/policy/trial"
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
@@ -22,12 +24,13 @@ type explainCmd struct {
 
 // Help is the command's help.
 func (*explainCmd) Help() string {
-	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. The exit code is 0 whatever the answer.
+	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. A stanza is XML or in the short form of "policyctl test --help"; in that, one with from comes in. The exit code is 0 whatever the answer.
 
 Examples:
 
     policyctl explain --account bob@alpha.example --permission xmpp:federate
     policyctl explain --account bob@alpha.example --stanza '<message to="x@other.example"><body>hi</body></message>'
+    policyctl explain --account bob@alpha.example --stanza 'iq get jabber:iq:roster'
     policyctl explain --account bob@alpha.example --direction in < stanza.xml`
 }
 
@@ -66,6 +69,16 @@ func (c *explainCmd) stanzaQuestion(a *app, bare string) (api.ExplainRequest, er
 		}
 		if q.Stanza = strings.TrimSpace(string(text)); q.Stanza == "" {
 			return q, usagef("there is nothing to explain: give --stanza, --permission, or a stanza on standard input")
+		}
+	}
+	if trial.IsShort(q.Stanza) {
+		xml, dir, err := trial.Expand(q.Stanza, bare+"/"+c.Resource)
+		if err != nil {
+			return q, usagef("--stanza: %w", err)
+		}
+		q.Stanza, q.Direction = xml, "out"
+		if dir == decision.In {
+			q.Direction = "in"
 		}
 	}
 	for _, s := range c.Outstanding {

@@ -251,6 +251,12 @@ func hintFor(err error, socket string) string {
 		return "The node did not answer in time. If this was a change, it may have been made: look, or repeat it with the same --command-id."
 	case errors.As(err, &e) && e.Code == api.CodeUnknown:
 		return "It is not known whether the change was made. Repeat it with the same --command-id: it will be made once."
+	case errors.As(err, &e) && (e.Code == api.CodeBusy || e.Code == api.CodeUnavailable):
+		return "Nothing was done. Try again; policyctl status says how the node is."
+	case errors.As(err, &e) && e.Code == api.CodeInternal:
+		return "The node's own log says more."
+	case errors.As(err, &e) && (e.Code == api.CodeBadResponse || e.Code == api.CodeMethod):
+		return "policyctl and policyd may be of different versions; policyctl status shows the node's."
 	}
 	return ""
 }
