@@ -17,6 +17,7 @@ import (
 const keptFolder = "nats"
 
 type restoreCmd struct {
+	consent
 	From string `required:"" help:"Folder of the backup." placeholder:"DIR"`
 	Data string `required:"" help:"Data folder of the policy node to be: new, empty, or with the gateways' keys alone." placeholder:"DIR"`
 }
@@ -37,7 +38,7 @@ Exit codes: 0 restored; 1 not restored, and nothing is in the data folder.
 
 Example:
 
-    policyctl restore --from /backup/monday --data /var/lib/postern`
+    policyctl restore --from /backup/monday --data /var/lib/postern --yes`
 }
 
 // restored is what a restore has made.
@@ -49,6 +50,9 @@ type restored struct {
 
 // Run restores a backup.
 func (c *restoreCmd) Run(a *app) error {
+	if err := c.given(a, fmt.Sprintf("this makes %s begin anew with what is in %s: what was committed after that is not in it", c.Data, c.From), ""); err != nil {
+		return err
+	}
 	result, err := c.restore(a)
 	if err != nil {
 		return aboutLog(err)

@@ -77,7 +77,7 @@ func TestRestore(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(to, keptFolder), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errOut := policyctl("", "--json", "restore", "--from", backup, "--data", to)
+	code, out, errOut := policyctl("", "--json", "restore", "--yes", "--from", backup, "--data", to)
 	var made restored
 	if err := json.Unmarshal([]byte(out), &made); code != exitDone || err != nil {
 		t.Fatalf("exit %d: %s%s", code, out, errOut)
@@ -93,7 +93,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 	// Over what is there, nothing.
-	code, _, errOut = policyctl("", "restore", "--from", backup, "--data", to)
+	code, _, errOut = policyctl("", "restore", "--yes", "--from", backup, "--data", to)
 	if code != exitError || !strings.Contains(errOut, "is not empty: it has log in it") {
 		t.Errorf("exit %d: %s", code, errOut)
 	}
@@ -125,7 +125,7 @@ func TestVerifyFinds(t *testing.T) {
 		}
 	}
 	to := filepath.Join(t.TempDir(), "data")
-	if code, _, errOut := policyctl("", "restore", "--from", backup, "--data", to); code != exitError || !strings.Contains(errOut, "corrupt at 7") {
+	if code, _, errOut := policyctl("", "restore", "--yes", "--from", backup, "--data", to); code != exitError || !strings.Contains(errOut, "corrupt at 7") {
 		t.Errorf("exit %d: %s", code, errOut)
 	}
 	if list, err := os.ReadDir(to); err != nil || len(list) != 0 {
@@ -159,12 +159,12 @@ func TestVerifyFinds(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"verify", "--data", t.TempDir()}, {"verify", "--backup", t.TempDir()}, {"restore", "--from", t.TempDir(), "--data", to}} {
+	for _, args := range [][]string{{"verify", "--data", t.TempDir()}, {"verify", "--backup", t.TempDir()}, {"restore", "--yes", "--from", t.TempDir(), "--data", to}} {
 		if code, _, errOut := policyctl("", args...); code != exitError || strings.Contains(errOut, "No policyd listens") {
 			t.Errorf("%v: exit %d: %s", args, code, errOut)
 		}
 	}
-	for _, args := range [][]string{{"verify"}, {"verify", "--data", "a", "--backup", "b"}, {"restore", "--from", "a"}} {
+	for _, args := range [][]string{{"verify"}, {"verify", "--data", "a", "--backup", "b"}, {"restore", "--from", "a"}, {"restore", "--from", "a", "--data", "b"}} {
 		if code, _, errOut := policyctl("", args...); code != exitUsage {
 			t.Errorf("%v: exit %d: %s", args, code, errOut)
 		}
