@@ -43,9 +43,10 @@ func (*importProsody) Help() string {
 	return `The configuration is evaluated in a sandbox, with bounds; nothing is changed on
 the Prosody server. One policy file is written for the tenant (with --per-host
 for each VirtualHost), and a report of what has no counterpart or changes its
-meaning goes to standard output. Nobody gains by the import: an account that
-has no role in Prosody, or whose stored role cannot be read, gets a role that
-gives nothing.
+meaning goes to standard output. An account that has no role in Prosody, or
+whose stored role cannot be read, gets a role that gives nothing. Only where
+stored roles are not read at all (--no-data, or storage that is no files) does
+an account with one get the default role; the report says so.
 
 Exit codes: 0 written, nothing to look at; 1 written, but the report has
 something to look at (lost, changed or damaged), or refused and nothing

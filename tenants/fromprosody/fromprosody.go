@@ -1,9 +1,11 @@
 // Package fromprosody reads what a Prosody server knows of roles, its
 // configuration and its stored account roles, and says it as policy files.
 //
-// It promises never to widen: whoever has no role in Prosody, or one that
-// cannot be read, gets a role that gives nothing; and what has no counterpart
-// or changes its meaning is a Finding, never silent. The configuration is a
+// It promises not to widen what it reads: whoever has no role in Prosody, or
+// one that cannot be read, gets a role that gives nothing. Stored roles it does
+// not see (no data directory, storage that is no files) it cannot keep; that,
+// and whatever has no counterpart or changes its meaning, is a Finding that is
+// to be looked at, never silent. The configuration is a
 // program: it is evaluated in a sandbox that bounds steps, memory and depth
 // and reaches nothing but the files and variables that were given. Stored
 // files are read by a strict reader and never run.

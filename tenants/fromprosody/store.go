@@ -31,11 +31,11 @@ func (m *mapping) accounts(host string) map[string]*account {
 	}
 	for _, store := range []string{"account_roles", "accounts"} {
 		if d := m.driver(host, store); d != "internal" {
-			m.find(Lost, host, fmt.Sprintf("%s is stored by %q, not in files: it was not read", store, d), "migrate it to internal storage, or set roles with policyctl member")
+			m.find(Lost, host, fmt.Sprintf("%s is stored by %q, not in files: it was not read, and who has a role there gets the default one here", store, d), "migrate it to internal storage, or set roles with policyctl member")
 		}
 	}
 	if v := m.config.get(host, "authorization"); v != lua.LNil && v.String() != "internal" {
-		m.find(Lost, host, fmt.Sprintf("authorization is %q: roles that module knows are not read", v.String()), "")
+		m.find(Lost, host, fmt.Sprintf("authorization is %q: roles that module knows are not read, and who has one there gets the default one here", v.String()), "")
 	}
 	of := func(user string) *account {
 		if all[user] == nil {
