@@ -54,7 +54,11 @@ func as[C Command](change func(C) tenants.Change) commandSpec {
 func commands() map[string]commandSpec {
 	all := map[string]commandSpec{}
 	for _, s := range []commandSpec{
-		spec(createTenant),
+		spec(func(c TenantCreate) (tenants.Change, error) { return createTenant(c) }),
+		spec(func(c TenantApply) (tenants.Change, error) {
+			change, err := createTenant(TenantCreate(c))
+			return tenants.ApplyTenant(change), err
+		}),
 		as(func(c TenantRename) tenants.Change { return tenants.RenameTenant{DisplayName: c.DisplayName} }),
 		as(func(TenantSuspend) tenants.Change { return tenants.SuspendTenant{} }),
 		as(func(TenantResume) tenants.Change { return tenants.ResumeTenant{} }),
@@ -132,26 +136,26 @@ func backendsOf(at string, list []Backend) ([]events.Backend, error) {
 
 func addDomain(at string, c DomainAdd) (tenants.AddDomain, error) {
 	backends, err := backendsOf(at, c.Backends)
-	return tenants.AddDomain{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends}, err
+	return tenants.AddDomain{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends, Suspended: c.Suspended}, err
 }
 
-func createTenant(c TenantCreate) (tenants.Change, error) {
-	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling}
+func createTenant(c TenantCreate) (tenants.CreateTenant, error) {
+	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, Suspended: c.Suspended}
 	var err error
 	if c.PresenceWithoutMessages != "" {
 		if out.Presence, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {
-			return nil, err
+			return out, err
 		}
 	}
 	if c.AuditAddresses != "" {
 		if out.AuditAddresses, err = oneOf("audit_addresses", c.AuditAddresses, auditAddresses); err != nil {
-			return nil, err
+			return out, err
 		}
 	}
 	for i, d := range c.Domains {
 		domain, err := addDomain(fmt.Sprintf("domains[%d].", i), d)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		out.Domains = append(out.Domains, domain)
 	}
@@ -248,7 +252,7 @@ func wireField(command, field string) string {
 		b.WriteRune(unicode.ToLower(r))
 	}
 	field = b.String()
-	if command == (TenantCreate{}).Command() {
+	if command == (TenantCreate{}).Command() || command == (TenantApply{}).Command() {
 		if rest, ok := strings.CutPrefix(field, "permissions"); ok {
 			return "ceiling" + rest
 		}

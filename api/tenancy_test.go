@@ -33,6 +33,9 @@ func bravo() api.TenantCreate {
 // attacks is each command with the other tenant's ids in it, given on the own
 // tenant's path.
 var attacks = map[string]api.Command{
+	"tenant.apply": api.TenantApply{
+		Domains: []api.DomainAdd{{Domain: "bravo.test"}}, Members: []api.MemberSet{{JID: "bob@bravo.test", Role: "bravo:role"}},
+	},
 	"tenant.create":              bravo(),
 	"tenant.rename":              api.TenantRename{DisplayName: "x"},
 	"tenant.suspend":             api.TenantSuspend{},

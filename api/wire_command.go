@@ -37,7 +37,12 @@ type (
 		Roles                   []RoleDefine `json:"roles,omitempty"`
 		BuiltinRoles            []RoleAdjust `json:"builtin_roles,omitempty"`
 		Members                 []MemberSet  `json:"members,omitempty"`
+		Suspended               *bool        `json:"suspended,omitempty"` // absent: no
 	}
+	// TenantApply makes a tenant what it says: what it leaves out is removed,
+	// or as in a new tenant. Only what is suspended stays so where it says
+	// nothing of that.
+	TenantApply TenantCreate
 	// TenantRename changes the display name.
 	TenantRename struct {
 		DisplayName string `json:"display_name"`
@@ -72,6 +77,7 @@ type (
 		Domain      string    `json:"domain"`
 		DefaultRole string    `json:"default_role,omitempty"` // empty: prosody:registered
 		Backends    []Backend `json:"backends,omitempty"`
+		Suspended   *bool     `json:"suspended,omitempty"` // absent: no
 	}
 	// DomainSetBackends replaces a domain's backends, tried in order.
 	DomainSetBackends struct {
@@ -140,6 +146,7 @@ type (
 		JID       string   `json:"jid"`
 		Role      string   `json:"role,omitempty"`
 		Secondary []string `json:"secondary,omitempty"`
+		Suspended *bool    `json:"suspended,omitempty"` // absent: as it is
 	}
 	// MemberRemove forgets the account's roles and ends its sessions.
 	MemberRemove struct {
@@ -161,6 +168,7 @@ type (
 
 // Command is the command's name.
 func (TenantCreate) Command() string            { return "tenant.create" }
+func (TenantApply) Command() string             { return "tenant.apply" }
 func (TenantRename) Command() string            { return "tenant.rename" }
 func (TenantSuspend) Command() string           { return "tenant.suspend" }
 func (TenantResume) Command() string            { return "tenant.resume" }

@@ -21,6 +21,7 @@ type CreateTenant struct {
 	Domains        []AddDomain
 	Services       []AddService
 	Members        []SetMemberRoles
+	Suspended      *bool // nil: not, but for ApplyTenant as it is
 }
 
 // Name is the command's name.
@@ -84,6 +85,9 @@ func (c CreateTenant) parts(p *plan) {
 		p.part(fmt.Sprintf("Services[%d].", i), s, "")
 	}
 	c.members(p)
+	if c.Suspended != nil && *c.Suspended {
+		p.emit(events.TenantSuspended{})
+	}
 }
 
 // members plans the members, which need nothing of one another: the View is

@@ -17,6 +17,7 @@ type (
 		Domain      string
 		DefaultRole string // empty: prosody:registered
 		Backends    []events.Backend
+		Suspended   *bool // nil: not, but for ApplyTenant as it is
 	}
 	// SetDomainBackends replaces a domain's backends, tried in order.
 	SetDomainBackends struct {
@@ -59,6 +60,9 @@ func (c AddDomain) plan(p *plan) {
 	p.backends(c.Backends)
 	if known && !p.failed(before) {
 		p.emit(events.DomainAdded{Domain: name, DefaultRole: role, Backends: slices.Clone(c.Backends)})
+		if c.Suspended != nil && *c.Suspended {
+			p.emit(events.DomainSuspended{Domain: name})
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type (
 		JID       string
 		Role      string // empty: the domain's default role
 		Secondary []string
+		Suspended *bool // nil: as it is
 	}
 	// RemoveMember forgets the account's roles and ends its sessions. The
 	// account goes on with its domain's default role.
@@ -53,13 +54,25 @@ func (c SetMemberRoles) plan(p *plan) {
 		return
 	}
 	m, listed := p.tenant.Member(account)
-	switch {
-	case m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary):
-	case !listed && p.tenant.MemberCount() >= MaxMembers:
+	same := m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary)
+	suspend := c.Suspended != nil && *c.Suspended != m.Suspended
+	if !listed && (!same || suspend) && p.tenant.MemberCount() >= MaxMembers {
 		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
-	default:
+		return
+	}
+	if !same {
 		p.emit(events.MemberRolesSet{JID: account, Role: c.Role, Secondary: slices.Clone(c.Secondary)})
 	}
+	if suspend {
+		p.emit(memberSuspension(account, *c.Suspended))
+	}
+}
+
+func memberSuspension(account string, suspended bool) events.Event {
+	if suspended {
+		return events.MemberSuspended{JID: account}
+	}
+	return events.MemberResumed{JID: account}
 }
 
 func (c RemoveMember) plan(p *plan) {

@@ -175,6 +175,12 @@ func (p *plan) role(field, name string) bool {
 		return false
 	}
 	if _, ok := p.tenant.Role(name); !ok {
+		if p.live != nil {
+			if _, ok := p.live.Role(name); ok {
+				p.fail(InUse, field, "role %s would be removed, for it is not listed among the roles, and is used here: list it, or use another", quote(name))
+				return false
+			}
+		}
 		p.fail(NotFound, field, "there is no role %s: define it first, or use a built-in one (%s … %s)", quote(name), permission.Guest, permission.Operator)
 		return false
 	}

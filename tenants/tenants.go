@@ -106,6 +106,11 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	if !c.Actor.Operator {
+		if err := operatorOnly(done.Events); err != nil {
+			return Plan{}, err
+		}
+	}
 	if n := c.size(done.Events); n > events.MaxSize {
 		return Plan{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command makes a record of %d bytes, and one can have %d: give it in several commands", n, events.MaxSize)}}
 	}
@@ -163,6 +168,7 @@ type Entry struct {
 func Catalogue() []Entry {
 	list := []Entry{
 		{Zero: CreateTenant{}, Operator: true},
+		{Zero: ApplyTenant{}},
 		{Zero: RenameTenant{}},
 		{Zero: SuspendTenant{}, Operator: true},
 		{Zero: ResumeTenant{}, Operator: true},
@@ -257,6 +263,9 @@ type plan struct {
 	view   *projections.View
 	id     string              // the tenant's
 	tenant *projections.Tenant // nil while it is being created
+	// live is the tenant as it is while what it is to become is checked by
+	// itself; nil otherwise.
+	live *projections.Tenant
 	// prefix stands before the fields of errors: where the change stands in
 	// the one it is a part of.
 	prefix   string

@@ -88,10 +88,19 @@ func fill(t *testing.T, rng *rand.Rand, v reflect.Value, name string) {
 			fill(t, rng, v.Field(i), v.Type().Field(i).Name)
 		}
 	case v.Kind() == reflect.Slice:
-		for range rng.IntN(3) {
+		most := 3
+		if v.Type().Elem().Kind() == reflect.Struct {
+			most = 2 // a whole tenant is to be valid at times
+		}
+		for range rng.IntN(most) {
 			item := reflect.New(v.Type().Elem()).Elem()
 			fill(t, rng, item, name)
 			v.Set(reflect.Append(v, item))
+		}
+	case v.Kind() == reflect.Pointer:
+		if yes := rng.IntN(3); yes < 2 {
+			said := yes == 1
+			v.Set(reflect.ValueOf(&said))
 		}
 	case v.Kind() == reflect.Uint8:
 		v.SetUint(uint64(rng.IntN(3)))

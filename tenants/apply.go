@@ -1,0 +1,245 @@
+package tenants
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// ApplyTenant makes a tenant what it says, in one commit. It has the fields of
+// CreateTenant and says all of the tenant: what it leaves out is removed, or
+// set to what a new tenant has. Only suspension is kept where it says nothing,
+// and an account that is suspended stays so when it is left out: its roles go.
+// Lists whose order means nothing may stand in any order.
+type ApplyTenant CreateTenant
+
+// Name is the command's name.
+func (ApplyTenant) Name() string { return "tenant.apply" }
+
+func (c ApplyTenant) plan(p *plan) {
+	want := c.alone(p)
+	if want == nil {
+		return
+	}
+	c.places(p)
+	if len(p.errs) > 0 {
+		return
+	}
+	for _, e := range transition(p.tenant, want, c.suspensions()) {
+		p.emit(e.Event)
+	}
+	for d := range p.tenant.Domains() {
+		if _, stays := want.Domain([]byte(d.Name)); stays {
+			continue
+		}
+		if n := suspendedIn(p.tenant, d); n > 0 {
+			p.warn("Domains", "domain %s is removed with %d suspended members: should it be added again, they are not suspended any more", d.Name, n)
+		}
+	}
+}
+
+func suspendedIn(t *projections.Tenant, d projections.DomainInfo) int {
+	if d.Members == 0 {
+		return 0
+	}
+	n := 0
+	for m := range t.Members() {
+		if m.Suspended && strings.HasSuffix(m.JID, "@"+d.Name) {
+			n++
+		}
+	}
+	return n
+}
+
+// alone is the tenant wanted, in an installation that has no other; nil when
+// it cannot be.
+func (c ApplyTenant) alone(p *plan) *projections.Tenant {
+	scratch := &plan{view: projections.New(), id: p.id, live: p.tenant}
+	CreateTenant(c).plan(scratch)
+	p.warnings = append(p.warnings, scratch.warnings...)
+	p.errs, p.failures = append(p.errs, scratch.errs...), p.failures+scratch.failures
+	if p.fault = scratch.fault; p.fault != nil || p.failures > 0 {
+		return nil
+	}
+	v, err := projections.New().Apply(&events.Commit{Position: 1, Tenant: p.id, TenantVersion: 1, Events: scratch.events})
+	if err != nil {
+		p.fault = err
+		return nil
+	}
+	return v.Tenant([]byte(p.id))
+}
+
+// places refuses domains and services of other tenants.
+func (c ApplyTenant) places(p *plan) {
+	other := func(field, name string) {
+		prepared, err := jid.Domain(name)
+		if err != nil {
+			return // refused already
+		}
+		if owner, _ := p.view.Owner([]byte(prepared)); owner != nil && owner.ID() != p.id {
+			p.fail(Conflict, field, "%s belongs to another tenant", quote(prepared))
+		}
+	}
+	for i, d := range c.Domains {
+		other(fmt.Sprintf("Domains[%d].Domain", i), d.Domain)
+	}
+	for i, s := range c.Services {
+		other(fmt.Sprintf("Services[%d].Service", i), s.Service)
+	}
+}
+
+// suspensions is what the change says of being suspended, by prepared names.
+func (c ApplyTenant) suspensions() suspensions {
+	s := suspensions{tenant: c.Suspended, domains: map[string]bool{}, members: map[string]bool{}}
+	for _, d := range c.Domains {
+		if name, err := jid.Domain(d.Domain); err == nil && d.Suspended != nil {
+			s.domains[name] = *d.Suspended
+		}
+	}
+	for _, m := range c.Members {
+		if bare, err := jid.Bare(m.JID); err == nil && m.Suspended != nil {
+			s.members[bare] = *m.Suspended
+		}
+	}
+	return s
+}
+
+// Desired is what makes a tenant what it is: applied to the tenant itself it
+// changes nothing, and given to an id that is new (as a CreateTenant) it makes
+// the same. Everything in it is sorted, but for lists whose order has a
+// meaning. An entry of a member that says nothing is left out.
+func Desired(t *projections.Tenant) ApplyTenant {
+	s := t.Settings()
+	c := ApplyTenant{
+		DisplayName: t.Name(), Ceiling: sorted(t.Ceiling()),
+		Presence: s.PresenceWithoutMessages, AuditAddresses: s.AuditAddresses,
+		Suspended: ifSuspended(t.Suspended()),
+	}
+	for r := range t.Roles() {
+		switch {
+		case !r.Builtin:
+			c.Roles = append(c.Roles, DefineRole{r.Name, slices.Clone(r.Inherits), sorted(r.Allow), sorted(r.Deny)})
+		case len(r.Allow)+len(r.Deny) > 0:
+			c.BuiltinRoles = append(c.BuiltinRoles, AdjustRole{r.Name, sorted(r.Allow), sorted(r.Deny)})
+		}
+	}
+	for d := range t.Domains() {
+		c.Domains = append(c.Domains, AddDomain{d.Name, d.DefaultRole, slices.Clone(d.Backends), ifSuspended(d.Suspended)})
+	}
+	for _, name := range t.Services() {
+		c.Services = append(c.Services, AddService{name})
+	}
+	for _, m := range t.MembersAfter("", math.MaxInt) {
+		if m.Suspended || holds(m) {
+			c.Members = append(c.Members, SetMemberRoles{m.JID, m.Role, sorted(m.Secondary), ifSuspended(m.Suspended)})
+		}
+	}
+	return c
+}
+
+func ifSuspended(b bool) *bool {
+	if !b {
+		return nil
+	}
+	return &b
+}
+
+// holds reports whether a member has roles of its own.
+func holds(m projections.Member) bool { return m.Role != "" || len(m.Secondary) > 0 }
+
+// sorted is a sorted copy; nil when there is nothing.
+func sorted(names []string) []string {
+	list := slices.Clone(names)
+	slices.Sort(list)
+	return list
+}
+
+// sameSet reports whether two lists without doubles hold the same.
+func sameSet(a, b []string) bool {
+	return slices.Equal(a, b) || len(a) == len(b) && slices.Equal(sorted(a), sorted(b))
+}
+
+// operatorOnly refuses events that only commands for operators make. The
+// Catalogue says which those are.
+func operatorOnly(evs []events.Event) error {
+	var errs Errors
+	for _, e := range evs {
+		name := commandOf(e)
+		if i := slices.IndexFunc(Catalogue(), func(c Entry) bool { return c.Name == name && !c.Operator }); i >= 0 {
+			continue
+		}
+		if len(errs) < maxErrors {
+			errs = append(errs, &Error{Code: Forbidden, Text: fmt.Sprintf("for operators only, as %s is: %s", cmp.Or(name, "it"), events.Describe(e))})
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
+}
+
+// commandOf names the command that makes an event and nothing else; empty for
+// an event that has none, which is refused.
+func commandOf(e events.Event) string {
+	switch e.(type) {
+	case events.TenantCreated:
+		return CreateTenant{}.Name()
+	case events.TenantRenamed:
+		return RenameTenant{}.Name()
+	case events.TenantSuspended:
+		return SuspendTenant{}.Name()
+	case events.TenantResumed:
+		return ResumeTenant{}.Name()
+	case events.TenantRemoved:
+		return RemoveTenant{}.Name()
+	case events.SettingsChanged:
+		return SetPresence{}.Name()
+	case events.CeilingSet:
+		return SetCeiling{}.Name()
+	case events.DomainAdded:
+		return AddDomain{}.Name()
+	case events.DomainBackendsSet:
+		return SetDomainBackends{}.Name()
+	case events.DomainDefaultRoleSet:
+		return SetDomainDefaultRole{}.Name()
+	case events.DomainSuspended:
+		return SuspendDomain{}.Name()
+	case events.DomainResumed:
+		return ResumeDomain{}.Name()
+	case events.DomainRemoved:
+		return RemoveDomain{}.Name()
+	case events.ServiceAdded:
+		return AddService{}.Name()
+	case events.ServiceRemoved:
+		return RemoveService{}.Name()
+	}
+	return commandOfRole(e)
+}
+
+func commandOfRole(e events.Event) string {
+	switch e.(type) {
+	case events.RoleDefined:
+		return DefineRole{}.Name()
+	case events.RoleRemoved:
+		return RemoveRole{}.Name()
+	case events.BuiltinRoleAdjusted:
+		return AdjustRole{}.Name()
+	case events.MemberRolesSet:
+		return SetMemberRoles{}.Name()
+	case events.MemberRemoved:
+		return RemoveMember{}.Name()
+	case events.MemberSuspended:
+		return SuspendMember{}.Name()
+	case events.MemberResumed:
+		return ResumeMember{}.Name()
+	case events.MemberSessionsEnded:
+		return EndMemberSessions{}.Name()
+	}
+	return ""
+}

@@ -1,0 +1,246 @@
+package tenants
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+)
+
+// An Op says what an Edit is to what it is about.
+type Op string
+
+// The ops.
+const (
+	Added   Op = "+"
+	Removed Op = "-"
+	Changed Op = "~"
+)
+
+// An Edit is one step from one state of a tenant to another.
+type Edit struct {
+	Op    Op
+	Event events.Event
+	// Was, for what is changed, is the event that would make it what it was;
+	// nil where the Event says it all.
+	Was events.Event
+}
+
+// suspensions say what is to be suspended and what not; of what they do not
+// name nothing is said.
+type suspensions struct {
+	tenant           *bool
+	domains, members map[string]bool
+}
+
+// steps are the way from one state to another, being found.
+type steps struct {
+	before, after *projections.Tenant
+	suspended     suspensions
+	edits         []Edit
+}
+
+// transition is the way from a tenant to what it is to be: every event changes
+// something, and applies after those before it. Suspension is not taken from
+// after, but from what is said of it.
+func transition(before, after *projections.Tenant, suspended suspensions) []Edit {
+	s := steps{before: before, after: after, suspended: suspended}
+	s.tenant()
+	s.leave()
+	s.roles()
+	s.domains()
+	s.members()
+	s.unneededRoles()
+	return s.edits
+}
+
+func (s *steps) add(e events.Event)    { s.edits = append(s.edits, Edit{Added, e, nil}) }
+func (s *steps) remove(e events.Event) { s.edits = append(s.edits, Edit{Removed, e, nil}) }
+func (s *steps) change(e, was events.Event) {
+	s.edits = append(s.edits, Edit{Changed, e, was})
+}
+
+func (s *steps) tenant() {
+	b, a := s.before, s.after
+	if b.Name() != a.Name() {
+		s.change(events.TenantRenamed{Name: a.Name()}, events.TenantRenamed{Name: b.Name()})
+	}
+	if want := s.suspended.tenant; want != nil && *want != b.Suspended() {
+		if *want {
+			s.change(events.TenantSuspended{}, nil)
+		} else {
+			s.change(events.TenantResumed{}, nil)
+		}
+	}
+	if !sameSet(b.Ceiling(), a.Ceiling()) {
+		s.change(events.CeilingSet{Permissions: slices.Clone(a.Ceiling())}, events.CeilingSet{Permissions: slices.Clone(b.Ceiling())})
+	}
+	if b.Settings() != a.Settings() {
+		s.change(settingsEvent(a), settingsEvent(b))
+	}
+}
+
+func settingsEvent(t *projections.Tenant) events.Event {
+	s := t.Settings()
+	return events.SettingsChanged{PresenceWithoutMessages: s.PresenceWithoutMessages, AuditAddresses: s.AuditAddresses}
+}
+
+// leave removes domains, with their members, and services. It stands first, so
+// that a name can change from one to the other.
+func (s *steps) leave() {
+	for d := range s.before.Domains() {
+		if s.after.Place([]byte(d.Name)) != projections.Domain {
+			s.remove(events.DomainRemoved{Domain: d.Name})
+		}
+	}
+	for _, name := range s.before.Services() {
+		if s.after.Place([]byte(name)) != projections.Service {
+			s.remove(events.ServiceRemoved{Service: name})
+		}
+	}
+}
+
+// roles adjusts and defines roles, parents before children as they are to be.
+// At each step those done have only done ones above them and those to do have
+// kept their old parents, so no role ever inherits from itself.
+func (s *steps) roles() {
+	seen := map[string]bool{}
+	var visit func(name string)
+	visit = func(name string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		r, _ := s.after.Role(name)
+		for _, parent := range r.Inherits {
+			visit(parent)
+		}
+		s.role(r)
+	}
+	for r := range s.after.Roles() {
+		visit(r.Name)
+	}
+}
+
+func (s *steps) role(r projections.Role) {
+	old, exists := s.before.Role(r.Name)
+	same := exists && slices.Equal(old.Inherits, r.Inherits) && sameSet(old.Allow, r.Allow) && sameSet(old.Deny, r.Deny)
+	switch {
+	case same:
+	case exists:
+		s.change(roleEvent(r), roleEvent(old))
+	default:
+		s.add(roleEvent(r))
+	}
+}
+
+func roleEvent(r projections.Role) events.Event {
+	if r.Builtin {
+		return events.BuiltinRoleAdjusted{Name: r.Name, Add: slices.Clone(r.Allow), Remove: slices.Clone(r.Deny)}
+	}
+	return events.RoleDefined{Name: r.Name, Inherits: slices.Clone(r.Inherits), Allow: slices.Clone(r.Allow), Deny: slices.Clone(r.Deny)}
+}
+
+// domains adds domains and services and changes those that stay.
+func (s *steps) domains() {
+	for d := range s.after.Domains() {
+		old, exists := s.before.Domain([]byte(d.Name))
+		if !exists {
+			s.add(events.DomainAdded{Domain: d.Name, DefaultRole: d.DefaultRole, Backends: slices.Clone(d.Backends)})
+			old.DefaultRole, old.Backends = d.DefaultRole, d.Backends
+		}
+		if old.DefaultRole != d.DefaultRole {
+			s.change(events.DomainDefaultRoleSet{Domain: d.Name, Role: d.DefaultRole}, events.DomainDefaultRoleSet{Domain: d.Name, Role: old.DefaultRole})
+		}
+		if !slices.Equal(old.Backends, d.Backends) {
+			s.change(events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(d.Backends)}, events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(old.Backends)})
+		}
+		if want, said := s.suspended.domains[d.Name]; said && want != old.Suspended {
+			if want {
+				s.change(events.DomainSuspended{Domain: d.Name}, nil)
+			} else {
+				s.change(events.DomainResumed{Domain: d.Name}, nil)
+			}
+		}
+	}
+	for _, name := range s.after.Services() {
+		if s.before.Place([]byte(name)) != projections.Service {
+			s.add(events.ServiceAdded{Service: name})
+		}
+	}
+}
+
+// members goes through the accounts of both states, by address.
+func (s *steps) members() {
+	names := map[string]bool{}
+	for m := range s.before.Members() {
+		if _, domain, _ := strings.Cut(m.JID, "@"); s.after.Place([]byte(domain)) == projections.Domain {
+			names[m.JID] = true // else it goes with its domain
+		}
+	}
+	for m := range s.after.Members() {
+		names[m.JID] = true
+	}
+	// An account may be named for its suspension only.
+	for name := range s.suspended.members {
+		names[name] = true
+	}
+	list := make([]string, 0, len(names))
+	for name := range names {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	for _, name := range list {
+		s.member(name)
+	}
+}
+
+// member changes one account. Its entry goes when it has no roles any more,
+// unless it holds a suspension.
+func (s *steps) member(account string) {
+	old, _ := s.before.Member(account)
+	m, _ := s.after.Member(account)
+	set := events.MemberRolesSet{JID: account, Role: m.Role, Secondary: slices.Clone(m.Secondary)}
+	was := events.MemberRolesSet{JID: account, Role: old.Role, Secondary: slices.Clone(old.Secondary)}
+	switch {
+	case old.Role == m.Role && sameSet(old.Secondary, m.Secondary):
+	case !holds(m) && !old.Suspended:
+		s.edits = append(s.edits, Edit{Removed, events.MemberRemoved{JID: account}, was})
+	case !holds(old):
+		s.add(set)
+	default:
+		s.change(set, was)
+	}
+	if want, said := s.suspended.members[account]; said && want != old.Suspended {
+		s.change(memberSuspension(account, want), nil)
+	}
+}
+
+// unneededRoles removes roles, children before parents: by now nothing else
+// refers to them.
+func (s *steps) unneededRoles() {
+	var order []string
+	seen := map[string]bool{}
+	var visit func(name string)
+	visit = func(name string) {
+		if _, stays := s.after.Role(name); stays || seen[name] || permission.IsBuiltin(name) {
+			return
+		}
+		seen[name] = true
+		r, _ := s.before.Role(name)
+		for _, parent := range r.Inherits {
+			visit(parent)
+		}
+		order = append(order, name)
+	}
+	for r := range s.before.Roles() {
+		visit(r.Name)
+	}
+	slices.Reverse(order)
+	for _, name := range order {
+		old, _ := s.before.Role(name)
+		s.edits = append(s.edits, Edit{Removed, events.RoleRemoved{Name: name}, roleEvent(old)})
+	}
+}
