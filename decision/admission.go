@@ -42,7 +42,7 @@ type Opening struct {
 // again, so that idle ones end at once. It hastens; correctness never depends
 // on it.
 type Ending struct {
-	Tenant   string
+	Tenant   string // empty, never on the wire: everybody
 	Account  string // empty: all accounts of the tenant
 	Position uint64
 	LogID    string

@@ -222,6 +222,7 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, 
 			ID: []byte(b.ID), Tenant: []byte(b.Tenant), Account: b.JID.Bare(),
 			Resource: b.JID.Resource(), Opened: b.Position, OpenedLog: []byte(b.LogID),
 		},
+		LogID: b.LogID,
 	})
 	if err != nil { // never: all it needs is there
 		g.log.Error("session not begun", "err", err)

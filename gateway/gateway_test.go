@@ -351,6 +351,52 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	}
 }
 
+// TestEndedWhileNegotiating: an ending after the domain was admitted concerns
+// the session that is being negotiated, though it is bound only later: whoever
+// has authenticated before is not let off. Nothing has to be sent for it.
+func TestEndedWhileNegotiating(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b := startSink(t)
+	defer b.stop()
+	p := &meanwhile{table: newTable()}
+	g := serveGateway(t, p, b.listener.Addr().String(), nil)
+	p.recheck = g.gateway.Recheck
+	conn, r, err := dialDirect(g.direct, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if got, _ := io.ReadAll(r); !strings.Contains(string(got), "<reset ") {
+		t.Errorf("the client is told %q", got)
+	}
+	g.stop()
+	if err := <-g.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// meanwhile has all sessions end at position 8: the domain was admitted at 7,
+// the session is opened at 9.
+type meanwhile struct{ *table }
+
+func (p *meanwhile) Open(ctx context.Context, s decision.Session) (decision.Opening, error) {
+	p.recheck(decision.Ending{Tenant: "acme", Position: 8, LogID: "log"})
+	o, err := p.table.Open(ctx, s)
+	o.Position = 9
+	return o, err
+}
+
+func (p *meanwhile) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
+	for i := range qs {
+		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", Position: 9, AskedAt: time.Now()}
+		if qs[i].Session.Opened < 8 {
+			vs[i].Effect, vs[i].Reason = decision.End, decision.RolesChanged
+		}
+	}
+	return nil
+}
+
 type panicky struct{ *table }
 
 func (p *panicky) Open(ctx context.Context, s decision.Session) (decision.Opening, error) {

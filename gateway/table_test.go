@@ -100,6 +100,7 @@ func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.V
 	defer p.mu.Unlock()
 	for i := range qs {
 		vs[i] = p.decide(&qs[i])
+		vs[i].LogID = "log"
 		vs[i].AskedAt = asked
 		if !time.Now().Equal(asked) {
 			vs[i].AskedAt = time.Now()

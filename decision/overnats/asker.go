@@ -38,7 +38,9 @@ type Config struct {
 	// rights name.
 	Gateway string
 	// OnEnding hears of each notice that sessions are to be asked about
-	// again; nil ignores them. It must not block.
+	// again, and, with no tenant, that notices may have been missed: after a
+	// connection was made, and of a node that is new or was started anew. nil
+	// ignores them. It must not block.
 	OnEnding func(decision.Ending)
 	// Logger hears what an operator must know; nil is slog.Default().
 	Logger *slog.Logger

@@ -284,13 +284,17 @@ func (c *core) connection(now time.Time, up bool) {
 }
 
 // announced takes what a node says of itself.
-func (c *core) announced(now time.Time, a *decision.Announcement) {
+//
+// It reports whether the node was unknown, or another one before: notices of
+// endings may have been missed then.
+func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
 	c.sawMark(now, a.At)
 	n := c.node(a.Node)
 	if n == nil {
 		if len(c.nodes) >= maxNodes {
-			return
+			return false
 		}
+		anew = true
 		c.rearm = true
 		n = &node{id: a.Node, boot: a.Boot}
 		c.nodes = append(c.nodes, n)
@@ -303,12 +307,14 @@ func (c *core) announced(now time.Time, a *decision.Announcement) {
 			}
 		}
 		n.boot, n.misses, n.waitUntil = a.Boot, 0, time.Time{}
+		anew = true
 	}
 	if a.Ready && !n.ready {
 		n.waitUntil = time.Time{}
 	}
 	n.heard, n.load, n.ready = now, a.Load, a.Ready
 	c.dispatch(now)
+	return anew
 }
 
 func (c *core) node(id string) *node {

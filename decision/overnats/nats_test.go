@@ -568,6 +568,10 @@ func TestEndingsAreHeard(t *testing.T) {
 	if err := r.Notify(want); err != nil {
 		t.Fatal(err)
 	}
+	// Of a node it has not known it may have missed some.
+	if got, missed := <-heard, (decision.Ending{LogID: "log", Position: 10}); got != missed {
+		t.Errorf("of a new node, heard %+v", got)
+	}
 	if got := <-heard; got != want {
 		t.Errorf("heard %+v", got)
 	}

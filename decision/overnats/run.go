@@ -70,9 +70,12 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 			a.core.close(ErrClosed)
 			a.unlock()
 			return
-		case _, ok := <-status:
-			if !ok {
+		case now, ok := <-status:
+			switch {
+			case !ok:
 				status = nil // the connection is closed for good
+			case now == nats.CONNECTED:
+				a.cfg.OnEnding(decision.Ending{}) // what was missed meanwhile
 			}
 			a.tick(connected())
 		case <-a.wake:
@@ -153,8 +156,11 @@ func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
 			return err
 		}
 		a.mu.Lock()
-		a.core.announced(time.Now(), announcement)
+		anew := a.core.announced(time.Now(), announcement)
 		a.unlock()
+		if anew {
+			a.cfg.OnEnding(decision.Ending{Position: announcement.At.Position, LogID: announcement.At.LogID})
+		}
 		return nil
 	}
 	var e decision.Ending

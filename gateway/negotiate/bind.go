@@ -180,6 +180,7 @@ func (x *negotiation) openSession(ctx context.Context) error {
 		Tenant:   []byte(x.admission.Tenant),
 		Account:  x.user.Bytes(),
 		Resource: x.full.Resource(),
+		Opened:   x.admission.Position,
 	}
 	opening, err := x.policy.Open(ctx, x.session)
 	switch {
@@ -187,8 +188,10 @@ func (x *negotiation) openSession(ctx context.Context) error {
 		return fail("internal-server-error", "access control is temporarily unavailable", err)
 	case !opening.Allowed:
 		return fail("not-authorized", "this account may not begin a session", nil)
+	case opening.LogID != x.admission.LogID:
+		// Positions of two logs cannot be compared.
+		return fail("reset", decision.RolesChanged.Answer().Text, errors.New("admitted by one log, opened by another"))
 	}
-	x.opening = opening
 	return nil
 }
 

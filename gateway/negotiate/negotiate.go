@@ -108,8 +108,11 @@ type Bound struct {
 	Tenant                  string
 	JID                     jid.Addr // full
 	// ID names the session in the audit log.
-	ID        string
-	Position  uint64 // at which policy has opened it
+	ID string
+	// Position and LogID are those at which the stream's domain was admitted,
+	// before SASL: an ending after that, while the session was negotiated,
+	// concerns it as well.
+	Position  uint64
 	LogID     string
 	Mechanism string
 }
@@ -155,7 +158,6 @@ type negotiation struct {
 	user      jid.Addr // bare, whom SASL has authenticated
 	full      jid.Addr
 	session   decision.Session
-	opening   decision.Opening
 }
 
 // run takes the steps, in order.
@@ -196,7 +198,7 @@ func (x *negotiation) bound() *Bound {
 		Client: x.client.conn, Backend: x.backend.conn,
 		ClientRest: x.client.rest(), BackendRest: x.backend.rest(),
 		Tenant: x.admission.Tenant, JID: x.full, ID: string(x.session.ID),
-		Position: x.opening.Position, LogID: x.opening.LogID,
+		Position: x.admission.Position, LogID: x.admission.LogID,
 		Mechanism: x.mechanism,
 	}
 }

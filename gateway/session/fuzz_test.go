@@ -26,7 +26,7 @@ func effectsOf(effects []byte) deciderFunc {
 			if e == decision.Clamp && qs[i].Desc.Kind != stanza.Presence {
 				e = decision.Pass
 			}
-			vs[i] = decision.Verdict{Effect: e, Reason: decision.NoRequest, Permission: "xmpp:x", AskedAt: time.Now()}
+			vs[i] = decision.Verdict{Effect: e, Reason: decision.NoRequest, Permission: "xmpp:x", AskedAt: time.Now(), LogID: testLog}
 		}
 		return nil
 	}

@@ -239,6 +239,7 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 	}
 	undecided := uint64(0)
 	for i := range vs {
+		p.s.judge(&vs[i])
 		if vs[i].AskedAt.IsZero() {
 			vs[i].AskedAt = began
 		}
@@ -267,6 +268,7 @@ func (p *pump) oneByOne(ctx context.Context, qs []decision.Question, vs []decisi
 		if errors.Is(err, decision.ErrUndecidable) {
 			p.s.shared.Undecidable.Add(1)
 			vs[i] = p.undecidable(&qs[i].Desc)
+			vs[i].LogID = p.s.logID
 			continue
 		}
 		if err != nil {

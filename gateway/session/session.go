@@ -64,12 +64,17 @@ type Config struct {
 	ClientRest, BackendRest []byte
 	// Who the session is; its bytes are the Session's from now on.
 	Who decision.Session
+	// LogID names the log that Who.Opened is a position of. Positions of
+	// another log say nothing about it, so a verdict made by one ends the
+	// session.
+	LogID string
 }
 
 // A Session is one client's. It is run once.
 type Session struct {
 	shared          *Shared
 	who             decision.Session
+	logID           string
 	memory          memory
 	client, backend leg
 	rest            [2][]byte // by direction
@@ -84,7 +89,7 @@ func New(c Config) (*Session, error) {
 	if c.Shared == nil || c.Client == nil || c.Backend == nil {
 		return nil, errors.New("session: shared state and both connections are needed")
 	}
-	s := &Session{shared: c.Shared, who: c.Who}
+	s := &Session{shared: c.Shared, who: c.Who, logID: c.LogID}
 	s.client.conn, s.backend.conn = c.Client, c.Backend
 	s.rest = [2][]byte{decision.Out: c.ClientRest, decision.In: c.BackendRest}
 	return s, nil
@@ -184,8 +189,18 @@ func (s *Session) Question() decision.Question {
 
 // Obey ends the session if v, the verdict on its Question, says so.
 func (s *Session) Obey(v *decision.Verdict) {
+	s.judge(v)
 	if v.Effect == decision.End {
 		s.End(ending(v))
+	}
+}
+
+// judge makes of a verdict by another log than the session's that the session
+// ends: after a restore, the position it was opened at is one of a history
+// that is no more.
+func (s *Session) judge(v *decision.Verdict) {
+	if v.Effect != decision.Undecided && v.LogID != s.logID {
+		v.Effect, v.Reason = decision.End, decision.RolesChanged
 	}
 }
 

@@ -27,10 +27,13 @@ func (f deciderFunc) Ask(ctx context.Context, qs []decision.Question, vs []decis
 // passAll passes everything, freshly.
 func passAll(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {
 	for i := range qs {
-		vs[i] = decision.Verdict{Effect: decision.Pass, AskedAt: time.Now()}
+		vs[i] = decision.Verdict{Effect: decision.Pass, AskedAt: time.Now(), LogID: testLog}
 	}
 	return nil
 }
+
+// testLog is the log that sessions are opened by.
+const testLog = "log"
 
 // A rig is a session between two pipes.
 type rig struct {
@@ -61,6 +64,7 @@ func start(t *testing.T, d deciderFunc) *rig {
 		Who: decision.Session{
 			ID: []byte("s1"), Tenant: []byte("acme"), Account: []byte("alice@a.test"), Resource: []byte("here"), Opened: 7,
 		},
+		LogID: testLog,
 	}
 	r.client, c.Client = net.Pipe()
 	r.backend, c.Backend = net.Pipe()
@@ -146,7 +150,7 @@ func TestStaleVerdictIsAskedAgain(t *testing.T) {
 				return nil
 			}
 			for i := range vs {
-				vs[i] = decision.Verdict{Effect: decision.Drop, AskedAt: time.Now()}
+				vs[i] = decision.Verdict{Effect: decision.Drop, AskedAt: time.Now(), LogID: testLog}
 			}
 			return nil
 		})
@@ -199,7 +203,7 @@ func TestVerdictWithoutTime(t *testing.T) {
 				<-time.After(maxVerdictAge + time.Millisecond)
 			}
 			for i := range vs {
-				vs[i] = decision.Verdict{Effect: decision.Pass}
+				vs[i] = decision.Verdict{Effect: decision.Pass, LogID: testLog}
 			}
 			return nil
 		})
@@ -225,7 +229,7 @@ func TestNothingPassesUndecided(t *testing.T) {
 			return errors.New("broken")
 		},
 		"unknown effect": func(_ context.Context, _ []decision.Question, vs []decision.Verdict) error {
-			vs[0].Effect = 200
+			vs[0] = decision.Verdict{Effect: 200, LogID: testLog}
 			return nil
 		},
 		"panic": func(context.Context, []decision.Question, []decision.Verdict) error { panic("no") },
