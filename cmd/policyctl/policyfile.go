@@ -16,9 +16,9 @@ func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate
 		return "", c, nil, &usageError{err}
 	}
 	t := f.Create
-	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String(), AuditAddresses: t.AuditAddresses.String()}
+	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String(), AuditAddresses: t.AuditAddresses.String(), Suspended: t.Suspended}
 	for _, d := range t.Domains {
-		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole}
+		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
 		for _, b := range d.Backends {
 			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String()})
 		}
@@ -34,7 +34,7 @@ func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate
 		c.Roles = append(c.Roles, api.RoleDefine{Role: r.Role, Inherits: r.Inherits, Allow: r.Allow, Deny: r.Deny})
 	}
 	for _, m := range t.Members {
-		c.Members = append(c.Members, api.MemberSet{JID: m.JID, Role: m.Role, Secondary: m.Secondary})
+		c.Members = append(c.Members, api.MemberSet{JID: m.JID, Role: m.Role, Secondary: m.Secondary, Suspended: m.Suspended})
 	}
 	return f.Tenant, c, f.Warnings, nil
 }

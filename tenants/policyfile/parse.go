@@ -243,6 +243,17 @@ func (r *reader) texts(t *value, key, field string, most int) []string {
 	return names
 }
 
+// bool reads true or false; nil when it is absent.
+func (r *reader) bool(t *value, key, field string) *bool {
+	v := r.get(t, key, boolean)
+	if v == nil {
+		return nil
+	}
+	r.fields[field] = v.at
+	yes := v.text == "true"
+	return &yes
+}
+
 // tables reads an array of tables.
 func (r *reader) tables(t *value, key string) []*value {
 	v := t.table[key]
@@ -265,7 +276,7 @@ func (r *reader) tables(t *value, key string) []*value {
 }
 
 func (r *reader) file(root *value) *File {
-	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "domain", "role", "member")
+	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "audit_addresses", "suspended", "services", "domain", "role", "member")
 	f := &File{source: r.source}
 	f.Tenant = r.tenant(root)
 	f.Create.DisplayName = r.text(root, "name", "DisplayName")
@@ -278,6 +289,18 @@ func (r *reader) file(root *value) *File {
 	default:
 		r.errorf(r.fields["Presence"], "presence_without_messages is %s: want \"clamp\" or \"refuse\"", short(mode))
 	}
+	switch addresses := r.text(root, "audit_addresses", "AuditAddresses"); addresses {
+	case "", "full":
+		f.Create.AuditAddresses = events.AuditFull
+	case "domain":
+		f.Create.AuditAddresses = events.AuditDomain
+	case "class":
+		f.Create.AuditAddresses = events.AuditClass
+	default:
+		r.errorf(r.fields["AuditAddresses"], "audit_addresses is %s: want \"full\", \"domain\" or \"class\"", short(addresses))
+	}
+	f.Create.Suspended = r.bool(root, "suspended", "Suspended")
+	r.services(&f.Create, root, "AllServices")
 	for _, t := range r.tables(root, "domain") {
 		r.domain(&f.Create, t)
 	}
@@ -308,12 +331,13 @@ func (r *reader) tenant(root *value) string {
 }
 
 func (r *reader) domain(c *tenants.CreateTenant, t *value) {
-	r.keys(t, "domain", "name", "default_role", "services", "backend")
+	r.keys(t, "domain", "name", "default_role", "services", "backend", "suspended")
 	at := fmt.Sprintf("Domains[%d]", len(c.Domains))
 	r.fields[at] = t.at
 	d := tenants.AddDomain{
 		Domain:      r.needText(t, "name", at+".Domain"),
 		DefaultRole: r.text(t, "default_role", at+".DefaultRole"),
+		Suspended:   r.bool(t, "suspended", at+".Suspended"),
 	}
 	backends := r.tables(t, "backend")
 	if len(backends) > tenants.MaxBackends {
@@ -326,8 +350,14 @@ func (r *reader) domain(c *tenants.CreateTenant, t *value) {
 	if r.isNew("domain", d.Domain, r.fields[at+".Domain"]) {
 		c.Domains = append(c.Domains, d)
 	}
-	for i, name := range r.texts(t, "services", at+".Services", tenants.MaxServices) {
-		place := r.fields[fmt.Sprintf("%s.Services[%d]", at, i)]
+	r.services(c, t, at+".Services")
+}
+
+// services reads a list of services, of the tenant or beside a domain: it is
+// the same to the tenant.
+func (r *reader) services(c *tenants.CreateTenant, t *value, field string) {
+	for i, name := range r.texts(t, "services", field, tenants.MaxServices) {
+		place := r.fields[fmt.Sprintf("%s[%d]", field, i)]
 		if r.isNew("service", name, place) {
 			r.fields[fmt.Sprintf("Services[%d]", len(c.Services))] = place
 			c.Services = append(c.Services, tenants.AddService{Service: name})
@@ -400,12 +430,13 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 }
 
 func (r *reader) member(c *tenants.CreateTenant, t *value) {
-	r.keys(t, "member", "jid", "role", "secondary")
+	r.keys(t, "member", "jid", "role", "secondary", "suspended")
 	at := fmt.Sprintf("Members[%d]", len(c.Members))
 	r.fields[at] = t.at
 	c.Members = append(c.Members, tenants.SetMemberRoles{
 		JID:       r.needText(t, "jid", at+".JID"),
 		Role:      r.text(t, "role", at+".Role"),
 		Secondary: r.texts(t, "secondary", at+".Secondary", tenants.MaxSecondary),
+		Suspended: r.bool(t, "suspended", at+".Suspended"),
 	})
 }

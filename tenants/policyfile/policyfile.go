@@ -1,4 +1,4 @@
-// Package policyfile reads policy files: one tenant with its domains,
+// Package policyfile reads and writes policy files: one tenant with its domains,
 // services, roles and members, as TOML.
 //
 // It is strict. What it does not know is an error, and every error names the

@@ -142,6 +142,7 @@ func FuzzParse(f *testing.F) {
 		if err := toml.Unmarshal(data, &document); err != nil {
 			t.Fatalf("no valid TOML: %v", err)
 		}
+		holdWritten(t, p)
 		v := installed()
 		evs, err := p.Events(v)
 		if err != nil {

@@ -33,13 +33,14 @@ type entry struct {
 type kind uint8
 
 const (
-	other kind = iota // number, boolean, date
+	other kind = iota // number, date; with boolean, what is no list, table or text
 	text
 	list
 	table
+	boolean
 )
 
-var kindNames = [...]string{other: "a number, boolean or date", text: "a string", list: "a list", table: "a table"}
+var kindNames = [...]string{other: "a number, boolean or date", text: "a string", list: "a list", table: "a table", boolean: "true or false"}
 
 // A builder reads a document into a tree. Policy files are flat: their only
 // tables stand in lists, so dotted keys and [single] headers are refused as
@@ -151,6 +152,8 @@ func (b *builder) value(n *unstable.Node, keyAt int) *value {
 	switch n.Kind {
 	case unstable.String:
 		return &value{kind: text, at: int(n.Raw.Offset), text: string(n.Data)}
+	case unstable.Bool:
+		return &value{kind: boolean, at: keyAt, text: string(n.Data)}
 	case unstable.Array:
 		v := &value{kind: list, at: keyAt}
 		for it := n.Children(); it.Next(); {

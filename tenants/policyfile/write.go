@@ -1,0 +1,130 @@
+package policyfile
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants"
+)
+
+const header = `# The policy of one tenant, whole: what is left out here is removed from the
+# tenant when the file is applied. Only "suspended" is kept as it is where it is
+# left out.
+`
+
+// Write writes a tenant as a file. The same tenant gives the same bytes, and
+// Parse gives back what was written. The order of the lists is the caller's:
+// tenants.Desired sorts them.
+func Write(tenant string, c tenants.ApplyTenant) []byte {
+	w := &writer{}
+	w.WriteString(header)
+	w.text("tenant", tenant)
+	w.text("name", c.DisplayName)
+	w.list("ceiling", c.Ceiling)
+	if c.Presence != events.PresenceClamp {
+		w.text("presence_without_messages", c.Presence.String())
+	}
+	if c.AuditAddresses != events.AuditFull {
+		w.text("audit_addresses", c.AuditAddresses.String())
+	}
+	var services []string
+	for _, s := range c.Services {
+		services = append(services, s.Service)
+	}
+	w.list("services", services)
+	w.bool("suspended", c.Suspended)
+	for _, r := range c.BuiltinRoles {
+		w.table("role")
+		w.text("name", r.Role)
+		w.list("add", r.Add)
+		w.list("remove", r.Remove)
+	}
+	for _, r := range c.Roles {
+		w.table("role")
+		w.text("name", r.Role)
+		w.list("inherits", r.Inherits)
+		w.list("allow", r.Allow)
+		w.list("deny", r.Deny)
+	}
+	for _, d := range c.Domains {
+		w.table("domain")
+		w.text("name", d.Domain)
+		w.text("default_role", d.DefaultRole)
+		w.bool("suspended", d.Suspended)
+		for _, b := range d.Backends {
+			w.table("domain.backend")
+			w.text("address", b.Address)
+			w.text("security", b.Security.String())
+		}
+	}
+	for _, m := range c.Members {
+		w.table("member")
+		w.text("jid", m.JID)
+		w.text("role", m.Role)
+		w.list("secondary", m.Secondary)
+		w.bool("suspended", m.Suspended)
+	}
+	return []byte(w.String())
+}
+
+// writer writes keys; one without a value is left out.
+type writer struct{ strings.Builder }
+
+func (w *writer) table(name string) { fmt.Fprintf(w, "\n[[%s]]\n", name) }
+
+func (w *writer) text(key, value string) {
+	if value != "" {
+		fmt.Fprintf(w, "%s = %s\n", key, quoted(value))
+	}
+}
+
+func (w *writer) bool(key string, value *bool) {
+	if value != nil {
+		fmt.Fprintf(w, "%s = %t\n", key, *value)
+	}
+}
+
+// list writes a short list in one line, and any other with a line for each.
+func (w *writer) list(key string, values []string) {
+	const most = 100
+	if len(values) == 0 {
+		return
+	}
+	var items []string
+	for _, v := range values {
+		items = append(items, quoted(v))
+	}
+	if line := fmt.Sprintf("%s = [%s]", key, strings.Join(items, ", ")); len(line) <= most {
+		fmt.Fprintln(w, line)
+		return
+	}
+	fmt.Fprintf(w, "%s = [\n", key)
+	for _, item := range items {
+		fmt.Fprintf(w, "  %s,\n", item)
+	}
+	fmt.Fprintln(w, "]")
+}
+
+// quoted is a basic string (TOML 1.0, "String"): what is not plainly printable
+// is escaped.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		case r == utf8.RuneError:
+			b.WriteString(`\uFFFD`)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
