@@ -38,6 +38,9 @@ type caller struct {
 	actor string
 	// source is where it comes from: a process on this machine, or an address.
 	source string
+	// network is set for what came over the network, where a token stands for
+	// the caller, and no process of this machine.
+	network bool
 	// operator is set for those who run the installation: they may do all.
 	operator bool
 	// tenant is, for anyone else, the one tenant it may read, and with write

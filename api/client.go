@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -31,8 +33,9 @@ const (
 // A Client is the admin's end of the API. Its methods may be called at the
 // same time. Every error is an *Error or wraps the one of the network.
 type Client struct {
-	http *http.Client
-	base string
+	http  *http.Client
+	base  string
+	token string // empty over the socket
 }
 
 // NewClient makes a client of the node that listens on a unix socket.
@@ -52,6 +55,42 @@ func NewClient(socket string) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+}
+
+// NewRemoteClient makes a client of the node at an address such as
+// https://admin.example.org:9524, by a token. roots are who is trusted to say
+// that it is that node; nil are those of the system. It refuses to send a
+// token in clear to another machine.
+func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("%q is no server: give one such as https://admin.example.org:9524", server)
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if !loopbackHost(u.Host) {
+			return nil, fmt.Errorf("%s: a token is not sent in clear to another machine: use https", server)
+		}
+	default:
+		return nil, fmt.Errorf("%q is no server: its address begins with https://", server)
+	}
+	if _, ok := parseToken(token); !ok {
+		return nil, errors.New("that is not a token: one is postern_ID_SECRET, as policyctl token create prints it")
+	}
+	return &Client{
+		base: u.Scheme + "://" + u.Host, token: token,
+		http: &http.Client{
+			Timeout: clientTime,
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: dialTime}).DialContext,
+				TLSHandshakeTimeout: dialTime,
+				TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+				DisableCompression:  true,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
 }
 
 // Close lets the connections go.
@@ -86,7 +125,11 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}
-	return post[Result](ctx, c, path("tenants", tenant, "commands", cmd.Command()), body)
+	at := path("tenants", tenant, "commands", cmd.Command())
+	if tenant == "" {
+		at = path("commands", cmd.Command())
+	}
+	return post[Result](ctx, c, at, body)
 }
 
 // Explain asks what would become of a stanza of a tenant's account, or
@@ -97,6 +140,16 @@ func (c *Client) Explain(ctx context.Context, tenant string, q ExplainRequest) (
 		return ExplainReply{}, fmt.Errorf("encode the question: %w", err)
 	}
 	return post[ExplainReply](ctx, c, path("tenants", tenant, "explain"), body)
+}
+
+// Tokens reads the tokens of the admin API.
+func (c *Client) Tokens(ctx context.Context) (TokenList, error) {
+	return get[TokenList](ctx, c, path("tokens"), nil)
+}
+
+// Self reads who this client is to the node.
+func (c *Client) Self(ctx context.Context) (Self, error) {
+	return get[Self](ctx, c, path("self"), nil)
 }
 
 // Status reads how the node is.
@@ -218,6 +271,9 @@ func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) 
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {

@@ -90,6 +90,8 @@ func commands() map[string]commandSpec {
 		as(func(c MemberRemove) tenants.Change { return tenants.RemoveMember(c) }),
 		as(func(c MemberSuspend) tenants.Change { return tenants.SuspendMember(c) }),
 		as(func(c MemberResume) tenants.Change { return tenants.ResumeMember(c) }),
+		spec(createToken),
+		as(func(c TokenRevoke) tenants.Change { return tenants.RevokeToken(c) }),
 		as(func(c MemberEndSessions) tenants.Change { return tenants.EndMemberSessions(c) }),
 	} {
 		all[s.zero.Command()] = s

@@ -89,6 +89,12 @@ func fill(v reflect.Value, marks *[]string) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			switch v.Type().Field(i).Name {
+			case "Hash":
+				v.Field(i).SetString(strings.Repeat("0a", 32))
+				*marks = append(*marks, "10,10,10")
+			case "Scope":
+				v.Field(i).SetString("write")
+				*marks = append(*marks, `"Scope":1`)
 			case "Security":
 				v.Field(i).SetString("tls")
 				*marks = append(*marks, `"Security":2`)

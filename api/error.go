@@ -12,38 +12,40 @@ type Code string
 
 // The codes. A client that meets another one goes by the HTTP status.
 const (
-	CodeBadRequest  Code = "bad_request"  // the request cannot be read
-	CodeInvalid     Code = "invalid"      // it can, and asks for something no state allows
-	CodeNotFound    Code = "not_found"    // what it names is not there
-	CodeExists      Code = "exists"       // what it makes is there already
-	CodeConflict    Code = "conflict"     // the state does not allow it: taken, or at another version
-	CodeInUse       Code = "in_use"       // something else needs what it removes
-	CodeForbidden   Code = "forbidden"    // not for who asks
-	CodeMethod      Code = "method"       // the address does not take this method
-	CodeMediaType   Code = "media_type"   // the body is not JSON
-	CodeTooLarge    Code = "too_large"    // the request is over a bound
-	CodeBusy        Code = "busy"         // too many requests at once; nothing was done
-	CodeUnavailable Code = "unavailable"  // the node cannot do it now; nothing was done
-	CodeUnknown     Code = "unknown"      // the outcome of a command is not known; give it again with the same id
-	CodeInternal    Code = "internal"     // a fault of the node; its own log says more
-	CodeBadResponse Code = "bad_response" // the client's: the answer cannot be read
+	CodeBadRequest   Code = "bad_request"  // the request cannot be read
+	CodeInvalid      Code = "invalid"      // it can, and asks for something no state allows
+	CodeNotFound     Code = "not_found"    // what it names is not there
+	CodeExists       Code = "exists"       // what it makes is there already
+	CodeConflict     Code = "conflict"     // the state does not allow it: taken, or at another version
+	CodeInUse        Code = "in_use"       // something else needs what it removes
+	CodeForbidden    Code = "forbidden"    // not for who asks
+	CodeUnauthorized Code = "unauthorized" // no token that is in force
+	CodeMethod       Code = "method"       // the address does not take this method
+	CodeMediaType    Code = "media_type"   // the body is not JSON
+	CodeTooLarge     Code = "too_large"    // the request is over a bound
+	CodeBusy         Code = "busy"         // too many requests at once; nothing was done
+	CodeUnavailable  Code = "unavailable"  // the node cannot do it now; nothing was done
+	CodeUnknown      Code = "unknown"      // the outcome of a command is not known; give it again with the same id
+	CodeInternal     Code = "internal"     // a fault of the node; its own log says more
+	CodeBadResponse  Code = "bad_response" // the client's: the answer cannot be read
 )
 
 var statuses = map[Code]int{
-	CodeBadRequest:  http.StatusBadRequest,
-	CodeInvalid:     http.StatusUnprocessableEntity,
-	CodeNotFound:    http.StatusNotFound,
-	CodeExists:      http.StatusConflict,
-	CodeConflict:    http.StatusConflict,
-	CodeInUse:       http.StatusConflict,
-	CodeForbidden:   http.StatusForbidden,
-	CodeMethod:      http.StatusMethodNotAllowed,
-	CodeMediaType:   http.StatusUnsupportedMediaType,
-	CodeTooLarge:    http.StatusRequestEntityTooLarge,
-	CodeBusy:        http.StatusTooManyRequests,
-	CodeUnavailable: http.StatusServiceUnavailable,
-	CodeUnknown:     http.StatusGatewayTimeout,
-	CodeInternal:    http.StatusInternalServerError,
+	CodeBadRequest:   http.StatusBadRequest,
+	CodeInvalid:      http.StatusUnprocessableEntity,
+	CodeNotFound:     http.StatusNotFound,
+	CodeExists:       http.StatusConflict,
+	CodeConflict:     http.StatusConflict,
+	CodeInUse:        http.StatusConflict,
+	CodeForbidden:    http.StatusForbidden,
+	CodeUnauthorized: http.StatusUnauthorized,
+	CodeMethod:       http.StatusMethodNotAllowed,
+	CodeMediaType:    http.StatusUnsupportedMediaType,
+	CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	CodeBusy:         http.StatusTooManyRequests,
+	CodeUnavailable:  http.StatusServiceUnavailable,
+	CodeUnknown:      http.StatusGatewayTimeout,
+	CodeInternal:     http.StatusInternalServerError,
 }
 
 // An Error is an answer that is not a success, at both ends. Its text is safe
@@ -101,6 +103,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)

@@ -64,3 +64,9 @@ func WithCaller(ctx context.Context, actor string, operator bool, tenant string,
 
 // AppendLine is appendLine.
 var AppendLine = appendLine
+
+// Bearer and ParseToken read a header.
+var (
+	Bearer     = bearer
+	ParseToken = parseToken
+)

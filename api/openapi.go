@@ -67,7 +67,8 @@ func describe(table []route) (json.RawMessage, error) {
 			"description": "What an administrator can see and do at a policy node. Requests are read strictly: what is not described here is refused. Answers may come to hold more than is described; pass over what you do not know. x-postern-scope says who may: \"operator\" runs the installation, \"tenant read\" and \"tenant write\" are also for those who may read and change the tenant of the path.",
 		},
 		"paths":      paths,
-		"components": object{"schemas": d.schemas},
+		"components": object{"schemas": d.schemas, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
+		"security":   []object{{"token": []string{}}},
 	})
 }
 

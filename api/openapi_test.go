@@ -112,6 +112,7 @@ func checkDescribed(t testing.TB, doc *openapi3.T, r *http.Request, answer *http
 		return
 	}
 	in := &openapi3filter.RequestValidationInput{
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
 		Request: r, PathParams: map[string]string{},
 		Route: &routers.Route{Spec: doc, Path: r.Pattern, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method)},
 	}

@@ -13,7 +13,7 @@ const localActor = "operator:local"
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return ctx
+		return withCaller(ctx, caller{source: remoteSource(c.RemoteAddr()), network: true})
 	}
 	source, trusted := peerOf(u)
 	if !trusted {

@@ -58,7 +58,7 @@ type route struct {
 }
 
 // commonCodes are those every route may answer with.
-var commonCodes = []Code{CodeBadRequest, CodeForbidden, CodeBusy, CodeUnavailable, CodeInternal}
+var commonCodes = []Code{CodeBadRequest, CodeUnauthorized, CodeForbidden, CodeBusy, CodeUnavailable, CodeInternal}
 
 // table is every route.
 func (s *Server) table() []route {
@@ -72,6 +72,16 @@ func (s *Server) installationRoutes() []route {
 			method: http.MethodGet, path: "/v1/openapi.json", name: "openapi", scope: anyone,
 			summary: "This description",
 			reply:   json.RawMessage{}, handle: func(http.ResponseWriter, *http.Request) (any, error) { return s.openapi, nil },
+		},
+		{
+			method: http.MethodGet, path: "/v1/self", name: "self", scope: anyone,
+			summary: "Who the caller is to the node, and what it may do",
+			reply:   Self{}, handle: getSelf,
+		},
+		{
+			method: http.MethodGet, path: "/v1/tokens", name: "listTokens", scope: operator,
+			summary: "The tokens of the admin API, by id",
+			reply:   TokenList{}, handle: s.read(readTokens),
 		},
 		{
 			method: http.MethodGet, path: "/v1/status", name: "status", scope: operator,
@@ -180,12 +190,15 @@ func (s *Server) commandRoutes() []route {
 		if !known {
 			continue // a test says that there is none
 		}
-		scope := tenantWrite
+		path, scope := commandPath, tenantWrite
+		if e.Installation {
+			path = installationPath
+		}
 		if e.Operator {
 			scope = operator
 		}
 		list = append(list, route{
-			method: http.MethodPost, path: commandPath + e.Name, name: commandName(e.Name), scope: scope,
+			method: http.MethodPost, path: path + e.Name, name: commandName(e.Name), scope: scope,
 			summary: "Carry out " + e.Name,
 			request: spec.zero, reply: Result{}, command: e.Name,
 			errors: []Code{CodeNotFound, CodeInvalid, CodeExists, CodeConflict, CodeInUse, CodeUnknown},
@@ -194,6 +207,9 @@ func (s *Server) commandRoutes() []route {
 	}
 	return list
 }
+
+// installationPath is where commands stand that concern no tenant.
+const installationPath = "/v1/commands/"
 
 const commandPath = "/v1/tenants/{tenant}/commands/"
 

@@ -60,7 +60,8 @@ type Server struct {
 	commands map[string]commandSpec
 	mux      *http.ServeMux
 	openapi  json.RawMessage // the description of the routes
-	running  chan struct{}   // holds a token for each request being worked on
+	failures failures
+	running  chan struct{} // holds a token for each request being worked on
 }
 
 // New makes a Server. It starts nothing.
@@ -97,6 +98,21 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
 // ServeHTTP answers one request, within the bounds of the package.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	who := callerOf(r.Context())
+	if who.network && who.actor == "" {
+		known, record, denied := s.authenticate(w, r)
+		r = withCall(r.WithContext(withCaller(r.Context(), known)))
+		switch {
+		case denied == nil:
+		case record:
+			s.finish(w, r, nil, denied)
+			return
+		default:
+			e := s.errorOf(r, denied)
+			writeJSON(w, e.status(), errorBody{e})
+			return
+		}
+	}
 	r = withCall(r)
 	if callerOf(r.Context()).actor == "" {
 		s.finish(w, r, nil, &Error{Code: CodeForbidden, Text: "this connection may not administer the node"})

@@ -118,6 +118,17 @@ func (c *codec) number(n protowire.Number, p *uint64) {
 	*p = c.varint(n)
 }
 
+// count is an unsigned field that may be zero.
+func (c *codec) count(n protowire.Number, p *uint64) {
+	if !c.decoding {
+		c.number(n, p)
+		return
+	}
+	if c.next(n, protowire.VarintType) {
+		*p = c.varint(n)
+	}
+}
+
 // enum is a field with the values 0 to most.
 func enum[T ~uint8](c *codec, n protowire.Number, p *T, most T) {
 	if !c.decoding {

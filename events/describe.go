@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Describe says in one line what happened, for logs and lists. What somebody
@@ -34,6 +35,9 @@ func Describe(e Event) string {
 			return s
 		}
 		if s := describeRole(e); s != "" {
+			return s
+		}
+		if s := describeToken(e); s != "" {
 			return s
 		}
 		return fmt.Sprintf("%T", e)
@@ -121,6 +125,14 @@ func backends(list []Backend) string {
 		parts = append(parts, plain(b.Address), b.Security.String())
 	}
 	return line(parts...)
+}
+
+// unixTime is a time in seconds in words; beyond the year 9999 the seconds.
+func unixTime(s uint64) string {
+	if s > maxTime/1_000_000 {
+		return strconv.FormatUint(s, 10)
+	}
+	return time.Unix(int64(s), 0).UTC().Format(time.RFC3339)
 }
 
 func quoted(s string) string { return strconv.Quote(s) }

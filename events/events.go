@@ -181,3 +181,5 @@ func (MemberRemoved) event()        {}
 func (MemberSuspended) event()      {}
 func (MemberResumed) event()        {}
 func (MemberSessionsEnded) event()  {}
+func (TokenCreated) event()         {}
+func (TokenRevoked) event()         {}

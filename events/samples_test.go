@@ -38,6 +38,8 @@ func everyEvent() []events.Event {
 		events.MemberSuspended{JID: "bob@alpha.test"},
 		events.MemberResumed{JID: "bob@alpha.test"},
 		events.MemberSessionsEnded{JID: "bob@alpha.test"},
+		events.TokenCreated{ID: "0123456789abcdef", Name: "CI \"x\"\n\u202e", Scope: events.TokenWrite, Tenant: "acme", Hash: [32]byte{1, 31: 2}, Expires: 1800000000},
+		events.TokenRevoked{ID: "0123456789abcdef"},
 		// Once more, with all that may be absent absent.
 		events.TenantCreated{},
 		events.SettingsChanged{},
@@ -47,6 +49,7 @@ func everyEvent() []events.Event {
 		events.RoleDefined{Name: "r"},
 		events.BuiltinRoleAdjusted{Name: "r"},
 		events.MemberRolesSet{JID: "j"},
+		events.TokenCreated{ID: "i", Name: "n"},
 	}
 }
 
@@ -104,6 +107,12 @@ func fillRandomly(rng *rand.Rand, v reflect.Value) {
 			fillRandomly(rng, e)
 			v.Set(reflect.Append(v, e))
 		}
+	case reflect.Array:
+		for i := range v.Len() {
+			v.Index(i).SetUint(rng.Uint64N(256))
+		}
+	case reflect.Uint64:
+		v.SetUint(rng.Uint64N(1 << rng.UintN(63)))
 	case reflect.String:
 		v.SetString("x" + randomText(rng))
 	case reflect.Uint8: // every enum has at least two values

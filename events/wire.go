@@ -58,6 +58,10 @@ func encodeEvent(c *codec, e Event) {
 		encodeBody(c, 22, &e)
 	case MemberSessionsEnded:
 		encodeBody(c, 23, &e)
+	case TokenCreated:
+		encodeBody(c, 24, &e)
+	case TokenRevoked:
+		encodeBody(c, 25, &e)
 	default:
 		panic(fmt.Sprintf("events: %T is not the value of an event", e))
 	}
@@ -181,6 +185,14 @@ func decodeBody(c *codec, n protowire.Number) Event {
 		var e MemberSessionsEnded
 		e.wire(c)
 		return e
+	case 24:
+		var e TokenCreated
+		e.wire(c)
+		return e
+	case 25:
+		var e TokenRevoked
+		e.wire(c)
+		return e
 	}
 	c.fail(n, ErrUnknownEvent)
 	return nil
@@ -287,6 +299,19 @@ func (e *MemberResumed) wire(c *codec) {
 
 func (e *MemberSessionsEnded) wire(c *codec) {
 	c.name(1, &e.JID)
+}
+
+func (e *TokenCreated) wire(c *codec) {
+	c.name(1, &e.ID)
+	c.name(2, &e.Name)
+	enum(c, 3, &e.Scope, TokenOperator)
+	c.text(4, &e.Tenant)
+	c.hash(5, &e.Hash)
+	c.count(6, &e.Expires)
+}
+
+func (e *TokenRevoked) wire(c *codec) {
+	c.name(1, &e.ID)
 }
 
 // backends is a list of Backend.

@@ -216,6 +216,9 @@ func (p *proposal) add(x *execution) error {
 // propose turns a plan into a commit, if there is anything to commit.
 func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Result, error) {
 	version := uint64(0)
+	if c.Tenant == "" {
+		version = p.view.Version()
+	}
 	if t := p.view.Tenant([]byte(c.Tenant)); t != nil {
 		version = t.Version()
 	}

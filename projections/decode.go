@@ -34,6 +34,10 @@ func Decode(r io.Reader) (*View, error) {
 		d.tenants()
 		section = d.number(math.MaxUint64)
 	}
+	if section == sectionInstallation {
+		d.installation()
+		section = d.number(math.MaxUint64)
+	}
 	if section != endOfSections {
 		d.fail("section %d", section)
 	}

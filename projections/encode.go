@@ -23,6 +23,8 @@ import (
 //
 //	view     magic, catalogue (32 bytes), position, time in µs, sections, 0
 //	section  its number, its content; in ascending order, left out when empty
+//	installation (section 2) version, tokens (list, by id): id, name, scope,
+//	         tenant, hash (32 bytes), expires, created, revoked
 //	tenants  (section 1) list of tenant, by id
 //	tenant   id, name, version, ended, bits (1 removed, 2 suspended); of a
 //	         removed one that is all. Then: presence mode, audit addresses,
@@ -44,8 +46,9 @@ const (
 	// log has everything, so a snapshot is never converted.
 	magic = "postern view 1\n"
 
-	endOfSections  = 0
-	sectionTenants = 1
+	endOfSections       = 0
+	sectionTenants      = 1
+	sectionInstallation = 2
 )
 
 // The bits of a tenant and of a member.
@@ -88,6 +91,10 @@ func (v *View) Encode(w io.Writer) error {
 	if v.tenants.len > 0 {
 		e.number(sectionTenants)
 		e.tenants(v)
+	}
+	if v.installation.version > 0 {
+		e.number(sectionInstallation)
+		e.installation(&v.installation)
 	}
 	e.number(endOfSections)
 	// The writer keeps its first error and gives it here.

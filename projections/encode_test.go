@@ -317,11 +317,11 @@ func TestTime(t *testing.T) {
 		t.Error("a time without a commit")
 	}
 	at := time.Date(2024, 5, 6, 7, 8, 9, 1000, time.UTC)
-	v, err := New().Apply(&events.Commit{Position: 1, Time: at})
+	v, err := New().Apply(&events.Commit{Position: 1, TenantVersion: 1, Time: at})
 	if err != nil || !v.Time().Equal(at) {
 		t.Fatal(v.Time(), err)
 	}
-	if v, err = v.Apply(&events.Commit{Position: 2, Time: at.Add(-time.Hour)}); err != nil || !v.Time().Equal(at) {
+	if v, err = v.Apply(&events.Commit{Position: 2, TenantVersion: 2, Time: at.Add(-time.Hour)}); err != nil || !v.Time().Equal(at) {
 		t.Fatal("an earlier commit", v.Time(), err)
 	}
 	if !decoded(t, encoded(t, v)).Time().Equal(at) {

@@ -445,14 +445,18 @@ func TestApplyRefuses(t *testing.T) {
 		{Position: 2, Tenant: "t", TenantVersion: 3},
 		{Position: 2, Tenant: "u", TenantVersion: 1},
 		{Position: 2, Tenant: "u", TenantVersion: 2, Events: []events.Event{events.TenantCreated{}}},
-		{Position: 2, Events: []events.Event{events.TenantCreated{}}},
+		{Position: 2, TenantVersion: 1, Events: []events.Event{events.TenantCreated{}}},
+		{Position: 2, TenantVersion: 2, Events: []events.Event{events.TokenCreated{ID: "i", Name: "n", Tenant: "t"}}},
+		{Position: 2, TenantVersion: 1, Events: []events.Event{events.TokenCreated{ID: "i", Name: "n"}}},
+		{Position: 2, TenantVersion: 1, Events: []events.Event{events.TokenRevoked{ID: "i"}}},
+		{Position: 2, Tenant: "t", TenantVersion: 2, Events: []events.Event{events.TokenCreated{ID: "i", Name: "n", Tenant: "t"}}},
 		{Position: 2, Tenant: "t", TenantVersion: 2, Events: []events.Event{nil}},
 	} {
 		if _, err := l.v.Apply(&c); err == nil {
 			t.Errorf("%+v was applied", c)
 		}
 	}
-	if v, err := l.v.Apply(&events.Commit{Position: 2}); err != nil || v.Position() != 2 {
+	if v, err := l.v.Apply(&events.Commit{Position: 2, TenantVersion: 1}); err != nil || v.Position() != 2 {
 		t.Error("a commit of the installation without events", err)
 	}
 }

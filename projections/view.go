@@ -31,7 +31,8 @@ type View struct {
 	micros   int64 // Time, since 1970; 0 before the first commit
 	seed     maphash.Seed
 	// tenants holds removed ones too: an id is never used again.
-	tenants table[*Tenant]
+	tenants      table[*Tenant]
+	installation installation
 	// owners says who has a domain or service, in the whole installation.
 	owners table[owner]
 	// base is what every tenant starts with: the built-in roles.
@@ -139,10 +140,7 @@ func (v *View) fold(by *maker, c *events.Commit) error {
 	v.position = c.Position
 	v.micros = max(v.micros, c.Time.UnixMicro())
 	if c.Tenant == "" {
-		if len(c.Events) > 0 {
-			return fmt.Errorf("apply commit %d: %T outside a tenant", c.Position, c.Events[0])
-		}
-		return nil
+		return v.foldInstallation(c)
 	}
 	ch := change{view: v, by: by, position: c.Position}
 	if err := ch.begin(c); err != nil {

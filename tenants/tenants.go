@@ -98,6 +98,10 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 	if len(p.errs) > 0 {
 		return Plan{}, p.errs
 	}
+	if entry.Installation && c.IfVersion != 0 && v.Version() != c.IfVersion {
+		p.fail(Conflict, "IfVersion", "the installation is at version %d, not %d: look at it again", v.Version(), c.IfVersion)
+		return Plan{}, p.errs
+	}
 	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {
 		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
 		return Plan{}, p.errs
@@ -129,11 +133,17 @@ func (c *Command) size(evs []events.Event) int {
 // Check checks a change by itself, whoever asks for it. The error of a refused
 // one is an Errors, with everything that is wrong in the order of the change's fields.
 func Check(v *projections.View, tenant string, c Change) (Plan, error) {
-	if _, known := lookUp(c); !known {
+	entry, known := lookUp(c)
+	if !known {
 		return Plan{}, Errors{{Code: Invalid, Text: "unknown command"}}
 	}
 	p := &plan{view: v, id: tenant}
-	if _, creates := c.(CreateTenant); !creates {
+	if entry.Installation {
+		if tenant != "" {
+			p.fail(Invalid, "", "%s is not about a tenant", entry.Name)
+			return Plan{}, p.errs
+		}
+	} else if _, creates := c.(CreateTenant); !creates {
 		if p.tenant = v.Tenant([]byte(tenant)); p.tenant == nil {
 			if v.Used([]byte(tenant)) {
 				p.fail(NotFound, "", "tenant %s was removed", quote(tenant))
@@ -160,6 +170,8 @@ type Entry struct {
 	// set a tenant's bounds, and those that say what is local to it or where
 	// gateways connect to, by which a tenant could step over its bounds.
 	Operator bool
+	// Installation is set for what concerns no tenant: the command's is empty.
+	Installation bool
 	// Zero is the Change's zero value.
 	Zero Change
 }
@@ -192,6 +204,8 @@ func Catalogue() []Entry {
 		{Zero: SuspendMember{}},
 		{Zero: ResumeMember{}},
 		{Zero: EndMemberSessions{}},
+		{Zero: CreateToken{}, Operator: true, Installation: true},
+		{Zero: RevokeToken{}, Operator: true, Installation: true},
 	}
 	for i := range list {
 		list[i].Name = list[i].Zero.Name()

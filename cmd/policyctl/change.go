@@ -44,6 +44,12 @@ func (f *tenantFlag) of(a *app, domain string) (string, error) {
 		return f.Tenant, nil
 	}
 	owner, err := a.client.Owner(a.ctx, domain)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
+		// A tenant's token may not ask whose a domain is, and need not.
+		if self, failed := a.client.Self(a.ctx); failed == nil && self.Tenant != "" {
+			return self.Tenant, nil
+		}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,11 +45,14 @@ const helpWidth = 80
 
 // A cli is the command line.
 type cli struct {
-	Socket  string        `help:"Admin socket of the policy node." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
-	JSON    bool          `name:"json" help:"Write JSON, for programs."`
-	Timeout time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"30s"`
-	Color   string        `help:"Colours: auto (on a terminal, unless NO_COLOR is set), always or never." enum:"auto,always,never" default:"auto"`
-	Quiet   bool          `short:"q" help:"Show no progress of long work."`
+	Socket    string        `help:"Admin socket of the policy node." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
+	Server    string        `help:"Administer a node over the network, with a token: https://host:port." env:"POSTERN_SERVER" placeholder:"URL"`
+	TokenFile string        `help:"File that holds the token for --server; POSTERN_TOKEN holds the token itself." env:"POSTERN_TOKEN_FILE" placeholder:"FILE"`
+	CA        string        `name:"ca" help:"Certificates (PEM) to trust for --server, in place of the system's." env:"POSTERN_CA" placeholder:"FILE"`
+	JSON      bool          `name:"json" help:"Write JSON, for programs."`
+	Timeout   time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"30s"`
+	Color     string        `help:"Colours: auto (on a terminal, unless NO_COLOR is set), always or never." enum:"auto,always,never" default:"auto"`
+	Quiet     bool          `short:"q" help:"Show no progress of long work."`
 
 	Tenant      tenantCmd      `cmd:"" help:"Tenants: who owns domains."`
 	Domain      domainCmd      `cmd:"" help:"Domains: a tenant's XMPP hosts and their servers."`
@@ -57,6 +61,7 @@ type cli struct {
 	Member      memberCmd      `cmd:"" help:"Members: accounts and their roles."`
 	Explain     explainCmd     `cmd:"" help:"Say what becomes of a stanza, or whether a permission is held, and why."`
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
+	Token       tokenCmd       `cmd:"" help:"Tokens: who may administer over the network."`
 	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`
 	Test        testCmd        `cmd:"" help:"Try cases on policy files, without a node: does the policy do what it should?"`
@@ -159,8 +164,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 		return code
 	}
+	client, where, err := c.connect()
 	a := &app{
-		patient: ctx, timeout: c.Timeout, client: api.NewClient(c.Socket), in: in, out: out, err: errOut,
+		patient: ctx, timeout: c.Timeout, client: client, in: in, out: out, err: errOut,
 		look: lookAt(out, c.Color, os.Getenv), errLook: lookAt(errOut, c.Color, os.Getenv),
 		ask: isTerminal(in) && isTerminal(errOut), json: c.JSON, quiet: c.Quiet, model: parser.Model,
 		parse: func(args []string) error {
@@ -172,8 +178,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	a.ctx, a.cancel = context.WithTimeout(ctx, c.Timeout)
 	defer func() { a.cancel() }()
+	if err != nil {
+		return a.report(&usageError{err}, "")
+	}
 	defer a.client.Close()
-	return a.report(selected.Run(a), c.Socket)
+	return a.report(selected.Run(a), where)
 }
 
 // wantsJSON looks for --json in a command line that could not be read.
@@ -243,6 +252,12 @@ func hintFor(err error, socket string) string {
 	var of *logError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of): // about a file, if any
+	case errors.As(err, &e) && e.Code == api.CodeUnauthorized:
+		return "The token is not known here, has expired or was revoked. An operator can make another: policyctl token create."
+	case errors.As(err, &e) && e.Code == api.CodeForbidden && strings.Contains(socket, "://"):
+		return "Your token does not allow this. policyctl token self says what it does; an operator can make another."
+	case strings.Contains(socket, "://") && errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("Nothing listens at %s. Set listen in [admin] of policyd's configuration, or correct --server.", socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("No policyd listens on %s. Start it, or name its socket with --socket or POSTERN_SOCKET.", socket)
 	case errors.Is(err, fs.ErrPermission):

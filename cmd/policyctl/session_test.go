@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	var errs []error
 	// What the environment says must not change what is printed.
-	for _, name := range []string{"POSTERN_SOCKET", "POSTERN_TENANT", "COLUMNS"} {
+	for _, name := range []string{"POSTERN_SOCKET", "POSTERN_TENANT", "POSTERN_SERVER", "POSTERN_TOKEN", "POSTERN_TOKEN_FILE", "POSTERN_CA", "COLUMNS"} {
 		errs = append(errs, os.Unsetenv(name))
 	}
 	dir, err := os.MkdirTemp("", "policyctl")

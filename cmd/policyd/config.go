@@ -27,6 +27,11 @@ type config struct {
 	Data  string `toml:"data"`
 	Admin struct {
 		Socket string `toml:"socket"`
+		// Listen is where the network administers, by tokens; empty: nowhere.
+		// Off loopback it needs Cert and Key, read anew on SIGHUP.
+		Listen string `toml:"listen"`
+		Cert   string `toml:"cert"`
+		Key    string `toml:"key"`
 	} `toml:"admin"`
 	NATS struct {
 		Listen     string `toml:"listen"`
@@ -88,6 +93,9 @@ func (c *config) check() error {
 	case len(c.NATS.URLs) > 0 && c.NATS.SeedFile == "":
 		return errors.New("nats: servers run by others need a seed_file")
 	}
+	if err := c.checkAdmin(); err != nil {
+		return fmt.Errorf("admin: listen: %w", err)
+	}
 	seen := make(map[string]bool)
 	for _, id := range c.NATS.Gateways {
 		if !decision.IsToken(id) || seen[id] {
@@ -100,6 +108,21 @@ func (c *config) check() error {
 	}
 	if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
 		return fmt.Errorf("listen: http: %w", err)
+	}
+	return nil
+}
+
+// checkAdmin refuses to let tokens cross a network in clear.
+func (c *config) checkAdmin() error {
+	a := &c.Admin
+	if (a.Cert == "") != (a.Key == "") {
+		return errors.New("give both cert and key, or neither")
+	}
+	if a.Listen == "" || a.Cert != "" {
+		return nil
+	}
+	if settings.CheckLoopback(a.Listen) != nil {
+		return fmt.Errorf("%s is not on loopback, where tokens would cross the network in clear: give cert and key, or listen on 127.0.0.1", a.Listen)
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ type process struct {
 	responder *overnats.Responder
 	admin     *api.Server
 	socket    net.Listener
-	health    net.Listener // nil: none
+	network   *adminNetwork // nil: none
+	health    net.Listener  // nil: none
 }
 
 // run runs a policy node until ctx is done.
@@ -185,6 +186,11 @@ func (p *process) listen() (err error) {
 	if p.socket, err = api.Listen(p.config.Admin.Socket); err != nil {
 		return err
 	}
+	if p.config.Admin.Listen != "" {
+		if p.network, err = listenAdmin(p.config); err != nil {
+			return err
+		}
+	}
 	if p.config.Listen.HTTP == "" {
 		return nil
 	}
@@ -219,6 +225,10 @@ func (p *process) serve(ctx context.Context) error {
 	start(&backs, back, "node", p.node.Run)
 	start(&fronts, front, "responder", p.responder.Serve)
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
+	if p.network != nil {
+		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
+		p.log.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
+	}
 	start(&fronts, front, "signals", p.reopenOnHangup)
 	if p.health != nil {
 		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
@@ -238,8 +248,8 @@ func (p *process) serve(ctx context.Context) error {
 	return context.Cause(front)
 }
 
-// reopenOnHangup opens the record of admin calls anew at each SIGHUP, which
-// whoever moved it away sends. If that fails the old file stays in use.
+// reopenOnHangup opens the record of admin calls and reads the certificate of
+// the admin port anew at each SIGHUP. What fails leaves the old one in use.
 func (p *process) reopenOnHangup(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -249,6 +259,11 @@ func (p *process) reopenOnHangup(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
+			if p.network != nil {
+				if err := p.network.reload(); err != nil {
+					p.log.Error("the certificate of the admin port stays the old one", "error", err)
+				}
+			}
 			if err := p.calls.Reopen(); err != nil {
 				p.log.Error("the record of admin calls stays where it was", "error", err)
 				continue
@@ -261,6 +276,11 @@ func (p *process) reopenOnHangup(ctx context.Context) error {
 // close closes what was opened and is not closed yet.
 func (p *process) close() error {
 	var errs []error
+	if p.network != nil {
+		if err := p.network.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
 	for _, l := range []net.Listener{p.health, p.socket} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {

@@ -95,13 +95,17 @@ var crossings = map[string][]crossing{
 	},
 	"log": {{args: "-t other", allowed: true}},
 	// These speak of no tenant.
-	"status":      {{args: "", allowed: true}},
-	"permissions": {{args: "", allowed: true}},
-	"check":       {{args: "-f -", stdin: ""}}, // reads files only
-	"test":        {{args: "/nonexistent"}},    // reads files only
-	"completion":  {{args: "bash", allowed: true}},
-	"man":         {{args: "", allowed: true}},
-	"help":        {{args: "tenant", allowed: true}},
+	"status":       {{args: "", allowed: true}},
+	"permissions":  {{args: "", allowed: true}},
+	"check":        {{args: "-f -", stdin: ""}}, // reads files only
+	"test":         {{args: "/nonexistent"}},    // reads files only
+	"completion":   {{args: "bash", allowed: true}},
+	"man":          {{args: "", allowed: true}},
+	"help":         {{args: "tenant", allowed: true}},
+	"token create": {{args: "ci --scope read -t other", allowed: true}},
+	"token list":   {{args: "", allowed: true}},
+	"token revoke": {{args: "0123456789abcdef"}},
+	"token self":   {{args: "", allowed: true}},
 	// The last: nothing can be done for other behind it.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }

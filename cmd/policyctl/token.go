@@ -1,0 +1,237 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postern-im/postern/api"
+)
+
+// connect makes the client the command line asks for, and says of what.
+func (c *cli) connect() (client *api.Client, where string, err error) {
+	if c.Server == "" {
+		return api.NewClient(c.Socket), c.Socket, nil
+	}
+	token, err := readToken(c.TokenFile, os.Getenv("POSTERN_TOKEN"))
+	if err != nil {
+		return nil, "", err
+	}
+	var roots *x509.CertPool
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, "", err
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
+			return nil, "", fmt.Errorf("%s: no certificate in it", c.CA)
+		}
+	}
+	client, err = api.NewRemoteClient(c.Server, token, roots)
+	return client, c.Server, err
+}
+
+// readToken reads the token from its file, which must be its owner's alone, or
+// else takes the environment's.
+func readToken(file, environ string) (string, error) {
+	if file == "" {
+		if environ == "" {
+			return "", errors.New("--server needs a token: give --token-file, or set POSTERN_TOKEN_FILE or POSTERN_TOKEN")
+		}
+		return environ, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return "", fmt.Errorf("%s has mode %04o, so others may read the token in it: chmod 600 %s", file, perm, file)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 4096))
+	return strings.TrimSpace(string(text)), err
+}
+
+type tokenCmd struct {
+	Create tokenCreate `cmd:"" help:"Make a token, and print it, once."`
+	List   tokenList   `cmd:"" help:"List the tokens."`
+	Revoke tokenRevoke `cmd:"" help:"End a token at once, for good."`
+	Self   tokenSelf   `cmd:"" help:"Show what you may do at the node."`
+}
+
+type tokenCreate struct {
+	Name    string `arg:"" help:"What it is for, in your words."`
+	Scope   string `help:"read or write (one tenant), or operator (everything)." enum:"read,write,operator" required:"" placeholder:"SCOPE"`
+	Expires string `help:"How long it is in force, such as 90d or 12h; for ever when absent." placeholder:"TIME"`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*tokenCreate) Help() string {
+	return `The token is standard output's only line. Nothing keeps it: the node is told
+what it hashes to.
+
+Examples:
+
+    policyctl token create "ACME's CI" --scope write --tenant acme --expires 90d
+    (umask 077; policyctl token create backup --scope operator > token)
+    policyctl --server https://node:9524 --token-file token status`
+}
+
+// A tokenMade is a new token, in JSON.
+type tokenMade struct {
+	ID    string `json:"id"`
+	Token string `json:"token"`
+	api.Result
+}
+
+// Run makes a token.
+func (c *tokenCreate) Run(a *app) error {
+	token, id, hash := api.NewToken()
+	cmd := api.TokenCreate{ID: id, Label: c.Name, Scope: c.Scope, Hash: hash}
+	var err error
+	if c.Scope != "operator" {
+		if cmd.Tenant, err = c.need(); err != nil {
+			return err
+		}
+	}
+	if c.Expires != "" {
+		d, err := parseLifetime(c.Expires)
+		if err != nil {
+			return err
+		}
+		cmd.Expires = uint64(time.Now().Add(d).Unix())
+	}
+	meta := api.CommandMeta{ID: c.CommandID, Reason: c.Reason}
+	if meta.ID == "" {
+		meta.ID = api.NewCommandID()
+	}
+	result, err := a.client.Do(a.ctx, "", cmd, meta)
+	if err != nil {
+		return c.unclear(meta.ID, err)
+	}
+	list, err := a.client.Tokens(a.ctx)
+	if err != nil {
+		return err
+	}
+	for _, made := range list.Tokens {
+		if made.ID == id {
+			if !a.json {
+				fmt.Fprintf(a.err, "token %s made (position %d); it is not shown again\n", id, result.Position)
+			}
+			return a.print(tokenMade{id, token, result}, func(w io.Writer) { fmt.Fprintln(w, token) })
+		}
+	}
+	return fmt.Errorf("command %s was carried out before, and its token was shown then: make another", meta.ID)
+}
+
+// parseLifetime reads a duration that may be in days.
+func parseLifetime(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil {
+			d = time.Duration(n) * 24 * time.Hour
+		}
+	}
+	if err != nil || d <= 0 {
+		return 0, usagef("--expires %q: give a time such as 90d or 12h", s)
+	}
+	return d, nil
+}
+
+type tokenList struct{}
+
+// Help is the command's help.
+func (*tokenList) Help() string {
+	return `Example:
+
+    policyctl token list`
+}
+
+// Run lists the tokens.
+func (*tokenList) Run(a *app) error {
+	list, err := a.client.Tokens(a.ctx)
+	if err != nil {
+		return err
+	}
+	return a.print(list, func(w io.Writer) {
+		if len(list.Tokens) == 0 {
+			fmt.Fprintln(w, "There are no tokens.")
+			return
+		}
+		t := &table{}
+		t.add("TOKEN", "SCOPE", "TENANT", "EXPIRES", "STATE", "FOR")
+		for _, k := range list.Tokens {
+			expires, state := "never", "in force"
+			if k.Expires != 0 {
+				expires = time.Unix(int64(min(k.Expires, 1<<37)), 0).UTC().Format(time.DateTime)
+				if uint64(time.Now().Unix()) >= k.Expires {
+					state = "expired"
+				}
+			}
+			if k.Revoked != 0 {
+				state = fmt.Sprintf("revoked at %d", k.Revoked)
+			}
+			tenant := k.Tenant
+			if tenant == "" {
+				tenant = "-"
+			}
+			t.add(k.ID, k.Scope, tenant, expires, state, k.Label)
+		}
+		t.write(w)
+	})
+}
+
+type tokenRevoke struct {
+	ID string `arg:"" help:"The token's id, as token list shows it."`
+	change
+}
+
+// Help is the command's help.
+func (*tokenRevoke) Help() string {
+	return `Example:
+
+    policyctl token revoke 0123456789abcdef --reason "left the company"`
+}
+
+// Run revokes a token.
+func (c *tokenRevoke) Run(a *app) error {
+	return c.do(a, "", api.TokenRevoke{ID: c.ID}, fmt.Sprintf("token %s revoked", c.ID))
+}
+
+type tokenSelf struct{}
+
+// Help is the command's help.
+func (*tokenSelf) Help() string {
+	return `Example:
+
+    policyctl --server https://node:9524 --token-file token token self`
+}
+
+// Run shows who one is to the node.
+func (*tokenSelf) Run(a *app) error {
+	self, err := a.client.Self(a.ctx)
+	if err != nil {
+		return err
+	}
+	return a.print(self, func(w io.Writer) {
+		t := &table{}
+		t.add("actor", self.Actor)
+		t.add("scope", self.Scope)
+		if self.Tenant != "" {
+			t.add("tenant", self.Tenant)
+		}
+		t.write(w)
+	})
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync/atomic"
+
+	"golang.org/x/net/netutil"
+)
+
+// maxAdminConns bounds the connections of the network's administrators; one
+// more waits to be accepted. Requests are few, and bounded by api.
+const maxAdminConns = 256
+
+// An adminNetwork is where the network administers.
+type adminNetwork struct {
+	net.Listener
+	cert, key string                          // files; empty: plain, on loopback
+	current   atomic.Pointer[tls.Certificate] // nil: plain
+}
+
+// listenAdmin opens the port. Nothing is served yet.
+func listenAdmin(c *config) (*adminNetwork, error) {
+	n := &adminNetwork{cert: c.Admin.Cert, key: c.Admin.Key}
+	if err := n.reload(); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", c.Admin.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("admin: listen: %w", err)
+	}
+	n.Listener = netutil.LimitListener(l, maxAdminConns)
+	if n.cert != "" {
+		n.Listener = tls.NewListener(n.Listener, &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.current.Load(), nil },
+		})
+	}
+	return n, nil
+}
+
+// reload reads the certificate anew. On error the old one stays in use.
+func (n *adminNetwork) reload() error {
+	if n.cert == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(n.cert, n.key)
+	if err != nil {
+		return fmt.Errorf("admin: certificate: %w", err)
+	}
+	n.current.Store(&pair)
+	return nil
+}

@@ -1,0 +1,51 @@
+package events
+
+// TokenScope says what the bearer of a token may do.
+type TokenScope uint8
+
+// The scopes. The zero one may do least.
+const (
+	TokenRead     TokenScope = iota // read one tenant
+	TokenWrite                      // read and change one tenant
+	TokenOperator                   // everything, everywhere
+)
+
+func (s TokenScope) String() string {
+	return nameOf(uint8(s), "read", "write", "operator")
+}
+
+// The events of the installation: they stand in commits without a tenant.
+type (
+	// TokenCreated lets whoever bears a token administer over the network. Of
+	// the token there is its hash alone.
+	TokenCreated struct {
+		ID    string
+		Name  string // for people
+		Scope TokenScope
+		// Tenant is the one tenant it is for; empty for an operator's.
+		Tenant string
+		Hash   [32]byte // SHA-256 of the token
+		// Expires is when it ends, in seconds since 1970; 0: never.
+		Expires uint64
+	}
+	// TokenRevoked ends it at once. Its id is never used again.
+	TokenRevoked struct{ ID string }
+)
+
+func describeToken(e Event) string {
+	switch e := e.(type) {
+	case TokenCreated:
+		tenant := ""
+		if e.Tenant != "" {
+			tenant = "tenant " + plain(e.Tenant)
+		}
+		expires := "never expires"
+		if e.Expires != 0 {
+			expires = "expires " + unixTime(e.Expires)
+		}
+		return line("token created", plain(e.ID), quoted(e.Name), "scope", e.Scope.String(), tenant, expires)
+	case TokenRevoked:
+		return line("token revoked", plain(e.ID))
+	}
+	return ""
+}

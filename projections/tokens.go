@@ -1,0 +1,133 @@
+package projections
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A Token is one bearer token of the admin API. Once in a View it never
+// changes.
+type Token struct {
+	ID, Name string
+	Scope    events.TokenScope
+	Tenant   string // empty for an operator's
+	Hash     [32]byte
+	Expires  uint64 // seconds since 1970; 0: never
+	Created  events.Position
+	Revoked  events.Position // 0: it is not
+}
+
+// installation is what concerns no tenant.
+type installation struct {
+	version uint64 // counts the commits
+	// tokens holds revoked ones too, by id: an id is never used again. There
+	// are few, and a new list is made for each change.
+	tokens []*Token
+}
+
+// Version counts the commits of the installation as a whole.
+func (v *View) Version() uint64 { return v.installation.version }
+
+// Tokens lists all tokens by id, revoked ones too. The caller must change
+// neither the list nor what is in it.
+func (v *View) Tokens() []*Token { return v.installation.tokens }
+
+// Token returns a token by its id, revoked or not; nil when there is none.
+func (v *View) Token(id string) *Token {
+	i, found := findToken(v.installation.tokens, id)
+	if !found {
+		return nil
+	}
+	return v.installation.tokens[i]
+}
+
+func findToken(list []*Token, id string) (int, bool) {
+	return slices.BinarySearchFunc(list, id, func(t *Token, id string) int { return strings.Compare(t.ID, id) })
+}
+
+// foldInstallation applies a commit without a tenant.
+func (v *View) foldInstallation(c *events.Commit) error {
+	if c.TenantVersion != v.installation.version+1 {
+		return fmt.Errorf("apply commit %d: version %d: the installation is at %d", c.Position, c.TenantVersion, v.installation.version)
+	}
+	v.installation.version = c.TenantVersion
+	for i, e := range c.Events {
+		if err := v.installation.apply(c.Position, e); err != nil {
+			return fmt.Errorf("apply commit %d: event %d: %T: %w", c.Position, i+1, e, err)
+		}
+	}
+	return nil
+}
+
+var errOutside = errors.New("it stands outside a tenant")
+
+func (n *installation) apply(p events.Position, e events.Event) error {
+	switch e := e.(type) {
+	case events.TokenCreated:
+		i, found := findToken(n.tokens, e.ID)
+		switch {
+		case found:
+			return fmt.Errorf("token %q is not new", e.ID)
+		case (e.Scope == events.TokenOperator) != (e.Tenant == ""):
+			return fmt.Errorf("a token of scope %s for tenant %q", e.Scope, e.Tenant)
+		}
+		// A list of its own: Insert into the old one could write behind what
+		// another View sees.
+		n.tokens = slices.Insert(slices.Clip(n.tokens), i, &Token{
+			ID: e.ID, Name: e.Name, Scope: e.Scope, Tenant: e.Tenant, Hash: e.Hash, Expires: e.Expires, Created: p,
+		})
+		return nil
+	case events.TokenRevoked:
+		i, found := findToken(n.tokens, e.ID)
+		if !found || n.tokens[i].Revoked != 0 {
+			return fmt.Errorf("token %q is not in force", e.ID)
+		}
+		revoked := *n.tokens[i]
+		revoked.Revoked = p
+		n.tokens = slices.Clone(n.tokens)
+		n.tokens[i] = &revoked
+		return nil
+	}
+	return errOutside
+}
+
+// installation writes the section of the installation.
+func (e *encoder) installation(n *installation) {
+	e.number(n.version)
+	e.number(uint64(len(n.tokens)))
+	for _, t := range n.tokens {
+		e.text(t.ID)
+		e.text(t.Name)
+		e.number(uint64(t.Scope))
+		e.text(t.Tenant)
+		e.w.Write(t.Hash[:])
+		e.number(t.Expires)
+		e.number(uint64(t.Created))
+		e.number(uint64(t.Revoked))
+	}
+}
+
+// installation reads it.
+func (d *decoder) installation() {
+	n := &d.view.installation
+	if n.version = d.number(uint64(d.view.position)); n.version == 0 {
+		d.fail("an empty section")
+	}
+	last := ""
+	d.each(uint64(events.MaxSize)*n.version, func() {
+		t := &Token{ID: d.text(), Name: d.text(), Scope: events.TokenScope(d.number(uint64(events.TokenOperator)))}
+		t.Tenant = d.text()
+		d.read(t.Hash[:])
+		t.Expires = d.number(1<<64 - 1)
+		t.Created, t.Revoked = d.position(1), d.position(0)
+		if d.err == nil && (t.ID <= last || (t.Scope == events.TokenOperator) != (t.Tenant == "") || t.Revoked != 0 && t.Revoked < t.Created) {
+			d.fail("token %q", t.ID)
+		}
+		last = t.ID
+		n.tokens = append(n.tokens, t)
+	})
+}

@@ -1,0 +1,81 @@
+package tenants
+
+import (
+	"strings"
+
+	"github.com/postern-im/postern/events"
+)
+
+// The bounds of tokens.
+const (
+	MaxTokens    = 10_000 // in the whole installation, revoked ones included
+	MaxTokenName = 128    // characters
+	TokenIDSize  = 16     // of 0-9 and a-f
+)
+
+// CreateToken makes a bearer token of the admin API. Whoever gives the command
+// has made the token, and says only what it hashes to.
+type CreateToken struct {
+	ID    string
+	Label string // for people
+	Scope events.TokenScope
+	// Tenant is the one tenant it is for; empty for an operator's.
+	Tenant  string
+	Hash    [32]byte
+	Expires uint64 // seconds since 1970; 0: never
+}
+
+// RevokeToken ends a token at once, for good.
+type RevokeToken struct{ ID string }
+
+// Name is the command's name.
+func (CreateToken) Name() string { return "token.create" }
+
+// Name is the command's name.
+func (RevokeToken) Name() string { return "token.revoke" }
+
+// isTokenID reports whether an id is one a token can have.
+func isTokenID(id string) bool {
+	return len(id) == TokenIDSize && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+func (c CreateToken) plan(p *plan) {
+	if !isTokenID(c.ID) {
+		p.fail(Invalid, "ID", "%s is no token id: want %d of 0-9 and a-f", quote(c.ID), TokenIDSize)
+	}
+	p.text("Label", "token's name", c.Label, MaxTokenName, isPrintable)
+	if c.Hash == [32]byte{} {
+		p.fail(Invalid, "Hash", "the token's hash is missing")
+	}
+	switch {
+	case c.Scope > events.TokenOperator:
+		p.fail(Invalid, "Scope", "unknown scope")
+	case c.Scope == events.TokenOperator && c.Tenant != "":
+		p.fail(Invalid, "Tenant", "an operator's token is for no one tenant: leave the tenant out, or choose the scope read or write")
+	case c.Scope != events.TokenOperator && c.Tenant == "":
+		p.fail(Invalid, "Tenant", "which tenant is the token for? Only an operator's is for all")
+	case c.Scope != events.TokenOperator && p.view.Tenant([]byte(c.Tenant)) == nil:
+		p.fail(NotFound, "Tenant", "there is no tenant %s", quote(c.Tenant))
+	}
+	if len(p.errs) > 0 {
+		return
+	}
+	if p.view.Token(c.ID) != nil {
+		p.fail(Exists, "ID", "token %s exists, or did once: make another", quote(c.ID))
+		return
+	}
+	if n := len(p.view.Tokens()); n >= MaxTokens {
+		p.fail(Conflict, "", "there are %d tokens, as many as there can be", n)
+		return
+	}
+	p.emit(events.TokenCreated{ID: c.ID, Name: c.Label, Scope: c.Scope, Tenant: c.Tenant, Hash: c.Hash, Expires: c.Expires})
+}
+
+func (c RevokeToken) plan(p *plan) {
+	switch t := p.view.Token(c.ID); {
+	case t == nil:
+		p.fail(NotFound, "ID", "there is no token %s", quote(c.ID))
+	case t.Revoked == 0:
+		p.emit(events.TokenRevoked(c))
+	}
+}
