@@ -216,7 +216,7 @@ type tokenSelf struct{}
 func (*tokenSelf) Help() string {
 	return `Example:
 
-    policyctl --server https://node:9524 --token-file token token self`
+    policyctl token self --server https://node:9524 --token-file token`
 }
 
 // Run shows who one is to the node.
