@@ -96,6 +96,17 @@ func (s *Server) installationRoutes() []route {
 			reply:   LogTail{}, handle: s.read(s.readLog),
 		},
 		{
+			method: http.MethodGet, path: "/v1/work", name: "work", scope: operator,
+			summary: "The long work on the log that is under way, or the last one",
+			reply:   Work{}, handle: s.readWork,
+		},
+		{
+			method: http.MethodPost, path: "/v1/work", name: "startWork", scope: operator,
+			summary: "Begin a backup of the log, or its verification",
+			doc:     "It is answered at once; see GET for how far it is. Over the node's local socket only.",
+			request: WorkRequest{}, reply: Work{}, errors: []Code{CodeInvalid}, handle: s.postWork,
+		},
+		{
 			method: http.MethodGet, path: "/v1/owners/{domain}", name: "owner", scope: operator,
 			summary: "Whose a domain or service is",
 			reply:   Owner{}, errors: []Code{CodeNotFound, CodeInvalid}, handle: s.read(readOwner),

@@ -34,6 +34,8 @@ type Config struct {
 	// Explain says what would become of a stanza; nil answers unavailable.
 	// See Explainer.
 	Explain Explainer
+	// Work does long work on the log; nil does none.
+	Work Worker
 	// Audit takes a record of every call, without which nothing is answered or
 	// changed; nil keeps none.
 	Audit Auditor
@@ -51,6 +53,7 @@ type Server struct {
 	runner  Runner
 	log     Log
 	explain Explainer
+	worker  Worker
 	audit   Auditor
 	logID   string
 	version string
@@ -73,6 +76,7 @@ func New(c Config) (*Server, error) {
 		runner:   c.Runner,
 		log:      c.Log,
 		explain:  c.Explain,
+		worker:   c.Work,
 		audit:    c.Audit,
 		logID:    c.LogID,
 		version:  c.Version,

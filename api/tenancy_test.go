@@ -70,7 +70,7 @@ var ownAffair = []string{
 }
 
 // operatorReads are the paths below no tenant, which only operators may see.
-var operatorReads = []string{"/v1/tokens", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/tenants"}
+var operatorReads = []string{"/v1/tokens", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/tenants", "/v1/work"}
 
 // TestCommandsMatchTheCatalogue: every command of tenants can be given, and
 // no other.

@@ -70,6 +70,7 @@ type cli struct {
 	HelpOf      helpCmd        `cmd:"" name:"help" help:"Show a command's help."`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
 	Verify      verifyCmd      `cmd:"" help:"Read a log or a backup through: is it what was written?"`
+	Backup      backupCmd      `cmd:"" help:"Back the log of the running node up."`
 	Restore     restoreCmd     `cmd:"" help:"Make a policy node's log from a backup."`
 	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
 }

@@ -68,6 +68,13 @@ func (p *progress) at(done int64) {
 	fmt.Fprintf(p.out, "\r%s\x1b[K", ruler().Truncate(p.line(now), p.look.width-1, "…"))
 }
 
+// of says how much there is in all.
+func (p *progress) of(total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total = total
+}
+
 // close takes the line off the terminal.
 func (p *progress) close() {
 	p.mu.Lock()

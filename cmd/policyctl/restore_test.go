@@ -164,7 +164,7 @@ func TestVerifyFinds(t *testing.T) {
 			t.Errorf("%v: exit %d: %s", args, code, errOut)
 		}
 	}
-	for _, args := range [][]string{{"verify"}, {"verify", "--data", "a", "--backup", "b"}, {"restore", "--from", "a"}, {"restore", "--from", "a", "--data", "b"}} {
+	for _, args := range [][]string{{"backup"}, {"verify", "--data", "a", "--backup", "b"}, {"restore", "--from", "a"}, {"restore", "--from", "a", "--data", "b"}} {
 		if code, _, errOut := policyctl("", args...); code != exitUsage {
 			t.Errorf("%v: exit %d: %s", args, code, errOut)
 		}

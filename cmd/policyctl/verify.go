@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/projections"
@@ -20,8 +21,8 @@ import (
 const logFolder = "log"
 
 type verifyCmd struct {
-	Data   string `xor:"where" required:"" help:"Data folder of a policy node that does not run." placeholder:"DIR"`
-	Backup string `xor:"where" required:"" help:"Folder of a backup." placeholder:"DIR"`
+	Data   string `xor:"where" help:"Data folder of a policy node that does not run." placeholder:"DIR"`
+	Backup string `xor:"where" help:"Folder of a backup." placeholder:"DIR"`
 }
 
 // Help is the command's help.
@@ -30,12 +31,14 @@ func (*verifyCmd) Help() string {
 of hashes, each index against the records, and each snapshot against what its
 commits come to. It names the first position that is bad, and changes nothing.
 
-While the node runs, verify a backup of it.
+Without --data and --backup the running node reads its own log: the chain and
+the indexes, not the snapshots. Then only the node's machine will do.
 
 Exit codes: 0 all is good; 1 it is damaged, or could not be read.
 
 Examples:
 
+    policyctl verify
     policyctl verify --data /var/lib/postern
     policyctl verify --backup /backup/monday --json`
 }
@@ -66,6 +69,15 @@ func originsOf(list []eventlog.Origin) []origin {
 
 // Run verifies a log that nobody has open.
 func (c *verifyCmd) Run(a *app) error {
+	if c.Data == "" && c.Backup == "" {
+		done, err := a.work(api.WorkRequest{Kind: api.WorkVerify})
+		if err != nil {
+			return err
+		}
+		return a.print(done, func(w io.Writer) {
+			fmt.Fprintf(w, "All is good: %d commits of log %s.\n", done.Position, done.LogID)
+		})
+	}
 	l, of, err := c.open(a)
 	if err != nil {
 		return aboutLog(err)

@@ -42,6 +42,7 @@ type process struct {
 	conn      *nats.Conn
 	node      *node.Node
 	responder *overnats.Responder
+	worker    *worker
 	admin     *api.Server
 	socket    net.Listener
 	network   *adminNetwork // nil: none
@@ -168,7 +169,9 @@ func (p *process) makeNode() (err error) {
 	if err != nil {
 		return err
 	}
+	p.worker = newWorker(p.events, c.Data, p.log)
 	p.admin, err = api.New(api.Config{
+		Work:   p.worker,
 		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.log,
 	})
@@ -223,6 +226,7 @@ func (p *process) serve(ctx context.Context) error {
 		start(&floors, floor, "nats", p.server.Run)
 	}
 	start(&backs, back, "node", p.node.Run)
+	start(&backs, back, "work", p.worker.Run)
 	start(&fronts, front, "responder", p.responder.Serve)
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
 	if p.network != nil {

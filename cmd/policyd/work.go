@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/eventlog"
+)
+
+// A worker does long work on the log for the admin API: one piece at a time,
+// in its Run. It implements api.Worker.
+type worker struct {
+	events *eventlog.Log
+	data   string // no backup goes in here
+	log    *slog.Logger
+	begun  chan struct{} // has a token when there is new work
+
+	mu  sync.Mutex // guards now
+	now api.Work
+}
+
+func newWorker(l *eventlog.Log, data string, log *slog.Logger) *worker {
+	return &worker{events: l, data: data, log: log, begun: make(chan struct{}, 1), now: api.Work{State: api.WorkNone}}
+}
+
+// Start implements api.Worker.
+func (w *worker) Start(q api.WorkRequest) (api.Work, error) {
+	if q.Kind == api.WorkBackup {
+		if err := w.mayWrite(q.Dir); err != nil {
+			return api.Work{}, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.now.State == api.WorkRunning {
+		return api.Work{}, &api.Error{Code: api.CodeBusy, Text: "a " + w.now.Kind + " is under way; try again when it has ended"}
+	}
+	w.now = api.Work{ID: rand.Text(), Kind: q.Kind, Dir: q.Dir, State: api.WorkRunning, Begun: time.Now().UTC()}
+	w.begun <- struct{}{} // there is room: the one before was taken
+	return w.now, nil
+}
+
+// mayWrite refuses folders that are not plainly named, and those within the
+// node's own.
+func (w *worker) mayWrite(dir string) error {
+	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
+		return invalid("folder %q: want an absolute path, without . and ..", dir)
+	}
+	data, err := filepath.Abs(w.data)
+	if err != nil {
+		return invalid("folder %q: %v", dir, err)
+	}
+	for _, own := range []string{data, resolved(data)} {
+		for _, to := range []string{dir, filepath.Join(resolved(filepath.Dir(dir)), filepath.Base(dir))} {
+			if to == own || strings.HasPrefix(to, own+string(filepath.Separator)) {
+				return invalid("folder %q is within the node's data folder: a backup must outlive that", dir)
+			}
+		}
+	}
+	return nil
+}
+
+// resolved follows symbolic links, as far as there is something.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
+// Work implements api.Worker.
+func (w *worker) Work() api.Work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// change changes what is known of the present work.
+func (w *worker) change(f func(*api.Work)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.now)
+}
+
+// Run does what Start begins, until ctx ends.
+func (w *worker) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.begun:
+			w.work(ctx)
+		}
+	}
+}
+
+func (w *worker) work(ctx context.Context) {
+	q := w.Work()
+	progress := func(step string, done, all uint64) {
+		w.change(func(now *api.Work) { now.Step, now.Done, now.All = step, done, all })
+	}
+	position := events.Position(0)
+	var err error
+	if q.Kind == api.WorkBackup {
+		var b eventlog.Backup
+		b, err = w.events.Backup(ctx, q.Dir, progress)
+		position = b.Position
+	} else {
+		head, _ := w.events.Head()
+		err = w.events.VerifyEach(ctx, func(c *events.Commit) error {
+			position = c.Position
+			progress("verifying", uint64(c.Position), uint64(max(head, c.Position)))
+			return nil
+		})
+	}
+	took := time.Since(q.Begun)
+	if err != nil {
+		w.log.Error("work on the log failed", "kind", q.Kind, "dir", q.Dir, "took", took, "error", err)
+		w.change(func(now *api.Work) { now.State, now.Error = api.WorkFailed, fmt.Sprint(err) })
+		return
+	}
+	w.log.Info("work on the log is done", "kind", q.Kind, "dir", q.Dir, "position", position, "took", took)
+	w.change(func(now *api.Work) {
+		now.State, now.LogID, now.Position = api.WorkDone, w.events.LogID(), uint64(position)
+	})
+}
