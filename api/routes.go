@@ -175,6 +175,18 @@ func (s *Server) tenantRoutes() []route {
 			reply:   LogTail{}, errors: notFound, handle: s.read(ofTenant(s.readTenantLog)),
 		},
 		{
+			method: http.MethodGet, path: tenant + "/policy", name: "policy", scope: tenantRead,
+			summary: "A tenant as a policy, which tenant.apply takes",
+			reply:   PolicyReply{}, errors: notFound, handle: s.read(ofTenant(readPolicy)),
+		},
+		{
+			method: http.MethodPost, path: tenant + "/plan", name: "plan", scope: tenantRead,
+			summary: "What a policy would change of a tenant, and who would gain and lose what",
+			doc:     "It changes nothing. Apply it with tenant.apply and if_version, or with tenant.create where tenant_version is 0.",
+			request: TenantApply{}, reply: PlanReply{}, errors: []Code{CodeNotFound, CodeInvalid, CodeExists, CodeConflict, CodeInUse},
+			handle: s.postPlan, harmless: true,
+		},
+		{
 			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
 			summary: "What would become of a stanza, or whether an account has a permission, and why",
 			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",

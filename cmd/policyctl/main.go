@@ -68,6 +68,9 @@ type cli struct {
 	Completion  completionCmd  `cmd:"" help:"Print a script that completes command lines, for a shell."`
 	Man         manCmd         `cmd:"" help:"Print the manual page."`
 	HelpOf      helpCmd        `cmd:"" name:"help" help:"Show a command's help."`
+	Plan        planCmd        `cmd:"" help:"Show what policy files would change."`
+	Apply       applyCmd       `cmd:"" help:"Make tenants what their policy files say."`
+	Export      exportCmd      `cmd:"" help:"Write tenants as policy files."`
 	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
 	Verify      verifyCmd      `cmd:"" help:"Read a log or a backup through: is it what was written?"`
 	Backup      backupCmd      `cmd:"" help:"Back the log of the running node up."`

@@ -1,0 +1,146 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+)
+
+// maxNamed bounds the members named in one group of a plan.
+const maxNamed = 10_000
+
+// postPlan says what a policy would change.
+func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
+	var q TenantApply
+	if err := decodeBody(w, r, &q); err != nil {
+		return nil, err
+	}
+	v, err := s.view()
+	if err != nil {
+		return nil, err
+	}
+	change, err := q.Change()
+	if err != nil {
+		return nil, err
+	}
+	id := r.PathValue("tenant")
+	before := v.Tenant([]byte(id))
+	c := tenants.Command{Tenant: id, Actor: tenants.Actor{Name: "plan", Operator: true}, ID: "plan", Change: change}
+	reply := PlanReply{Position: uint64(v.Position()), Tenant: id}
+	if before == nil {
+		c.Change = tenants.CreateTenant(change)
+	} else {
+		reply.TenantVersion = before.Version()
+	}
+	plan, err := c.Check(v)
+	if err != nil {
+		return nil, s.refusal(c.Change.Name(), "", err)
+	}
+	for _, warning := range plan.Warnings {
+		reply.Warnings = append(reply.Warnings, warning.Text)
+	}
+	reply.Warnings = list(reply.Warnings)
+	after := before
+	if len(plan.Events) > 0 {
+		next, err := v.Apply(&events.Commit{
+			Position: v.Position() + 1, Time: v.Time(), Tenant: id, TenantVersion: reply.TenantVersion + 1, Events: plan.Events,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("apply a plan: %w", err)
+		}
+		after = next.Tenant([]byte(id))
+		reply.Changes, reply.Effective = differenceOf(before, after)
+	} else {
+		reply.Changes, reply.Effective = wireDifference(tenants.Difference{})
+	}
+	return reply, nil
+}
+
+func differenceOf(before, after *projections.Tenant) ([]PlanChange, Effective) {
+	return wireDifference(tenants.Compare(before, after))
+}
+
+func wireDifference(d tenants.Difference) ([]PlanChange, Effective) {
+	changes := []PlanChange{}
+	for _, e := range d.Edits {
+		c := PlanChange{Op: string(e.Op), What: events.Describe(e.Event)}
+		if e.Was != nil {
+			c.Was = events.Describe(e.Was)
+		}
+		changes = append(changes, c)
+	}
+	f := Effective{
+		Permissions: groupsOf(d.Permissions), Secondary: groupsOf(d.Secondary),
+		Sessions: []EffectiveEnding{}, Incomplete: d.Incomplete,
+	}
+	for _, e := range d.Sessions {
+		f.Sessions = append(f.Sessions, EffectiveEnding{e.Why, accountsOf(e.Accounts)})
+	}
+	return changes, f
+}
+
+func groupsOf(groups []tenants.Group) []EffectiveGroup {
+	out := []EffectiveGroup{}
+	for _, g := range groups {
+		out = append(out, EffectiveGroup{g.Role, list(g.Gain), list(g.Lose), accountsOf(g.Accounts)})
+	}
+	return out
+}
+
+func accountsOf(a tenants.Accounts) EffectiveAccounts {
+	return EffectiveAccounts{len(a.Members), list(a.Members[:min(len(a.Members), maxNamed)]), list(a.Domains)}
+}
+
+// readPolicy answers a tenant as a policy.
+func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	c := tenants.Desired(t)
+	p := TenantApply{
+		DisplayName: c.DisplayName, Ceiling: c.Ceiling, Suspended: c.Suspended,
+		PresenceWithoutMessages: c.Presence.String(), AuditAddresses: c.AuditAddresses.String(),
+	}
+	for _, d := range c.Domains {
+		domain := DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
+		for _, b := range d.Backends {
+			domain.Backends = append(domain.Backends, Backend{Address: b.Address, Security: b.Security.String()})
+		}
+		p.Domains = append(p.Domains, domain)
+	}
+	for _, s := range c.Services {
+		p.Services = append(p.Services, s.Service)
+	}
+	for _, r := range c.Roles {
+		p.Roles = append(p.Roles, RoleDefine(r))
+	}
+	for _, r := range c.BuiltinRoles {
+		p.BuiltinRoles = append(p.BuiltinRoles, RoleAdjust(r))
+	}
+	for _, m := range c.Members {
+		p.Members = append(p.Members, MemberSet(m))
+	}
+	return PolicyReply{Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(), Policy: p}, nil
+}
+
+// Change is the policy as tenants knows it.
+func (c TenantApply) Change() (tenants.ApplyTenant, error) {
+	change, err := createTenant(TenantCreate(c))
+	return tenants.ApplyTenant(change), err
+}
+
+// Plan asks what a policy would change of a tenant.
+func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (PlanReply, error) {
+	body, err := json.Marshal(policy)
+	if err != nil {
+		return PlanReply{}, fmt.Errorf("encode the policy: %w", err)
+	}
+	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
+}
+
+// Policy reads a tenant as a policy.
+func (c *Client) Policy(ctx context.Context, tenant string) (PolicyReply, error) {
+	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), nil)
+}

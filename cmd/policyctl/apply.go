@@ -1,0 +1,187 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+type applyCmd struct {
+	File   string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml)." placeholder:"FILE|DIR"`
+	Reason string `help:"Why, in your words; kept in the log." placeholder:"TEXT"`
+	consent
+}
+
+// Help is the command's help.
+func (*applyCmd) Help() string {
+	return `It shows the plan, asks, and makes each tenant what its file says, in one commit each, if the tenant is still at the version planned. What was applied stays when another tenant is refused: run it again for the rest. Tenants without a file in the directory are left alone.
+
+A file says all of its tenant: what it leaves out is removed. Only what is suspended stays so where the file says nothing of it.
+
+Exit codes: 0 done, or nothing to do; 1 an error, such as a file that cannot be read or a tenant that changed meanwhile.
+
+Examples:
+
+    policyctl apply -f acme.toml --reason "ticket 4711"
+    policyctl apply -f policies/ --yes`
+}
+
+// An applied is what became of one tenant.
+type applied struct {
+	Tenant string      `json:"tenant"`
+	Result *api.Result `json:"result,omitempty"`
+	Error  *api.Error  `json:"error,omitempty"`
+}
+
+// Run applies policies.
+func (c *applyCmd) Run(a *app) error {
+	plans, err := planAll(a, c.File)
+	if err != nil {
+		return err
+	}
+	todo := 0
+	for _, p := range plans {
+		if len(p.reply.Changes) > 0 {
+			todo++
+		}
+	}
+	if !a.json {
+		writePlans(a.out, plans)
+	}
+	if todo > 0 {
+		if err := c.given(a, fmt.Sprintf("this changes %d tenants", todo), ""); err != nil {
+			return err
+		}
+	}
+	done := []applied{}
+	var failed []error
+	for _, p := range plans {
+		if len(p.reply.Changes) == 0 {
+			continue
+		}
+		x := applied{Tenant: p.reply.Tenant}
+		result, err := c.apply(a, &p)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("tenant %s was not changed: %w", p.reply.Tenant, err))
+			if !errors.As(err, &x.Error) {
+				x.Error = &api.Error{Code: codeUnreachable, Text: err.Error()}
+			}
+		} else {
+			x.Result = &result
+		}
+		done = append(done, x)
+	}
+	err = a.print(map[string][]applied{"applied": done}, func(w io.Writer) {
+		for _, x := range done {
+			if x.Result != nil {
+				fmt.Fprintf(w, "tenant %s applied (position %d)\n", x.Tenant, x.Result.Position)
+			}
+		}
+	})
+	return errors.Join(append(failed, err)...)
+}
+
+// apply makes one tenant what its plan says, if it is what was planned on.
+func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
+	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion}
+	var cmd api.Command = p.policy
+	if p.reply.TenantVersion == 0 {
+		cmd = api.TenantCreate(p.policy)
+	}
+	result, err := a.client.Do(a.ctx, p.reply.Tenant, cmd, meta)
+	var e *api.Error
+	switch {
+	case err == nil:
+		return result, nil
+	case errors.As(err, &e) && (e.Code == api.CodeConflict || e.Code == api.CodeExists):
+		return result, fmt.Errorf("%w: plan again", err)
+	case errors.As(err, &e) && e.Code != api.CodeUnknown && e.Code != api.CodeBadResponse:
+		return result, err
+	}
+	return result, fmt.Errorf("whether it was is not known, plan again: %w", err)
+}
+
+type exportCmd struct {
+	Tenant string `arg:"" optional:"" help:"The tenant."`
+	All    bool   `help:"All tenants, a file each; with --output."`
+	Output string `short:"o" help:"The directory to write TENANT.toml into; - is standard output." default:"-" placeholder:"DIR"`
+}
+
+// Help is the command's help.
+func (*exportCmd) Help() string {
+	return `It writes what apply reads: applied to the same tenant, it changes nothing. The same tenant gives the same bytes.
+
+Examples:
+
+    policyctl export acme > acme.toml
+    policyctl export --all -o policies/`
+}
+
+// Run exports tenants.
+func (c *exportCmd) Run(a *app) error {
+	switch {
+	case c.All == (c.Tenant != ""):
+		return usagef("give a tenant, or --all")
+	case c.All && c.Output == "-":
+		return usagef("all tenants do not fit one file: give a directory with --output")
+	}
+	ids := []string{c.Tenant}
+	if c.All {
+		var err error
+		if ids, err = allTenants(a); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := c.export(a, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func allTenants(a *app) ([]string, error) {
+	var ids []string
+	for next := ""; ; {
+		page, err := a.client.Tenants(a.ctx, next, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Tenants {
+			ids = append(ids, t.ID)
+		}
+		if next = page.Next; next == "" {
+			return ids, nil
+		}
+	}
+}
+
+// export writes one tenant. A file comes to be whole or not at all.
+func (c *exportCmd) export(a *app, id string) error {
+	p, err := a.client.Policy(a.ctx, id)
+	if err != nil {
+		return err
+	}
+	change, err := p.Policy.Change()
+	if err != nil {
+		return fmt.Errorf("read the policy of tenant %s: %w", id, err)
+	}
+	text := policyfile.Write(id, change)
+	if c.Output == "-" {
+		if a.json {
+			return a.print(p, nil)
+		}
+		_, err := a.out.Write(text)
+		return err
+	}
+	name := filepath.Join(c.Output, id+".toml")
+	if err := os.WriteFile(name+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}

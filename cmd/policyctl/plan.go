@@ -1,0 +1,252 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/policyfile"
+)
+
+// exitChanges is plan's answer when there is something to apply.
+const exitChanges = 2
+
+const (
+	// maxFiles bounds the policy files of a directory.
+	maxFiles = 100_000
+	// planners is how many policies are planned at once.
+	planners = 8
+	// maxShown is how many accounts are named in a line of text.
+	maxShown = 5
+)
+
+type planCmd struct {
+	File string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml)." placeholder:"FILE|DIR"`
+}
+
+// Help is the command's help.
+func (*planCmd) Help() string {
+	return `It shows what apply would change, and changes nothing. Tenants without a file in the directory are left alone.
+
+Exit codes, other than elsewhere: 0 nothing to change; 2 changes; 1 an error, such as a file that cannot be read.
+
+Examples:
+
+    policyctl plan -f acme.toml
+    policyctl plan -f policies/ --json`
+}
+
+// A planned is one file's plan.
+type planned struct {
+	file   string
+	policy api.TenantApply
+	notes  []policyfile.Note
+	reply  api.PlanReply
+}
+
+// Run shows a plan.
+func (c *planCmd) Run(a *app) error {
+	plans, err := planAll(a, c.File)
+	if err != nil {
+		return err
+	}
+	if err := a.print(replies(plans), func(w io.Writer) { writePlans(w, plans) }); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(plans, func(p planned) bool { return len(p.reply.Changes) > 0 }) {
+		panic(exited(exitChanges))
+	}
+	return nil
+}
+
+func replies(plans []planned) map[string][]api.PlanReply {
+	list := []api.PlanReply{}
+	for _, p := range plans {
+		list = append(list, p.reply)
+	}
+	return map[string][]api.PlanReply{"plans": list}
+}
+
+// badFile is an error about a policy file: for plan and apply it is an error
+// as any other, since 2 means changes.
+func badFile(err error) error { return &api.Error{Code: codeUsage, Text: err.Error()} }
+
+// policyFiles lists the files meant by a path, sorted.
+func policyFiles(path string) ([]string, error) {
+	if path == "-" {
+		return []string{path}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, badFile(err)
+	}
+	if !info.IsDir() {
+		if !info.Mode().IsRegular() {
+			return nil, badFile(fmt.Errorf("%s is neither a regular file nor a directory", path))
+		}
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, badFile(err)
+	}
+	var files []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".toml" {
+			continue
+		}
+		name := filepath.Join(path, e.Name())
+		if !e.Type().IsRegular() {
+			return nil, badFile(fmt.Errorf("%s is no regular file: policies are read from files of the directory itself only", name))
+		}
+		files = append(files, name)
+	}
+	switch {
+	case len(files) == 0:
+		return nil, badFile(fmt.Errorf("%s has no policy files (*.toml)", path))
+	case len(files) > maxFiles:
+		return nil, badFile(fmt.Errorf("%s has %d policy files: at most %d", path, len(files), maxFiles))
+	}
+	return files, nil
+}
+
+// planAll reads all files, and only when all are good asks about each.
+func planAll(a *app, path string) ([]planned, error) {
+	files, err := policyFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	plans := make([]planned, len(files))
+	if err := each(len(files), func(i int) error { return plans[i].read(a, files[i]) }); err != nil {
+		return nil, badFile(err)
+	}
+	first := map[string]string{}
+	for _, p := range plans {
+		if other, twice := first[p.reply.Tenant]; twice {
+			return nil, badFile(fmt.Errorf("%s and %s are both the policy of tenant %s", other, p.file, p.reply.Tenant))
+		}
+		first[p.reply.Tenant] = p.file
+	}
+	return plans, each(len(plans), func(i int) error {
+		p := &plans[i]
+		var err error
+		if p.reply, err = a.client.Plan(a.ctx, p.reply.Tenant, p.policy); err != nil {
+			return fmt.Errorf("%s: %w", p.file, err)
+		}
+		return nil
+	})
+}
+
+func (p *planned) read(a *app, name string) error {
+	text, err := readInput(a, name)
+	if err != nil {
+		return err
+	}
+	tenant, create, notes, err := tenantFromFile(name, text)
+	p.file, p.notes, p.policy, p.reply.Tenant = name, notes, api.TenantApply(create), tenant
+	return err
+}
+
+// each does something n times, a few at once, and joins the errors in order.
+func each(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(n, planners) {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = do(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func writePlans(w io.Writer, plans []planned) {
+	changed := 0
+	for _, p := range plans {
+		if len(p.reply.Changes) > 0 {
+			changed++
+			writePlan(w, &p)
+		}
+	}
+	if changed == 0 {
+		fmt.Fprintf(w, "nothing to change: %d tenants are as their files say\n", len(plans))
+		return
+	}
+	fmt.Fprintf(w, "%d of %d tenants to change\n", changed, len(plans))
+}
+
+func writePlan(w io.Writer, p *planned) {
+	r := &p.reply
+	at := fmt.Sprintf("at version %d", r.TenantVersion)
+	if r.TenantVersion == 0 {
+		at = "new"
+	}
+	fmt.Fprintf(w, "tenant %s (%s)\n", clean(r.Tenant), at)
+	for _, c := range r.Changes {
+		fmt.Fprintf(w, "  %s %s\n", c.Op, clean(c.What))
+		if c.Was != "" && c.Op == "~" {
+			fmt.Fprintf(w, "      was: %s\n", clean(c.Was))
+		}
+	}
+	for _, g := range r.Effective.Permissions {
+		fmt.Fprintf(w, "  %s%s\n", accountWords(g.EffectiveAccounts), gainWords(g))
+	}
+	for _, g := range r.Effective.Secondary {
+		fmt.Fprintf(w, "  %s, by secondary role %s%s\n", accountWords(g.EffectiveAccounts), clean(g.Role), gainWords(g))
+	}
+	for _, e := range r.Effective.Sessions {
+		fmt.Fprintf(w, "  sessions end (%s): %s\n", e.Why, accountWords(e.EffectiveAccounts))
+	}
+	if r.Effective.Incomplete {
+		fmt.Fprintln(w, "  permissions outside the catalogue are too many to be compared")
+	}
+	notes := change{file: p.notes}
+	for _, warning := range notes.located(r.Warnings) {
+		fmt.Fprintf(w, "  warning: %s\n", clean(warning))
+	}
+	fmt.Fprintln(w)
+}
+
+// accountWords names a few accounts and counts them all.
+func accountWords(e api.EffectiveAccounts) string {
+	var parts []string
+	if e.MemberCount > 0 {
+		names := strings.Join(e.Members[:min(len(e.Members), maxShown)], ", ")
+		if more := e.MemberCount - maxShown; more > 0 {
+			names = fmt.Sprintf("%d members (%s and %d more)", e.MemberCount, names, more)
+		}
+		parts = append(parts, names)
+	}
+	for i, d := range e.Domains {
+		if i == maxShown {
+			parts = append(parts, fmt.Sprintf("those of %d more domains", len(e.Domains)-i))
+			break
+		}
+		parts = append(parts, "every other account of "+d)
+	}
+	return clean(strings.Join(parts, ", "))
+}
+
+func gainWords(g api.EffectiveGroup) string {
+	var words string
+	if len(g.Lose) > 0 {
+		words += "\n    lose " + strings.Join(g.Lose, ", ")
+	}
+	if len(g.Gain) > 0 {
+		words += "\n    gain " + strings.Join(g.Gain, ", ")
+	}
+	return words
+}
