@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 
 // startPolicyd runs the real policy node until the test ends and gives its
 // socket.
-func startPolicyd(t *testing.T) string {
+func startPolicyd(t *testing.T, environ ...string) string {
 	t.Helper()
 	program, err := buildPolicyd()
 	if err != nil {
@@ -79,6 +79,7 @@ func startPolicyd(t *testing.T) string {
 		"POSTERN_POLICYD_NATS_LISTEN=127.0.0.1:0",
 		"POSTERN_POLICYD_LISTEN_HTTP=",
 	)
+	node.Env = append(node.Env, environ...)
 	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}

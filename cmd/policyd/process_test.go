@@ -308,6 +308,8 @@ func TestConfigRefused(t *testing.T) {
 		"seed_file":   "NATS_URLS=nats://127.0.0.1:1",
 		"loopback":    "LISTEN_HTTP=0.0.0.0:9523",
 		"format":      "LOG_FORMAT=xml",
+		"in clear":    "ADMIN_LISTEN=0.0.0.0:9524",
+		"neither":     "ADMIN_CERT=cert.pem",
 		"no setting":  "NATS_LISTN=x",
 	} {
 		if _, err := loadConfig("", []string{envPrefix + environ}); err == nil || !strings.Contains(err.Error(), want) {

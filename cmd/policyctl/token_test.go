@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestRemote makes tokens at the real node and administers it with them over
+// TLS, as one would.
+func TestRemote(t *testing.T) {
+	dir := t.TempDir()
+	holder := httptest.NewTLSServer(nil) // for its certificate for 127.0.0.1
+	holder.Close()
+	pair := holder.TLS.Certificates[0]
+	secret, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string, mode os.FileMode) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	cert := write("cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})), 0o600)
+	key := write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), 0o600)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	socket := startPolicyd(t, "POSTERN_POLICYD_ADMIN_LISTEN="+address, "POSTERN_POLICYD_ADMIN_CERT="+cert, "POSTERN_POLICYD_ADMIN_KEY="+key)
+	ctl := func(args ...string) (int, string, string) {
+		var out, errOut bytes.Buffer
+		code := run(t.Context(), args, strings.NewReader(""), &out, &errOut)
+		return code, out.String(), errOut.String()
+	}
+	local := func(args ...string) string {
+		t.Helper()
+		code, out, errOut := ctl(append([]string{"--socket", socket}, args...)...)
+		if code != exitDone {
+			t.Fatalf("%v: %s", args, errOut)
+		}
+		return out
+	}
+	local("tenant", "create", "acme")
+	local("domain", "add", "alpha.test", "-t", "acme")
+	local("tenant", "create", "bravo")
+	mint := func(args ...string) string {
+		t.Helper()
+		token := local(append([]string{"token", "create"}, args...)...)
+		if !regexp.MustCompile(`^postern_[0-9a-f]{16}_[0-9a-f]{64}\n$`).MatchString(token) {
+			t.Fatalf("printed %q", token)
+		}
+		return token
+	}
+	reader := write("reader", mint("look", "--scope", "read", "-t", "acme", "--expires", "90d"), 0o600)
+	writer := write("writer", mint("do", "--scope", "write", "-t", "acme"), 0o600)
+	all := write("all", mint("all", "--scope", "operator"), 0o600)
+	open := write("open", mint("open", "--scope", "operator"), 0o644)
+
+	for _, c := range []struct {
+		token string
+		args  string
+		code  int
+		want  string
+	}{
+		{reader, "member show bob@alpha.test", exitDone, "prosody:registered"},
+		{reader, "token self", exitDone, "tenant read"},
+		{reader, "member set-role bob@alpha.test prosody:guest", exitError, "Your token does not allow this"},
+		{reader, "tenant show bravo", exitError, "Your token does not allow this"},
+		{reader, "tenant list", exitError, "Your token does not allow this"},
+		{writer, "member set-role bob@alpha.test prosody:guest", exitDone, "position"},
+		{writer, "token create x --scope operator", exitError, "Your token does not allow this"},
+		{all, "tenant list", exitDone, "bravo"},
+		{all, "tenant create gamma", exitDone, "gamma"},
+		{open, "status", exitUsage, "chmod 600"},
+		{filepath.Join(dir, "none"), "status", exitUsage, "no such file"},
+		{cert, "status", exitUsage, "that is not a token"},
+	} {
+		code, out, errOut := ctl(append([]string{"--server", "https://" + address, "--ca", cert, "--token-file", c.token}, strings.Fields(c.args)...)...)
+		if code != c.code || !strings.Contains(out+errOut, c.want) {
+			t.Errorf("%s: exit %d, %s%s", c.args, code, out, errOut)
+		}
+	}
+	// Who is not trusted is told nothing.
+	if code, _, errOut := ctl("--server", "https://"+address, "--token-file", all, "status"); code != exitError || !strings.Contains(errOut, "certificate") {
+		t.Errorf("without --ca: exit %d, %s", code, errOut)
+	}
+	if code, _, errOut := ctl("--server", "http://node.example:1", "--token-file", all, "status"); code != exitUsage || !strings.Contains(errOut, "in clear") {
+		t.Errorf("in clear: exit %d, %s", code, errOut)
+	}
+	id := regexp.MustCompile(`(?m)^([0-9a-f]{16}) +write`).FindStringSubmatch(local("token", "list"))
+	if id == nil {
+		t.Fatalf("no writer in the list:\n%s", local("token", "list"))
+	}
+	local("token", "revoke", id[1])
+	if code, _, errOut := ctl("--server", "https://"+address, "--ca", cert, "--token-file", writer, "token", "self"); code != exitError || !strings.Contains(errOut, "was revoked") {
+		t.Errorf("revoked: exit %d, %s", code, errOut)
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/api"
+)
+
+// writeCertificate writes a new certificate for 127.0.0.1 and gives who to
+// trust for it.
+func writeCertificate(t *testing.T, cert, key string) *x509.CertPool {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "node"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return pool
+}
+
+// TestAdminNetwork: the network administers over TLS by a token, whose
+// certificate is read anew on SIGHUP, and so is the record's file; every call
+// is in it, and no secret.
+func TestAdminNetwork(t *testing.T) {
+	c := testConfig(t)
+	dir := t.TempDir()
+	c.Admin.Listen, c.Admin.Cert, c.Admin.Key = freePort(t), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	roots := writeCertificate(t, c.Admin.Cert, c.Admin.Key)
+	begin(t, c)
+	token, id, hash := api.NewToken()
+	local := api.NewClient(c.Admin.Socket)
+	defer local.Close()
+	if _, err := local.Do(t.Context(), "", api.TokenCreate{ID: id, Label: "test", Scope: "operator", Hash: hash}, api.CommandMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(roots *x509.CertPool) error {
+		client, err := api.NewRemoteClient("https://"+c.Admin.Listen, token, roots)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		_, err = client.Status(t.Context())
+		return err
+	}
+	if err := ask(roots); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := api.NewRemoteClient("http://"+c.Admin.Listen, token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if _, err := plain.Status(t.Context()); err == nil {
+		t.Error("it answers in clear")
+	}
+
+	renewed := writeCertificate(t, c.Admin.Cert, c.Admin.Key)
+	if err := os.Rename(c.adminCalls(), c.adminCalls()+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(c.adminCalls()); err == nil && ask(renewed) == nil {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("after SIGHUP: %v", ask(renewed))
+		}
+	}
+	if ask(roots) == nil {
+		t.Error("the old certificate is still in use")
+	}
+	for file, want := range map[string]string{c.adminCalls() + ".1": `"actor":"operator:local"`, c.adminCalls(): `"actor":"token:` + id + `"`} {
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), token[len(token)-64:]) {
+			t.Errorf("%s: %v\n%s", file, err, text)
+		}
+	}
+}
