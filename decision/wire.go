@@ -25,6 +25,8 @@ const (
 	tagReply        tag = 0x82
 	tagAnnouncement tag = 0x83
 	tagEnding       tag = 0x84
+	tagSessionQuery tag = 0x85
+	tagSessionReply tag = 0x86
 )
 
 // Bounds of what is read, beside those of package stanza.

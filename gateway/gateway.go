@@ -223,6 +223,7 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, 
 			Resource: b.JID.Resource(), Opened: b.Position, OpenedLog: []byte(b.LogID),
 		},
 		LogID: b.LogID,
+		Live:  decision.LiveSession{Remote: remote.String(), TLS: tlsVersion(b.Client), Mechanism: b.Mechanism},
 	})
 	if err != nil { // never: all it needs is there
 		g.log.Error("session not begun", "err", err)

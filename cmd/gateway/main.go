@@ -54,6 +54,7 @@ type process struct {
 	certs    *gateway.Certificates
 	gateway  *gateway.Gateway
 	asker    *overnats.Asker
+	attends  *overnats.Attendance
 	conn     *nats.Conn
 	registry *prometheus.Registry
 	health   net.Listener
@@ -104,6 +105,7 @@ func build(c *config) (*process, error) {
 		p.conn.Close()
 		return nil, err
 	}
+	p.attends = &overnats.Attendance{Conn: p.conn, Gateway: c.ID, Sessions: p.gateway.Sessions}
 	return p, nil
 }
 
@@ -201,6 +203,11 @@ func (p *process) serve(ctx context.Context) error {
 	rest.Go(func() {
 		if err := p.asker.Run(asking); err != nil {
 			fail(fmt.Errorf("asker: %w", err))
+		}
+	})
+	rest.Go(func() {
+		if err := p.attends.Serve(asking); err != nil {
+			fail(fmt.Errorf("answer about sessions: %w", err))
 		}
 	})
 	rest.Go(func() { p.reloads(asking) })

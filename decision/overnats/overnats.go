@@ -29,12 +29,18 @@ import (
 //	postern.reply.GATEWAY.….TRY  where the answer goes
 //	postern.nodes                what nodes say of themselves
 //	postern.sessions.end         whose sessions are to be asked about again
+//	postern.gateways.GATEWAY     that a gateway is there, or goes
+//	postern.sessions.ask.GATEWAY.NODE           what a node asks of a gateway's sessions
+//	postern.sessions.reply.NODE.GATEWAY         what the gateway answers
 const (
 	askPrefix       = "postern.ask."
 	firstPrefix     = "postern.first."
 	replyPrefix     = "postern.reply."
 	announceSubject = "postern.nodes"
 	endingSubject   = "postern.sessions.end"
+	gatewayPrefix   = "postern.gateways."
+	inquiryPrefix   = "postern.sessions.ask."
+	presentPrefix   = "postern.sessions.reply."
 )
 
 const (
@@ -61,11 +67,12 @@ type Rights struct {
 }
 
 // GatewayRights are the rights of the gateway with that id: to ask in its own
-// name, to get its own replies, and to hear of nodes and endings.
+// name, to get its own replies, to hear of nodes and endings, and to be asked
+// about its own sessions and answer in its own name.
 func GatewayRights(id string) Rights {
 	return Rights{
-		Publish:   []string{askSubject("*", id), askSubject("", id)},
-		Subscribe: []string{replyPrefix + id + ".>", announceSubject, endingSubject},
+		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, presentPrefix + "*." + id},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, endingSubject, inquiryPrefix + id + ".*"},
 	}
 }
 
@@ -73,8 +80,8 @@ func GatewayRights(id string) Rights {
 // answer gateways, and to tell of itself and of endings.
 func NodeRights(id string) Rights {
 	return Rights{
-		Publish:   []string{replyPrefix + ">", announceSubject, endingSubject},
-		Subscribe: []string{askSubject(id, "*"), askSubject("", "*")},
+		Publish:   []string{replyPrefix + ">", announceSubject, endingSubject, inquiryPrefix + "*." + id},
+		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", presentPrefix + id + ".*"},
 	}
 }
 

@@ -47,7 +47,7 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 		err = &stream.Error{Condition: condition, Text: text}
 	}
 	if !errors.Is(err, errStale) {
-		p.s.shared.Effects[p.dir][effect].Add(1)
+		p.s.count(p.dir, effect, 1)
 	}
 	return at + 1, err
 }
@@ -87,8 +87,8 @@ func (p *pump) pass(b *batch, at, next int) error {
 			p.settle(&b.qs[e.q], err)
 		}
 	}
-	if err == nil {
-		p.s.shared.Effects[p.dir][decision.Pass].Add(stanzas)
+	if err == nil && stanzas > 0 {
+		p.s.count(p.dir, decision.Pass, stanzas)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-im/postern/decision"
@@ -68,6 +69,8 @@ type Config struct {
 	// another log say nothing about it, so a verdict made by one ends the
 	// session.
 	LogID string
+	// Live is what else is shown of the session: how its client came in.
+	Live decision.LiveSession
 }
 
 // A Session is one client's. It is run once.
@@ -78,6 +81,9 @@ type Session struct {
 	memory          memory
 	client, backend leg
 	rest            [2][]byte // by direction
+	live            decision.LiveSession
+	passed, refused [2]atomic.Uint64 // stanzas, by direction
+	active          atomic.Int64     // when the last one was acted on, Unix seconds
 
 	mu     sync.Mutex // guards the two below
 	cause  error      // why it ends, once it does
@@ -90,6 +96,11 @@ func New(c Config) (*Session, error) {
 		return nil, errors.New("session: shared state and both connections are needed")
 	}
 	s := &Session{shared: c.Shared, who: c.Who, logID: c.LogID}
+	s.live = c.Live
+	s.live.ID, s.live.Tenant, s.live.Account = string(c.Who.ID), string(c.Who.Tenant), string(c.Who.Account)
+	s.live.Resource, s.live.Grant = string(c.Who.Resource), string(c.Who.Grant)
+	s.live.Opened, s.live.LogID, s.live.Since = c.Who.Opened, c.LogID, time.Now()
+	s.active.Store(s.live.Since.Unix())
 	s.client.conn, s.backend.conn = c.Client, c.Backend
 	s.rest = [2][]byte{decision.Out: c.ClientRest, decision.In: c.BackendRest}
 	return s, nil
@@ -123,6 +134,27 @@ func (s *Session) pump(ctx context.Context) {
 	wg.Go(func() { s.ended(in.guard(ctx)) })
 	s.ended(out.guard(ctx))
 	wg.Wait()
+}
+
+// Live tells how the session is. It waits for nothing.
+func (s *Session) Live() decision.LiveSession {
+	l := s.live
+	l.Active = time.Unix(s.active.Load(), 0)
+	l.PassedOut, l.RefusedOut = s.passed[decision.Out].Load(), s.refused[decision.Out].Load()
+	l.PassedIn, l.RefusedIn = s.passed[decision.In].Load(), s.refused[decision.In].Load()
+	return l
+}
+
+// count counts stanzas acted on.
+func (s *Session) count(d decision.Direction, e decision.Effect, n uint64) {
+	s.shared.Effects[d][e].Add(n)
+	switch e {
+	case decision.Pass, decision.Clamp, decision.Strip:
+		s.passed[d].Add(n)
+	case decision.Refuse, decision.Drop:
+		s.refused[d].Add(n)
+	}
+	s.active.Store(time.Now().Unix())
 }
 
 // End ends the session from outside with a stream error to the client; the

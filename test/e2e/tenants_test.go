@@ -424,6 +424,7 @@ func crossSubjects(t *testing.T, s *site) {
 		">", "*", "postern.>", "postern.*", "postern.ask", "postern.ask.*", "postern.ask.node", "postern.ask.>",
 		"postern.reply.>", "postern.reply.*.>", "postern.reply.gateway2.>", "postern.reply.gateway",
 		"postern.events", "postern.events.>", "postern.sessions.>", "postern.nodes.>",
+		"postern.gateways.*", "postern.sessions.ask.>", "postern.sessions.ask.other.*", "postern.sessions.reply.>",
 		"_INBOX.>", "$SYS.>", "$JS.API.>", "$KV.>", "lab", "other.>",
 	} {
 		if _, err := conn.SubscribeSync(subject); err != nil {
@@ -435,6 +436,7 @@ func crossSubjects(t *testing.T, s *site) {
 	}
 	for _, subject := range []string{
 		"postern.nodes", "postern.sessions.end", "postern.sessions", "postern.reply", "postern.reply.gateway.x.1",
+		"postern.gateways.other", "postern.sessions.ask.gateway.node", "postern.sessions.reply.node.other",
 		"postern.reply.other.x.1", "postern.events", "postern.ask.node.x", "_INBOX.x", "$SYS.REQ.SERVER.PING", "$JS.API.INFO", "lab", "x",
 	} {
 		if err := conn.Publish(subject, []byte("x")); err != nil {

@@ -1,0 +1,160 @@
+package overnats
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// attend has a gateway answer with what it has, or with what answer makes of it.
+func attend(t *testing.T, s *server.Server, gateway string, has []decision.LiveSession, answer func(*decision.SessionReply)) {
+	t.Helper()
+	a := &Attendance{Conn: connect(t, s), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
+		var r decision.SessionReply
+		for i := range has {
+			if q.Wants(&has[i]) {
+				r.Sessions = append(r.Sessions, has[i])
+			}
+		}
+		if r.More = len(r.Sessions) > q.Limit; r.More {
+			r.Sessions = r.Sessions[:q.Limit]
+		}
+		if answer != nil {
+			answer(&r)
+		}
+		return r
+	}}
+	running(t, a.Serve)
+}
+
+func live(tenant, account, id string) decision.LiveSession {
+	return decision.LiveSession{ID: id, Tenant: tenant, Account: account, Resource: "r", Since: time.Unix(1, 0), Active: time.Unix(2, 0)}
+}
+
+// census starts one and waits until it can be answered by all it is told of.
+func census(t *testing.T, s *server.Server, answering string, gateways ...string) *Census {
+	t.Helper()
+	c, err := NewCensus(connect(t, s), "n1", gateways)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, c.Run)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got, err := c.Ask(t.Context(), answering, decision.SessionQuery{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Missing) == 0 {
+			return c
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not answer", answering)
+		}
+	}
+}
+
+func idsOf(s Sessions) (ids []string) {
+	for _, l := range s.Sessions {
+		ids = append(ids, l.Gateway+":"+l.ID)
+	}
+	return ids
+}
+
+// TestCensusPages: what two gateways have is listed once each, in order,
+// whatever the page's size.
+func TestCensusPages(t *testing.T) {
+	s := startNATS(t, -1)
+	var one, two []decision.LiveSession
+	var want []string
+	for i := range 20 {
+		l, gateway := live("acme", fmt.Sprintf("u%02d@a.test", i), fmt.Sprint("s", i)), "gw1"
+		if i%3 == 0 {
+			two, gateway = append(two, l), "gw2"
+		} else {
+			one = append(one, l)
+		}
+		want = append(want, gateway+":"+l.ID)
+	}
+	attend(t, s, "gw1", one, nil)
+	attend(t, s, "gw2", two, nil)
+	c := census(t, s, "", "gw1", "gw2")
+	for _, limit := range []int{1, 2, 7, 200} {
+		q, got := decision.SessionQuery{Tenant: "acme", Limit: limit}, []string(nil)
+		for {
+			page, err := c.Ask(t.Context(), "", q)
+			if err != nil || len(page.Missing) > 0 || len(page.Sessions) == 0 {
+				t.Fatalf("%+v, %v", page, err)
+			}
+			got = append(got, idsOf(page)...)
+			if !page.More {
+				break
+			}
+			q.After = page.Sessions[len(page.Sessions)-1].Key()
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: %q", limit, got)
+		}
+	}
+}
+
+// TestCensusBelievesNoLiar: a gateway that is dead, or answers with what it was
+// not asked for or in another's name, is missing, and nothing of it is shown.
+func TestCensusBelievesNoLiar(t *testing.T) {
+	mine := live("acme", "bob@a.test", "s1")
+	for name, lie := range map[string]func(*decision.SessionReply){
+		"another tenant's": func(r *decision.SessionReply) { r.Sessions = []decision.LiveSession{live("other", "eve@c.test", "s9")} },
+		"out of order":     func(r *decision.SessionReply) { r.Sessions = append(r.Sessions, r.Sessions...) },
+		"more of nothing":  func(r *decision.SessionReply) { *r = decision.SessionReply{More: true} },
+		"too many": func(r *decision.SessionReply) {
+			for i := range 10 {
+				r.Sessions = append(r.Sessions, live("acme", "zoe@a.test", fmt.Sprint("t", i)))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startNATS(t, -1)
+			attend(t, s, "good", []decision.LiveSession{mine}, nil)
+			attend(t, s, "liar", []decision.LiveSession{mine}, lie)
+			c := census(t, s, "good", "good", "liar")
+			got, err := c.Ask(t.Context(), "", decision.SessionQuery{Tenant: "acme", Limit: 5})
+			if err != nil || !slices.Equal(got.Missing, []string{"liar"}) || !slices.Equal(idsOf(got), []string{"good:s1"}) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	t.Run("another's name", func(t *testing.T) {
+		s := startNATS(t, -1)
+		attend(t, s, "good", []decision.LiveSession{mine}, nil)
+		c := census(t, s, "good", "good", "dead")
+		// What it says under its own subject is in the other's name.
+		liar := &Attendance{Conn: connect(t, s), Gateway: "dead"}
+		reply := decision.AppendSessionReply(nil, &decision.SessionReply{ID: c.next + 1, Gateway: "good"})
+		if err := liar.Conn.Publish(presentPrefix+"n1.dead", reply); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5})
+		if err != nil || !slices.Equal(got.Missing, []string{"dead"}) || !slices.Equal(idsOf(got), []string{"good:s1"}) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// TestSessionRights: no gateway may hear or answer for another.
+func TestSessionRights(t *testing.T) {
+	rights := GatewayRights("gw1")
+	for _, subject := range slices.Concat(rights.Publish, rights.Subscribe) {
+		for _, prefix := range []string{gatewayPrefix, inquiryPrefix, presentPrefix} {
+			rest, ok := strings.CutPrefix(subject, prefix)
+			if ok && !slices.Contains(strings.Split(rest, "."), "gw1") {
+				t.Errorf("a gateway has the right to %s", subject)
+			}
+		}
+	}
+}
