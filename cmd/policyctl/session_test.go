@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 
 // startPolicyd runs the real policy node until the test ends and gives its
 // socket.
-func startPolicyd(t *testing.T, environ ...string) string {
+func startPolicyd(t testing.TB, environ ...string) string {
 	t.Helper()
 	program, err := buildPolicyd()
 	if err != nil {

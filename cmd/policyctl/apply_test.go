@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/postern-im/postern/api"
+)
+
+// policies writes a directory of policy files.
+func policies(t testing.TB, tenants, members int) string {
+	dir := t.TempDir()
+	for i := range tenants {
+		var b strings.Builder
+		fmt.Fprintf(&b, "tenant = \"t%d\"\n\n[[role]]\nname = \"kiosk\"\ninherits = [\"prosody:guest\"]\ndeny = [\"xmpp:account:messages:write\"]\n\n[[domain]]\nname = \"t%d.example\"\n", i, i)
+		for m := range members {
+			fmt.Fprintf(&b, "\n[[member]]\njid = \"user%d@t%d.example\"\nrole = \"kiosk\"\n", m, i)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("t%d.toml", i)), []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestConcurrentApplies: each apply of several at once is made whole or not at
+// all, and one planned on what is no more is refused.
+func TestConcurrentApplies(t *testing.T) {
+	socket := startPolicyd(t)
+	dir := policies(t, 1, 20)
+	first := filepath.Join(dir, "t0.toml")
+	text, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policyctl := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := run(t.Context(), append([]string{"--socket", socket}, args...), strings.NewReader(""), &out, &out)
+		return code, out.String()
+	}
+	if code, out := policyctl("apply", "-f", first, "--yes"); code != exitDone {
+		t.Fatal(out)
+	}
+	const racers = 8
+	codes, outs := make([]int, racers), make([]string, racers)
+	var wg sync.WaitGroup
+	for i := range racers {
+		name := filepath.Join(t.TempDir(), "t0.toml")
+		own := strings.ReplaceAll(string(text), "messages:write", []string{"omemo:read", "omemo:write", "pep:read", "pep:write", "history:read", "history:write", "profile:read", "profile:write"}[i])
+		own = strings.Replace(own, "tenant = \"t0\"\n", fmt.Sprintf("tenant = \"t0\"\nname = \"racer %d\"\n", i), 1)
+		if err := os.WriteFile(name, []byte(own), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { codes[i], outs[i] = policyctl("apply", "-f", name, "--yes") })
+	}
+	wg.Wait()
+	client := api.NewClient(socket)
+	defer client.Close()
+	won := 0
+	for i, code := range codes {
+		switch {
+		case code == exitDone:
+			won++
+		case code != exitError || !strings.Contains(outs[i], "plan again"):
+			t.Errorf("exit %d: %s", code, outs[i])
+		}
+	}
+	tenant, err := client.Tenant(t.Context(), "t0")
+	if err != nil || won == 0 || tenant.Version != uint64(1+won) {
+		t.Fatalf("%d applied, version %d, %v", won, tenant.Version, err)
+	}
+	log, err := client.Log(t.Context(), "t0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range log.Entries[1:] {
+		if len(e.Events) != 2 { // the name and the role
+			t.Errorf("half of a policy: %v", e.Events)
+		}
+	}
+
+	a := &app{ctx: t.Context(), client: client, in: strings.NewReader("")}
+	plans, err := planAll(a, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c applyCmd
+	if _, err := c.apply(a, &plans[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.apply(a, &plans[0]); err == nil || !strings.Contains(err.Error(), "plan again") {
+		t.Errorf("a plan used twice: %v", err)
+	}
+}
+
+// BenchmarkPlanUnchanged finds that 1,000 tenants of 100 members each are as
+// their files say, by a real policy node.
+func BenchmarkPlanUnchanged(b *testing.B) {
+	socket := startPolicyd(b)
+	dir := policies(b, 1000, 100)
+	policyctl := func(want int, args ...string) {
+		var out bytes.Buffer
+		args = append([]string{"--socket", socket, "--timeout", "5m"}, args...)
+		if code := run(context.Background(), args, strings.NewReader(""), &out, &out); code != want {
+			b.Fatalf("exit %d: %.2000s", code, out.String())
+		}
+	}
+	policyctl(exitDone, "apply", "-f", dir, "--yes")
+	for b.Loop() {
+		policyctl(exitDone, "plan", "-f", dir)
+	}
+}
