@@ -24,15 +24,16 @@ func TestLive(t *testing.T) {
 			s := newSite(t, kind)
 			t.Run("members", func(t *testing.T) {
 				for name, try := range map[string]func(context.Context, *testing.T, *site){
-					"next stanza":      nextStanza,
-					"next incoming":    nextIncoming,
-					"inherited":        inherited,
-					"role changed":     roleChanged,
-					"role shrinks":     roleShrinks,
-					"while logging in": whileLoggingIn,
-					"role before bind": roleBeforeBind,
-					"suspended":        memberSuspended,
-					"ended":            sessionsEnded,
+					"next stanza":       nextStanza,
+					"next incoming":     nextIncoming,
+					"inherited":         inherited,
+					"role changed":      roleChanged,
+					"role shrinks":      roleShrinks,
+					"while logging in":  whileLoggingIn,
+					"role before bind":  roleBeforeBind,
+					"ended before bind": endedBeforeBind,
+					"suspended":         memberSuspended,
+					"ended":             sessionsEnded,
 				} {
 					t.Run(name, func(t *testing.T) {
 						t.Parallel()
@@ -294,6 +295,28 @@ func roleBeforeBind(ctx context.Context, t *testing.T, s *site) {
 	case err == nil && answer.Condition() != "forbidden":
 		t.Errorf("the old role is kept: %s", answer)
 	}
+}
+
+// endedBeforeBind: who has authenticated before the account's sessions were
+// ended is not let off by binding after it, and need not send anything.
+func endedBeforeBind(ctx context.Context, t *testing.T, s *site) {
+	a := newAccount(t, s.server, "early", "alpha.test")
+	config := s.clientConfig(t, a, client.DirectTLS)
+	config.Mechanism = "PLAIN"
+	c, err := client.Dial(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Authenticate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.do(ctx, t, "lab", api.MemberEndSessions{JID: a.jid})
+	if err := c.Bind(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(ctx, t, &subject{Client: c, account: a})
+	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // once
 }
 
 func memberSuspended(ctx context.Context, t *testing.T, s *site) {
