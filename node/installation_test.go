@@ -1,0 +1,39 @@
+package node_test
+
+import (
+	"testing"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants"
+)
+
+// TestInstallation: commands of the installation stand beside those of
+// tenants, count their own versions, are carried out once, and are there for
+// the node that comes after.
+func TestInstallation(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	token := tenants.CreateToken{ID: "0123456789abcdef", Label: "CI", Scope: events.TokenRead, Tenant: "acme", Hash: [32]byte{1}}
+	made := r.do("", "t1", token)
+	if !made.Changed || made.Position != 3 || made.TenantVersion != 1 {
+		t.Errorf("made: %+v", made)
+	}
+	if again := r.do("", "t1", token); again.Position != made.Position {
+		t.Errorf("the same command again: %+v", again)
+	}
+	if r.do("acme", "x", tenants.SuspendTenant{}); r.View().Version() != 1 {
+		t.Errorf("version %d after a tenant's command", r.View().Version())
+	}
+	if revoked := r.do("", "t2", tenants.RevokeToken{ID: token.ID}); revoked.TenantVersion != 2 || revoked.Position != 5 {
+		t.Errorf("revoked: %+v", revoked)
+	}
+	hash := r.View().Hash()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	after := start(t, l, l.LogID()).ready()
+	if v := after.View(); v.Hash() != hash || v.Token(token.ID) == nil || v.Token(token.ID).Revoked != 5 {
+		t.Errorf("the next node: %+v", v.Token(token.ID))
+	}
+}
