@@ -41,7 +41,8 @@ func (x *execution) finish(err error) {
 
 // Execute checks a command against the newest View, appends what it asks for
 // and returns when the View includes that. A command that was carried out
-// before, by its id, is answered with its first result; one that changes
+// before, by its id, is answered with its first result, and refused if it is
+// another command than that was; one that changes
 // nothing writes nothing. The error is a tenants.Errors when the command is
 // refused. After any other error it may have been carried out, unless the
 // error is ErrBusy or ErrNotReady: giving the same command again tells.
@@ -197,6 +198,10 @@ func (p *proposal) add(x *execution) error {
 	}
 	if found {
 		p.seen = max(p.seen, commit.Position)
+		if err := c.Repeats(&commit); err != nil {
+			p.settle(x, tenants.Result{}, err)
+			return nil
+		}
 		p.settle(x, tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion}, nil)
 		return nil
 	}

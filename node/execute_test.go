@@ -26,7 +26,11 @@ func TestExecute(t *testing.T) {
 	if !first.Changed || first.Position != 1 || first.TenantVersion != 1 {
 		t.Errorf("first: %+v", first)
 	}
-	if again := r.do("acme", "one", tenants.CreateTenant{DisplayName: "Other"}); !reflect.DeepEqual(again, tenants.Result{Changed: true, Position: 1, TenantVersion: 1}) {
+	_, err := r.Execute(t.Context(), command("acme", "one", tenants.CreateTenant{DisplayName: "Other"}))
+	if refused, ok := errors.AsType[*tenants.Error](err); !ok || refused.Code != tenants.Conflict {
+		t.Errorf("another command of the same id: %v", err)
+	}
+	if again := r.do("acme", "one", tenants.CreateTenant{DisplayName: "ACME"}); !reflect.DeepEqual(again, tenants.Result{Changed: true, Position: 1, TenantVersion: 1}) {
 		t.Errorf("the same id again: %+v", again)
 	}
 	if same := r.do("acme", "two", tenants.RenameTenant{DisplayName: "ACME"}); same.Changed || same.Position != 1 || same.TenantVersion != 1 {
@@ -35,7 +39,7 @@ func TestExecute(t *testing.T) {
 	if head, _ := l.Head(); head != 1 {
 		t.Errorf("the log is at %d", head)
 	}
-	_, err := r.Execute(t.Context(), command("acme", "three", tenants.CreateTenant{}))
+	_, err = r.Execute(t.Context(), command("acme", "three", tenants.CreateTenant{}))
 	if refused, ok := errors.AsType[*tenants.Error](err); !ok || refused.Code != tenants.Exists {
 		t.Errorf("a tenant created twice: %v", err)
 	}
