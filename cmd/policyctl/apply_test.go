@@ -116,3 +116,30 @@ func BenchmarkPlanUnchanged(b *testing.B) {
 		policyctl(exitDone, "plan", "-f", dir)
 	}
 }
+
+// TestExportApplies: what is exported changes nothing, and is the same bytes
+// again.
+func TestExportApplies(t *testing.T) {
+	socket := startPolicyd(t)
+	policyctl := func(args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		if code := run(t.Context(), append([]string{"--socket", socket}, args...), strings.NewReader(""), &out, &out); code != exitDone {
+			t.Fatalf("%v: exit %d: %s", args, code, out.String())
+		}
+	}
+	policyctl("apply", "-f", "testdata/sessions/policies", "--yes")
+	policyctl("member", "suspend", "bob@alpha.test")
+	first, second := t.TempDir(), t.TempDir()
+	policyctl("export", "--all", "-o", first)
+	policyctl("plan", "-f", first)
+	policyctl("apply", "-f", first, "--yes")
+	policyctl("export", "--all", "-o", second)
+	for _, name := range []string{"acme.toml", "beta.toml"} {
+		a, errA := os.ReadFile(filepath.Join(first, name))
+		b, errB := os.ReadFile(filepath.Join(second, name))
+		if errA != nil || errB != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s: %v %v\n%s\n%s", name, errA, errB, a, b)
+		}
+	}
+}
