@@ -50,6 +50,10 @@ type config struct {
 	Listen struct {
 		HTTP string `toml:"http"` // metrics and health, loopback; empty: none
 	} `toml:"listen"`
+	Snapshots struct {
+		// Every is how many commits a start has to fold at worst.
+		Every int `toml:"every"`
+	} `toml:"snapshots"`
 	Log settings.Log `toml:"log"`
 }
 
@@ -62,6 +66,7 @@ func defaults() *config {
 	c.NATS.ServerName = "postern"
 	c.NATS.Gateways = []string{"gateway"}
 	c.Listen.HTTP = "127.0.0.1:9523"
+	c.Snapshots.Every = 100_000
 	return c
 }
 
@@ -84,6 +89,8 @@ func (c *config) check() error {
 		return fmt.Errorf("id %q: want one to 32 of a-z and 0-9", c.ID)
 	case c.Data == "":
 		return errors.New("data: no folder")
+	case c.Snapshots.Every < 1:
+		return errors.New("snapshots: every: want a number of commits")
 	case c.Admin.Socket == "":
 		return errors.New("admin: no socket")
 	case len(c.NATS.URLs) == 0 && c.NATS.ServerName == "":

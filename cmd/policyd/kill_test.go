@@ -57,7 +57,7 @@ func (k *killable) start() {
 	k.cmd.Env = append(os.Environ(), killVariable+"=1",
 		envPrefix+"DATA="+k.config.Data, envPrefix+"ADMIN_SOCKET="+k.config.Admin.Socket,
 		envPrefix+"NATS_LISTEN="+k.config.NATS.Listen, envPrefix+"LISTEN_HTTP="+k.config.Listen.HTTP,
-		envPrefix+"LOG_LEVEL=error")
+		envPrefix+"LOG_LEVEL=error", envPrefix+"SNAPSHOTS_EVERY=100")
 	k.cmd.Stderr = k.stderr
 	if err := k.cmd.Start(); err != nil {
 		k.t.Fatal(err)
@@ -154,7 +154,7 @@ func randomOrder(rng *rand.Rand, id string) *order {
 // TestKills kills policyd at random moments under a load of commands and
 // starts it again. What was acknowledged is there, at its position and whole;
 // what was not is there whole or not at all, and once; the state is what the
-// log folds to from its beginning.
+// log folds to from its beginning, and from each snapshot.
 func TestKills(t *testing.T) {
 	rounds := 5
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -278,7 +278,35 @@ func checkLog(t *testing.T, c *config, orders []*order) *projections.View {
 			t.Fatalf("%s of %s is in the log as %v", o.id, o.tenant, commit.Events)
 		}
 	}
+	checkSnapshots(t, l, v)
 	return v
+}
+
+// checkSnapshots folds each snapshot's rest of the log onto it, as a start
+// does: what comes of it must be what the whole log folds to.
+func checkSnapshots(t *testing.T, l *eventlog.Log, whole *projections.View) {
+	t.Helper()
+	for atMost := whole.Position(); ; {
+		at, r, found, err := l.Snapshot(t.Context(), atMost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !found {
+			return
+		}
+		v, err := projections.Decode(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			t.Fatalf("the snapshot at %d: %v", at, err)
+		}
+		b := projections.BuilderFrom(v)
+		if err := l.Read(t.Context(), at+1, b.Apply); err != nil {
+			t.Fatal(err)
+		}
+		if b.View().Hash() != whole.Hash() {
+			t.Fatalf("the snapshot at %d and the commits behind it make another state than the log", at)
+		}
+		atMost = at - 1
+	}
 }
 
 // compare holds what policyd shows of its state against a View.

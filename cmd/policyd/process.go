@@ -159,7 +159,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 func (p *process) makeNode() (err error) {
 	c := p.config
 	p.node, err = node.New(node.Config{
-		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, Recorder: node.NewJournal(p.journal),
+		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: node.NewJournal(p.journal),
 		OnEnding: p.notify, Logger: p.log, Metrics: p.registry,
 	})
 	if err != nil {

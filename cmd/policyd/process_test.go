@@ -307,6 +307,7 @@ func TestConfigRefused(t *testing.T) {
 		"a-z":         "NATS_GATEWAYS=gw.*",
 		"seed_file":   "NATS_URLS=nats://127.0.0.1:1",
 		"loopback":    "LISTEN_HTTP=0.0.0.0:9523",
+		"snapshots":   "SNAPSHOTS_EVERY=0",
 		"format":      "LOG_FORMAT=xml",
 		"in clear":    "ADMIN_LISTEN=0.0.0.0:9524",
 		"neither":     "ADMIN_CERT=cert.pem",
