@@ -296,7 +296,7 @@ func TestWriterIsCheckedTwice(t *testing.T) {
 	if answer.Code != http.StatusOK {
 		t.Fatalf("%d %s", answer.Code, answer.Body)
 	}
-	tail, err := r.client.Log(t.Context(), "own", 1)
+	tail, err := r.client.Log(t.Context(), api.LogQuery{Tenant: "own", Limit: 1})
 	if err != nil || tail.Entries[0].Actor != "token:x" {
 		t.Errorf("%+v, %v", tail, err)
 	}

@@ -36,6 +36,7 @@ type Client struct {
 	http  *http.Client
 	base  string
 	token string // empty over the socket
+	at    string // the moment tenants are read at; empty: now
 }
 
 // NewClient makes a client of the node that listens on a unix socket.
@@ -139,7 +140,11 @@ func (c *Client) Explain(ctx context.Context, tenant string, q ExplainRequest) (
 	if err != nil {
 		return ExplainReply{}, fmt.Errorf("encode the question: %w", err)
 	}
-	return post[ExplainReply](ctx, c, path("tenants", tenant, "explain"), body)
+	at := path("tenants", tenant, "explain")
+	if c.at != "" {
+		at += "?" + c.timed(nil).Encode()
+	}
+	return post[ExplainReply](ctx, c, at, body)
 }
 
 // Tokens reads the tokens of the admin API.
@@ -170,63 +175,115 @@ func (c *Client) Tenants(ctx context.Context, after string, limit int) (TenantLi
 
 // Tenant reads one tenant.
 func (c *Client) Tenant(ctx context.Context, tenant string) (Tenant, error) {
-	return get[Tenant](ctx, c, path("tenants", tenant), nil)
+	return get[Tenant](ctx, c, path("tenants", tenant), c.timed(nil))
 }
 
 // Domains reads a tenant's domains.
 func (c *Client) Domains(ctx context.Context, tenant string) (DomainList, error) {
-	return get[DomainList](ctx, c, path("tenants", tenant, "domains"), nil)
+	return get[DomainList](ctx, c, path("tenants", tenant, "domains"), c.timed(nil))
 }
 
 // Domain reads one domain of a tenant.
 func (c *Client) Domain(ctx context.Context, tenant, domain string) (DomainReply, error) {
-	return get[DomainReply](ctx, c, path("tenants", tenant, "domains", domain), nil)
+	return get[DomainReply](ctx, c, path("tenants", tenant, "domains", domain), c.timed(nil))
 }
 
 // Services reads a tenant's services.
 func (c *Client) Services(ctx context.Context, tenant string) (ServiceList, error) {
-	return get[ServiceList](ctx, c, path("tenants", tenant, "services"), nil)
+	return get[ServiceList](ctx, c, path("tenants", tenant, "services"), c.timed(nil))
 }
 
 // Roles reads a tenant's roles.
 func (c *Client) Roles(ctx context.Context, tenant string) (RoleList, error) {
-	return get[RoleList](ctx, c, path("tenants", tenant, "roles"), nil)
+	return get[RoleList](ctx, c, path("tenants", tenant, "roles"), c.timed(nil))
 }
 
 // Role reads one role of a tenant.
 func (c *Client) Role(ctx context.Context, tenant, role string) (RoleReply, error) {
-	return get[RoleReply](ctx, c, path("tenants", tenant, "roles", role), nil)
+	return get[RoleReply](ctx, c, path("tenants", tenant, "roles", role), c.timed(nil))
 }
 
 // Members reads one page of a tenant's members, as Tenants does.
 func (c *Client) Members(ctx context.Context, tenant, after string, limit int) (MemberList, error) {
-	return get[MemberList](ctx, c, path("tenants", tenant, "members"), page(after, limit))
+	return get[MemberList](ctx, c, path("tenants", tenant, "members"), c.timed(page(after, limit)))
 }
 
 // Member reads one account of a tenant: what it may do, and why.
 func (c *Client) Member(ctx context.Context, tenant, jid string) (MemberReply, error) {
-	return get[MemberReply](ctx, c, path("tenants", tenant, "members", jid), nil)
+	return get[MemberReply](ctx, c, path("tenants", tenant, "members", jid), c.timed(nil))
 }
 
-// Log reads the newest commits, all of them or one tenant's (empty: all), at
-// most limit (0: the server's choice).
-func (c *Client) Log(ctx context.Context, tenant string, limit int) (LogTail, error) {
-	at := path("log")
-	if tenant != "" {
-		at = path("tenants", tenant, "log")
-	}
-	return get[LogTail](ctx, c, at, page("", limit))
+// A LogQuery says which commits to read. The zero query is for the newest.
+type LogQuery struct {
+	// Tenant, where set, keeps to one tenant's.
+	Tenant string
+	// After, where not nil, is for the first ones behind a position, and Wait
+	// how long to wait until there are any, in whole seconds up to 25.
+	After *uint64
+	Wait  time.Duration
+	// Before, where not zero, is for the newest ones before a position.
+	Before uint64
+	// Since and Until, where set, are moments that bound them.
+	Since, Until string
+	// Actor, where set, keeps to those of one actor.
+	Actor string
+	// Limit bounds their number; zero is the server's choice.
+	Limit int
 }
 
-// LogAfter reads the first commits after a position, oldest first.
-func (c *Client) LogAfter(ctx context.Context, tenant string, after uint64, limit int) (LogTail, error) {
+// Log reads a page of the log.
+func (c *Client) Log(ctx context.Context, l LogQuery) (LogTail, error) {
 	at := path("log")
-	if tenant != "" {
-		at = path("tenants", tenant, "log")
+	if l.Tenant != "" {
+		at = path("tenants", l.Tenant, "log")
 	}
-	q := page("", limit)
-	q.Set("after", strconv.FormatUint(after, 10))
+	q := page("", l.Limit)
+	if l.After != nil {
+		q.Set("after", strconv.FormatUint(*l.After, 10))
+	}
+	if l.Wait > 0 {
+		q.Set("wait", strconv.Itoa(int(l.Wait/time.Second)))
+	}
+	if l.Before > 0 {
+		q.Set("before", strconv.FormatUint(l.Before, 10))
+	}
+	for name, value := range map[string]string{"since": l.Since, "until": l.Until, "actor": l.Actor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
 	return get[LogTail](ctx, c, at, q)
+}
+
+// At is a client that reads tenants as they were at a moment: a position, or
+// a time in one of the forms of the API; empty is now. It shares the
+// connections of c.
+func (c *Client) At(moment string) *Client {
+	at := *c
+	at.at = moment
+	return &at
+}
+
+// timed adds the moment to a query.
+func (c *Client) timed(q url.Values) url.Values {
+	if q == nil {
+		q = url.Values{}
+	}
+	if c.at != "" {
+		q.Set("at", c.at)
+	}
+	return q
+}
+
+// BlameMember reads which command made that an account has a permission or
+// has it not.
+func (c *Client) BlameMember(ctx context.Context, tenant, jid, permission string) (BlameReply, error) {
+	return get[BlameReply](ctx, c, path("tenants", tenant, "members", jid, "blame"), c.timed(url.Values{"permission": {permission}}))
+}
+
+// BlameRole reads the same of a role.
+func (c *Client) BlameRole(ctx context.Context, tenant, role, permission string) (BlameReply, error) {
+	return get[BlameReply](ctx, c, path("tenants", tenant, "roles", role, "blame"), c.timed(url.Values{"permission": {permission}}))
 }
 
 // path joins segments below /v1, each escaped.

@@ -32,11 +32,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err
 	}
-	v, err := s.view()
-	if err != nil {
-		return nil, err
-	}
-	t, err := tenantOf(r, v)
+	v, t, as, err := s.tenantAt(r)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +42,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 	}
 	q.Account = a.jid
 	reply := ExplainReply{
+		AsOf:     as,
 		Position: uint64(v.Position()), Tenant: t.ID(), Account: a.jid,
 		Role: a.standing.Role, RoleIsOwn: a.member.Role != "",
 		BarredBy: a.barredBy, Permissions: []Permission{}, Missing: []string{},

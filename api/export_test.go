@@ -10,6 +10,9 @@ import (
 // MaxRunning bounds the requests being worked on.
 const MaxRunning = maxRunning
 
+// MaxFollowers bounds the requests that wait for the log.
+const MaxFollowers = maxFollowers
+
 // CommandNames lists the commands the server knows, sorted.
 func CommandNames() []string {
 	var names []string

@@ -332,17 +332,17 @@ func TestLogTail(t *testing.T) {
 		{"a tenant's, fewer than asked", "acme", 4, []uint64{1, 3, 13}},
 		{"a tenant's, dense", "beta", 4, []uint64{19, 20, 21, 22}},
 	} {
-		if got := positions(r.client.Log(t.Context(), c.tenant, c.limit)); !slices.Equal(got, c.want) {
+		if got := positions(r.client.Log(t.Context(), api.LogQuery{Tenant: c.tenant, Limit: c.limit})); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
-	if got := positions(r.client.LogAfter(t.Context(), "acme", 1, 1)); !slices.Equal(got, []uint64{3}) {
+	if got := positions(r.client.Log(t.Context(), api.LogQuery{Tenant: "acme", After: new(uint64(1)), Limit: 1})); !slices.Equal(got, []uint64{3}) {
 		t.Errorf("after 1: %v", got)
 	}
-	if got := positions(r.client.LogAfter(t.Context(), "", 22, 10)); len(got) != 0 {
+	if got := positions(r.client.Log(t.Context(), api.LogQuery{After: new(uint64(22)), Limit: 10})); len(got) != 0 {
 		t.Errorf("after the last: %v", got)
 	}
-	tail, err := r.client.Log(t.Context(), "acme", 3)
+	tail, err := r.client.Log(t.Context(), api.LogQuery{Tenant: "acme", Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -238,11 +238,20 @@ type account struct {
 	barredBy []string
 }
 
-// accountOf finds an account of the tenant by its address.
-func accountOf(t *projections.Tenant, address string) (account, error) {
+// bareJID is an account's address, prepared.
+func bareJID(address string) (string, error) {
 	bare, err := jid.Bare(address)
 	if err != nil {
-		return account{}, &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not an account's address, such as user@example.org: %s", address, reasonOf(err))}
+		return "", &Error{Code: CodeInvalid, Text: fmt.Sprintf("%q is not an account's address, such as user@example.org: %s", address, reasonOf(err))}
+	}
+	return bare, nil
+}
+
+// accountOf finds an account of the tenant by its address.
+func accountOf(t *projections.Tenant, address string) (account, error) {
+	bare, err := bareJID(address)
+	if err != nil {
+		return account{}, err
 	}
 	a := account{jid: bare, barredBy: []string{}}
 	var ok bool
@@ -288,12 +297,11 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 
 // permissionOf looks one permission up in a role and keeps every step.
 func permissionOf(t *projections.Tenant, role, name string) Permission {
-	p := Permission{Permission: name, Steps: []Step{}}
-	for _, step := range t.Explain(role, name) {
-		p.Steps = append(p.Steps, Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
-		p.Granted = step.Answer.Granted() // the last one decides
+	steps := t.Explain(role, name)
+	return Permission{
+		Permission: name, Steps: stepsFrom(steps),
+		Granted: len(steps) > 0 && steps[len(steps)-1].Answer.Granted(), // the last one decides
 	}
-	return p
 }
 
 func (s *Server) readStatus(r *http.Request, v *projections.View) (any, error) {

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,9 +25,9 @@ import (
 //   - query lists every parameter with its bounds; the handler finds them,
 //     checked, by queryOf.
 //   - request and reply are zero values of what is read and written.
-//   - handle is s.read(…) for what is answered from the newest View,
-//     s.read(ofTenant(…)) for what is answered from one tenant of it, and a
-//     handler of its own otherwise.
+//   - handle is s.read(…) for what is answered from the newest View, s.past(…)
+//     with atParam for what is answered from one tenant, now or at a moment
+//     (its reply embeds AsOf), and a handler of its own otherwise.
 //   - harmless is set for what is no GET and changes nothing; for all else that
 //     is no GET, the intent is recorded before handle is called.
 //   - errors lists the codes it answers with beside those in commonCodes.
@@ -93,7 +92,7 @@ func (s *Server) installationRoutes() []route {
 			summary: "Who changed what, when and why, in the whole installation",
 			doc:     logDoc,
 			query:   logParams(),
-			reply:   LogTail{}, handle: s.read(s.readLog),
+			reply:   LogTail{}, errors: []Code{CodeConflict}, handle: s.read(s.readLog),
 		},
 		{
 			method: http.MethodGet, path: "/v1/work", name: "work", scope: operator,
@@ -129,55 +128,76 @@ func (s *Server) tenantRoutes() []route {
 		{
 			method: http.MethodGet, path: tenant, name: "tenant", scope: tenantRead,
 			summary: "A tenant with what belongs to it, but for its members",
-			reply:   Tenant{}, errors: notFound, handle: s.read(ofTenant(readTenant)),
+			query:   []param{atParam()},
+			reply:   Tenant{}, errors: notFound, handle: s.past(readTenant),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/domains", name: "listDomains", scope: tenantRead,
 			summary: "A tenant's domains, by name",
-			reply:   DomainList{}, errors: notFound, handle: s.read(ofTenant(readDomains)),
+			query:   []param{atParam()},
+			reply:   DomainList{}, errors: notFound, handle: s.past(readDomains),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/domains/{domain}", name: "domain", scope: tenantRead,
 			summary: "A domain",
-			reply:   DomainReply{}, errors: named, handle: s.read(ofTenant(readDomain)),
+			query:   []param{atParam()},
+			reply:   DomainReply{}, errors: named, handle: s.past(readDomain),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/services", name: "listServices", scope: tenantRead,
 			summary: "A tenant's services, by name",
-			reply:   ServiceList{}, errors: notFound, handle: s.read(ofTenant(readServices)),
+			query:   []param{atParam()},
+			reply:   ServiceList{}, errors: notFound, handle: s.past(readServices),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/roles", name: "listRoles", scope: tenantRead,
 			summary: "A tenant's roles: the built-in ones, then its own by name",
-			reply:   RoleList{}, errors: notFound, handle: s.read(ofTenant(readRoles)),
+			query:   []param{atParam()},
+			reply:   RoleList{}, errors: notFound, handle: s.past(readRoles),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/roles/{role}", name: "role", scope: tenantRead,
 			summary: "A role",
-			reply:   RoleReply{}, errors: notFound, handle: s.read(ofTenant(readRole)),
+			query:   []param{atParam()},
+			reply:   RoleReply{}, errors: notFound, handle: s.past(readRole),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/members", name: "listMembers", scope: tenantRead,
 			summary: "A tenant's members, by address",
-			query:   []param{afterParam("an address: answer with the members behind it"), limitParam(defaultPage, maxPage)},
-			reply:   MemberList{}, errors: notFound, handle: s.read(ofTenant(readMembers)),
+			query:   []param{afterParam("an address: answer with the members behind it"), limitParam(defaultPage, maxPage), atParam()},
+			reply:   MemberList{}, errors: notFound, handle: s.past(readMembers),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/members/{jid}", name: "member", scope: tenantRead,
 			summary: "An account: its roles, what it may do, and why",
-			reply:   MemberReply{}, errors: named, handle: s.read(ofTenant(readMember)),
+			query:   []param{atParam()},
+			reply:   MemberReply{}, errors: named, handle: s.past(readMember),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/members/{jid}/blame", name: "blameMember", scope: tenantRead,
+			summary: "Which command made that an account has a permission, or has it not",
+			doc:     "Suspended counts as not having it. The tenant's whole history is folded for it.",
+			query:   []param{permissionParam(), atParam()},
+			reply:   BlameReply{}, errors: named, handle: s.past(s.blame),
+		},
+		{
+			method: http.MethodGet, path: tenant + "/roles/{role}/blame", name: "blameRole", scope: tenantRead,
+			summary: "Which command made that a role gives a permission, or does not",
+			query:   []param{permissionParam(), atParam()},
+			reply:   BlameReply{}, errors: named, handle: s.past(s.blame),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/log", name: "tenantLog", scope: tenantRead,
 			summary: "Who changed what of a tenant, when and why",
 			doc:     logDoc,
 			query:   logParams(),
-			reply:   LogTail{}, errors: notFound, handle: s.read(ofTenant(s.readTenantLog)),
+			reply:   LogTail{}, errors: []Code{CodeNotFound, CodeConflict}, handle: s.read(s.readTenantLog),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/policy", name: "policy", scope: tenantRead,
 			summary: "A tenant as a policy, which tenant.apply takes",
-			reply:   PolicyReply{}, errors: notFound, handle: s.read(ofTenant(readPolicy)),
+			query:   []param{atParam()},
+			reply:   PolicyReply{}, errors: notFound, handle: s.past(readPolicy),
 		},
 		{
 			method: http.MethodPost, path: tenant + "/plan", name: "plan", scope: tenantRead,
@@ -190,17 +210,9 @@ func (s *Server) tenantRoutes() []route {
 			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
 			summary: "What would become of a stanza, or whether an account has a permission, and why",
 			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",
+			query:   []param{atParam()},
 			request: ExplainRequest{}, reply: ExplainReply{}, errors: named, handle: s.postExplain, harmless: true,
 		},
-	}
-}
-
-const logDoc = "Without after: the newest entries. With it: the first ones behind that position. Oldest first either way."
-
-func logParams() []param {
-	return []param{
-		{name: "after", kind: number, max: math.MaxInt64, doc: "a position: answer with the first entries behind it"},
-		limitParam(defaultEntries, maxEntries),
 	}
 }
 
@@ -370,16 +382,5 @@ func (s *Server) read(read reader) handler {
 			return nil, err
 		}
 		return read(r, v)
-	}
-}
-
-// ofTenant finds the tenant of the path; what reads on has no other.
-func ofTenant(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) reader {
-	return func(r *http.Request, v *projections.View) (any, error) {
-		t, err := tenantOf(r, v)
-		if err != nil {
-			return nil, err
-		}
-		return read(r, v, t)
 	}
 }

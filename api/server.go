@@ -60,11 +60,15 @@ type Server struct {
 	started time.Time
 	logger  *slog.Logger
 
+	history *history // nil without a log
+
 	commands map[string]commandSpec
 	mux      *http.ServeMux
 	openapi  json.RawMessage // the description of the routes
 	failures failures
 	running  chan struct{} // holds a token for each request being worked on
+	// followers holds one for each request that waits for the log.
+	followers chan struct{}
 }
 
 // New makes a Server. It starts nothing.
@@ -73,18 +77,22 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("api: no runner")
 	}
 	s := &Server{
-		runner:   c.Runner,
-		log:      c.Log,
-		explain:  c.Explain,
-		worker:   c.Work,
-		audit:    c.Audit,
-		logID:    c.LogID,
-		version:  c.Version,
-		started:  c.Started.UTC(),
-		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		commands: commands(),
-		mux:      http.NewServeMux(),
-		running:  make(chan struct{}, maxRunning),
+		runner:    c.Runner,
+		log:       c.Log,
+		explain:   c.Explain,
+		worker:    c.Work,
+		audit:     c.Audit,
+		logID:     c.LogID,
+		version:   c.Version,
+		started:   c.Started.UTC(),
+		logger:    cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
+		commands:  commands(),
+		mux:       http.NewServeMux(),
+		running:   make(chan struct{}, maxRunning),
+		followers: make(chan struct{}, maxFollowers),
+	}
+	if c.Log != nil {
+		s.history = newHistory(c.Log)
 	}
 	table := s.table()
 	if err := s.mount(table); err != nil {

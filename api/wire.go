@@ -28,6 +28,7 @@ type TenantList struct {
 
 // A Tenant is one tenant with what belongs to it, but for its members.
 type Tenant struct {
+	AsOf
 	Position uint64 `json:"position"`
 	TenantSummary
 	Ceiling                 []string `json:"ceiling"`
@@ -55,6 +56,7 @@ type Domain struct {
 
 // A DomainList is a tenant's domains, by name.
 type DomainList struct {
+	AsOf
 	Position uint64   `json:"position"`
 	Tenant   string   `json:"tenant"`
 	Domains  []Domain `json:"domains"`
@@ -62,6 +64,7 @@ type DomainList struct {
 
 // A DomainReply is one domain.
 type DomainReply struct {
+	AsOf
 	Position uint64 `json:"position"`
 	Tenant   string `json:"tenant"`
 	Domain
@@ -69,6 +72,7 @@ type DomainReply struct {
 
 // A ServiceList is a tenant's services, by name.
 type ServiceList struct {
+	AsOf
 	Position uint64   `json:"position"`
 	Tenant   string   `json:"tenant"`
 	Services []string `json:"services"`
@@ -97,6 +101,7 @@ type Role struct {
 // A RoleList is a tenant's roles: the built-in ones from the least to the
 // most, then its own by name.
 type RoleList struct {
+	AsOf
 	Position uint64 `json:"position"`
 	Tenant   string `json:"tenant"`
 	Roles    []Role `json:"roles"`
@@ -104,6 +109,7 @@ type RoleList struct {
 
 // A RoleReply is one role.
 type RoleReply struct {
+	AsOf
 	Position uint64 `json:"position"`
 	Tenant   string `json:"tenant"`
 	Role
@@ -122,6 +128,7 @@ type Member struct {
 
 // A MemberList is one page of a tenant's members, by address.
 type MemberList struct {
+	AsOf
 	Position uint64   `json:"position"`
 	Tenant   string   `json:"tenant"`
 	Members  []Member `json:"members"`
@@ -132,6 +139,7 @@ type MemberList struct {
 // account nothing was said about is answered too, with Listed false: it has
 // its domain's default role.
 type MemberReply struct {
+	AsOf
 	Position      uint64 `json:"position"`
 	Tenant        string `json:"tenant"`
 	TenantVersion uint64 `json:"tenant_version"`
@@ -182,15 +190,57 @@ type LogEntry struct {
 	Events        []LogEvent `json:"events"`
 }
 
-// A LogEvent is one event of a commit.
+// A LogEvent is one event of a commit. What is in words, for people; programs
+// go by Type and the fields, of which each type has those its lines below
+// name. A type that is not among them is of a newer version.
+//
+//	tenant_created, tenant_renamed        display_name
+//	tenant_suspended, tenant_resumed, tenant_removed
+//	settings_changed                      presence_without_messages, audit_addresses
+//	ceiling_set                           permissions (none: nothing is denied)
+//	domain_added                          domain, role (its default role), backends
+//	domain_backends_set                   domain, backends
+//	domain_default_role_set               domain, role
+//	domain_suspended, domain_resumed, domain_removed
+//	                                      domain
+//	service_added, service_removed        service
+//	role_defined                          role, inherits, allow, deny
+//	role_removed                          role
+//	builtin_role_adjusted                 role, add, remove
+//	member_roles_set                      jid, role (absent: the domain's default role), secondary
+//	member_removed, member_suspended, member_resumed, member_sessions_ended
+//	                                      jid
 type LogEvent struct {
+	Type string `json:"type"`
 	What string `json:"what"` // in words, one line
+
+	DisplayName             string    `json:"display_name,omitempty"`
+	PresenceWithoutMessages string    `json:"presence_without_messages,omitempty"`
+	AuditAddresses          string    `json:"audit_addresses,omitempty"`
+	Permissions             []string  `json:"permissions,omitempty"`
+	Domain                  string    `json:"domain,omitempty"`
+	Backends                []Backend `json:"backends,omitempty"`
+	Service                 string    `json:"service,omitempty"`
+	JID                     string    `json:"jid,omitempty"`
+	Role                    string    `json:"role,omitempty"`
+	Secondary               []string  `json:"secondary,omitempty"`
+	Inherits                []string  `json:"inherits,omitempty"`
+	Allow                   []string  `json:"allow,omitempty"`
+	Deny                    []string  `json:"deny,omitempty"`
+	Add                     []string  `json:"add,omitempty"`
+	Remove                  []string  `json:"remove,omitempty"`
 }
 
-// A LogTail is the newest commits, oldest first.
+// A LogTail is a page of the log, oldest first.
 type LogTail struct {
 	Position uint64     `json:"position"`
 	Entries  []LogEntry `json:"entries"`
+	// NextBefore, where set, is what the page of older entries is asked for
+	// before. A page looked for one actor's may be empty and have it all the
+	// same.
+	NextBefore uint64 `json:"next_before,omitempty"`
+	// NextAfter, in an answer to after, is what to go on after.
+	NextAfter uint64 `json:"next_after,omitempty"`
 }
 
 // A Status is how the node is.
@@ -229,6 +279,7 @@ type Request struct {
 
 // An ExplainReply is the answer, and everything it rests on.
 type ExplainReply struct {
+	AsOf
 	Position  uint64 `json:"position"`
 	Tenant    string `json:"tenant"`
 	Account   string `json:"account"`

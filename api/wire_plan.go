@@ -61,6 +61,7 @@ type EffectiveAccounts struct {
 
 // A PolicyReply is a tenant as a policy: applied to it, it changes nothing.
 type PolicyReply struct {
+	AsOf
 	Position      uint64      `json:"position"`
 	Tenant        string      `json:"tenant"`
 	TenantVersion uint64      `json:"tenant_version"`

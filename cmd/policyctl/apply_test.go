@@ -75,7 +75,7 @@ func TestConcurrentApplies(t *testing.T) {
 	if err != nil || won == 0 || tenant.Version != uint64(1+won) {
 		t.Fatalf("%d applied, version %d, %v", won, tenant.Version, err)
 	}
-	log, err := client.Log(t.Context(), "t0", 0)
+	log, err := client.Log(t.Context(), api.LogQuery{Tenant: "t0", Limit: 0})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func (c *logCmd) Run(a *app) error {
 	if c.Limit < 1 {
 		return usagef("--limit must be 1 or more")
 	}
-	list, err := a.client.Log(a.ctx, c.Tenant, c.Limit)
+	list, err := a.client.Log(a.ctx, api.LogQuery{Tenant: c.Tenant, Limit: c.Limit})
 	if err != nil {
 		return err
 	}

@@ -236,7 +236,7 @@ func (s *site) allOf(ctx context.Context, t *testing.T, tenant string) string {
 		member, err := s.admin.Member(ctx, tenant, m.JID)
 		keep(member, err)
 	}
-	log, err := s.admin.Log(ctx, tenant, 1000)
+	log, err := s.admin.Log(ctx, api.LogQuery{Tenant: tenant, Limit: 1000})
 	keep(log, err)
 	text, err := json.Marshal(all)
 	if err != nil {

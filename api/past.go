@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// The bounds of looking at the past, which is folded while somebody waits.
+const (
+	// maxFolds bounds the foldings under way, so that the past leaves the
+	// node's cores to the present.
+	maxFolds = 2
+	// foldTime bounds one folding, the wait for its turn included.
+	foldTime = 20 * time.Second
+	// maxPast bounds the memory of the Views kept for the next request, in
+	// bytes as pastSize guesses them.
+	maxPast = 64 << 20
+)
+
+// A pastKey names one tenant at one position: what was so then never changes.
+type pastKey struct {
+	tenant string
+	at     events.Position
+}
+
+type pastView struct {
+	key  pastKey
+	view *projections.View
+	size int
+}
+
+// A history gives tenants as they were.
+type history struct {
+	log   Log
+	turns chan struct{} // holds a token for each folding under way
+
+	// mu guards kept, the Views used last, the newest at the end.
+	mu   sync.Mutex
+	kept []pastView
+}
+
+func newHistory(log Log) *history {
+	return &history{log: log, turns: make(chan struct{}, maxFolds)}
+}
+
+// at gives the View of one tenant at a position of the log.
+func (h *history) at(ctx context.Context, tenant string, at events.Position) (*projections.View, error) {
+	key := pastKey{tenant, at}
+	if v := h.find(key); v != nil {
+		return v, nil
+	}
+	p := projections.NewPast(tenant)
+	if err := h.fold(ctx, tenant, at, p.Apply); err != nil {
+		return nil, err
+	}
+	v, err := p.View(at)
+	if err != nil {
+		return nil, fmt.Errorf("tenant %q at %d: %w", tenant, at, err)
+	}
+	h.keep(pastView{key, v, pastSize(v.Tenant([]byte(tenant)))})
+	return v, nil
+}
+
+// fold gives fn a tenant's commits up to a position, within the bounds.
+func (h *history) fold(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
+	ctx, cancel := context.WithTimeout(ctx, foldTime)
+	defer cancel()
+	select {
+	case h.turns <- struct{}{}:
+		defer func() { <-h.turns }()
+	case <-ctx.Done():
+		return &Error{Code: CodeBusy, Text: "too many look at the past at once; try again"}
+	}
+	err := enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
+		if c.Position > upTo {
+			return errEnough
+		}
+		return fn(c)
+	}))
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: CodeUnavailable, Text: fmt.Sprintf("the history of tenant %q was not read within %s; try again", tenant, foldTime)}
+	case err != nil:
+		return fmt.Errorf("fold tenant %q up to %d: %w", tenant, upTo, err)
+	}
+	return nil
+}
+
+func (h *history) find(key pastKey) *projections.View {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.kept, func(p pastView) bool { return p.key == key })
+	if i < 0 {
+		return nil
+	}
+	p := h.kept[i]
+	h.kept = append(slices.Delete(h.kept, i, i+1), p)
+	return p.view
+}
+
+// keep remembers a View, and forgets those used longest ago for it.
+func (h *history) keep(p pastView) {
+	if p.size > maxPast {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept = slices.DeleteFunc(h.kept, func(o pastView) bool { return o.key == p.key })
+	h.kept = append(h.kept, p)
+	sum := 0
+	for i := len(h.kept) - 1; i >= 0; i-- {
+		if sum += h.kept[i].size; sum > maxPast {
+			h.kept = slices.Delete(h.kept, 0, i+1)
+			return
+		}
+	}
+}
+
+// pastSize guesses the memory of a View that holds one tenant, rather too
+// much than too little.
+func pastSize(t *projections.Tenant) int {
+	if t == nil {
+		return 16 << 10
+	}
+	return 16<<10 + 256*t.MemberCount() + 2048*(t.DomainCount()+t.ServiceCount()+t.RoleCount())
+}
+
+func atParam() param {
+	return param{name: "at", max: maxMoment, doc: "answer as of then: " + momentDoc + "; without it, now"}
+}
+
+// past makes a handler of what is read of one tenant, now or, with the query
+// parameter at, as it was. What reads on does not see the difference.
+func (s *Server) past(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) handler {
+	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		v, t, as, err := s.tenantAt(r)
+		if err != nil {
+			return nil, err
+		}
+		reply, err := read(r, v, t)
+		if err != nil {
+			return nil, err
+		}
+		return dated(reply, as), nil
+	}
+}
+
+// dated sets AsOf in a reply that has it.
+func dated(reply any, as AsOf) any {
+	if as.At == nil {
+		return reply
+	}
+	v := reflect.New(reflect.TypeOf(reply)).Elem()
+	v.Set(reflect.ValueOf(reply))
+	v.FieldByName("AsOf").Set(reflect.ValueOf(as))
+	return v.Interface()
+}
+
+// tenantAt is the tenant of the path at the moment of the query, and the View
+// to ask about it.
+func (s *Server) tenantAt(r *http.Request) (*projections.View, *projections.Tenant, AsOf, error) {
+	v, err := s.view()
+	if err != nil {
+		return nil, nil, AsOf{}, err
+	}
+	asked := queryOf(r).text("at")
+	if asked == "" {
+		t, err := tenantOf(r, v)
+		return v, t, AsOf{}, err
+	}
+	id := r.PathValue("tenant")
+	at, as, err := s.moment(v, "at", asked)
+	if err != nil {
+		return nil, nil, AsOf{}, err
+	}
+	if !v.Used([]byte(id)) {
+		return nil, nil, AsOf{}, notFound("no tenant %q", id)
+	}
+	then, err := s.history.at(r.Context(), id, at)
+	if err != nil {
+		return nil, nil, AsOf{}, err
+	}
+	t := then.Tenant([]byte(id))
+	switch {
+	case t != nil:
+		return then, t, as, nil
+	case then.Used([]byte(id)):
+		return nil, nil, AsOf{}, notFound("tenant %q had been removed at position %d (%s); look at an earlier one", id, at, as.At.Time.Format(time.RFC3339))
+	}
+	return nil, nil, AsOf{}, notFound("tenant %q did not exist yet at position %d (%s)", id, at, as.At.Time.Format(time.RFC3339))
+}
+
+// moment finds a moment's position in the log.
+func (s *Server) moment(v *projections.View, name, asked string) (events.Position, AsOf, error) {
+	if s.log == nil {
+		return 0, AsOf{}, &Error{Code: CodeUnavailable, Text: "this node shows no log, and so no past"}
+	}
+	m, err := parseMoment(name, asked, time.Now())
+	if err != nil {
+		return 0, AsOf{}, err
+	}
+	at := m.position
+	if at == 0 {
+		if at, err = s.log.PositionAt(m.time); err != nil {
+			return 0, AsOf{}, err
+		}
+		at = min(at, v.Position()) // the View may be a moment behind the log
+		if at == 0 {
+			return 0, AsOf{}, notFound("%s: nothing had happened yet at %s", name, m.time.Format(time.RFC3339))
+		}
+	}
+	if at > v.Position() {
+		return 0, AsOf{}, notFound("%s: there is no position %d yet: the newest is %d", name, at, v.Position())
+	}
+	c, err := s.log.Commit(at)
+	if err != nil {
+		return 0, AsOf{}, err
+	}
+	return at, AsOf{&Moment{Position: uint64(at), Time: c.Time}}, nil
+}
