@@ -118,7 +118,7 @@ func TestMoments(t *testing.T) {
 		}
 	}
 	e, err := r.client.At("3").Explain(t.Context(), "acme", api.ExplainRequest{Account: "x@alpha.test", Permission: "xmpp:federate"})
-	if err != nil || e.At == nil || e.Position != 3 || len(e.Missing) != 0 {
+	if err != nil || e.At == nil || e.Position != 3 || !slices.Equal(e.Missing, []string{"xmpp:federate"}) { // the default role is prosody:guest
 		t.Errorf("explain: %+v, %v", e, err)
 	}
 }
@@ -146,9 +146,9 @@ func TestBlame(t *testing.T) {
 		event               string
 	}{
 		{"bob@alpha.test", "xmpp:federate", "", denied.Position, false, false, "role_defined"},
-		{"bob@alpha.test", "xmpp:federate", "6", 2, true, true, "domain_added"},
+		{"bob@alpha.test", "xmpp:federate", fmt.Sprint(denied.Position - 1), 2, true, true, "domain_added"},
 		{"bob@alpha.test", "acme:own", "", suspended.Position, false, false, "member_suspended"},
-		{"bob@alpha.test", "acme:own", "7", set.Position, true, false, "member_roles_set"},
+		{"bob@alpha.test", "acme:own", fmt.Sprint(denied.Position), set.Position, true, false, "member_roles_set"},
 		{"nobody@alpha.test", "xmpp:federate", "", 2, true, true, "domain_added"},
 		{"nobody@alpha.test", "acme:own", "", 2, false, true, "domain_added"},
 	} {
@@ -289,7 +289,10 @@ func TestLogFollowed(t *testing.T) {
 	query := url.Values{"after": {fmt.Sprint(head)}, "wait": {"25"}}.Encode()
 	for range api.MaxFollowers {
 		go func() {
-			status, _ := r.get(t, "/v1/log?"+query)
+			status := http.StatusTooManyRequests
+			for status == http.StatusTooManyRequests { // the one below may have taken the place
+				status, _ = r.get(t, "/v1/log?"+query)
+			}
 			done <- status
 		}()
 	}

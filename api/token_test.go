@@ -119,7 +119,7 @@ func TestTokens(t *testing.T) {
 	if err != nil || len(list.Tokens) != 4 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	tail, err := r.client.Log(ctx, "acme", 3)
+	tail, err := r.client.Log(ctx, api.LogQuery{Tenant: "acme", Limit: 3})
 	if err != nil || !strings.Contains(fmt.Sprint(tail), "token:"+writeID) {
 		t.Errorf("%+v, %v", tail, err)
 	}
