@@ -142,5 +142,5 @@ func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (P
 
 // Policy reads a tenant as a policy.
 func (c *Client) Policy(ctx context.Context, tenant string) (PolicyReply, error) {
-	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), nil)
+	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), c.timed(nil))
 }

@@ -194,6 +194,12 @@ func (s *Server) tenantRoutes() []route {
 			reply:   LogTail{}, errors: []Code{CodeNotFound, CodeConflict}, handle: s.read(s.readTenantLog),
 		},
 		{
+			method: http.MethodGet, path: tenant + "/diff", name: "diff", scope: tenantRead,
+			summary: "What changed of a tenant between two moments, and who gained and lost what",
+			query:   diffParams(),
+			reply:   DiffReply{}, errors: named, handle: s.diff,
+		},
+		{
 			method: http.MethodGet, path: tenant + "/policy", name: "policy", scope: tenantRead,
 			summary: "A tenant as a policy, which tenant.apply takes",
 			query:   []param{atParam()},

@@ -139,6 +139,9 @@ func TestReadsKeepToTheirTenant(t *testing.T) {
 		if strings.HasSuffix(below, "/blame") {
 			below += "?permission=secret:allow&at=2"
 		}
+		if strings.HasSuffix(below, "/diff") {
+			below += "?from=1" // before either was
+		}
 		status, body := r.get(t, "/v1/tenants/own"+below)
 		if want := map[bool]int{true: http.StatusNotFound, false: http.StatusOK}[named]; status != want {
 			t.Errorf("%s: status %d, want %d: %s", path, status, want, body)

@@ -55,3 +55,15 @@ type BlameReply struct {
 	Before Holding `json:"before"`
 	After  Holding `json:"after"`
 }
+
+// A DiffReply is what changed of a tenant between two moments.
+type DiffReply struct {
+	Position uint64 `json:"position"`
+	Tenant   string `json:"tenant"`
+	// From and To are the moments compared. Where the tenant did not exist
+	// yet, or had been removed, it is compared with nothing.
+	From      Moment       `json:"from"`
+	To        Moment       `json:"to"`
+	Changes   []PlanChange `json:"changes"`
+	Effective Effective    `json:"effective"`
+}

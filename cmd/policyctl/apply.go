@@ -110,6 +110,7 @@ type exportCmd struct {
 	Tenant string `arg:"" optional:"" help:"The tenant."`
 	All    bool   `help:"All tenants, a file each; with --output."`
 	Output string `short:"o" help:"The directory to write TENANT.toml into; - is standard output." default:"-" placeholder:"DIR"`
+	atFlag
 }
 
 // Help is the command's help.
@@ -119,6 +120,7 @@ func (*exportCmd) Help() string {
 Examples:
 
     policyctl export acme > acme.toml
+    policyctl export acme --at 2026-11-01 | policyctl plan -f -
     policyctl export --all -o policies/`
 }
 
@@ -129,6 +131,8 @@ func (c *exportCmd) Run(a *app) error {
 		return usagef("give a tenant, or --all")
 	case c.All && c.Output == "-":
 		return usagef("all tenants do not fit one file: give a directory with --output")
+	case c.All && c.At != "":
+		return usagef("--at looks at one tenant: name it, in place of --all")
 	}
 	ids := []string{c.Tenant}
 	if c.All {
@@ -163,7 +167,7 @@ func allTenants(a *app) ([]string, error) {
 
 // export writes one tenant. A file comes to be whole or not at all.
 func (c *exportCmd) export(a *app, id string) error {
-	p, err := a.client.Policy(a.ctx, id)
+	p, err := c.then(a).Policy(a.ctx, id)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,10 @@ func (c *domainAdd) Run(a *app) error {
 		fmt.Sprintf("domain %s added to tenant %s", c.Domain, tenant), notes...)
 }
 
-type domainList struct{ tenantFlag }
+type domainList struct {
+	tenantFlag
+	atFlag
+}
 
 // Help is the command's help.
 func (*domainList) Help() string {
@@ -107,7 +110,7 @@ func (c *domainList) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.client.Domains(a.ctx, tenant)
+	list, err := c.then(a).Domains(a.ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -117,6 +120,7 @@ func (c *domainList) Run(a *app) error {
 			return
 		}
 		writeDomains(w, list.Domains)
+		writeAsOf(w, list.AsOf)
 	})
 }
 

@@ -20,18 +20,20 @@ type explainCmd struct {
 	Joined      []string `help:"A room the session has joined." placeholder:"JID"`
 	Outstanding []string `help:"A request the session has been shown or has sent and that is not answered yet: PEER or PEER#ID." sep:"none" placeholder:"PEER#ID"`
 	tenantFlag
+	atFlag
 }
 
 // Help is the command's help.
 func (*explainCmd) Help() string {
-	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. A stanza is XML or in the short form of "policyctl test --help"; in that, one with from comes in. The exit code is 0 whatever the answer.
+	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. A stanza is XML or in the short form of "policyctl test --help"; in that, one with from comes in. With --at it is decided by the state of then; which sessions had ended is not considered. The exit code is 0 whatever the answer.
 
 Examples:
 
     policyctl explain --account bob@alpha.example --permission xmpp:federate
     policyctl explain --account bob@alpha.example --stanza '<message to="x@other.example"><body>hi</body></message>'
     policyctl explain --account bob@alpha.example --stanza 'iq get jabber:iq:roster'
-    policyctl explain --account bob@alpha.example --direction in < stanza.xml`
+    policyctl explain --account bob@alpha.example --direction in < stanza.xml
+    policyctl explain --account bob@alpha.example --permission xmpp:federate --at 2h`
 }
 
 // Run asks the node.
@@ -53,7 +55,7 @@ func (c *explainCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	reply, err := a.client.Explain(a.ctx, tenant, q)
+	reply, err := c.then(a).Explain(a.ctx, tenant, q)
 	if err != nil {
 		return err
 	}
@@ -114,7 +116,7 @@ func writeExplanation(w io.Writer, q api.ExplainRequest, r api.ExplainReply) {
 	if q.Stanza != "" {
 		t.add("missing", orNone(r.Missing))
 	}
-	t.add("at position", number(r.Position))
+	t.add("at position", asOf(r.Position, r.AsOf))
 	t.write(w)
 	fmt.Fprintln(w)
 	if len(r.Permissions) == 0 {

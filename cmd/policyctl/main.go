@@ -61,6 +61,8 @@ type cli struct {
 	Member      memberCmd      `cmd:"" help:"Members: accounts and their roles."`
 	Explain     explainCmd     `cmd:"" help:"Say what becomes of a stanza, or whether a permission is held, and why."`
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
+	Diff        diffCmd        `cmd:"" help:"Show what changed of a tenant between two moments."`
+	Blame       blameCmd       `cmd:"" help:"Say which command made that a permission is held, or is not."`
 	Token       tokenCmd       `cmd:"" help:"Tokens: who may administer over the network."`
 	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`

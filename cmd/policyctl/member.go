@@ -84,7 +84,10 @@ func (c *memberSetRole) keepSecondary(a *app, tenant string, cmd api.MemberSet, 
 	}
 }
 
-type memberList struct{ tenantFlag }
+type memberList struct {
+	tenantFlag
+	atFlag
+}
 
 // Help is the command's help.
 func (*memberList) Help() string {
@@ -101,10 +104,11 @@ func (c *memberList) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.client.Members(a.ctx, tenant, "", 0)
+	client := c.then(a)
+	list, err := client.Members(a.ctx, tenant, "", 0)
 	for next := list.Next; err == nil && next != ""; {
 		var page api.MemberList
-		page, err = a.client.Members(a.ctx, tenant, next, 0)
+		page, err = client.Members(a.ctx, tenant, next, 0)
 		list.Members = append(list.Members, page.Members...)
 		list.Position, next = page.Position, page.Next
 	}
@@ -123,6 +127,7 @@ func (c *memberList) Run(a *app) error {
 			t.add(m.JID, roleWords(m.ActsAs, m.Role != ""), orNone(m.Secondary), yesNo(m.Suspended))
 		}
 		t.write(w)
+		writeAsOf(w, list.AsOf)
 	})
 }
 
@@ -137,6 +142,7 @@ func roleWords(role string, own bool) string {
 type memberShow struct {
 	JID string `arg:"" name:"jid" help:"The account."`
 	tenantFlag
+	atFlag
 }
 
 // Help is the command's help.
@@ -144,6 +150,7 @@ func (*memberShow) Help() string {
 	return `Examples:
 
     policyctl member show bob@alpha.example
+    policyctl member show bob@alpha.example --at 2026-11-24T12:00
     policyctl explain --account bob@alpha.example --permission xmpp:federate`
 }
 
@@ -153,7 +160,7 @@ func (c *memberShow) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	m, err := a.client.Member(a.ctx, tenant, bare)
+	m, err := c.then(a).Member(a.ctx, tenant, bare)
 	if err != nil {
 		return err
 	}
@@ -164,7 +171,7 @@ func (c *memberShow) Run(a *app) error {
 		t.add("secondary roles", orNone(m.Secondary))
 		t.add("suspended", barred(m.BarredBy))
 		t.add("sessions ended at", fmt.Sprintf("position %d", m.EndedAt))
-		t.add("at position", number(m.Position))
+		t.add("at position", asOf(m.Position, m.AsOf))
 		t.write(w)
 		fmt.Fprintln(w)
 		writePermissions(w, m.Permissions)

@@ -195,29 +195,34 @@ func writePlan(w io.Writer, p *planned) {
 		at = "new"
 	}
 	fmt.Fprintf(w, "tenant %s (%s)\n", clean(r.Tenant), at)
-	for _, c := range r.Changes {
-		fmt.Fprintf(w, "  %s %s\n", c.Op, clean(c.What))
-		if c.Was != "" && c.Op == "~" {
-			fmt.Fprintf(w, "      was: %s\n", clean(c.Was))
-		}
-	}
-	for _, g := range r.Effective.Permissions {
-		fmt.Fprintf(w, "  %s%s\n", accountWords(g.EffectiveAccounts), gainWords(g))
-	}
-	for _, g := range r.Effective.Secondary {
-		fmt.Fprintf(w, "  %s, by secondary role %s%s\n", accountWords(g.EffectiveAccounts), clean(g.Role), gainWords(g))
-	}
-	for _, e := range r.Effective.Sessions {
-		fmt.Fprintf(w, "  sessions end (%s): %s\n", e.Why, accountWords(e.EffectiveAccounts))
-	}
-	if r.Effective.Incomplete {
-		fmt.Fprintln(w, "  permissions outside the catalogue are too many to be compared")
-	}
+	writeChanges(w, r.Changes, r.Effective)
 	notes := change{file: p.notes}
 	for _, warning := range notes.located(r.Warnings) {
 		fmt.Fprintf(w, "  warning: %s\n", clean(warning))
 	}
 	fmt.Fprintln(w)
+}
+
+// writeChanges writes what changes and what that means.
+func writeChanges(w io.Writer, changes []api.PlanChange, f api.Effective) {
+	for _, c := range changes {
+		fmt.Fprintf(w, "  %s %s\n", c.Op, clean(c.What))
+		if c.Was != "" && c.Op == "~" {
+			fmt.Fprintf(w, "      was: %s\n", clean(c.Was))
+		}
+	}
+	for _, g := range f.Permissions {
+		fmt.Fprintf(w, "  %s%s\n", accountWords(g.EffectiveAccounts), gainWords(g))
+	}
+	for _, g := range f.Secondary {
+		fmt.Fprintf(w, "  %s, by secondary role %s%s\n", accountWords(g.EffectiveAccounts), clean(g.Role), gainWords(g))
+	}
+	for _, e := range f.Sessions {
+		fmt.Fprintf(w, "  sessions end (%s): %s\n", e.Why, accountWords(e.EffectiveAccounts))
+	}
+	if f.Incomplete {
+		fmt.Fprintln(w, "  permissions outside the catalogue are too many to be compared")
+	}
 }
 
 // accountWords names a few accounts and counts them all.

@@ -76,7 +76,10 @@ func (c *roleAdjust) Run(a *app) error {
 		fmt.Sprintf("role %s adjusted for tenant %s", c.Role, tenant))
 }
 
-type roleList struct{ tenantFlag }
+type roleList struct {
+	tenantFlag
+	atFlag
+}
 
 // Help is the command's help.
 func (*roleList) Help() string {
@@ -91,7 +94,7 @@ func (c *roleList) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.client.Roles(a.ctx, tenant)
+	list, err := c.then(a).Roles(a.ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -109,6 +112,7 @@ func (c *roleList) Run(a *app) error {
 			t.add(r.Role, kind, orNone(r.Inherits), changed, number(len(r.Effective)), number(r.UsedByMembers), plural(r.UsedByDomains, "domain"))
 		}
 		t.write(w)
+		writeAsOf(w, list.AsOf)
 	})
 }
 
@@ -122,13 +126,15 @@ func plural(n int, noun string) string {
 type roleShow struct {
 	Role string `arg:"" help:"The role."`
 	tenantFlag
+	atFlag
 }
 
 // Help is the command's help.
 func (*roleShow) Help() string {
 	return `Example:
 
-    policyctl role show lab:kiosk -t acme`
+    policyctl role show lab:kiosk -t acme
+    policyctl role show lab:kiosk -t acme --at 2d`
 }
 
 // Run shows a role.
@@ -137,7 +143,7 @@ func (c *roleShow) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.client.Role(a.ctx, tenant, c.Role)
+	r, err := c.then(a).Role(a.ctx, tenant, c.Role)
 	if err != nil {
 		return err
 	}
@@ -156,7 +162,7 @@ func (c *roleShow) Run(a *app) error {
 		}
 		t.add("used by", fmt.Sprintf("%s, %s (as default), %s",
 			plural(r.UsedByMembers, "member"), plural(r.UsedByDomains, "domain"), plural(r.UsedByRoles, "role")))
-		t.add("at position", number(r.Position))
+		t.add("at position", asOf(r.Position, r.AsOf))
 		t.write(w)
 		writeEffective(w, r.Effective)
 	})

@@ -37,7 +37,10 @@ func (c *serviceAdd) Run(a *app) error {
 	return c.do(a, tenant, api.ServiceAdd{Service: c.Service}, fmt.Sprintf("service %s added to tenant %s", c.Service, tenant))
 }
 
-type serviceList struct{ tenantFlag }
+type serviceList struct {
+	tenantFlag
+	atFlag
+}
 
 // Help is the command's help.
 func (*serviceList) Help() string {
@@ -52,7 +55,7 @@ func (c *serviceList) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.client.Services(a.ctx, tenant)
+	list, err := c.then(a).Services(a.ctx, tenant)
 	if err != nil {
 		return err
 	}

@@ -129,18 +129,20 @@ func (c *tenantList) Run(a *app) error {
 
 type tenantShow struct {
 	ID string `arg:"" name:"id" help:"The tenant's id."`
+	atFlag
 }
 
 // Help is the command's help.
 func (*tenantShow) Help() string {
 	return `Example:
 
-    policyctl tenant show acme`
+    policyctl tenant show acme
+    policyctl tenant show acme --at 42`
 }
 
 // Run shows one tenant.
 func (c *tenantShow) Run(a *app) error {
-	t, err := a.client.Tenant(a.ctx, c.ID)
+	t, err := c.then(a).Tenant(a.ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (c *tenantShow) Run(a *app) error {
 		facts.add("services", orNone(t.ServiceList))
 		facts.add("roles of its own", orNone(t.CustomRoles))
 		facts.add("members", strconv.Itoa(t.Members))
-		facts.add("version", fmt.Sprintf("%d, at position %d", t.Version, t.Position))
+		facts.add("version", fmt.Sprintf("%d, at position %s", t.Version, asOf(t.Position, t.AsOf)))
 		facts.write(w)
 		if len(t.DomainList) > 0 {
 			fmt.Fprintln(w)

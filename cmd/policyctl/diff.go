@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/postern-im/postern/api"
+)
+
+type diffCmd struct {
+	From string `help:"The earlier moment; see --at of the other commands for how it is written." required:"" placeholder:"MOMENT"`
+	To   string `help:"The later moment; now when absent." placeholder:"MOMENT"`
+	tenantFlag
+}
+
+// Help is the command's help.
+func (*diffCmd) Help() string {
+	return `It shows what would lead from the one state to the other, not each command in between (see policyctl log), and what that means: which members gained or lost which permissions, and whose sessions ended. A moment is a position of the log, a time (RFC 3339, or a date with or without a time, in UTC), or how long ago.
+
+Examples:
+
+    policyctl diff -t acme --from 2d
+    policyctl diff -t acme --from 2026-11-01 --to 2026-11-24T12:00
+    policyctl diff -t acme --from 42 --json | jq .effective.permissions`
+}
+
+// Run shows what changed.
+func (c *diffCmd) Run(a *app) error {
+	tenant, err := c.need()
+	if err != nil {
+		return err
+	}
+	d, err := a.client.Diff(a.ctx, tenant, c.From, c.To)
+	if err != nil {
+		return err
+	}
+	return a.print(d, func(w io.Writer) {
+		fmt.Fprintf(w, "tenant %s from position %s to %s\n", clean(d.Tenant), momentWords(d.From), momentWords(d.To))
+		if len(d.Changes) == 0 {
+			fmt.Fprintln(w, "  nothing is different")
+		}
+		writeChanges(w, d.Changes, d.Effective)
+	})
+}
+
+type blameCmd struct {
+	Account    string `help:"The account (bare address)." placeholder:"JID"`
+	Role       string `help:"A role, in place of an account." placeholder:"ROLE"`
+	Permission string `arg:"" help:"The permission."`
+	tenantFlag
+	atFlag
+}
+
+// Help is the command's help.
+func (*blameCmd) Help() string {
+	return `It finds the newest command after which the answer was what it is: a role given or redefined, a ceiling, a default role, a suspension. With --at the question is asked as of then.
+
+Examples:
+
+    policyctl blame --account bob@alpha.example xmpp:federate
+    policyctl blame --role lab:kiosk -t acme xmpp:account:messages:write --at 2d`
+}
+
+// Run asks who it was.
+func (c *blameCmd) Run(a *app) error {
+	if (c.Account == "") == (c.Role == "") {
+		return usagef("blame for whom? Give --account JID or --role ROLE")
+	}
+	b, err := c.ask(a)
+	if err != nil {
+		return err
+	}
+	return a.print(b, func(w io.Writer) { writeBlame(w, b) })
+}
+
+func (c *blameCmd) ask(a *app) (api.BlameReply, error) {
+	if c.Role != "" {
+		tenant, err := c.need()
+		if err != nil {
+			return api.BlameReply{}, err
+		}
+		return c.then(a).BlameRole(a.ctx, tenant, c.Role, c.Permission)
+	}
+	tenant, bare, err := c.ofAccount(a, c.Account)
+	if err != nil {
+		return api.BlameReply{}, err
+	}
+	return c.then(a).BlameMember(a.ctx, tenant, bare, c.Permission)
+}
+
+func writeBlame(w io.Writer, b api.BlameReply) {
+	who := "role " + b.Role
+	if b.Role == "" {
+		who = b.Account
+	}
+	fmt.Fprintf(w, "%s of tenant %s: %s %s, at position %s\n\n", clean(who), clean(b.Tenant), clean(b.Permission),
+		heldWords(b.Now), asOf(b.Position, b.AsOf))
+	if b.FromTheBeginning {
+		fmt.Fprintln(w, "It has been so from the beginning:")
+	} else {
+		fmt.Fprintf(w, "Before, it was %s. It has been so since:\n", heldWords(b.Before))
+	}
+	writeEntries(w, []api.LogEntry{b.By})
+	if b.OtherEvents > 0 {
+		fmt.Fprintf(w, "(%s of that command had nothing to do with it)\n", plural(b.OtherEvents, "other event"))
+	}
+	fmt.Fprintln(w)
+	writeHolding(w, "now", b.Now)
+	if !b.FromTheBeginning {
+		writeHolding(w, "before", b.Before)
+	}
+}
+
+func heldWords(h api.Holding) string {
+	if h.Held {
+		return "held"
+	}
+	return "not held"
+}
+
+// writeHolding writes what an answer rests on.
+func writeHolding(w io.Writer, when string, h api.Holding) {
+	switch {
+	case !h.Known:
+		fmt.Fprintf(w, "%s: there was no such account or role\n", when)
+		return
+	case len(h.BarredBy) > 0:
+		fmt.Fprintf(w, "%s: suspended (%s)\n", when, strings.TrimPrefix(barred(h.BarredBy), "yes: "))
+		return
+	}
+	fmt.Fprintf(w, "%s, by role %s:\n", when, clean(h.Role))
+	fmt.Fprintf(w, "  %s\n", clean(because(api.Permission{Steps: h.Steps})))
+}

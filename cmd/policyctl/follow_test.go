@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/postern-im/postern/api"
+)
+
+// A cutter passes connections on to a socket, and cuts them when it is told.
+type cutter struct {
+	mu    sync.Mutex // guards what follows
+	conns []net.Conn
+}
+
+func (c *cutter) serve(l net.Listener, to string) {
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("unix", to)
+		if err != nil {
+			in.Close()
+			continue
+		}
+		c.mu.Lock()
+		c.conns = append(c.conns, in, out)
+		c.mu.Unlock()
+		go func() { _, _ = io.Copy(out, in); out.Close() }()
+		go func() { _, _ = io.Copy(in, out); in.Close() }()
+	}
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
+}
+
+// TestFollow: a follower hears of each command once and in order, though its
+// connection is cut again and again, and ends well when it is interrupted.
+func TestFollow(t *testing.T) {
+	socket := startPolicyd(t)
+	front := filepath.Join(filepath.Dir(socket), "front.sock")
+	l, err := net.Listen("unix", front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := new(cutter)
+	go c.serve(l, socket)
+	defer c.cut()
+
+	client := api.NewClient(socket)
+	defer client.Close()
+	give := func(name string) uint64 {
+		t.Helper()
+		r, err := client.Do(t.Context(), "acme", api.RoleDefine{Role: name}, api.CommandMeta{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Position
+	}
+	if _, err := client.Do(t.Context(), "acme", api.TenantCreate{}, api.CommandMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	give("before")
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	read, write := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		code := run(ctx, []string{"--socket", front, "--json", "log", "-t", "acme", "--follow", "-n", "1"}, nil, write, io.Discard)
+		write.Close()
+		done <- code
+	}()
+	lines := bufio.NewReader(read)
+	next := func() uint64 {
+		t.Helper()
+		line, err := lines.ReadBytes('\n')
+		var e api.LogEntry
+		if err == nil {
+			err = json.Unmarshal(line, &e)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return e.Position
+	}
+	if p := next(); p != 2 {
+		t.Fatalf("the newest is %d, want 2", p)
+	}
+	for i := range 12 {
+		want := give("role" + string(rune('a'+i)))
+		if i%3 == 0 {
+			c.cut()
+		}
+		if got := next(); got != want {
+			t.Fatalf("heard of %d, want %d", got, want)
+		}
+		if i%3 == 1 {
+			c.cut()
+		}
+	}
+	interrupt()
+	if code := <-done; code != exitDone {
+		t.Errorf("interrupted, it ends with %d", code)
+	}
+}
