@@ -122,28 +122,27 @@ func (ch *change) applyMember(e events.Event) error {
 	case events.MemberRolesSet:
 		return ch.setMemberRoles(e)
 	case events.MemberRemoved:
-		return ch.editMember(e.JID, func(d *place, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
 			if m.flags&flagListed == 0 {
-				return fmt.Errorf("no member %q", e.JID)
+				return m, fmt.Errorf("no member %q", e.JID)
 			}
-			*m = member{local: m.local, ended: ch.position}
-			return nil
+			return member{local: m.local, ended: ch.position}, nil
 		})
 	case events.MemberSuspended:
-		return ch.editMember(e.JID, func(_ *place, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
 			m.flags |= flagListed | flagSuspended
 			m.ended = ch.position
-			return nil
+			return m, nil
 		})
 	case events.MemberResumed:
-		return ch.editMember(e.JID, func(_ *place, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
 			m.flags &^= flagSuspended
-			return nil
+			return m, nil
 		})
 	case events.MemberSessionsEnded:
-		return ch.editMember(e.JID, func(_ *place, m *member) error {
+		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
 			m.ended = ch.position
-			return nil
+			return m, nil
 		})
 	}
 	return nil
@@ -171,7 +170,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	if len(secondary) > maxSecondary {
 		return fmt.Errorf("%q: %d secondary roles", e.JID, len(secondary))
 	}
-	return ch.editMember(e.JID, func(d *place, m *member) error {
+	return ch.editMember(e.JID, func(d *place, m member) (member, error) {
 		if m.role == 0 {
 			// From now on the account may no longer look at what ended the
 			// sessions of those without a role, so it takes it along.
@@ -182,7 +181,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 		}
 		m.role, m.secondary = role, secondary
 		m.flags |= flagListed
-		return nil
+		return m, nil
 	})
 }
 
@@ -196,16 +195,16 @@ func (d *place) primary(own roleRef) roleRef {
 
 // editMember replaces an account's record by an edited one and keeps the
 // counts.
-func (ch *change) editMember(jid string, edit func(*place, *member) error) error {
+func (ch *change) editMember(jid string, edit func(*place, member) (member, error)) error {
 	t := ch.tenant
 	found, local, err := t.domainOf(jid)
 	if err != nil {
 		return err
 	}
 	d := ch.ownDomain(found.name)
-	m := d.members.get(maphash.String(t.seed, local), local)
-	before := m
-	if err := edit(d, &m); err != nil {
+	before := d.members.get(maphash.String(t.seed, local), local)
+	m, err := edit(d, before) // by value: a pointer would go to the heap
+	if err != nil {
 		return err
 	}
 	if err := d.members.put(ch.by, t.seed, m); err != nil {

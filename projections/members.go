@@ -127,9 +127,9 @@ func (m *members) find(hash uint64, local []byte) record {
 	return r
 }
 
-// unpack reads a record with its secondary roles.
-func (r record) unpack() member {
-	m := member{local: string(r.local), ended: r.ended, role: r.role, flags: r.flags}
+// unpack reads the record of local with its secondary roles.
+func (r record) unpack(local string) member {
+	m := member{local: local, ended: r.ended, role: r.role, flags: r.flags}
 	if n := r.secondaryCount(); n > 0 {
 		m.secondary = make([]roleRef, n)
 		for i := range m.secondary {
@@ -176,7 +176,7 @@ func (m *members) get(hash uint64, local string) member {
 	if len(r.local) == 0 {
 		return member{local: local}
 	}
-	return r.unpack()
+	return r.unpack(local)
 }
 
 // pack appends the record's packed form.

@@ -336,7 +336,7 @@ func TestMembers(t *testing.T) {
 		n := 0
 		for got := range ms.all() {
 			n++
-			checkMember(t, got.unpack(), want[string(got.local)])
+			checkMember(t, got.unpack(string(got.local)), want[string(got.local)])
 		}
 		if n != len(want) {
 			t.Fatalf("%d records, want %d", n, len(want))
