@@ -32,7 +32,8 @@ const (
 const maxAuditPath = 4 << 10
 
 // A call is one request on its way. Its exported part is its record: who did
-// what from where, and what became of it. It holds no query and no body.
+// what from where, and what became of it. It holds no query, and of
+// a body the reason of what the event log does not keep.
 type call struct {
 	Time      time.Time `json:"time"`
 	Phase     string    `json:"phase"`
@@ -45,8 +46,12 @@ type call struct {
 	Operation string    `json:"operation,omitempty"`
 	Command   string    `json:"command,omitempty"`
 	CommandID string    `json:"command_id,omitempty"`
-	Status    int       `json:"status,omitempty"`
-	Code      Code      `json:"code,omitempty"`
+	// Of what ends a session, which no event tells of.
+	Tenant  string `json:"tenant,omitempty"`
+	Session string `json:"session,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Status  int    `json:"status,omitempty"`
+	Code    Code   `json:"code,omitempty"`
 	// Micros is how long it took, in microseconds.
 	Micros int64 `json:"micros"`
 

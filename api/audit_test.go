@@ -28,6 +28,7 @@ type records struct {
 type record struct {
 	Time, Phase, Call, Actor, Scope, Source, Method, Path, Operation, Command string
 	CommandID                                                                 string `json:"command_id"`
+	Tenant, Session, Reason                                                   string
 	Status                                                                    int
 	Code                                                                      string
 	Micros                                                                    int64
@@ -227,7 +228,7 @@ func TestScopes(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "bravo", bravo())
 	r.do(t, "own", acme())
-	ids := strings.NewReplacer("{tenant}", "own", "{domain}", "bravo.test", "{role}", "bravo:role", "{jid}", url.PathEscape("bob@bravo.test"))
+	ids := strings.NewReplacer("{tenant}", "own", "{domain}", "bravo.test", "{role}", "bravo:role", "{session}", "s-bravo", "{jid}", url.PathEscape("bob@bravo.test"))
 	const refused = `{"error":{"code":"forbidden","text":"this is not yours to see or to change"}}` + "\n"
 	before := r.node.View().Position()
 	for _, l := range api.Lines() {

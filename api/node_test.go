@@ -34,6 +34,7 @@ type running struct {
 	node   *node.Node
 	server *api.Server
 	audit  *records
+	lobby  *lobby
 	client *api.Client
 	socket string
 	// stop ends the API, then the node; at the end of the test at the latest.
@@ -61,8 +62,8 @@ func start(t *testing.T, explain api.Explainer) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	audit := new(records)
-	server, err := api.New(api.Config{Runner: n, Log: log, Explain: explain, Audit: audit, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	audit, lobby := new(records), new(lobby)
+	server, err := api.New(api.Config{Runner: n, Log: log, Explain: explain, Audit: audit, Gateways: lobby, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func start(t *testing.T, explain api.Explainer) *running {
 		}
 	})
 	t.Cleanup(stop)
-	r := &running{n, server, audit, client, socket, stop}
+	r := &running{n, server, audit, lobby, client, socket, stop}
 	r.await(t)
 	return r
 }

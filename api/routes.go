@@ -29,7 +29,8 @@ import (
 //     with atParam for what is answered from one tenant, now or at a moment
 //     (its reply embeds AsOf), and a handler of its own otherwise.
 //   - harmless is set for what is no GET and changes nothing; for all else that
-//     is no GET, the intent is recorded before handle is called.
+//     is no GET, the intent is recorded before handle is called, or by handle
+//     where intends is set.
 //   - errors lists the codes it answers with beside those in commonCodes.
 //
 // Then run `go test ./api -update`, which writes docs/openapi.json, and give
@@ -51,6 +52,9 @@ type route struct {
 	handle  handler
 	// harmless is set when the route changes nothing though it is no GET.
 	harmless bool
+	// intends is set when handle itself records the intent, with what the body
+	// says.
+	intends bool
 
 	// command is the command's name, for the routes that carry one out.
 	command string
@@ -61,7 +65,7 @@ var commonCodes = []Code{CodeBadRequest, CodeUnauthorized, CodeForbidden, CodeBu
 
 // table is every route.
 func (s *Server) table() []route {
-	return slices.Concat(s.installationRoutes(), s.tenantRoutes(), s.commandRoutes())
+	return slices.Concat(s.installationRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
 }
 
 // installationRoutes are those that concern no tenant, or all: the operator's.
@@ -363,7 +367,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 	}
 	c := callOf(r)
 	c.Operation, c.Command = rt.name, rt.command
-	if rt.changes() && rt.command == "" {
+	if rt.changes() && rt.command == "" && !rt.intends {
 		if err := s.intend(r, ""); err != nil {
 			s.finish(w, r, nil, err)
 			return

@@ -36,6 +36,8 @@ type Config struct {
 	Explain Explainer
 	// Work does long work on the log; nil does none.
 	Work Worker
+	// Gateways tell of live sessions and end them; nil answers unavailable.
+	Gateways Gateways
 	// Audit takes a record of every call, without which nothing is answered or
 	// changed; nil keeps none.
 	Audit Auditor
@@ -50,15 +52,16 @@ type Config struct {
 // A Server is the node's end of the API: an http.Handler, and its own
 // http.Server in Serve. Requests must come with a known peer (see Serve).
 type Server struct {
-	runner  Runner
-	log     Log
-	explain Explainer
-	worker  Worker
-	audit   Auditor
-	logID   string
-	version string
-	started time.Time
-	logger  *slog.Logger
+	runner   Runner
+	log      Log
+	explain  Explainer
+	worker   Worker
+	gateways Gateways
+	audit    Auditor
+	logID    string
+	version  string
+	started  time.Time
+	logger   *slog.Logger
 
 	history *history // nil without a log
 
@@ -81,6 +84,7 @@ func New(c Config) (*Server, error) {
 		log:       c.Log,
 		explain:   c.Explain,
 		worker:    c.Work,
+		gateways:  c.Gateways,
 		audit:     c.Audit,
 		logID:     c.LogID,
 		version:   c.Version,

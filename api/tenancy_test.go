@@ -70,7 +70,7 @@ var ownAffair = []string{
 }
 
 // operatorReads are the paths below no tenant, which only operators may see.
-var operatorReads = []string{"/v1/tokens", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/tenants", "/v1/work"}
+var operatorReads = []string{"/v1/tokens", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/tenants", "/v1/work", "/v1/sessions", "/v1/sessions/{session}"}
 
 // TestCommandsMatchTheCatalogue: every command of tenants can be given, and
 // no other.
@@ -122,7 +122,8 @@ func TestReadsKeepToTheirTenant(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "bravo", bravo())
 	r.do(t, "own", acme())
-	ids := map[string]string{"{domain}": "bravo.test", "{role}": "bravo:role", "{jid}": "bob@bravo.test"}
+	ids := map[string]string{"{domain}": "bravo.test", "{role}": "bravo:role", "{jid}": "bob@bravo.test", "{session}": "s-bravo"}
+	r.lobby.has(live("bravo", "bob@bravo.test", "s-bravo", "secret"))
 	for _, path := range api.ReadPaths() {
 		below, ok := strings.CutPrefix(path, "/v1/tenants/{tenant}")
 		if !ok {

@@ -37,7 +37,8 @@ type config struct {
 		Listen     string `toml:"listen"`
 		ServerName string `toml:"server_name"`
 		// Gateways are the ids of those that may ask. Each gets a key in
-		// Data/nats/ID.nkey.
+		// Data/nats/ID.nkey. They are also those that are asked about live
+		// sessions and missed when they do not answer, whoever runs the servers.
 		Gateways []string `toml:"gateways"`
 		Cert     string   `toml:"cert"` // PEM; required off loopback
 		Key      string   `toml:"key"`

@@ -42,6 +42,7 @@ type process struct {
 	conn      *nats.Conn
 	node      *node.Node
 	responder *overnats.Responder
+	census    *overnats.Census
 	worker    *worker
 	admin     *api.Server
 	socket    net.Listener
@@ -122,7 +123,10 @@ func (p *process) connect() (err error) {
 	} else if err := p.embed(&to); err != nil {
 		return err
 	}
-	p.conn, err = overnats.Connect(to)
+	if p.conn, err = overnats.Connect(to); err != nil {
+		return err
+	}
+	p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways)
 	return err
 }
 
@@ -171,7 +175,7 @@ func (p *process) makeNode() (err error) {
 	}
 	p.worker = newWorker(p.events, c.Data, p.log)
 	p.admin, err = api.New(api.Config{
-		Work:   p.worker,
+		Work: p.worker, Gateways: gateways{p.census},
 		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.log,
 	})
@@ -228,6 +232,7 @@ func (p *process) serve(ctx context.Context) error {
 	start(&backs, back, "node", p.node.Run)
 	start(&backs, back, "work", p.worker.Run)
 	start(&fronts, front, "responder", p.responder.Serve)
+	start(&fronts, front, "sessions", p.census.Run)
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
 	if p.network != nil {
 		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })

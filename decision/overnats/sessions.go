@@ -217,6 +217,7 @@ func credible(q *decision.SessionQuery, r *decision.SessionReply) bool {
 }
 
 // Ask asks all gateways, or the one named, and puts together what they answer.
+// One that is named must be a token; it is asked even if it was never heard of.
 func (c *Census) Ask(ctx context.Context, gateway string, q decision.SessionQuery) (Sessions, error) {
 	select {
 	case c.busy <- struct{}{}:
@@ -255,6 +256,10 @@ func (c *Census) begin(gateway string, q decision.SessionQuery) (*inquiry, []str
 			gateways = append(gateways, g)
 			i.waiting[g] = true
 		}
+	}
+	if gateway != "" && len(gateways) == 0 {
+		// It was not heard of, which does not say that it is not there.
+		gateways, i.waiting[gateway] = []string{gateway}, true
 	}
 	if len(gateways) == 0 {
 		close(i.done)
