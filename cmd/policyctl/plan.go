@@ -27,7 +27,7 @@ const (
 )
 
 type planCmd struct {
-	File string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml)." placeholder:"FILE|DIR"`
+	File string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml, but for *.test.toml)." placeholder:"FILE|DIR"`
 }
 
 // Help is the command's help.
@@ -98,7 +98,7 @@ func policyFiles(path string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) != ".toml" {
+		if filepath.Ext(e.Name()) != ".toml" || strings.HasSuffix(e.Name(), casesSuffix) {
 			continue
 		}
 		name := filepath.Join(path, e.Name())

@@ -103,7 +103,7 @@ func (r *Result) Clean() bool {
 }
 
 // ErrUnreadable is of a source that could not be read or evaluated.
-var ErrUnreadable = errors.New("Prosody's files cannot be read")
+var ErrUnreadable = errors.New("prosody's files cannot be read")
 
 // A DifferError says that the hosts of a configuration define roles
 // differently, so that one tenant cannot hold them.
@@ -155,7 +155,7 @@ func Import(ctx context.Context, source Source, o Options) (*Result, error) {
 			_, err = policyfile.View(parsed)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("Postern refuses what came of it: %w", err)
+			return nil, fmt.Errorf("postern refuses what came of it: %w", err)
 		}
 		r.Files = append(r.Files, File{ids[i], len(t.domains), len(t.services), len(t.roles), len(t.members), text})
 	}
