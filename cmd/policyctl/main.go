@@ -59,6 +59,7 @@ type cli struct {
 	Service     serviceCmd     `cmd:"" help:"Services: a tenant's component domains, such as rooms."`
 	Role        roleCmd        `cmd:"" help:"Roles: what may be done."`
 	Member      memberCmd      `cmd:"" help:"Members: accounts and their roles."`
+	Session     sessionCmd     `cmd:"" help:"Sessions: who is connected, at which gateway."`
 	Explain     explainCmd     `cmd:"" help:"Say what becomes of a stanza, or whether a permission is held, and why."`
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
 	Diff        diffCmd        `cmd:"" help:"Show what changed of a tenant between two moments."`
@@ -258,6 +259,8 @@ func hintFor(err error, socket string) string {
 	var of *logError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of): // about a file, if any
+	case errors.As(err, new(unclearEnd)):
+		return "Give it again when the gateways are back; policyctl session list says which answer."
 	case errors.As(err, &e) && e.Code == api.CodeUnauthorized:
 		return "The token is not known here, has expired or was revoked. An operator can make another: policyctl token create."
 	case errors.As(err, &e) && e.Code == api.CodeForbidden && strings.Contains(socket, "://"):

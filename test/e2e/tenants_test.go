@@ -30,7 +30,7 @@ import (
 // A crossing is a command line that speaks of the tenant lab's own, given for
 // the tenant other.
 type crossing struct {
-	args string // ALICE is lab's member, CAROL other's
+	args string // ALICE is lab's member, SESSION the session she has, CAROL other's
 	// allowed: it names only what each tenant has of its own, or what an
 	// operator may see of the whole installation.
 	allowed bool
@@ -88,6 +88,11 @@ var crossings = map[string][]crossing{
 	"member resume":       {{args: "ALICE -t other"}},
 	"member remove":       {{args: "ALICE -t other --yes"}},
 	"member end-sessions": {{args: "ALICE -t other"}},
+	"session list": {
+		{args: "-t other", allowed: true}, {args: "--account ALICE -t other"}, {args: "--domain alpha.test -t other"},
+	},
+	"session show": {{args: "SESSION -t other"}},
+	"session end":  {{args: "SESSION -t other"}, {args: "--account ALICE -t other"}},
 	"explain": {
 		{args: "--account ALICE -t other --permission xmpp:federate"},
 		{args: "--account ALICE -t other --stanza <presence/>"},
@@ -183,7 +188,11 @@ func crossCommands(ctx context.Context, t *testing.T, s *site) {
 		}
 	}
 	slices.Sort(names)
-	fill := strings.NewReplacer("ALICE", alice.jid, "CAROL", carol.jid)
+	sessions, err := s.admin.Sessions(ctx, "lab", api.SessionFilter{Account: alice.jid}, "", 0)
+	if err != nil || len(sessions.Sessions) != 1 || len(sessions.Missing) > 0 {
+		t.Fatalf("the session: %+v, %v", sessions, err)
+	}
+	fill := strings.NewReplacer("ALICE", alice.jid, "SESSION", sessions.Sessions[0].ID, "CAROL", carol.jid)
 	prepared := strings.NewReplacer("ALPHA.TEST", "alpha.test", "\uFF41", "a")
 	for _, name := range append(names, "tenant remove") {
 		for _, c := range crossings[name] {

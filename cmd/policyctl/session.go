@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-im/postern/api"
+)
+
+type sessionCmd struct {
+	List sessionList `cmd:"" help:"List the live sessions, of all gateways."`
+	Show sessionShow `cmd:"" help:"Show a live session."`
+	End  sessionEnd  `cmd:"" help:"End a live session, or all of an account."`
+}
+
+// maxSessionPage is how many sessions a node answers with at once.
+const maxSessionPage = 200
+
+// codePartial is the code of a list that is printed, but may lack some.
+const codePartial api.Code = "partial"
+
+// whose gives the tenant that was named, or is the only one the caller may
+// see; empty are all.
+func (f *tenantFlag) whose(a *app) (string, error) {
+	if f.Tenant != "" {
+		return f.Tenant, nil
+	}
+	self, err := a.client.Self(a.ctx)
+	return self.Tenant, err
+}
+
+type sessionList struct {
+	Account string `help:"Only this account's." complete:"member" placeholder:"JID"`
+	Domain  string `help:"Only those of this domain." complete:"domain" placeholder:"DOMAIN"`
+	Gateway string `help:"Ask this gateway only." placeholder:"ID"`
+	Limit   int    `help:"How many to list at most." default:"1000" placeholder:"N"`
+	Partial bool   `help:"Be content with what answers: exit 0 even if a gateway is missing."`
+	tenantFlag
+}
+
+// Help is the command's help.
+func (*sessionList) Help() string {
+	return `The gateways are asked. One that does not answer within two seconds is missing: what the others have is listed all the same, and the exit code is 1 unless --partial is given.
+
+Examples:
+
+    policyctl session list
+    policyctl session list -t acme --account bob@alpha.example
+    policyctl session list --gateway gw2 --json`
+}
+
+// Run lists sessions.
+func (c *sessionList) Run(a *app) error {
+	if c.Limit < 1 {
+		return usagef("--limit %d: give a number from 1", c.Limit)
+	}
+	tenant, err := c.whose(a)
+	if err != nil {
+		return err
+	}
+	all := api.SessionList{Sessions: []api.Session{}, Missing: []string{}}
+	filter := api.SessionFilter{Account: c.Account, Domain: c.Domain, Gateway: c.Gateway}
+	for {
+		page, err := a.client.Sessions(a.ctx, tenant, filter, all.Next, min(c.Limit-len(all.Sessions), maxSessionPage))
+		if err != nil {
+			return err
+		}
+		all.Sessions = append(all.Sessions, page.Sessions...)
+		all.Missing = append(all.Missing, page.Missing...)
+		all.Position, all.Next = page.Position, page.Next
+		if page.Next == "" || len(all.Sessions) >= c.Limit {
+			break
+		}
+	}
+	slices.Sort(all.Missing)
+	all.Missing = slices.Compact(all.Missing)
+	if err := a.print(all, func(w io.Writer) { writeSessions(w, all) }); err != nil {
+		return err
+	}
+	if all.Next != "" && !a.json {
+		a.warn(fmt.Sprintf("there are more than %d: give --limit, or say which", c.Limit))
+	}
+	if len(all.Missing) == 0 {
+		return nil
+	}
+	text := "the list may lack sessions: these gateways did not answer: " + strings.Join(all.Missing, ", ")
+	if c.Partial {
+		a.warn(text)
+		return nil
+	}
+	return &api.Error{Code: codePartial, Text: text}
+}
+
+func writeSessions(w io.Writer, list api.SessionList) {
+	if len(list.Sessions) == 0 {
+		fmt.Fprintln(w, "No live sessions were found.")
+	} else {
+		t := &table{}
+		t.add("SESSION", "GATEWAY", "TENANT", "ACCOUNT", "RESOURCE", "FROM", "SINCE", "ACTIVE")
+		for _, s := range list.Sessions {
+			t.add(s.ID, s.Gateway, s.Tenant, s.Account, s.Resource, s.Remote, moment(s.Since), moment(s.Active))
+		}
+		t.write(w)
+	}
+	if len(list.Missing) > 0 {
+		fmt.Fprintf(w, "missing: %s\n", strings.Join(list.Missing, ", "))
+	}
+}
+
+func moment(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+type sessionShow struct {
+	ID string `arg:"" help:"The session's id, as session list shows it."`
+	tenantFlag
+}
+
+// Help is the command's help.
+func (*sessionShow) Help() string {
+	return `Example:
+
+    policyctl session show ZJ4QPOE4WJQDQWQ3MJ2BA3QJ5Y`
+}
+
+// Run shows a session.
+func (c *sessionShow) Run(a *app) error {
+	tenant, err := c.whose(a)
+	if err != nil {
+		return err
+	}
+	reply, err := a.client.Session(a.ctx, tenant, c.ID)
+	if err != nil {
+		return err
+	}
+	s := reply.Session
+	return a.print(reply, func(w io.Writer) {
+		t := &table{}
+		t.add("session", s.ID)
+		t.add("gateway", s.Gateway)
+		t.add("account", fmt.Sprintf("%s of tenant %s", s.Account, s.Tenant))
+		t.add("resource", s.Resource)
+		if s.Grant != "" {
+			t.add("credential", s.Grant)
+		}
+		t.add("from", s.Remote)
+		t.add("log-in", strings.TrimSuffix(s.Mechanism+" over "+s.TLS, " over "))
+		t.add("opened", fmt.Sprintf("%s, at position %d", moment(s.Since), s.Opened))
+		t.add("last stanza", moment(s.Active))
+		t.add("from the client", fmt.Sprintf("%d passed, %d not", s.PassedOut, s.RefusedOut))
+		t.add("to the client", fmt.Sprintf("%d passed, %d not", s.PassedIn, s.RefusedIn))
+		t.write(w)
+	})
+}
+
+type sessionEnd struct {
+	ID      string `arg:"" optional:"" help:"The session's id, as session list shows it."`
+	Account string `help:"End all sessions of this account; the same as member end-sessions." complete:"member" placeholder:"JID"`
+	tenantFlag
+	change
+}
+
+// Help is the command's help.
+func (*sessionEnd) Help() string {
+	return `Its client may log in again at once; to keep an account out, suspend it. Who ended which session, and why, is in the node's record of admin calls; what --account does is in the log.
+
+A gateway that does not answer may still have the session: then the exit code is 1, and the command may be given again. --account also ends sessions at gateways that cannot be asked now.
+
+Examples:
+
+    policyctl session end ZJ4QPOE4WJQDQWQ3MJ2BA3QJ5Y --reason "stolen phone"
+    policyctl session end --account bob@alpha.example`
+}
+
+// An unclearEnd is an error that leaves open whether a session was ended.
+type unclearEnd struct{ error }
+
+func (e unclearEnd) Unwrap() error { return e.error }
+
+// Run ends a session, or those of an account.
+func (c *sessionEnd) Run(a *app) error {
+	switch {
+	case (c.ID == "") == (c.Account == ""):
+		return usagef("give a session's id or --account, one of them")
+	case c.ID != "" && c.CommandID != "":
+		return usagef("--command-id goes with --account: a session ends once, however often that is asked for")
+	case c.Account != "":
+		return (&memberEndSessions{JID: c.Account, tenantFlag: c.tenantFlag, change: c.change}).Run(a)
+	}
+	tenant, err := c.whose(a)
+	if err != nil {
+		return err
+	}
+	reply, err := a.client.EndSession(a.ctx, tenant, c.ID, api.SessionEnd{Reason: c.Reason})
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeUnknown || errors.Is(err, context.DeadlineExceeded) {
+		return unclearEnd{err}
+	}
+	if err != nil {
+		return err
+	}
+	return a.print(reply, func(w io.Writer) {
+		s := reply.Session
+		fmt.Fprintf(w, "session %s of %s/%s at gateway %s ended\n", s.ID, s.Account, s.Resource, s.Gateway)
+	})
+}
