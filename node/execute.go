@@ -166,8 +166,15 @@ type proposal struct {
 	view     *projections.View
 	commits  []*events.Commit
 	outcomes []outcome
-	ids      map[[2]string]tenants.Result // of the commands in commits
-	seen     events.Position              // of the newest commit found by its command
+	ids      map[[2]string]proposed // of the commands in commits
+	seen     events.Position        // of the newest commit found by its command
+}
+
+// A proposed is a commit that is not appended yet, and what its command would
+// be told.
+type proposed struct {
+	commit *events.Commit
+	result tenants.Result
 }
 
 type outcome struct {
@@ -177,7 +184,7 @@ type outcome struct {
 }
 
 func newProposal(v *projections.View, log Log) *proposal {
-	return &proposal{log: log, view: v, ids: make(map[[2]string]tenants.Result)}
+	return &proposal{log: log, view: v, ids: make(map[[2]string]proposed)}
 }
 
 // add adds a command. The error is the log's, and concerns all.
@@ -189,7 +196,7 @@ func (p *proposal) add(x *execution) error {
 	c := &x.command
 	id := [2]string{c.Tenant, c.ID}
 	if first, ok := p.ids[id]; ok {
-		p.settle(x, first, nil)
+		p.settleAgain(x, first)
 		return nil
 	}
 	commit, found, err := p.log.ByCommand(c.Tenant, c.ID)
@@ -212,7 +219,7 @@ func (p *proposal) add(x *execution) error {
 	}
 	result, err := p.propose(c, &plan)
 	if err == nil && result.Changed {
-		p.ids[id] = result
+		p.ids[id] = proposed{p.commits[len(p.commits)-1], result}
 	}
 	p.settle(x, result, err)
 	return nil
@@ -268,6 +275,15 @@ func texts(warnings []tenants.Warning) []string {
 
 func (p *proposal) settle(x *execution, result tenants.Result, err error) {
 	p.outcomes = append(p.outcomes, outcome{x, result, err})
+}
+
+// settleAgain settles a command whose id one before it in the group has.
+func (p *proposal) settleAgain(x *execution, first proposed) {
+	if err := x.command.Repeats(first.commit); err != nil {
+		p.settle(x, tenants.Result{}, err)
+		return
+	}
+	p.settle(x, first.result, nil)
 }
 
 // deliver answers every command.

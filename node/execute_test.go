@@ -19,6 +19,32 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
+// TestOneIDManyCommands: of different commands under one id, given at once, one
+// is carried out, and no other is told so.
+func TestOneIDManyCommands(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	var done sync.WaitGroup
+	var carried atomic.Int32
+	for i := range 32 {
+		done.Go(func() {
+			result, err := r.Execute(context.Background(), command("acme", "one", tenants.SuspendMember{JID: fmt.Sprintf("u%d@acme.test", i)}))
+			if err != nil {
+				return
+			}
+			carried.Add(1)
+			if m, _ := r.View().Tenant([]byte("acme")).Member(fmt.Sprintf("u%d@acme.test", i)); !m.Suspended {
+				t.Errorf("u%d is told %+v, and is not suspended", i, result)
+			}
+		})
+	}
+	done.Wait()
+	if n := carried.Load(); n != 1 {
+		t.Errorf("%d are told they were carried out", n)
+	}
+}
+
 func TestExecute(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()

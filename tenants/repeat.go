@@ -42,16 +42,19 @@ func couldMake(c Change, e events.Event) bool {
 		s, ok := e.(events.SettingsChanged)
 		return ok && s.PresenceWithoutMessages == c.Mode
 	case CreateToken:
-		_, ok := e.(events.TokenCreated)
-		return ok
+		return e == c.event()
 	case RevokeToken:
-		_, ok := e.(events.TokenRevoked)
-		return ok
+		return e == events.Event(events.TokenRevoked(c))
 	case RenameTenant:
 		return e == events.Event(events.TenantRenamed{Name: c.DisplayName})
 	case SetMemberRoles:
-		suspends := commandOf(e) == SuspendMember{}.Name() || commandOf(e) == ResumeMember{}.Name()
-		return (commandOf(e) == c.Name() || suspends && c.Suspended != nil) && about(e) == account(c.JID)
+		if set, ok := e.(events.MemberRolesSet); ok {
+			return set.JID == account(c.JID) && set.Role == c.Role && slices.Equal(set.Secondary, c.Secondary)
+		}
+		return c.Suspended != nil && events.Describe(e) == events.Describe(memberSuspension(account(c.JID), *c.Suspended))
+	case SetDomainBackends:
+		set, ok := e.(events.DomainBackendsSet)
+		return ok && set.Domain == place(c.Domain) && slices.Equal(set.Backends, c.Backends)
 	case AddDomain:
 		return (commandOf(e) == c.Name() || commandOf(e) == SuspendDomain{}.Name()) && about(e) == place(c.Domain)
 	}
@@ -87,8 +90,6 @@ func subject(c Change) string {
 	switch c := c.(type) {
 	case SetCeiling:
 		return strings.Join(c.Permissions, " ")
-	case SetDomainBackends:
-		return place(c.Domain)
 	case SetDomainDefaultRole:
 		return place(c.Domain) + " " + c.Role
 	case SuspendDomain:

@@ -54,6 +54,11 @@ func TestRepeats(t *testing.T) {
 		{SetMemberRoles{JID: "x@a.test"}, events.MemberRolesSet{JID: "y@a.test"}},
 		{DefineRole{Role: "r", Allow: []string{"a:x"}}, events.RoleDefined{Name: "r"}},
 		{SetCeiling{}, events.CeilingSet{Permissions: []string{"a:x"}}},
+		{SetMemberRoles{JID: "x@a.test", Role: "r"}, events.MemberRolesSet{JID: "x@a.test", Role: "s"}},
+		{SetMemberRoles{JID: "x@a.test", Suspended: new(true)}, events.MemberResumed{JID: "x@a.test"}},
+		{SetDomainBackends{Domain: "a.test"}, events.DomainBackendsSet{Domain: "a.test", Backends: []events.Backend{{Address: "b:1"}}}},
+		{RevokeToken{ID: "1"}, events.TokenRevoked{ID: "2"}},
+		{CreateToken{ID: "1"}, events.TokenCreated{ID: "1", Scope: events.TokenOperator}},
 		{CreateTenant{}, events.TenantCreated{Name: "other"}},
 	} {
 		c := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Change: tt.c}

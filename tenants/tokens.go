@@ -68,7 +68,11 @@ func (c CreateToken) plan(p *plan) {
 		p.fail(Conflict, "", "there are %d tokens, as many as there can be", n)
 		return
 	}
-	p.emit(events.TokenCreated{ID: c.ID, Name: c.Label, Scope: c.Scope, Tenant: c.Tenant, Hash: c.Hash, Expires: c.Expires})
+	p.emit(c.event())
+}
+
+func (c CreateToken) event() events.Event {
+	return events.TokenCreated{ID: c.ID, Name: c.Label, Scope: c.Scope, Tenant: c.Tenant, Hash: c.Hash, Expires: c.Expires}
 }
 
 func (c RevokeToken) plan(p *plan) {
