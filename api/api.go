@@ -39,6 +39,11 @@ const (
 	// maxRunning bounds the requests being worked on; one more is told to
 	// come back, so that nothing piles up behind a slow log.
 	maxRunning = 64
+	// maxNetwork bounds those of them that came over the network: the local
+	// socket is where one revokes a token that keeps the node busy.
+	maxNetwork = maxRunning * 3 / 4
+	// maxShare bounds those of one tenant's tokens, or one operator's token.
+	maxShare = maxRunning / 4
 	// requestTime bounds one request, from its header to its answer.
 	requestTime = 30 * time.Second
 	// headerTime bounds the wait for a header once a connection has begun

@@ -86,6 +86,9 @@ func callOf(r *http.Request) *call {
 
 // intend records that a change is about to be made. On error it must not be.
 func (s *Server) intend(r *http.Request, commandID string) error {
+	if !s.stillKnown(r) {
+		return errUnauthorized()
+	}
 	c := callOf(r)
 	c.CommandID = commandID
 	if err := s.record(c, phaseIntent); err != nil {
@@ -119,6 +122,9 @@ func (s *Server) record(c *call, phase string) error {
 // intent is on disk, and the event log has the rest under the command's id.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err error) {
 	c := callOf(r)
+	if err == nil && !c.intended && !s.stillKnown(r) {
+		reply, err = nil, errUnauthorized()
+	}
 	c.Status = http.StatusOK
 	var e *Error
 	if err != nil {

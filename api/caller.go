@@ -47,6 +47,8 @@ type caller struct {
 	// change.
 	tenant string
 	write  bool
+	// token is the id of the token that stands for it; empty: none does.
+	token string
 }
 
 // may reports whether the caller may use a route of a scope for a tenant; the
@@ -71,7 +73,7 @@ func (c caller) may(s scope, tenant string) bool {
 // asActor is the caller as tenants knows it, which checks once more what it
 // may do. Who may change nothing administers no tenant.
 func (c caller) asActor() tenants.Actor {
-	a := tenants.Actor{Name: c.actor, Operator: c.operator}
+	a := tenants.Actor{Name: c.actor, Operator: c.operator, Token: c.token}
 	if c.write {
 		a.Tenant = c.tenant
 	}

@@ -10,6 +10,12 @@ import (
 // MaxRunning bounds the requests being worked on.
 const MaxRunning = maxRunning
 
+// MaxNetwork bounds those that came over the network, MaxShare one tenant's.
+const (
+	MaxNetwork = maxNetwork
+	MaxShare   = maxShare
+)
+
 // MaxFollowers bounds the requests that wait for the log.
 const MaxFollowers = maxFollowers
 

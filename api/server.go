@@ -69,6 +69,7 @@ type Server struct {
 	mux      *http.ServeMux
 	openapi  json.RawMessage // the description of the routes
 	failures failures
+	shares   shares
 	running  chan struct{} // holds a token for each request being worked on
 	// followers holds one for each request that waits for the log.
 	followers chan struct{}
@@ -138,6 +139,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The mux would send the client elsewhere.
 		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
 		return
+	}
+	if who := callerOf(r.Context()); who.network {
+		leave, ok := s.shares.enter(cmp.Or(who.tenant, who.actor))
+		if !ok {
+			s.finish(w, r, nil, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
+			return
+		}
+		defer leave()
 	}
 	select {
 	case s.running <- struct{}{}:

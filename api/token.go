@@ -77,14 +77,10 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 	}
 	same := subtle.ConstantTimeCompare(sum[:], t.Hash[:]) == 1
 	switch {
-	case !same, t.Revoked != 0:
-		return caller{}
-	case t.Expires != 0 && uint64(max(now.Unix(), 0)) >= t.Expires:
-		return caller{}
-	case t.Scope != events.TokenOperator && v.Tenant([]byte(t.Tenant)) == nil:
+	case !same, !inForce(v, t, now):
 		return caller{}
 	}
-	c := caller{actor: "token:" + t.ID}
+	c := caller{actor: "token:" + t.ID, token: t.ID}
 	switch t.Scope {
 	case events.TokenOperator:
 		c.operator = true
@@ -96,6 +92,28 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 		return caller{}
 	}
 	return c
+}
+
+// inForce reports whether a token is neither revoked nor expired, and its
+// tenant is there.
+func inForce(v *projections.View, t *projections.Token, now time.Time) bool {
+	return t.Revoked == 0 && (t.Expires == 0 || uint64(max(now.Unix(), 0)) < t.Expires) &&
+		(t.Scope == events.TokenOperator || v.Tenant([]byte(t.Tenant)) != nil)
+}
+
+// stillKnown reports whether the token of a request that took its time, as
+// for its body or to follow the log, is still in force.
+func (s *Server) stillKnown(r *http.Request) bool {
+	id := callerOf(r.Context()).token
+	if id == "" {
+		return true
+	}
+	v := s.runner.View()
+	if v == nil {
+		return false
+	}
+	t := v.Token(id)
+	return t != nil && inForce(v, t, time.Now())
 }
 
 // errUnauthorized is the one answer to whoever is not known, for whatever

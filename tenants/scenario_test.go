@@ -98,6 +98,9 @@ func (w *world) give(tenant string, c Change) (Plan, error) {
 		return plan, err
 	}
 	commit := &events.Commit{Position: w.v.Position() + 1, Tenant: tenant, TenantVersion: 1, Events: plan.Events}
+	if tenant == "" {
+		commit.TenantVersion = w.v.Version() + 1
+	}
 	if t := w.v.Tenant([]byte(tenant)); t != nil {
 		commit.TenantVersion = t.Version() + 1
 	}

@@ -36,6 +36,9 @@ type Actor struct {
 	Operator bool
 	// Tenant is, for anyone else, the tenant it administers.
 	Tenant string
+	// Token is the id of the token it acts by, if it does. Once that is
+	// revoked nothing is done, however long before the command was given.
+	Token string
 }
 
 // A Command is one change to one tenant, and all that goes with it.
@@ -94,6 +97,11 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 	p.text("Actor", "actor", c.Actor.Name, MaxActor, isVisibleASCII)
 	if c.Reason != "" {
 		p.text("Reason", "reason", c.Reason, MaxReason, isPrintable)
+	}
+	if c.Actor.Token != "" {
+		if t := v.Token(c.Actor.Token); t == nil || t.Revoked != 0 {
+			p.fail(Forbidden, "", "the token is not in force any more")
+		}
 	}
 	if len(p.errs) > 0 {
 		return Plan{}, p.errs

@@ -71,3 +71,28 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%+v", token)
 	}
 }
+
+// TestActorsToken: who acts by a token does nothing once it is revoked, even
+// with what was given before.
+func TestActorsToken(t *testing.T) {
+	w := &world{t: t, v: projections.New()}
+	const id = "0123456789abcdef"
+	for _, c := range []struct {
+		tenant string
+		change Change
+	}{{"a", twin("a")}, {"", CreateToken{ID: id, Label: "x", Scope: events.TokenWrite, Tenant: "a", Hash: [32]byte{1}}}} {
+		if _, err := w.give(c.tenant, c.change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	given := Command{Tenant: "a", Actor: Actor{Name: "token:" + id, Tenant: "a", Token: id}, ID: "1", Change: RenameTenant{DisplayName: "new"}}
+	if _, err := given.Check(w.v); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.give("", RevokeToken{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := given.Check(w.v); err == nil || !strings.Contains(err.Error(), "not in force") {
+		t.Errorf("after its end: %v", err)
+	}
+}

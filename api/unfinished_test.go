@@ -1,0 +1,124 @@
+package api_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/api"
+)
+
+// An unfinished request has arrived but for the last byte of its body.
+type unfinished struct {
+	conn net.Conn
+	last string
+}
+
+// slowly begins a request by a token and returns when it is being worked on.
+func (r *running) slowly(t *testing.T, server, token, path, body string, arrived <-chan string) *unfinished {
+	t.Helper()
+	host := strings.TrimPrefix(server, "http://")
+	c, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	head, last := body[:len(body)-1], body[len(body)-1:]
+	if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, host, token, len(body), head); err != nil {
+		t.Fatal(err)
+	}
+	for at := range arrived {
+		if at == path {
+			break
+		}
+	}
+	return &unfinished{c, last}
+}
+
+// end sends the last byte and reads the answer.
+func (s *unfinished) end(t *testing.T) (status int, body string) {
+	t.Helper()
+	if _, err := io.WriteString(s.conn, s.last); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(s.conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+// arrivals tells the path of each request that is being worked on.
+func (r *running) arrivals() <-chan string {
+	arrived := make(chan string, 2*api.MaxRunning)
+	r.server.Tap(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			arrived <- q.URL.Path
+			h.ServeHTTP(w, q)
+		})
+	})
+	return arrived
+}
+
+// TestRevokedMeanwhile: a token that is revoked while a request by it is under
+// way changes nothing and is shown nothing.
+func TestRevokedMeanwhile(t *testing.T) {
+	r := start(t, nil)
+	r.do(t, "acme", acme())
+	server, _ := r.network(t, false)
+	token, id := r.mint(t, "write", "acme", 0)
+	arrived := r.arrivals()
+	var slows []*unfinished
+	for path, body := range map[string]string{
+		"/v1/tenants/acme/commands/tenant.rename": `{"args":{"display_name":"by a revoked token"}}`,
+		"/v1/tenants/acme/plan":                   `{"display_name":"planned"}`,
+	} {
+		slows = append(slows, r.slowly(t, server, token, path, body, arrived))
+	}
+	r.do(t, "", api.TokenRevoke{ID: id})
+	for _, s := range slows {
+		if status, body := s.end(t); status != http.StatusUnauthorized || strings.Contains(body, "planned") {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if tenant, err := r.client.Tenant(t.Context(), "acme"); err != nil || tenant.Version != 1 {
+		t.Errorf("%+v, %v", tenant, err)
+	}
+}
+
+// TestShares: requests of one tenant's tokens leave room for another tenant's,
+// and the whole network's for the local socket.
+func TestShares(t *testing.T) {
+	r := start(t, nil)
+	server, _ := r.network(t, false)
+	arrived := r.arrivals()
+	for i := range api.MaxNetwork / api.MaxShare {
+		id := fmt.Sprint("t", i)
+		r.do(t, id, api.TenantCreate{DisplayName: id})
+		token, _ := r.mint(t, "read", id, 0)
+		other, _ := r.mint(t, "read", id, 0)
+		if _, err := remote(t, server, token, nil).Tenant(t.Context(), id); err != nil {
+			t.Errorf("tenant %d: %v", i, err)
+		}
+		for range api.MaxShare {
+			r.slowly(t, server, token, "/v1/tenants/"+id+"/plan", `{"display_name":"x"}`, arrived)
+		}
+		if _, err := remote(t, server, other, nil).Tenant(t.Context(), id); codeOf(err) != api.CodeBusy {
+			t.Errorf("tenant %d, over its share: %v", i, err)
+		}
+	}
+	token, id := r.mint(t, "operator", "", 0)
+	if _, err := remote(t, server, token, nil).Status(t.Context()); codeOf(err) != api.CodeBusy {
+		t.Errorf("over the network: %v", err)
+	}
+	r.do(t, "", api.TokenRevoke{ID: id})
+}
