@@ -65,6 +65,11 @@ func startInstallations() (stop func() error, err error) {
 // newInstallation starts policyd and a gateway before a server, reached at
 // backendAddr, with both tenants. The caller stops it.
 func newInstallation(server *backend.Server, backendAddr, gatewaySettings string) (*installation.Installation, error) {
+	return install(server, backendAddr, installation.Config{GatewaySettings: gatewaySettings})
+}
+
+// install starts what a configuration asks for, as newInstallation does.
+func install(server *backend.Server, backendAddr string, config installation.Config) (*installation.Installation, error) {
 	bin, err := filepath.Abs(binaries)
 	if err != nil {
 		return nil, err
@@ -74,11 +79,9 @@ func newInstallation(server *backend.Server, backendAddr, gatewaySettings string
 		return nil, err
 	}
 	certs := filepath.Dir(server.CAFile())
-	in, err := installation.Start(context.Background(), installation.Config{
-		Bin: bin, Dir: dir, Domains: domains,
-		Certificate: filepath.Join(certs, "server.pem"), Key: filepath.Join(certs, "server.key"),
-		GatewaySettings: gatewaySettings,
-	})
+	config.Bin, config.Dir, config.Domains = bin, dir, domains
+	config.Certificate, config.Key = filepath.Join(certs, "server.pem"), filepath.Join(certs, "server.key")
+	in, err := installation.Start(context.Background(), config)
 	if err != nil {
 		return nil, err
 	}

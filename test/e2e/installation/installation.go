@@ -39,7 +39,12 @@ type Config struct {
 	StartTLS, DirectTLS string
 	// GatewaySettings is added to the gateway's configuration file.
 	GatewaySettings string
+	// Second runs a second gateway, whose id is SecondID, beside the first.
+	Second bool
 }
+
+// SecondID is the second gateway's id.
+const SecondID = "second"
 
 // An Installation is a running policyd and gateway.
 type Installation struct {
@@ -53,12 +58,18 @@ type Installation struct {
 	Policyd  *backend.Program
 	Gateway  *backend.Program
 	sockPath string
+
+	// SecondGateway is nil without one; SecondDirectTLS is where its clients
+	// connect.
+	SecondGateway   *backend.Program
+	SecondDirectTLS string
+	secondHTTP      string
 }
 
 // Start runs both programs and waits until they are ready.
 func Start(ctx context.Context, config Config) (*Installation, error) {
 	in := &Installation{config: config, StartTLS: config.StartTLS, DirectTLS: config.DirectTLS}
-	addrs, err := backend.FreeAddrs(5)
+	addrs, err := backend.FreeAddrs(7)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +80,7 @@ func Start(ctx context.Context, config Config) (*Installation, error) {
 		in.DirectTLS = addrs[1]
 	}
 	in.nats, in.GatewayHTTP, in.PolicydHTTP = addrs[2], addrs[3], addrs[4]
+	in.SecondDirectTLS, in.secondHTTP = addrs[5], addrs[6]
 	in.sockPath = in.path("admin", "policyd.sock")
 	if err := in.configure(); err != nil {
 		return nil, err
@@ -78,6 +90,11 @@ func Start(ctx context.Context, config Config) (*Installation, error) {
 	}
 	if err := in.StartGateway(ctx); err != nil {
 		return nil, errors.Join(err, in.Policyd.Kill())
+	}
+	if config.Second {
+		if in.SecondGateway, err = in.start(ctx, "second", in.secondHTTP, "gateway"); err != nil {
+			return nil, errors.Join(err, in.Gateway.Kill(), in.Policyd.Kill())
+		}
 	}
 	return in, nil
 }
@@ -118,14 +135,40 @@ func (in *Installation) configure() error {
 socket = %q
 [nats]
 listen = %q
+gateways = [%s]
 [listen]
 http = %q
 [log]
 format = "json"
-`, in.path("data"), in.sockPath, in.nats, in.PolicydHTTP)
-	gateway := fmt.Sprintf(`[listen]
-starttls = [%q]
-direct_tls = [%q]
+`, in.path("data"), in.sockPath, in.nats, in.gateways(), in.PolicydHTTP)
+	texts := map[string]string{
+		"policyd.toml": policyd,
+		"gateway.toml": in.gateway("gateway", fmt.Sprintf("starttls = [%q]\n", in.StartTLS), in.DirectTLS, in.GatewayHTTP),
+	}
+	if in.config.Second {
+		texts["second.toml"] = in.gateway(SecondID, "starttls = []\n", in.SecondDirectTLS, in.secondHTTP)
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(in.path(name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gateways are the gateways' ids, as a TOML list's elements.
+func (in *Installation) gateways() string {
+	if in.config.Second {
+		return `"gateway", "` + SecondID + `"`
+	}
+	return `"gateway"`
+}
+
+// gateway is a gateway's configuration.
+func (in *Installation) gateway(id, starttls, directTLS, http string) string {
+	return fmt.Sprintf(`id = %q
+[listen]
+%sdirect_tls = [%q]
 http = %q
 [certificates]
 directory = %q
@@ -135,30 +178,25 @@ server_name = "postern"
 seed_file = %q
 [log]
 format = "json"
-%s`, in.StartTLS, in.DirectTLS, in.GatewayHTTP, in.path("certificates"), in.nats, in.path("data", "nats", "gateway.nkey"), in.config.GatewaySettings)
-	for name, text := range map[string]string{"policyd.toml": policyd, "gateway.toml": gateway} {
-		if err := os.WriteFile(in.path(name), []byte(text), 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
+%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), in.config.GatewaySettings)
 }
 
 // StartPolicyd starts policyd, again after it was stopped.
 func (in *Installation) StartPolicyd(ctx context.Context) (err error) {
-	in.Policyd, err = in.start(ctx, "policyd", in.PolicydHTTP)
+	in.Policyd, err = in.start(ctx, "policyd", in.PolicydHTTP, "policyd")
 	return err
 }
 
 // StartGateway starts the gateway, again after it was stopped.
 func (in *Installation) StartGateway(ctx context.Context) (err error) {
-	in.Gateway, err = in.start(ctx, "gateway", in.GatewayHTTP)
+	in.Gateway, err = in.start(ctx, "gateway", in.GatewayHTTP, "gateway")
 	return err
 }
 
-func (in *Installation) start(ctx context.Context, name, healthAddr string) (*backend.Program, error) {
+// start starts a program by the configuration and with the log of a name.
+func (in *Installation) start(ctx context.Context, name, healthAddr, program string) (*backend.Program, error) {
 	log := in.path(name + ".log")
-	p, err := backend.StartProgram(log, filepath.Join(in.config.Bin, name), "--config", in.path(name+".toml"))
+	p, err := backend.StartProgram(log, filepath.Join(in.config.Bin, program), "--config", in.path(name+".toml"))
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +253,11 @@ func (in *Installation) Policyctl(ctx context.Context, stdin string, args ...str
 	return out.String(), nil
 }
 
-// Stop ends both programs; nothing of them is left.
+// Stop ends the programs; nothing of them is left.
 func (in *Installation) Stop() error {
-	return errors.Join(in.Gateway.Stop(), in.Policyd.Stop())
+	var second error
+	if in.SecondGateway != nil {
+		second = in.SecondGateway.Stop()
+	}
+	return errors.Join(in.Gateway.Stop(), second, in.Policyd.Stop())
 }
