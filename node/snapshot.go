@@ -85,23 +85,24 @@ func (n *Node) keepSnapshots(ctx context.Context) {
 	every := events.Position(n.cfg.SnapshotEvery)
 	last := n.began.snapshot
 	if n.began.long && v.Position() > last {
-		last = n.writeSnapshot(ctx, v)
+		last = n.writeSnapshot(ctx, v, last)
 	}
-	for {
+	for ctx.Err() == nil {
 		if v, err = n.await(ctx, last+every); err != nil {
 			break
 		}
-		last = n.writeSnapshot(ctx, v)
+		last = n.writeSnapshot(ctx, v, last)
 	}
 	if v := n.view.Load(); n.Failure() == nil && v.Position() >= last+max(every/lastSnapshotShare, 1) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSnapshotWithin)
 		defer cancel()
-		n.writeSnapshot(ctx, v)
+		n.writeSnapshot(ctx, v, last)
 	}
 }
 
-// writeSnapshot writes one, and gives its position, written or not.
-func (n *Node) writeSnapshot(ctx context.Context, v *projections.View) events.Position {
+// writeSnapshot writes one, and gives its position, written or not; the last
+// one's when ctx has ended before it was written, for then it is still due.
+func (n *Node) writeSnapshot(ctx context.Context, v *projections.View, last events.Position) events.Position {
 	begin := time.Now()
 	err := n.cfg.Snapshots.WriteSnapshot(ctx, v.Position(), v.Encode)
 	switch took := time.Since(begin); {
@@ -109,7 +110,9 @@ func (n *Node) writeSnapshot(ctx context.Context, v *projections.View) events.Po
 		n.metrics.snapshot.Set(float64(v.Position()))
 		n.metrics.snapshotTime.Set(took.Seconds())
 		n.cfg.Logger.Info("snapshot written", "position", v.Position(), "took", took)
-	case ctx.Err() == nil:
+	case ctx.Err() != nil:
+		return last
+	default:
 		n.metrics.snapshotsFailed.Inc()
 		n.cfg.Logger.Error("snapshot not written; the next start folds more", "position", v.Position(), "error", err)
 	}

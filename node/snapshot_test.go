@@ -238,6 +238,41 @@ func TestNoSnapshots(t *testing.T) {
 	}
 }
 
+// calledOff are snapshots of which the first is being written when its node ends.
+type calledOff struct {
+	*eventlog.Log
+	once  sync.Once
+	begun chan struct{}
+}
+
+func (s *calledOff) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
+	first := false
+	s.once.Do(func() { first = true; close(s.begun) })
+	if first {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Log.WriteSnapshot(ctx, at, write)
+}
+
+// TestSnapshotCalledOff: a snapshot that the node's end breaks off is written
+// at the end, and not taken for one that is there.
+func TestSnapshotCalledOff(t *testing.T) {
+	l := openOn(t, vfs.NewMem())
+	s := &calledOff{Log: l, begun: make(chan struct{})}
+	r := startSnapshots(t, l, l.LogID(), s).ready()
+	r.tenants()
+	r.members(0, 3)
+	<-s.begun
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	head, _ := l.Head()
+	if list, err := l.Snapshots(); err != nil || len(list) != 1 || list[0] != head {
+		t.Errorf("snapshots at %v, %v; the head is at %d", list, err, head)
+	}
+}
+
 // TestTimesNeverGoBack: a commit made by a clock that was set back has the time
 // of the one before it.
 func TestTimesNeverGoBack(t *testing.T) {
