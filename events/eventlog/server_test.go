@@ -103,11 +103,11 @@ type Server struct {
 	states *gob.Encoder
 }
 
-// Boot opens the log.
-func (s *Server) Boot(b Boot, logID *string) error {
+// prepare makes the disk, and gives how a log on it is opened.
+func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 	mem := vfs.NewCrashableMem()
 	if err := writeFiles(mem, b.Files); err != nil {
-		return err
+		return c, err
 	}
 	s.disk = newDisk(mem)
 	s.disk.done = func() {
@@ -124,11 +124,19 @@ func (s *Server) Boot(b Boot, logID *string) error {
 	if b.Fault != nil {
 		s.disk.breakBy(b.Fault.fault())
 	}
-	c := eventlog.Config{Dir: "var/log", FS: s.disk, Fatal: func(string) { os.Exit(3) }}
+	c = eventlog.Config{Dir: "var/log", FS: s.disk, Fatal: func(string) { os.Exit(3) }}
 	if s.recover = b.Recover; s.recover {
 		c.Fatal = nil
 	}
-	var err error
+	return c, nil
+}
+
+// Boot opens the log.
+func (s *Server) Boot(b Boot, logID *string) error {
+	c, err := s.prepare(b)
+	if err != nil {
+		return err
+	}
 	s.log, err = eventlog.Open(c)
 	if err == nil {
 		*logID = s.log.LogID()
