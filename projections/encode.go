@@ -43,7 +43,10 @@ import (
 // number here, a line in Encode and one in Decode.
 const (
 	// magic names the format and its version. Another version is refused: the
-	// log has everything, so a snapshot is never converted.
+	// log has everything, so a snapshot is never converted. A fold that makes
+	// something else of the same commits than it did, an ended position more,
+	// is another version too: or else a node that starts from an old snapshot
+	// decides otherwise than one that folds the whole log.
 	magic = "postern view 1\n"
 
 	endOfSections       = 0
