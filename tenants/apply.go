@@ -38,9 +38,14 @@ func (c ApplyTenant) plan(p *plan) {
 		if _, stays := want.Domain([]byte(d.Name)); stays {
 			continue
 		}
-		if n := suspendedIn(p.tenant, d); n > 0 {
-			p.warn("Domains", "domain %s is removed with %d suspended members: should it be added again, they are not suspended any more", d.Name, n)
-		}
+		p.forgets("Domains", d)
+	}
+}
+
+// forgets warns of the suspensions that go with a domain.
+func (p *plan) forgets(field string, d projections.DomainInfo) {
+	if n := suspendedIn(p.tenant, d); n > 0 {
+		p.warn(field, "domain %s is removed with %d suspended members: should it be added again, they are not suspended any more", d.Name, n)
 	}
 }
 

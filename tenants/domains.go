@@ -96,6 +96,7 @@ func (c ResumeDomain) plan(p *plan) {
 func (c RemoveDomain) plan(p *plan) {
 	if d, ok := p.ownDomain("Domain", c.Domain); ok {
 		p.emit(events.DomainRemoved{Domain: d.Name})
+		p.forgets("Domain", d)
 	}
 }
 

@@ -18,7 +18,8 @@ type (
 		Suspended *bool // nil: as it is
 	}
 	// RemoveMember forgets the account's roles and ends its sessions. The
-	// account goes on with its domain's default role.
+	// account goes on with its domain's default role; one that is suspended
+	// must be resumed first.
 	RemoveMember struct{ JID string }
 	// SuspendMember ends the account's sessions and admits none.
 	SuspendMember struct{ JID string }
@@ -80,8 +81,12 @@ func (c RemoveMember) plan(p *plan) {
 	if !ok {
 		return
 	}
-	if _, listed := p.tenant.Member(account); !listed {
+	switch m, listed := p.tenant.Member(account); {
+	case !listed:
 		p.fail(NotFound, "JID", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
+		return
+	case m.Suspended:
+		p.fail(Conflict, "JID", "%s is suspended, and removed it would be let in again: resume it first, or set its roles to none", quote(account))
 		return
 	}
 	p.emit(events.MemberRemoved{JID: account})
