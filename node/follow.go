@@ -117,6 +117,8 @@ func endings(list []events.Event) (accounts []string, all bool) {
 		switch e := e.(type) {
 		case events.TenantCreated:
 			return nil, false // nobody has a session yet
+		case events.TokenCreated, events.TokenRevoked:
+			// of the installation, which has no sessions
 		case events.MemberRolesSet:
 			accounts = append(accounts, e.JID)
 		case events.MemberRemoved:

@@ -32,6 +32,11 @@ func TestInstallation(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
+	for len(r.endings) > 0 {
+		if e := <-r.endings; e.Tenant == "" {
+			t.Errorf("told gateways of sessions of no tenant: %+v", e)
+		}
+	}
 	after := start(t, l, l.LogID()).ready()
 	if v := after.View(); v.Hash() != hash || v.Token(token.ID) == nil || v.Token(token.ID).Revoked != 5 {
 		t.Errorf("the next node: %+v", v.Token(token.ID))
