@@ -379,7 +379,7 @@ func (d *decoder) domain(t *Tenant, p *place) {
 
 // keep puts a member into its domain and counts it.
 func (d *decoder) keep(t *Tenant, p *place, m member) {
-	if err := p.members.put(d.by, t.seed, m); err != nil {
+	if err := p.members.put(d.by, t.seed, maphash.String(t.seed, m.local), m); err != nil {
 		d.fail("%v", err)
 		return
 	}

@@ -105,15 +105,24 @@ func (t *Tenant) memberInfo(d *place, r record) Member {
 
 // domainOf splits a bare JID and finds its domain.
 func (t *Tenant) domainOf(jid string) (*place, string, error) {
-	local, name, ok := strings.Cut(jid, "@")
-	if !ok || local == "" || len(local) > maxLocal {
-		return nil, "", fmt.Errorf("%q is no bare JID with a localpart", jid)
+	local, name, err := split(jid)
+	if err != nil {
+		return nil, "", err
 	}
 	p, ok := t.places.find(maphash.String(t.seed, name), []byte(name))
 	if !ok || p.kind != Domain {
 		return nil, "", fmt.Errorf("%q: no domain %q", jid, name)
 	}
 	return p, local, nil
+}
+
+// split cuts a bare JID that has a localpart.
+func split(jid string) (local, domain string, err error) {
+	local, domain, ok := strings.Cut(jid, "@")
+	if !ok || local == "" || len(local) > maxLocal {
+		return "", "", fmt.Errorf("%q is no bare JID with a localpart", jid)
+	}
+	return local, domain, nil
 }
 
 // applyMember folds the events about one account.
@@ -197,17 +206,21 @@ func (d *place) primary(own roleRef) roleRef {
 // counts.
 func (ch *change) editMember(jid string, edit func(*place, member) (member, error)) error {
 	t := ch.tenant
-	found, local, err := t.domainOf(jid)
+	local, name, err := split(jid)
 	if err != nil {
 		return err
 	}
-	d := ch.ownDomain(found.name)
-	before := d.members.get(maphash.String(t.seed, local), local)
+	d := ch.ownDomain(name)
+	if d == nil {
+		return fmt.Errorf("%q: no domain %q", jid, name)
+	}
+	hash := maphash.String(t.seed, local)
+	before := d.members.get(hash, local)
 	m, err := edit(d, before) // by value: a pointer would go to the heap
 	if err != nil {
 		return err
 	}
-	if err := d.members.put(ch.by, t.seed, m); err != nil {
+	if err := d.members.put(ch.by, t.seed, hash, m); err != nil {
 		return fmt.Errorf("%q: %w", jid, err)
 	}
 	change := int(m.flags&flagListed/flagListed) - int(before.flags&flagListed/flagListed)

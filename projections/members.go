@@ -198,30 +198,32 @@ func (m *member) pack(b []byte) []byte {
 	return b
 }
 
-// put replaces or adds one record. The members must be their maker's.
-func (m *members) put(by *maker, seed maphash.Seed, rec member) error {
+// put replaces or adds one record, whose localpart has the hash. The members
+// must be their maker's.
+func (m *members) put(by *maker, seed maphash.Seed, hash uint64, rec member) error {
 	var buf [128]byte // most records are far shorter
-	p := packer{by: by, seed: seed, record: rec.pack(buf[:0])}
-	hash := maphash.String(seed, rec.local)
+	record := rec.pack(buf[:0])
 	t, depth := m.root.edit(by, hash)
 	leaf := &t.leaf
 	old, at, slot := leaf.find(hash, []byte(rec.local))
 	switch {
-	case at > 0 && old.size() == len(p.record):
+	case at > 0 && old.size() == len(record):
 		if t.by != by {
 			leaf.bytes = slices.Clone(leaf.bytes)
 		}
-		copy(leaf.bytes[at:], p.record)
-	case at == 0 && leaf.takes(len(p.record)):
+		copy(leaf.bytes[at:], record)
+	case at == 0 && leaf.takes(len(record)):
 		if t.by != by {
-			b := make([]byte, len(leaf.bytes), len(leaf.bytes)+len(p.record))
+			b := make([]byte, len(leaf.bytes), len(leaf.bytes)+len(record))
 			copy(b, leaf.bytes)
 			leaf.bytes = b
 		}
 		binary.LittleEndian.PutUint32(leaf.bytes[slotBytes*slot:], entryFor(hash, len(leaf.bytes)))
-		leaf.bytes = append(leaf.bytes, p.record...)
+		leaf.bytes = append(leaf.bytes, record...)
 		leaf.count++
 	default:
+		// A clone, for what a packer is given goes to the heap: here only.
+		p := packer{by: by, seed: seed, record: slices.Clone(record)}
 		rebuilt, err := p.rebuild(*leaf, at, depth)
 		if err != nil {
 			return err

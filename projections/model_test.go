@@ -328,7 +328,7 @@ func TestMembers(t *testing.T) {
 			if rng.IntN(100) == 0 {
 				by = new(maker) // what was made so far is a View's
 			}
-			if err := ms.put(by, hashSeed, rec); err != nil {
+			if err := ms.put(by, hashSeed, maphash.String(hashSeed, rec.local), rec); err != nil {
 				t.Fatal(err)
 			}
 			want[rec.local] = rec
