@@ -146,6 +146,23 @@ func TestCensusBelievesNoLiar(t *testing.T) {
 	})
 }
 
+// TestCensusOfTheUnheard: a gateway that is named is asked though it was never
+// heard of, and is missing when it does not answer; nothing is not the answer.
+func TestCensusOfTheUnheard(t *testing.T) {
+	s := startNATS(t, -1)
+	c := census(t, s, "")
+	got, err := c.Ask(t.Context(), "dead", decision.SessionQuery{Limit: 5})
+	if err != nil || !slices.Equal(got.Missing, []string{"dead"}) || len(got.Sessions) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	attend(t, s, "late", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
+	c = census(t, s, "late") // told of nobody, and waits until it is answered
+	got, err = c.Ask(t.Context(), "late", decision.SessionQuery{Limit: 5})
+	if err != nil || len(got.Missing) != 0 || !slices.Equal(idsOf(got), []string{"late:s1"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestSessionRights: no gateway may hear or answer for another.
 func TestSessionRights(t *testing.T) {
 	rights := GatewayRights("gw1")
