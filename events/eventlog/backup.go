@@ -155,11 +155,28 @@ func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (hea
 	if c.logID != l.logID {
 		err = errors.New("the copy is of another log")
 	}
-	if err == nil && h.position > 0 {
-		_, err = l.Wait(ctx, h.position-1)
-	}
+	err = cmp.Or(err, l.settled(ctx))
 	err = cmp.Or(err, c.verifyProgress(ctx, progress))
 	return h, errors.Join(err, c.Close())
+}
+
+// settled returns when what was being appended is durable; after an append of
+// which that is not known, it never will be, and there is no waiting for it.
+func (l *Log) settled(ctx context.Context) error {
+	select {
+	case l.writing <- struct{}{}:
+		defer func() { <-l.writing }()
+	case <-l.closing:
+		return events.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed {
+		return events.ErrFailed
+	}
+	return nil
 }
 
 // verifyProgress verifies, and tells how far it is.

@@ -226,6 +226,29 @@ func TestBackupFlips(t *testing.T) {
 	}
 }
 
+// A fullFile is on a disk that is full.
+type fullFile struct{ vfs.File }
+
+func (fullFile) WriteAt([]byte, int64) (int, error) { return 0, errors.New("no space left") }
+
+// TestBackupOfFailed: a log that does not know what of it is durable is not
+// backed up, and says so at once.
+func TestBackupOfFailed(t *testing.T) {
+	fs := vfs.NewMem()
+	fill(t, fs, 9)
+	l := reopened(t, fs)
+	l.witness.file = fullFile{l.witness.file} // the record is in the log by then
+	if err := l.Append(t.Context(), 9, nthCommit(9)); !errors.Is(err, events.ErrFailed) {
+		t.Fatal(err)
+	}
+	if _, err := l.Backup(t.Context(), "backup", quiet); !errors.Is(err, events.ErrFailed) {
+		t.Errorf("%v", err)
+	}
+	if _, err := ReadBackup(fs, "backup"); err == nil {
+		t.Error("a backup is left")
+	}
+}
+
 func TestNoBackup(t *testing.T) {
 	fs := vfs.NewMem()
 	if err := fs.MkdirAll("empty", 0o700); err != nil {
