@@ -90,7 +90,7 @@ func (n *Node) fold(ctx context.Context) error {
 	n.metrics.fold.Set(took.Seconds())
 	n.metrics.snapshot.Set(float64(from))
 	n.cfg.Logger.Info("log folded", "position", v.Position(), "snapshot", from, "took", took)
-	n.began = beginning{snapshot: from, long: took >= progressEach}
+	n.began = beginning{snapshot: from, past: past, long: took >= progressEach}
 	n.publish(v)
 	return nil
 }

@@ -38,7 +38,10 @@ type Snapshots interface {
 // published, and it does not change after that.
 type beginning struct {
 	snapshot events.Position // the one begun with; zero: none
-	long     bool            // the fold took long enough to spare the next start
+	// past is the View that the snapshot holds. Whoever has checked it lets
+	// it go.
+	past *projections.View
+	long bool // the fold took long enough to spare the next start
 }
 
 // newestSnapshot gives the View of the newest snapshot that is one, or that of
@@ -123,7 +126,10 @@ var errChecked = errors.New("checked")
 
 // checkPast reads what stands before the snapshot the node began with, which
 // nobody has looked at: a record that is not the one the chain names stops the
-// node deciding, as it would have at the start.
+// node deciding, as it would have at the start. So does a snapshot that is not
+// what the records make: a version with other rules of folding may have written
+// it. That one is replaced first, so that the next start is good. Meanwhile the
+// node holds a second View.
 func (n *Node) checkPast(ctx context.Context) {
 	if _, err := n.await(ctx, 0); err != nil || n.began.snapshot == 0 {
 		return
@@ -131,7 +137,11 @@ func (n *Node) checkPast(ctx context.Context) {
 	begin := time.Now()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	b := projections.NewBuilder()
 	err := n.cfg.Log.Read(ctx, 1, func(c *events.Commit) error {
+		if err := b.Apply(c); err != nil {
+			return err
+		}
 		if c.Position == n.began.snapshot {
 			return errChecked
 		}
@@ -148,6 +158,8 @@ func (n *Node) checkPast(ctx context.Context) {
 		}
 	})
 	switch {
+	case errors.Is(err, errChecked) && !n.samePast(ctx, b.View()):
+		n.fail(fmt.Errorf("the snapshot at %d is not what the log makes: start again", n.began.snapshot))
 	case errors.Is(err, errChecked):
 		n.metrics.checked.Set(float64(n.began.snapshot))
 		n.cfg.Logger.Info("the log before the snapshot is good", "position", n.began.snapshot, "took", time.Since(begin))
@@ -157,4 +169,18 @@ func (n *Node) checkPast(ctx context.Context) {
 	default:
 		n.fail(fmt.Errorf("check the log before the snapshot at %d: %w", n.began.snapshot, err))
 	}
+}
+
+// samePast reports whether what the log makes is what the snapshot held, and
+// writes the snapshot anew where it is not.
+func (n *Node) samePast(ctx context.Context, v *projections.View) bool {
+	past := n.began.past
+	n.began.past = nil
+	if v.Hash() == past.Hash() {
+		return true
+	}
+	if err := n.cfg.Snapshots.WriteSnapshot(ctx, v.Position(), v.Encode); err != nil {
+		n.cfg.Logger.Error("a wrong snapshot was not replaced", "position", v.Position(), "error", err)
+	}
+	return false
 }
