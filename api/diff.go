@@ -58,6 +58,9 @@ func (s *Server) tenantThen(ctx context.Context, v *projections.View, id, name, 
 	if err != nil {
 		return nil, Moment{}, err
 	}
+	if !callerOf(ctx).operator {
+		as.At.Time = then.Time() // as in tenantAt
+	}
 	return then.Tenant([]byte(id)), *as.At, nil
 }
 

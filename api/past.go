@@ -192,11 +192,15 @@ func (s *Server) tenantAt(r *http.Request) (*projections.View, *projections.Tena
 	t := then.Tenant([]byte(id))
 	switch {
 	case t != nil:
+		if !callerOf(r.Context()).operator {
+			// When others gave their commands is not the tenant's to know.
+			as.At.Time = then.Time()
+		}
 		return then, t, as, nil
 	case then.Used([]byte(id)):
-		return nil, nil, AsOf{}, notFound("tenant %q had been removed at position %d (%s); look at an earlier one", id, at, as.At.Time.Format(time.RFC3339))
+		return nil, nil, AsOf{}, notFound("tenant %q had been removed at position %d; look at an earlier one", id, at)
 	}
-	return nil, nil, AsOf{}, notFound("tenant %q did not exist yet at position %d (%s)", id, at, as.At.Time.Format(time.RFC3339))
+	return nil, nil, AsOf{}, notFound("tenant %q did not exist yet at position %d", id, at)
 }
 
 // moment finds a moment's position in the log.

@@ -30,7 +30,11 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	id := r.PathValue("tenant")
 	before := v.Tenant([]byte(id))
-	c := tenants.Command{Tenant: id, Actor: tenants.Actor{Name: "plan", Operator: true}, ID: "plan", Change: change}
+	// What its apply would be refused for, the plan is refused for; but to read
+	// what would be is enough to plan.
+	caller := callerOf(r.Context())
+	actor := tenants.Actor{Name: "plan", Operator: caller.operator, Tenant: caller.tenant}
+	c := tenants.Command{Tenant: id, Actor: actor, ID: "plan", Change: change}
 	reply := PlanReply{Position: uint64(v.Position()), Tenant: id}
 	if before == nil {
 		c.Change = tenants.CreateTenant(change)

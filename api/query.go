@@ -128,9 +128,6 @@ func (q query) number(name string) (uint64, bool) {
 	return p.def, false
 }
 
-// is reports whether a truth was given as true.
-func (q query) is(name string) bool { return q.text(name) == "true" }
-
 type queryKey struct{}
 
 func withQuery(ctx context.Context, q query) context.Context {
