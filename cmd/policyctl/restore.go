@@ -66,6 +66,9 @@ func (c *restoreCmd) restore(a *app) (result restored, err error) {
 	if err := mayRestore(c.Data); err != nil {
 		return result, err
 	}
+	if _, err := os.Stat(c.From); err != nil {
+		return result, fmt.Errorf("look for the backup: %w", err)
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return result, fmt.Errorf("make the data folder: %w", err)
 	}

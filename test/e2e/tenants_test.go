@@ -117,15 +117,15 @@ var crossings = map[string][]crossing{
 	// These speak of no tenant.
 	"status":         {{args: "", allowed: true}},
 	"permissions":    {{args: "", allowed: true}},
-	"check":          {{args: "-f -", stdin: ""}}, // reads files only
-	"test":           {{args: "/nonexistent"}},    // reads files only
+	"check":          {{args: "-f -", stdin: ""}},   // reads files only
+	"test":           {{args: "/proc/nonexistent"}}, // reads files only
 	"completion":     {{args: "bash", allowed: true}},
 	"man":            {{args: "", allowed: true}},
 	"help":           {{args: "tenant", allowed: true}},
-	"verify":         {{args: "--data /nonexistent"}},
+	"verify":         {{args: "--data /proc/nonexistent"}},
 	"backup":         {{args: "/proc/nonexistent"}},
-	"restore":        {{args: "--from /nonexistent --data /nonexistent --yes"}},
-	"import prosody": {{args: "--config /nonexistent --no-data -o /nonexistent"}},
+	"restore":        {{args: "--from /proc/nonexistent --data /proc/nonexistent --yes"}},
+	"import prosody": {{args: "--config /proc/nonexistent --no-data -o /proc/nonexistent"}},
 	"token create":   {{args: "ci --scope read -t other", allowed: true}},
 	"token list":     {{args: "", allowed: true}},
 	"token revoke":   {{args: "0123456789abcdef"}},
