@@ -122,7 +122,7 @@ func (s *Server) record(c *call, phase string) error {
 // intent is on disk, and the event log has the rest under the command's id.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err error) {
 	c := callOf(r)
-	if err == nil && !c.intended && !s.stillKnown(r) {
+	if !c.intended && !s.stillKnown(r) {
 		reply, err = nil, errUnauthorized()
 	}
 	c.Status = http.StatusOK
