@@ -224,8 +224,8 @@ func (b *ruleBook) obeyMember(c tenants.Change) (refused bool, ends string) {
 			b.members[c.JID] = ruleMember{c.Role, c.Secondary, m.suspended}
 		}
 	case tenants.RemoveMember:
-		if _, listed := b.members[c.JID]; !listed {
-			return true, ""
+		if m, listed := b.members[c.JID]; !listed || m.suspended {
+			return true, "" // who is kept out would be let in again
 		}
 		delete(b.members, c.JID)
 		return false, c.JID
