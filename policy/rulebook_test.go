@@ -1,0 +1,268 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/postern-im/postern/tenants"
+)
+
+// The rules of roles once more, written down from docs/PERMISSIONS.md and
+// Prosody's documentation by names and maps alone: what this file knows of
+// commands, roles and sessions it has from nowhere else in the source.
+type ruleBook struct {
+	roles     map[string]ruleRole
+	ceiling   []string
+	domains   map[string]ruleDomain
+	members   map[string]ruleMember
+	suspended bool
+}
+
+type ruleRole struct {
+	builtin, allow, deny, inherits []string // builtin: what it gives by itself
+	own                            bool
+}
+
+type ruleDomain struct {
+	role      string
+	suspended bool
+}
+
+type ruleMember struct {
+	role      string
+	secondary []string
+	suspended bool
+}
+
+func newRuleBook() *ruleBook {
+	account := func(names ...string) (all []string) {
+		for _, n := range names {
+			all = append(all, "xmpp:account:"+n)
+		}
+		return all
+	}
+	guest := append(account("messages:read", "messages:write", "presence:write", "contacts:read", "contacts:write",
+		"bookmarks:read", "bookmarks:write", "profile:read", "profile:write", "omemo:read", "omemo:write",
+		"blocklist:read", "blocklist:write", "disco:read", "history:read", "history:write", "pep:read", "pep:write"),
+		"xmpp:requests:read", "xmpp:requests:write")
+	registered := append(account("read", "write", "legacy-storage:read", "legacy-storage:write"), "xmpp:federate")
+	return &ruleBook{
+		roles: map[string]ruleRole{
+			"prosody:guest":      {builtin: guest},
+			"prosody:registered": {builtin: registered, inherits: []string{"prosody:guest"}},
+			"prosody:member":     {inherits: []string{"prosody:registered"}},
+			"prosody:admin":      {inherits: []string{"prosody:member"}},
+			"prosody:operator":   {inherits: []string{"prosody:admin"}},
+		},
+		domains: map[string]ruleDomain{"alpha.test": {role: "prosody:registered"}, "beta.test": {role: "prosody:guest"}},
+		members: map[string]ruleMember{},
+	}
+}
+
+// answer is what a role says of a permission: 1 yes, -1 no, 0 nothing. Its own
+// table is asked first, deny before allow; then its parents, left to right.
+func (b *ruleBook) answer(role, permission string) int {
+	r := b.roles[role]
+	switch {
+	case slices.Contains(r.deny, permission):
+		return -1
+	case slices.Contains(r.allow, permission), slices.Contains(r.builtin, permission):
+		return 1
+	}
+	for _, parent := range r.inherits {
+		if a := b.answer(parent, permission); a != 0 {
+			return a
+		}
+	}
+	return 0
+}
+
+func (b *ruleBook) acts(account string) string {
+	if m := b.members[account]; m.role != "" {
+		return m.role
+	}
+	return b.domains[account[strings.IndexByte(account, '@')+1:]].role
+}
+
+func (b *ruleBook) barred(account string) bool {
+	return b.suspended || b.members[account].suspended || b.domains[account[strings.IndexByte(account, '@')+1:]].suspended
+}
+
+func (b *ruleBook) may(account, permission string) bool {
+	return !slices.Contains(b.ceiling, permission) && b.answer(b.acts(account), permission) == 1
+}
+
+func (b *ruleBook) inherits(role, from string) bool {
+	return role == from || slices.ContainsFunc(b.roles[role].inherits, func(p string) bool { return b.inherits(p, from) })
+}
+
+func (b *ruleBook) used(role string) bool {
+	for _, r := range b.roles {
+		if slices.Contains(r.inherits, role) {
+			return true
+		}
+	}
+	for _, d := range b.domains {
+		if d.role == role {
+			return true
+		}
+	}
+	for _, m := range b.members {
+		if m.role == role || slices.Contains(m.secondary, role) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *ruleBook) clone() *ruleBook {
+	c := *b
+	c.roles, c.domains, c.members = maps.Clone(b.roles), maps.Clone(b.domains), maps.Clone(b.members)
+	return &c
+}
+
+func (b *ruleBook) equal(o *ruleBook) bool {
+	return b.suspended == o.suspended && slices.Equal(b.ceiling, o.ceiling) && maps.Equal(b.domains, o.domains) &&
+		maps.EqualFunc(b.roles, o.roles, func(x, y ruleRole) bool {
+			return slices.Equal(x.allow, y.allow) && slices.Equal(x.deny, y.deny) && slices.Equal(x.inherits, y.inherits)
+		}) &&
+		maps.EqualFunc(b.members, o.members, func(x, y ruleMember) bool {
+			return x.role == y.role && x.suspended == y.suspended && slices.Equal(x.secondary, y.secondary)
+		})
+}
+
+func (b *ruleBook) known(roles ...string) bool {
+	return !slices.ContainsFunc(roles, func(r string) bool { _, ok := b.roles[r]; return !ok })
+}
+
+func distinct(list []string) bool {
+	return len(slices.Compact(slices.Sorted(slices.Values(list)))) == len(list)
+}
+
+func sound(lists ...[]string) bool {
+	for _, list := range lists {
+		if !distinct(list) || slices.ContainsFunc(list, func(p string) bool { return strings.ContainsAny(p, "*") || !strings.Contains(p, ":") }) {
+			return false
+		}
+	}
+	return true
+}
+
+// obey carries a command out and says whether it is one to refuse; ends names
+// the account whose sessions it ends whatever else it does.
+func (b *ruleBook) obey(c tenants.Change) (refused bool, ends string) {
+	switch c := c.(type) {
+	case tenants.DefineRole:
+		if strings.HasPrefix(c.Role, "prosody:") || strings.ContainsAny(c.Role, " /") || !b.known(c.Inherits...) ||
+			!distinct(c.Inherits) || !sound(c.Allow, c.Deny) ||
+			slices.ContainsFunc(c.Inherits, func(p string) bool { return b.inherits(p, c.Role) }) {
+			return true, ""
+		}
+		b.roles[c.Role] = ruleRole{own: true, allow: c.Allow, deny: c.Deny, inherits: c.Inherits}
+	case tenants.AdjustRole:
+		r, ok := b.roles[c.Role]
+		if !ok || r.own || !sound(c.Add, c.Remove) {
+			return true, ""
+		}
+		r.allow, r.deny = c.Add, c.Remove
+		b.roles[c.Role] = r
+	case tenants.RemoveRole:
+		if r := b.roles[c.Role]; !r.own || b.used(c.Role) {
+			return true, ""
+		}
+		delete(b.roles, c.Role)
+	case tenants.SetCeiling:
+		if !sound(c.Permissions) {
+			return true, ""
+		}
+		b.ceiling = c.Permissions
+	case tenants.SetDomainDefaultRole:
+		d, ok := b.domains[c.Domain]
+		if !ok || !b.known(c.Role) {
+			return true, ""
+		}
+		d.role = c.Role
+		b.domains[c.Domain] = d
+	case tenants.SuspendDomain:
+		return b.setDomain(c.Domain, true), ""
+	case tenants.ResumeDomain:
+		return b.setDomain(c.Domain, false), ""
+	case tenants.SuspendTenant:
+		b.suspended = true
+	case tenants.ResumeTenant:
+		b.suspended = false
+	default:
+		return b.obeyMember(c)
+	}
+	return false, ""
+}
+
+func (b *ruleBook) setDomain(name string, suspended bool) (refused bool) {
+	d, ok := b.domains[name]
+	if ok {
+		d.suspended = suspended
+		b.domains[name] = d
+	}
+	return !ok
+}
+
+func (b *ruleBook) obeyMember(c tenants.Change) (refused bool, ends string) {
+	has := func(account string) bool {
+		_, ok := b.domains[account[strings.IndexByte(account, '@')+1:]]
+		return ok
+	}
+	switch c := c.(type) {
+	case tenants.SetMemberRoles:
+		if !has(c.JID) || c.Role != "" && !b.known(c.Role) || !b.known(c.Secondary...) || !distinct(c.Secondary) {
+			return true, ""
+		}
+		m, listed := b.members[c.JID]
+		if listed || c.Role != "" || len(c.Secondary) > 0 {
+			b.members[c.JID] = ruleMember{c.Role, c.Secondary, m.suspended}
+		}
+	case tenants.RemoveMember:
+		if m, listed := b.members[c.JID]; !listed || m.suspended {
+			return true, "" // who is kept out would be let in again
+		}
+		delete(b.members, c.JID)
+		return false, c.JID
+	case tenants.SuspendMember:
+		m := b.members[c.JID]
+		m.suspended = true
+		if !has(c.JID) {
+			return true, ""
+		}
+		b.members[c.JID] = m
+	case tenants.ResumeMember:
+		if !has(c.JID) {
+			return true, ""
+		}
+		if m, listed := b.members[c.JID]; listed {
+			m.suspended = false
+			b.members[c.JID] = m
+		}
+	case tenants.EndMemberSessions:
+		return !has(c.JID), c.JID
+	default:
+		panic(fmt.Sprintf("no rule for %T", c))
+	}
+	return false, ""
+}
+
+// survives says whether a session of an account outlives a command: not when
+// it acts in another role, may not be there, or would go on receiving or being
+// seen as what it no longer is.
+func survives(before, after *ruleBook, account string) bool {
+	lost := func(p string) bool { return before.may(account, p) && !after.may(account, p) }
+	return before.acts(account) == after.acts(account) && !after.barred(account) &&
+		!lost("xmpp:account:messages:read") && !lost("xmpp:account:presence:write")
+}
+
+// leansOn says whether an account gives up a role of its own for its domain's
+// default role. Even where that is the same role, a change of the default role
+// since the session began may end it now; no rule says that it must.
+func leansOn(before, after *ruleBook, account string) bool {
+	return before.members[account].role != "" && after.members[account].role == ""
+}
