@@ -53,6 +53,15 @@ func start(t *testing.T, explain api.Explainer) *running {
 			t.Error(err)
 		}
 	})
+	r := startIn(t, dir, explain, func(l api.Log) api.Log { return l })
+	described(t, r.server)
+	return r
+}
+
+// startIn runs a node on the log in a folder; its API sees the log through
+// shown.
+func startIn(t testing.TB, dir string, explain api.Explainer, shown func(api.Log) api.Log) *running {
+	t.Helper()
 	log, err := eventlog.Open(eventlog.Config{Dir: filepath.Join(dir, "log")})
 	if err != nil {
 		t.Fatal(err)
@@ -63,11 +72,10 @@ func start(t *testing.T, explain api.Explainer) *running {
 		t.Fatal(err)
 	}
 	audit, lobby := new(records), new(lobby)
-	server, err := api.New(api.Config{Runner: n, Log: log, Explain: explain, Audit: audit, Gateways: lobby, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	server, err := api.New(api.Config{Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	described(t, server)
 	socket := filepath.Join(dir, "run", "policyd.sock")
 	l, err := api.Listen(socket)
 	if err != nil {
@@ -125,7 +133,7 @@ func serve(t *testing.T, runner api.Runner) *running {
 }
 
 // await waits until the node has folded its log.
-func (r *running) await(t *testing.T) {
+func (r *running) await(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()

@@ -16,9 +16,6 @@ import (
 
 // The bounds of looking at the past, which is folded while somebody waits.
 const (
-	// maxFolds bounds the foldings under way, so that the past leaves the
-	// node's cores to the present.
-	maxFolds = 2
 	// foldTime bounds one folding, the wait for its turn included.
 	foldTime = 20 * time.Second
 	// maxPast bounds the memory of the Views kept for the next request, in
@@ -41,7 +38,7 @@ type pastView struct {
 // A history gives tenants as they were.
 type history struct {
 	log   Log
-	turns chan struct{} // holds a token for each folding under way
+	turns *turns
 
 	// mu guards kept, the Views used last, the newest at the end.
 	mu   sync.Mutex
@@ -49,7 +46,7 @@ type history struct {
 }
 
 func newHistory(log Log) *history {
-	return &history{log: log, turns: make(chan struct{}, maxFolds)}
+	return &history{log: log, turns: newTurns()}
 }
 
 // at gives the View of one tenant at a position of the log.
@@ -74,12 +71,11 @@ func (h *history) at(ctx context.Context, tenant string, at events.Position) (*p
 func (h *history) fold(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
-	select {
-	case h.turns <- struct{}{}:
-		defer func() { <-h.turns }()
-	case <-ctx.Done():
+	end, ok := h.turns.take(ctx, callerOf(ctx))
+	if !ok {
 		return &Error{Code: CodeBusy, Text: "too many look at the past at once; try again"}
 	}
+	defer end()
 	err := enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
 		if c.Position > upTo {
 			return errEnough
