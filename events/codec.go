@@ -149,6 +149,25 @@ func enum[T ~uint8](c *codec, n protowire.Number, p *T, most T) {
 	*p = T(v)
 }
 
+// flag is a field that is there when it is true.
+func (c *codec) flag(n protowire.Number, p *bool) {
+	if !c.decoding {
+		if *p {
+			c.out = protowire.AppendTag(c.out, n, protowire.VarintType)
+			c.out = protowire.AppendVarint(c.out, 1)
+		}
+		return
+	}
+	if !c.next(n, protowire.VarintType) {
+		return
+	}
+	if c.varint(n) > 1 {
+		c.fail(n, ErrMalformed)
+		return
+	}
+	*p = true
+}
+
 // text is a string that may be empty.
 func (c *codec) text(n protowire.Number, p *string) {
 	if !c.decoding {

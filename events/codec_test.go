@@ -26,14 +26,19 @@ func TestGolden(t *testing.T) {
 	var b strings.Builder
 	for _, e := range everyEvent() {
 		c := sampleCommit(e)
+		c.CommandHash = events.CommandHash{}
 		record := events.AppendCommit(nil, &c)
-		// The event is the last field; the rest is the same for all.
+		// The event is the last field there is; the rest is the same for all.
 		rest := sampleCommit()
+		rest.CommandHash = c.CommandHash
 		fmt.Fprintf(&b, "%s\n\t%x\n", events.Describe(e), record[len(events.AppendCommit(nil, &rest)):])
 	}
 	whole := sampleCommit(events.TenantSuspended{})
 	record := events.AppendCommit(nil, &whole)
 	fmt.Fprintf(&b, "a whole commit\n\t%x\n\tits hash %x\n", record, events.Hash(record))
+	whole.CommandHash = events.CommandHash{}
+	record = events.AppendCommit(nil, &whole)
+	fmt.Fprintf(&b, "one from before the command's hash\n\t%x\n\tits hash %x\n", record, events.Hash(record))
 
 	const file = "testdata/events.txt"
 	if *update {
@@ -135,8 +140,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a list with an empty name", events1(bytesField(7, string(bytesField(1, "")))), events.ErrMalformed},
 		{"an enum zero, written", events1(bytesField(6, string(varintField(1, 0)))), events.ErrMalformed},
 		{"an enum value of 256", events1(bytesField(6, string(varintField(1, 256)))), events.ErrUnknownValue},
+		{"a flag of false, written", events1(bytesField(11, string(bytesField(1, "d"))+string(varintField(2, 0)))), events.ErrMalformed},
+		{"a flag of two", events1(bytesField(11, string(bytesField(1, "d"))+string(varintField(2, 2)))), events.ErrMalformed},
 		{"a backend without address", events1(bytesField(9, string(bytesField(1, "d"))+string(bytesField(2, "")))), events.ErrMissing},
-		{"a field after the events", with(9, good[9], varintField(10, 1)), events.ErrUnknownField},
+		{"a field after the events", with(9, good[9], varintField(11, 1)), events.ErrUnknownField},
+		{"a command's hash of 15 bytes", with(9, good[9], bytesField(10, strings.Repeat("h", 15))), events.ErrMalformed},
+		{"a command's hash of 17 bytes", with(9, good[9], bytesField(10, strings.Repeat("h", 17))), events.ErrMalformed},
+		{"a command's hash of zeros", with(9, good[9], bytesField(10, strings.Repeat("\x00", 16))), events.ErrMalformed},
+		{"a command's hash before the events", with(8, good[8], bytesField(10, strings.Repeat("h", 16))), events.ErrMissing},
+		{"a command's hash twice", with(9, good[9], bytes.Repeat(bytesField(10, strings.Repeat("h", 16)), 2)), events.ErrMalformed},
 		{"a field again after the events", with(9, good[9], good[7]), events.ErrMalformed},
 		{"a byte left over", append(with(9, good[9]), 0), events.ErrMalformed},
 		{"too large", with(7, bytesField(7, strings.Repeat("a", events.MaxSize))), events.ErrTooLarge},
@@ -153,8 +165,9 @@ func TestDecodeDamaged(t *testing.T) {
 	c := sampleCommit(everyEvent()...)
 	record := events.AppendCommit(nil, &c)
 	for i := range record {
-		// A cut between two events leaves a whole commit, of fewer events.
-		if cut, err := events.DecodeCommit(record[:i]); err == nil && len(cut.Events) >= len(c.Events) {
+		// A cut between two events leaves a whole commit, of fewer events, and
+		// one before the command's hash a whole commit of old.
+		if cut, err := events.DecodeCommit(record[:i]); err == nil && len(cut.Events) >= len(c.Events) && cut.CommandHash == c.CommandHash {
 			t.Errorf("cut to %d bytes: nothing is missing", i)
 		}
 		checkCanonical(t, record[:i])

@@ -68,6 +68,24 @@ func (c *Commit) wire(w *codec) {
 	w.text(7, &c.Reason)
 	w.hash(8, &c.Previous)
 	w.events(9, &c.Events)
+	w.commandHash(10, &c.CommandHash)
+}
+
+// commandHash is a hash that may be absent, and is then zero.
+func (c *codec) commandHash(n protowire.Number, p *CommandHash) {
+	if !c.decoding {
+		if *p != (CommandHash{}) {
+			c.out = protowire.AppendTag(c.out, n, protowire.BytesType)
+			c.out = protowire.AppendBytes(c.out, p[:])
+		}
+		return
+	}
+	if !c.next(n, protowire.BytesType) {
+		return
+	}
+	if b := c.bytes(n); copy(p[:], b) != len(p) || len(b) != len(p) || *p == (CommandHash{}) {
+		c.fail(n, ErrMalformed)
+	}
 }
 
 // time is a time in microseconds that must be after 1970.

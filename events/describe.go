@@ -53,7 +53,7 @@ func describeDomain(e Event) string {
 	case DomainDefaultRoleSet:
 		return line("domain default role set", plain(e.Domain), plain(e.Role))
 	case DomainSuspended:
-		return line("domain suspended", plain(e.Domain))
+		return line("domain suspended", plain(e.Domain), byOperator(e.ByOperator))
 	case DomainResumed:
 		return line("domain resumed", plain(e.Domain))
 	case DomainRemoved:
@@ -83,13 +83,20 @@ func describeRole(e Event) string {
 	case MemberRemoved:
 		return line("member removed", plain(e.JID))
 	case MemberSuspended:
-		return line("member suspended", plain(e.JID))
+		return line("member suspended", plain(e.JID), byOperator(e.ByOperator))
 	case MemberResumed:
 		return line("member resumed", plain(e.JID))
 	case MemberSessionsEnded:
 		return line("member sessions ended", plain(e.JID))
 	}
 	return ""
+}
+
+func byOperator(yes bool) string {
+	if !yes {
+		return ""
+	}
+	return "by the operator"
 }
 
 // line joins what is not empty.

@@ -33,7 +33,14 @@ type Commit struct {
 	// 1); it chains the log.
 	Previous [32]byte
 	Events   []Event
+	// CommandHash tells whether a command with the same id is the same command;
+	// zeros in a commit from before there was one. What it is made of is its
+	// maker's to say.
+	CommandHash CommandHash
 }
+
+// A CommandHash is the first half of a SHA-256.
+type CommandHash [16]byte
 
 // An Event is one thing that has happened. The set is closed: an event type
 // this version does not know stops the reader, because a View that skipped
@@ -111,9 +118,14 @@ type (
 	// DomainDefaultRoleSet ends the sessions of members without a role of
 	// their own in that domain.
 	DomainDefaultRoleSet struct{ Domain, Role string }
-	// DomainSuspended ends the domain's sessions and admits none.
-	DomainSuspended struct{ Domain string }
-	// DomainResumed undoes DomainSuspended.
+	// DomainSuspended ends the domain's sessions and admits none. ByOperator
+	// is set when an operator did it, whom it takes to undo it; it may follow
+	// one without.
+	DomainSuspended struct {
+		Domain     string
+		ByOperator bool
+	}
+	// DomainResumed undoes DomainSuspended, whoever did it.
 	DomainResumed struct{ Domain string }
 	// DomainRemoved ends the domain's sessions and removes its members.
 	DomainRemoved struct{ Domain string }
@@ -150,9 +162,13 @@ type (
 	}
 	// MemberRemoved forgets the member's roles and ends its sessions.
 	MemberRemoved struct{ JID string }
-	// MemberSuspended ends the member's sessions and admits none.
-	MemberSuspended struct{ JID string }
-	// MemberResumed undoes MemberSuspended.
+	// MemberSuspended ends the member's sessions and admits none. ByOperator
+	// is as in DomainSuspended.
+	MemberSuspended struct {
+		JID        string
+		ByOperator bool
+	}
+	// MemberResumed undoes MemberSuspended, whoever did it.
 	MemberResumed struct{ JID string }
 	// MemberSessionsEnded ends the member's sessions, once.
 	MemberSessionsEnded struct{ JID string }

@@ -24,7 +24,7 @@ func everyEvent() []events.Event {
 		events.DomainBackendsSet{Domain: "alpha.test", Backends: []events.Backend{
 			{Address: "xmpp.alpha.test:5222", Security: events.SecurityStartTLS}}},
 		events.DomainDefaultRoleSet{Domain: "alpha.test", Role: "prosody:guest"},
-		events.DomainSuspended{Domain: "alpha.test"},
+		events.DomainSuspended{Domain: "alpha.test", ByOperator: true},
 		events.DomainResumed{Domain: "alpha.test"},
 		events.DomainRemoved{Domain: "alpha.test"},
 		events.ServiceAdded{Service: "muc.alpha.test"},
@@ -35,7 +35,7 @@ func everyEvent() []events.Event {
 		events.BuiltinRoleAdjusted{Name: "prosody:registered", Add: []string{"xmpp:x:y"}, Remove: []string{"xmpp:federate"}},
 		events.MemberRolesSet{JID: "bob@alpha.test", Role: "lab:kiosk", Secondary: []string{"prosody:member"}},
 		events.MemberRemoved{JID: "zo\u00eb@alpha.test"},
-		events.MemberSuspended{JID: "bob@alpha.test"},
+		events.MemberSuspended{JID: "bob@alpha.test", ByOperator: true},
 		events.MemberResumed{JID: "bob@alpha.test"},
 		events.MemberSessionsEnded{JID: "bob@alpha.test"},
 		events.TokenCreated{ID: "0123456789abcdef", Name: "CI \"x\"\n\u202e", Scope: events.TokenWrite, Tenant: "acme", Hash: [32]byte{1, 31: 2}, Expires: 1800000000},
@@ -46,9 +46,11 @@ func everyEvent() []events.Event {
 		events.CeilingSet{},
 		events.DomainAdded{Domain: "d", DefaultRole: "r"},
 		events.DomainBackendsSet{Domain: "d"},
+		events.DomainSuspended{Domain: "d"},
 		events.RoleDefined{Name: "r"},
 		events.BuiltinRoleAdjusted{Name: "r"},
 		events.MemberRolesSet{JID: "j"},
+		events.MemberSuspended{JID: "j"},
 		events.TokenCreated{ID: "i", Name: "n"},
 	}
 }
@@ -67,6 +69,7 @@ func sampleCommit(list ...events.Event) events.Commit {
 	for i := range c.Previous {
 		c.Previous[i] = byte(i)
 	}
+	c.CommandHash = events.CommandHash{15: 1}
 	return c
 }
 
@@ -83,6 +86,11 @@ func randomCommit(rng *rand.Rand) events.Commit {
 	}
 	for i := range c.Previous {
 		c.Previous[i] = byte(rng.Uint32())
+	}
+	for i := range c.CommandHash {
+		if rng.IntN(2) == 0 { // all zero is none
+			c.CommandHash[i] = byte(rng.Uint32())
+		}
 	}
 	all := everyEvent()
 	for range 1 + rng.IntN(5) {
@@ -113,6 +121,8 @@ func fillRandomly(rng *rand.Rand, v reflect.Value) {
 		}
 	case reflect.Uint64:
 		v.SetUint(rng.Uint64N(1 << rng.UintN(63)))
+	case reflect.Bool:
+		v.SetBool(rng.Uint64N(2) == 1)
 	case reflect.String:
 		v.SetString("x" + randomText(rng))
 	case reflect.Uint8: // every enum has at least two values

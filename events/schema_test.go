@@ -71,7 +71,7 @@ func setField(t testing.TB, m *dynamicpb.Message, f protoreflect.FieldDescriptor
 		for i := range v.Len() {
 			list.Append(toValue(t, f, v.Index(i)))
 		}
-	case v.Kind() == reflect.Array: // the hash is present even if it is zero
+	case v.Type() == reflect.TypeFor[[32]byte](): // this hash is present even if it is zero
 		hash := v.Interface().([32]byte)
 		m.Set(f, protoreflect.ValueOfBytes(hash[:]))
 	case !v.IsZero():
@@ -85,6 +85,11 @@ func toValue(t testing.TB, f protoreflect.FieldDescriptor, v reflect.Value) prot
 		return protoreflect.ValueOfString(v.String())
 	case protoreflect.Uint64Kind:
 		return protoreflect.ValueOfUint64(v.Uint())
+	case protoreflect.BytesKind:
+		hash := v.Interface().(events.CommandHash)
+		return protoreflect.ValueOfBytes(hash[:])
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(v.Bool())
 	case protoreflect.EnumKind:
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(v.Uint()))
 	case protoreflect.Int64Kind: // the only one is a time
@@ -114,6 +119,7 @@ func TestSchema(t *testing.T) {
 	commits := []events.Commit{sampleCommit(everyEvent()...)}
 	first := sampleCommit(events.TenantCreated{Name: "x"})
 	first.Position, first.Previous, first.Tenant, first.Reason = 1, [32]byte{}, "", ""
+	first.CommandHash = events.CommandHash{}
 	commits = append(commits, first)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 2000 {

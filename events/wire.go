@@ -244,6 +244,7 @@ func (e *DomainDefaultRoleSet) wire(c *codec) {
 
 func (e *DomainSuspended) wire(c *codec) {
 	c.name(1, &e.Domain)
+	c.flag(2, &e.ByOperator)
 }
 
 func (e *DomainResumed) wire(c *codec) {
@@ -291,6 +292,7 @@ func (e *MemberRemoved) wire(c *codec) {
 
 func (e *MemberSuspended) wire(c *codec) {
 	c.name(1, &e.JID)
+	c.flag(2, &e.ByOperator)
 }
 
 func (e *MemberResumed) wire(c *codec) {
