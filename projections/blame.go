@@ -20,6 +20,8 @@ type Holding struct {
 	// BarredBy says what of "tenant", "domain" and "member" is suspended:
 	// then nothing is held, whatever the role gives.
 	BarredBy []string
+	// ByOperator are those of BarredBy that only an operator may undo.
+	ByOperator []string
 	// Steps are those of the look-up in the role; the last one decides.
 	Steps []Step
 }
@@ -48,16 +50,33 @@ func (t *Tenant) Holding(account, perm string) Holding {
 	}
 	m, _ := t.Member(account)
 	h := Holding{Known: true, Role: standing.Role, OwnRole: m.Role != "", Steps: t.Explain(standing.Role, perm)}
-	if t.suspended {
-		h.BarredBy = append(h.BarredBy, "tenant")
-	}
-	if d, ok := t.Domain([]byte(name)); ok && d.Suspended {
-		h.BarredBy = append(h.BarredBy, "domain")
-	}
-	if m.Suspended {
-		h.BarredBy = append(h.BarredBy, "member")
-	}
+	h.BarredBy, h.ByOperator = t.Bars(account)
 	return h
+}
+
+// Bars says what of "tenant", "domain" and "member" is suspended and keeps an
+// account out, by its prepared bare JID; and which of those only an operator
+// may undo.
+func (t *Tenant) Bars(account string) (barred, byOperator []string) {
+	_, name, _ := strings.Cut(account, "@")
+	d, _ := t.Domain([]byte(name))
+	m, _ := t.Member(account)
+	for _, b := range []struct {
+		what             string
+		suspended, bound bool
+	}{
+		{"tenant", t.suspended, t.suspended}, // nobody else may suspend one
+		{"domain", d.Suspended, d.ByOperator},
+		{"member", m.Suspended, m.ByOperator},
+	} {
+		if b.suspended {
+			barred = append(barred, b.what)
+		}
+		if b.bound {
+			byOperator = append(byOperator, b.what)
+		}
+	}
+	return barred, byOperator
 }
 
 // RoleHolding says whether a role gives a permission. t may be nil.

@@ -351,7 +351,11 @@ func (d *decoder) place(t *Tenant, last string) string {
 }
 
 func (d *decoder) domain(t *Tenant, p *place) {
-	p.suspended = d.number(1) == 1
+	has := d.number(bitDomainSuspended | bitDomainByOperator)
+	p.suspended, p.byOperator = has&bitDomainSuspended != 0, has&bitDomainByOperator != 0
+	if p.byOperator && !p.suspended {
+		d.fail("suspended by the operator, but not suspended")
+	}
 	p.defaultRole = d.ref(t)
 	p.ended = d.position(1)
 	p.defaultEnded = d.position(0)
@@ -396,12 +400,18 @@ func (d *decoder) keep(t *Tenant, p *place, m member) {
 
 func (d *decoder) member(t *Tenant) member {
 	m := member{local: string(d.bytes(maxLocal))}
-	has := d.number(bitListed | bitSuspended | bitRole | bitEnded | bitSecondary)
+	has := d.number(bitListed | bitSuspended | bitRole | bitEnded | bitSecondary | bitByOperator)
 	if has&bitListed != 0 {
 		m.flags |= flagListed
 	}
 	if has&bitSuspended != 0 {
 		m.flags |= flagSuspended
+	}
+	if has&bitByOperator != 0 {
+		if has&bitSuspended == 0 {
+			d.fail("suspended by the operator, but not suspended")
+		}
+		m.flags |= flagByOperator
 	}
 	if has&bitListed == 0 && has&^bitEnded != 0 {
 		d.fail("an account that is no member has what only members have")

@@ -33,11 +33,12 @@ import (
 //	built-in allow, deny (lists of text), ended
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, ended
-//	place    name, kind; of a domain also: suspended, default role, ended,
-//	         default ended, backends (list of address, security), members
-//	         (list, by localpart)
+//	place    name, kind; of a domain also: bits (1 suspended, 2 by the
+//	         operator), default role, ended, default ended, backends (list of
+//	         address, security), members (list, by localpart)
 //	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 ended,
-//	         16 secondary), then what the last three announce
+//	         16 secondary, 32 suspended by the operator), then what those of
+//	         role, ended and secondary announce
 //
 // What concerns the installation as a whole gets a section of its own: a
 // number here, a line in Encode and one in Decode.
@@ -47,23 +48,27 @@ const (
 	// something else of the same commits than it did, an ended position more,
 	// is another version too: or else a node that starts from an old snapshot
 	// decides otherwise than one that folds the whole log.
-	magic = "postern view 1\n"
+	magic = "postern view 2\n"
 
 	endOfSections       = 0
 	sectionTenants      = 1
 	sectionInstallation = 2
 )
 
-// The bits of a tenant and of a member.
+// The bits of a tenant, of a domain and of a member.
 const (
 	bitRemoved         = 1
 	bitTenantSuspended = 2
 
-	bitListed    = 1
-	bitSuspended = 2
-	bitRole      = 4
-	bitEnded     = 8
-	bitSecondary = 16
+	bitDomainSuspended  = 1
+	bitDomainByOperator = 2
+
+	bitListed     = 1
+	bitSuspended  = 2
+	bitRole       = 4
+	bitEnded      = 8
+	bitSecondary  = 16
+	bitByOperator = 32
 )
 
 // catalogueHash names what roles were compiled by. The positions that ended
@@ -213,7 +218,7 @@ func (e *encoder) place(name string, p *place) {
 	if p.kind != Domain {
 		return
 	}
-	e.number(bits(p.suspended))
+	e.number(bits(p.suspended, p.byOperator))
 	e.number(uint64(p.defaultRole))
 	e.number(uint64(p.ended))
 	e.number(uint64(p.defaultEnded))
@@ -237,7 +242,7 @@ func (e *encoder) member(r record) {
 	e.number(uint64(len(r.local)))
 	e.w.Write(r.local)
 	n := r.secondaryCount()
-	e.number(bits(r.flags&flagListed != 0, r.flags&flagSuspended != 0, r.role != 0, r.ended != 0, n > 0))
+	e.number(bits(r.flags&flagListed != 0, r.flags&flagSuspended != 0, r.role != 0, r.ended != 0, n > 0, r.flags&flagByOperator != 0))
 	if r.role != 0 {
 		e.number(uint64(r.role))
 	}

@@ -106,7 +106,7 @@ func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Eve
 	case 0:
 		return events.MemberRemoved{JID: jid}
 	case 1:
-		return events.MemberSuspended{JID: jid}
+		return events.MemberSuspended{JID: jid, ByOperator: rng.IntN(2) == 0}
 	case 2:
 		return events.MemberResumed{JID: jid}
 	case 3:
@@ -114,7 +114,7 @@ func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Eve
 	case 4:
 		return events.DomainDefaultRoleSet{Domain: domain, Role: role}
 	case 5:
-		return events.DomainSuspended{Domain: domain}
+		return events.DomainSuspended{Domain: domain, ByOperator: rng.IntN(2) == 0}
 	case 6:
 		return events.MemberRolesSet{JID: jid}
 	case 7:
@@ -390,6 +390,22 @@ func TestDamagedEncodings(t *testing.T) {
 	}
 }
 
+// TestByOperatorAlone: what is not suspended, no operator suspended.
+func TestByOperatorAlone(t *testing.T) {
+	b := encoded(t, smallView(t))
+	for what, change := range map[string][2]string{
+		"domain": {"\x06b.test\x01\x03", "\x06b.test\x01\x02"},
+		"member": {"\x01t\x2b", "\x01t\x29"},
+	} {
+		if bytes.Count(b, []byte(change[0])) != 1 {
+			t.Fatalf("%s: the encoding is not what this test knows", what)
+		}
+		if accepted(t, bytes.Replace(b, []byte(change[0]), []byte(change[1]), 1)) {
+			t.Errorf("%s: accepted", what)
+		}
+	}
+}
+
 // smallView has one of everything.
 func smallView(t testing.TB) *View {
 	l := newLog(nil)
@@ -404,9 +420,9 @@ func smallView(t testing.TB) *View {
 	)
 	l.commit("a", events.RoleDefined{Name: "r3", Inherits: []string{"r2"}}, events.RoleDefined{Name: "r2"},
 		events.MemberRolesSet{JID: "u@a.test", Role: "r3", Secondary: []string{"r2", permission.Admin}},
-		events.MemberSuspended{JID: "v@a.test"}, events.MemberSessionsEnded{JID: "w@a.test"},
+		events.MemberSuspended{JID: "v@a.test"}, events.MemberSuspended{JID: "t@a.test", ByOperator: true}, events.MemberSessionsEnded{JID: "w@a.test"},
 		events.DomainDefaultRoleSet{Domain: "b.test", Role: permission.Admin})
-	l.commit("a", events.RoleRemoved{Name: "r1"}, events.DomainSuspended{Domain: "b.test"})
+	l.commit("a", events.RoleRemoved{Name: "r1"}, events.DomainSuspended{Domain: "b.test", ByOperator: true})
 	l.commit("b", events.TenantCreated{Name: "B"})
 	l.commit("b", events.TenantRemoved{})
 	l.commit("c", events.TenantCreated{}, events.TenantSuspended{})
@@ -423,15 +439,16 @@ func TestFormat(t *testing.T) {
 	if !bytes.HasPrefix(b, []byte(magic)) {
 		t.Fatal("no magic")
 	}
-	const want = "08000103016101410301000102010d786d70703a66656465726174650103783a79011a786d70703a6163636f756e743a6d657373616765733a72656164010000010000010000010000010207027232000000000802723301070000000306612e7465737401000701000103683a31020301751d080202070401760b020177080206622e74657374010104030200000a726f6f6d732e7465737402016201420205010163000106020000000000000000000000000000000000000000020202026b31036f707302000000000000000000000000000000000000000000000000000000000000000000000708026b32000001610000000000000000000000000000000000000000000000000000000000000000808080808020070000"
+	const want = "08000103016101410301000102010d786d70703a66656465726174650103783a79011a786d70703a6163636f756e743a6d657373616765733a72656164010000010000010000010000010207027232000000000802723301070000000306612e7465737401000701000103683a31020401742b0201751d080202070401760b020177080206622e74657374010304030200000a726f6f6d732e7465737402016201420205010163000106020000000000000000000000000000000000000000020202026b31036f707302000000000000000000000000000000000000000000000000000000000000000000000708026b32000001610000000000000000000000000000000000000000000000000000000000000000808080808020070000"
 	if got := fmt.Sprintf("%x", b[len(magic)+32:]); got != want {
 		t.Errorf("the format, or what a fold comes to, has changed, which needs another magic:\n%s", got)
 	}
-	b[len(magic)-2] = '2'
+	b[len(magic)-2]++
 	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
 		t.Error("another version:", err)
 	}
-	b[len(magic)-2], b[len(magic)] = '1', b[len(magic)]+1
+	b[len(magic)-2]--
+	b[len(magic)]++
 	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
 		t.Error("another catalogue:", err)
 	}

@@ -13,11 +13,12 @@ import (
 
 // A Member is one account of which the tenant said something, as it is listed.
 type Member struct {
-	JID       string
-	Role      string // its own; empty: the default role of its domain
-	Secondary []string
-	Suspended bool
-	Ended     events.Position // newest position that ended its sessions in particular
+	JID        string
+	Role       string // its own; empty: the default role of its domain
+	Secondary  []string
+	Suspended  bool
+	ByOperator bool            // with Suspended: only an operator may undo it
+	Ended      events.Position // newest position that ended its sessions in particular
 }
 
 // Member returns one member by its prepared bare JID; false when the account
@@ -90,9 +91,10 @@ func (h *memberHeap) Pop() any {
 // memberInfo unpacks a record for a reader outside.
 func (t *Tenant) memberInfo(d *place, r record) Member {
 	out := Member{
-		JID:       string(r.local) + "@" + d.name,
-		Suspended: r.flags&flagSuspended != 0,
-		Ended:     r.ended,
+		JID:        string(r.local) + "@" + d.name,
+		Suspended:  r.flags&flagSuspended != 0,
+		ByOperator: r.flags&flagByOperator != 0,
+		Ended:      r.ended,
 	}
 	if r.role != 0 {
 		out.Role = t.roleName(r.role)
@@ -140,12 +142,15 @@ func (ch *change) applyMember(e events.Event) error {
 	case events.MemberSuspended:
 		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
 			m.flags |= flagListed | flagSuspended
+			if e.ByOperator {
+				m.flags |= flagByOperator
+			}
 			m.ended = ch.position
 			return m, nil
 		})
 	case events.MemberResumed:
 		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
-			m.flags &^= flagSuspended
+			m.flags &^= flagSuspended | flagByOperator
 			return m, nil
 		})
 	case events.MemberSessionsEnded:

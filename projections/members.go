@@ -51,6 +51,8 @@ const (
 	// only keeps the position that ended the account's sessions.
 	flagListed    uint16 = 1 << 11
 	flagSecondary uint16 = 1 << 12
+	// flagByOperator stands with flagSuspended only.
+	flagByOperator uint16 = 1 << 13
 )
 
 const (

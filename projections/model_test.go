@@ -206,7 +206,7 @@ func endingStep(rng *rand.Rand, accounts []string) events.Event {
 	case 4:
 		return events.MemberRemoved{JID: account}
 	case 5:
-		return events.MemberSuspended{JID: account}
+		return events.MemberSuspended{JID: account, ByOperator: rng.IntN(2) == 0}
 	case 6:
 		return events.MemberResumed{JID: account}
 	case 7:
@@ -214,7 +214,7 @@ func endingStep(rng *rand.Rand, accounts []string) events.Event {
 	case 8:
 		return events.DomainDefaultRoleSet{Domain: domain, Role: role}
 	case 9:
-		return events.DomainSuspended{Domain: domain}
+		return events.DomainSuspended{Domain: domain, ByOperator: rng.IntN(2) == 0}
 	case 10:
 		return events.DomainRemoved{Domain: domain}
 	case 11, 12:

@@ -44,13 +44,13 @@ func pastStep(rng *rand.Rand, tenant string) []events.Event {
 	case 14:
 		return []events.Event{events.MemberRemoved{JID: account}}
 	case 15:
-		return []events.Event{events.MemberSuspended{JID: account}}
+		return []events.Event{events.MemberSuspended{JID: account, ByOperator: role == roles[0]}}
 	case 16:
 		return []events.Event{events.MemberResumed{JID: account}}
 	case 17:
 		return []events.Event{events.DomainDefaultRoleSet{Domain: domain, Role: role}}
 	case 18:
-		return []events.Event{events.DomainSuspended{Domain: domain}}
+		return []events.Event{events.DomainSuspended{Domain: domain, ByOperator: role == roles[0]}}
 	case 19:
 		return []events.Event{events.DomainResumed{Domain: domain}, events.TenantResumed{}}
 	case 20:

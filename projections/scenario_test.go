@@ -133,6 +133,9 @@ func ask(t *testing.T, l *log, lines []string) string {
 			return "none"
 		}
 		return standing(s)
+	case "bars":
+		barred, byOperator := tn.Bars(arg(2))
+		return fmt.Sprintf("%v, by the operator %v", barred, byOperator)
 	case "explain":
 		return explain(tn, arg(2), arg(3))
 	case "uses":
@@ -188,6 +191,8 @@ func eventOf(t *testing.T, line string) events.Event {
 		switch f := e.FieldByName(name); f.Kind() {
 		case reflect.String:
 			f.SetString(text)
+		case reflect.Bool:
+			f.SetBool(text == "true")
 		case reflect.Uint8:
 			f.SetUint(uint64(text[0] - '0'))
 		case reflect.Slice:
@@ -242,6 +247,16 @@ func explain(tn *Tenant, role, perm string) string {
 	return strings.Join(append(out, granted), "\n")
 }
 
+func suspendedBy(suspended, operator bool) string {
+	switch {
+	case operator && !suspended:
+		return "by an operator, and not"
+	case operator:
+		return "by the operator"
+	}
+	return fmt.Sprint(suspended)
+}
+
 // dump writes all there is of a tenant.
 func dump(tn *Tenant) string {
 	var b strings.Builder
@@ -251,7 +266,7 @@ func dump(tn *Tenant) string {
 		fmt.Fprintf(&b, "\nceiling %v", tn.Ceiling())
 	}
 	for d := range tn.Domains() {
-		fmt.Fprintf(&b, "\ndomain %s default %s backends %v suspended %v members %d", d.Name, d.DefaultRole, d.Backends, d.Suspended, d.Members)
+		fmt.Fprintf(&b, "\ndomain %s default %s backends %v suspended %s members %d", d.Name, d.DefaultRole, d.Backends, suspendedBy(d.Suspended, d.ByOperator), d.Members)
 	}
 	for _, s := range tn.Services() {
 		fmt.Fprintf(&b, "\nservice %s", s)
@@ -262,7 +277,7 @@ func dump(tn *Tenant) string {
 		}
 	}
 	for _, m := range tn.MembersAfter("", 1000) {
-		fmt.Fprintf(&b, "\nmember %s role %q secondary %v suspended %v ended %d", m.JID, m.Role, m.Secondary, m.Suspended, m.Ended)
+		fmt.Fprintf(&b, "\nmember %s role %q secondary %v suspended %s ended %d", m.JID, m.Role, m.Secondary, suspendedBy(m.Suspended, m.ByOperator), m.Ended)
 	}
 	fmt.Fprintf(&b, "\n%d domains, %d services, %d roles, %d members", tn.DomainCount(), tn.ServiceCount(), tn.RoleCount(), tn.MemberCount())
 	return b.String()

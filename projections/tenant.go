@@ -160,7 +160,8 @@ type DomainInfo struct {
 	DefaultRole string
 	Backends    []events.Backend // in the order to try; not to be changed
 	Suspended   bool
-	Members     int // accounts with a member entry
+	ByOperator  bool // with Suspended: only an operator may undo it
+	Members     int  // accounts with a member entry
 }
 
 // place is a domain or a service of one tenant; a service has its kind only.
@@ -168,6 +169,7 @@ type DomainInfo struct {
 type place struct {
 	kind         Place
 	suspended    bool
+	byOperator   bool // with suspended
 	defaultRole  roleRef
 	members      members
 	ended        events.Position
@@ -197,7 +199,7 @@ func (t *Tenant) Domain(name []byte) (DomainInfo, bool) {
 }
 
 func (t *Tenant) info(d *place) DomainInfo {
-	return DomainInfo{d.name, t.roleName(d.defaultRole), d.backends, d.suspended, d.listed}
+	return DomainInfo{d.name, t.roleName(d.defaultRole), d.backends, d.suspended, d.byOperator, d.listed}
 }
 
 // Domains yields the tenant's domains in the order of their names.

@@ -235,12 +235,12 @@ func (ch *change) apply(e events.Event) error {
 		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
 	case events.DomainSuspended:
 		return ch.editDomain(e.Domain, func(d *place) error {
-			d.suspended, d.ended = true, ch.position
+			d.suspended, d.byOperator, d.ended = true, d.byOperator || e.ByOperator, ch.position
 			return nil
 		})
 	case events.DomainResumed:
 		return ch.editDomain(e.Domain, func(d *place) error {
-			d.suspended = false
+			d.suspended, d.byOperator = false, false
 			return nil
 		})
 	case events.DomainRemoved:
