@@ -246,6 +246,7 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 		CommandID:     c.ID,
 		Reason:        c.Reason,
 		Events:        plan.Events,
+		CommandHash:   c.Hash(),
 	}
 	next, err := p.view.Apply(commit)
 	if err != nil {

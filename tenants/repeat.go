@@ -1,164 +1,102 @@
 package tenants
 
 import (
-	"slices"
-	"strings"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"reflect"
 
 	"github.com/postern-im/postern/events"
-	"github.com/postern-im/postern/projections"
-	"github.com/postern-im/postern/xmpp/jid"
 )
 
 // Repeats refuses a command whose id was used for another one, of which the
-// commit is left: somebody who repeats a command is to hear that it is done,
-// and not somebody who made up the same id. Compared is what a commit can
-// tell: the actor, the kind of command, and what it is about.
+// commit is left: who repeats a command is to hear that it is done, and not who
+// made up the same id. It is the same if it asks for the same: see Hash. Of a
+// commit without a hash, which was written before commits had one, nobody can
+// tell what was asked, so whatever is given is refused: to say that a command
+// is done which never was is the worse mistake.
 func (c *Command) Repeats(first *events.Commit) error {
-	same := c.Actor.Name == first.Actor && c.Change != nil
-	for i := 0; same && i < len(first.Events); i++ {
-		same = couldMake(c.Change, first.Events[i])
-	}
-	if create, ok := c.Change.(CreateTenant); same && ok {
-		same = makesAll(c.Tenant, create, first.Events)
-	}
-	if same {
+	text := "command id " + quote(c.ID) + " was used for another command: use one of its own for each"
+	if first.CommandHash == (events.CommandHash{}) {
+		text = fmt.Sprintf("command id %s was used at position %d, and the log does not tell whether for this command: look what was done there, and use an id of its own for each", quote(c.ID), first.Position)
+	} else if c.Change != nil && first.CommandHash == c.Hash() {
 		return nil
 	}
-	return Errors{{Code: Conflict, Field: "ID", Text: "command id " + quote(c.ID) + " was used for another command: use one of its own for each"}}
+	return Errors{{Code: Conflict, Field: "ID", Text: text}}
 }
 
-// couldMake reports whether a change can come to an event.
-func couldMake(c Change, e events.Event) bool {
-	switch c := c.(type) {
-	case CreateTenant:
-		return true // see makesAll
-	case ApplyTenant:
-		_, created := e.(events.TenantCreated)
-		return !created
-	case SetAuditAddresses:
-		s, ok := e.(events.SettingsChanged)
-		return ok && s.AuditAddresses == c.Addresses
-	case SetPresence:
-		s, ok := e.(events.SettingsChanged)
-		return ok && s.PresenceWithoutMessages == c.Mode
-	case CreateToken:
-		return e == c.event()
-	case RevokeToken:
-		return e == events.Event(events.TokenRevoked(c))
-	case RenameTenant:
-		return e == events.Event(events.TenantRenamed{Name: c.DisplayName})
-	case SetMemberRoles:
-		if set, ok := e.(events.MemberRolesSet); ok {
-			return set.JID == account(c.JID) && set.Role == c.Role && slices.Equal(set.Secondary, c.Secondary)
+// Hash tells commands apart by what they ask for: the tenant, the actor, and
+// the change with all its fields, as they were given. The reason is not in it,
+// nor the version the tenant must be at: they say why, and when at best, and
+// the first ones stand. Neither is the id, which the hash stands beside.
+//
+// Two commands with one hash would be two texts with one SHA-256, halved: no
+// two changes have the same encoding. A field's name and a change's are in it;
+// what is renamed is another command from then on. A new field that is left
+// out makes no difference.
+func (c *Command) Hash() (hash events.CommandHash) {
+	var e hashed
+	e.text("postern command 1")
+	e.text(c.Tenant)
+	e.value(reflect.ValueOf(c.Actor))
+	e.text(c.Change.Name())
+	e.value(reflect.ValueOf(c.Change))
+	sum := sha256.Sum256(e.bytes)
+	copy(hash[:], sum[:])
+	return hash
+}
+
+// hashed is an encoding of values: each says where it ends, and what it is is
+// known from the field it stands in.
+type hashed struct{ bytes []byte }
+
+func (e *hashed) number(n uint64) { e.bytes = binary.AppendUvarint(e.bytes, n) }
+
+func (e *hashed) text(s string) {
+	e.number(uint64(len(s)))
+	e.bytes = append(e.bytes, s...)
+}
+
+// value encodes text as its length and its bytes, a list as its count and its
+// elements, a struct as the count of its fields that are not empty and each
+// one's name and value, and what a pointer points to. A field of another type
+// is a programmer's mistake.
+func (e *hashed) value(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		e.text(v.String())
+	case reflect.Bool:
+		if v.Bool() {
+			e.number(1)
+		} else {
+			e.number(0)
 		}
-		return c.Suspended != nil && events.Describe(e) == events.Describe(memberSuspension(account(c.JID), *c.Suspended))
-	case SetDomainBackends:
-		set, ok := e.(events.DomainBackendsSet)
-		return ok && set.Domain == place(c.Domain) && slices.Equal(set.Backends, c.Backends)
-	case AddDomain:
-		return (commandOf(e) == c.Name() || commandOf(e) == SuspendDomain{}.Name()) && about(e) == place(c.Domain)
+	case reflect.Uint8, reflect.Uint64:
+		e.number(v.Uint())
+	case reflect.Slice, reflect.Array:
+		e.number(uint64(v.Len()))
+		for i := range v.Len() {
+			e.value(v.Index(i))
+		}
+	case reflect.Pointer:
+		e.value(v.Elem()) // where there is none, the field is left out
+	case reflect.Struct:
+		e.fields(v)
+	default:
+		panic(fmt.Sprintf("tenants: a command with a field of type %s", v.Type()))
 	}
-	return commandOf(e) == c.Name() && about(e) == subject(c)
 }
 
-// makesAll reports whether a tenant's creation, which rests on nothing that was
-// there, comes to just these events.
-func makesAll(tenant string, c CreateTenant, evs []events.Event) bool {
-	plan, err := Check(projections.New(), tenant, c)
-	return err == nil && slices.EqualFunc(plan.Events, evs, func(a, b events.Event) bool {
-		return events.Describe(a) == events.Describe(b)
-	})
-}
-
-// account and place are names as the events have them, if they are any.
-func account(s string) string {
-	if bare, err := jid.Bare(s); err == nil {
-		return bare
+func (e *hashed) fields(v reflect.Value) {
+	var said []int
+	for i := range v.NumField() {
+		if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
+			said = append(said, i)
+		}
 	}
-	return s
-}
-
-func place(s string) string {
-	if name, err := jid.Domain(s); err == nil {
-		return name
+	e.number(uint64(len(said)))
+	for _, i := range said {
+		e.text(v.Type().Field(i).Name)
+		e.value(v.Field(i))
 	}
-	return s
-}
-
-// subject is what a change of one thing is about, in the words of about.
-func subject(c Change) string {
-	switch c := c.(type) {
-	case SetCeiling:
-		return strings.Join(c.Permissions, " ")
-	case SetDomainDefaultRole:
-		return place(c.Domain) + " " + c.Role
-	case SuspendDomain:
-		return place(c.Domain)
-	case ResumeDomain:
-		return place(c.Domain)
-	case RemoveDomain:
-		return place(c.Domain)
-	case AddService:
-		return place(c.Service)
-	case RemoveService:
-		return place(c.Service)
-	case DefineRole:
-		return events.Describe(c.event())
-	case AdjustRole:
-		return events.Describe(events.BuiltinRoleAdjusted{Name: c.Role, Add: c.Add, Remove: c.Remove})
-	case RemoveRole:
-		return c.Role
-	case RemoveMember:
-		return account(c.JID)
-	case SuspendMember:
-		return account(c.JID)
-	case ResumeMember:
-		return account(c.JID)
-	case EndMemberSessions:
-		return account(c.JID)
-	}
-	return ""
-}
-
-func (c DefineRole) event() events.RoleDefined {
-	return events.RoleDefined{Name: c.Role, Inherits: c.Inherits, Allow: c.Allow, Deny: c.Deny}
-}
-
-// about is what an event is about.
-func about(e events.Event) string {
-	switch e := e.(type) {
-	case events.CeilingSet:
-		return strings.Join(e.Permissions, " ")
-	case events.DomainAdded:
-		return e.Domain
-	case events.DomainBackendsSet:
-		return e.Domain
-	case events.DomainDefaultRoleSet:
-		return e.Domain + " " + e.Role
-	case events.DomainSuspended:
-		return e.Domain
-	case events.DomainResumed:
-		return e.Domain
-	case events.DomainRemoved:
-		return e.Domain
-	case events.ServiceAdded:
-		return e.Service
-	case events.ServiceRemoved:
-		return e.Service
-	case events.RoleDefined, events.BuiltinRoleAdjusted:
-		return events.Describe(e)
-	case events.RoleRemoved:
-		return e.Name
-	case events.MemberRolesSet:
-		return e.JID
-	case events.MemberRemoved:
-		return e.JID
-	case events.MemberSuspended:
-		return e.JID
-	case events.MemberResumed:
-		return e.JID
-	case events.MemberSessionsEnded:
-		return e.JID
-	}
-	return ""
 }

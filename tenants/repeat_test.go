@@ -1,69 +1,246 @@
 package tenants
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
 )
 
-// TestRepeats: a command repeats the commit it made, whatever it was, and
-// neither another actor nor another kind of command does.
+// commitOf is the commit a command made.
+func commitOf(c *Command) *events.Commit {
+	return &events.Commit{Tenant: c.Tenant, Actor: c.Actor.Name, CommandID: c.ID, CommandHash: c.Hash()}
+}
+
+// same reports whether a command repeats another.
+func same(a, b *Command) bool { return a.Repeats(commitOf(b)) == nil }
+
+// TestRepeats gives random commands of every kind: one repeats itself, and
+// another if, and only if, the two are equal field by field.
 func TestRepeats(t *testing.T) {
-	for seed := range rounds(100) {
+	alike := 0
+	for seed := range rounds(30) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 9))
-		w := &world{t: t, v: projections.New()}
-		if _, err := w.give("a", twin("a")); err != nil {
-			t.Fatal(err)
-		}
-		for range 40 {
-			entry := Catalogue()[rng.IntN(len(Catalogue()))]
-			if entry.Installation {
-				continue
-			}
+		var list []Command
+		for range 80 {
+			entry := ofTenants()[rng.IntN(len(ofTenants()))]
 			v := reflect.New(reflect.TypeOf(entry.Zero)).Elem()
 			fill(t, rng, v, "")
-			c := v.Interface().(Change)
-			plan, err := w.give("a", c)
-			if err != nil || len(plan.Events) == 0 {
-				continue
-			}
-			first := &events.Commit{Tenant: "a", Actor: "x", Events: plan.Events}
-			command := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Change: c}
-			if err := command.Repeats(first); err != nil {
-				t.Fatalf("%+v does not repeat itself: %v", c, err)
-			}
-			command.Actor.Name = "y"
-			if command.Repeats(first) == nil {
-				t.Fatal("another actor repeats it")
-			}
-			command.Actor.Name = "x"
-			command.Change = RenameTenant{DisplayName: "never"}
-			if command.Repeats(first) == nil {
-				t.Fatalf("another command repeats %v", plan.Events)
+			list = append(list, Command{
+				Tenant: []string{"a", "b"}[rng.IntN(2)], ID: "1", Change: v.Interface().(Change),
+				Actor: Actor{Name: []string{"x", "y"}[rng.IntN(2)], Operator: rng.IntN(2) == 0},
+			})
+		}
+		for i := range list {
+			for j := range list {
+				a, b := &list[i], &list[j]
+				equal := reflect.DeepEqual(*a, *b)
+				if same(a, b) != equal {
+					t.Fatalf("equal %v, but repeats %v:\n%+v\n%+v", equal, !equal, a, b)
+				}
+				if equal && i != j {
+					alike++
+				}
 			}
 		}
 	}
-	for _, tt := range []struct {
-		c Change
-		e events.Event
-	}{
-		{SuspendMember{"x@a.test"}, events.MemberSuspended{JID: "y@a.test"}},
-		{SetMemberRoles{JID: "x@a.test"}, events.MemberRolesSet{JID: "y@a.test"}},
-		{DefineRole{Role: "r", Allow: []string{"a:x"}}, events.RoleDefined{Name: "r"}},
-		{SetCeiling{}, events.CeilingSet{Permissions: []string{"a:x"}}},
-		{SetMemberRoles{JID: "x@a.test", Role: "r"}, events.MemberRolesSet{JID: "x@a.test", Role: "s"}},
-		{SetMemberRoles{JID: "x@a.test", Suspended: new(true)}, events.MemberResumed{JID: "x@a.test"}},
-		{SetDomainBackends{Domain: "a.test"}, events.DomainBackendsSet{Domain: "a.test", Backends: []events.Backend{{Address: "b:1"}}}},
-		{RevokeToken{ID: "1"}, events.TokenRevoked{ID: "2"}},
-		{CreateToken{ID: "1"}, events.TokenCreated{ID: "1", Scope: events.TokenOperator}},
-		{CreateTenant{}, events.TenantCreated{Name: "other"}},
-	} {
-		c := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Change: tt.c}
-		if c.Repeats(&events.Commit{Actor: "x", Events: []events.Event{tt.e}}) == nil {
-			t.Errorf("%+v repeats %v", tt.c, tt.e)
+	if alike < 30 {
+		t.Errorf("only %d pairs were alike: the rule that they are the same was hardly tried", alike)
+	}
+}
+
+// TestRepeatsEachField changes each field of each command, of lists and of
+// what is in them, and of the actor: it is another command then. A field that
+// a command gets some day is found here by itself.
+func TestRepeatsEachField(t *testing.T) {
+	full := Command{Tenant: "a", ID: "1"}
+	fillAll(reflect.ValueOf(&full.Actor).Elem())
+	tried := 0
+	for _, entry := range Catalogue() {
+		v := reflect.New(reflect.TypeOf(entry.Zero)).Elem()
+		fillAll(v)
+		full.Change = v.Interface().(Change)
+		first := commitOf(&full)
+		eachChange(v, "", func(where string) {
+			tried++
+			changed := full
+			changed.Change = v.Interface().(Change)
+			if changed.Repeats(first) == nil {
+				t.Errorf("%s: with another %s it counts as the same", entry.Name, where)
+			}
+		})
+		if full.Change = v.Interface().(Change); full.Repeats(first) != nil {
+			t.Fatalf("%s: the test left something changed", entry.Name)
 		}
+		actor := reflect.ValueOf(&full.Actor).Elem()
+		eachChange(actor, "", func(where string) {
+			if full.Repeats(first) == nil {
+				t.Errorf("%s: with another %s of the actor it counts as the same", entry.Name, where)
+			}
+		})
+		for _, other := range Catalogue() {
+			c := full
+			if c.Change = other.Zero; c.Repeats(first) == nil && other.Name != entry.Name {
+				t.Errorf("%s counts as %s", other.Name, entry.Name)
+			}
+		}
+	}
+	if tried < 150 {
+		t.Errorf("only %d changes were tried", tried)
+	}
+}
+
+// fillAll gives each field a value that is not zero, and each list two
+// elements.
+func fillAll(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fillAll(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fillAll(v.Index(0))
+		fillAll(v.Index(1))
+	case reflect.Array:
+		for i := range v.Len() {
+			fillAll(v.Index(i))
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fillAll(v.Elem())
+	case reflect.String:
+		v.SetString("ab")
+	case reflect.Bool:
+		v.SetBool(true)
+	default:
+		v.SetUint(1)
+	}
+}
+
+// eachChange changes one thing at a time, in each way there is, calls see, and
+// puts it back.
+func eachChange(v reflect.Value, where string, see func(where string)) {
+	was := reflect.New(v.Type()).Elem()
+	was.Set(v)
+	try := func(to reflect.Value) {
+		v.Set(to)
+		see(strings.TrimPrefix(where, "."))
+		v.Set(was)
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			eachChange(v.Field(i), where+"."+v.Type().Field(i).Name, see)
+		}
+		return
+	case reflect.Slice:
+		try(reflect.Zero(v.Type()))
+		try(v.Slice(0, 1))
+		longer := reflect.MakeSlice(v.Type(), 3, 3)
+		reflect.Copy(longer, v)
+		try(longer)
+		copied := reflect.MakeSlice(v.Type(), 2, 2)
+		reflect.Copy(copied, v)
+		v.Set(copied)
+		for i := range 2 {
+			eachChange(v.Index(i), fmt.Sprintf("%s[%d]", where, i), see)
+		}
+		v.Set(was)
+	case reflect.Array:
+		for i := range v.Len() {
+			eachChange(v.Index(i), fmt.Sprintf("%s[%d]", where, i), see)
+		}
+	case reflect.Pointer:
+		try(reflect.Zero(v.Type()))
+		to := reflect.New(v.Type().Elem()) // to the zero value, which is not nothing
+		try(to)
+	case reflect.String:
+		for _, s := range []string{"", "a", "aB", "ab ", "ab\x00"} {
+			try(reflect.ValueOf(s).Convert(v.Type()))
+		}
+	case reflect.Bool:
+		try(reflect.ValueOf(false).Convert(v.Type()))
+	default:
+		for _, n := range []uint64{0, 2, 3} {
+			to := reflect.New(v.Type()).Elem()
+			to.SetUint(n)
+			try(to)
+		}
+	}
+}
+
+// TestRepeatsNoOther tries what an encoding without lengths or names would take
+// for the same.
+func TestRepeatsNoOther(t *testing.T) {
+	no := false
+	for _, pair := range [][2]Change{
+		{DefineRole{Role: "r", Allow: []string{"a:x"}}, DefineRole{Role: "r", Deny: []string{"a:x"}}},
+		{DefineRole{Role: "r", Allow: []string{"a:x", "a:y"}}, DefineRole{Role: "r", Allow: []string{"a:x"}, Deny: []string{"a:y"}}},
+		{SetCeiling{[]string{"ab", "c"}}, SetCeiling{[]string{"a", "bc"}}},
+		{SetCeiling{[]string{"abc"}}, SetCeiling{[]string{"ab", "c"}}},
+		{SetCeiling{[]string{"a", ""}}, SetCeiling{[]string{"a"}}},
+		{SetDomainDefaultRole{"ab", "c"}, SetDomainDefaultRole{"a", "bc"}},
+		{SetMemberRoles{JID: "j", Role: "r"}, SetMemberRoles{JID: "j", Secondary: []string{"r"}}},
+		{SetMemberRoles{JID: "j"}, SetMemberRoles{JID: "j", Suspended: &no}},
+		{SuspendMember{"j"}, ResumeMember{"j"}},
+		{CreateTenant{DisplayName: "x"}, ApplyTenant{DisplayName: "x"}},
+		{SetPresence{1}, SetAuditAddresses{1}},
+		{AddDomain{Domain: "d"}, AddDomain{Domain: "d", DefaultRole: "r"}},
+		{AddDomain{Domain: "d"}, AddDomain{Domain: "d", Backends: []events.Backend{{Address: "b:1"}}}},
+		{ApplyTenant{Members: []SetMemberRoles{{JID: "a"}, {JID: "b", Role: "r"}}}, ApplyTenant{Members: []SetMemberRoles{{JID: "a", Role: "b"}, {JID: "r"}}}},
+	} {
+		for _, p := range [][2]Change{pair, {pair[1], pair[0]}} {
+			a, b := Command{Tenant: "a", Change: p[0]}, Command{Tenant: "a", Change: p[1]}
+			if same(&a, &b) {
+				t.Errorf("%s %+v counts as %s %+v", p[0].Name(), p[0], p[1].Name(), p[1])
+			}
+		}
+	}
+	a, b := Command{Tenant: "ab", Actor: Actor{Name: "c"}, Change: SuspendTenant{}}, Command{Tenant: "a", Actor: Actor{Name: "bc"}, Change: SuspendTenant{}}
+	if same(&a, &b) {
+		t.Error("a tenant's letter counts as the actor's")
+	}
+}
+
+// TestRepeatsWhyAndWhen: another reason, and another version expected, ask for
+// the same; an empty list asks for what none does.
+func TestRepeatsWhyAndWhen(t *testing.T) {
+	first := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Reason: "why", IfVersion: 7, Change: SetDomainBackends{Domain: "d"}}
+	again := first
+	again.Reason, again.IfVersion, again.Change = "why not", 8, SetDomainBackends{"d", []events.Backend{}}
+	if !same(&again, &first) {
+		t.Error("it counts as another command")
+	}
+}
+
+// TestRepeatsOfOld: of a commit without a hash nobody knows what was asked.
+func TestRepeatsOfOld(t *testing.T) {
+	w := &world{t: t, v: projections.New()}
+	plan, err := w.give("a", CreateTenant{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Command{Tenant: "a", Actor: Actor{Name: "x", Operator: true}, ID: "1", Change: CreateTenant{}}
+	old := &events.Commit{Position: 17, Tenant: "a", Actor: "x", CommandID: "1", Events: plan.Events}
+	if err := c.Repeats(old); err == nil || !strings.Contains(err.Error(), "at position 17") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestHash holds one hash still: another encoding would make every command
+// given before it another one.
+func TestHash(t *testing.T) {
+	yes := true
+	c := Command{Tenant: "acme", Actor: Actor{Name: "token:0123", Tenant: "acme", Token: "0123"}, ID: "1", Change: ApplyTenant{
+		Ceiling: []string{"xmpp:federate"}, Presence: events.PresenceRefuse, Suspended: &yes,
+		Domains: []AddDomain{{Domain: "a.test", Backends: []events.Backend{{Address: "h:1", Security: events.SecurityTLS}}}},
+	}}
+	if got, want := fmt.Sprintf("%x", c.Hash()), "4fd84292b6976910d27f35025a7c4d81"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

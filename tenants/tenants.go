@@ -135,6 +135,7 @@ func (c *Command) size(evs []events.Event) int {
 		Position: math.MaxUint64, TenantVersion: math.MaxUint64, Tenant: c.Tenant,
 		Time:  time.Unix(1<<32, 0),
 		Actor: c.Actor.Name, CommandID: c.ID, Reason: c.Reason, Events: evs,
+		CommandHash: events.CommandHash{1},
 	}))
 }
 
