@@ -16,6 +16,7 @@ import (
 // CreateTenant and says all of the tenant: what it leaves out is removed, or
 // set to what a new tenant has. Only suspension is kept where it says nothing,
 // and an account that is suspended stays so when it is left out: its roles go.
+// What is suspended and shall be stays whose it was.
 // Lists whose order means nothing may stand in any order.
 type ApplyTenant CreateTenant
 
@@ -31,7 +32,7 @@ func (c ApplyTenant) plan(p *plan) {
 	if len(p.errs) > 0 {
 		return
 	}
-	for _, e := range transition(p.tenant, want, c.suspensions()) {
+	for _, e := range transition(p.tenant, want, c.suspensions(p)) {
 		p.emit(e.Event)
 	}
 	for d := range p.tenant.Domains() {
@@ -44,6 +45,9 @@ func (c ApplyTenant) plan(p *plan) {
 
 // forgets warns of the suspensions that go with a domain.
 func (p *plan) forgets(field string, d projections.DomainInfo) {
+	if d.Suspended {
+		p.warn(field, "domain %s is removed while it is suspended: should it be added again, it is not suspended any more", d.Name)
+	}
 	if n := suspendedIn(p.tenant, d); n > 0 {
 		p.warn(field, "domain %s is removed with %d suspended members: should it be added again, they are not suspended any more", d.Name, n)
 	}
@@ -65,7 +69,7 @@ func suspendedIn(t *projections.Tenant, d projections.DomainInfo) int {
 // alone is the tenant wanted, in an installation that has no other; nil when
 // it cannot be.
 func (c ApplyTenant) alone(p *plan) *projections.Tenant {
-	scratch := &plan{view: projections.New(), id: p.id, live: p.tenant}
+	scratch := &plan{view: projections.New(), id: p.id, live: p.tenant, operator: p.operator}
 	CreateTenant(c).plan(scratch)
 	p.warnings = append(p.warnings, scratch.warnings...)
 	p.errs, p.failures = append(p.errs, scratch.errs...), p.failures+scratch.failures
@@ -100,16 +104,18 @@ func (c ApplyTenant) places(p *plan) {
 }
 
 // suspensions is what the change says of being suspended, by prepared names.
-func (c ApplyTenant) suspensions() suspensions {
-	s := suspensions{tenant: c.Suspended, domains: map[string]bool{}, members: map[string]bool{}}
+func (c ApplyTenant) suspensions(p *plan) suspensions {
+	s := suspensions{tenant: c.Suspended, domains: map[string]suspension{}, members: map[string]suspension{}}
 	for _, d := range c.Domains {
 		if name, err := jid.Domain(d.Domain); err == nil && d.Suspended != nil {
-			s.domains[name] = *d.Suspended
+			is, _ := p.tenant.Domain([]byte(name))
+			s.domains[name] = suspension{is.Suspended, is.ByOperator}.wish(*d.Suspended, p.operator)
 		}
 	}
 	for _, m := range c.Members {
 		if bare, err := jid.Bare(m.JID); err == nil && m.Suspended != nil {
-			s.members[bare] = *m.Suspended
+			is, _ := p.tenant.Member(bare)
+			s.members[bare] = suspension{is.Suspended, is.ByOperator}.wish(*m.Suspended, p.operator)
 		}
 	}
 	return s

@@ -102,18 +102,18 @@ func edits(before, after *projections.Tenant) []Edit {
 // of which it has nothing, whether it is suspended.
 func suspensionsOf(t, other *projections.Tenant) suspensions {
 	suspended := t.Suspended()
-	s := suspensions{tenant: &suspended, domains: map[string]bool{}, members: map[string]bool{}}
+	s := suspensions{tenant: &suspended, domains: map[string]suspension{}, members: map[string]suspension{}}
 	for d := range t.Domains() {
-		s.domains[d.Name] = d.Suspended
+		s.domains[d.Name] = suspension{d.Suspended, d.ByOperator}
 	}
 	for m := range other.Members() {
 		if _, domain, _ := strings.Cut(m.JID, "@"); m.Suspended && t.Place([]byte(domain)) == projections.Domain {
-			s.members[m.JID] = false
+			s.members[m.JID] = suspension{}
 		}
 	}
 	for m := range t.Members() {
 		if m.Suspended {
-			s.members[m.JID] = true
+			s.members[m.JID] = suspension{true, m.ByOperator}
 		}
 	}
 	return s

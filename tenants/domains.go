@@ -27,9 +27,10 @@ type (
 	// SetDomainDefaultRole changes the role of accounts without one of their
 	// own, and ends their sessions.
 	SetDomainDefaultRole struct{ Domain, Role string }
-	// SuspendDomain ends the domain's sessions and admits none.
+	// SuspendDomain ends the domain's sessions and admits none. An operator's
+	// binds the tenant, also where the tenant had suspended it itself.
 	SuspendDomain struct{ Domain string }
-	// ResumeDomain undoes it.
+	// ResumeDomain undoes it, an operator's if it is given by one.
 	ResumeDomain struct{ Domain string }
 	// RemoveDomain ends the domain's sessions and removes it with its members.
 	RemoveDomain struct{ Domain string }
@@ -61,7 +62,7 @@ func (c AddDomain) plan(p *plan) {
 	if known && !p.failed(before) {
 		p.emit(events.DomainAdded{Domain: name, DefaultRole: role, Backends: slices.Clone(c.Backends)})
 		if c.Suspended != nil && *c.Suspended {
-			p.emit(events.DomainSuspended{Domain: name})
+			p.emit(events.DomainSuspended{Domain: name, ByOperator: p.operator})
 		}
 	}
 }
@@ -82,8 +83,8 @@ func (c SetDomainDefaultRole) plan(p *plan) {
 }
 
 func (c SuspendDomain) plan(p *plan) {
-	if d, ok := p.ownDomain("Domain", c.Domain); ok && !d.Suspended {
-		p.emit(events.DomainSuspended{Domain: d.Name})
+	if d, ok := p.ownDomain("Domain", c.Domain); ok && p.suspends(d.Suspended, d.ByOperator) {
+		p.emit(events.DomainSuspended{Domain: d.Name, ByOperator: p.operator})
 	}
 }
 

@@ -21,9 +21,10 @@ type (
 	// account goes on with its domain's default role; one that is suspended
 	// must be resumed first.
 	RemoveMember struct{ JID string }
-	// SuspendMember ends the account's sessions and admits none.
+	// SuspendMember ends the account's sessions and admits none. An operator's
+	// binds the tenant, also where the tenant had suspended it itself.
 	SuspendMember struct{ JID string }
-	// ResumeMember undoes it.
+	// ResumeMember undoes it, an operator's if it is given by one.
 	ResumeMember struct{ JID string }
 	// EndMemberSessions ends the account's sessions, once.
 	EndMemberSessions struct{ JID string }
@@ -56,7 +57,7 @@ func (c SetMemberRoles) plan(p *plan) {
 	}
 	m, listed := p.tenant.Member(account)
 	same := m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary)
-	suspend := c.Suspended != nil && *c.Suspended != m.Suspended
+	suspend := c.Suspended != nil && (*c.Suspended && p.suspends(m.Suspended, m.ByOperator) || !*c.Suspended && m.Suspended)
 	if !listed && (!same || suspend) && p.tenant.MemberCount() >= MaxMembers {
 		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
 		return
@@ -65,15 +66,12 @@ func (c SetMemberRoles) plan(p *plan) {
 		p.emit(events.MemberRolesSet{JID: account, Role: c.Role, Secondary: slices.Clone(c.Secondary)})
 	}
 	if suspend {
-		p.emit(memberSuspension(account, *c.Suspended))
+		if *c.Suspended {
+			p.emit(events.MemberSuspended{JID: account, ByOperator: p.operator})
+		} else {
+			p.emit(events.MemberResumed{JID: account})
+		}
 	}
-}
-
-func memberSuspension(account string, suspended bool) events.Event {
-	if suspended {
-		return events.MemberSuspended{JID: account}
-	}
-	return events.MemberResumed{JID: account}
 }
 
 func (c RemoveMember) plan(p *plan) {
@@ -84,6 +82,9 @@ func (c RemoveMember) plan(p *plan) {
 	switch m, listed := p.tenant.Member(account); {
 	case !listed:
 		p.fail(NotFound, "JID", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
+		return
+	case m.ByOperator && !p.operator:
+		p.fail(Forbidden, "JID", "account %s was suspended by the operator, and removed it would be let in again: only an operator may resume it; set its roles to none instead", quote(account))
 		return
 	case m.Suspended:
 		p.fail(Conflict, "JID", "%s is suspended, and removed it would be let in again: resume it first, or set its roles to none", quote(account))
@@ -99,11 +100,11 @@ func (c SuspendMember) plan(p *plan) {
 	}
 	m, listed := p.tenant.Member(account)
 	switch {
-	case m.Suspended:
+	case !p.suspends(m.Suspended, m.ByOperator):
 	case !listed && p.tenant.MemberCount() >= MaxMembers:
 		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
 	default:
-		p.emit(events.MemberSuspended{JID: account})
+		p.emit(events.MemberSuspended{JID: account, ByOperator: p.operator})
 	}
 }
 

@@ -20,7 +20,8 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
 // TestScenarios runs the files of testdata. A line is a tenant, a command's
 // name and its fields as JSON; below it, behind "> ", stands what came of it:
-// the events, warnings, or errors. What is accepted is applied.
+// the events, warnings, or errors. What is accepted is applied. An operator
+// gives the command, or behind ":admin" the tenant's own administrator.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -73,7 +74,12 @@ func (w *world) answer(line string) []string {
 	w.t.Helper()
 	tenant, rest, _ := strings.Cut(line, " ")
 	name, args, _ := strings.Cut(rest, " ")
-	plan, err := w.give(tenant, changeOf(w.t, name, args))
+	id, admin := strings.CutSuffix(tenant, ":admin")
+	give := w.give
+	if admin {
+		give = w.giveAsAdmin
+	}
+	plan, err := give(id, changeOf(w.t, name, args))
 	if err != nil {
 		return errorLines(w.t, err)
 	}
@@ -90,10 +96,23 @@ func (w *world) answer(line string) []string {
 	return out
 }
 
-// give checks a change and applies what it amounts to.
+// give checks a change, as an operator's, and applies what it amounts to.
 func (w *world) give(tenant string, c Change) (Plan, error) {
 	w.t.Helper()
 	plan, err := Check(w.v, tenant, c)
+	return w.apply(tenant, c, plan, err)
+}
+
+// giveAsAdmin is give by the tenant's own administrator.
+func (w *world) giveAsAdmin(tenant string, c Change) (Plan, error) {
+	w.t.Helper()
+	command := Command{Tenant: tenant, Actor: Actor{Name: "ann", Tenant: tenant}, ID: "1", Change: c}
+	plan, err := command.Check(w.v)
+	return w.apply(tenant, c, plan, err)
+}
+
+func (w *world) apply(tenant string, c Change, plan Plan, err error) (Plan, error) {
+	w.t.Helper()
 	if err != nil || len(plan.Events) == 0 {
 		return plan, err
 	}

@@ -114,12 +114,15 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
 		return Plan{}, p.errs
 	}
-	done, err := Check(v, c.Tenant, c.Change)
+	done, err := check(v, c.Tenant, c.Change, c.Actor.Operator)
 	if err != nil {
 		return Plan{}, err
 	}
 	if !c.Actor.Operator {
 		if err := operatorOnly(done.Events); err != nil {
+			return Plan{}, err
+		}
+		if err := bound(v.Tenant([]byte(c.Tenant)), done.Events); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -139,14 +142,19 @@ func (c *Command) size(evs []events.Event) int {
 	}))
 }
 
-// Check checks a change by itself, whoever asks for it. The error of a refused
-// one is an Errors, with everything that is wrong in the order of the change's fields.
+// Check checks a change by itself, as of an operator, who may do all. The error
+// of a refused one is an Errors, with everything that is wrong in the order of
+// the change's fields.
 func Check(v *projections.View, tenant string, c Change) (Plan, error) {
+	return check(v, tenant, c, true)
+}
+
+func check(v *projections.View, tenant string, c Change, operator bool) (Plan, error) {
 	entry, known := lookUp(c)
 	if !known {
 		return Plan{}, Errors{{Code: Invalid, Text: "unknown command"}}
 	}
-	p := &plan{view: v, id: tenant}
+	p := &plan{view: v, id: tenant, operator: operator}
 	if entry.Installation {
 		if tenant != "" {
 			p.fail(Invalid, "", "%s is not about a tenant", entry.Name)
@@ -286,6 +294,8 @@ type plan struct {
 	view   *projections.View
 	id     string              // the tenant's
 	tenant *projections.Tenant // nil while it is being created
+	// operator is set when an operator asks: what it suspends is its own.
+	operator bool
 	// live is the tenant as it is while what it is to become is checked by
 	// itself; nil otherwise.
 	live *projections.Tenant

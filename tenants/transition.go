@@ -32,7 +32,7 @@ type Edit struct {
 // name nothing is said.
 type suspensions struct {
 	tenant           *bool
-	domains, members map[string]bool
+	domains, members map[string]suspension
 }
 
 // steps are the way from one state to another, being found.
@@ -157,12 +157,9 @@ func (s *steps) domains() {
 		if !slices.Equal(old.Backends, d.Backends) {
 			s.change(events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(d.Backends)}, events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(old.Backends)})
 		}
-		if want, said := s.suspended.domains[d.Name]; said && want != old.Suspended {
-			if want {
-				s.change(events.DomainSuspended{Domain: d.Name}, nil)
-			} else {
-				s.change(events.DomainResumed{Domain: d.Name}, nil)
-			}
+		if want, said := s.suspended.domains[d.Name]; said {
+			s.suspend(suspension{old.Suspended, old.ByOperator}, want,
+				events.DomainSuspended{Domain: d.Name, ByOperator: want.byOperator}, events.DomainResumed{Domain: d.Name})
 		}
 	}
 	for _, name := range s.after.Services() {
@@ -213,8 +210,21 @@ func (s *steps) member(account string) {
 	default:
 		s.change(set, was)
 	}
-	if want, said := s.suspended.members[account]; said && want != old.Suspended {
-		s.change(memberSuspension(account, want), nil)
+	if want, said := s.suspended.members[account]; said {
+		s.suspend(suspension{old.Suspended, old.ByOperator}, want,
+			events.MemberSuspended{JID: account, ByOperator: want.byOperator}, events.MemberResumed{JID: account})
+	}
+}
+
+// suspend goes from one suspension to another. From an operator's to a
+// tenant's it goes by way of none: suspending alone never lessens one.
+func (s *steps) suspend(was, want suspension, suspended, resumed events.Event) {
+	if was.on && (!want.on || was.byOperator && !want.byOperator) {
+		s.change(resumed, nil)
+		was = suspension{}
+	}
+	if was != want {
+		s.change(suspended, nil)
 	}
 }
 

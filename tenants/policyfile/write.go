@@ -16,8 +16,13 @@ const header = `# The policy of one tenant, whole: what is left out here is remo
 
 // Write writes a tenant as a file. The same tenant gives the same bytes, and
 // Parse gives back what was written. The order of the lists is the caller's:
-// tenants.Desired sorts them.
-func Write(tenant string, c tenants.ApplyTenant) []byte {
+// tenants.Desired sorts them. Of the domains and accounts that only an operator
+// may resume, byOperator, a comment says so.
+func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
+	bound := map[string]bool{}
+	for _, name := range byOperator {
+		bound[name] = true
+	}
 	w := &writer{}
 	w.WriteString(header)
 	w.text("tenant", tenant)
@@ -34,7 +39,7 @@ func Write(tenant string, c tenants.ApplyTenant) []byte {
 		services = append(services, s.Service)
 	}
 	w.list("services", services)
-	w.bool("suspended", c.Suspended)
+	w.suspended(c.Suspended, false)
 	for _, r := range c.BuiltinRoles {
 		w.table("role")
 		w.text("name", r.Role)
@@ -52,7 +57,7 @@ func Write(tenant string, c tenants.ApplyTenant) []byte {
 		w.table("domain")
 		w.text("name", d.Domain)
 		w.text("default_role", d.DefaultRole)
-		w.bool("suspended", d.Suspended)
+		w.suspended(d.Suspended, bound[d.Domain])
 		for _, b := range d.Backends {
 			w.table("domain.backend")
 			w.text("address", b.Address)
@@ -64,7 +69,7 @@ func Write(tenant string, c tenants.ApplyTenant) []byte {
 		w.text("jid", m.JID)
 		w.text("role", m.Role)
 		w.list("secondary", m.Secondary)
-		w.bool("suspended", m.Suspended)
+		w.suspended(m.Suspended, bound[m.JID])
 	}
 	return []byte(w.String())
 }
@@ -80,10 +85,15 @@ func (w *writer) text(key, value string) {
 	}
 }
 
-func (w *writer) bool(key string, value *bool) {
-	if value != nil {
-		fmt.Fprintf(w, "%s = %t\n", key, *value)
+func (w *writer) suspended(value *bool, byOperator bool) {
+	if value == nil {
+		return
 	}
+	comment := ""
+	if *value && byOperator {
+		comment = " # by the operator"
+	}
+	fmt.Fprintf(w, "suspended = %t%s\n", *value, comment)
 }
 
 // list writes a short list in one line, and any other with a line for each.
