@@ -54,7 +54,7 @@ func (s *Server) blame(r *http.Request, v *projections.View, t *projections.Tena
 func holdingFrom(h *projections.Holding) Holding {
 	return Holding{
 		Known: h.Known, Held: h.Held(), Role: h.Role, RoleIsOwn: h.OwnRole,
-		BarredBy: list(h.BarredBy), Steps: stepsFrom(h.Steps),
+		BarredBy: list(h.BarredBy), BarredByOperator: list(h.ByOperator), Steps: stepsFrom(h.Steps),
 	}
 }
 

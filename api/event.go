@@ -27,7 +27,7 @@ func eventFrom(e events.Event) LogEvent {
 	case events.DomainDefaultRoleSet:
 		out.Domain, out.Role = e.Domain, e.Role
 	case events.DomainSuspended:
-		out.Domain = e.Domain
+		out.Domain, out.ByOperator = e.Domain, e.ByOperator
 	case events.DomainResumed:
 		out.Domain = e.Domain
 	case events.DomainRemoved:
@@ -47,7 +47,7 @@ func eventFrom(e events.Event) LogEvent {
 	case events.MemberRemoved:
 		out.JID = e.JID
 	case events.MemberSuspended:
-		out.JID = e.JID
+		out.JID, out.ByOperator = e.JID, e.ByOperator
 	case events.MemberResumed:
 		out.JID = e.JID
 	case events.MemberSessionsEnded:

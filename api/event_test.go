@@ -31,6 +31,8 @@ func TestEventsAreWhole(t *testing.T) {
 			switch f := v.Field(i).Addr().Interface().(type) {
 			case *string:
 				*f = mark
+			case *bool:
+				*f, mark = true, `"by_operator":true`
 			case *[]string:
 				*f = []string{mark}
 			case *[]events.Backend:

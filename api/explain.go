@@ -45,7 +45,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 		AsOf:     as,
 		Position: uint64(v.Position()), Tenant: t.ID(), Account: a.jid,
 		Role: a.standing.Role, RoleIsOwn: a.member.Role != "",
-		BarredBy: a.barredBy, Permissions: []Permission{}, Missing: []string{},
+		BarredBy: a.barredBy, BarredByOperator: a.byOperator, Permissions: []Permission{}, Missing: []string{},
 	}
 	asked := []string{q.Permission}
 	switch {

@@ -107,6 +107,12 @@ func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (an
 		DisplayName: c.DisplayName, Ceiling: c.Ceiling, Suspended: c.Suspended,
 		PresenceWithoutMessages: c.Presence.String(), AuditAddresses: c.AuditAddresses.String(),
 	}
+	byOperator := []string{}
+	for d := range t.Domains() {
+		if d.ByOperator {
+			byOperator = append(byOperator, d.Name)
+		}
+	}
 	for _, d := range c.Domains {
 		domain := DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
 		for _, b := range d.Backends {
@@ -125,8 +131,14 @@ func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (an
 	}
 	for _, m := range c.Members {
 		p.Members = append(p.Members, MemberSet(m))
+		if is, _ := t.Member(m.JID); is.ByOperator {
+			byOperator = append(byOperator, m.JID)
+		}
 	}
-	return PolicyReply{Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(), Policy: p}, nil
+	return PolicyReply{
+		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
+		Policy: p, SuspendedByOperator: byOperator,
+	}, nil
 }
 
 // Change is the policy as tenants knows it.

@@ -101,7 +101,7 @@ func domainsOf(t *projections.Tenant) []Domain {
 
 func domainFrom(d projections.DomainInfo) Domain {
 	out := Domain{
-		Domain: d.Name, DefaultRole: d.DefaultRole, Suspended: d.Suspended, Members: d.Members,
+		Domain: d.Name, DefaultRole: d.DefaultRole, Suspended: d.Suspended, SuspendedByOperator: d.ByOperator, Members: d.Members,
 		Backends: make([]Backend, 0, len(d.Backends)),
 	}
 	for _, b := range d.Backends {
@@ -214,7 +214,10 @@ func readMembers(r *http.Request, v *projections.View, t *projections.Tenant) (a
 }
 
 func memberFrom(t *projections.Tenant, m projections.Member) Member {
-	out := Member{JID: m.JID, Role: m.Role, ActsAs: m.Role, Secondary: list(m.Secondary), Suspended: m.Suspended}
+	out := Member{
+		JID: m.JID, Role: m.Role, ActsAs: m.Role, Secondary: list(m.Secondary),
+		Suspended: m.Suspended, SuspendedByOperator: m.ByOperator,
+	}
 	if m.Role == "" {
 		if standing, ok := t.Standing([]byte(m.JID), domainOf(m.JID)); ok {
 			out.ActsAs = standing.Role
@@ -231,11 +234,12 @@ func domainOf(bare string) []byte {
 
 // An account is an address of one of a tenant's domains with what it may do.
 type account struct {
-	jid      string
-	standing projections.Standing
-	member   projections.Member
-	listed   bool
-	barredBy []string
+	jid        string
+	standing   projections.Standing
+	member     projections.Member
+	listed     bool
+	barredBy   []string
+	byOperator []string
 }
 
 // bareJID is an account's address, prepared.
@@ -253,22 +257,15 @@ func accountOf(t *projections.Tenant, address string) (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	a := account{jid: bare, barredBy: []string{}}
+	a := account{jid: bare}
 	var ok bool
 	if a.standing, ok = t.Standing([]byte(bare), domainOf(bare)); !ok {
 		return account{}, notFound("tenant %q has no domain %q", t.ID(), domainOf(bare))
 	}
 	a.member, a.listed = t.Member(bare)
 	a.member.JID = bare
-	if t.Suspended() {
-		a.barredBy = append(a.barredBy, "tenant")
-	}
-	if d, ok := t.Domain(domainOf(bare)); ok && d.Suspended {
-		a.barredBy = append(a.barredBy, "domain")
-	}
-	if a.member.Suspended {
-		a.barredBy = append(a.barredBy, "member")
-	}
+	barred, byOperator := t.Bars(bare)
+	a.barredBy, a.byOperator = list(barred), list(byOperator)
 	return a, nil
 }
 
@@ -284,7 +281,7 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	reply := MemberReply{
 		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
 		Member: memberFrom(t, a.member), Listed: a.listed,
-		BarredBy: a.barredBy, EndedAt: uint64(a.standing.Ended), Permissions: []Permission{},
+		BarredBy: a.barredBy, BarredByOperator: a.byOperator, EndedAt: uint64(a.standing.Ended), Permissions: []Permission{},
 	}
 	for p := range permission.All() {
 		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, p.Name()))

@@ -51,7 +51,9 @@ type Domain struct {
 	DefaultRole string    `json:"default_role"`
 	Backends    []Backend `json:"backends"`
 	Suspended   bool      `json:"suspended"`
-	Members     int       `json:"members"`
+	// SuspendedByOperator is set where only an operator may resume it.
+	SuspendedByOperator bool `json:"suspended_by_operator"`
+	Members             int  `json:"members"`
 }
 
 // A DomainList is a tenant's domains, by name.
@@ -124,6 +126,8 @@ type Member struct {
 	ActsAs    string   `json:"acts_as"`
 	Secondary []string `json:"secondary"`
 	Suspended bool     `json:"suspended"`
+	// SuspendedByOperator is set where only an operator may resume it.
+	SuspendedByOperator bool `json:"suspended_by_operator"`
 }
 
 // A MemberList is one page of a tenant's members, by address.
@@ -147,6 +151,8 @@ type MemberReply struct {
 	Listed bool `json:"listed"`
 	// BarredBy says what of "tenant", "domain" and "member" is suspended.
 	BarredBy []string `json:"barred_by"`
+	// BarredByOperator is what of BarredBy only an operator may resume.
+	BarredByOperator []string `json:"barred_by_operator"`
 	// EndedAt is the newest position that ended sessions of this account.
 	EndedAt uint64 `json:"ended_at"`
 	// Permissions are those of the catalogue, in its order, and others its
@@ -201,14 +207,15 @@ type LogEntry struct {
 //	domain_added                          domain, role (its default role), backends
 //	domain_backends_set                   domain, backends
 //	domain_default_role_set               domain, role
-//	domain_suspended, domain_resumed, domain_removed
-//	                                      domain
+//	domain_suspended                      domain, by_operator
+//	domain_resumed, domain_removed        domain
 //	service_added, service_removed        service
 //	role_defined                          role, inherits, allow, deny
 //	role_removed                          role
 //	builtin_role_adjusted                 role, add, remove
 //	member_roles_set                      jid, role (absent: the domain's default role), secondary
-//	member_removed, member_suspended, member_resumed, member_sessions_ended
+//	member_suspended                      jid, by_operator
+//	member_removed, member_resumed, member_sessions_ended
 //	                                      jid
 type LogEvent struct {
 	Type string `json:"type"`
@@ -229,6 +236,7 @@ type LogEvent struct {
 	Deny                    []string  `json:"deny,omitempty"`
 	Add                     []string  `json:"add,omitempty"`
 	Remove                  []string  `json:"remove,omitempty"`
+	ByOperator              bool      `json:"by_operator,omitempty"` // only an operator may resume it
 }
 
 // A LogTail is a page of the log, oldest first.
@@ -287,6 +295,8 @@ type ExplainReply struct {
 	RoleIsOwn bool   `json:"role_is_own"`
 	// BarredBy says what of "tenant", "domain" and "member" is suspended.
 	BarredBy []string `json:"barred_by"`
+	// BarredByOperator is what of BarredBy only an operator may resume.
+	BarredByOperator []string `json:"barred_by_operator"`
 	// Effect is pass, clamp, strip, refuse, drop or end. For a permission it
 	// is empty.
 	Effect string `json:"effect,omitempty"`

@@ -66,4 +66,8 @@ type PolicyReply struct {
 	Tenant        string      `json:"tenant"`
 	TenantVersion uint64      `json:"tenant_version"`
 	Policy        TenantApply `json:"policy"`
+	// SuspendedByOperator are the domains and accounts that only an operator
+	// may resume: for anybody else the policy must not say that they are not
+	// suspended.
+	SuspendedByOperator []string `json:"suspended_by_operator"`
 }

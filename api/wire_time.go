@@ -29,6 +29,8 @@ type Holding struct {
 	RoleIsOwn bool   `json:"role_is_own,omitempty"`
 	// BarredBy says what of "tenant", "domain" and "member" is suspended.
 	BarredBy []string `json:"barred_by"`
+	// BarredByOperator is what of BarredBy only an operator may resume.
+	BarredByOperator []string `json:"barred_by_operator"`
 	// Steps are those of the look-up; the last one decides.
 	Steps []Step `json:"steps"`
 }

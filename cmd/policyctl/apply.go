@@ -21,7 +21,7 @@ type applyCmd struct {
 func (*applyCmd) Help() string {
 	return `It shows the plan, asks, and makes each tenant what its file says, in one commit each, if the tenant is still at the version planned. What was applied stays when another tenant is refused: run it again for the rest. Tenants without a file in the directory are left alone.
 
-A file says all of its tenant: what it leaves out is removed. Only what is suspended stays so where the file says nothing of it.
+A file says all of its tenant: what it leaves out is removed. Only what is suspended stays so where the file says nothing of it. What an operator suspended stays so whatever a file of anybody else's says: one that would resume or remove it is refused.
 
 Exit codes: 0 done, or nothing to do; 1 an error, such as a file that cannot be read or a tenant that changed meanwhile.
 
@@ -175,7 +175,7 @@ func (c *exportCmd) export(a *app, id string) error {
 	if err != nil {
 		return fmt.Errorf("read the policy of tenant %s: %w", id, err)
 	}
-	text := policyfile.Write(id, change)
+	text := policyfile.Write(id, change, p.SuspendedByOperator...)
 	if c.Output == "-" {
 		if a.json {
 			return a.print(p, nil)

@@ -126,7 +126,7 @@ func writeHolding(w io.Writer, when string, h api.Holding) {
 		fmt.Fprintf(w, "%s: there was no such account or role\n", when)
 		return
 	case len(h.BarredBy) > 0:
-		fmt.Fprintf(w, "%s: suspended (%s)\n", when, strings.TrimPrefix(barred(h.BarredBy), "yes: "))
+		fmt.Fprintf(w, "%s: suspended (%s)\n", when, strings.TrimPrefix(barred(h.BarredBy, h.BarredByOperator), "yes: "))
 		return
 	}
 	fmt.Fprintf(w, "%s, by role %s:\n", when, clean(h.Role))

@@ -132,7 +132,7 @@ func writeDomains(w io.Writer, domains []api.Domain) {
 		for _, b := range d.Backends {
 			backends = append(backends, b.Security+"://"+b.Address)
 		}
-		t.add(d.Domain, d.DefaultRole, number(d.Members), yesNo(d.Suspended), orNone(backends))
+		t.add(d.Domain, d.DefaultRole, number(d.Members), suspendedWords(d.Suspended, d.SuspendedByOperator), orNone(backends))
 	}
 	t.write(w)
 }
@@ -204,7 +204,7 @@ type domainSuspend struct {
 
 // Help is the command's help.
 func (*domainSuspend) Help() string {
-	return `Nothing is lost: resume lets everybody in again.
+	return `Nothing is lost: resume lets everybody in again. What an operator suspends, only an operator can resume, or remove.
 
 Example:
 

@@ -111,7 +111,7 @@ func writeExplanation(w io.Writer, q api.ExplainRequest, r api.ExplainReply) {
 	t.add("account", fmt.Sprintf("%s of tenant %s", r.Account, r.Tenant))
 	t.add("role", roleWords(r.Role, r.RoleIsOwn))
 	if len(r.BarredBy) > 0 {
-		t.add("suspended", barred(r.BarredBy))
+		t.add("suspended", barred(r.BarredBy, r.BarredByOperator))
 	}
 	if q.Stanza != "" {
 		t.add("missing", orNone(r.Missing))

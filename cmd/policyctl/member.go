@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/postern-im/postern/api"
@@ -124,7 +125,7 @@ func (c *memberList) Run(a *app) error {
 		t := &table{}
 		t.add("ACCOUNT", "ROLE", "SECONDARY", "SUSPENDED")
 		for _, m := range list.Members {
-			t.add(m.JID, roleWords(m.ActsAs, m.Role != ""), orNone(m.Secondary), yesNo(m.Suspended))
+			t.add(m.JID, roleWords(m.ActsAs, m.Role != ""), orNone(m.Secondary), suspendedWords(m.Suspended, m.SuspendedByOperator))
 		}
 		t.write(w)
 		writeAsOf(w, list.AsOf)
@@ -169,7 +170,7 @@ func (c *memberShow) Run(a *app) error {
 		t.add("account", fmt.Sprintf("%s of tenant %s", m.JID, m.Tenant))
 		t.add("role", roleWords(m.ActsAs, m.Role != ""))
 		t.add("secondary roles", orNone(m.Secondary))
-		t.add("suspended", barred(m.BarredBy))
+		t.add("suspended", barred(m.BarredBy, m.BarredByOperator))
 		t.add("sessions ended at", fmt.Sprintf("position %d", m.EndedAt))
 		t.add("at position", asOf(m.Position, m.AsOf))
 		t.write(w)
@@ -178,12 +179,28 @@ func (c *memberShow) Run(a *app) error {
 	})
 }
 
-// barred says what is suspended.
-func barred(by []string) string {
+// barred says what is suspended, and what of it only an operator may resume.
+func barred(by, byOperator []string) string {
 	if len(by) == 0 {
 		return "no"
 	}
-	return "yes: the " + strings.Join(by, ", the ")
+	var words []string
+	for _, what := range by {
+		word := "the " + what
+		if slices.Contains(byOperator, what) {
+			word += " by the operator"
+		}
+		words = append(words, word)
+	}
+	return "yes: " + strings.Join(words, ", ")
+}
+
+// suspendedWords says whether one thing is suspended.
+func suspendedWords(suspended, byOperator bool) string {
+	if byOperator {
+		return "by the operator"
+	}
+	return yesNo(suspended)
 }
 
 // writePermissions writes permissions and where the answer came from.
@@ -229,7 +246,7 @@ type memberSuspend struct {
 
 // Help is the command's help.
 func (*memberSuspend) Help() string {
-	return `Nothing is lost: resume lets the account in again.
+	return `Nothing is lost: resume lets the account in again. What an operator suspends, only an operator can resume.
 
 Example:
 
