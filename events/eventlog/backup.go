@@ -355,7 +355,7 @@ func (l *Log) rename() (Origin, error) {
 	err := cmp.Or(
 		b.Set([]byte(keyLogID), []byte(hex.EncodeToString(id[:])), nil),
 		b.Set([]byte(keyOrigins), encodeOrigins(append(l.Origins(), o)), nil),
-		b.DeleteRange([]byte(prefixSnapshot), after(prefixSnapshot), nil),
+		deleteSnapshots(b),
 	)
 	if err != nil {
 		return o, err

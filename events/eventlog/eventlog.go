@@ -97,6 +97,8 @@ type Log struct {
 	// ended, so it stays set however the write is left, by panic too.
 	failed bool
 	closed bool
+	// spoilt are the snapshots whose content was found damaged.
+	spoilt map[events.Position]bool
 }
 
 // A head is a position and the hash of the record there: all that the next
@@ -129,6 +131,7 @@ func Open(c Config) (*Log, error) {
 		moved:    make(chan struct{}),
 
 		snapshotting: make(chan struct{}, 1),
+		spoilt:       map[events.Position]bool{},
 	}
 	if err := l.open(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), l.shut())

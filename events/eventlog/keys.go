@@ -19,7 +19,7 @@ import (
 //	w|time|position             → nothing, or that the clock had been set
 //	                              back (see setBack); time in microseconds
 //	c|len|tenant|command id     → position
-//	s|position|chunk            → a piece of a snapshot; chunk is 4 bytes
+//	a|position|chunk            → a piece of a snapshot; chunk is 4 bytes
 //	s|position                  → the snapshot's manifest
 //	m|format, m|id, m|head      → format version, log id, position and hash
 //	m|origins                   → which logs it was restored from (Origin)
@@ -29,6 +29,7 @@ const (
 	prefixTenant   = "t|"
 	prefixTime     = "w|"
 	prefixCommand  = "c|"
+	prefixChunk    = "a|" // sorts before all else; see minChunk
 	prefixSnapshot = "s|"
 
 	keyFormat = "m|format"
@@ -71,8 +72,13 @@ func keySnapshot(p events.Position) string {
 	return prefixSnapshot + u64(uint64(p))
 }
 
+// chunksAt begins the keys of the chunks of the snapshot at a position.
+func chunksAt(p events.Position) string {
+	return prefixChunk + u64(uint64(p))
+}
+
 func keyChunk(p events.Position, chunk uint32) string {
-	return string(binary.BigEndian.AppendUint32([]byte(keySnapshot(p)), chunk))
+	return string(binary.BigEndian.AppendUint32([]byte(chunksAt(p)), chunk))
 }
 
 // timeOf reads the time of a key of the time index.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -26,11 +27,20 @@ const (
 	// what an append may find in its way to the disk.
 	chunkSize = 256 << 10
 
+	// minChunk is what a chunk takes at least, filled up with zeros. Chunks
+	// stand before all other keys and are no smaller than one of Pebble's
+	// blocks, so that each has blocks of its own: whatever becomes of them on
+	// the disk, manifests, records and other snapshots can be read.
+	minChunk = blockSize
+
 	// keptSnapshots is how many are kept: one to use, and one in case it is
 	// damaged.
 	keptSnapshots = 2
 
-	manifestSize = logIDLength + 8 + 32 + 8 + sha256.Size + sha256.Size
+	// manifestVersion begins a manifest. Those of before it are passed over.
+	manifestVersion = 2
+
+	manifestSize = 1 + logIDLength + 8 + 32 + 8 + sha256.Size + sha256.Size
 )
 
 var (
@@ -48,7 +58,8 @@ type manifest struct {
 }
 
 func (m *manifest) encode() []byte {
-	b := append([]byte(m.logID), encodeHead(m.of)...)
+	b := append([]byte{manifestVersion}, m.logID...)
+	b = append(b, encodeHead(m.of)...)
 	b = binary.BigEndian.AppendUint64(b, m.length)
 	b = append(b, m.sum[:]...)
 	own := sha256.Sum256(b)
@@ -57,12 +68,13 @@ func (m *manifest) encode() []byte {
 
 func decodeManifest(b []byte) (m manifest, err error) {
 	const body = manifestSize - sha256.Size
-	if len(b) != manifestSize {
+	if len(b) != manifestSize || b[0] != manifestVersion {
 		return m, errManifest
 	}
 	if own := sha256.Sum256(b[:body]); !bytes.Equal(own[:], b[body:]) {
 		return m, errManifest
 	}
+	b = b[1:]
 	m.logID, b = string(b[:logIDLength]), b[logIDLength:]
 	if m.of, err = decodeHead(b[:8+32]); err != nil {
 		return m, err
@@ -101,8 +113,7 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	if err != nil {
 		return err
 	}
-	begin, end := []byte(keySnapshot(at)), []byte(keySnapshot(at+1))
-	if err := l.db.DeleteRange(begin, end, pebble.Sync); err != nil {
+	if err := l.dropSnapshot(at); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
 	w := &chunkWriter{ctx: ctx, log: l, at: at, sum: sha256.New()}
@@ -155,13 +166,37 @@ func (w *chunkWriter) flush() error {
 	if err := w.log.interrupted(w.ctx); err != nil {
 		return err
 	}
+	w.length += uint64(len(w.buffer))
+	w.sum.Write(w.buffer)
+	if short := minChunk - len(w.buffer); short > 0 {
+		w.buffer = append(w.buffer, make([]byte, short)...)
+	}
 	if err := w.log.db.Set([]byte(keyChunk(w.at, w.chunks)), w.buffer, pebble.Sync); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d, chunk %d: %w", w.at, w.chunks, err)
 	}
 	w.chunks++
-	w.length += uint64(len(w.buffer))
-	w.sum.Write(w.buffer)
 	w.buffer = w.buffer[:0]
+	return nil
+}
+
+// dropSnapshot deletes the snapshot at a position, if there is one, or what one
+// that was broken off has left.
+func (l *Log) dropSnapshot(at events.Position) error {
+	b := l.db.NewBatch()
+	defer b.Close()
+	err := cmp.Or(
+		b.DeleteRange([]byte(keySnapshot(at)), []byte(keySnapshot(at+1)), nil),
+		b.DeleteRange([]byte(chunksAt(at)), []byte(chunksAt(at+1)), nil),
+	)
+	if err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.spoilt, at)
 	return nil
 }
 
@@ -172,44 +207,40 @@ func (l *Log) keepSnapshot(m manifest) error {
 	if err != nil {
 		return err
 	}
+	kept := []events.Position{m.of.position}
+	for _, s := range list { // newest first
+		if s.err == nil && s.at != m.of.position && len(kept) < keptSnapshots {
+			kept = append(kept, s.at)
+		}
+	}
 	b := l.db.NewBatch()
 	defer b.Close()
-	kept := 1
-	end := after(prefixSnapshot) // of what has not been dealt with
-	cut := func(p events.Position) error {
-		if err := b.DeleteRange([]byte(keySnapshot(p+1)), end, nil); err != nil {
-			return err
-		}
-		end = []byte(keySnapshot(p))
-		return nil
-	}
-	own := false
-	for _, s := range list { // newest first
-		if !own && s.at < m.of.position {
-			if err := cut(m.of.position); err != nil {
-				return err
-			}
-			own = true
-		}
-		if s.err == nil && s.at != m.of.position && kept < keptSnapshots {
-			kept++
-			if err := cut(s.at); err != nil {
-				return err
-			}
-		}
-	}
-	if !own {
-		if err := cut(m.of.position); err != nil {
-			return err
-		}
-	}
-	if err := b.DeleteRange([]byte(prefixSnapshot), end, nil); err != nil {
+	if err := deleteSnapshots(b, kept...); err != nil {
 		return err
 	}
 	if err := b.Set([]byte(keySnapshot(m.of.position)), m.encode(), nil); err != nil {
 		return err
 	}
 	return b.Commit(pebble.Sync)
+}
+
+// deleteSnapshots has a batch delete all that is there of snapshots but those
+// kept.
+func deleteSnapshots(b *pebble.Batch, kept ...events.Position) error {
+	slices.Sort(kept)
+	for _, prefix := range []string{prefixSnapshot, prefixChunk} {
+		begin := prefix // of what has not been dealt with
+		for _, p := range kept {
+			if err := b.DeleteRange([]byte(begin), []byte(prefix+u64(uint64(p))), nil); err != nil {
+				return err
+			}
+			begin = prefix + u64(uint64(p+1))
+		}
+		if err := b.DeleteRange([]byte(begin), after(prefix), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A found is a snapshot's manifest, or what is wrong with it.
@@ -219,8 +250,8 @@ type found struct {
 	err error
 }
 
-// snapshots lists what stands under s|, newest first: also what has chunks and
-// no manifest. The content is not looked at.
+// snapshots lists the manifests, newest first. It goes from one to the next and
+// does not come near the content, which may be damaged.
 func (l *Log) snapshots() ([]found, error) {
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixSnapshot), UpperBound: after(prefixSnapshot)})
 	if err != nil {
@@ -247,7 +278,7 @@ func (l *Log) look(at events.Position) found {
 	var b []byte
 	b, have, f.err = l.get(keySnapshot(at))
 	if f.err == nil && !have {
-		f.err = errors.New("it was not written to its end")
+		f.err = errManifest
 	}
 	if f.err != nil {
 		return f
@@ -260,11 +291,20 @@ func (l *Log) look(at events.Position) found {
 		return f
 	}
 	hash, err := l.hashAt(at)
-	if err == nil && hash != f.of.hash {
+	switch {
+	case err == nil && hash != f.of.hash:
 		err = errForeign
+	case err == nil && l.isSpoilt(at):
+		err = errChunks
 	}
 	f.err = err
 	return f
+}
+
+func (l *Log) isSpoilt(at events.Position) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spoilt[at]
 }
 
 // Snapshot gives the newest snapshot at or before a position, and where it is
@@ -287,9 +327,12 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 		}
 		if s.err == nil {
 			s.err = l.checkSnapshot(ctx, s.manifest)
-		}
-		if err := l.interrupted(ctx); err != nil {
-			return 0, nil, false, err
+			if err := l.interrupted(ctx); err != nil {
+				return 0, nil, false, err
+			}
+			if s.err != nil {
+				l.spoil(s.at)
+			}
 		}
 		if s.err != nil {
 			l.logger.Warn("event log: a snapshot is passed over", "position", s.at, "reason", s.err)
@@ -299,6 +342,14 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 		return s.at, r, err == nil, err
 	}
 	return 0, nil, false, nil
+}
+
+// spoil has the next snapshot take the place of a damaged one, and not of a good
+// one before it.
+func (l *Log) spoil(at events.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spoilt[at] = true
 }
 
 // Snapshots gives the positions of the snapshots that look good, newest first.
@@ -337,8 +388,8 @@ func (l *Log) openSnapshot(ctx context.Context, m manifest) (*snapshotReader, er
 		return nil, err
 	}
 	iter, err := l.db.NewIter(&pebble.IterOptions{
-		LowerBound: []byte(keyChunk(m.of.position, 0)),
-		UpperBound: []byte(keySnapshot(m.of.position + 1)),
+		LowerBound: []byte(chunksAt(m.of.position)),
+		UpperBound: []byte(chunksAt(m.of.position + 1)),
 	})
 	if err != nil {
 		l.users.Done()
@@ -377,32 +428,32 @@ func (r *snapshotReader) next() error {
 	if err := r.log.interrupted(r.ctx); err != nil {
 		return err
 	}
-	valid := false
-	if r.chunks == 0 {
-		valid = r.iter.First()
-	} else {
-		valid = r.iter.Next()
-	}
-	if !valid {
-		if err := r.iter.Error(); err != nil {
-			return err
-		}
-		if r.length != r.manifest.length || !bytes.Equal(r.sum.Sum(nil), r.manifest.sum[:]) {
+	left := min(r.manifest.length-r.length, chunkSize) // of the content, in the next one
+	if left == 0 {
+		if !bytes.Equal(r.sum.Sum(nil), r.manifest.sum[:]) {
 			return errChunks
 		}
 		return io.EOF
+	}
+	// A seek, where a step might read what stands behind the last chunk.
+	key := keyChunk(r.manifest.of.position, r.chunks)
+	if !r.iter.SeekGE([]byte(key)) {
+		return cmp.Or(r.iter.Error(), errChunks)
+	}
+	if string(r.iter.Key()) != key {
+		return errChunks
 	}
 	value, err := r.iter.ValueAndErr()
 	if err != nil {
 		return err
 	}
-	if string(r.iter.Key()) != keyChunk(r.manifest.of.position, r.chunks) || len(value) == 0 {
+	if uint64(len(value)) != max(left, minChunk) {
 		return errChunks
 	}
-	r.chunk = value
+	r.chunk = value[:left]
 	r.chunks++
-	r.length += uint64(len(value))
-	r.sum.Write(value)
+	r.length += left
+	r.sum.Write(r.chunk)
 	return nil
 }
 
