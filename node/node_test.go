@@ -66,18 +66,36 @@ type rig struct {
 // rig's own recorder unless another is given.
 func start(t testing.TB, l node.Log, logID string, with ...node.Recorder) *rig {
 	t.Helper()
-	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
-	var recorder node.Recorder = r.recorder
+	cfg := node.Config{Log: l, LogID: logID}
 	if len(with) > 0 {
-		recorder = with[0]
+		cfg.Recorder = with[0]
+	}
+	return run(t, cfg)
+}
+
+// run runs a node until the test ends, or stop. What the config leaves out is
+// the rig's own; it hears of endings.
+func run(t testing.TB, cfg node.Config) *rig {
+	t.Helper()
+	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
+	cfg.ID = "n1"
+	cfg.OnEnding = func(e decision.Ending) {
+		select {
+		case r.endings <- e:
+		default: // nobody listens
+		}
+	}
+	if cfg.Recorder == nil {
+		cfg.Recorder = r.recorder
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
 	}
 	var err error
-	r.Node, err = node.New(node.Config{
-		ID: "n1", Log: l, LogID: logID, Recorder: recorder,
-		OnEnding: func(e decision.Ending) { r.endings <- e },
-		Logger:   slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	if err != nil {
+	if r.Node, err = node.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
@@ -38,21 +36,7 @@ func openOn(t *testing.T, fs vfs.FS) *eventlog.Log {
 // startSnapshots runs a node that writes a snapshot each few commits.
 func startSnapshots(t *testing.T, l node.Log, id string, s node.Snapshots) *rig {
 	t.Helper()
-	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
-	var err error
-	r.Node, err = node.New(node.Config{
-		ID: "n1", Log: l, LogID: id, Recorder: r.recorder, Snapshots: s, SnapshotEvery: 5,
-		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() { _ = r.stop() })
-	return r
+	return run(t, node.Config{Log: l, LogID: id, Snapshots: s, SnapshotEvery: 5})
 }
 
 // A readFrom is a log that takes note of where reading begins.
