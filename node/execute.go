@@ -257,15 +257,6 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(plan.Warnings)}, nil
 }
 
-// notBefore keeps a commit's time from going back behind its predecessor's when
-// the clock was set back.
-func notBefore(last, now time.Time) time.Time {
-	if now.Before(last) {
-		return last
-	}
-	return now
-}
-
 func texts(warnings []tenants.Warning) []string {
 	var list []string
 	for _, w := range warnings {

@@ -41,6 +41,7 @@ func (n *Node) follow(ctx context.Context) error {
 				return &foldError{err}
 			}
 			n.publish(next)
+			n.watchClock(next)
 			n.notify(c)
 			return nil
 		})
@@ -92,6 +93,7 @@ func (n *Node) fold(ctx context.Context) error {
 	n.cfg.Logger.Info("log folded", "position", v.Position(), "snapshot", from, "took", took)
 	n.began = beginning{snapshot: from, past: past, long: took >= progressEach}
 	n.publish(v)
+	n.watchClock(v)
 	return nil
 }
 

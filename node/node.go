@@ -96,6 +96,9 @@ type Node struct {
 	view atomic.Pointer[projections.View]
 	// began is set before view is.
 	began beginning
+	// ahead is whether the log's time is ahead of the clock, as far as has been
+	// said. It is follow's.
+	ahead bool
 	// failure is why the node stopped deciding. It never becomes nil again.
 	failure atomic.Pointer[error]
 
