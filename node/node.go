@@ -1,11 +1,21 @@
 // Package node is a policy node: it folds the log into a View, follows it,
 // answers what gateways ask by that View, and carries out commands.
 //
-// It promises that nothing is answered before the whole log is folded, that
-// every verdict is recorded before it is answered, that a node which cannot
-// fold or record decides nothing any more, and that a command is answered
-// once the View that decides includes it. Log and audit log are behind small
-// interfaces of its own; it knows no network.
+// It promises that nothing is answered before the View stands for the whole
+// log, that every verdict is recorded before it is answered, that a node which
+// cannot fold or record decides nothing any more, and that a command is
+// answered once the View that decides includes it. Log and audit log are behind
+// small interfaces of its own; it knows no network.
+//
+// A snapshot stands for the commits it was made of: a node that begins with one
+// folds, before it answers, only what comes after it. Until a check in the
+// background has read what stands before and folded it as well, at about
+// 100,000 commits a second, the node decides by the snapshot unproven. A record
+// that is not the one the chain names, a commit that does not fold, or another
+// state than the snapshot's, stops the node deciding (Failure says why, and its
+// process goes on, to be looked at); a snapshot that differs is replaced first
+// by what the log makes, so that the next start is good. A node without
+// snapshots has folded the whole log before it answers.
 package node
 
 import (
@@ -139,9 +149,8 @@ func New(cfg Config) (*Node, error) {
 
 // Run folds the log behind its newest snapshot, follows it, carries out
 // commands, writes snapshots and checks what stands before the one it began
-// with, until ctx ends. It
-// returns an error when the log has failed, so that the process must begin
-// anew. A node that stopped deciding for another reason keeps running, so that
+// with, until ctx ends; a last snapshot may take ten seconds more. It returns
+// an error when the log has failed, so that the process must begin anew. A node that stopped deciding for another reason keeps running, so that
 // its operator can look at it: see Failure.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
