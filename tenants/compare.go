@@ -281,6 +281,8 @@ func whyEnded(before, after projections.Standing, is bool) string {
 		return "reset: loses " + permission.MessagesRead.Name()
 	case lost.Has(permission.PresenceWrite):
 		return "reset: loses " + permission.PresenceWrite.Name()
+	case before.Suspended:
+		return "" // suspended once more: there was none to end
 	}
 	return "ended"
 }

@@ -1,0 +1,208 @@
+package tenants
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+)
+
+// heldBy is what of a tenant an operator suspended, with the standing of an
+// account of it.
+func heldBy(t *projections.Tenant) []string {
+	var held []string
+	if t == nil {
+		return nil
+	}
+	for d := range t.Domains() {
+		if d.ByOperator {
+			held = append(held, d.Name)
+		}
+	}
+	for m := range t.Members() {
+		if m.ByOperator {
+			held = append(held, m.JID)
+		}
+	}
+	slices.Sort(held)
+	return held
+}
+
+// likely is a command that is accepted more often than one made of anything,
+// and is about what is suspended.
+func likely(rng *rand.Rand, t *projections.Tenant) Change {
+	said := func() *bool {
+		yes := rng.IntN(2) == 0
+		return []*bool{nil, &yes}[rng.IntN(2)]
+	}
+	account := []string{"x@a.test", "y@a.test", "z@a.test"}[rng.IntN(3)]
+	switch rng.IntN(6) {
+	case 0:
+		return SuspendMember{account}
+	case 1:
+		return ResumeMember{account}
+	case 2:
+		return SuspendDomain{"a.test"}
+	case 3:
+		m, _ := t.Member(account)
+		return SetMemberRoles{account, m.Role, m.Secondary, said()}
+	}
+	c := Desired(t)
+	c.Suspended = nil
+	for i := range c.Domains {
+		c.Domains[i].Suspended = said()
+	}
+	for i := range c.Members {
+		c.Members[i].Suspended = said()
+	}
+	if len(c.Domains) > 0 && rng.IntN(8) == 0 {
+		c.Domains, c.Members = c.Domains[1:], nil
+	}
+	return c
+}
+
+// TestNobodyLiftsAnOperatorsSuspension gives random commands of every kind, in
+// turn by an operator and by the tenant's administrator. The administrator's
+// leave as they are, and leave out of reach, what the operator suspended; and
+// only what could lift it is refused for it.
+func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
+	lifts := map[string]int{}
+	for seed := range rounds(150) {
+		rng := rand.New(rand.NewPCG(uint64(seed), 11))
+		w := &world{t: t, v: projections.New()}
+		for _, id := range []string{"a", "b"} {
+			if _, err := w.give(id, twin(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 80 {
+			entry := ofTenants()[rng.IntN(len(ofTenants()))]
+			v := reflect.New(reflect.TypeOf(entry.Zero)).Elem()
+			fill(t, rng, v, "")
+			c := v.Interface().(Change)
+			if rng.IntN(2) == 0 {
+				c = likely(rng, w.v.Tenant([]byte("a")))
+			}
+			before := w.v
+			held := heldBy(w.v.Tenant([]byte("a")))
+			if rng.IntN(3) == 0 {
+				if c.Name() != (RemoveTenant{}).Name() {
+					w.give("a", c)
+				}
+				continue
+			}
+			plan, err := w.giveAsAdmin("a", c)
+			after := w.v.Tenant([]byte("a"))
+			if got := heldBy(after); !slices.Equal(got, held) {
+				t.Fatalf("seed %d: %s %+v by the administrator: what the operator suspended was %v and is %v (%v)", seed, c.Name(), c, held, got, plan.Events)
+			}
+			for _, name := range held {
+				if s, there := after.Standing([]byte("?@"+name), []byte(name)); there && !s.Suspended {
+					t.Fatalf("seed %d: %s lets accounts of %s in", seed, c.Name(), name)
+				}
+			}
+			if err == nil {
+				continue
+			}
+			if w.v != before {
+				t.Fatal("a refused command changed something")
+			}
+			asOperator, possible := Check(before, "a", c)
+			first, _ := errors.AsType[*Error](err)
+			kind, _ := lookUp(c)
+			if possible != nil || first.Code != Forbidden || kind.Operator || operatorOnly(asOperator.Events) != nil {
+				continue
+			}
+			// An operator may give it: then it is refused because it would lift.
+			next, err := before.Apply(&events.Commit{
+				Position: before.Position() + 1, Tenant: "a", TenantVersion: before.Tenant([]byte("a")).Version() + 1, Events: asOperator.Events,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			still := heldBy(next.Tenant([]byte("a")))
+			if !slices.ContainsFunc(held, func(name string) bool { return !slices.Contains(still, name) }) {
+				t.Fatalf("seed %d: %s %+v is refused (%v), and lifts nothing: %v", seed, c.Name(), c, first, asOperator.Events)
+			}
+			lifts[c.Name()]++
+		}
+	}
+	for _, name := range []string{"domain.resume", "domain.remove", "member.resume", "member.set-role", "tenant.apply"} {
+		if lifts[name] < 5 {
+			t.Errorf("%s was refused %d times for what it lifts: hardly tried (%v)", name, lifts[name], maps.Clone(lifts))
+		}
+	}
+}
+
+// TestCompareSuspensions: from one whose suspension to another's there is a
+// way, and it leads there.
+func TestCompareSuspensions(t *testing.T) {
+	states := [][]events.Event{
+		{},
+		{events.DomainSuspended{Domain: "a.test"}, events.MemberSuspended{JID: "x@a.test"}},
+		{events.DomainSuspended{Domain: "a.test", ByOperator: true}, events.MemberSuspended{JID: "x@a.test", ByOperator: true}},
+	}
+	of := func(list []events.Event) *projections.View {
+		w := &world{t: t, v: projections.New()}
+		if _, err := w.give("a", twin("a")); err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			return w.v
+		}
+		next, err := w.v.Apply(&events.Commit{Position: 2, Tenant: "a", TenantVersion: 2, Events: list})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	for i, from := range states {
+		for j, to := range states {
+			before, after := of(from), of(to).Tenant([]byte("a"))
+			d := Compare(before.Tenant([]byte("a")), after)
+			if d.Empty() != (i == j) {
+				t.Errorf("from %d to %d: %+v", i, j, d)
+			}
+			var way []events.Event
+			for _, e := range d.Edits {
+				way = append(way, e.Event)
+			}
+			if len(way) == 0 {
+				continue
+			}
+			old := before.Tenant([]byte("a"))
+			v, err := before.Apply(&events.Commit{Position: before.Position() + 1, Tenant: "a", TenantVersion: old.Version() + 1, Events: way})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := v.Tenant([]byte("a"))
+			if !reflect.DeepEqual(heldBy(got), heldBy(after)) || !reflect.DeepEqual(Desired(got), Desired(after)) {
+				t.Errorf("from %d to %d, %v leads to %v", i, j, way, Desired(got))
+			}
+		}
+	}
+}
+
+// TestEscalationEndsNothing: who is out already loses no session when an
+// operator suspends on top.
+func TestEscalationEndsNothing(t *testing.T) {
+	w := &world{t: t, v: projections.New()}
+	if _, err := w.give("a", twin("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.giveAsAdmin("a", SuspendMember{"x@a.test"}); err != nil {
+		t.Fatal(err)
+	}
+	before := w.v.Tenant([]byte("a"))
+	if plan, err := w.give("a", SuspendMember{"x@a.test"}); err != nil || len(plan.Events) != 1 {
+		t.Fatal(plan, err)
+	}
+	if d := Compare(before, w.v.Tenant([]byte("a"))); len(d.Edits) != 1 || len(d.Sessions)+len(d.Permissions) > 0 {
+		t.Errorf("%+v", d)
+	}
+}
