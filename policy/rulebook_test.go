@@ -27,13 +27,13 @@ type ruleRole struct {
 
 type ruleDomain struct {
 	role      string
-	suspended bool
+	suspended string // by whom: "operator", "tenant", or nobody
 }
 
 type ruleMember struct {
 	role      string
 	secondary []string
-	suspended bool
+	suspended string // as of a domain
 }
 
 func newRuleBook() *ruleBook {
@@ -87,7 +87,32 @@ func (b *ruleBook) acts(account string) string {
 }
 
 func (b *ruleBook) barred(account string) bool {
-	return b.suspended || b.members[account].suspended || b.domains[account[strings.IndexByte(account, '@')+1:]].suspended
+	domain, there := b.domains[account[strings.IndexByte(account, '@')+1:]]
+	return b.suspended || !there || b.members[account].suspended != "" || domain.suspended != ""
+}
+
+// lifts says whether, of what an operator suspended, something is not there
+// any more so suspended: who is no operator may not bring that about.
+func (b *ruleBook) lifts(after *ruleBook) bool {
+	for name, d := range b.domains {
+		if d.suspended == "operator" && after.domains[name].suspended != "operator" {
+			return true
+		}
+	}
+	for name, m := range b.members {
+		if m.suspended == "operator" && after.members[name].suspended != "operator" {
+			return true
+		}
+	}
+	return false
+}
+
+// byWhom is a suspension after somebody has suspended: the operator's stays.
+func byWhom(was, who string) string {
+	if was == "operator" {
+		return was
+	}
+	return who
 }
 
 func (b *ruleBook) may(account, permission string) bool {
@@ -150,9 +175,16 @@ func sound(lists ...[]string) bool {
 	return true
 }
 
-// obey carries a command out and says whether it is one to refuse; ends names
+// obey carries out a command of an operator or of the tenant's administrator,
+// who, and says whether it is one to refuse whatever it does; ends names
 // the account whose sessions it ends whatever else it does.
-func (b *ruleBook) obey(c tenants.Change) (refused bool, ends string) {
+func (b *ruleBook) obey(c tenants.Change, who string) (refused bool, ends string) {
+	switch c.(type) {
+	case tenants.SetCeiling, tenants.SuspendTenant, tenants.ResumeTenant, tenants.AddDomain:
+		if who != "operator" {
+			return true, "" // they set the tenant's bounds
+		}
+	}
 	switch c := c.(type) {
 	case tenants.DefineRole:
 		if strings.HasPrefix(c.Role, "prosody:") || strings.ContainsAny(c.Role, " /") || !b.known(c.Inherits...) ||
@@ -186,20 +218,38 @@ func (b *ruleBook) obey(c tenants.Change) (refused bool, ends string) {
 		d.role = c.Role
 		b.domains[c.Domain] = d
 	case tenants.SuspendDomain:
-		return b.setDomain(c.Domain, true), ""
+		return b.setDomain(c.Domain, byWhom(b.domains[c.Domain].suspended, who)), ""
 	case tenants.ResumeDomain:
-		return b.setDomain(c.Domain, false), ""
+		return b.setDomain(c.Domain, ""), ""
+	case tenants.AddDomain:
+		if _, there := b.domains[c.Domain]; there || c.Domain == "gamma.test" || c.DefaultRole != "" && !b.known(c.DefaultRole) {
+			return true, "" // that one is another tenant's
+		}
+		d := ruleDomain{role: c.DefaultRole}
+		if d.role == "" {
+			d.role = "prosody:registered"
+		}
+		if c.Suspended != nil && *c.Suspended {
+			d.suspended = who
+		}
+		b.domains[c.Domain] = d
+	case tenants.RemoveDomain:
+		if _, there := b.domains[c.Domain]; !there {
+			return true, ""
+		}
+		delete(b.domains, c.Domain)
+		maps.DeleteFunc(b.members, func(account string, _ ruleMember) bool { return strings.HasSuffix(account, "@"+c.Domain) })
 	case tenants.SuspendTenant:
 		b.suspended = true
 	case tenants.ResumeTenant:
 		b.suspended = false
 	default:
-		return b.obeyMember(c)
+		return b.obeyMember(c, who)
 	}
 	return false, ""
 }
 
-func (b *ruleBook) setDomain(name string, suspended bool) (refused bool) {
+func (b *ruleBook) setDomain(name, suspended string) (refused bool) {
 	d, ok := b.domains[name]
 	if ok {
 		d.suspended = suspended
@@ -208,7 +258,7 @@ func (b *ruleBook) setDomain(name string, suspended bool) (refused bool) {
 	return !ok
 }
 
-func (b *ruleBook) obeyMember(c tenants.Change) (refused bool, ends string) {
+func (b *ruleBook) obeyMember(c tenants.Change, who string) (refused bool, ends string) {
 	has := func(account string) bool {
 		_, ok := b.domains[account[strings.IndexByte(account, '@')+1:]]
 		return ok
@@ -219,18 +269,23 @@ func (b *ruleBook) obeyMember(c tenants.Change) (refused bool, ends string) {
 			return true, ""
 		}
 		m, listed := b.members[c.JID]
-		if listed || c.Role != "" || len(c.Secondary) > 0 {
+		if c.Suspended != nil {
+			if m.suspended = byWhom(m.suspended, who); !*c.Suspended {
+				m.suspended = ""
+			}
+		}
+		if listed || c.Role != "" || len(c.Secondary) > 0 || m.suspended != "" {
 			b.members[c.JID] = ruleMember{c.Role, c.Secondary, m.suspended}
 		}
 	case tenants.RemoveMember:
-		if m, listed := b.members[c.JID]; !listed || m.suspended {
+		if m, listed := b.members[c.JID]; !listed || m.suspended != "" {
 			return true, "" // who is kept out would be let in again
 		}
 		delete(b.members, c.JID)
 		return false, c.JID
 	case tenants.SuspendMember:
 		m := b.members[c.JID]
-		m.suspended = true
+		m.suspended = byWhom(m.suspended, who)
 		if !has(c.JID) {
 			return true, ""
 		}
@@ -240,7 +295,7 @@ func (b *ruleBook) obeyMember(c tenants.Change) (refused bool, ends string) {
 			return true, ""
 		}
 		if m, listed := b.members[c.JID]; listed {
-			m.suspended = false
+			m.suspended = ""
 			b.members[c.JID] = m
 		}
 	case tenants.EndMemberSessions:
@@ -264,5 +319,6 @@ func survives(before, after *ruleBook, account string) bool {
 // default role. Even where that is the same role, a change of the default role
 // since the session began may end it now; no rule says that it must.
 func leansOn(before, after *ruleBook, account string) bool {
-	return before.members[account].role != "" && after.members[account].role == ""
+	_, there := after.domains[account[strings.IndexByte(account, '@')+1:]]
+	return there && before.members[account].role != "" && after.members[account].role == ""
 }

@@ -90,9 +90,14 @@ func TestRuleBook(t *testing.T) {
 	}
 	// What never happened was not compared.
 	for _, name := range []string{"role.define", "role.adjust", "role.remove", "tenant.set-ceiling", "tenant.suspend", "tenant.resume",
-		"domain.set-default-role", "domain.suspend", "domain.resume", "member.set-role", "member.remove", "member.suspend", "member.resume", "member.end-sessions"} {
-		if commands[name] < steps/1000 || commands["refused "+name] == 0 && !strings.HasPrefix(name, "tenant.s") && name != "tenant.resume" {
+		"domain.set-default-role", "domain.suspend", "domain.resume", "domain.add", "domain.remove", "member.set-role", "member.remove", "member.suspend", "member.resume", "member.end-sessions"} {
+		if commands[name] < steps/1000 || commands["refused "+name] == 0 {
 			t.Errorf("%s: %d carried out, %d refused", name, commands[name], commands["refused "+name])
+		}
+	}
+	for _, name := range []string{"domain.resume", "domain.remove", "member.set-role", "member.resume"} {
+		if n := commands["bound "+name]; n < steps/2000 {
+			t.Errorf("%s: %d refused for what an operator suspended", name, n)
 		}
 	}
 	for _, e := range []decision.Effect{decision.Pass, decision.Refuse, decision.End} {
@@ -184,9 +189,13 @@ func (d *ruleDriver) command() tenants.Change {
 	case n < 57:
 		return tenants.SetDomainDefaultRole{Domain: domain, Role: d.role()}
 	case n < 77:
-		return tenants.SetMemberRoles{JID: d.account(), Role: d.one("", d.role(), d.role()), Secondary: some(2)}
-	case n < 83:
+		return tenants.SetMemberRoles{JID: d.account(), Role: d.one("", d.role(), d.role()), Secondary: some(2), Suspended: d.said()}
+	case n < 81:
 		return tenants.RemoveMember{JID: d.account()}
+	case n < 82:
+		return tenants.RemoveDomain{Domain: domain}
+	case n < 83:
+		return tenants.AddDomain{Domain: domain, DefaultRole: d.one("", d.role()), Suspended: d.said()}
 	case n < 85:
 		return tenants.SuspendMember{JID: d.account()}
 	case n < 90:
@@ -203,14 +212,32 @@ func (d *ruleDriver) command() tenants.Change {
 	return tenants.ResumeTenant{}
 }
 
-// step gives one command, then asks.
+// said is what a command says of being suspended, mostly nothing.
+func (d *ruleDriver) said() *bool {
+	if n := d.rng.IntN(8); n < 2 {
+		yes := n == 0
+		return &yes
+	}
+	return nil
+}
+
+// step gives one command, an operator's or the tenant's administrator's, then
+// asks.
 func (d *ruleDriver) step() {
-	c := d.command()
+	c, who := d.command(), d.one("operator", "operator", "tenant")
+	actor := tenants.Actor{Name: who, Operator: who == "operator"}
+	if !actor.Operator {
+		actor.Tenant = "acme"
+	}
 	after := d.book.clone()
-	refused, ends := after.obey(c)
-	plan, err := tenants.Check(d.view, "acme", c)
+	refused, ends := after.obey(c, who)
+	if !refused && who != "operator" && d.book.lifts(after) {
+		refused = true
+		d.commands["bound "+c.Name()]++
+	}
+	plan, err := (&tenants.Command{Tenant: "acme", Actor: actor, ID: "1", Change: c}).Check(d.view)
 	if (err != nil) != refused {
-		d.t.Fatalf("%+v: %v; the rule book: refused %v", c, err, refused)
+		d.t.Fatalf("%s by the %s: %+v: %v; the rule book: refused %v", c.Name(), who, c, err, refused)
 	}
 	if refused {
 		if problems, ok := errors.AsType[tenants.Errors](err); !ok || problems[0].Text == "" {
@@ -261,7 +288,11 @@ func (d *ruleDriver) ask() {
 func (d *ruleDriver) askAbout(s ruleSession) {
 	i := d.rng.IntN(len(ruleStanzas))
 	want, missing := decision.Pass, ""
-	for _, p := range strings.Fields(ruleStanzas[i].asks) {
+	asks := strings.Fields(ruleStanzas[i].asks)
+	if _, there := d.book.domains["alpha.test"]; !there && strings.Contains(ruleStanzas[i].xml, "@alpha.test") {
+		asks = append([]string{"federate"}, asks...) // it is nobody's of the tenant's then
+	}
+	for _, p := range asks {
 		if !d.book.may(s.account, "xmpp:"+p) {
 			want, missing = decision.Refuse, "xmpp:"+p
 			break
