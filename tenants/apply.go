@@ -178,7 +178,7 @@ func sameSet(a, b []string) bool {
 
 // operatorOnly refuses events that only commands for operators make. The
 // Catalogue says which those are.
-func operatorOnly(evs []events.Event) error {
+func operatorOnly(evs []events.Event) Errors {
 	var errs Errors
 	for _, e := range evs {
 		name := commandOf(e)
@@ -188,9 +188,6 @@ func operatorOnly(evs []events.Event) error {
 		if len(errs) < maxErrors {
 			errs = append(errs, &Error{Code: Forbidden, Text: fmt.Sprintf("for operators only, as %s is: %s", cmp.Or(name, "it"), events.Describe(e))})
 		}
-	}
-	if len(errs) == 0 {
-		return nil
 	}
 	return errs
 }

@@ -39,7 +39,7 @@ func (p *plan) suspends(suspended, byOperator bool) bool {
 // an operator suspended. It goes by the events, whichever command they come
 // of, and by the tenant as it was before them: nothing a tenant does itself
 // makes a suspension an operator's.
-func bound(t *projections.Tenant, evs []events.Event) error {
+func bound(t *projections.Tenant, evs []events.Event) Errors {
 	if t == nil {
 		return nil
 	}
@@ -59,9 +59,6 @@ func bound(t *projections.Tenant, evs []events.Event) error {
 		}
 	}
 	b.within(t, removed)
-	if len(b.errs) == 0 {
-		return nil
-	}
 	return b.errs
 }
 

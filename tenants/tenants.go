@@ -119,11 +119,9 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 		return Plan{}, err
 	}
 	if !c.Actor.Operator {
-		if err := operatorOnly(done.Events); err != nil {
-			return Plan{}, err
-		}
-		if err := bound(v.Tenant([]byte(c.Tenant)), done.Events); err != nil {
-			return Plan{}, err
+		errs := append(operatorOnly(done.Events), bound(v.Tenant([]byte(c.Tenant)), done.Events)...)
+		if len(errs) > 0 {
+			return Plan{}, errs[:min(len(errs), maxErrors)]
 		}
 	}
 	if n := c.size(done.Events); n > events.MaxSize {
