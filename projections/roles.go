@@ -190,7 +190,7 @@ func (ch *change) defineRole(e events.RoleDefined) error {
 	if e.Name == "" || permission.IsReserved(e.Name) {
 		return fmt.Errorf("%q is not a custom role's name", e.Name)
 	}
-	r := &role{name: e.Name, allow: slices.Clone(e.Allow), deny: slices.Clone(e.Deny)}
+	r := &role{name: strings.Clone(e.Name), allow: kept(e.Allow), deny: kept(e.Deny)}
 	for _, name := range e.Inherits {
 		parent, err := t.roleNamed(name)
 		if err != nil {
@@ -213,7 +213,7 @@ func (ch *change) defineRole(e events.RoleDefined) error {
 		t.roles = append(t.roles, nil)
 	}
 	t.roles[free] = r
-	t.byName.put(ch.by, hash, e.Name, roleRef(free+1))
+	t.byName.put(ch.by, hash, r.name, roleRef(free+1))
 	return nil
 }
 
@@ -249,7 +249,7 @@ func (ch *change) adjustRole(e events.BuiltinRoleAdjusted) error {
 	if !r.builtin {
 		return fmt.Errorf("role %q is not built in", e.Name)
 	}
-	r.allow, r.deny = slices.Clone(e.Add), slices.Clone(e.Remove)
+	r.allow, r.deny = kept(e.Add), kept(e.Remove)
 	t.roles = slices.Clone(t.roles)
 	t.roles[ref-1] = &r
 	ch.recompile = true

@@ -129,9 +129,9 @@ func (ch *change) applyTenant(e events.Event) error {
 		if t.created() {
 			return errNotNew
 		}
-		t.name, t.ended = e.Name, ch.position
+		t.name, t.ended = strings.Clone(e.Name), ch.position
 	case events.TenantRenamed:
-		t.name = e.Name
+		t.name = strings.Clone(e.Name)
 	case events.TenantSuspended:
 		t.suspended, t.ended = true, ch.position
 	case events.TenantResumed:
@@ -144,7 +144,7 @@ func (ch *change) applyTenant(e events.Event) error {
 	case events.SettingsChanged:
 		t.settings = Settings{e.PresenceWithoutMessages, e.AuditAddresses}
 	case events.CeilingSet:
-		t.ceiling, t.ceilingMask = slices.Clone(e.Permissions), maskOf(e.Permissions)
+		t.ceiling, t.ceilingMask = kept(e.Permissions), maskOf(e.Permissions)
 		ch.recompile = true
 	}
 	return nil
@@ -238,7 +238,7 @@ func (ch *change) disown(name string) {
 	v.owners.remove(ch.by, maphash.String(v.seed, name), name)
 }
 
-// addPlace gives the tenant a domain or service nobody has.
+// addPlace gives the tenant a domain or service nobody has. It keeps name.
 func (ch *change) addPlace(name string, p place) error {
 	if name == "" {
 		return fmt.Errorf("a %s without a name", p.kind)
@@ -282,10 +282,20 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	if err != nil {
 		return err
 	}
-	return ch.addPlace(e.Domain, place{
+	name := strings.Clone(e.Domain)
+	return ch.addPlace(name, place{
 		kind: Domain, defaultRole: role, ended: ch.position,
-		domain: &domain{name: e.Domain, backends: slices.Clone(e.Backends), by: ch.by},
+		domain: &domain{name: name, backends: keptBackends(e.Backends), by: ch.by},
 	})
+}
+
+// keptBackends is a list's own copy, its strings too.
+func keptBackends(list []events.Backend) []events.Backend {
+	own := slices.Clone(list)
+	for i := range own {
+		own[i].Address = strings.Clone(own[i].Address)
+	}
+	return own
 }
 
 // ownDomain returns a domain of the tenant for this change to edit, nil when

@@ -78,7 +78,7 @@ func (n *installation) apply(p events.Position, e events.Event) error {
 		// A list of its own: Insert into the old one could write behind what
 		// another View sees.
 		n.tokens = slices.Insert(slices.Clip(n.tokens), i, &Token{
-			ID: e.ID, Name: e.Name, Scope: e.Scope, Tenant: e.Tenant, Hash: e.Hash, Expires: e.Expires, Created: p,
+			ID: strings.Clone(e.ID), Name: strings.Clone(e.Name), Scope: e.Scope, Tenant: strings.Clone(e.Tenant), Hash: e.Hash, Expires: e.Expires, Created: p,
 		})
 		return nil
 	case events.TokenRevoked:

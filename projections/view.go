@@ -133,6 +133,9 @@ func (v *View) Apply(c *events.Commit) (*View, error) {
 
 // fold applies a commit to the View in place; v must be its maker's. After an
 // error the View is worth nothing.
+//
+// Nothing of c stays in the View: its strings are parts of its whole record,
+// which would stay with them. What is kept is cloned.
 func (v *View) fold(by *maker, c *events.Commit) error {
 	if c.Position != v.position+1 {
 		return fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
@@ -193,7 +196,7 @@ func (ch *change) begin(c *events.Commit) error {
 		if _, ok := c.Events[0].(events.TenantCreated); !ok {
 			return errNoTenant
 		}
-		t = &Tenant{id: c.Tenant, seed: v.seed, roleTable: v.base}
+		t = &Tenant{id: strings.Clone(c.Tenant), seed: v.seed, roleTable: v.base}
 	}
 	if c.TenantVersion != t.version+1 {
 		return fmt.Errorf("version %d: the tenant is at %d", c.TenantVersion, t.version)
@@ -228,7 +231,7 @@ func (ch *change) apply(e events.Event) error {
 		return ch.addDomain(e)
 	case events.DomainBackendsSet:
 		return ch.editDomain(e.Domain, func(d *place) error {
-			d.backends = slices.Clone(e.Backends)
+			d.backends = keptBackends(e.Backends)
 			return nil
 		})
 	case events.DomainDefaultRoleSet:
@@ -246,7 +249,7 @@ func (ch *change) apply(e events.Event) error {
 	case events.DomainRemoved:
 		return ch.removePlace(e.Domain, Domain)
 	case events.ServiceAdded:
-		return ch.addPlace(e.Service, place{kind: Service})
+		return ch.addPlace(strings.Clone(e.Service), place{kind: Service})
 	case events.ServiceRemoved:
 		return ch.removePlace(e.Service, Service)
 	case events.RoleDefined:
@@ -259,6 +262,15 @@ func (ch *change) apply(e events.Event) error {
 		return ch.applyMember(e)
 	}
 	return errors.New("unknown event type")
+}
+
+// kept is a list's own copy, its strings too.
+func kept(list []string) []string {
+	own := slices.Clone(list)
+	for i, s := range own {
+		own[i] = strings.Clone(s)
+	}
+	return own
 }
 
 // localOf is the localpart of a bare JID of the domain; false when it is none.

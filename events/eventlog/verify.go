@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,16 +29,21 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	defer l.users.Done()
 	seed := maphash.MakeSeed()
 	var want sums
-	versions := map[string]uint64{}
+	versions := map[string]*uint64{}
 	var last events.Position
 	var latest time.Time
 	err := l.Read(ctx, 1, func(c *events.Commit) error {
 		last = c.Position
-		versions[c.Tenant]++
-		if c.TenantVersion != versions[c.Tenant] {
-			return &events.CorruptError{Position: c.Position,
-				Err: fmt.Errorf("version %d of tenant %q follows %d", c.TenantVersion, c.Tenant, versions[c.Tenant]-1)}
+		version := versions[c.Tenant]
+		if version == nil {
+			version = new(uint64)
+			versions[strings.Clone(c.Tenant)] = version // without the record
 		}
+		if c.TenantVersion != *version+1 {
+			return &events.CorruptError{Position: c.Position,
+				Err: fmt.Errorf("version %d of tenant %q follows %d", c.TenantVersion, c.Tenant, *version)}
+		}
+		*version++
 		for i, e := range l.entriesOf(c, &latest) {
 			want[i] += sumOf(seed, []byte(e.key), []byte(e.value))
 		}

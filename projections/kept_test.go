@@ -1,0 +1,90 @@
+package projections
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"unsafe"
+
+	"github.com/postern-im/postern/events"
+)
+
+// A lender lends the strings of commits out of memory of its own.
+type lender struct{ lent [][]byte }
+
+// commit is a copy of c in whose strings stands what take later overwrites.
+func (l *lender) commit(c *events.Commit) *events.Commit {
+	own := *c
+	l.strings(reflect.ValueOf(&own).Elem())
+	return &own
+}
+
+// strings replaces every string in a value that can be set.
+func (l *lender) strings(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		if b := []byte(v.String()); len(b) > 0 {
+			l.lent = append(l.lent, b)
+			v.SetString(unsafe.String(&b[0], len(b)))
+		}
+	case reflect.Slice:
+		own := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		for i := range v.Len() {
+			own.Index(i).Set(v.Index(i))
+			l.strings(own.Index(i))
+		}
+		if !v.IsNil() {
+			v.Set(own)
+		}
+	case reflect.Interface:
+		own := reflect.New(v.Elem().Type()).Elem()
+		own.Set(v.Elem())
+		l.strings(own)
+		v.Set(own)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				l.strings(v.Field(i))
+			}
+		}
+	}
+}
+
+// take overwrites what was lent.
+func (l *lender) take() {
+	for _, b := range l.lent {
+		for i := range b {
+			b[i] = '!'
+		}
+	}
+	l.lent = nil
+}
+
+// TestKeepsNothing sees that no string of a commit stays in a View: it would
+// keep the commit's whole record. Each commit's strings are overwritten as soon
+// as it has been folded.
+func TestKeepsNothing(t *testing.T) {
+	for seed := range uint64(rounds(4)) {
+		log := randomLog(t, seed, 400)
+		want := encoded(t, fold(t, NewBuilder(), log))
+		var l lender
+		b, v := NewBuilder(), New()
+		for _, c := range log {
+			lent := l.commit(c)
+			if err := b.Apply(lent); err != nil {
+				t.Fatal(err)
+			}
+			next, err := v.Apply(lent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v = next
+			l.take()
+		}
+		for what, v := range map[string]*View{"a Builder": b.View(), "Apply": v} {
+			if !bytes.Equal(encoded(t, v), want) {
+				t.Errorf("seed %d: %s has kept a commit's strings", seed, what)
+			}
+		}
+	}
+}
