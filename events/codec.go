@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -29,7 +30,7 @@ var (
 type codec struct {
 	decoding bool
 	out      []byte           // encoding: the record so far
-	in       []byte           // decoding: what is left of the present message
+	in       string           // decoding: what is left of the present message
 	last     protowire.Number // the last field visited of the present message
 	err      error            // the first error met
 }
@@ -40,7 +41,32 @@ func (c *codec) fail(n protowire.Number, err error) {
 	if c.err == nil {
 		c.err = fmt.Errorf("field %d: %w", n, err)
 	}
-	c.in = nil
+	c.in = ""
+}
+
+// uvarint reads a varint in its one shortest form; size is 0 when there is none.
+func uvarint(s string) (v uint64, size int) {
+	for i := 0; i < len(s) && i < binary.MaxVarintLen64; i++ {
+		b := s[i]
+		v |= uint64(b&0x7f) << (7 * i)
+		if b >= 0x80 {
+			continue
+		}
+		if b == 0 && i > 0 || b > 1 && i == binary.MaxVarintLen64-1 {
+			break
+		}
+		return v, i + 1
+	}
+	return 0, 0
+}
+
+// tag reads the tag of the next field; size is 0 when there is none.
+func (c *codec) tag() (n protowire.Number, t protowire.Type, size int) {
+	v, size := uvarint(c.in)
+	if n, t = protowire.DecodeTag(v); n < protowire.MinValidNumber {
+		return 0, 0, 0
+	}
+	return n, t, size
 }
 
 // next reports whether field n is next in the input, and steps over its tag.
@@ -56,8 +82,8 @@ func (c *codec) next(n protowire.Number, t protowire.Type) bool {
 		c.in = c.in[1:]
 		return true
 	}
-	got, gotType, size := protowire.ConsumeTag(c.in)
-	if got != n || gotType != t || size != protowire.SizeTag(n) {
+	got, gotType, size := c.tag()
+	if size == 0 || got != n || gotType != t {
 		return false
 	}
 	c.in = c.in[size:]
@@ -69,9 +95,9 @@ func (c *codec) finish() {
 	if c.err != nil || len(c.in) == 0 {
 		return
 	}
-	n, _, size := protowire.ConsumeTag(c.in)
+	n, _, size := c.tag()
 	switch {
-	case size < 0:
+	case size == 0:
 		c.fail(c.last+1, ErrMalformed)
 	case n > c.last:
 		c.fail(n, ErrUnknownField)
@@ -80,10 +106,10 @@ func (c *codec) finish() {
 	}
 }
 
-// varint reads a minimal varint that is not zero.
+// varint reads a varint that is not zero.
 func (c *codec) varint(n protowire.Number) uint64 {
-	v, size := protowire.ConsumeVarint(c.in)
-	if size < 0 || size != protowire.SizeVarint(v) || v == 0 {
+	v, size := uvarint(c.in)
+	if v == 0 {
 		c.fail(n, ErrMalformed)
 		return 0
 	}
@@ -92,13 +118,15 @@ func (c *codec) varint(n protowire.Number) uint64 {
 }
 
 // bytes reads a length and that many bytes, which stay part of the input.
-func (c *codec) bytes(n protowire.Number) []byte {
-	b, size := protowire.ConsumeBytes(c.in)
-	if size < 0 || size != protowire.SizeBytes(len(b)) {
+func (c *codec) bytes(n protowire.Number) string {
+	length, size := uvarint(c.in)
+	if size == 0 || length > uint64(len(c.in)-size) {
 		c.fail(n, ErrMalformed)
-		return nil
+		return ""
 	}
-	c.in = c.in[size:]
+	end := size + int(length)
+	b := c.in[size:end]
+	c.in = c.in[end:]
 	return b
 }
 
@@ -214,12 +242,12 @@ func (c *codec) names(n protowire.Number, p *[]string) {
 
 // string reads a string that is not empty.
 func (c *codec) string(n protowire.Number) string {
-	b := c.bytes(n)
-	if len(b) == 0 || !utf8.Valid(b) {
+	s := c.bytes(n)
+	if s == "" || !utf8.ValidString(s) {
 		c.fail(n, ErrMalformed)
 		return ""
 	}
-	return string(b)
+	return s
 }
 
 // hash is a field of 32 bytes, always present.
@@ -256,7 +284,7 @@ func (c *codec) enter(n protowire.Number) (m message) {
 // A message is one that the codec is inside of.
 type message struct {
 	start int              // encoding: where its length stands
-	rest  []byte           // decoding: what follows it
+	rest  string           // decoding: what follows it
 	last  protowire.Number // decoding: its own number
 }
 

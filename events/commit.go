@@ -36,13 +36,15 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 // DecodeCommit reads one record. It accepts exactly what AppendCommit writes
 // for a complete commit, so a record it accepts encodes to the same bytes
 // again. Anything unknown, missing, out of order or left over is an error.
-// The commit shares no memory with b.
+//
+// The commit shares no memory with b. Its strings are parts of one copy of the
+// record, so one of them keeps the whole: who keeps a few for long clones them.
 func DecodeCommit(b []byte) (Commit, error) {
 	if len(b) > MaxSize {
 		return Commit{}, fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
 	}
 	var c Commit
-	r := codec{decoding: true, in: b}
+	r := codec{decoding: true, in: string(b)}
 	c.wire(&r)
 	r.finish()
 	if r.err != nil {

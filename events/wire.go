@@ -79,11 +79,12 @@ func encodeBody(c *codec, n protowire.Number, e interface{ wire(*codec) }) {
 
 // decodeEvent reads the one field of an Event message.
 func decodeEvent(c *codec) Event {
-	n, t, size := protowire.ConsumeTag(c.in)
-	if size < 0 || t != protowire.BytesType || !c.next(n, t) {
+	n, t, size := c.tag()
+	if size == 0 || t != protowire.BytesType {
 		c.fail(1, ErrMalformed)
 		return nil
 	}
+	c.in, c.last = c.in[size:], n
 	m := c.enter(n)
 	e := decodeBody(c, n)
 	c.leave(m)
