@@ -94,6 +94,9 @@ func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
 		cmd = api.TenantCreate(p.policy)
 	}
 	result, err := a.client.Do(a.ctx, p.reply.Tenant, cmd, meta)
+	if err != nil {
+		err = p.refused(err)
+	}
 	var e *api.Error
 	switch {
 	case err == nil:

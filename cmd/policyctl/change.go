@@ -20,9 +20,9 @@ type change struct {
 
 	// ifVersion, where not zero, is the version the tenant must have.
 	ifVersion uint64
-	// file is what the policy file's reader warned of. The node warns of the
-	// same, but does not know the lines.
-	file []policyfile.Note
+	// file is the policy file the command comes of, if it does: the node does
+	// not know the lines of what it says.
+	file *policyfile.File
 }
 
 // A tenantFlag says whose roles, members, … are meant.
@@ -78,10 +78,15 @@ func (c *change) do(a *app, tenant string, cmd api.Command, done string, notes .
 		meta.ID = api.NewCommandID()
 	}
 	result, err := a.client.Do(a.ctx, tenant, cmd, meta)
+	if err != nil && c.file != nil {
+		err = refused(c.file, err)
+	}
 	if err != nil {
 		return c.unclear(meta.ID, err)
 	}
-	result.Warnings = c.located(result.Warnings)
+	if c.file != nil {
+		result.Warnings = located(c.file.Warnings, result.Warnings)
+	}
 	if result.Changed {
 		result.Warnings = append(result.Warnings, notes...)
 	}
@@ -99,15 +104,15 @@ func (c *change) do(a *app, tenant string, cmd api.Command, done string, notes .
 	})
 }
 
-// located gives the file's warnings, and those of the node's that are not
-// among them.
-func (c *change) located(warnings []string) []string {
+// located gives a file's warnings, and those of the node's that are not among
+// them.
+func located(file []policyfile.Note, warnings []string) []string {
 	all := []string{}
-	for _, note := range c.file {
+	for _, note := range file {
 		all = append(all, note.String())
 	}
 	for _, w := range warnings {
-		if !slices.ContainsFunc(c.file, func(n policyfile.Note) bool { return n.Text == w }) {
+		if !slices.ContainsFunc(file, func(n policyfile.Note) bool { return n.Text == w }) {
 			all = append(all, w)
 		}
 	}

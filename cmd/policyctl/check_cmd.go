@@ -66,7 +66,7 @@ func (c *checkCmd) Run(a *app) error {
 func (c *checkCmd) view(warnings io.Writer) (*projections.View, error) {
 	var files []*policyfile.File
 	for _, name := range c.File {
-		text, err := os.ReadFile(name)
+		text, err := readFile(name)
 		if err != nil {
 			return nil, err
 		}

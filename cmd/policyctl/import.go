@@ -134,7 +134,7 @@ func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err err
 			return nil, err
 		}
 		open = append(open, r)
-		return r.FS(), nil
+		return onlyRegular{r.FS()}, nil
 	}
 	file, err := filepath.Abs(c.Config)
 	root := filepath.Dir(file)

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -89,6 +90,7 @@ Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // whoever says it again means at once
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -158,6 +160,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err != nil {
 		panic("policyctl: command line: " + err.Error())
 	}
+	if err := notUTF8(args); err != nil {
+		return (&app{err: errOut, errLook: lookAt(errOut, colourAuto, os.Getenv), json: wantsJSON(args)}).report(&usageError{err}, "")
+	}
 	if len(args) > 1 && args[0] == completeWord {
 		complete(ctx, parser.Model, args[2:], out)
 		return exitDone
@@ -190,6 +195,16 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	defer a.client.Close()
 	return a.report(selected.Run(a), where)
+}
+
+// notUTF8 refuses what JSON cannot carry to the node unchanged.
+func notUTF8(args []string) error {
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("argument %d is not UTF-8: %q", i+1, arg)
+		}
+	}
+	return nil
 }
 
 // wantsJSON looks for --json in a command line that could not be read.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/tenants/policyfile"
@@ -20,6 +21,10 @@ const exitChanges = 2
 const (
 	// maxFiles bounds the policy files of a directory.
 	maxFiles = 100_000
+	// maxFileBytes bounds what they hold together; it is kept while planning.
+	maxFileBytes = 1 << 30
+	// maxBad is of how many files that cannot be read is said why.
+	maxBad = 20
 	// planners is how many policies are planned at once.
 	planners = 8
 	// maxShown is how many accounts are named in a line of text.
@@ -45,6 +50,8 @@ Examples:
 // A planned is one file's plan.
 type planned struct {
 	file   string
+	text   []byte
+	claims []policyfile.Claim
 	policy api.TenantApply
 	notes  []policyfile.Note
 	reply  api.PlanReply
@@ -84,17 +91,17 @@ func policyFiles(path string) ([]string, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, badFile(err)
+		return nil, err
 	}
 	if !info.IsDir() {
 		if !info.Mode().IsRegular() {
-			return nil, badFile(fmt.Errorf("%s is neither a regular file nor a directory", path))
+			return nil, fmt.Errorf("%s is neither a regular file nor a directory: what is piped is read with -f -", path)
 		}
 		return []string{path}, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, badFile(err)
+		return nil, err
 	}
 	var files []string
 	for _, e := range entries {
@@ -103,44 +110,89 @@ func policyFiles(path string) ([]string, error) {
 		}
 		name := filepath.Join(path, e.Name())
 		if !e.Type().IsRegular() {
-			return nil, badFile(fmt.Errorf("%s is no regular file: policies are read from files of the directory itself only", name))
+			return nil, fmt.Errorf("%s is no regular file: policies are read from files of the directory itself only", name)
 		}
 		files = append(files, name)
 	}
 	switch {
 	case len(files) == 0:
-		return nil, badFile(fmt.Errorf("%s has no policy files (*.toml)", path))
+		return nil, fmt.Errorf("%s has no policy files (*.toml)", path)
 	case len(files) > maxFiles:
-		return nil, badFile(fmt.Errorf("%s has %d policy files: at most %d", path, len(files), maxFiles))
+		return nil, fmt.Errorf("%s has %d policy files: at most %d", path, len(files), maxFiles)
 	}
 	return files, nil
 }
 
 // planAll reads all files, and only when all are good asks about each.
 func planAll(a *app, path string) ([]planned, error) {
+	plans, err := readPolicies(a, path)
+	if err != nil {
+		return nil, badFile(err)
+	}
+	return plans, errors.Join(each(len(plans), func(i int) error {
+		p := &plans[i]
+		var err error
+		if p.reply, err = a.client.Plan(a.ctx, p.reply.Tenant, p.policy); err != nil {
+			return p.refused(err)
+		}
+		return nil
+	})...)
+}
+
+// readPolicies reads all files, and holds them against one another.
+func readPolicies(a *app, path string) ([]planned, error) {
 	files, err := policyFiles(path)
 	if err != nil {
 		return nil, err
 	}
 	plans := make([]planned, len(files))
-	if err := each(len(files), func(i int) error { return plans[i].read(a, files[i]) }); err != nil {
-		return nil, badFile(err)
-	}
-	first := map[string]string{}
-	for _, p := range plans {
-		if other, twice := first[p.reply.Tenant]; twice {
-			return nil, badFile(fmt.Errorf("%s and %s are both the policy of tenant %s", other, p.file, p.reply.Tenant))
+	var bytes atomic.Int64
+	errs := each(len(files), func(i int) error {
+		if bytes.Load() > maxFileBytes {
+			return nil // it is an error below
 		}
-		first[p.reply.Tenant] = p.file
-	}
-	return plans, each(len(plans), func(i int) error {
-		p := &plans[i]
-		var err error
-		if p.reply, err = a.client.Plan(a.ctx, p.reply.Tenant, p.policy); err != nil {
-			return fmt.Errorf("%s: %w", p.file, err)
-		}
-		return nil
+		err := plans[i].read(a, files[i])
+		bytes.Add(int64(len(plans[i].text)))
+		return err
 	})
+	if bytes.Load() > maxFileBytes {
+		return nil, fmt.Errorf("the policy files of %s have more than %d bytes in all: use several directories", path, maxFileBytes)
+	}
+	if err := few(errs); err != nil {
+		return nil, err
+	}
+	return plans, few(clashes(plans))
+}
+
+// few joins errors of files, the first ones.
+func few(errs []error) error {
+	bad := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if more := len(bad) - maxBad; more > 0 {
+		bad = append(bad[:maxBad:maxBad], fmt.Errorf("and %d more files are wrong", more))
+	}
+	return errors.Join(bad...)
+}
+
+// clashes finds what two files claim.
+func clashes(plans []planned) (errs []error) {
+	tenants, places := map[string]*planned{}, map[string]*planned{}
+	for i := range plans {
+		p := &plans[i]
+		if other := tenants[p.reply.Tenant]; other != nil {
+			errs = append(errs, fmt.Errorf("%s and %s are both the policy of tenant %s", other.file, p.file, p.reply.Tenant))
+			continue
+		}
+		tenants[p.reply.Tenant] = p
+		for _, c := range p.claims {
+			if other := places[c.Name]; other != nil {
+				errs = append(errs, errors.New(policyfile.Note{File: p.file, Line: c.Line, Column: c.Column, Text: fmt.Sprintf(
+					"%s stands in %s as well: a domain or service has one tenant", c.Name, other.file)}.String()))
+				break
+			}
+			places[c.Name] = p
+		}
+	}
+	return errs
 }
 
 func (p *planned) read(a *app, name string) error {
@@ -148,13 +200,29 @@ func (p *planned) read(a *app, name string) error {
 	if err != nil {
 		return err
 	}
-	tenant, create, notes, err := tenantFromFile(name, text)
-	p.file, p.notes, p.policy, p.reply.Tenant = name, notes, api.TenantApply(create), tenant
-	return err
+	f, err := parsePolicy(name, text)
+	if err != nil {
+		return err
+	}
+	p.file, p.text, p.claims, p.notes = name, text, f.Claims(), f.Warnings
+	p.policy, p.reply.Tenant = api.TenantApply(commandOf(f)), f.Tenant
+	return nil
 }
 
-// each does something n times, a few at once, and joins the errors in order.
-func each(n int, do func(i int) error) error {
+// refused is a node's error about the policy, with its file.
+func (p *planned) refused(err error) error {
+	f, parseErr := parsePolicy(p.file, p.text) // once more: few files need their places kept
+	if parseErr != nil {
+		return fmt.Errorf("%s: %w", p.file, err)
+	}
+	if located := refused(f, err); located != err {
+		return located
+	}
+	return fmt.Errorf("%s: %w", p.file, err)
+}
+
+// each does something n times, a few at once, and gives the errors in order.
+func each(n int, do func(i int) error) []error {
 	errs := make([]error, n)
 	next := make(chan int)
 	var wg sync.WaitGroup
@@ -170,7 +238,7 @@ func each(n int, do func(i int) error) error {
 	}
 	close(next)
 	wg.Wait()
-	return errors.Join(errs...)
+	return errs
 }
 
 func writePlans(w io.Writer, plans []planned) {
@@ -196,8 +264,7 @@ func writePlan(w io.Writer, p *planned) {
 	}
 	fmt.Fprintf(w, "tenant %s (%s)\n", clean(r.Tenant), at)
 	writeChanges(w, r.Changes, r.Effective)
-	notes := change{file: p.notes}
-	for _, warning := range notes.located(r.Warnings) {
+	for _, warning := range located(p.notes, r.Warnings) {
 		fmt.Fprintf(w, "  warning: %s\n", clean(warning))
 	}
 	fmt.Fprintln(w)

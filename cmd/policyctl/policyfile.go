@@ -1,20 +1,27 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// tenantFromFile reads a policy file into the command that makes its tenant.
-// The warnings name their lines.
-func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate, warnings []policyfile.Note, err error) {
+// parsePolicy reads a policy file.
+func parsePolicy(name string, text []byte) (*policyfile.File, error) {
 	if name == "-" {
 		name = "standard input"
 	}
 	f, err := policyfile.Parse(name, text)
 	if err != nil {
-		return "", c, nil, &usageError{err}
+		return nil, &usageError{err}
 	}
+	return f, nil
+}
+
+// commandOf is the command that makes a file's tenant.
+func commandOf(f *policyfile.File) (c api.TenantCreate) {
 	t := f.Create
 	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, PresenceWithoutMessages: t.Presence.String(), AuditAddresses: t.AuditAddresses.String(), Suspended: t.Suspended}
 	for _, d := range t.Domains {
@@ -36,5 +43,19 @@ func tenantFromFile(name string, text []byte) (tenant string, c api.TenantCreate
 	for _, m := range t.Members {
 		c.Members = append(c.Members, api.MemberSet{JID: m.JID, Role: m.Role, Secondary: m.Secondary, Suspended: m.Suspended})
 	}
-	return f.Tenant, c, f.Warnings, nil
+	return c
+}
+
+// refused is a node's refusal of a file's command, with the places in the
+// file. What is no refusal of anything in the file stays as it is.
+func refused(f *policyfile.File, err error) error {
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok || len(e.Details) == 0 {
+		return err
+	}
+	var refusals []policyfile.Refusal
+	for _, d := range e.Details {
+		refusals = append(refusals, policyfile.Refusal{Field: d.Field, Text: d.Text})
+	}
+	return &api.Error{Code: e.Code, Text: fmt.Sprint(f.Refused(refusals)), Details: e.Details}
 }

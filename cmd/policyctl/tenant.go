@@ -3,12 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/tenants/policyfile"
 )
 
 type tenantCmd struct {
@@ -48,14 +46,13 @@ func (c *tenantCreate) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		id, fromFile, warnings, err := tenantFromFile(c.File, text)
-		if err != nil {
+		if c.file, err = parsePolicy(c.File, text); err != nil {
 			return err
 		}
-		if c.ID != "" && c.ID != id {
-			return usagef("%s is the policy of tenant %q, not of %q", c.File, id, c.ID)
+		if c.ID != "" && c.ID != c.file.Tenant {
+			return usagef("%s is the policy of tenant %q, not of %q", c.File, c.file.Tenant, c.ID)
 		}
-		c.ID, cmd, c.file = id, fromFile, warnings
+		c.ID, cmd = c.file.Tenant, commandOf(c.file)
 	}
 	if c.ID == "" {
 		return usagef("which tenant? Give its id, or a policy file with --file")
@@ -71,24 +68,6 @@ func (c *tenantCreate) Run(a *app) error {
 		notes = append(notes, boundaryNotes...)
 	}
 	return c.do(a, c.ID, cmd, fmt.Sprintf("tenant %s created", c.ID), notes...)
-}
-
-// readInput reads a file, or standard input for "-".
-func readInput(a *app, name string) ([]byte, error) {
-	in := a.in
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, &usageError{err}
-		}
-		defer f.Close()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, policyfile.MaxBytes+1))
-	if err != nil {
-		return nil, &usageError{fmt.Errorf("read %s: %w", name, err)}
-	}
-	return text, nil // one byte too many is refused by whoever reads it
 }
 
 type tenantList struct{}

@@ -162,19 +162,9 @@ func caseFiles(paths []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-// readBounded reads a file of at most a policy file's size.
-func readBounded(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, policyfile.MaxBytes+1))
-}
-
 // loadSuite reads a file of cases and the policy files it names.
 func loadSuite(a *app, file string) (*suite, error) {
-	data, err := readBounded(file)
+	data, err := readFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +179,7 @@ func loadSuite(a *app, file string) (*suite, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(file), name)
 		}
-		text, err := readBounded(name)
+		text, err := readFile(name)
 		if err != nil {
 			return nil, cases.Note(nil, key, "%v", err)
 		}

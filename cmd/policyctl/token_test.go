@@ -111,6 +111,32 @@ func TestRemote(t *testing.T) {
 	if code, _, errOut := ctl("--server", "http://node.example:1", "--token-file", all, "status"); code != exitUsage || !strings.Contains(errOut, "in clear") {
 		t.Errorf("in clear: exit %d, %s", code, errOut)
 	}
+	// Policy files: what a token does not allow is not done, nor any of it.
+	stranger := write("stranger", "postern_0123456789abcdef_"+strings.Repeat("0", 64)+"\n", 0o600)
+	own := write("acme.toml", "tenant = \"acme\"\nname = \"Mine\"\n\n[[domain]]\nname = \"alpha.test\"\n", 0o600)
+	others := write("bravo.toml", "tenant = \"bravo\"\nname = \"Mine\"\n", 0o600)
+	fresh := write("fresh.toml", "tenant = \"fresh\"\n", 0o600)
+	ceiling := write("ceiling.toml", "tenant = \"acme\"\nceiling = [\"xmpp:federate\"]\n\n[[domain]]\nname = \"alpha.test\"\n", 0o600)
+	before := local("log", "--json")
+	for _, c := range []struct{ token, file, plan, apply string }{
+		{stranger, own, "not known here", "not known here"},
+		{reader, own, "", "Your token does not allow this"},
+		{reader, others, "Your token does not allow this", "Your token does not allow this"},
+		{writer, others, "Your token does not allow this", "Your token does not allow this"},
+		{writer, fresh, "Your token does not allow this", "Your token does not allow this"},
+		{writer, ceiling, "", "Your token does not allow this"},
+	} {
+		args := []string{"--server", "https://" + address, "--ca", cert, "--token-file", c.token}
+		if code, out, errOut := ctl(append(args, "plan", "-f", c.file)...); code != exitError && c.plan != "" || !strings.Contains(errOut, c.plan) {
+			t.Errorf("%s: plan %s: exit %d: %s%s", c.token, c.file, code, out, errOut)
+		}
+		if code, out, errOut := ctl(append(args, "apply", "--yes", "-f", c.file)...); code != exitError || !strings.Contains(errOut, c.apply) {
+			t.Errorf("%s: apply %s: exit %d: %s%s", c.token, c.file, code, out, errOut)
+		}
+		if now := local("log", "--json"); now != before {
+			t.Fatalf("%s: %s: something was written: %s", c.token, c.file, now)
+		}
+	}
 	id := regexp.MustCompile(`(?m)^([0-9a-f]{16}) +write`).FindStringSubmatch(local("token", "list"))
 	if id == nil {
 		t.Fatalf("no writer in the list:\n%s", local("token", "list"))

@@ -66,14 +66,11 @@ func (c *Cases) Note(of *Case, key, format string, args ...any) error {
 // ParseCases reads a file of cases; name is what notes call it. The error is
 // an Errors.
 func ParseCases(name string, data []byte) (*Cases, error) {
-	if len(data) > MaxBytes {
-		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d", len(data), MaxBytes)}}
+	s, err := newSource(name, data)
+	if err != nil {
+		return nil, err
 	}
-	s := &source{name: name, lines: newLines(data), fields: map[string]int{}}
-	if i := invalidUTF8(data); i >= 0 {
-		return nil, s.errors([]remark{{i, "not UTF-8"}})
-	}
-	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
+	r := reader{source: s, missing: map[string]bool{}}
 	b := builder{what: "file of cases", tables: "[[case]]", errorf: r.errorf}
 	root := b.tree(data)
 	if b.parser.Error() == nil {

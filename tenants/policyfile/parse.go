@@ -1,6 +1,7 @@
 package policyfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,14 +18,11 @@ import (
 
 // Parse reads a file; name is what notes call it. The error is an Errors.
 func Parse(name string, data []byte) (*File, error) {
-	if len(data) > MaxBytes {
-		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d", len(data), MaxBytes)}}
+	s, err := newSource(name, data)
+	if err != nil {
+		return nil, err
 	}
-	s := &source{name: name, lines: newLines(data), fields: map[string]int{}}
-	if i := invalidUTF8(data); i >= 0 {
-		return nil, s.errors([]remark{{i, "not UTF-8"}})
-	}
-	r := reader{source: s, missing: map[string]bool{}, places: map[string]int{}}
+	r := reader{source: s, missing: map[string]bool{}}
 	b := builder{what: "policy file", tables: "[[domain]], [[domain.backend]], [[role]] and [[member]]", errorf: r.errorf}
 	root := b.tree(data)
 	if b.parser.Error() != nil {
@@ -46,6 +44,21 @@ func Parse(name string, data []byte) (*File, error) {
 	return f, nil
 }
 
+// newSource refuses what is too large or no text.
+func newSource(name string, data []byte) (*source, error) {
+	if len(data) > MaxBytes {
+		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has more than %d bytes (%d MiB), the most that is read", MaxBytes, MaxBytes>>20)}}
+	}
+	s := &source{name: name, lines: newLines(data), fields: map[string]int{}, places: map[string]int{}}
+	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
+		return nil, s.errors([]remark{{0, "begins with a byte order mark: save the file without one"}})
+	}
+	if i := invalidUTF8(data); i >= 0 {
+		return nil, s.errors([]remark{{i, fmt.Sprintf("byte %#02x is not UTF-8: save the file as that", data[i])}})
+	}
+	return s, nil
+}
+
 func invalidUTF8(data []byte) int {
 	for i := 0; i < len(data); {
 		r, n := utf8.DecodeRune(data[i:])
@@ -64,6 +77,7 @@ type source struct {
 	// fields says where the arguments of the command stand, by the name a
 	// tenants.Error gives them.
 	fields map[string]int
+	places map[string]int // where each domain and service stands
 }
 
 // A remark is a note whose place is an offset still; -1 is the whole file.
@@ -142,7 +156,6 @@ type reader struct {
 	errs []remark
 	// missing are the arguments that are absent or empty, and reported so.
 	missing map[string]bool
-	places  map[string]int // where each domain and service stands
 }
 
 // refused takes over what the command finds wrong with arguments that are

@@ -10,6 +10,8 @@ package policyfile
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/postern-im/postern/events"
@@ -69,6 +71,46 @@ func (f *File) Events(v *projections.View) ([]events.Event, error) {
 		return nil, f.source.refused(err)
 	}
 	return plan.Events, nil
+}
+
+// A Claim is a domain or service a file has, prepared, and where.
+type Claim struct {
+	Name         string
+	Line, Column int
+}
+
+// Claims are the file's domains and services, in its order.
+func (f *File) Claims() []Claim {
+	names := slices.SortedFunc(maps.Keys(f.source.places), func(a, b string) int { return f.source.places[a] - f.source.places[b] })
+	claims := make([]Claim, len(names))
+	for i, name := range names {
+		claims[i].Name = name
+		claims[i].Line, claims[i].Column = f.source.lines.place(f.source.places[name])
+	}
+	return claims
+}
+
+// A Refusal is what a policy node finds wrong with a file's command: the
+// argument at fault, in the API's words, such as "domains[2].default_role", and
+// why.
+type Refusal struct{ Field, Text string }
+
+// Refused says where in the file the refusals stand. The error is an Errors.
+func (f *File) Refused(refusals []Refusal) error {
+	plain := func(field string) string { return strings.ToLower(strings.ReplaceAll(field, "_", "")) }
+	s := &source{name: f.source.name, lines: f.source.lines, fields: map[string]int{}}
+	for field, at := range f.source.fields {
+		s.fields[plain(field)] = at
+	}
+	var remarks []remark
+	for _, r := range refusals {
+		field := r.Field
+		if field == "" {
+			field = "tenant"
+		}
+		remarks = append(remarks, remark{s.offsetOf(plain(field)), r.Text})
+	}
+	return s.errors(remarks)
 }
 
 // View is the state of an installation that has the tenants of the files and
