@@ -100,7 +100,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // A CommandMeta goes with a command.
 type CommandMeta struct {
 	// ID is the command's own id; empty makes a new one. The same id again
-	// gives the first result.
+	// gives the first result, with another command a conflict; with another
+	// reason or version expected it is the same command.
 	ID string
 	// Reason is the actor's own words, kept in the log.
 	Reason string

@@ -151,7 +151,7 @@ func (d *describer) body(rt *route) (object, error) {
 	return object{
 		"type": "object", "additionalProperties": false,
 		"properties": object{
-			"command_id": object{"type": "string", "description": "The command's own id; the same again gives the first result. Absent: one is made."},
+			"command_id": object{"type": "string", "description": "The command's own id; the same again gives the first result, and is a conflict with another command (another reason, or version expected, makes none). Absent: one is made."},
 			"reason":     object{"type": "string", "description": "Why, in the actor's words; kept in the log."},
 			"if_version": object{"type": "integer", "minimum": 0, "description": "The version the tenant must be at; absent or 0: any."},
 			"args":       args,

@@ -41,7 +41,8 @@ type (
 	}
 	// TenantApply makes a tenant what it says: what it leaves out is removed,
 	// or as in a new tenant. Only what is suspended stays so where it says
-	// nothing of that.
+	// nothing of that, and what an operator suspended whatever anybody else's
+	// says: that is refused.
 	TenantApply TenantCreate
 	// TenantRename changes the display name.
 	TenantRename struct {
@@ -90,15 +91,17 @@ type (
 		Domain string `json:"domain"`
 		Role   string `json:"role"`
 	}
-	// DomainSuspend ends the domain's sessions and admits none.
+	// DomainSuspend ends the domain's sessions and admits none. An operator's
+	// binds the tenant, also where it had suspended the domain itself.
 	DomainSuspend struct {
 		Domain string `json:"domain"`
 	}
-	// DomainResume undoes it.
+	// DomainResume undoes it, an operator's only if an operator gives it.
 	DomainResume struct {
 		Domain string `json:"domain"`
 	}
-	// DomainRemove removes a domain with its members.
+	// DomainRemove removes a domain with its members. Where an operator
+	// suspended it, or one of them, only an operator may.
 	DomainRemove struct {
 		Domain string `json:"domain"`
 	}
@@ -148,15 +151,17 @@ type (
 		Secondary []string `json:"secondary,omitempty"`
 		Suspended *bool    `json:"suspended,omitempty"` // absent: as it is
 	}
-	// MemberRemove forgets the account's roles and ends its sessions.
+	// MemberRemove forgets the account's roles and ends its sessions. One that
+	// is suspended is refused, for it would be let in again.
 	MemberRemove struct {
 		JID string `json:"jid"`
 	}
-	// MemberSuspend ends the account's sessions and admits none.
+	// MemberSuspend ends the account's sessions and admits none. An operator's
+	// binds the tenant, also where it had suspended the account itself.
 	MemberSuspend struct {
 		JID string `json:"jid"`
 	}
-	// MemberResume undoes it.
+	// MemberResume undoes it, an operator's only if an operator gives it.
 	MemberResume struct {
 		JID string `json:"jid"`
 	}

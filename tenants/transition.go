@@ -159,7 +159,10 @@ func (s *steps) domains() {
 		}
 		if want, said := s.suspended.domains[d.Name]; said {
 			s.suspend(suspension{old.Suspended, old.ByOperator}, want,
-				events.DomainSuspended{Domain: d.Name, ByOperator: want.byOperator}, events.DomainResumed{Domain: d.Name})
+				func(byOperator bool) events.Event {
+					return events.DomainSuspended{Domain: d.Name, ByOperator: byOperator}
+				},
+				events.DomainResumed{Domain: d.Name})
 		}
 	}
 	for _, name := range s.after.Services() {
@@ -212,19 +215,26 @@ func (s *steps) member(account string) {
 	}
 	if want, said := s.suspended.members[account]; said {
 		s.suspend(suspension{old.Suspended, old.ByOperator}, want,
-			events.MemberSuspended{JID: account, ByOperator: want.byOperator}, events.MemberResumed{JID: account})
+			func(byOperator bool) events.Event {
+				return events.MemberSuspended{JID: account, ByOperator: byOperator}
+			},
+			events.MemberResumed{JID: account})
 	}
 }
 
 // suspend goes from one suspension to another. From an operator's to a
 // tenant's it goes by way of none: suspending alone never lessens one.
-func (s *steps) suspend(was, want suspension, suspended, resumed events.Event) {
+func (s *steps) suspend(was, want suspension, suspended func(byOperator bool) events.Event, resumed events.Event) {
 	if was.on && (!want.on || was.byOperator && !want.byOperator) {
-		s.change(resumed, nil)
+		var undone events.Event
+		if was.byOperator {
+			undone = suspended(true) // who lifts it is to see whose it was
+		}
+		s.change(resumed, undone)
 		was = suspension{}
 	}
 	if was != want {
-		s.change(suspended, nil)
+		s.change(suspended(want.byOperator), nil)
 	}
 }
 
