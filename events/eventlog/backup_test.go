@@ -178,6 +178,7 @@ func TestDamagedLogIsNoBackup(t *testing.T) {
 // TestBackupFlips flips bits anywhere in a backup: it is not restored, or was
 // not affected.
 func TestBackupFlips(t *testing.T) {
+	t.Parallel()
 	whole := vfs.NewMem()
 	want := fill(t, whole, 300)
 	l := reopened(t, whole)

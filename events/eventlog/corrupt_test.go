@@ -267,6 +267,7 @@ func TestTampered(t *testing.T) {
 // Some logs stand in their tables, some in the write-ahead log, where Pebble
 // takes damage near the end for a write that was cut short.
 func TestFileFlips(t *testing.T) {
+	t.Parallel()
 	const n = 400
 	rng := rand.New(rand.NewPCG(1, 1))
 	outcomes := map[string]int{}
@@ -276,7 +277,7 @@ func TestFileFlips(t *testing.T) {
 		if !flushed {
 			want = addUnflushed(t, whole, want, n)
 		}
-		for range soak(12, 1000) {
+		for range soak(8, 1000) {
 			fs := vfs.NewMem()
 			if _, err := vfs.Clone(whole, fs, testDir, testDir); err != nil {
 				t.Fatal(err)

@@ -63,6 +63,7 @@ func mustRead(t *testing.T, l logtest.Log) []events.Commit {
 // closed. Whatever the process does about it, it must not give an answer that
 // is wrong, and the disk must hold what it acknowledged.
 func TestEveryDiskError(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 1))
 	p := newProcess().(*process)
 	var before []events.Commit
@@ -257,6 +258,7 @@ func TestFailed(t *testing.T) {
 // TestDamaged flips bits in the files of a log and has a process open it, to
 // write. It may end, or say no, but neither show nor acknowledge what is wrong.
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(2, 1))
 	p := newProcess().(*process)
 	var want []events.Commit

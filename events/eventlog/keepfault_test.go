@@ -205,6 +205,7 @@ func checkKept(t *testing.T, fs vfs.FS, snapshot, backup events.Position) {
 
 // TestEveryKeepingError is TestEveryDiskError for snapshots and backups.
 func TestEveryKeepingError(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(5, 1))
 	p := newProcess().(*process)
 	l, err := p.Boot()
@@ -299,6 +300,7 @@ func checkRestored(t *testing.T, fs vfs.FS, want []events.Commit, acknowledged b
 
 // TestEveryRestoreError has each operation of a restore fail in turn.
 func TestEveryRestoreError(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(6, 1))
 	files, want := backedUp(t)
 	try := func(f *DiskFault) (operations int, outcome string) {
@@ -367,6 +369,7 @@ func cuts(d *disk, rng *rand.Rand, each int) (left func() []*vfs.MemFS) {
 
 // TestPowerCutsWhileCopying cuts the power in backups and restores.
 func TestPowerCutsWhileCopying(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 1))
 	cases := 0
 	for range soak(1, 20) {

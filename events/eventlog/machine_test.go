@@ -205,6 +205,7 @@ func (r running) Verify(ctx context.Context) error {
 func (r running) Close() error { return do(r.dead, r.log.Close) }
 
 func TestPowerCuts(t *testing.T) {
+	t.Parallel()
 	logtest.RunFaults(t, soak(15, 2000), newMachine)
 }
 

@@ -102,12 +102,15 @@ func start() (*child, error) {
 		defer states.Close()
 		var last map[string][]byte
 		for d := gob.NewDecoder(states); ; {
-			var next map[string][]byte
+			var next Change
 			if d.Decode(&next) != nil { // the end, or cut off
 				c.states <- last
 				return
 			}
-			last = next
+			if last == nil {
+				last = map[string][]byte{}
+			}
+			next.apply(last)
 		}
 	}()
 	return c, nil
@@ -211,5 +214,6 @@ func utc(c events.Commit) events.Commit {
 }
 
 func TestDiskErrors(t *testing.T) {
+	t.Parallel()
 	logtest.RunFaults(t, soak(4, 300), newProcess)
 }

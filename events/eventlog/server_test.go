@@ -1,11 +1,13 @@
 package eventlog_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/rpc"
 	"os"
 	"path"
@@ -99,8 +101,39 @@ type Server struct {
 	log     *eventlog.Log
 	recover bool
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	states *gob.Encoder
+	sent   map[string][]byte // what the other side knows to be on the disk
+}
+
+// A Change is what has changed on a disk. It is most often little of it.
+type Change struct {
+	Files map[string][]byte
+	Gone  []string
+}
+
+// changeTo gives the change from one state of a disk to another.
+func changeTo(files, from map[string][]byte) Change {
+	c := Change{Files: map[string][]byte{}}
+	for name, data := range files {
+		if old, ok := from[name]; !ok || !bytes.Equal(old, data) {
+			c.Files[name] = data
+		}
+	}
+	for name := range from {
+		if _, ok := files[name]; !ok {
+			c.Gone = append(c.Gone, name)
+		}
+	}
+	return c
+}
+
+// apply makes the change.
+func (c Change) apply(files map[string][]byte) {
+	maps.Copy(files, c.Files)
+	for _, name := range c.Gone {
+		delete(files, name)
+	}
 }
 
 // prepare makes the disk, and gives how a log on it is opened.
@@ -117,9 +150,10 @@ func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 		if err != nil {
 			panic(err)
 		}
-		if err := s.states.Encode(left); err != nil {
+		if err := s.states.Encode(changeTo(left, s.sent)); err != nil {
 			os.Exit(1) // the other side has gone
 		}
+		s.sent = left
 	}
 	if b.Fault != nil {
 		s.disk.breakBy(b.Fault.fault())
@@ -275,7 +309,8 @@ func readFiles(fs vfs.FS) (map[string][]byte, error) {
 			if err != nil {
 				return err
 			}
-			if files[name], err = io.ReadAll(f); err != nil {
+			files[name] = make([]byte, info.Size())
+			if _, err := io.ReadFull(f, files[name]); err != nil {
 				return err
 			}
 			if err := f.Close(); err != nil {

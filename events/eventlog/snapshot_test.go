@@ -153,6 +153,8 @@ func TestSnapshots(t *testing.T) {
 // TestSnapshotDamage holds that a snapshot which is not what was written, or
 // not of this history, is passed over.
 func TestSnapshotDamage(t *testing.T) {
+	t.Parallel()
+	whole := withSnapshots(t)
 	change := func(key string, f func([]byte) []byte) func(*testing.T, *pebble.DB) error {
 		return func(t *testing.T, db *pebble.DB) error {
 			return db.Set([]byte(key), f(value(t, db, key)), pebble.Sync)
@@ -197,7 +199,10 @@ func TestSnapshotDamage(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			fs := withSnapshots(t)
+			fs := vfs.NewMem()
+			if _, err := vfs.Clone(whole, fs, testDir, testDir); err != nil {
+				t.Fatal(err)
+			}
 			tamper(t, fs, func(db *pebble.DB) error { return c.change(t, db) })
 			l := reopened(t, fs)
 			if at := newestSnapshot(t, l, 1<<60, snapshotSize); at != 8 {
@@ -215,6 +220,7 @@ func TestSnapshotDamage(t *testing.T) {
 // is used, the log opens and is whole, and the next snapshot takes the place of
 // the one that is damaged.
 func TestSnapshotFlips(t *testing.T) {
+	t.Parallel()
 	// Random bytes, which are stored as they are. Pebble takes seconds to look
 	// for the flipped bit of a block that is a whole chunk.
 	size := soak(minChunk, 2*chunkSize+minChunk)
@@ -235,7 +241,7 @@ func TestSnapshotFlips(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, damaged := range []events.Position{8, 15} {
-		for _, at := range []int{0, min(chunkSize, size/2), size - 8} {
+		for _, at := range []int{0, size - 8} {
 			t.Run(fmt.Sprintf("snapshot=%d/byte=%d", damaged, at), func(t *testing.T) {
 				fs := vfs.NewMem()
 				if _, err := vfs.Clone(whole, fs, testDir, testDir); err != nil {
