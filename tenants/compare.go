@@ -58,7 +58,8 @@ type Ending struct {
 
 // Compare says what changed from one state of a tenant to a later one of the
 // same log. Either may be nil, where the tenant is not there. It is exact:
-// each member of either state is looked at.
+// each member of either state is looked at, and each account of which either
+// remembers an ending.
 func Compare(before, after *projections.Tenant) Difference {
 	d := Difference{Edits: edits(before, after)}
 	c := comparison{
@@ -73,6 +74,9 @@ func Compare(before, after *projections.Tenant) Difference {
 	d.Permissions, d.Secondary = c.sorted()
 	for _, e := range c.endings {
 		d.Sessions = append(d.Sessions, *e)
+	}
+	for i := range d.Sessions {
+		slices.Sort(d.Sessions[i].Members) // the forgotten stand behind
 	}
 	slices.SortFunc(d.Sessions, func(a, b Ending) int { return strings.Compare(a.Why, b.Why) })
 	return d
@@ -210,6 +214,54 @@ func (c *comparison) accounts() {
 		_, domain, _ := strings.Cut(account, "@")
 		c.account(account, domain)
 	}
+	for _, account := range c.union(func(t *projections.Tenant, add func(string)) {
+		for account := range t.Forgotten() {
+			add(account)
+		}
+	}) {
+		c.forgotten(account)
+	}
+}
+
+// forgotten looks at an account that has, or had, no entry: where it has none
+// in either state its domain says all of it, but that its sessions alone may
+// have ended.
+func (c *comparison) forgotten(account string) {
+	for _, t := range []*projections.Tenant{c.before.tenant, c.after.tenant} {
+		if t == nil {
+			continue
+		}
+		if _, listed := t.Member(account); listed {
+			return
+		}
+	}
+	_, domain, _ := strings.Cut(account, "@")
+	if why := c.whyEnded(account, domain); why != c.whyEnded(nobody+"@"+domain, domain) {
+		c.ended(why, account)
+	}
+}
+
+// whyEnded says why an account's sessions from before are over; empty when
+// they are not, or there were none.
+func (c *comparison) whyEnded(account, domain string) string {
+	before, was := c.before.standing(account, domain)
+	after, is := c.after.standing(account, domain)
+	if !was {
+		return ""
+	}
+	return whyEnded(before, after, is)
+}
+
+func (c *comparison) ended(why, account string) {
+	if why == "" {
+		return
+	}
+	e := c.endings[why]
+	if e == nil {
+		e = &Ending{Why: why}
+		c.endings[why] = e
+	}
+	e.Accounts.add(account)
 }
 
 // union collects names of both states, sorted.
@@ -229,14 +281,7 @@ func (c *comparison) account(account, domain string) {
 	after, is := c.after.standing(account, domain)
 	had, has := was && !before.Suspended, is && !after.Suspended
 	c.group("", held(before.Role, had), held(after.Role, has), account)
-	if why := whyEnded(before, after, is); was && why != "" {
-		e := c.endings[why]
-		if e == nil {
-			e = &Ending{Why: why}
-			c.endings[why] = e
-		}
-		e.Accounts.add(account)
-	}
+	c.ended(c.whyEnded(account, domain), account)
 	if strings.HasPrefix(account, nobody) {
 		return
 	}
