@@ -43,15 +43,17 @@ func ReadPaths() []string {
 
 // A Line is a route's line in the table.
 type Line struct {
-	Method, Path, Scope, Command string
-	Changes                      bool
+	Name, Method, Path, Scope, Command string
+	Changes                            bool
+	// Request is the zero value of what is read; nil: it has no body.
+	Request any
 }
 
 // Lines are the table.
 func Lines() []Line {
 	var list []Line
 	for _, rt := range (&Server{commands: commands()}).table() {
-		list = append(list, Line{rt.method, rt.path, rt.scope.String(), rt.command, rt.changes()})
+		list = append(list, Line{rt.name, rt.method, rt.path, rt.scope.String(), rt.command, rt.changes(), rt.request})
 	}
 	return list
 }

@@ -29,6 +29,16 @@ type nothing struct{}
 
 func (nothing) Record(node.Decided) error { return nil }
 
+// A workshop takes long work and never gets further: what becomes of it is
+// policyd's to test.
+type workshop struct{}
+
+func (workshop) Start(q api.WorkRequest) (api.Work, error) {
+	return api.Work{ID: "1", Kind: q.Kind, State: api.WorkRunning}, nil
+}
+
+func (workshop) Work() api.Work { return api.Work{State: api.WorkNone} }
+
 // A running is a policy node with its log on disk and its API on a socket.
 type running struct {
 	node   *node.Node
@@ -72,7 +82,7 @@ func startIn(t testing.TB, dir string, explain api.Explainer, shown func(api.Log
 		t.Fatal(err)
 	}
 	audit, lobby := new(records), new(lobby)
-	server, err := api.New(api.Config{Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	server, err := api.New(api.Config{Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,8 +84,12 @@ func (c ApplyTenant) alone(p *plan) *projections.Tenant {
 	return v.Tenant([]byte(p.id))
 }
 
-// places refuses domains and services of other tenants.
+// places refuses domains and services of other tenants. A tenant's own people
+// may add none, whoever has it, and so do not learn whether anybody has.
 func (c ApplyTenant) places(p *plan) {
+	if !p.operator {
+		return
+	}
 	other := func(field, name string) {
 		prepared, err := jid.Domain(name)
 		if err != nil {

@@ -1,0 +1,175 @@
+package tenants
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+)
+
+// samples are, of each command that changes a tenant there is, one that
+// changes the twin "a", and what is done before it by the tenant's own people.
+var samples = map[string]struct {
+	before, change Change
+	// alone is set for what no policy can say, so that apply cannot do it.
+	alone bool
+}{
+	"tenant.apply":               {change: ApplyTenant(CreateTenant{}), alone: true},
+	"tenant.rename":              {change: RenameTenant{"new"}},
+	"tenant.suspend":             {change: SuspendTenant{}},
+	"tenant.resume":              {before: SuspendTenant{}, change: ResumeTenant{}},
+	"tenant.remove":              {change: RemoveTenant{}, alone: true},
+	"tenant.set-ceiling":         {change: SetCeiling{[]string{"a:new"}}},
+	"tenant.set-presence":        {change: SetPresence{events.PresenceRefuse}},
+	"tenant.set-audit-addresses": {change: SetAuditAddresses{events.AuditClass}},
+	"domain.add":                 {change: AddDomain{Domain: "n.test"}},
+	"domain.set-backends":        {change: SetDomainBackends{"a.test", []events.Backend{{Address: "127.0.0.1:1"}}}},
+	"domain.set-default-role":    {change: SetDomainDefaultRole{"a.test", permission.Admin}},
+	"domain.suspend":             {change: SuspendDomain{"a.test"}},
+	"domain.resume":              {before: SuspendDomain{"a.test"}, change: ResumeDomain{"a.test"}},
+	"domain.remove":              {change: RemoveDomain{"a.test"}},
+	"service.add":                {change: AddService{"n.test"}},
+	"service.remove":             {change: RemoveService{"muc.a.test"}},
+	"role.define":                {change: DefineRole{Role: "n"}},
+	"role.adjust":                {change: AdjustRole{permission.Admin, []string{"a:new"}, nil}},
+	"role.remove":                {before: DefineRole{Role: "n"}, change: RemoveRole{"n"}},
+	"member.set-role":            {change: SetMemberRoles{JID: "n@a.test", Role: permission.Guest}},
+	"member.remove":              {change: RemoveMember{"x@a.test"}},
+	"member.suspend":             {change: SuspendMember{"n@a.test"}},
+	"member.resume":              {before: SuspendMember{"n@a.test"}, change: ResumeMember{"n@a.test"}},
+	"member.end-sessions":        {change: EndMemberSessions{"x@a.test"}, alone: true},
+}
+
+// explicit says of everything whether it is suspended, the accounts of another
+// policy included.
+func explicit(c, other ApplyTenant) ApplyTenant {
+	no := false
+	say := func(b **bool) {
+		if *b == nil {
+			*b = &no
+		}
+	}
+	say(&c.Suspended)
+	for i := range c.Domains {
+		say(&c.Domains[i].Suspended)
+	}
+	listed := map[string]bool{}
+	for i := range c.Members {
+		say(&c.Members[i].Suspended)
+		listed[c.Members[i].JID] = true
+	}
+	for _, m := range other.Members {
+		_, domain, _ := strings.Cut(m.JID, "@")
+		for _, d := range c.Domains {
+			if !listed[m.JID] && d.Domain == domain {
+				c.Members = append(c.Members, SetMemberRoles{JID: m.JID, Suspended: &no})
+			}
+		}
+	}
+	return c
+}
+
+// TestApplyIsNoWayRound: whatever a command does, a policy that does the same
+// is for whom the command is for. The commands are those of the catalogue.
+func TestApplyIsNoWayRound(t *testing.T) {
+	for _, e := range Catalogue() {
+		if e.Installation || e.Name == (CreateTenant{}).Name() {
+			continue // it is about no tenant that there is
+		}
+		sample, ok := samples[e.Name]
+		if !ok || reflect.TypeOf(sample.change) != reflect.TypeOf(e.Zero) {
+			t.Errorf("%s: give a sample that changes something", e.Name)
+			continue
+		}
+		t.Run(e.Name, func(t *testing.T) {
+			w := &world{t: t, v: projections.New()}
+			if _, err := w.give("a", twin("a")); err != nil {
+				t.Fatal(err)
+			}
+			if sample.before != nil {
+				w.by("a", sample.before)
+			}
+			start := w.v
+			w.by("a", sample.change)
+			after := w.v.Tenant([]byte("a"))
+			own := Actor{Name: "token:x", Tenant: "a"}
+			command := Command{Tenant: "a", Actor: own, ID: "1", Change: sample.change}
+			_, err := command.Check(start)
+			if refusedAsOperators(err) != e.Operator {
+				t.Fatalf("by itself: %v", err)
+			}
+			if sample.alone {
+				return
+			}
+			command.Change = explicit(Desired(after), Desired(start.Tenant([]byte("a"))))
+			plan, err := command.Check(start)
+			if refusedAsOperators(err) != e.Operator || !e.Operator && (err != nil || len(plan.Events) == 0) {
+				t.Fatalf("as a policy: %v %v", plan.Events, err)
+			}
+			command.Actor = Actor{Name: "operator:root", Operator: true}
+			if plan, err := command.Check(start); err != nil || len(plan.Events) == 0 {
+				t.Fatalf("as an operator's policy: %v %v", plan.Events, err)
+			}
+		})
+	}
+}
+
+// by gives a change that must do something, as the tenant's own people where
+// they may.
+func (w *world) by(tenant string, c Change) {
+	w.t.Helper()
+	give := w.giveAsAdmin
+	if entry, _ := lookUp(c); entry.Operator {
+		give = w.give
+	}
+	if plan, err := give(tenant, c); err != nil || len(plan.Events) == 0 {
+		w.t.Fatalf("%s: %v %v", c.Name(), plan.Events, err)
+	}
+}
+
+// refusedAsOperators reports whether an error says that this is for operators,
+// and nothing else.
+func refusedAsOperators(err error) bool {
+	refused, ok := errors.AsType[Errors](err)
+	if !ok {
+		return false
+	}
+	for _, e := range refused {
+		if e.Code != Forbidden || !strings.Contains(e.Text, "for operators only") {
+			return false
+		}
+	}
+	return true
+}
+
+// TestEveryEventHasACommand: a policy is judged by the command of each event,
+// so none that a command for operators makes may be another command's.
+func TestEveryEventHasACommand(t *testing.T) {
+	entries := map[string]Entry{}
+	for _, e := range Catalogue() {
+		entries[e.Name] = e
+	}
+	for name, sample := range samples {
+		w := &world{t: t, v: projections.New()}
+		if _, err := w.give("a", twin("a")); err != nil {
+			t.Fatal(err)
+		}
+		if sample.before != nil {
+			w.by("a", sample.before)
+		}
+		plan, err := Check(w.v, "a", sample.change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range plan.Events {
+			judged, known := entries[commandOf(ev)]
+			if !known || entries[name].Operator && !judged.Operator {
+				t.Errorf("%s makes %s, which is judged as %q", name, events.Describe(ev), judged.Name)
+			}
+		}
+	}
+}
