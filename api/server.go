@@ -118,6 +118,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who := callerOf(r.Context())
 	if who.network && who.actor == "" {
 		known, record, denied := s.authenticate(w, r)
+		if denied != nil {
+			hangUp(w)
+		}
 		r = withCall(r.WithContext(withCaller(r.Context(), known)))
 		switch {
 		case denied == nil:
@@ -158,6 +161,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 	defer cancel()
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// hangUp has a connection closed behind its answer, without waiting for what is
+// still being sent: those who knock leave the port to those who have a token.
+func hangUp(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	// Nothing to be done where it cannot be set: what is read is bounded all
+	// the same.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 }
 
 // view is the state a read is answered from.
