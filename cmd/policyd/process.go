@@ -126,8 +126,10 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways)
-	return err
+	if p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways); err != nil {
+		return err
+	}
+	return p.census.Register(p.registry)
 }
 
 // embed makes the NATS server. This node's key lives as long as the process;

@@ -223,6 +223,9 @@ func TestFromCommandToVerdict(t *testing.T) {
 	if m := get(c, "/metrics"); !strings.Contains(m, `postern_node_verdicts_total{effect="refuse"} 1`) {
 		t.Error("the metrics do not count verdicts")
 	}
+	if m := get(c, "/metrics"); !strings.Contains(m, "postern_census_inquiries_total") {
+		t.Error("the metrics do not count inquiries")
+	}
 }
 
 // TestTLS: a gateway asks over TLS, and one whose key is another's asks nothing.

@@ -95,14 +95,22 @@ type Census struct {
 	// those that were heard of and have not said that they go. One that has
 	// fallen silent stays: its sessions may live.
 	known map[string]bool // true: told of
-	next  uint64
-	open  map[uint64]*inquiry
+	// silent are those of known that let an inquiry go unanswered and were
+	// not heard since. They are asked and, when they do not answer, missing;
+	// but no list waits for them, which would cost each of its pages the time
+	// one has to answer.
+	silent map[string]bool
+	next   uint64
+	open   map[uint64]*inquiry
+	counts censusCounts
 }
 
 // An inquiry is one query under way.
 type inquiry struct {
-	query   decision.SessionQuery
-	waiting map[string]bool
+	query decision.SessionQuery
+	// asked are those that have not answered: true where it is waited for.
+	asked   map[string]bool
+	waiting int // how many are waited for
 	replies []decision.SessionReply
 	bad     []string
 	done    chan struct{} // closed when nobody is waited for
@@ -124,7 +132,7 @@ type Sessions struct {
 func NewCensus(conn *nats.Conn, node string, gateways []string) (*Census, error) {
 	c := &Census{
 		conn: conn, node: node, busy: make(chan struct{}, maxInquiries),
-		known: map[string]bool{}, open: map[uint64]*inquiry{},
+		known: map[string]bool{}, silent: map[string]bool{}, open: map[uint64]*inquiry{},
 	}
 	for _, g := range gateways {
 		if err := checkID("gateway", g); err != nil {
@@ -167,20 +175,33 @@ func (c *Census) hear(m *nats.Msg) {
 	err := decision.DecodeSessionReply(m.Data, &reply)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.silent, gateway)
 	i := c.open[reply.ID]
-	if i == nil || !i.waiting[gateway] {
+	if i == nil {
 		return
 	}
-	delete(i.waiting, gateway)
+	waited, asked := i.asked[gateway]
+	if !asked {
+		return
+	}
+	delete(i.asked, gateway)
 	if err != nil || reply.Gateway != gateway || !credible(&i.query, &reply) {
 		i.bad = append(i.bad, gateway)
+		c.counts.incredible++
 	} else {
 		for n := range reply.Sessions {
 			reply.Sessions[n].Gateway = gateway
 		}
 		i.replies = append(i.replies, reply)
 	}
-	if len(i.waiting) == 0 {
+	if waited {
+		i.answered()
+	}
+}
+
+// answered takes one off those that are waited for.
+func (i *inquiry) answered() {
+	if i.waiting--; i.waiting == 0 {
 		close(i.done)
 	}
 }
@@ -192,6 +213,7 @@ func (c *Census) announced(gateway string, state []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	told, known := c.known[gateway]
+	delete(c.silent, gateway)
 	switch {
 	case state[0] == 0 && !told:
 		delete(c.known, gateway)
@@ -223,6 +245,9 @@ func (c *Census) Ask(ctx context.Context, gateway string, q decision.SessionQuer
 	case c.busy <- struct{}{}:
 		defer func() { <-c.busy }()
 	default:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.counts.turnedAway++
 		return Sessions{}, ErrManyInquiries
 	}
 	i, gateways := c.begin(gateway, q)
@@ -231,15 +256,22 @@ func (c *Census) Ask(ctx context.Context, gateway string, q decision.SessionQuer
 		// One that cannot be asked does not answer.
 		_ = c.conn.Publish(inquiryPrefix+g+"."+c.node, msg)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	wait, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	select {
 	case <-i.done:
-	case <-ctx.Done():
+	case <-wait.Done():
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, i.query.ID)
+	c.counts.unanswered += uint64(len(i.asked))
+	for g, waited := range i.asked {
+		// One that had its time; whoever asked may have gone sooner.
+		if _, known := c.known[g]; known && waited && ctx.Err() == nil {
+			c.silent[g] = true
+		}
+	}
 	return i.merge(), nil
 }
 
@@ -248,20 +280,28 @@ func (c *Census) begin(gateway string, q decision.SessionQuery) (*inquiry, []str
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
+	c.counts.inquiries++
 	q.ID = c.next
-	i := &inquiry{query: q, waiting: map[string]bool{}, done: make(chan struct{})}
+	i := &inquiry{query: q, asked: map[string]bool{}, done: make(chan struct{})}
 	var gateways []string
+	// What one session is asked for, or its end, is worth waiting for.
+	list := gateway == "" && q.Session == "" && !q.End
 	for g := range c.known {
 		if gateway == "" || g == gateway {
 			gateways = append(gateways, g)
-			i.waiting[g] = true
+			i.asked[g] = !list || !c.silent[g]
 		}
 	}
 	if gateway != "" && len(gateways) == 0 {
 		// It was not heard of, which does not say that it is not there.
-		gateways, i.waiting[gateway] = []string{gateway}, true
+		gateways, i.asked[gateway] = []string{gateway}, true
 	}
-	if len(gateways) == 0 {
+	for _, waited := range i.asked {
+		if waited {
+			i.waiting++
+		}
+	}
+	if i.waiting == 0 {
 		close(i.done)
 	}
 	c.open[q.ID] = i
@@ -289,7 +329,7 @@ func (i *inquiry) merge() Sessions {
 	}
 	all.Sessions = all.Sessions[:min(len(all.Sessions), i.query.Limit)]
 	all.More = all.More || len(all.Sessions) < n
-	for g := range i.waiting {
+	for g := range i.asked {
 		i.bad = append(i.bad, g)
 	}
 	slices.Sort(i.bad)

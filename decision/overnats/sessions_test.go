@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
 )
@@ -161,6 +162,65 @@ func TestCensusOfTheUnheard(t *testing.T) {
 	if err != nil || len(got.Missing) != 0 || !slices.Equal(idsOf(got), []string{"late:s1"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+// TestCensusOfTheSilent: a gateway that has not answered costs the first page
+// its time and no other, is missing from each, and is waited for again once it
+// is heard, or where one session is asked for.
+func TestCensusOfTheSilent(t *testing.T) {
+	s := startNATS(t, -1)
+	mine := live("acme", "bob@a.test", "s1")
+	attend(t, s, "good", []decision.LiveSession{mine}, nil)
+	c := census(t, s, "good", "good", "dead")
+	metrics := prometheus.NewRegistry()
+	if err := c.Register(metrics); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(q decision.SessionQuery, waited bool, missing ...string) {
+		t.Helper()
+		began := time.Now()
+		q.Limit = 5
+		got, err := c.Ask(t.Context(), "", q)
+		if err != nil || !slices.Equal(got.Missing, missing) || !slices.Contains(idsOf(got), "good:s1") {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if took := time.Since(began); (took >= answerWithin) != waited {
+			t.Errorf("%+v took %s", q, took)
+		}
+	}
+	ask(decision.SessionQuery{}, true, "dead")
+	for range 10 {
+		ask(decision.SessionQuery{}, false, "dead")
+	}
+	ask(decision.SessionQuery{Session: "s1"}, true, "dead")
+	text := fmt.Sprint(gathered(t, metrics))
+	for _, want := range []string{"postern_census_inquiries_total:", "postern_census_unanswered_total:12", "postern_census_silent:1", "postern_census_gateways:2"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: no %s", text, want)
+		}
+	}
+	attend(t, s, "dead", []decision.LiveSession{live("acme", "zoe@a.test", "s2")}, nil)
+	for deadline := time.Now().Add(10 * time.Second); gathered(t, metrics)["postern_census_silent"] > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("it is back, and not heard")
+		}
+	}
+	ask(decision.SessionQuery{}, false)
+}
+
+// gathered are the values of counters and gauges.
+func gathered(t *testing.T, r *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		values[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	return values
 }
 
 // TestSessionRights: no gateway may hear or answer for another.
