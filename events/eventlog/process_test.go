@@ -75,8 +75,7 @@ type child struct {
 
 func start() (*child, error) {
 	c := &child{cmd: exec.Command(os.Args[0]), states: make(chan map[string][]byte, 1)}
-	// The race detector would have each process that ends wait a second.
-	c.cmd.Env = append(os.Environ(), serverVariable+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	c.cmd.Env = append(os.Environ(), serverVariable+"=1")
 	c.cmd.Stderr = &c.stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
