@@ -189,7 +189,7 @@ func checkCanonical(t *testing.T, record []byte) {
 	if err != nil {
 		return
 	}
-	if again := events.AppendCommit(nil, &c); !bytes.Equal(again, record) {
+	if again := events.AppendCommit(nil, c); !bytes.Equal(again, record) {
 		t.Fatalf("accepted a second encoding\n%x\nof\n%x", record, again)
 	}
 }
@@ -227,7 +227,7 @@ func TestDecodeShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(record)
-	if !reflect.DeepEqual(got, c) {
+	if !reflect.DeepEqual(*got, c) {
 		t.Error("the commit changed with the record")
 	}
 }
@@ -253,7 +253,7 @@ func FuzzDecodeCommit(f *testing.F) {
 		if err := proto.Unmarshal(record, bySchema); err != nil {
 			t.Fatalf("accepted what the schema refuses: %v", err)
 		}
-		if want := toSchema(t, reflect.ValueOf(c), d); !proto.Equal(bySchema, want) {
+		if want := toSchema(t, reflect.ValueOf(*c), d); !proto.Equal(bySchema, want) {
 			t.Fatalf("read\n%v\nthe schema reads\n%v", want, bySchema)
 		}
 		for _, e := range c.Events {
@@ -288,7 +288,7 @@ func BenchmarkAppendCommit(b *testing.B) {
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = events.AppendCommit(dst[:0], &c)
+		dst = events.AppendCommit(dst[:0], c)
 	}
 }
 

@@ -39,18 +39,23 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 //
 // The commit shares no memory with b. Its strings are parts of one copy of the
 // record, so one of them keeps the whole: who keeps a few for long clones them.
-func DecodeCommit(b []byte) (Commit, error) {
+func DecodeCommit(b []byte) (*Commit, error) {
 	if len(b) > MaxSize {
-		return Commit{}, fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
+		return nil, fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
 	}
-	var c Commit
+	// Most commits have one event: its place is made with the commit.
+	var c struct {
+		Commit
+		first [1]Event
+	}
+	c.Events = c.first[:0]
 	r := codec{decoding: true, in: string(b)}
 	c.wire(&r)
 	r.finish()
 	if r.err != nil {
-		return Commit{}, fmt.Errorf("events: record: %w", r.err)
+		return nil, fmt.Errorf("events: record: %w", r.err)
 	}
-	return c, nil
+	return &c.Commit, nil
 }
 
 // Hash is the link of the chain: SHA-256 over a record, which contains the

@@ -140,7 +140,7 @@ func TestSchema(t *testing.T) {
 			t.Fatalf("commit %d: the schema reads\n%v, want\n%v (%v)", i, got, want, err)
 		}
 		back, err := events.DecodeCommit(bySchema)
-		if err != nil || !reflect.DeepEqual(back, c) {
+		if err != nil || !reflect.DeepEqual(*back, c) {
 			t.Fatalf("commit %d: by hand reads\n%+v, want\n%+v (%v)", i, back, c, err)
 		}
 	}
@@ -278,7 +278,7 @@ func everyMessage(t *testing.T, file protoreflect.FileDescriptor, c events.Commi
 	walk(root)
 }
 
-func decodeDynamic(t testing.TB, m protoreflect.Message) (events.Commit, error) {
+func decodeDynamic(t testing.TB, m protoreflect.Message) (*events.Commit, error) {
 	t.Helper()
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.Interface())
 	if err != nil {

@@ -124,7 +124,7 @@ func decodeAll(b *testing.B, records [][]byte, fn func(*events.Commit) error) {
 	for _, r := range records {
 		c, err := events.DecodeCommit(r)
 		if err == nil && events.Hash(r) != [32]byte{} {
-			err = fn(&c)
+			err = fn(c)
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -87,7 +87,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	}
 	l.latest = w.latest
 	for i, c := range commits {
-		*c = read[i]
+		*c = *read[i]
 	}
 	return w.batch.Close()
 }
@@ -127,8 +127,8 @@ type writer struct {
 
 // addAll puts commits and the new head into the batch, and gives the commits
 // as they will be read.
-func (w *writer) addAll(commits []*events.Commit) ([]events.Commit, error) {
-	read := make([]events.Commit, len(commits))
+func (w *writer) addAll(commits []*events.Commit) ([]*events.Commit, error) {
+	read := make([]*events.Commit, len(commits))
 	for i, c := range commits {
 		var err error
 		if read[i], err = w.add(*c); err != nil {
@@ -139,10 +139,10 @@ func (w *writer) addAll(commits []*events.Commit) ([]events.Commit, error) {
 }
 
 // add puts one commit into the batch, and gives it as it will be read.
-func (w *writer) add(c events.Commit) (events.Commit, error) {
-	c.Position = w.head.position + 1
-	c.Previous = w.head.hash
-	record := events.AppendCommit(nil, &c)
+func (w *writer) add(given events.Commit) (*events.Commit, error) {
+	given.Position = w.head.position + 1
+	given.Previous = w.head.hash
+	record := events.AppendCommit(nil, &given)
 	c, err := events.DecodeCommit(record)
 	if err != nil {
 		return c, err
@@ -150,14 +150,14 @@ func (w *writer) add(c events.Commit) (events.Commit, error) {
 	if w.size += len(record); w.size > maxBatch {
 		return c, events.ErrTooLarge
 	}
-	if err := w.checkCommand(&c); err != nil {
+	if err := w.checkCommand(c); err != nil {
 		return c, err
 	}
-	if err := w.checkVersion(&c); err != nil {
+	if err := w.checkVersion(c); err != nil {
 		return c, err
 	}
 	w.head = head{c.Position, events.Hash(record)}
-	for _, e := range entries(&c, w.latest) {
+	for _, e := range entries(c, w.latest) {
 		if err := w.batch.Set([]byte(e.key), []byte(e.value), nil); err != nil {
 			return c, err
 		}

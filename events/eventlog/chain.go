@@ -150,7 +150,7 @@ func (c *chain) read(p events.Position) (link, error) {
 	if commit.Position != p {
 		return link{}, &events.CorruptError{Position: p, Err: fmt.Errorf("the record says %d", commit.Position)}
 	}
-	return link{&commit, events.Hash(record)}, nil
+	return link{commit, events.Hash(record)}, nil
 }
 
 // unreadable tells a record that is gone or damaged from a disk that does not

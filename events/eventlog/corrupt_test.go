@@ -202,8 +202,8 @@ func TestTampered(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			change(&c)
-			return db.Set([]byte(keyCommit(p)), events.AppendCommit(nil, &c), pebble.Sync)
+			change(c)
+			return db.Set([]byte(keyCommit(p)), events.AppendCommit(nil, c), pebble.Sync)
 		}
 	}
 	otherHead := encodeHead(head{n, [32]byte{1}})

@@ -86,12 +86,12 @@ func asRead(list []events.Commit, batch []*events.Commit) ([]events.Commit, erro
 		if last.Position > 0 {
 			next.Previous = events.Hash(events.AppendCommit(nil, &last))
 		}
-		next, err := events.DecodeCommit(events.AppendCommit(nil, &next))
+		decoded, err := events.DecodeCommit(events.AppendCommit(nil, &next))
 		if err != nil {
 			return nil, errors.Join(errors.New("the suite wrote a bad commit"), err)
 		}
-		read = append(read, next)
-		last = next
+		read = append(read, *decoded)
+		last = *decoded
 	}
 	return read, nil
 }
