@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/postern-im/postern/api"
@@ -186,9 +185,5 @@ func (c *exportCmd) export(a *app, id string) error {
 		_, err := a.out.Write(text)
 		return err
 	}
-	name := filepath.Join(c.Output, id+".toml")
-	if err := os.WriteFile(name+".new", text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return writeWhole(filepath.Join(c.Output, id+".toml"), text, true)
 }

@@ -184,18 +184,9 @@ func (c *importProsody) write(result *fromprosody.Result, report *importReport) 
 		}
 		report.Files = append(report.Files, importedFile{name, f.Tenant, f.Domains, f.Services, f.Roles, f.Named})
 	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if c.Force {
-		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
 	for i, f := range result.Files {
-		out, err := os.OpenFile(report.Files[i].File, flags, 0o644)
-		if err == nil {
-			_, err = out.Write(f.Text)
-			err = errors.Join(err, out.Close())
-		}
-		if err != nil {
-			return fmt.Errorf("write %s: %w", report.Files[i].File, err)
+		if err := writeWhole(report.Files[i].File, f.Text, c.Force); err != nil {
+			return fmt.Errorf("write %s (%d files before it are written): %w", report.Files[i].File, i, err)
 		}
 	}
 	return nil

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -41,6 +44,25 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	text(p)
 	_, err := io.WriteString(a.out, p.String())
 	return err
+}
+
+// writeWhole writes a file that comes to be whole or not at all. What has its
+// name is replaced, a symbolic link itself and not what it points to, or with
+// over unset is an error.
+func writeWhole(name string, text []byte, over bool) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if !over {
+		return os.Link(f.Name(), name)
+	}
+	return os.Rename(f.Name(), name)
 }
 
 // orNone is a list in words.

@@ -29,8 +29,9 @@ var imports = map[string]string{
 	// xmpp/jid: a name that does not prepare is refused at its line.
 	"tenants/policyfile": "tenants projections permission events xmpp/jid",
 	// permission: built-in roles and their order. xmpp/jid: hosts, admins and
-	// accounts are prepared as the gateway will see them.
-	"tenants/fromprosody": "tenants tenants/policyfile permission xmpp/jid",
+	// accounts are prepared as the gateway will see them. events: a domain's
+	// backends.
+	"tenants/fromprosody": "tenants tenants/policyfile events permission xmpp/jid",
 
 	"audit":        "decision",
 	"audit/replay": "audit events projections policy decision",

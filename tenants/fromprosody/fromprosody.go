@@ -145,22 +145,33 @@ func Import(ctx context.Context, source Source, o Options) (*Result, error) {
 		if err := tenants.CheckID(ids[i]); err != nil {
 			return nil, err
 		}
-		t, err := m.tenant(ids[i], group)
+		t, err := m.tenant(group)
 		if err != nil {
 			return nil, err
 		}
-		text := write(t)
-		parsed, err := policyfile.Parse(ids[i]+".toml", text)
-		if err == nil {
-			_, err = policyfile.View(parsed)
-		}
+		text, err := write(ids[i], t)
 		if err != nil {
 			return nil, fmt.Errorf("postern refuses what came of it: %w", err)
 		}
-		r.Files = append(r.Files, File{ids[i], len(t.domains), len(t.services), len(t.roles), len(t.members), text})
+		r.Files = append(r.Files, File{ids[i], len(t.Domains), len(t.Services), len(t.Roles), len(t.Members), text})
 	}
 	r.Findings = m.findings
 	return r, nil
+}
+
+// write is the policy file of a new tenant. Its bytes are those that an export
+// of the tenant gives once the file is applied, but for its comments on whose a
+// suspension is.
+func write(id string, t *tenants.CreateTenant) ([]byte, error) {
+	parsed, err := policyfile.Parse(id+".toml", policyfile.Write(id, tenants.ApplyTenant(*t)))
+	if err != nil {
+		return nil, err
+	}
+	v, err := policyfile.View(parsed)
+	if err != nil {
+		return nil, err
+	}
+	return policyfile.Write(id, tenants.Desired(v.Tenant([]byte(id)))), nil
 }
 
 // idsOf makes tenant ids of hosts' names, each once.

@@ -1,10 +1,12 @@
 package fromprosody
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/tenants"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -105,7 +108,7 @@ func TestNobodyGains(t *testing.T) {
 		"bob@roles.test":      nothing, // its role is not registered
 		"broken@roles.test":   nothing, // its file cannot be read
 		"evil@roles.test":     nothing, // its file is a program
-		"disabled@roles.test": nothing, // though an admin
+		"disabled@roles.test": "",      // though an admin
 		"olds@roles.test":     nothing,
 		"old@roles.test":      permission.Admin,
 		"boss@roles.test":     permission.Operator, // ahead of what is stored
@@ -116,9 +119,82 @@ func TestNobodyGains(t *testing.T) {
 	} {
 		_, domain, _ := strings.Cut(jid, "@")
 		standing, ok := v.Tenant([]byte("imported")).Standing([]byte(jid), []byte(domain))
+		if standing.Suspended {
+			standing.Role = "" // nobody logs in
+		}
 		if !ok || standing.Role != want {
 			t.Errorf("%s has %q, want %q", jid, standing.Role, want)
 		}
+	}
+}
+
+// TestStored imports what Prosody 13's own code stored: primary and secondary
+// roles, changed, reset and taken away, and disabled accounts.
+func TestStored(t *testing.T) {
+	s, o := sample(t, "testdata/stored")
+	r, err := Import(t.Context(), s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := policyfile.Parse("stored.toml", r.Files[0].Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, m := range f.Create.Members {
+		got[m.JID] = fmt.Sprintf("%s %v %t", m.Role, m.Secondary, m.Suspended != nil && *m.Suspended)
+	}
+	want := map[string]string{
+		"plain@stored.test":    "prosody:operator [] false", // admins come before what is stored
+		"both@stored.test":     "prosody:member [kiosk prosody:admin] false",
+		"second@stored.test":   " [custom:night-shift] false",
+		"promoted@stored.test": "kiosk [] false",
+		"reset@stored.test":    " [prosody:admin] false",
+		"umlaut.ö@stored.test": "custom:b--ss- [custom:night-shift] false",
+		"gone@stored.test":     "custom:night-shift [kiosk] true",
+		"only@stored.test":     " [] true",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+}
+
+// TestCanonical: the files are, byte for byte, what an export of the tenants
+// gives that they make.
+func TestCanonical(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/*/etc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, dir := range dirs {
+		s, o := sample(t, filepath.Dir(dir))
+		r, err := Import(t.Context(), s, o)
+		if err != nil {
+			continue // TestSamples knows which
+		}
+		for _, file := range r.Files {
+			f, err := policyfile.Parse(file.Tenant, file.Text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := policyfile.View(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tenants.Desired(v.Tenant([]byte(file.Tenant)))
+			if got := policyfile.Write(file.Tenant, want); !bytes.Equal(got, file.Text) {
+				t.Errorf("%s: exported %s\nimported %s", dir, got, file.Text)
+			}
+			plan, err := tenants.Check(v, file.Tenant, tenants.ApplyTenant(f.Create))
+			if err != nil || len(plan.Events) > 0 {
+				t.Errorf("%s: applied again: %v, %v", dir, plan, err)
+			}
+			compared++
+		}
+	}
+	if compared < 5 {
+		t.Errorf("only %d files", compared)
 	}
 }
 

@@ -10,13 +10,14 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/tenants"
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// nothing is the role of those Prosody gives no role, and of those who may not
-// log in: it gives nothing.
+// nothing is the role of those Prosody gives no role, or whose role cannot be
+// read: it gives nothing.
 const nothing = "imported:nothing"
 
 // A mapping turns a configuration and a store into tenants.
@@ -40,38 +41,16 @@ func (m *mapping) find(kind Kind, where, text, fix string) {
 	}
 }
 
-// A tenant is what a policy file says.
-type tenant struct {
-	id       string
-	domains  []domain
-	services []string
-	backend  string
-	builtin  []adjusted
-	roles    []custom
-	members  []member
-}
-
-type domain struct{ name, defaultRole string }
-
-type adjusted struct {
-	name        string
-	add, remove []string
-}
-
-type custom struct {
-	name                  string
-	inherits, allow, deny []string
-}
-
+// A member is an account with what is its own.
 type member struct {
-	jid, role string
+	role      string
 	secondary []string
-	why       string
+	suspended bool
 }
 
-// tenant makes a tenant of hosts whose roles are the same.
-func (m *mapping) tenant(id string, hosts []string) (*tenant, error) {
-	t := &tenant{id: id, backend: m.backend()}
+// tenant is the command that makes a tenant of hosts whose roles are the same.
+func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
+	t := &tenants.CreateTenant{}
 	first := m.registry(hosts[0])
 	for _, h := range hosts[1:] {
 		if text := first.differ(m.registry(h)); text != "" {
@@ -82,24 +61,23 @@ func (m *mapping) tenant(id string, hosts []string) (*tenant, error) {
 	for _, b := range permission.BuiltinRoles() {
 		add, remove := m.permissions(m.config.at(hosts[0], "add_permissions"), first.roles[b.Name])
 		if len(add)+len(remove) > 0 {
-			t.builtin = append(t.builtin, adjusted{b.Name, add, remove})
+			t.BuiltinRoles = append(t.BuiltinRoles, tenants.AdjustRole{Role: b.Name, Add: add, Remove: remove})
 		}
 	}
 	for _, name := range first.order {
 		r := first.roles[name]
 		allow, deny := m.permissions(where, r)
-		t.roles = append(t.roles, custom{r.name, r.inherits, allow, deny})
+		t.Roles = append(t.Roles, tenants.DefineRole{Role: r.name, Inherits: r.inherits, Allow: allow, Deny: deny})
 		m.narrower(first, r, where)
 	}
-	needNothing := false
+	backends, needNothing := m.backends(), false
 	for _, h := range hosts {
-		needNothing = m.domain(t, first, h) || needNothing
+		needNothing = m.domain(t, first, h, backends) || needNothing
 	}
 	if needNothing {
-		t.roles = append(t.roles, custom{name: nothing})
+		t.Roles = append(t.Roles, tenants.DefineRole{Role: nothing})
 	}
 	m.services(t, hosts)
-	slices.SortFunc(t.members, func(a, b member) int { return strings.Compare(a.jid, b.jid) })
 	return t, m.fault
 }
 
@@ -119,7 +97,7 @@ func (m *mapping) narrower(r *registry, role *role, where string) {
 
 // domain adds a host with its accounts; it reports whether anyone needs the
 // role that gives nothing.
-func (m *mapping) domain(t *tenant, r *registry, host string) (needNothing bool) {
+func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, backends []events.Backend) (needNothing bool) {
 	c := m.config
 	anonymous := c.get(host, "authentication").String() == "anonymous" || c.get(host, "anonymous_login") == lua.LTrue
 	byDefault := permission.Registered
@@ -141,68 +119,76 @@ func (m *mapping) domain(t *tenant, r *registry, host string) (needNothing bool)
 		needNothing = true
 		m.find(Changed, c.at(host, "default_user_role"), fmt.Sprintf("the default role %s is not registered: accounts of %s without a role have none in Prosody, and get nothing here", show(byDefault), host), "")
 	}
-	t.domains = append(t.domains, domain{host, name})
+	t.Domains = append(t.Domains, tenants.AddDomain{Domain: host, DefaultRole: name, Backends: backends})
+	return m.members(t, r, host) || needNothing
+}
+
+// members adds the accounts of a host that have something of their own.
+func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (needNothing bool) {
 	byName := map[string]*member{}
-	of := func(user string) *member {
+	of := func(user string) (p *member, bare string) {
 		bare, err := jid.Bare(user + "@" + host)
 		if err != nil {
 			m.find(Lost, host, fmt.Sprintf("account %s: %v: it cannot log in through a gateway", show(user+"@"+host), err), "")
-			return nil
+			return nil, ""
 		}
 		if byName[bare] == nil {
-			byName[bare] = &member{jid: bare}
+			byName[bare] = &member{}
 		}
-		return byName[bare]
+		return byName[bare], bare
 	}
 	accounts := m.accounts(host)
-	for _, user := range slices.Sorted(maps.Keys(accounts)) {
-		if a := accounts[user]; a.role != "" || a.damaged || a.disabled || len(a.secondary) > 0 {
-			if p := of(user); p != nil {
-				needNothing = m.member(p, a, r) || needNothing
+	users := slices.Sorted(maps.Keys(accounts))
+	for _, user := range users {
+		if a := accounts[user]; a.role != "" || len(a.secondary) > 0 {
+			if p, bare := of(user); p != nil {
+				needNothing = m.member(p, bare, a, r) || needNothing
 			}
 		}
 	}
 	m.admins(host, of)
-	for user, a := range accounts {
-		// Ahead of everything, admins too: nobody is to log in to it.
-		why := "disabled in Prosody"
-		if a.damaged {
-			why = "could not be read"
-		}
-		if !a.disabled && !a.damaged {
+	for _, user := range users {
+		a := accounts[user]
+		if !a.damaged && !a.disabled {
 			continue
 		}
-		if p := of(user); p != nil {
-			p.role, p.secondary, p.why, needNothing = nothing, nil, why, true
+		p, bare := of(user)
+		if p == nil {
+			continue
+		}
+		if a.disabled {
+			p.suspended = true
+			m.find(Info, bare, "the account is disabled: it is suspended", "")
+		}
+		if a.damaged { // ahead of everything, admins too
+			p.role, p.secondary, needNothing = nothing, nil, true
 		}
 	}
-	for _, p := range byName {
-		if p.role != "" || len(p.secondary) > 0 {
-			t.members = append(t.members, *p)
+	for bare, p := range byName {
+		s := tenants.SetMemberRoles{JID: bare, Role: p.role, Secondary: p.secondary}
+		if p.suspended {
+			s.Suspended = &p.suspended
 		}
+		t.Members = append(t.Members, s)
 	}
 	return needNothing
 }
 
-func (m *mapping) member(p *member, a *account, r *registry) (needNothing bool) {
+// member gives an account what is stored of its roles.
+func (m *mapping) member(p *member, bare string, a *account, r *registry) (needNothing bool) {
 	switch role := r.roles[a.role]; {
-	case a.disabled:
-		m.find(Changed, p.jid, "the account is disabled: it has a role that gives nothing", "once the tenant is made: policyctl member suspend")
-		return true
-	case a.damaged:
-		return true
 	case a.role != "" && role == nil:
-		p.role, p.why, needNothing = nothing, "its role is not registered", true
-		m.find(Changed, p.jid, fmt.Sprintf("its role %s is not registered: it has none in Prosody, and gets nothing here", show(a.role)), "")
+		p.role, needNothing = nothing, true
+		m.find(Changed, bare, fmt.Sprintf("its role %s is not registered: it has none in Prosody, and gets nothing here", show(a.role)), "")
 	case role != nil:
 		p.role = role.name
 	}
 	for _, name := range a.secondary {
 		switch role := r.roles[name]; {
 		case role == nil:
-			m.find(Lost, p.jid, fmt.Sprintf("its secondary role %s is not registered: left out", show(name)), "")
+			m.find(Lost, bare, fmt.Sprintf("its secondary role %s is not registered: left out", show(name)), "")
 		case len(p.secondary) == tenants.MaxSecondary:
-			m.find(Lost, p.jid, fmt.Sprintf("its secondary role %s is one too many: at most %d", show(name), tenants.MaxSecondary), "")
+			m.find(Lost, bare, fmt.Sprintf("its secondary role %s is one too many: at most %d", show(name), tenants.MaxSecondary), "")
 		case !slices.Contains(p.secondary, role.name):
 			p.secondary = append(p.secondary, role.name)
 		}
@@ -212,7 +198,7 @@ func (m *mapping) member(p *member, a *account, r *registry) (needNothing bool) 
 
 // admins puts those the configuration names ahead of what is stored: an admin
 // of all hosts is an operator, one of a host its admin.
-func (m *mapping) admins(host string, of func(string) *member) {
+func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 	hosts := m.config.virtualHosts()
 	for _, s := range []struct{ section, role string }{{host, permission.Admin}, {global, permission.Operator}} {
 		where := m.config.place[s.section+"\x00admins"]
@@ -230,8 +216,9 @@ func (m *mapping) admins(host string, of func(string) *member) {
 			case domain != host && (s.section != global || !slices.Contains(hosts, domain)):
 				m.find(Lost, where, fmt.Sprintf("admin %s is of another host: a role of an account holds within its own domain only", show(bare)), "")
 			case domain == host:
-				if p := of(user); p != nil {
-					p.role, p.why = s.role, "admins in the configuration"
+				if p, bare := of(user); p != nil {
+					m.find(Info, where, fmt.Sprintf("%s has %s, being among the admins", bare, s.role), "")
+					p.role = s.role
 					p.secondary = slices.DeleteFunc(p.secondary, func(r string) bool { return r == s.role })
 				}
 			}
@@ -240,7 +227,7 @@ func (m *mapping) admins(host string, of func(string) *member) {
 }
 
 // services gives the components to the tenant whose host they belong to.
-func (m *mapping) services(t *tenant, hosts []string) {
+func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 	for _, c := range m.config.components() {
 		owner := ""
 		for _, h := range m.config.virtualHosts() {
@@ -255,14 +242,14 @@ func (m *mapping) services(t *tenant, hosts []string) {
 		case owner == "":
 			m.find(Lost, c, "component "+c+" belongs to no host by its name: left out, it counts as remote", "policyctl service add")
 		case slices.Contains(hosts, owner):
-			t.services = append(t.services, c)
+			t.Services = append(t.Services, tenants.AddService{Service: c})
 		}
 	}
 }
 
-// backend is where a gateway on the same machine reaches the server; empty
+// backends are where a gateway on the same machine reaches the server; none
 // when the configuration does not say it plainly.
-func (m *mapping) backend() string {
+func (m *mapping) backends() []events.Backend {
 	port, here := "5222", true
 	for _, option := range []string{"interfaces", "c2s_interfaces"} {
 		if v := m.config.own(global, option); v != lua.LNil {
@@ -278,10 +265,10 @@ func (m *mapping) backend() string {
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !here {
-		m.find(Lost, m.config.at(global, "c2s_ports"), "where a gateway reaches the server cannot be told from c2s_ports and c2s_interfaces: the files name no backend", "write one into the line that is left for it")
-		return ""
+		m.find(Lost, m.config.at(global, "c2s_ports"), "where a gateway reaches the server cannot be told from c2s_ports and c2s_interfaces: the files name no backend", "add one to each domain: [[domain.backend]] with address and security")
+		return nil
 	}
-	return "127.0.0.1:" + port
+	return []events.Backend{{Address: "127.0.0.1:" + port, Security: events.SecurityNone}}
 }
 
 // items is an option that may be a list or one value.

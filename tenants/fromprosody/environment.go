@@ -1,0 +1,276 @@
+package fromprosody
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// environment is the globals of one file, as core/configmanager.lua has them.
+func (e *evaluation) environment(file string) *lua.LTable {
+	l := e.l
+	env, mt := l.NewTable(), l.NewTable()
+	at := &section{global}
+	set := func(f lua.LGFunction, names ...string) {
+		for _, name := range names {
+			env.RawSetString(name, l.NewFunction(f))
+		}
+	}
+	set(e.budget.concat, concatName)
+	set(e.budget.index, indexName)
+	set(func(l *lua.LState) int { return e.virtualHost(at) }, "VirtualHost", "Host", "host")
+	set(func(l *lua.LState) int { return e.component(at) }, "Component", "component")
+	set(func(l *lua.LState) int { e.include(file, l.CheckString(1)); return 0 }, "Include", "include")
+	set(func(l *lua.LState) int { return e.script(resolve(file, l.CheckString(1))) }, "RunScript")
+	contents := func(l *lua.LState) string {
+		data, err := e.read(resolve(file, l.CheckString(1)))
+		if err != nil {
+			l.RaiseError("%v", err)
+		}
+		e.budget.text(l, len(data))
+		return string(data)
+	}
+	set(func(l *lua.LState) int { l.Push(lua.LString(contents(l))); return 1 }, "FileContents")
+	set(func(l *lua.LState) int {
+		line, _, _ := strings.Cut(contents(l), "\n")
+		l.Push(lua.LString(line))
+		return 1
+	}, "FileLine")
+	set(func(l *lua.LState) int {
+		t := l.NewTable()
+		for line := range strings.Lines(contents(l)) {
+			e.budget.charge(l, 32)
+			t.Append(lua.LString(strings.TrimSuffix(line, "\n")))
+		}
+		l.Push(t)
+		return 1
+	}, "FileLines")
+	set(func(l *lua.LState) int {
+		e.note("Credential(%q) is a secret and not read", l.CheckString(1))
+		l.Push(lua.LNil)
+		return 1
+	}, "Credential", "Secret")
+	mt.RawSetString("__index", l.NewFunction(func(l *lua.LState) int { l.Push(e.global(at, l.Get(2).String())); return 1 }))
+	mt.RawSetString("__newindex", l.NewFunction(func(l *lua.LState) int {
+		e.set(at.host, l.Get(2).String(), l.Get(3))
+		return 0
+	}))
+	env.Metatable = mt
+	return env
+}
+
+// global reads a name that is no local one.
+func (e *evaluation) global(at *section, name string) lua.LValue {
+	if variable, ok := strings.CutPrefix(name, "ENV_"); ok {
+		return e.getenv(variable)
+	}
+	if name == "Lua" {
+		return e.lib
+	}
+	v := e.config.own(at.host, name)
+	if t, ok := v.(*lua.LTable); ok {
+		return e.option(t)
+	}
+	if v != lua.LNil {
+		return v
+	}
+	if v = e.lib.RawGetString(name); v == lua.LNil {
+		e.note("%s is no value anybody set: are quotes missing around it?", name)
+	}
+	return v
+}
+
+// option is what a configuration gets when it reads a list it set before: it
+// can be added to, by :append or like a call.
+func (e *evaluation) option(t *lua.LTable) lua.LValue {
+	l := e.l
+	proxy, mt, methods := l.NewTable(), l.NewTable(), l.NewTable()
+	add := l.NewFunction(func(l *lua.LState) int {
+		e.append(t, l.Get(2))
+		l.Push(proxy)
+		return 1
+	})
+	methods.RawSetString("append", add)
+	methods.RawSetString("value", l.NewFunction(func(l *lua.LState) int { l.Push(t); return 1 }))
+	mt.RawSetString("__call", add)
+	mt.RawSetString("__index", l.NewFunction(func(l *lua.LState) int {
+		m := methods.RawGetString(l.Get(2).String())
+		if m == lua.LNil {
+			l.RaiseError("unknown operation on an option: %s", l.Get(2).String())
+		}
+		l.Push(m)
+		return 1
+	}))
+	proxy.Metatable = mt
+	return proxy
+}
+
+func (e *evaluation) append(t *lua.LTable, v lua.LValue) {
+	more, ok := v.(*lua.LTable)
+	if !ok {
+		e.l.RaiseError("a list is wanted to add to an option; is a '=' missing?")
+	}
+	if more.RawGetInt(1) != lua.LNil {
+		items := list(more)
+		e.budget.charge(e.l, 32*(len(items)+1))
+		for _, item := range items {
+			t.Append(item)
+		}
+		return
+	}
+	more.ForEach(func(k, v lua.LValue) {
+		e.budget.charge(e.l, 64)
+		t.RawSet(k, v)
+	})
+}
+
+// include runs other files, in the order of their names. (Prosody takes the
+// order of the directory.)
+func (e *evaluation) include(file, name string) {
+	full := resolve(file, name)
+	if !strings.ContainsAny(path.Base(name), "*?") {
+		if err := e.run(full); err != nil {
+			e.l.RaiseError("%v", err)
+		}
+		return
+	}
+	dir, err := e.inside(path.Dir(full))
+	if err != nil {
+		e.l.RaiseError("%v", err)
+	}
+	entries, err := fs.ReadDir(e.source.Config, dir)
+	if err != nil {
+		e.l.RaiseError("Include %q: %v", name, reason(err))
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") && glob(path.Base(name), entry.Name()) {
+			if err := e.run(path.Join(path.Dir(full), entry.Name())); err != nil {
+				e.l.RaiseError("%v", err)
+			}
+		}
+	}
+}
+
+// inside is a directory's path in the file system that was given.
+func (e *evaluation) inside(dir string) (string, error) {
+	root := path.Clean(e.source.Root)
+	switch rest, ok := strings.CutPrefix(dir, strings.TrimSuffix(root, "/")+"/"); {
+	case path.IsAbs(dir) && dir == root:
+		return ".", nil
+	case path.IsAbs(dir) && ok && e.source.Root != "":
+		return rest, nil
+	case path.IsAbs(dir) || !fs.ValidPath(dir):
+		return "", fmt.Errorf("%s stands outside of the configuration's directory %s: name a directory that holds both with --root", dir, e.source.Root)
+	}
+	return dir, nil
+}
+
+// glob matches a name against * and ?, in steps that grow with their lengths'
+// product.
+func glob(pattern, name string) bool {
+	p, n, star, mark := 0, 0, -1, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, n
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+			p, n = p+1, n+1
+		case star >= 0:
+			mark++
+			p, n = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// script runs a file outside of the configuration's environment, for what it
+// returns.
+func (e *evaluation) script(file string) int {
+	source, err := e.read(file)
+	if err == nil {
+		var proto *lua.FunctionProto
+		if proto, err = compile(file, source); err == nil {
+			f := e.l.NewFunctionFromProto(proto)
+			f.Env = e.lib
+			before := e.l.GetTop()
+			e.l.Push(f)
+			e.l.Call(0, lua.MultRet)
+			return e.l.GetTop() - before
+		}
+	}
+	e.l.RaiseError("%v", err)
+	return 0
+}
+
+// getenv gives what was given for a variable, and notes that it was asked for.
+func (e *evaluation) getenv(name string) lua.LValue {
+	if v, ok := e.source.Env[name]; ok {
+		return lua.LString(v)
+	}
+	if !e.config.missing[name] && len(e.config.missing) < maxNotes {
+		e.config.missing[name] = true
+		e.config.notes = append(e.config.notes, Finding{Kind: Changed, Where: e.where(),
+			Text: fmt.Sprintf("the environment variable %s is read and was not given: taken as unset", name),
+			Fix:  fmt.Sprintf("give it with --env %s=VALUE if Prosody has it", name)})
+	}
+	return lua.LNil
+}
+
+// read reads a file of the configuration's tree, by the path Prosody would use.
+func (e *evaluation) read(name string) ([]byte, error) {
+	inside := name
+	if path.IsAbs(name) {
+		root := strings.TrimSuffix(path.Clean(e.source.Root), "/") + "/"
+		rest, ok := strings.CutPrefix(path.Clean(name), root)
+		if !ok || e.source.Root == "" {
+			return nil, fmt.Errorf("%s stands outside of the configuration's directory %s: name a directory that holds both with --root", name, e.source.Root)
+		}
+		inside = rest
+	}
+	inside = path.Clean(inside)
+	if !fs.ValidPath(inside) {
+		return nil, fmt.Errorf("%s stands outside of the configuration's directory: name a directory that holds both with --root", name)
+	}
+	if len(e.config.files) >= maxFiles {
+		return nil, fmt.Errorf("more than %d files are read", maxFiles)
+	}
+	f, err := e.source.Config.Open(inside)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, reason(err))
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, reason(err))
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("read %s: more than %d bytes", name, maxFile)
+	}
+	e.budget.memory -= len(data)
+	e.config.files = append(e.config.files, inside)
+	return data, nil
+}
+
+// reason is the error of a file without its name, which is said already.
+func reason(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+// resolve makes a path of a file relative to it.
+func resolve(file, name string) string {
+	if path.IsAbs(name) {
+		return path.Clean(name)
+	}
+	return path.Join(path.Dir(file), name)
+}
