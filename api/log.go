@@ -88,6 +88,7 @@ func logParams() []param {
 // A logReading is one request for a page of the log.
 type logReading struct {
 	log    Log
+	past   *history
 	tenant string          // empty: all
 	after  events.Position // forwards: read behind it
 	before events.Position // backwards: read before it; zero: from the head
@@ -127,7 +128,7 @@ func (s *Server) logPage(r *http.Request, v *projections.View, tenant string) (a
 	}
 	limit, _ := q.number("limit")
 	l := &logReading{
-		log: s.log, tenant: tenant, after: events.Position(after), before: events.Position(before),
+		log: s.log, past: s.history, tenant: tenant, after: events.Position(after), before: events.Position(before),
 		actor: q.text("actor"), limit: int(limit), from: 1, to: math.MaxInt64,
 		reply: LogTail{Position: uint64(v.Position()), Entries: []LogEntry{}},
 	}
@@ -193,8 +194,24 @@ func (l *logReading) add(c *events.Commit) error {
 	return nil
 }
 
+// turn waits for a turn where many commits may be looked through for a few
+// entries: that is as much work as a folding.
+func (l *logReading) turn(ctx context.Context) (end func(), err error) {
+	if l.actor == "" {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, foldTime)
+	defer cancel()
+	return l.past.turn(ctx)
+}
+
 // back reads the newest first and turns them round.
 func (l *logReading) back(ctx context.Context) error {
+	end, err := l.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	reply := &l.reply
 	before := l.before
 	if l.to < math.MaxInt64 && (before == 0 || l.to+1 < before) {
@@ -210,7 +227,6 @@ func (l *logReading) back(ctx context.Context) error {
 		}
 		return err
 	}
-	var err error
 	if l.tenant == "" {
 		err = l.log.Newest(ctx, before, math.MaxInt, visit)
 	} else {
@@ -266,6 +282,11 @@ func (l *logReading) ahead(ctx context.Context) error {
 	if head, _ := l.log.Head(); from > head {
 		return nil
 	}
+	end, err := l.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	visit := func(c *events.Commit) error {
 		if c.Position > l.to {
 			return errEnough

@@ -71,12 +71,12 @@ func (h *history) at(ctx context.Context, tenant string, at events.Position) (*p
 func (h *history) fold(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
-	end, ok := h.turns.take(ctx, callerOf(ctx))
-	if !ok {
-		return &Error{Code: CodeBusy, Text: "too many look at the past at once; try again"}
+	end, err := h.turn(ctx)
+	if err != nil {
+		return err
 	}
 	defer end()
-	err := enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
+	err = enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
 		if c.Position > upTo {
 			return errEnough
 		}
@@ -89,6 +89,15 @@ func (h *history) fold(ctx context.Context, tenant string, upTo events.Position,
 		return fmt.Errorf("fold tenant %q up to %d: %w", tenant, upTo, err)
 	}
 	return nil
+}
+
+// turn waits for the caller's turn, and gives what ends it.
+func (h *history) turn(ctx context.Context) (end func(), err error) {
+	end, ok := h.turns.take(ctx, callerOf(ctx))
+	if !ok {
+		return nil, &Error{Code: CodeBusy, Text: "too many look at the past at once; try again"}
+	}
+	return end, nil
 }
 
 func (h *history) find(key pastKey) *projections.View {
