@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 
 	"github.com/postern-im/postern/projections"
@@ -42,7 +40,7 @@ Example:
 
 // Run answers the questions.
 func (c *checkCmd) Run(a *app) error {
-	view, err := c.view(a.err)
+	view, err := c.view(a.warn)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -63,7 +61,7 @@ func (c *checkCmd) Run(a *app) error {
 }
 
 // view is the state in which just the files' tenants exist.
-func (c *checkCmd) view(warnings io.Writer) (*projections.View, error) {
+func (c *checkCmd) view(warn func(string)) (*projections.View, error) {
 	var files []*policyfile.File
 	for _, name := range c.File {
 		text, err := readFile(name)
@@ -75,7 +73,7 @@ func (c *checkCmd) view(warnings io.Writer) (*projections.View, error) {
 			return nil, err
 		}
 		for _, n := range f.Warnings {
-			fmt.Fprintf(warnings, "warning: %s\n", clean(n.String()))
+			warn(n.String())
 		}
 		files = append(files, f)
 	}

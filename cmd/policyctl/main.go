@@ -86,7 +86,9 @@ const description = `policyctl changes and explains who may do what on the XMPP 
 
 It speaks to policyd on this machine, over a socket that root and policyd's own user may open.
 
-Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read.`
+Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read.
+
+With --json the answer is JSON on standard output; what went wrong is one line on standard error, {"error": {"code": …, "text": …}}, and so is each warning, {"warning": …}. Programs may rely on it: keys and codes are added, never renamed, removed or given another meaning. Texts are for people and change.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -123,6 +125,12 @@ func (a *app) renew() {
 
 // warn writes a warning.
 func (a *app) warn(text string) {
+	if a.json {
+		enc := json.NewEncoder(a.err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(map[string]string{"warning": text})
+		return
+	}
 	fmt.Fprintf(a.err, "%s %s\n", a.errLook.ink(inkWarning, "warning:"), clean(text))
 }
 
@@ -274,6 +282,8 @@ func hintFor(err error, socket string) string {
 	var of *logError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of): // about a file, if any
+	case errors.As(err, new(unseen)):
+		return "A gateway that does not answer may have it: policyctl session list says which answer, policyctl status how the node is."
 	case errors.As(err, new(unclearEnd)):
 		return "Give it again when the gateways are back; policyctl session list says which answer."
 	case errors.As(err, &e) && e.Code == api.CodeUnauthorized:

@@ -133,6 +133,9 @@ func (c *sessionShow) Run(a *app) error {
 		return err
 	}
 	reply, err := a.client.Session(a.ctx, tenant, c.ID)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeUnavailable {
+		return unseen{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -174,6 +177,11 @@ Examples:
     policyctl session end ZJ4QPOE4WJQDQWQ3MJ2BA3QJ5Y --reason "stolen phone"
     policyctl session end --account bob@alpha.example`
 }
+
+// An unseen is an error that leaves open whether there is such a session.
+type unseen struct{ error }
+
+func (e unseen) Unwrap() error { return e.error }
 
 // An unclearEnd is an error that leaves open whether a session was ended.
 type unclearEnd struct{ error }

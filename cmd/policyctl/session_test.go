@@ -234,7 +234,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "YYYY-MM-DDThh:mm:ssZ"},
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},
-	{regexp.MustCompile(`(?m)^version   \S+$`), "version   VERSION"},
+	{regexp.MustCompile(`(?m)^version   \S.*$`), "version   VERSION"},
 	{regexp.MustCompile(`"version": "[^"]*"`), `"version": "VERSION"`},
 }
 

@@ -330,14 +330,31 @@ func (p *process) serveHealth(ctx, front context.Context) error {
 
 // version is what the binary was built from.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(info)
+}
+
+// versionOf is the revision of the sources, or else the module's version. A
+// build knows the one when it is made in a checkout, the other when it is made
+// of a published module.
+func versionOf(info *debug.BuildInfo) string {
+	if info == nil {
 		return "unknown"
 	}
+	revision, changed := "", ""
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = " with changes"
 		}
+	}
+	switch {
+	case revision != "":
+		return revision + changed
+	case info.Main.Version == "" || info.Main.Version == "(devel)":
+		return "unknown (built without version control)"
 	}
 	return info.Main.Version
 }

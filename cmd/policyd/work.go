@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -48,32 +52,71 @@ func (w *worker) Start(q api.WorkRequest) (api.Work, error) {
 	return w.now, nil
 }
 
-// mayWrite refuses folders that are not plainly named, and those within the
-// node's own.
+// mayWrite refuses folders that are not plainly named, that a symbolic link is
+// on the way to, and those within the node's own.
 func (w *worker) mayWrite(dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return invalid("folder %q: want an absolute path, without . and ..", dir)
 	}
+	for part := range parts(dir) {
+		info, err := os.Lstat(part)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err := plain(dir, part, info, err); err != nil {
+			return err
+		}
+	}
 	data, err := filepath.Abs(w.data)
+	if err == nil {
+		data, err = filepath.EvalSymlinks(data)
+	}
 	if err != nil {
 		return invalid("folder %q: %v", dir, err)
 	}
-	for _, own := range []string{data, resolved(data)} {
-		for _, to := range []string{dir, filepath.Join(resolved(filepath.Dir(dir)), filepath.Base(dir))} {
-			if to == own || strings.HasPrefix(to, own+string(filepath.Separator)) {
-				return invalid("folder %q is within the node's data folder: a backup must outlive that", dir)
-			}
-		}
+	if dir == data || strings.HasPrefix(dir, data+string(filepath.Separator)) {
+		return invalid("folder %q is within the node's data folder: a backup must outlive that", dir)
 	}
 	return nil
 }
 
-// resolved follows symbolic links, as far as there is something.
-func resolved(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		return real
+// parts are the folders on the way to an absolute path, and it.
+func parts(dir string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for at := 2; at <= len(dir); at++ {
+			if (at == len(dir) || dir[at] == filepath.Separator) && !yield(dir[:at]) {
+				return
+			}
+		}
 	}
-	return path
+}
+
+// plain refuses a part of the way to dir that is no folder itself.
+func plain(dir, part string, info fs.FileInfo, err error) error {
+	switch {
+	case err != nil:
+		return invalid("folder %q: %v", dir, err)
+	case info.Mode()&fs.ModeSymlink != 0:
+		return invalid("folder %q: %s is a symbolic link: name the folder it stands for", dir, part)
+	case !info.IsDir():
+		return invalid("folder %q: %s is no folder", dir, part)
+	}
+	return nil
+}
+
+// makeFolder makes a folder with those above it that are missing, and looks at
+// each again: a link that was put there since mayWrite is not followed.
+func makeFolder(dir string) error {
+	for part := range parts(dir) {
+		if err := os.Mkdir(part, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		info, err := os.Lstat(part)
+		if err := plain(dir, part, info, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Work implements api.Worker.
@@ -110,9 +153,11 @@ func (w *worker) work(ctx context.Context) {
 	position := events.Position(0)
 	var err error
 	if q.Kind == api.WorkBackup {
-		var b eventlog.Backup
-		b, err = w.events.Backup(ctx, q.Dir, progress)
-		position = b.Position
+		if err = makeFolder(q.Dir); err == nil {
+			var b eventlog.Backup
+			b, err = w.events.Backup(ctx, q.Dir, progress)
+			position = b.Position
+		}
 	} else {
 		head, _ := w.events.Head()
 		err = w.events.VerifyEach(ctx, func(c *events.Commit) error {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +68,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := os.Symlink(c.Data, link); err != nil {
 		t.Fatal(err)
 	}
+	free := t.TempDir()
+	away := filepath.Join(t.TempDir(), "away")
+	if err := errors.Join(os.Symlink(free, away), os.WriteFile(filepath.Join(free, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for _, bad := range []api.WorkRequest{
+		{Kind: api.WorkBackup, Dir: link}, {Kind: api.WorkBackup, Dir: filepath.Join(link, "new", "backup")},
+		{Kind: api.WorkBackup, Dir: away}, {Kind: api.WorkBackup, Dir: filepath.Join(away, "a", "b")},
+		{Kind: api.WorkBackup, Dir: filepath.Join(free, "file", "backup")}, {Kind: api.WorkBackup, Dir: c.Data},
 		{Kind: "erase"}, {Kind: api.WorkBackup}, {Kind: api.WorkVerify, Dir: dir}, {Kind: api.WorkBackup, Dir: "relative"},
 		{Kind: api.WorkBackup, Dir: dir + "/../x"}, {Kind: api.WorkBackup, Dir: filepath.Join(c.Data, "backup")},
 		{Kind: api.WorkBackup, Dir: filepath.Join(link, "backup")},
@@ -74,6 +84,12 @@ func TestBackupAndRestore(t *testing.T) {
 		if now, err := client.StartWork(t.Context(), bad); err == nil {
 			t.Errorf("%+v: %+v", bad, now)
 		}
+	}
+	if _, err := client.StartWork(t.Context(), api.WorkRequest{Kind: api.WorkBackup, Dir: filepath.Join(away, "x")}); err == nil || !strings.Contains(err.Error(), away+" is a symbolic link") {
+		t.Errorf("through a link: %v", err)
+	}
+	if left, err := os.ReadDir(free); err != nil || len(left) != 1 {
+		t.Errorf("written through a link: %v, %v", left, err)
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -102,5 +118,49 @@ func TestBrokenOffRestore(t *testing.T) {
 	}
 	if err := run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "broken off") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestVersion: what is known of a build, in one word or a few.
+func TestVersion(t *testing.T) {
+	for want, info := range map[string]*debug.BuildInfo{
+		"unknown": nil,
+		"unknown (built without version control)": {Main: debug.Module{Version: "(devel)"}},
+		"v1.2.3":           {Main: debug.Module{Version: "v1.2.3"}},
+		"abc":              {Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "false"}}},
+		"abc with changes": {Settings: []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "abc"}}},
+	} {
+		if got := versionOf(info); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestFolderMeanwhile: a link put in the way after a backup was asked for is
+// not followed.
+func TestFolderMeanwhile(t *testing.T) {
+	top, elsewhere := t.TempDir(), t.TempDir()
+	w := &worker{data: t.TempDir()}
+	dir := filepath.Join(top, "a", "b")
+	if err := w.mayWrite(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(top, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeFolder(dir); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(elsewhere); err != nil || len(left) > 0 {
+		t.Errorf("made through the link: %v, %v", left, err)
+	}
+	if err := os.Remove(filepath.Join(top, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeFolder(dir); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
