@@ -33,6 +33,7 @@ type stage struct {
 	plain, secure string
 	roots         *http.Transport // its TLS settings
 	doc           *openapi3.T     // docs/openapi.json, as others read it
+	described     map[string]bool // operations with a status, held to it
 	tokens        map[string]string
 	made          int // tenants, and addresses to come from
 }
@@ -49,7 +50,7 @@ func newStage(t *testing.T) *stage {
 	r := start(t, func(context.Context, *projections.View, string, api.ExplainRequest) (api.Explained, error) {
 		return api.Explained{Effect: "pass", Row: "a row", Asked: []string{}, Missing: []string{}}, nil
 	})
-	s := &stage{running: r, tokens: map[string]string{}}
+	s := &stage{running: r, described: map[string]bool{}, tokens: map[string]string{}}
 	plain, _ := r.network(t, false)
 	secure, roots := r.network(t, true)
 	s.plain, s.secure, s.roots = plain, secure, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
@@ -70,16 +71,21 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// house makes a tenant.
+// house makes a tenant, which has a token to write at the least.
 func (s *stage) house(t *testing.T) house {
+	t.Helper()
+	h := s.hut(t)
+	h.read, _ = s.mint(t, "read", h.id, 0)
+	return h
+}
+
+func (s *stage) hut(t *testing.T) house {
 	t.Helper()
 	s.made++
 	h := house{id: fmt.Sprintf("own%04d", s.made)}
 	h.built = s.do(t, h.id, h.policy()).Position
 	s.lobby.has(live(h.id, "bob@"+h.id+".test", "s-"+h.id, "x"))
-	h.read, _ = s.mint(t, "read", h.id, 0)
 	h.write, _ = s.mint(t, "write", h.id, 0)
-	_, h.spare = s.mint(t, "read", h.id, 0)
 	return h
 }
 
@@ -93,10 +99,13 @@ func (h house) policy() api.TenantCreate {
 	}
 }
 
-// readyFor has somebody of the house suspend what an operation resumes: what
-// an operator suspends, only an operator may.
-func (s *stage) readyFor(t *testing.T, h house, l api.Line) {
+// readyFor makes what an operation undoes: a token to revoke, and, by somebody
+// of the house, a suspension, as an operator's only an operator may lift.
+func (s *stage) readyFor(t *testing.T, h *house, l api.Line) {
 	t.Helper()
+	if l.Name == "tokenRevoke" {
+		_, h.spare = s.mint(t, "read", h.id, 0)
+	}
 	change := map[string]api.Command{"domainResume": api.DomainSuspend{Domain: "down." + h.id + ".test"}, "memberResume": api.MemberSuspend{JID: "eve@" + h.id + ".test"}}[l.Name]
 	if change == nil {
 		return
@@ -206,17 +215,13 @@ type visitor struct {
 	may []string
 }
 
-// visitors are all kinds of caller, as seen from a house.
+// visitors are all kinds of caller, as seen from a house. Those who change
+// something come last, each in a house of its own.
 func (s *stage) visitors(h house) []visitor {
 	reads, writes := []string{"tenant read", "any"}, []string{"tenant read", "tenant write", "any"}
 	all := append([]string{"operator"}, writes...)
 	list := []visitor{
-		{"socket", "", "unix", "", all},
-		{"operator over TLS", s.tokens["operator"], "tls", "", all},
-		{"operator in clear", s.tokens["operator"], "plain", "", all},
 		{"own reader over TLS", h.read, "tls", "", reads},
-		{"own writer over TLS", h.write, "tls", "", writes},
-		{"own writer in clear", h.write, "plain", "", writes},
 		{"other reader", s.tokens["other read"], "tls", "", []string{"any"}},
 		{"other writer", s.tokens["other write"], "tls", "", []string{"any"}},
 		{"other writer in clear", s.tokens["other write"], "plain", "", []string{"any"}},
@@ -226,7 +231,13 @@ func (s *stage) visitors(h house) []visitor {
 	for _, name := range []string{"", "unknown", "malformed", "revoked"} {
 		list = append(list, visitor{"nobody: " + name, s.tokens[name], "tls", "", nil})
 	}
-	return list
+	return append(list,
+		visitor{"own writer over TLS", h.write, "tls", "", writes},
+		visitor{"own writer in clear", h.write, "plain", "", writes},
+		visitor{"operator over TLS", s.tokens["operator"], "tls", "", all},
+		visitor{"operator in clear", s.tokens["operator"], "plain", "", all},
+		visitor{"socket", "", "unix", "", all},
+	)
 }
 
 // An answer is what came back, and what was recorded of it.
@@ -298,7 +309,7 @@ func TestEveryRouteForEverybody(t *testing.T) {
 	secrets := s.secrets(t)
 	for _, l := range api.Lines() {
 		h := s.house(t)
-		s.readyFor(t, h, l)
+		s.readyFor(t, &h, l)
 		for i := range s.visitors(h) {
 			v := s.visitors(h)[i]
 			at, body := h.at(l), h.body(t, l)
@@ -332,10 +343,13 @@ func TestEveryRouteForEverybody(t *testing.T) {
 				tells(t, name, got.body, secrets, strings.HasPrefix(v.name, "other"))
 			}
 			recorded(t, name, l, v, h, got)
-			s.holdToDescription(t, l, v, h, at, body, got)
+			if described := fmt.Sprint(l.Name, got.status); !s.described[described] {
+				s.holdToDescription(t, l, v, h, at, body, got)
+				s.described[described] = true
+			}
 			if want == http.StatusOK && l.Changes {
-				h = s.house(t)
-				s.readyFor(t, h, l)
+				h = s.hut(t)
+				s.readyFor(t, &h, l)
 			}
 		}
 	}
@@ -468,7 +482,7 @@ func TestTakenIsLikeNothing(t *testing.T) {
 			for _, query := range append([]string{""}, queries[l.Name]...) {
 				var said [2]string
 				for i, name := range []string{"bravo", "nemoo"} {
-					h := s.house(t)
+					h := s.hut(t)
 					at := strings.NewReplacer("{tenant}", h.id, "{domain}", "bravo.test", "{role}", "bravo:role", "{session}", "s-bravo",
 						"{jid}", "bob@bravo.test").Replace(l.Path) + cmp.Or(query, h.query(l))
 					got := s.visit(t, visitor{token: h.write, over: "tls"}, l.Method, strings.ReplaceAll(at, "bravo", name), strings.ReplaceAll(body, "bravo", name))
@@ -533,7 +547,7 @@ func TestSpoiltBodies(t *testing.T) {
 		if l.Request == nil {
 			continue
 		}
-		h := s.house(t)
+		h := s.hut(t)
 		good := h.body(t, l)
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(good), &fields); err != nil || len(fields) == 0 {

@@ -176,6 +176,7 @@ func TestCensusOfTheSilent(t *testing.T) {
 	if err := c.Register(metrics); err != nil {
 		t.Fatal(err)
 	}
+	before := gathered(t, metrics)
 	ask := func(q decision.SessionQuery, waited bool, missing ...string) {
 		t.Helper()
 		began := time.Now()
@@ -193,10 +194,10 @@ func TestCensusOfTheSilent(t *testing.T) {
 		ask(decision.SessionQuery{}, false, "dead")
 	}
 	ask(decision.SessionQuery{Session: "s1"}, true, "dead")
-	text := fmt.Sprint(gathered(t, metrics))
-	for _, want := range []string{"postern_census_inquiries_total:", "postern_census_unanswered_total:12", "postern_census_silent:1", "postern_census_gateways:2"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%s: no %s", text, want)
+	now := gathered(t, metrics)
+	for name, want := range map[string]float64{"inquiries_total": 12, "unanswered_total": 12, "not_credible_total": 0, "turned_away_total": 0, "silent": 1, "gateways": 0} {
+		if got := now["postern_census_"+name] - before["postern_census_"+name]; got != want {
+			t.Errorf("%s is %g more, want %g", name, got, want)
 		}
 	}
 	attend(t, s, "dead", []decision.LiveSession{live("acme", "zoe@a.test", "s2")}, nil)
