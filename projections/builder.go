@@ -53,6 +53,7 @@ func (b *Builder) Position() events.Position {
 func (b *Builder) View() *View {
 	v := b.view
 	if v != nil {
+		v.trim(b.by)
 		b.view, b.by, b.err = nil, nil, errSpent
 	}
 	return v

@@ -51,6 +51,7 @@ func Decode(r io.Reader) (*View, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("decode a view: %w", d.err)
 	}
+	d.view.trim(d.by)
 	return d.view, nil
 }
 

@@ -88,3 +88,31 @@ func TestKeepsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestTrimmed sees that a View that was built or decoded holds no more room
+// than a copy needs, and that this changes no View it shares leaves with.
+func TestTrimmed(t *testing.T) {
+	for seed := range uint64(rounds(4)) {
+		log := randomLog(t, seed, 400)
+		first := fold(t, NewBuilder(), log[:300])
+		before := encoded(t, first)
+		whole := fold(t, BuilderFrom(first), log[300:])
+		for what, v := range map[string]*View{"built": first, "built on": whole, "decoded": decoded(t, encoded(t, whole))} {
+			room := 0
+			for _, tn := range v.tenants.all() {
+				for _, p := range tn.places.all() {
+					p.members.root.leaves(func(leaf packed) bool {
+						room += max(0, cap(leaf.bytes)-cap(bytes.Clone(leaf.bytes)))
+						return true
+					})
+				}
+			}
+			if room != 0 {
+				t.Errorf("seed %d: %s: room for %d bytes more", seed, what, room)
+			}
+		}
+		if !bytes.Equal(encoded(t, first), before) {
+			t.Errorf("seed %d: building on a View changed it", seed)
+		}
+	}
+}

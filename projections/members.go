@@ -329,6 +329,11 @@ func (p packed) records(yield func(int, record) bool) {
 	}
 }
 
+// trim takes from the leaves that a maker made the room for more.
+func (m *members) trim(by *maker) {
+	m.root.owned(by, func(leaf *packed) { leaf.bytes = trimmed(leaf.bytes) })
+}
+
 // all yields every record, in no order.
 func (m *members) all() iter.Seq[record] {
 	return func(yield func(record) bool) {

@@ -20,14 +20,14 @@ type Tenant struct {
 	ended     events.Position
 	suspended bool
 	removed   bool
+	settings  Settings
+	services  int32
 	roleTable
 
 	id, name    string
 	version     uint64
-	settings    Settings
 	ceiling     []string
 	ceilingMask permission.Set
-	services    int
 	listed      int // members of all domains
 	by          *maker
 }
@@ -68,7 +68,7 @@ func (t *Tenant) Place(domain []byte) Place {
 
 // Services lists the tenant's services, sorted.
 func (t *Tenant) Services() []string {
-	names := make([]string, 0, t.services)
+	names := make([]string, 0, t.ServiceCount())
 	for name, p := range t.places.all() {
 		if p.kind == Service {
 			names = append(names, name)
@@ -150,6 +150,16 @@ func (ch *change) applyTenant(e events.Event) error {
 	return nil
 }
 
+// trim is View.trim for one tenant, which is its maker's.
+func (t *Tenant) trim(by *maker) {
+	t.places.trim(by)
+	t.places.root.owned(by, func(leaf *[]slot[place]) {
+		for i := range *leaf {
+			(*leaf)[i].value.members.trim(by)
+		}
+	})
+}
+
 // created reports whether TenantCreated was applied: a tenant ends sessions
 // older than itself, so its ended is never zero.
 func (t *Tenant) created() bool { return t.ended > 0 }
@@ -215,14 +225,14 @@ func (t *Tenant) Domains() iter.Seq[DomainInfo] {
 }
 
 // DomainCount is the number of domains.
-func (t *Tenant) DomainCount() int { return t.places.len - t.services }
+func (t *Tenant) DomainCount() int { return t.places.len - t.ServiceCount() }
 
 // ServiceCount is the number of services.
-func (t *Tenant) ServiceCount() int { return t.services }
+func (t *Tenant) ServiceCount() int { return int(t.services) }
 
 // domainList is the domains, sorted by name.
 func (t *Tenant) domainList() []place {
-	list := make([]place, 0, t.places.len-t.services)
+	list := make([]place, 0, t.DomainCount())
 	for _, p := range t.places.all() {
 		if p.kind == Domain {
 			list = append(list, p)

@@ -1,6 +1,9 @@
 package projections
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // A maker stands for one fold under way: one Apply, or one Builder. What it
 // made is not yet in any View, so it alone may change it, in place; what
@@ -73,6 +76,20 @@ func (t *trie[L]) leaves(yield func(L) bool) bool {
 		}
 	}
 	return true
+}
+
+// owned gives fn every leaf that a maker made, to change in place. t itself
+// must be its maker's.
+func (t *trie[L]) owned(by *maker, fn func(*L)) {
+	switch {
+	case t.by != by: // and so nothing below
+	case t.node == nil:
+		fn(&t.leaf)
+	default:
+		for i := range t.node {
+			t.node[i].owned(by, fn)
+		}
+	}
 }
 
 // A table is a map from short strings to values, kept in a trie. The caller
@@ -178,6 +195,19 @@ func (t *table[V]) remove(by *maker, hash uint64, key string) {
 	last := len(leaf.leaf) - 1
 	leaf.leaf[i], leaf.leaf[last] = leaf.leaf[last], slot[V]{}
 	leaf.leaf = leaf.leaf[:last]
+}
+
+// trim takes from the leaves that a maker made the room for more.
+func (t *table[V]) trim(by *maker) {
+	t.root.owned(by, func(leaf *[]slot[V]) { *leaf = trimmed(*leaf) })
+}
+
+// trimmed is a list without room for more.
+func trimmed[T any](list []T) []T {
+	if len(list) == cap(list) {
+		return list
+	}
+	return slices.Clone(list)
 }
 
 // all yields every key and value, in no order.

@@ -160,6 +160,20 @@ func (v *View) fold(by *maker, c *events.Commit) error {
 	return nil
 }
 
+// trim takes from what a maker made the room it left for more, when its fold
+// ends: whoever changes it next copies it first.
+func (v *View) trim(by *maker) {
+	v.owners.trim(by)
+	v.tenants.trim(by)
+	v.tenants.root.owned(by, func(leaf *[]slot[*Tenant]) {
+		for _, s := range *leaf {
+			if s.value.by == by {
+				s.value.trim(by)
+			}
+		}
+	})
+}
+
 var (
 	errNotNew   = errors.New("the tenant is not new")
 	errNoTenant = errors.New("no such tenant")
