@@ -111,7 +111,7 @@ func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
 type exportCmd struct {
 	Tenant string `arg:"" optional:"" help:"The tenant."`
 	All    bool   `help:"All tenants, a file each; with --output."`
-	Output string `short:"o" help:"The directory to write TENANT.toml into; - is standard output." default:"-" placeholder:"DIR"`
+	Output string `short:"o" help:"The directory to write TENANT.toml into, made if need be; - is standard output." default:"-" placeholder:"DIR"`
 	atFlag
 }
 
@@ -183,6 +183,9 @@ func (c *exportCmd) export(a *app, id string) error {
 			return a.print(p, nil)
 		}
 		_, err := a.out.Write(text)
+		return err
+	}
+	if err := os.MkdirAll(c.Output, 0o755); err != nil {
 		return err
 	}
 	return writeWhole(filepath.Join(c.Output, id+".toml"), text, true)

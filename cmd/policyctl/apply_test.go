@@ -130,7 +130,7 @@ func TestExportApplies(t *testing.T) {
 	}
 	policyctl("apply", "-f", "testdata/sessions/policies", "--yes")
 	policyctl("member", "suspend", "bob@alpha.test")
-	first, second := t.TempDir(), t.TempDir()
+	first, second := filepath.Join(t.TempDir(), "policies"), t.TempDir() // the first one is made
 	policyctl("export", "--all", "-o", first)
 	policyctl("plan", "-f", first)
 	policyctl("apply", "-f", first, "--yes")

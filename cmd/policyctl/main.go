@@ -281,7 +281,7 @@ func hintFor(err error, socket string) string {
 	var usage *usageError
 	var of *logError
 	switch {
-	case errors.As(err, &usage), errors.As(err, &of): // about a file, if any
+	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // about a file, if any
 	case errors.As(err, new(unseen)):
 		return "A gateway that does not answer may have it: policyctl session list says which answer, policyctl status how the node is."
 	case errors.As(err, new(unclearEnd)):
