@@ -130,7 +130,7 @@ func (s *Server) logPage(r *http.Request, v *projections.View, tenant string) (a
 	l := &logReading{
 		log: s.log, past: s.history, tenant: tenant, after: events.Position(after), before: events.Position(before),
 		actor: q.text("actor"), limit: int(limit), from: 1, to: math.MaxInt64,
-		reply: LogTail{Position: uint64(v.Position()), Entries: []LogEntry{}},
+		reply: LogTail{Position: uint64(v.Position()), LogID: s.logID, Entries: []LogEntry{}},
 	}
 	if err := l.between(q.text("since"), q.text("until")); err != nil {
 		return nil, err

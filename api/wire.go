@@ -241,8 +241,10 @@ type LogEvent struct {
 
 // A LogTail is a page of the log, oldest first.
 type LogTail struct {
-	Position uint64     `json:"position"`
-	Entries  []LogEntry `json:"entries"`
+	Position uint64 `json:"position"`
+	// LogID names the log: positions of another one mean other commits.
+	LogID   string     `json:"log_id,omitempty"`
+	Entries []LogEntry `json:"entries"`
 	// NextBefore, where set, is what the page of older entries is asked for
 	// before. A page looked for one actor's may be empty and have it all the
 	// same.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -116,5 +117,62 @@ func TestFollow(t *testing.T) {
 	interrupt()
 	if code := <-done; code != exitDone {
 		t.Errorf("interrupted, it ends with %d", code)
+	}
+}
+
+// TestFollowOfAnotherLog: positions of another log mean other commits, as
+// after a restore, so whoever follows is told instead of missing some.
+func TestFollowOfAnotherLog(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// The second log is longer than the first one when it takes its place.
+	sockets := []string{startPolicyd(t), startPolicyd(t)}
+	for i, socket := range sockets {
+		client := api.NewClient(socket)
+		for _, id := range []string{"acme", "beta", "gamma", "delta"}[:2+2*i] {
+			if _, err := client.Do(ctx, id, api.TenantCreate{}, api.CommandMeta{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		client.Close()
+	}
+	front := filepath.Join(filepath.Dir(sockets[0]), "front.sock")
+	c := new(cutter)
+	listen := func(to string) net.Listener {
+		t.Helper()
+		l, err := net.Listen("unix", front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go c.serve(l, to)
+		return l
+	}
+	first := listen(sockets[0])
+	defer c.cut()
+
+	read, write := io.Pipe()
+	done := make(chan int, 1)
+	var said strings.Builder
+	go func() {
+		code := run(ctx, []string{"--socket", front, "--json", "log", "--follow"}, nil, write, &said)
+		write.Close()
+		done <- code
+	}()
+	lines := bufio.NewReader(read)
+	for range 2 {
+		if _, err := lines.ReadBytes('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Close()
+	c.cut()
+	defer listen(sockets[1]).Close()
+	if line, err := lines.ReadString('\n'); err != io.EOF {
+		t.Errorf("heard of %s %v: it follows the other log", line, err)
+		read.Close()
+		cancel()
+	}
+	if code := <-done; code != exitError || !strings.Contains(said.String(), "another log") {
+		t.Errorf("exit %d: %s", code, said.String())
 	}
 }

@@ -88,7 +88,7 @@ func (c *logCmd) read(a *app) (api.LogTail, error) {
 			return all, err
 		}
 		if all.Position == 0 {
-			all.Position = page.Position
+			all.Position, all.LogID = page.Position, page.LogID
 		}
 		pages = append(pages, page.Entries)
 		n += len(page.Entries)
@@ -118,6 +118,8 @@ func (c *logCmd) follow(a *app, list api.LogTail) error {
 		cancel()
 		var said *api.Error
 		switch {
+		case err == nil && page.LogID != list.LogID:
+			return fmt.Errorf("the node has another log now (%s), as after a restore: what was followed (%s) ends at position %d or before; begin again", page.LogID, list.LogID, after)
 		case err == nil:
 			lost = false
 			if err := out.write(page.Entries); err != nil {
