@@ -122,3 +122,81 @@ func TestAdminNetwork(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminShares: an address that holds all connections it may have is closed
+// the next, and leaves others theirs; one that ends makes room.
+func TestAdminShares(t *testing.T) {
+	c := testConfig(t)
+	c.Admin.Listen = "127.0.0.1:0"
+	l, err := listenAdmin(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn, maxAdminConns)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+		for len(accepted) > 0 {
+			(<-accepted).Close()
+		}
+	})
+	// dial says whether a connection from an address is accepted or closed.
+	dial := func(from string) bool {
+		t.Helper()
+		dialer := net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		conn, err := dialer.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		closed := make(chan error, 1)
+		go func() {
+			_, err := conn.Read(make([]byte, 1))
+			closed <- err
+		}()
+		select {
+		case theirs := <-accepted:
+			if theirs.RemoteAddr().String() != conn.LocalAddr().String() {
+				t.Fatal("another connection was accepted")
+			}
+			t.Cleanup(func() { theirs.Close() })
+			if from == "127.0.0.3" {
+				theirs.Close()
+				theirs.Close() // twice counts once
+			}
+			return true
+		case <-closed:
+			return false
+		}
+	}
+	for i := range maxAdminConnsOf {
+		if !dial("127.0.0.1") {
+			t.Fatalf("connection %d is closed", i)
+		}
+	}
+	if dial("127.0.0.1") || dial("127.0.0.1") {
+		t.Error("one address has more than its share")
+	}
+	for range maxAdminConnsOf + 5 {
+		if !dial("127.0.0.3") { // each is closed before the next
+			t.Fatal("what was closed counts")
+		}
+	}
+	if !dial("127.0.0.2") {
+		t.Error("another address has no share")
+	}
+	if got, want := addressOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::1:2:3:4"), Port: 1}), "2001:db8::/64"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
