@@ -65,7 +65,7 @@ func newestSnapshot(t *testing.T, l *Log, atMost events.Position, size int) even
 	return at
 }
 
-const snapshotSize = 3*chunkSize + 17
+const snapshotSize = chunkSize + 17
 
 // withSnapshots makes a log of 20 commits with snapshots at 8 and 15.
 func withSnapshots(t *testing.T) vfs.FS {
@@ -134,7 +134,7 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("called off: %v", err)
 	}
 	// The next one takes away what that left.
-	for _, size := range []int{0, 5, chunkSize, snapshotSize} {
+	for _, size := range []int{0, 5, chunkSize, 3*chunkSize + 17, snapshotSize} {
 		if err := l.WriteSnapshot(t.Context(), 19, writeContent(content(19, size))); err != nil {
 			t.Fatal(err)
 		}
@@ -182,11 +182,11 @@ func TestSnapshotDamage(t *testing.T) {
 		change func(*testing.T, *pebble.DB) error
 	}{
 		{"a bit of the first chunk", change(keyChunk(15, 0), flip(100))},
-		{"a bit of the last chunk", change(keyChunk(15, 3), flip(3))},
-		{"a chunk cut", change(keyChunk(15, 1), cut)},
-		{"an empty chunk", change(keyChunk(15, 1), func([]byte) []byte { return nil })},
+		{"a bit of the last chunk", change(keyChunk(15, 1), flip(3))},
+		{"a chunk cut", change(keyChunk(15, 0), cut)},
+		{"an empty chunk", change(keyChunk(15, 0), func([]byte) []byte { return nil })},
 		{"no first chunk", remove(keyChunk(15, 0))},
-		{"no last chunk", remove(keyChunk(15, 3))},
+		{"no last chunk", remove(keyChunk(15, 1))},
 		{"no manifest", remove(keySnapshot(15))},
 		{"a bit of the manifest", change(keySnapshot(15), flip(40))},
 		{"the manifest cut", change(keySnapshot(15), cut)},
