@@ -155,7 +155,7 @@ func (g *Gateway) closeListeners() {
 // serve negotiates one connection and runs its session. The session runs in a
 // goroutine of its own: the stack of the one that shook hands has grown.
 func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direct bool, release func()) {
-	began := time.Now()
+	began, heard := time.Now(), g.endings.count()
 	bound, err := g.negotiate(accepting, conn, direct)
 	if err != nil {
 		release()
@@ -171,7 +171,7 @@ func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direc
 	g.metrics.negotiating.Observe(time.Since(began).Seconds())
 	g.work.Go(func() {
 		defer release()
-		g.run(running, bound, conn.RemoteAddr())
+		g.run(running, bound, conn.RemoteAddr(), heard)
 	})
 }
 
@@ -190,8 +190,8 @@ func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b 
 
 // run runs a bound session to its end. Its stack is the session's while that
 // is idle, so it is kept small.
-func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr) {
-	s, r := g.begin(b, remote)
+func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr, heard uint64) {
+	s, r := g.begin(b, remote, heard)
 	if s == nil {
 		return
 	}
@@ -209,8 +209,9 @@ func (r *running) attrs() []any {
 	return []any{"session", r.id, "tenant", r.tenant, "jid", r.jid + "/" + r.resource, "remote", r.remote.String()}
 }
 
-// begin makes the session and registers it.
-func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, *running) {
+// begin makes the session and registers it. heard is how many notices of
+// endings there had been when its connection came.
+func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*session.Session, *running) {
 	r := &running{
 		account: account{b.Tenant, string(b.JID.Bare())},
 		id:      b.ID, resource: string(b.JID.Resource()), remote: remote,
@@ -234,9 +235,10 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr) (*session.Session, 
 	g.log.Info("session bound", append(r.attrs(), "mechanism", b.Mechanism, "position", b.Position)...)
 	g.metrics.sessions.Inc()
 	g.sessions.add(r.account, s)
-	if g.endings.since(b.Position) {
-		// A notice may have come between the opening and the registration.
-		g.Recheck(decision.Ending{Tenant: r.tenant, Account: r.jid, Position: b.Position})
+	if g.endings.count() != heard {
+		// What was asked of it so far may have been answered before the notice,
+		// which did not find it here.
+		g.endings.add(decision.Ending{Tenant: r.tenant, Account: r.jid, Position: b.Position, LogID: b.LogID}, false)
 	}
 	return s, r
 }

@@ -362,9 +362,20 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 // has authenticated before is not let off. Nothing has to be sent for it.
 func TestEndedWhileNegotiating(t *testing.T) {
 	defer goleak.VerifyNone(t)
+	for name, notice := range map[string]decision.Ending{
+		"an ending":             {Tenant: "acme", Position: 8, LogID: "log"},
+		"another log's":         {Tenant: "acme", Position: 5, LogID: "other"},
+		"what may be missed":    {},
+		"an ending of long ago": {Tenant: "acme", Position: 1, LogID: "log"},
+	} {
+		t.Run(name, func(t *testing.T) { endedWhileNegotiating(t, notice) })
+	}
+}
+
+func endedWhileNegotiating(t *testing.T, notice decision.Ending) {
 	b := startSink(t)
 	defer b.stop()
-	p := &meanwhile{table: newTable()}
+	p := &meanwhile{table: newTable(), notice: notice}
 	g := serveGateway(t, p, b.listener.Addr().String(), nil)
 	p.recheck = g.gateway.Recheck
 	conn, r, err := dialDirect(g.direct, "r")
@@ -384,10 +395,13 @@ func TestEndedWhileNegotiating(t *testing.T) {
 
 // meanwhile has all sessions end at position 8: the domain was admitted at 7,
 // the session is opened at 9.
-type meanwhile struct{ *table }
+type meanwhile struct {
+	*table
+	notice decision.Ending // comes while the session is being opened
+}
 
 func (p *meanwhile) Open(ctx context.Context, s decision.Session) (decision.Opening, error) {
-	p.recheck(decision.Ending{Tenant: "acme", Position: 8, LogID: "log"})
+	p.recheck(p.notice)
 	o, err := p.table.Open(ctx, s)
 	o.Position = 9
 	return o, err

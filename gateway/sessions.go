@@ -61,14 +61,22 @@ type endings struct {
 	mu      sync.Mutex // guards the three below
 	waiting []decision.Ending
 	all     bool
-	newest  uint64 // the newest position of a notice, of any log
+	heard   uint64 // how many notices there have been
 }
 
-// Recheck has the sessions of a notice asked about soon. It does not wait.
+// Recheck has the sessions of a notice asked about soon, and those that are
+// being negotiated once they run. It does not wait.
 func (g *Gateway) Recheck(e decision.Ending) {
-	n := &g.endings
+	g.endings.add(e, true)
+}
+
+// add has the sessions of a notice asked about soon; heard says that the notice
+// came from outside.
+func (n *endings) add(e decision.Ending, heard bool) {
 	n.mu.Lock()
-	n.newest = max(n.newest, e.Position)
+	if heard {
+		n.heard++
+	}
 	if len(n.waiting) < maxEndings {
 		n.waiting = append(n.waiting, e)
 	} else {
@@ -81,11 +89,13 @@ func (g *Gateway) Recheck(e decision.Ending) {
 	}
 }
 
-// since reports whether a notice newer than position has been seen.
-func (n *endings) since(position uint64) bool {
+// count returns how many notices there have been. They are counted, and their
+// positions not compared, because those of two logs cannot be, and that of a
+// notice of what may have been missed is none.
+func (n *endings) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.newest > position
+	return n.heard
 }
 
 // take returns the accounts to ask about.
