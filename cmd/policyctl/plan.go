@@ -265,7 +265,7 @@ func writePlan(w io.Writer, p *planned) {
 	fmt.Fprintf(w, "tenant %s (%s)\n", clean(r.Tenant), at)
 	writeChanges(w, r.Changes, r.Effective)
 	for _, warning := range located(p.notes, r.Warnings) {
-		fmt.Fprintf(w, "  warning: %s\n", clean(warning))
+		hang(w, "  ", "warning: "+clean(warning))
 	}
 	fmt.Fprintln(w)
 }
@@ -273,22 +273,33 @@ func writePlan(w io.Writer, p *planned) {
 // writeChanges writes what changes and what that means.
 func writeChanges(w io.Writer, changes []api.PlanChange, f api.Effective) {
 	for _, c := range changes {
-		fmt.Fprintf(w, "  %s %s\n", c.Op, clean(c.What))
+		hang(w, "  ", c.Op+" "+clean(c.What))
 		if c.Was != "" && c.Op == "~" {
-			fmt.Fprintf(w, "      was: %s\n", clean(c.Was))
+			hang(w, "      ", "was: "+clean(c.Was))
 		}
 	}
 	for _, g := range f.Permissions {
-		fmt.Fprintf(w, "  %s%s\n", accountWords(g.EffectiveAccounts), gainWords(g))
+		writeGroup(w, accountWords(g.EffectiveAccounts), g)
 	}
 	for _, g := range f.Secondary {
-		fmt.Fprintf(w, "  %s, by secondary role %s%s\n", accountWords(g.EffectiveAccounts), clean(g.Role), gainWords(g))
+		writeGroup(w, accountWords(g.EffectiveAccounts)+", by secondary role "+clean(g.Role), g)
 	}
 	for _, e := range f.Sessions {
-		fmt.Fprintf(w, "  sessions end (%s): %s\n", e.Why, accountWords(e.EffectiveAccounts))
+		hang(w, "  ", fmt.Sprintf("sessions end (%s): %s", e.Why, accountWords(e.EffectiveAccounts)))
 	}
 	if f.Incomplete {
-		fmt.Fprintln(w, "  permissions outside the catalogue are too many to be compared")
+		hang(w, "  ", "permissions outside the catalogue are too many to be compared")
+	}
+}
+
+// writeGroup writes what some accounts gain and lose.
+func writeGroup(w io.Writer, who string, g api.EffectiveGroup) {
+	hang(w, "  ", who)
+	if len(g.Lose) > 0 {
+		hang(w, "    ", "lose "+clean(strings.Join(g.Lose, ", ")))
+	}
+	if len(g.Gain) > 0 {
+		hang(w, "    ", "gain "+clean(strings.Join(g.Gain, ", ")))
 	}
 }
 
@@ -310,15 +321,4 @@ func accountWords(e api.EffectiveAccounts) string {
 		parts = append(parts, "every other account of "+d)
 	}
 	return clean(strings.Join(parts, ", "))
-}
-
-func gainWords(g api.EffectiveGroup) string {
-	var words string
-	if len(g.Lose) > 0 {
-		words += "\n    lose " + strings.Join(g.Lose, ", ")
-	}
-	if len(g.Gain) > 0 {
-		words += "\n    gain " + strings.Join(g.Gain, ", ")
-	}
-	return words
 }

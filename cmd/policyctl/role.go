@@ -83,7 +83,9 @@ type roleList struct {
 
 // Help is the command's help.
 func (*roleList) Help() string {
-	return `Example:
+	return `GIVES counts the permissions a role gives in the end, MEMBERS who has it, DOMAINS where it is the default. A built-in role this tenant has changed has so many added and removed.
+
+Example:
 
     policyctl role list -t acme`
 }
@@ -100,16 +102,16 @@ func (c *roleList) Run(a *app) error {
 	}
 	return a.print(list, func(w io.Writer) {
 		t := &table{}
-		t.add("ROLE", "KIND", "INHERITS", "CHANGED", "PERMISSIONS", "MEMBERS", "DEFAULT OF")
+		t.add("ROLE", "KIND", "INHERITS", "GIVES", "MEMBERS", "DOMAINS")
 		for _, r := range list.Roles {
-			kind, changed := "own", "-"
+			kind := "own"
 			if r.Builtin {
 				kind = "built-in"
 				if n := len(r.Add) + len(r.Remove); n > 0 {
-					changed = fmt.Sprintf("+%d -%d", len(r.Add), len(r.Remove))
+					kind = fmt.Sprintf("built-in, +%d -%d", len(r.Add), len(r.Remove))
 				}
 			}
-			t.add(r.Role, kind, orNone(r.Inherits), changed, number(len(r.Effective)), number(r.UsedByMembers), plural(r.UsedByDomains, "domain"))
+			t.add(r.Role, kind, orNone(r.Inherits), number(len(r.Effective)), number(r.UsedByMembers), number(r.UsedByDomains))
 		}
 		t.write(w)
 		writeAsOf(w, list.AsOf)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
 )
@@ -19,7 +20,7 @@ const (
 
 // A table is rows in aligned columns. In a pipe every row is one line and
 // every cell whole. On a terminal too narrow for that, cells are wrapped at
-// blanks, and words too long for their column are cut, with "…" at the end.
+// blanks, and words too long for their column within.
 type table struct {
 	rows [][]string
 	// inks gives the cells of a column their colour.
@@ -142,7 +143,9 @@ func share(widths, least []int, room int) []int {
 	return cut
 }
 
-// wrap breaks a text into lines of at most so many columns, at blanks.
+// wrap breaks a text into lines of at most so many columns, at blanks. A word
+// that is longer goes on in the next line: two names that begin alike must
+// not look the same.
 func wrap(r *runewidth.Condition, s string, width int) []string {
 	if r.StringWidth(s) <= width {
 		return []string{s}
@@ -157,7 +160,43 @@ func wrap(r *runewidth.Condition, s string, width int) []string {
 		if line != "" {
 			lines = append(lines, line)
 		}
-		line = r.Truncate(word, width, "…")
+		for r.StringWidth(word) > width {
+			head := part(r, word, width)
+			lines = append(lines, head)
+			word = word[len(head):]
+		}
+		line = word
 	}
 	return append(lines, line)
+}
+
+// part is the beginning of a word, as much as fits: behind one of the signs
+// names are made of if there is one in its second half, and a character at
+// least.
+func part(r *runewidth.Condition, word string, width int) string {
+	head := r.Truncate(word, width, "")
+	if head == "" {
+		_, n := utf8.DecodeRuneInString(word)
+		return word[:n]
+	}
+	if i := strings.LastIndexAny(head, ".@:/-,"); i >= len(head)/2 {
+		return head[:i+1]
+	}
+	return head
+}
+
+// hang writes a text that begins with the indent given, on a terminal in lines
+// that fit, those after the first indented a little more.
+func hang(w io.Writer, indent, text string) {
+	width := lookOf(w).width - len(indent) - columnGap
+	if width < minColumn {
+		fmt.Fprintf(w, "%s%s\n", indent, text)
+		return
+	}
+	for i, line := range wrap(ruler(), text, width) {
+		if i > 0 {
+			line = strings.Repeat(" ", columnGap) + line
+		}
+		fmt.Fprintf(w, "%s%s\n", indent, line)
+	}
 }

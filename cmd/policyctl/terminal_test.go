@@ -29,6 +29,18 @@ func TestTableFitsTheTerminal(t *testing.T) {
 			}
 		}
 	}
+	// Nothing is lost either.
+	const name = "averyverylongnamewithoutanysign@chat.alpha.example"
+	for width := 2; width <= 60; width++ {
+		p := &page{look: look{width: width}}
+		tab := &table{}
+		tab.add(name)
+		tab.write(p)
+		hang(p, "", name)
+		if got := strings.Join(strings.Fields(p.String()), ""); got != name+name {
+			t.Errorf("at %d columns: %q", width, got)
+		}
+	}
 	plain := &page{}
 	fill(plain)
 	if strings.Contains(plain.String(), "…") || strings.Count(plain.String(), "\n") != 3 {
