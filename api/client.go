@@ -107,6 +107,8 @@ type CommandMeta struct {
 	Reason string
 	// IfVersion, where not zero, is the version the tenant must have.
 	IfVersion uint64
+	// IfLog, where given, is the id of the log in which it was read.
+	IfLog string
 }
 
 // NewCommandID makes an id for a command: 128 random bits in hex.
@@ -123,7 +125,7 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}
-	body, err := json.Marshal(commandRequest{CommandID: meta.ID, Reason: meta.Reason, IfVersion: meta.IfVersion, Args: args})
+	body, err := json.Marshal(commandRequest{CommandID: meta.ID, Reason: meta.Reason, IfVersion: meta.IfVersion, IfLog: meta.IfLog, Args: args})
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}

@@ -20,6 +20,9 @@ type commandRequest struct {
 	Reason string `json:"reason,omitempty"`
 	// IfVersion, where not zero, is the version the tenant must be at.
 	IfVersion uint64 `json:"if_version,omitempty"`
+	// IfLog, where given, is the log the version was read from: another one
+	// gives its versions to other contents.
+	IfLog string `json:"if_log,omitempty"`
 	// Args is the command itself; absent for one without arguments.
 	Args json.RawMessage `json:"args,omitempty"`
 }
@@ -185,6 +188,9 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 	change, err := spec.read(q.Args)
 	if err != nil {
 		return nil, err
+	}
+	if q.IfLog != "" && q.IfLog != s.logID {
+		return nil, &Error{Code: CodeConflict, Text: "the node has another log than the one that was read, as after a restore: look at it again"}
 	}
 	if q.CommandID == "" {
 		q.CommandID = NewCommandID()

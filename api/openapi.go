@@ -154,6 +154,7 @@ func (d *describer) body(rt *route) (object, error) {
 			"command_id": object{"type": "string", "description": "The command's own id; the same again gives the first result, and is a conflict with another command (another reason, or version expected, makes none). Absent: one is made."},
 			"reason":     object{"type": "string", "description": "Why, in the actor's words; kept in the log."},
 			"if_version": object{"type": "integer", "minimum": 0, "description": "The version the tenant must be at; absent or 0: any."},
+			"if_log":     object{"type": "string", "description": "The log_id with which the version was read; the command is a conflict if the node has another log by now. Absent: any."},
 			"args":       args,
 		},
 	}, nil

@@ -35,7 +35,7 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	caller := callerOf(r.Context())
 	actor := tenants.Actor{Name: "plan", Operator: caller.operator, Tenant: caller.tenant}
 	c := tenants.Command{Tenant: id, Actor: actor, ID: "plan", Change: change}
-	reply := PlanReply{Position: uint64(v.Position()), Tenant: id}
+	reply := PlanReply{Position: uint64(v.Position()), LogID: s.logID, Tenant: id}
 	if before == nil {
 		c.Change = tenants.CreateTenant(change)
 	} else {

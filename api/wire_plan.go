@@ -4,7 +4,9 @@ package api
 // changed.
 type PlanReply struct {
 	Position uint64 `json:"position"`
-	Tenant   string `json:"tenant"`
+	// LogID names the log that has the version below.
+	LogID  string `json:"log_id,omitempty"`
+	Tenant string `json:"tenant"`
 	// TenantVersion is the version to apply it at; 0 when there is no such
 	// tenant: the policy would create it.
 	TenantVersion uint64       `json:"tenant_version"`

@@ -86,9 +86,10 @@ func (c *applyCmd) Run(a *app) error {
 	return errors.Join(append(failed, err)...)
 }
 
-// apply makes one tenant what its plan says, if it is what was planned on.
+// apply makes one tenant what its plan says, if it is what was planned on, in
+// the log that was planned on.
 func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
-	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion}
+	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion, IfLog: p.reply.LogID}
 	var cmd api.Command = p.policy
 	if p.reply.TenantVersion == 0 {
 		cmd = api.TenantCreate(p.policy)

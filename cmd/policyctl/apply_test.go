@@ -99,6 +99,36 @@ func TestConcurrentApplies(t *testing.T) {
 	}
 }
 
+// TestApplyInAnotherLog: a plan made on one log is not applied in another one,
+// though the tenant has the same version there.
+func TestApplyInAnotherLog(t *testing.T) {
+	dir := policies(t, 1, 20)
+	var clients []*api.Client
+	for range 2 {
+		client := api.NewClient(startPolicyd(t))
+		defer client.Close()
+		if _, err := client.Do(t.Context(), "t0", api.TenantCreate{}, api.CommandMeta{}); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, client)
+	}
+	plans, err := planAll(&app{ctx: t.Context(), client: clients[0], in: strings.NewReader("")}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c applyCmd
+	_, err = c.apply(&app{ctx: t.Context(), client: clients[1]}, &plans[0])
+	if err == nil || !strings.Contains(err.Error(), "another log") || !strings.Contains(err.Error(), "plan again") {
+		t.Errorf("in another log: %v", err)
+	}
+	if got, err := clients[1].Tenant(t.Context(), "t0"); err != nil || got.Version != 1 {
+		t.Errorf("the other log's tenant is at version %d, %v", got.Version, err)
+	}
+	if _, err := c.apply(&app{ctx: t.Context(), client: clients[0]}, &plans[0]); err != nil {
+		t.Errorf("in the log it was planned on: %v", err)
+	}
+}
+
 // BenchmarkPlanUnchanged finds that 1,000 tenants of 100 members each are as
 // their files say, by a real policy node.
 func BenchmarkPlanUnchanged(b *testing.B) {
