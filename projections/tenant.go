@@ -190,13 +190,14 @@ type place struct {
 // domain is the rest of what is known of an XMPP host. Once in a View it
 // never changes.
 type domain struct {
-	name     string
-	backends []events.Backend
-	listed   int
+	// What each change of a member needs stands first, in one cache line.
+	by     *maker // made this and uses
+	listed int
 	// uses counts, by role, how often members hold it, so that a role in use
 	// is known without reading all members.
-	uses []uint32
-	by   *maker // made this and uses
+	uses     []uint32
+	name     string
+	backends []events.Backend
 }
 
 // Domain returns one domain of the tenant.

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 
@@ -136,7 +137,8 @@ func (c *chain) read(p events.Position) (link, error) {
 	if !c.iter.Valid() {
 		return link{}, unreadable(p, cmp.Or(c.iter.Error(), errGap))
 	}
-	if string(c.iter.Key()) != keyCommit(p) {
+	var key [len(prefixCommit) + 8]byte
+	if !bytes.Equal(c.iter.Key(), appendKeyCommit(key[:0], p)) {
 		return link{}, &events.CorruptError{Position: p, Err: errGap}
 	}
 	record, err := c.iter.ValueAndErr()

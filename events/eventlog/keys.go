@@ -47,7 +47,12 @@ const (
 type entry struct{ key, value string }
 
 func keyCommit(p events.Position) string {
-	return prefixCommit + u64(uint64(p))
+	return string(appendKeyCommit(nil, p))
+}
+
+// appendKeyCommit is keyCommit for whoever looks at many.
+func appendKeyCommit(dst []byte, p events.Position) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, prefixCommit...), uint64(p))
 }
 
 // tenantPrefix begins the keys of one kind and tenant. The length is at most
