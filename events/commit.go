@@ -3,6 +3,7 @@ package events
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -40,22 +41,39 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 // The commit shares no memory with b. Its strings are parts of one copy of the
 // record, so one of them keeps the whole: who keeps a few for long clones them.
 func DecodeCommit(b []byte) (*Commit, error) {
-	if len(b) > MaxSize {
-		return nil, fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
-	}
 	// Most commits have one event: its place is made with the commit.
 	var c struct {
 		Commit
 		first [1]Event
 	}
 	c.Events = c.first[:0]
+	if err := c.Decode(b); err != nil {
+		return nil, err
+	}
+	return &c.Commit, nil
+}
+
+// Decode is DecodeCommit into c: what c held is overwritten, its list of events
+// too. After an error c is of no use.
+func (c *Commit) Decode(b []byte) error {
+	if len(b) > MaxSize {
+		return fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
+	}
+	*c = Commit{Events: c.Events[:0]}
 	r := codec{decoding: true, in: string(b)}
 	c.wire(&r)
 	r.finish()
 	if r.err != nil {
-		return nil, fmt.Errorf("events: record: %w", r.err)
+		return fmt.Errorf("events: record: %w", r.err)
 	}
-	return &c.Commit, nil
+	return nil
+}
+
+// Clone is a commit to keep where c will be decoded into again.
+func (c *Commit) Clone() Commit {
+	own := *c
+	own.Events = slices.Clone(c.Events)
+	return own
 }
 
 // Hash is the link of the chain: SHA-256 over a record, which contains the

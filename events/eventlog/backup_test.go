@@ -22,7 +22,7 @@ func quiet(string, uint64, uint64) {}
 func readWhole(t *testing.T, l *Log) []events.Commit {
 	t.Helper()
 	var got []events.Commit
-	if err := l.Read(t.Context(), 1, func(c *events.Commit) error { got = append(got, *c); return nil }); err != nil {
+	if err := l.Read(t.Context(), 1, func(c *events.Commit) error { got = append(got, c.Clone()); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return got

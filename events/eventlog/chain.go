@@ -18,6 +18,7 @@ type chain struct {
 	head head
 	at   events.Position // of the record last read ahead
 	last link            // the record last read ahead
+	free *events.Commit  // to decode into: nobody has it any more; or nil
 }
 
 // A link is a record read.
@@ -145,7 +146,7 @@ func (c *chain) read(p events.Position) (link, error) {
 	if err != nil {
 		return link{}, unreadable(p, err)
 	}
-	commit, err := events.DecodeCommit(record)
+	commit, err := c.decode(record)
 	if err != nil {
 		return link{}, &events.CorruptError{Position: p, Err: err}
 	}
@@ -153,6 +154,15 @@ func (c *chain) read(p events.Position) (link, error) {
 		return link{}, &events.CorruptError{Position: p, Err: fmt.Errorf("the record says %d", commit.Position)}
 	}
 	return link{commit, events.Hash(record)}, nil
+}
+
+func (c *chain) decode(record []byte) (*events.Commit, error) {
+	if c.free == nil {
+		return events.DecodeCommit(record)
+	}
+	commit := c.free
+	c.free = nil
+	return commit, commit.Decode(record)
 }
 
 // unreadable tells a record that is gone or damaged from a disk that does not

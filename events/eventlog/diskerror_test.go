@@ -43,7 +43,7 @@ func appendMore(t *testing.T, l logtest.Log, n int) {
 func readAll(t *testing.T, l logtest.Log) ([]events.Commit, error) {
 	var got []events.Commit
 	err := l.Read(t.Context(), 1, func(c *events.Commit) error {
-		got = append(got, *c)
+		got = append(got, c.Clone())
 		return nil
 	})
 	return got, err

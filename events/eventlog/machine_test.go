@@ -152,7 +152,8 @@ func (r running) Read(ctx context.Context, from events.Position, fn func(*events
 	var read []*events.Commit
 	err := do(r.dead, func() error {
 		return r.log.Read(ctx, from, func(c *events.Commit) error {
-			read = append(read, c)
+			own := c.Clone()
+			read = append(read, &own)
 			return nil
 		})
 	})

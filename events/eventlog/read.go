@@ -21,9 +21,11 @@ var (
 // Read gives the commits from a position (0 and 1 are the first) to the head
 // as it is when Read begins, in order. Each has been checked against the hash
 // chain before fn sees it: *events.CorruptError names the first position that
-// fails. fn may keep the commit, and may append to the log. An error of fn
-// ends the reading and is returned as it is. From one past the head there is
-// nothing to read; from further on the answer is events.ErrNoSuchPosition.
+// fails. The commit is fn's until fn returns: the next ones are read into the
+// same memory. To keep it, fn clones it; strings and events of it can be kept as
+// they are. fn may append to the log. An error of fn ends the reading and is
+// returned as it is. From one past the head there is nothing to read; from
+// further on the answer is events.ErrNoSuchPosition.
 func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -48,6 +50,7 @@ func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Co
 		var commit *events.Commit
 		if commit, err = c.next(); err == nil {
 			err = fn(commit)
+			c.free = commit
 		}
 	}
 	return cmp.Or(err, c.iter.Close())
@@ -118,7 +121,8 @@ func (l *Log) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
 
 // Tenant gives one tenant's commits from a position to the head, in order.
 // Each is checked against the commit after it, and their versions for gaps.
-// Else as Read, but that any position may be asked from.
+// Else as Read, but that any position may be asked from, and fn may keep each
+// commit.
 func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -160,7 +164,7 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 
 // Newest gives commits from the newest one before a position back, at most
 // limit of them; before zero stands for past the head. Each is checked against
-// the commit after it. Else as Read.
+// the commit after it, and fn may keep it. Else as Read.
 func (l *Log) Newest(ctx context.Context, before events.Position, limit int, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err

@@ -261,7 +261,7 @@ func (s *Server) Append(in Appending, a *Answer) error {
 // Read gives all commits from a position.
 func (s *Server) Read(from events.Position, a *Answer) error {
 	return a.set(s.log.Read(context.Background(), from, func(c *events.Commit) error {
-		a.Commits = append(a.Commits, *c)
+		a.Commits = append(a.Commits, c.Clone())
 		return nil
 	}))
 }

@@ -332,7 +332,7 @@ func (c *faultCase) follow(at events.Position, reading <-chan struct{}) {
 	c.seen = slices.Clone(c.content)
 	for range reading {
 		err := c.log.Read(context.Background(), at+1, func(commit *events.Commit) error {
-			c.seen = append(c.seen, *commit)
+			c.seen = append(c.seen, commit.Clone())
 			at = commit.Position
 			return nil
 		})

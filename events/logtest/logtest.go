@@ -25,7 +25,8 @@ type Log interface {
 	// Append writes all commits or none, and has them durable when it returns
 	// nil; then they are as a reader will read them, otherwise as they were.
 	Append(ctx context.Context, head events.Position, commits ...*events.Commit) error
-	// Read gives the commits from a position to the head at its beginning.
+	// Read gives the commits from a position to the head at its beginning,
+	// each until fn returns: who keeps one clones it.
 	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
 	ByCommand(tenant, commandID string) (events.Commit, bool, error)
 	// Wait returns when the head is past a position, which it must have
@@ -108,7 +109,7 @@ func contents(t *testing.T, l Log, from events.Position) []events.Commit {
 func readAll(ctx context.Context, l Log, from events.Position) ([]events.Commit, error) {
 	var got []events.Commit
 	err := l.Read(ctx, from, func(c *events.Commit) error {
-		got = append(got, *c)
+		got = append(got, c.Clone())
 		return nil
 	})
 	return got, err

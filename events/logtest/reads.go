@@ -75,7 +75,7 @@ func testReadWhileAppending(t *testing.T, place Place) {
 					return
 				}
 				err = l.Read(t.Context(), at+1, func(c *events.Commit) error {
-					seen[i] = append(seen[i], *c)
+					seen[i] = append(seen[i], c.Clone())
 					at = c.Position
 					return nil
 				})
