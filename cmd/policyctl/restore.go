@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
@@ -109,11 +110,19 @@ func mayRestore(data string) error {
 	if err != nil {
 		return fmt.Errorf("look into the data folder: %w", err)
 	}
+	var names []string
 	for _, e := range list {
 		if name := e.Name(); name != keptFolder && name != filepath.Base(eventlog.Restoring(logFolder)) {
-			return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move what is there away (%s may stay)",
-				data, name, keptFolder)
+			names = append(names, name)
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	const most = 5
+	if n := len(names) - most; n > 0 {
+		names = append(names[:most], fmt.Sprintf("%d more", n))
+	}
+	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move what is there away (%s may stay)",
+		data, strings.Join(names, ", "), keptFolder)
 }
