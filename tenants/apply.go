@@ -96,7 +96,7 @@ func (c ApplyTenant) places(p *plan) {
 			return // refused already
 		}
 		if owner, _ := p.view.Owner([]byte(prepared)); owner != nil && owner.ID() != p.id {
-			p.fail(Conflict, field, "%s belongs to another tenant", quote(prepared))
+			p.fail(Conflict, field, "%s belongs to another tenant: leave it out, or have it removed there first", quote(prepared))
 		}
 	}
 	for i, d := range c.Domains {

@@ -108,7 +108,7 @@ func (p *plan) free(field string, want projections.Place, name string) {
 	switch {
 	case owner == nil:
 	case owner.ID() != p.id:
-		p.fail(Conflict, field, "%s belongs to another tenant", quote(name))
+		p.fail(Conflict, field, "%s belongs to another tenant: leave it out, or have it removed there first", quote(name))
 	case kind == want:
 		p.fail(Exists, field, "%s is a %s of tenant %s already", quote(name), kind, quote(p.id))
 	default:

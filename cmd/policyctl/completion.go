@@ -148,11 +148,11 @@ func (c *completer) flag(name string) *kong.Flag {
 func (c *completer) candidates(typed string) (list []string) {
 	switch {
 	case c.value != nil:
-		return c.values(c.value)
+		return c.items(c.value, typed)
 	case strings.HasPrefix(typed, "--") && strings.Contains(typed, "="):
-		name, _, _ := strings.Cut(typed, "=")
+		name, value, _ := strings.Cut(typed, "=")
 		if f := c.flag(name); f != nil {
-			for _, v := range c.values(f.Value) {
+			for _, v := range c.items(f.Value, value) {
 				list = append(list, name+"="+v)
 			}
 		}
@@ -173,6 +173,24 @@ func (c *completer) candidates(typed string) (list []string) {
 	if args := c.node.Positional; len(args) > 0 {
 		if i := min(c.place, len(args)-1); i == c.place || args[i].IsCumulative() {
 			list = append(list, c.values(args[i])...)
+		}
+	}
+	return list
+}
+
+// items are the values of a flag; of one that takes a list, what stands before
+// the last comma goes on with those that are not in it.
+func (c *completer) items(v *kong.Value, typed string) []string {
+	values := c.values(v)
+	at := strings.LastIndexByte(typed, ',')
+	if at < 0 || !v.IsSlice() || v.Tag.Sep != ',' {
+		return values
+	}
+	given := strings.Split(typed[:at], ",")
+	var list []string
+	for _, value := range values {
+		if !slices.Contains(given, value) && value != ":files" {
+			list = append(list, typed[:at+1]+value)
 		}
 	}
 	return list

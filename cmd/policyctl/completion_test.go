@@ -60,6 +60,8 @@ func TestCompletionInBash(t *testing.T) {
 		{socket, "completion|", []string{"bash", "fish", "zsh"}},
 		{socket, "tenant|list|--js", []string{"--json"}},
 		{socket, "--color|^=|^al", []string{"always"}},
+		{socket, "role|define|x|-t|acme|-i|lab|^:|^kiosk,l", []string{"kiosk,lab:screen"}},
+		{socket, "role|define|x|-a|xmpp|^:|^federate,xmpp|^:|^requests|^:|^r", []string{"read"}},
 		{"/nonexistent", "tenant|show|", []string{""}},
 	} {
 		line, words := program, []string{program}

@@ -50,19 +50,25 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 // name is replaced, a symbolic link itself and not what it points to, or with
 // over unset is an error.
 func writeWhole(name string, text []byte, over bool) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	var f *os.File
+	var err error
+	if over {
+		f, err = os.CreateTemp(filepath.Dir(name), ".new-*")
+	} else {
+		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	}
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already when all went well
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err == nil && over {
+		err = os.Rename(f.Name(), name)
 	}
-	if !over {
-		return os.Link(f.Name(), name)
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
 	}
-	return os.Rename(f.Name(), name)
+	return err
 }
 
 // orNone is a list in words.

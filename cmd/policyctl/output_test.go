@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -35,5 +39,36 @@ func TestTableAligns(t *testing.T) {
 	want := "A          B           C\nlong name  x\nü          line break  y\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// TestWriteWhole: a file is new, or replaced without being written through; no
+// other is left behind.
+func TestWriteWhole(t *testing.T) {
+	dir := t.TempDir()
+	name, link, other := filepath.Join(dir, "a"), filepath.Join(dir, "link"), filepath.Join(dir, "other")
+	if err := errors.Join(os.WriteFile(other, []byte("mine"), 0o600), os.Symlink(other, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		over bool
+		want error
+	}{
+		{name, false, nil}, {name, false, fs.ErrExist}, {name, true, nil},
+		{link, false, fs.ErrExist}, {link, true, nil},
+		{filepath.Join(dir, "none", "a"), false, fs.ErrNotExist}, {filepath.Join(dir, "none", "a"), true, fs.ErrNotExist},
+	} {
+		if err := writeWhole(c.name, []byte("new"), c.over); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for name, want := range map[string]string{name: "new", link: "new", other: "mine"} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 3 {
+		t.Errorf("%v, %v", all, err)
 	}
 }
