@@ -285,10 +285,17 @@ func (b *bruteForce) secondaryChange(account, role string) string {
 	return differ(by(b.before), by(b.after))
 }
 
-// ending asks whether a session from before is over, and finds out why.
+// ending asks whether a session from before, of any age, is over, and finds out
+// why.
 func (b *bruteForce) ending(account, said string) {
-	opened := uint64(b.before.Position())
-	if b.decides(b.before, account, opened, 0) == decision.End {
+	alive, over := false, false
+	for opened := range uint64(b.before.Position()) + 1 {
+		if b.decides(b.before, account, opened, 0) != decision.End {
+			alive = true
+			over = over || b.decides(b.after, account, opened, 0) == decision.End
+		}
+	}
+	if !alive {
 		// It could have no session then; one that began in between may have
 		// ended, but not where there was no such account.
 		if _, domain, _ := strings.Cut(account, "@"); said != "" && (b.before.Tenant([]byte("acme")) == nil || !hasDomain(b.before, domain)) {
@@ -297,7 +304,7 @@ func (b *bruteForce) ending(account, said string) {
 		return
 	}
 	want := ""
-	if b.decides(b.after, account, opened, 0) == decision.End {
+	if over {
 		want = b.why(account)
 	}
 	if said != want {
