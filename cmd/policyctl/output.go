@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,25 +49,29 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 
 // writeWhole writes a file that comes to be whole or not at all. What has its
 // name is replaced, a symbolic link itself and not what it points to, or with
-// over unset is an error.
+// over unset is an error. Who may read it is what the umask says, or who might
+// read the file that it replaces: a policy names people.
 func writeWhole(name string, text []byte, over bool) error {
-	var f *os.File
-	var err error
+	to := name
 	if over {
-		f, err = os.CreateTemp(filepath.Dir(name), ".new-*")
-	} else {
-		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		to = filepath.Join(filepath.Dir(name), ".new-"+rand.Text())
 	}
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if old, gone := os.Lstat(name); over && gone == nil && old.Mode().IsRegular() {
+		err = f.Chmod(old.Mode().Perm())
+	}
+	if err == nil {
+		_, err = f.Write(text)
+	}
+	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil && over {
-		err = os.Rename(f.Name(), name)
+		err = os.Rename(to, name)
 	}
 	if err != nil {
-		err = errors.Join(err, os.Remove(f.Name()))
+		err = errors.Join(err, os.Remove(to))
 	}
 	return err
 }

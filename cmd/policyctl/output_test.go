@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -70,5 +71,30 @@ func TestWriteWhole(t *testing.T) {
 	}
 	if all, err := os.ReadDir(dir); err != nil || len(all) != 3 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// TestWriteWholeForWhom: a file is no more open than the umask says, nor than
+// the file that it replaces was.
+func TestWriteWholeForWhom(t *testing.T) {
+	before := syscall.Umask(0o077)
+	defer syscall.Umask(before)
+	name := filepath.Join(t.TempDir(), "a")
+	for i, step := range []struct {
+		over bool
+		mode fs.FileMode // given the file first, where not zero
+		want fs.FileMode
+	}{{false, 0, 0o600}, {true, 0, 0o600}, {true, 0o640, 0o640}, {true, 0o400, 0o400}} {
+		if step.mode != 0 {
+			if err := os.Chmod(name, step.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := writeWhole(name, []byte("new"), step.over); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != step.want {
+			t.Errorf("step %d: %v, want %v (%v)", i, info.Mode().Perm(), step.want, err)
+		}
 	}
 }
