@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -375,9 +376,14 @@ func TestEndedWhileNegotiating(t *testing.T) {
 func endedWhileNegotiating(t *testing.T, notice decision.Ending) {
 	b := startSink(t)
 	defer b.stop()
-	p := &meanwhile{table: newTable(), notice: notice}
+	p := &meanwhile{table: newTable(), notice: notice, followed: make(chan struct{}, 1)}
 	g := serveGateway(t, p, b.listener.Addr().String(), nil)
 	p.recheck = g.gateway.Recheck
+	witness, _, err := dialDirect(g.direct, "witness")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer witness.Close()
 	conn, r, err := dialDirect(g.direct, "r")
 	if err != nil {
 		t.Fatal(err)
@@ -393,15 +399,34 @@ func endedWhileNegotiating(t *testing.T, notice decision.Ending) {
 	}
 }
 
-// meanwhile has all sessions end at position 8: the domain was admitted at 7,
-// the session is opened at 9.
+// meanwhile has all sessions end at position 8. The first one, the witness, was
+// admitted at 9; while the second, admitted at 7, is being opened, a notice comes
+// and is followed to its end: the witness has been asked about.
 type meanwhile struct {
 	*table
-	notice decision.Ending // comes while the session is being opened
+	notice   decision.Ending
+	followed chan struct{} // has a token when the witness was asked about
+
+	opened atomic.Bool // the witness is there
+}
+
+func (p *meanwhile) Admit(ctx context.Context, domain string) (decision.Admission, error) {
+	a, err := p.table.Admit(ctx, domain)
+	if !p.opened.Load() {
+		a.Position = 9
+	}
+	return a, err
 }
 
 func (p *meanwhile) Open(ctx context.Context, s decision.Session) (decision.Opening, error) {
-	p.recheck(p.notice)
+	if p.opened.Swap(true) {
+		p.recheck(p.notice)
+		select {
+		case <-p.followed:
+		case <-ctx.Done():
+			return decision.Opening{}, ctx.Err()
+		}
+	}
 	o, err := p.table.Open(ctx, s)
 	o.Position = 9
 	return o, err
@@ -412,6 +437,11 @@ func (p *meanwhile) Ask(_ context.Context, qs []decision.Question, vs []decision
 		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", Position: 9, AskedAt: time.Now()}
 		if qs[i].Session.Opened < 8 {
 			vs[i].Effect, vs[i].Reason = decision.End, decision.RolesChanged
+			continue
+		}
+		select {
+		case p.followed <- struct{}{}:
+		default:
 		}
 	}
 	return nil
