@@ -11,22 +11,24 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A slowLog takes its time with one tenant's commits.
+// A slowLog takes its time with some tenants' commits.
 type slowLog struct {
 	api.Log
-	tenant string
-	begun  chan struct{}
-	goOn   chan struct{}
+	slow  map[string]chan struct{} // by tenant: has a token for each reading begun
+	first string
+	goOn  chan struct{}
 
 	mu        sync.Mutex // guards what follows
-	now, most int        // readings of that tenant
+	now, most int        // readings of the first tenant
 }
 
 func (l *slowLog) Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error {
-	if tenant == l.tenant {
-		l.count(1)
-		defer l.count(-1)
-		l.begun <- struct{}{}
+	if begun := l.slow[tenant]; begun != nil {
+		if tenant == l.first {
+			l.count(1)
+			defer l.count(-1)
+		}
+		begun <- struct{}{}
 		select {
 		case <-l.goOn:
 		case <-ctx.Done():
@@ -45,13 +47,18 @@ func (l *slowLog) count(n int) {
 }
 
 // TestTurns: a tenant that looks at its long past, again and again and by
-// several tokens, keeps neither another tenant nor an operator waiting.
+// several tokens, keeps neither another tenant nor an operator waiting; as many
+// tenants as may do so at once keep no operator waiting.
 func TestTurns(t *testing.T) {
 	const asked = 6
-	slow := &slowLog{tenant: "long", begun: make(chan struct{}, asked), goOn: make(chan struct{})}
+	long := []string{"long", "longer"} // as many as have a turn at once
+	slow := &slowLog{slow: map[string]chan struct{}{}, first: long[0], goOn: make(chan struct{})}
+	for _, tenant := range long {
+		slow.slow[tenant] = make(chan struct{}, asked)
+	}
 	r := startIn(t, t.TempDir(), nil, func(l api.Log) api.Log { slow.Log = l; return slow })
 	server, _ := r.network(t, false)
-	for _, id := range []string{"long", "other"} {
+	for _, id := range append([]string{"other"}, long...) {
 		r.do(t, id, api.TenantCreate{DisplayName: id})
 	}
 	arrived := r.arrivals()
@@ -79,16 +86,25 @@ func TestTurns(t *testing.T) {
 			n++
 		}
 	}
-	<-slow.begun
+	<-slow.slow[long[0]]
 	token, _ := r.mint(t, "read", "other", 0)
 	operator, _ := r.mint(t, "operator", "", 0)
-	for name, c := range map[string]*api.Client{
-		"another tenant": remote(t, server, token, nil), "an operator": remote(t, server, operator, nil), "the local socket": r.client,
-	} {
-		if was, err := c.At(fmt.Sprint(2)).Tenant(t.Context(), "other"); err != nil || was.Name != "other" {
-			t.Errorf("%s: %+v, %v", name, was, err)
+	looks := func(who string, c *api.Client, at int) {
+		if was, err := c.At(fmt.Sprint(at)).Tenant(t.Context(), "other"); err != nil || was.Name != "other" {
+			t.Errorf("%s: %+v, %v", who, was, err)
 		}
 	}
+	looks("another tenant", remote(t, server, token, nil), 1)
+	token, _ = r.mint(t, "read", long[1], 0)
+	second := remote(t, server, token, nil)
+	group.Go(func() {
+		if _, err := second.At("3").Tenant(t.Context(), long[1]); err != nil {
+			t.Error(err)
+		}
+	})
+	<-slow.slow[long[1]]
+	looks("an operator", remote(t, server, operator, nil), 2) // at another position: no View is kept of it
+	looks("the local socket", r.client, 3)
 	close(slow.goOn)
 	group.Wait()
 	if slow.most != 1 {
