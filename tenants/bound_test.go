@@ -206,3 +206,28 @@ func TestEscalationEndsNothing(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// TestBoundGoesByEvents: what would lift or forget an operator's suspension is
+// refused by its event, also where no command of today makes it.
+func TestBoundGoesByEvents(t *testing.T) {
+	w := &world{t: t, v: projections.New()}
+	if _, err := w.give("a", twin("a")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []Change{SuspendDomain{"a.test"}, SuspendMember{"x@a.test"}} {
+		if _, err := w.give("a", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tenant := w.v.Tenant([]byte("a"))
+	for want, list := range map[int][]events.Event{
+		0: {events.MemberRemoved{JID: "y@a.test"}, events.MemberResumed{JID: "y@a.test"}, events.MemberSuspended{JID: "x@a.test"}, events.DomainSuspended{Domain: "a.test"}, events.MemberRolesSet{JID: "x@a.test"}},
+		1: {events.MemberRemoved{JID: "x@a.test"}},
+		2: {events.MemberResumed{JID: "x@a.test"}, events.DomainResumed{Domain: "a.test"}},
+		4: {events.DomainRemoved{Domain: "a.test"}, events.MemberResumed{JID: "x@a.test"}, events.MemberRemoved{JID: "x@a.test"}}, // the domain, and who is in it
+	} {
+		if got := bound(tenant, list); len(got) != want {
+			t.Errorf("%v: %v", list, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -162,5 +163,29 @@ func TestFolderMeanwhile(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// TestBackupMeanwhile: nor does the backup itself go that way.
+func TestBackupMeanwhile(t *testing.T) {
+	l, err := eventlog.Open(eventlog.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	top, elsewhere := t.TempDir(), t.TempDir()
+	w := newWorker(l, t.TempDir(), slog.New(slog.DiscardHandler))
+	if _, err := w.Start(api.WorkRequest{Kind: api.WorkBackup, Dir: filepath.Join(top, "a", "b")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(top, "a")); err != nil {
+		t.Fatal(err)
+	}
+	w.work(t.Context())
+	if now := w.Work(); now.State != api.WorkFailed || !strings.Contains(now.Error, "symbolic link") {
+		t.Errorf("%+v", now)
+	}
+	if left, err := os.ReadDir(elsewhere); err != nil || len(left) > 0 {
+		t.Errorf("written through the link: %v, %v", left, err)
 	}
 }
