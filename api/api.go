@@ -44,6 +44,9 @@ const (
 	maxNetwork = maxRunning * 3 / 4
 	// maxShare bounds those of one tenant's tokens, or one operator's token.
 	maxShare = maxRunning / 4
+	// maxTenants bounds those of all tenants' tokens together: a share is left
+	// that only operators' can take.
+	maxTenants = maxNetwork - maxShare
 	// requestTime bounds one request, from its header to its answer.
 	requestTime = 30 * time.Second
 	// headerTime bounds the wait for a header once a connection has begun

@@ -10,14 +10,20 @@ import (
 // MaxRunning bounds the requests being worked on.
 const MaxRunning = maxRunning
 
-// MaxNetwork bounds those that came over the network, MaxShare one tenant's.
+// MaxNetwork bounds those that came over the network, MaxTenants those of all
+// tenants, MaxShare one tenant's.
 const (
 	MaxNetwork = maxNetwork
+	MaxTenants = maxTenants
 	MaxShare   = maxShare
 )
 
-// MaxFollowers bounds the requests that wait for the log.
-const MaxFollowers = maxFollowers
+// MaxFollowers bounds the requests that wait for the log, MaxTenantFollowers
+// those of all tenants.
+const (
+	MaxFollowers       = maxFollowers
+	MaxTenantFollowers = maxTenantFollowers
+)
 
 // CommandNames lists the commands the server knows, sorted.
 func CommandNames() []string {

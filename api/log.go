@@ -54,6 +54,9 @@ const (
 	// maxFollowers bounds the requests that wait, so that they leave room for
 	// others among maxRunning.
 	maxFollowers = maxRunning / 2
+	// maxTenantFollowers bounds those of all tenants, so that operators can
+	// follow as well.
+	maxTenantFollowers = maxFollowers * 3 / 4
 	// pageBytes ends a page early, roughly: it bounds the answer whatever the
 	// size of commits.
 	pageBytes = 8 << 20
@@ -242,11 +245,17 @@ func (l *logReading) back(ctx context.Context) error {
 // follow reads what stands behind a position, and waits for it if need be.
 func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) error {
 	if wait > 0 {
-		select {
-		case s.followers <- struct{}{}:
-			defer func() { <-s.followers }()
-		default:
-			return &Error{Code: CodeBusy, Text: "too many follow the log at once; try again"}
+		places := []chan struct{}{s.followers}
+		if !callerOf(ctx).operator {
+			places = append(places, s.tenantFollowers)
+		}
+		for _, place := range places {
+			select {
+			case place <- struct{}{}:
+				defer func() { <-place }()
+			default:
+				return &Error{Code: CodeBusy, Text: "too many follow the log at once; try again"}
+			}
 		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)

@@ -71,8 +71,9 @@ type Server struct {
 	failures failures
 	shares   shares
 	running  chan struct{} // holds a token for each request being worked on
-	// followers holds one for each request that waits for the log.
-	followers chan struct{}
+	// followers holds one for each request that waits for the log, and
+	// tenantFollowers for each of a tenant's.
+	followers, tenantFollowers chan struct{}
 }
 
 // New makes a Server. It starts nothing.
@@ -95,6 +96,8 @@ func New(c Config) (*Server, error) {
 		mux:       http.NewServeMux(),
 		running:   make(chan struct{}, maxRunning),
 		followers: make(chan struct{}, maxFollowers),
+
+		tenantFollowers: make(chan struct{}, maxTenantFollowers),
 	}
 	if c.Log != nil {
 		s.history = newHistory(c.Log)
@@ -144,7 +147,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if who := callerOf(r.Context()); who.network {
-		leave, ok := s.shares.enter(cmp.Or(who.tenant, who.actor))
+		leave, ok := s.shares.enter(who)
 		if !ok {
 			s.finish(w, r, nil, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
 			return

@@ -2,12 +2,15 @@ package api_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -96,15 +99,20 @@ func TestRevokedMeanwhile(t *testing.T) {
 }
 
 // TestShares: requests of one tenant's tokens leave room for another tenant's,
-// and the whole network's for the local socket.
+// all tenants' for an operator's, and the whole network's for the local socket.
 func TestShares(t *testing.T) {
 	r := start(t, nil)
 	server, _ := r.network(t, false)
 	arrived := r.arrivals()
-	for i := range api.MaxNetwork / api.MaxShare {
-		id := fmt.Sprint("t", i)
+	tenant := func(i int) (id, token string) {
+		id = fmt.Sprint("t", i)
 		r.do(t, id, api.TenantCreate{DisplayName: id})
-		token, _ := r.mint(t, "read", id, 0)
+		token, _ = r.mint(t, "read", id, 0)
+		return id, token
+	}
+	const tenants = api.MaxTenants / api.MaxShare
+	for i := range tenants {
+		id, token := tenant(i)
 		other, _ := r.mint(t, "read", id, 0)
 		if _, err := remote(t, server, token, nil).Tenant(t.Context(), id); err != nil {
 			t.Errorf("tenant %d: %v", i, err)
@@ -116,9 +124,63 @@ func TestShares(t *testing.T) {
 			t.Errorf("tenant %d, over its share: %v", i, err)
 		}
 	}
-	token, id := r.mint(t, "operator", "", 0)
+	id, token := tenant(tenants)
+	if _, err := remote(t, server, token, nil).Tenant(t.Context(), id); codeOf(err) != api.CodeBusy {
+		t.Errorf("one tenant too many: %v", err)
+	}
+	token, operator := r.mint(t, "operator", "", 0)
+	if _, err := remote(t, server, token, nil).Status(t.Context()); err != nil {
+		t.Errorf("an operator, beside the tenants: %v", err)
+	}
+	for range api.MaxNetwork - api.MaxTenants {
+		r.slowly(t, server, token, "/v1/tenants/"+id+"/plan", `{"display_name":"x"}`, arrived)
+	}
+	token, _ = r.mint(t, "operator", "", 0)
 	if _, err := remote(t, server, token, nil).Status(t.Context()); codeOf(err) != api.CodeBusy {
 		t.Errorf("over the network: %v", err)
 	}
-	r.do(t, "", api.TokenRevoke{ID: id})
+	r.do(t, "", api.TokenRevoke{ID: operator})
+}
+
+// TestFollowersOfTenants: tenants that follow the log, as many as may, leave an
+// operator a place to do so.
+func TestFollowersOfTenants(t *testing.T) {
+	r := start(t, nil)
+	server, _ := r.network(t, false)
+	const tenants = (api.MaxTenantFollowers + api.MaxShare - 1) / api.MaxShare
+	var of [tenants]*api.Client
+	for i := range tenants {
+		id := fmt.Sprint("t", i)
+		r.do(t, id, api.TenantCreate{DisplayName: id})
+		token, _ := r.mint(t, "read", id, 0)
+		of[i] = remote(t, server, token, nil)
+	}
+	status, err := r.client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	follow := func(ctx context.Context, c *api.Client, tenant string, wait time.Duration) error {
+		_, err := c.Log(ctx, api.LogQuery{Tenant: tenant, After: &status.Position, Wait: wait})
+		return err
+	}
+	ended := make(chan error, tenants*api.MaxShare)
+	for i, c := range of {
+		for range api.MaxShare {
+			group.Go(func() {
+				ended <- follow(ctx, c, fmt.Sprint("t", i), 25*time.Second)
+			})
+		}
+	}
+	for range tenants*api.MaxShare - api.MaxTenantFollowers {
+		if err := <-ended; codeOf(err) != api.CodeBusy { // and so the others have all places of tenants
+			t.Errorf("one too many: %v", err)
+		}
+	}
+	if err := follow(t.Context(), r.client, "", time.Second); err != nil {
+		t.Errorf("an operator: %v", err)
+	}
 }
