@@ -408,3 +408,31 @@ func TestMeasured(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedAdmin: an admin whose stored roles cannot be read gets nothing,
+// and the report does not say that it is an admin.
+func TestDamagedAdmin(t *testing.T) {
+	r, err := Import(t.Context(), Source{
+		Config: fstest.MapFS{"prosody.cfg.lua": {Data: []byte("VirtualHost 'a.test'\nadmins = { 'boss@a.test', 'other@a.test' }\n")}},
+		File:   "prosody.cfg.lua",
+		Data:   fstest.MapFS{"a%2etest/account_roles/boss.dat": {Data: []byte("return {{{")}},
+	}, Options{Tenant: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(r.Files[0].Text)
+	if !strings.Contains(text, "jid = \"boss@a.test\"\nrole = \"imported:nothing\"") || !strings.Contains(text, "jid = \"other@a.test\"\nrole = \"prosody:admin\"") {
+		t.Error(text)
+	}
+	said := map[string]Kind{}
+	for _, f := range r.Findings {
+		for _, name := range []string{"boss@a.test has", "boss@a.test is among the admins, and gets nothing", "other@a.test has"} {
+			if strings.Contains(f.Text, name) {
+				said[name] = f.Kind
+			}
+		}
+	}
+	if len(said) != 2 || said["boss@a.test is among the admins, and gets nothing"] != Changed || said["other@a.test has"] != Info {
+		t.Errorf("%v in %+v", said, r.Findings)
+	}
+}

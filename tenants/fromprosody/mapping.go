@@ -46,6 +46,7 @@ type member struct {
 	role      string
 	secondary []string
 	suspended bool
+	damaged   bool // what is stored of it cannot be read: it gets nothing
 }
 
 // tenant is the command that makes a tenant of hosts whose roles are the same.
@@ -140,8 +141,9 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (ne
 	accounts := m.accounts(host)
 	users := slices.Sorted(maps.Keys(accounts))
 	for _, user := range users {
-		if a := accounts[user]; a.role != "" || len(a.secondary) > 0 {
+		if a := accounts[user]; a.role != "" || len(a.secondary) > 0 || a.damaged {
 			if p, bare := of(user); p != nil {
+				p.damaged = p.damaged || a.damaged
 				needNothing = m.member(p, bare, a, r) || needNothing
 			}
 		}
@@ -160,7 +162,7 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (ne
 			p.suspended = true
 			m.find(Info, bare, "the account is disabled: it is suspended", "")
 		}
-		if a.damaged { // ahead of everything, admins too
+		if p.damaged { // ahead of everything, admins too
 			p.role, p.secondary, needNothing = nothing, nil, true
 		}
 	}
@@ -216,7 +218,11 @@ func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 			case domain != host && (s.section != global || !slices.Contains(hosts, domain)):
 				m.find(Lost, where, fmt.Sprintf("admin %s is of another host: a role of an account holds within its own domain only", show(bare)), "")
 			case domain == host:
-				if p, bare := of(user); p != nil {
+				switch p, bare := of(user); {
+				case p == nil:
+				case p.damaged:
+					m.find(Changed, where, fmt.Sprintf("%s is among the admins, and gets nothing here, as what is stored of it cannot be read", bare), "once it is known who that is: policyctl member set-role")
+				default:
 					m.find(Info, where, fmt.Sprintf("%s has %s, being among the admins", bare, s.role), "")
 					p.role = s.role
 					p.secondary = slices.DeleteFunc(p.secondary, func(r string) bool { return r == s.role })
