@@ -124,9 +124,12 @@ func (v *View) Tenants() iter.Seq[*Tenant] {
 // must be the next one, and every event in it must apply: a View that skipped
 // something must not decide, so any error leaves no View at all.
 func (v *View) Apply(c *events.Commit) (*View, error) {
-	next := *v
-	if err := next.fold(new(maker), c); err != nil {
+	next, by := *v, new(maker)
+	if err := next.fold(by, c); err != nil {
 		return nil, err
+	}
+	if len(c.Events) > 1 { // one leaves little room, and would pay for it
+		next.trim(by)
 	}
 	return &next, nil
 }
