@@ -44,7 +44,7 @@ const (
 )
 
 var (
-	errManifest = errors.New("its manifest is damaged")
+	errManifest = errors.New("its manifest is damaged, or of another version")
 	errForeign  = errors.New("it is of another history")
 	errChunks   = errors.New("its content is damaged")
 )
