@@ -53,8 +53,12 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 	ctx, cancel := context.WithTimeout(ctx, executeWithin)
 	defer cancel()
 	x := &execution{ctx: ctx, command: c, done: make(chan struct{})}
+	queue := n.commands
+	if c.Actor.Operator {
+		queue = n.operators
+	}
 	select {
-	case n.commands <- x:
+	case queue <- x:
 	default:
 		return tenants.Result{}, ErrBusy
 	}
@@ -78,19 +82,57 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 func (n *Node) write(ctx context.Context) error {
 	defer close(n.written)
 	for {
-		select {
-		case <-ctx.Done():
+		group := n.gather(ctx)
+		if group == nil {
 			return nil
-		case first := <-n.commands:
-			group := []*execution{first}
-			for len(group) < maxGroup && len(n.commands) > 0 {
-				group = append(group, <-n.commands)
-			}
-			if err := n.carryOut(ctx, group); err != nil {
-				return err
-			}
+		}
+		if err := n.carryOut(ctx, group); err != nil {
+			return err
 		}
 	}
+}
+
+// gather waits for commands and gives the next group; nil when ctx ends.
+// Operators' come first and by themselves, and a tenant's that takes long to
+// check ends a group: so an operator waits for one of those, whatever tenants
+// send.
+func (n *Node) gather(ctx context.Context) []*execution {
+	if ctx.Err() != nil {
+		return nil
+	}
+	var x *execution
+	queue := n.operators
+	select {
+	case x = <-queue:
+	default:
+		select {
+		case x = <-queue:
+		case x = <-n.commands:
+			queue = n.commands
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	group := []*execution{x}
+	for len(group) < maxGroup && !x.long() {
+		select {
+		case x = <-queue:
+			group = append(group, x)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// long reports whether a tenant's command looks at all its members: a policy is
+// checked in seconds where there are a million.
+func (x *execution) long() bool {
+	switch x.command.Change.(type) {
+	case tenants.ApplyTenant, tenants.RemoveDomain:
+		return !x.command.Actor.Operator
+	}
+	return false
 }
 
 // carryOut carries out a group of commands with one append. Commands that the

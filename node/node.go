@@ -112,8 +112,9 @@ type Node struct {
 	// failure is why the node stopped deciding. It never becomes nil again.
 	failure atomic.Pointer[error]
 
-	commands chan *execution
-	written  chan struct{} // closed when no command is carried out any more
+	// commands wait for the writer, those of operators apart: see gather.
+	commands, operators chan *execution
+	written             chan struct{} // closed when no command is carried out any more
 
 	mu      sync.Mutex    // guards what follows
 	changed chan struct{} // closed and replaced with each new View or failure
@@ -135,10 +136,11 @@ func New(cfg Config) (*Node, error) {
 		cfg.OnEnding = func(decision.Ending) {}
 	}
 	n := &Node{
-		cfg:      cfg,
-		commands: make(chan *execution, maxCommands),
-		written:  make(chan struct{}),
-		changed:  make(chan struct{}),
+		cfg:       cfg,
+		commands:  make(chan *execution, maxCommands),
+		operators: make(chan *execution, maxCommands),
+		written:   make(chan struct{}),
+		changed:   make(chan struct{}),
 	}
 	var err error
 	if n.metrics, err = newMetrics(n, cfg.Metrics); err != nil {
