@@ -95,7 +95,7 @@ func (h *history) fold(ctx context.Context, tenant string, upTo events.Position,
 func (h *history) turn(ctx context.Context) (end func(), err error) {
 	end, ok := h.turns.take(ctx, callerOf(ctx))
 	if !ok {
-		return nil, &Error{Code: CodeBusy, Text: "too many look at the past at once; try again"}
+		return nil, &Error{Code: CodeBusy, Text: "too many look at the past, or plan, at once; try again"}
 	}
 	return end, nil
 }

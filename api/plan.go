@@ -20,11 +20,16 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err
 	}
-	v, err := s.view()
+	change, err := q.Change()
 	if err != nil {
 		return nil, err
 	}
-	change, err := q.Change()
+	end, err := s.planTurn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	v, err := s.view()
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +68,18 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 		reply.Changes, reply.Effective = wireDifference(tenants.Difference{})
 	}
 	return reply, nil
+}
+
+// planTurn waits for a tenant's turn to plan: where it has a million members,
+// that takes as long as its past, and several hundred megabytes. Operators, who
+// plan many tenants at once, are trusted with that.
+func (s *Server) planTurn(ctx context.Context) (end func(), err error) {
+	if s.history == nil || callerOf(ctx).operator {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, foldTime)
+	defer cancel()
+	return s.history.turn(ctx)
 }
 
 func differenceOf(before, after *projections.Tenant) ([]PlanChange, Effective) {

@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// The bounds of foldings under way, and of readings as long as one, so that the
-// past leaves the node's cores to the present. Operators have a place that no tenant can take, and a tenant
-// has one at a time, so that none can take the others'.
+// The bounds of foldings under way, and of readings and tenants' plans, which
+// are as long, so that the past leaves the node's cores to the present. Operators
+// have a place that no tenant can take, and a tenant has one at a time, so that
+// none can take the others'.
 const (
 	operatorFolds = 1
 	tenantFolds   = 2

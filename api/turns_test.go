@@ -87,7 +87,15 @@ func TestTurns(t *testing.T) {
 		}
 	}
 	<-slow.slow[long[0]]
-	token, _ := r.mint(t, "read", "other", 0)
+	token, _ := r.mint(t, "read", long[0], 0)
+	plans := remote(t, server, token, nil)
+	planned := make(chan error, 1)
+	go func() {
+		_, err := plans.Plan(t.Context(), long[0], api.TenantApply{DisplayName: "new"})
+		planned <- err
+		close(planned)
+	}()
+	token, _ = r.mint(t, "read", "other", 0)
 	operator, _ := r.mint(t, "operator", "", 0)
 	looks := func(who string, c *api.Client, at int) {
 		if was, err := c.At(fmt.Sprint(at)).Tenant(t.Context(), "other"); err != nil || was.Name != "other" {
@@ -105,8 +113,19 @@ func TestTurns(t *testing.T) {
 	<-slow.slow[long[1]]
 	looks("an operator", remote(t, server, operator, nil), 2) // at another position: no View is kept of it
 	looks("the local socket", r.client, 3)
+	if _, err := r.client.Plan(t.Context(), long[0], api.TenantApply{DisplayName: "new"}); err != nil {
+		t.Errorf("an operator plans: %v", err)
+	}
+	select {
+	case err := <-planned:
+		t.Errorf("a tenant's plan does not wait for its turn: %v", err)
+	default:
+	}
 	close(slow.goOn)
 	group.Wait()
+	if err := <-planned; err != nil {
+		t.Error(err)
+	}
 	if slow.most != 1 {
 		t.Errorf("%d foldings of one tenant at once", slow.most)
 	}
