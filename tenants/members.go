@@ -101,7 +101,8 @@ func (c SuspendMember) plan(p *plan) {
 	m, listed := p.tenant.Member(account)
 	switch {
 	case !p.suspends(m.Suspended, m.ByOperator):
-	case !listed && p.tenant.MemberCount() >= MaxMembers:
+	case !listed && !p.operator && p.tenant.MemberCount() >= MaxMembers:
+		// Who fills the tenant does not keep an operator from suspending.
 		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
 	default:
 		p.emit(events.MemberSuspended{JID: account, ByOperator: p.operator})
