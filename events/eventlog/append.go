@@ -44,14 +44,10 @@ func (l *Log) Append(ctx context.Context, at events.Position, commits ...*events
 		return err
 	}
 	defer l.users.Done()
-	select {
-	case l.writing <- struct{}{}:
-		defer func() { <-l.writing }()
-	case <-l.closing:
-		return events.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := l.lockWriting(ctx); err != nil {
+		return err
 	}
+	defer l.unlockWriting()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -60,6 +56,21 @@ func (l *Log) Append(ctx context.Context, at events.Position, commits ...*events
 	}
 	return nil
 }
+
+// lockWriting waits until no append is under way, and lets none begin; it gives
+// up when ctx or the log ends.
+func (l *Log) lockWriting(ctx context.Context) error {
+	select {
+	case l.writing <- struct{}{}:
+		return nil
+	case <-l.closing:
+		return events.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Log) unlockWriting() { <-l.writing }
 
 func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	l.mu.Lock()

@@ -163,14 +163,10 @@ func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (hea
 // settled returns when what was being appended is durable; after an append of
 // which that is not known, it never will be, and there is no waiting for it.
 func (l *Log) settled(ctx context.Context) error {
-	select {
-	case l.writing <- struct{}{}:
-		defer func() { <-l.writing }()
-	case <-l.closing:
-		return events.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := l.lockWriting(ctx); err != nil {
+		return err
 	}
+	defer l.unlockWriting()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed {
