@@ -40,14 +40,6 @@ func (b *Builder) Apply(c *events.Commit) error {
 	return nil
 }
 
-// Position is the position of the last commit applied; zero once spent.
-func (b *Builder) Position() events.Position {
-	if b.view == nil {
-		return 0
-	}
-	return b.view.position
-}
-
 // View returns what was built, and the Builder is spent. It is nil after an
 // error, and when it was taken before.
 func (b *Builder) View() *View {

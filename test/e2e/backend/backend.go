@@ -124,9 +124,6 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 // Kind is the implementation that runs.
 func (s *Server) Kind() Kind { return s.config.Kind }
 
-// Domains are the hosts with accounts.
-func (s *Server) Domains() []string { return append([]string(nil), s.config.Domains...) }
-
 // Addr is the client port where a session may do without encryption and PLAIN
 // is offered: the one to put a gateway in front of.
 func (s *Server) Addr() string { return address(s.ports.host, s.ports.plain) }

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"fmt"
-	"syscall"
 )
 
 // A Program is any other program run beside the servers, under the same
@@ -21,15 +20,6 @@ func StartProgram(output, path string, args ...string) (*Program, error) {
 	}
 	return &Program{p}, nil
 }
-
-// PID is the program's process id.
-func (p *Program) PID() int { return p.process.group }
-
-// Ended is closed when the program has ended.
-func (p *Program) Ended() <-chan struct{} { return p.process.ended }
-
-// Signal sends the program a signal.
-func (p *Program) Signal(s syscall.Signal) error { return syscall.Kill(p.process.group, s) }
 
 // Stop asks the program to end, and kills it when it does not.
 func (p *Program) Stop() error { return p.process.end(stopTimeout) }

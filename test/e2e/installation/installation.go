@@ -112,9 +112,6 @@ func (in *Installation) NATS() (address, gatewaySeed string) {
 	return in.nats, in.path("data", "nats", "gateway.nkey")
 }
 
-// Logs is the folder with the programs' output.
-func (in *Installation) Logs() string { return in.config.Dir }
-
 func (in *Installation) configure() error {
 	if err := os.Mkdir(in.path("certificates"), 0o700); err != nil {
 		return err
