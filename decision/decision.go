@@ -47,23 +47,34 @@ type Question struct {
 	Session   Session
 	Direction Direction
 	// Joined: the stanza's from is a bare JID, or an occupant of one, that
-	// this session has sent directed presence to.
-	Joined bool
+	// this session has sent directed presence to and has not left. MUC: that
+	// presence asked to join a room (XEP-0045 section 7.2).
+	Joined, MUC bool
+	// Queried: an archive result from the very bare JID that this session has
+	// sent an archive query to (XEP-0313), which is not at its end yet.
+	Queried bool
 	// Outstanding: an iq result or error that answers a get or set which the
 	// other side was shown (peer and id).
 	Outstanding bool
 	Desc        stanza.Descriptor
 }
 
-// Memory is what a session remembers because rules need it; both are bounded.
+// Memory is what a session remembers because rules need it. All of it is
+// bounded.
 type Memory interface {
 	// Joined reports whether the session has sent directed presence to the
-	// bare JID.
-	Joined(bare []byte) bool
+	// bare JID of peer and has not left it, and whether that presence asked to
+	// join a room. An unavailable that answers the session's own leaving is of
+	// a room that is not left yet.
+	Joined(peer jid.Addr, t stanza.Type) (joined, muc bool)
 	// Outstanding reports whether a result or error going in direction d
 	// answers a get or set that went the other way: id is the iq's, peer the
-	// other entity. It does not forget the request.
+	// other entity. Each request is answered once: what is reported about
+	// one stanza holds for no other.
 	Outstanding(d Direction, peer jid.Addr, id []byte) bool
+	// Queried reports whether an archive query of the session to peer is not
+	// at its end.
+	Queried(peer jid.Addr) bool
 }
 
 // NewQuestion puts the question about a described stanza. desc is copied; its
@@ -72,8 +83,11 @@ type Memory interface {
 // address that does not prepare is no fault of it.
 func NewQuestion(s Session, dir Direction, desc *stanza.Descriptor, m Memory) Question {
 	q := Question{Session: s, Direction: dir, Desc: *desc}
-	if dir == In && q.Desc.Fault == stanza.BadEmbedded {
-		q.Desc.Fault = stanza.NoFault
+	if dir == In {
+		q.Desc.Inside = nil
+		if q.Desc.Fault == stanza.BadEmbedded {
+			q.Desc.Fault = stanza.NoFault
+		}
 	}
 	q.fill(m)
 	q.bound()
@@ -96,7 +110,9 @@ func (q *Question) fill(m Memory) {
 	case d.Kind == stanza.IQ && (d.Type == stanza.Result || d.Type == stanza.Error):
 		q.Outstanding = m.Outstanding(q.Direction, peer, d.ID)
 	case d.Kind == stanza.Presence && q.Direction == In:
-		q.Joined = m.Joined(peer.Bare())
+		q.Joined, q.MUC = m.Joined(peer, d.Type)
+	case d.Has(stanza.IsArchive) && q.Direction == In:
+		q.Queried = m.Queried(peer)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stanza"
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -32,6 +33,12 @@ func FuzzDescribed(f *testing.F) {
 		`<message to='@'><a xmlns='` + long + `'/></message>`,
 		`<presence type='x'><a xmlns='` + long + `'/></presence>`,
 		`<iq id='1'><a xmlns='` + long + `'/></iq>`,
+		`<iq type='set' id='1' to='muc.alpha.test'><query xmlns='http://jabber.org/protocol/muc#owner'><destroy jid='eve@beta.test'/></query></iq>`,
+		`<iq type='set' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='n'><item><a jid='x@y' xmlns=''/></item></publish><a jid='@' xmlns=''/></pubsub></iq>`,
+		`<iq type='set' id='1'><a xmlns='' jid='` + strings.Repeat("r", 1000) + `'>` + strings.Repeat(`<a jid='`+strings.Repeat("r", 1000)+`@b.test'/>`, 70) + `</a></iq>`,
+		`<iq type='set' id='1'><client-join xmlns='urn:xmpp:mix:pam:2' channel='c@mix.test'/></iq>`,
+		`<message from='a@b.test'><result xmlns='urn:xmpp:mam:2'/></message>`,
+		`<presence to='r@muc.alpha.test/🐎'><x xmlns='http://jabber.org/protocol/muc'/></presence>`,
 		`<a/>`,
 	} {
 		f.Add([]byte(s), true)
@@ -94,7 +101,7 @@ func TestEmbeddedAddressIn(t *testing.T) {
 // show prints what a question says, and not how it is kept.
 func show(q *decision.Question) string {
 	d := &q.Desc
-	s := fmt.Sprintf("%+v %d %v %v %d %d %d %b %q %v to %s from %s %v", q.Session, q.Direction, q.Joined, q.Outstanding,
+	s := fmt.Sprintf("%+v %d %v %v %v %v %d %d %d %b %q %v to %s from %s %v", q.Session, q.Direction, q.Joined, q.MUC, q.Queried, q.Outstanding,
 		d.Kind, d.Type, d.Fault, d.Marks, d.ID, d.HasID, d.To, d.From, d.ToEdited)
 	for _, list := range [][]stanza.Part{d.Payloads, d.Parts} {
 		for _, p := range list {
@@ -102,8 +109,11 @@ func show(q *decision.Question) string {
 		}
 		s += " ;"
 	}
-	for _, a := range d.Addressed {
-		s += " " + a.String()
+	for _, list := range [][]jid.Addr{d.Addressed, d.Inside} {
+		for _, a := range list {
+			s += " " + a.String()
+		}
+		s += " ;"
 	}
 	return s
 }

@@ -66,7 +66,7 @@ var answers = [numReasons]Answer{
 	BadRequest:               {Type: "modify", Condition: "bad-request", Text: "The stanza is not what RFC 6120 and RFC 6121 ask for"},
 	NotAcceptable:            {Type: "modify", Condition: "not-acceptable", Text: "The stanza has more parts than can be checked"},
 	UnavailableUndescribable: {Type: "cancel", Condition: "service-unavailable", Text: "The request cannot be delivered"},
-	Forgery:                  {Text: "dropped: only the own account may send this"},
+	Forgery:                  {Text: "dropped: a forgery, its sender may not send this"},
 	NotOutstanding:           {Text: "dropped: it answers no request of this session"},
 	UnknownSession:           {Type: "auth", Condition: "forbidden", Text: "The account's domain is not served here"},
 	InvalidFrom:              {Condition: "invalid-from", Text: "The from address is not this session's"},

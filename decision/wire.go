@@ -15,7 +15,7 @@ import (
 type tag byte
 
 const (
-	tagQuestion     tag = 0x04
+	tagQuestion     tag = 0x06
 	tagAdmit        tag = 0x02
 	tagOpen         tag = 0x05
 	tagVerdict      tag = 0x41

@@ -41,7 +41,13 @@ const (
 	flagTo
 	flagFrom
 	flagToEdited
-	questionFlags = flagToEdited<<1 - 1
+	flagQueried
+)
+
+// More flags of a question, in a byte of their own.
+const (
+	flagMUC   byte = 1 << iota // flagJoined, and by asking to join
+	moreFlags      = flagMUC<<1 - 1
 )
 
 // Flags of a part.
@@ -91,7 +97,7 @@ func AppendQuestion(dst []byte, q *Question) []byte {
 	dst = append(dst, byte(tagQuestion))
 	dst = binary.AppendUvarint(dst, q.ID)
 	dst = appendSession(dst, &q.Session)
-	dst = append(dst, q.flags(), byte(d.Kind), byte(d.Type), byte(d.Fault))
+	dst = append(dst, q.flags(), q.moreFlags(), byte(d.Kind), byte(d.Type), byte(d.Fault))
 	dst = binary.AppendUvarint(dst, uint64(d.Marks))
 	if d.HasID {
 		dst = appendText(dst, d.ID)
@@ -104,19 +110,30 @@ func AppendQuestion(dst []byte, q *Question) []byte {
 	}
 	dst = appendParts(dst, d.Payloads)
 	dst = appendParts(dst, d.Parts)
-	dst = binary.AppendUvarint(dst, uint64(len(d.Addressed)))
-	for _, a := range d.Addressed {
+	return appendAddresses(appendAddresses(dst, d.Addressed), d.Inside)
+}
+
+func appendAddresses(dst []byte, list []jid.Addr) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(list)))
+	for _, a := range list {
 		dst = appendText(dst, a.Bytes())
 	}
 	return dst
 }
 
 // bound makes a question that would be longer than MaxQuestion one about an
-// undescribable stanza.
+// undescribable stanza. The addresses of Inside are left out first: only a
+// service acts on them, and the mark says that they are missing.
 func (q *Question) bound() {
 	d := &q.Desc
 	if q.sizeAtMost() <= MaxQuestion {
 		return
+	}
+	if len(d.Inside) > 0 {
+		d.Inside, d.Marks = nil, d.Marks|stanza.ManyInside
+		if q.sizeAtMost() <= MaxQuestion {
+			return
+		}
 	}
 	if d.Fault == stanza.NoFault {
 		d.Fault = stanza.Undescribable
@@ -139,10 +156,19 @@ func (q *Question) sizeAtMost() int {
 			n += 2 + 3*length + len(p.Other) + len(p.Local) + len(p.Node)
 		}
 	}
-	for _, a := range d.Addressed {
-		n += length + len(a.Bytes())
+	for _, list := range [...][]jid.Addr{d.Addressed, d.Inside} {
+		for _, a := range list {
+			n += length + len(a.Bytes())
+		}
 	}
 	return n
+}
+
+func (q *Question) moreFlags() byte {
+	if q.MUC {
+		return flagMUC
+	}
+	return 0
 }
 
 func (q *Question) flags() byte {
@@ -152,6 +178,7 @@ func (q *Question) flags() byte {
 			f |= bit
 		}
 	}
+	set(flagQueried, q.Queried)
 	set(flagIn, q.Direction == In)
 	set(flagJoined, q.Joined)
 	set(flagOutstanding, q.Outstanding)
@@ -213,7 +240,9 @@ func DecodeQuestion(b []byte, q *Question) (rest []byte, err error) {
 	r.tag(tagQuestion, "question")
 	q.ID = r.number("question id")
 	r.session(&q.Session)
-	f := r.flags(questionFlags, "flags")
+	f := r.byte("flags")
+	q.MUC = r.flags(moreFlags, "flags")&flagMUC != 0
+	q.Queried = f&flagQueried != 0
 	q.Direction = Direction(f & flagIn)
 	q.Joined = f&flagJoined != 0
 	q.Outstanding = f&flagOutstanding != 0
@@ -232,15 +261,19 @@ func DecodeQuestion(b []byte, q *Question) (rest []byte, err error) {
 	}
 	d.Payloads = r.parts(d.Payloads[:0], stanza.MaxPayloads, d.Fault, "payloads")
 	d.Parts = r.parts(d.Parts[:0], stanza.MaxParts, d.Fault, "parts")
-	n := r.count(stanza.MaxAddressed, "addressed")
-	d.Addressed = d.Addressed[:0]
-	for range n {
-		d.Addressed = append(d.Addressed, r.address("addressed"))
+	d.Addressed = r.addresses(d.Addressed[:0], "addressed")
+	d.Inside = r.addresses(d.Inside[:0], "inside")
+	return r.b, r.err()
+}
+
+func (r *reader) addresses(dst []jid.Addr, field string) []jid.Addr {
+	for range r.count(stanza.MaxAddressed, field) {
+		dst = append(dst, r.address(field))
 		if r.wrong != "" {
 			break
 		}
 	}
-	return r.b, r.err()
+	return dst
 }
 
 // head reads the numbers of a description.

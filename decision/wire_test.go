@@ -48,7 +48,7 @@ func chat(t testing.TB) Question {
 
 // full uses every field.
 func full(t testing.TB) Question {
-	q := Question{ID: 1<<64 - 1, Session: session(), Direction: In, Joined: true, Outstanding: true}
+	q := Question{ID: 1<<64 - 1, Session: session(), Direction: In, Joined: true, MUC: true, Queried: true, Outstanding: true}
 	q.Session.Grant = []byte("g-1")
 	q.Desc = stanza.Descriptor{
 		Kind: stanza.IQ, Type: stanza.Set, Fault: stanza.BadIQ,
@@ -61,6 +61,7 @@ func full(t testing.TB) Question {
 			{Space: stanza.MAM, Other: []byte("urn:xmpp:mam:2"), Local: []byte("query")},
 		},
 		Addressed: []jid.Addr{addr(t, "eve@beta.test"), addr(t, "beta.test")},
+		Inside:    []jid.Addr{addr(t, "mallory@beta.test/☺")},
 	}
 	return q
 }
@@ -130,6 +131,8 @@ func TestQuestionRefused(t *testing.T) {
 		{"parts", func(q *Question) { q.Desc.Parts = make([]stanza.Part, stanza.MaxParts+1) }},
 		{"addressed", func(q *Question) { q.Desc.Addressed = make([]jid.Addr, stanza.MaxAddressed+1) }},
 		{"addressed", func(q *Question) { q.Desc.Addressed = make([]jid.Addr, 1) }},
+		{"inside", func(q *Question) { q.Desc.Inside = make([]jid.Addr, stanza.MaxAddressed+1) }},
+		{"inside", func(q *Question) { q.Desc.Inside = make([]jid.Addr, 1) }},
 	} {
 		q := chat(t)
 		tt.spoil(&q)
@@ -142,7 +145,7 @@ func TestQuestionRefused(t *testing.T) {
 	}
 	b := AppendQuestion(nil, &Question{Session: session()})
 	at := bytes.Index(b, session().OpenedLog) + len(session().OpenedLog)
-	b[at] = 0x80
+	b[at+1] = 0x80
 	if _, err := DecodeQuestion(b, new(Question)); err == nil || !strings.Contains(err.Error(), "flags") {
 		t.Errorf("an unknown flag: got %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/gateway/session"
+	"github.com/postern-im/postern/xmpp/stanza"
 )
 
 // metrics are what the gateway counts. No label holds what a client chose.
@@ -56,6 +57,14 @@ func verdictMetrics(s *session.Shared) (all []prometheus.Collector) {
 				Name:        "postern_gateway_stanzas_total",
 				Help:        "Stanzas by direction and what became of them.",
 				ConstLabels: prometheus.Labels{"direction": name, "effect": e.String()},
+			}, func() float64 { return float64(c.Load()) }))
+		}
+		for f := stanza.NoFault + 1; f < stanza.NumFaults; f++ {
+			c := &s.Faults[d][f]
+			all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name:        "postern_gateway_stanzas_faulty_total",
+				Help:        "Stanzas that could not be judged by their contents, and so did not pass, by direction and cause.",
+				ConstLabels: prometheus.Labels{"direction": name, "cause": f.String()},
 			}, func() float64 { return float64(c.Load()) }))
 		}
 	}

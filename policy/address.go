@@ -6,6 +6,7 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/xmpp/jid"
+	"github.com/postern-im/postern/xmpp/stanza"
 )
 
 // A class is who an address belongs to, as a bit, so that a row of the table
@@ -17,12 +18,13 @@ const (
 	ownAccount   class = 1 << iota // the own bare JID
 	ownResource                    // the own bare JID with a resource
 	ownServer                      // the account's domain, with or without a resource
-	localUser                      // any other JID in a domain of the tenant
+	localUser                      // any other JID with a localpart in a domain of the tenant
+	localServer                    // another domain of the tenant, with or without a resource
 	localService                   // any JID in a service of the tenant
 	remote                         // everything else, other tenants included
 
 	own      = ownAccount | ownResource | ownServer
-	local    = localUser | localService
+	local    = localUser | localServer | localService
 	anywhere = own | local | remote
 )
 
@@ -30,6 +32,7 @@ const (
 // of the one it is about.
 type judge struct {
 	q        *decision.Question
+	view     *projections.View
 	tenant   *projections.Tenant
 	standing projections.Standing
 	domain   []byte // the account's
@@ -49,6 +52,9 @@ func (j *judge) classOf(a jid.Addr) class {
 	if !bytes.Equal(domain, j.domain) {
 		switch j.tenant.Place(domain) {
 		case projections.Domain:
+			if !a.HasLocal() {
+				return localServer
+			}
 			return localUser
 		case projections.Service:
 			return localService
@@ -67,12 +73,25 @@ func (j *judge) classOf(a jid.Addr) class {
 	return ownAccount
 }
 
-// anyRemote reports whether one of the embedded addressees is remote.
-func (j *judge) anyRemote() bool {
-	for _, a := range j.q.Desc.Addressed {
+// anyRemote reports whether one of the addresses is remote.
+func (j *judge) anyRemote(list []jid.Addr) bool {
+	for _, a := range list {
 		if j.classOf(a) == remote {
 			return true
 		}
 	}
 	return false
+}
+
+// actsOnInside reports whether the stanza's receiver may act on any address in
+// the payload: services do so with what is set.
+func (j *judge) actsOnInside() bool {
+	return j.q.Desc.Kind == stanza.IQ && j.q.Desc.Type == stanza.Set && j.peer == localService
+}
+
+// isServed reports whether a is in a domain that this installation serves, of
+// any tenant.
+func (j *judge) isServed(a jid.Addr) bool {
+	_, place := j.view.Owner(a.Domain())
+	return place == projections.Domain
 }

@@ -39,6 +39,9 @@ func (j *judge) inMessage() Explanation {
 	if d.Has(stanza.IsCarbon) && j.peer != ownAccount {
 		return drop(&rowForgedCarbon, decision.Forgery)
 	}
+	if d.Has(stanza.IsArchive) && j.peer != ownAccount && !j.q.Queried {
+		return drop(&rowForgedArchive, decision.Forgery)
+	}
 	if d.Type == stanza.Error {
 		e := pass(&rowMessageError)
 		if !j.standing.Effective.Has(permission.MessagesRead) {
@@ -91,11 +94,28 @@ func (j *judge) inPresence() Explanation {
 	case j.peer&(ownAccount|ownResource) != 0:
 		return pass(&rowOwnPresence)
 	case d.Type == stanza.Error:
-		return pass(&rowInPresenceError)
-	case j.q.Joined && (d.Type == stanza.Available || d.Type == stanza.Unavailable):
+		e := pass(&rowInPresenceError)
+		if !j.standing.Effective.Has(permission.MessagesRead) {
+			e.Verdict.Effect = decision.Strip
+		}
+		return e
+	case j.joined() && d.Has(stanza.HasMUCUser) && (d.Type == stanza.Available || d.Type == stanza.Unavailable):
 		return pass(&rowRoomPresence)
 	}
 	return pass(&rowInPresence)
+}
+
+// joined reports whether the session is in the room that a presence comes
+// from. Rooms of the tenant stand in its services, never in a domain of users;
+// a remote room is told from a user by the session's asking to join it.
+func (j *judge) joined() bool {
+	switch j.peer {
+	case localService:
+		return j.q.Joined
+	case remote:
+		return j.q.MUC
+	}
+	return false
 }
 
 func (j *judge) inIQ() Explanation {
@@ -118,7 +138,9 @@ func (j *judge) inIQ() Explanation {
 		return j.push(&rowRosterPush)
 	case space == stanza.Blocking && d.Type == stanza.Set:
 		return j.push(&rowBlockPush)
-	case space == stanza.Ping, space == stanza.Version, space == stanza.DiscoInfo, space == stanza.Time:
+	case space == stanza.Privacy && d.Type == stanza.Set && j.peer == ownAccount:
+		return j.push(&rowPrivacyPush)
+	case d.Has(stanza.IsPlain):
 		return pass(&rowInHarmless)
 	}
 	return pass(&rowInRequest)

@@ -65,12 +65,6 @@ func isNumber(b []byte) bool {
 	return len(b) > 0
 }
 
-// isCapsNode reports whether a disco node is a capabilities node (XEP-0115),
-// NODE#VER, which names a client's software and nothing of the account.
-func isCapsNode(p *stanza.Part) bool {
-	return p.HasNode && bytes.IndexByte(p.Node, '#') >= 0
-}
-
 // storageAsks maps every child of private XML storage (XEP-0049); servers
 // differ in which of several they act on.
 func storageAsks(d *stanza.Descriptor) permission.Set {
@@ -117,6 +111,22 @@ func pubsubAsks(d *stanza.Descriptor) permission.Set {
 		asked = pep.of(d.Type)
 	}
 	return asked
+}
+
+// namesNodes reports whether every action of a pubsub request names a node,
+// and none the bookmarks'.
+func namesNodes(d *stanza.Descriptor) bool {
+	named := false
+	for i := range d.Parts {
+		p := &d.Parts[i]
+		switch {
+		case p.HasNode && nodePair(p.Node) != bookmarks:
+			named = true
+		case p.HasNode || !isModifier(d, p):
+			return false
+		}
+	}
+	return named
 }
 
 // isModifier reports whether p, an action without a node, only modifies

@@ -50,13 +50,15 @@ var requestRows = []requestRow{
 		note: "remove or purge: history:write as well"},
 	{what: "urn:xmpp:carbons:0..2", to: own, space: in(stanza.CarbonsOld, stanza.Carbons), asks: pair{messages.read, messages.read}},
 	{what: "urn:xmpp:blocking, jabber:iq:privacy", to: own, space: in(stanza.Blocking, stanza.Privacy), asks: blocklist},
-	{what: "disco#info, disco#items", to: ownAccount | ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoAsks,
+	{what: "disco#info, disco#items", to: ownAccount, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoNodeAsks,
+		note: "get with a node: the node's read as well"},
+	{what: "disco#info, disco#items", to: ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoAsks,
 		note: "get with a node that is no caps node: the node's read as well"},
 	{what: "pubsub, pubsub#owner", to: own, space: in(stanza.PubSub, stanza.PubSubOwner), more: pubsubAsks,
 		note: "the node of every child, of any namespace, and of every descendant that has one; a child that names none asks for pep; subscribe, unsubscribe, options ask for read and write"},
 	{what: "urn:xmpp:push:0", to: own, space: in(stanza.Push), asks: pair{account.write, account.write}, more: pushAsks,
 		note: "enable: messages:read as well"},
-	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own,
+	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own | localServer,
 		space: in(stanza.Register, stanza.IQAuth, stanza.Commands, stanza.ClientAccess, stanza.ManageClients), asks: account},
 	{what: "urn:xmpp:ping", to: own | localService, space: in(stanza.Ping)},
 	{what: "disco#info, disco#items without a node or with a caps node", to: ownServer, space: in(stanza.DiscoInfo, stanza.DiscoItems), when: withoutNode},
@@ -90,11 +92,21 @@ func contains(list []string, b []byte) bool {
 
 func withoutNode(d *stanza.Descriptor) bool {
 	p := &d.Payloads[0]
-	return !p.HasNode || isCapsNode(p)
+	return !p.HasNode || p.IsCaps()
 }
 
+// discoAsks: a client's resource has caps nodes, which say nothing of the
+// account.
 func discoAsks(d *stanza.Descriptor) permission.Set {
-	if d.Type != stanza.Get || withoutNode(d) {
+	if withoutNode(d) {
+		return 0
+	}
+	return discoNodeAsks(d)
+}
+
+// discoNodeAsks: every node of the account itself is one of its PEP nodes.
+func discoNodeAsks(d *stanza.Descriptor) permission.Set {
+	if d.Type != stanza.Get || !d.Payloads[0].HasNode {
 		return 0
 	}
 	return nodePair(d.Payloads[0].Node).read
@@ -133,7 +145,7 @@ func (j *judge) out() Explanation {
 	case stanza.IQ:
 		e = j.outIQ()
 	}
-	if j.peer == remote || j.anyRemote() {
+	if j.peer == remote || j.anyRemote(d.Addressed) || j.actsOnInside() && j.anyRemote(d.Inside) {
 		e.Asked |= federate
 	}
 	e.Missing = e.Asked.Minus(j.standing.Effective)
@@ -172,19 +184,85 @@ func (j *judge) outIQ() Explanation {
 	if len(d.Payloads) != 1 { // a gateway calls that a fault
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
+	if j.actsOnInside() && d.Marks&(stanza.BadInside|stanza.ManyInside) != 0 {
+		if d.Has(stanza.ManyInside) {
+			return refuse(&rowTooMuch, decision.NotAcceptable)
+		}
+		return refuse(&rowBadAddress, decision.JIDMalformed)
+	}
+	row := rowOf(d, j.peer)
+	if row == nil {
+		// The last row matches everything, so this is never reached; if a
+		// change of the table ever makes it so, nothing passes.
+		return refuse(&rowTooMuch, decision.NotAcceptable)
+	}
+	asked := row.asksOf(d)
+	if d.To.HasLocal() && j.peer&(localUser|remote) != 0 {
+		asked |= j.senderAsks()
+	}
+	return Explanation{Row: row.what, Asked: asked, Verdict: decision.Verdict{Effect: decision.Pass}}
+}
+
+// rowOf returns the first row that matches a request to an address of class
+// to.
+func rowOf(d *stanza.Descriptor, to class) *requestRow {
 	for i := range requestRows {
-		row := &requestRows[i]
-		if row.matches(d, j.peer) {
-			asked := row.asks.of(d.Type)
-			if row.more != nil {
-				asked |= row.more(d)
-			}
-			return Explanation{Row: row.what, Asked: asked, Verdict: decision.Verdict{Effect: decision.Pass}}
+		if row := &requestRows[i]; row.matches(d, to) {
+			return row
 		}
 	}
-	// The last row matches everything, so this is never reached; if a change
-	// of the table ever makes it so, nothing passes.
-	return refuse(&rowTooMuch, decision.NotAcceptable)
+	return nil
+}
+
+func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
+	asked := r.asks.of(d.Type)
+	if r.more != nil {
+		asked |= r.more(d)
+	}
+	return asked
+}
+
+// senderAsks is what a request to another user's address asks for because the
+// server may act on the account that sends it, whatever the address is.
+// ejabberd does so with most of what an account may set, Prosody with
+// bookmarks.
+func (j *judge) senderAsks() permission.Set {
+	d := &j.q.Desc
+	if ownSpaces()&(1<<d.Payloads[0].Space) == 0 {
+		if d.Type == stanza.Set && !d.To.HasResource() && j.isServed(d.To) {
+			return account.write // the server answers for such an address
+		}
+		return 0
+	}
+	if d.Type == stanza.Get && readsOther(d) {
+		return 0
+	}
+	if row := rowOf(d, ownAccount); row != nil {
+		return row.asksOf(d)
+	}
+	return account.of(d.Type)
+}
+
+// ownSpaces are the namespaces that a row of the own account's table names.
+func ownSpaces() (named spaces) {
+	for i := range requestRows {
+		if r := &requestRows[i]; r.to&ownAccount != 0 && r.space != everySpace {
+			named |= r.space
+		}
+	}
+	return named
+}
+
+// readsOther reports whether it is the meaning of a get to read what is
+// another user's.
+func readsOther(d *stanza.Descriptor) bool {
+	switch d.Payloads[0].Space {
+	case stanza.VCardTemp, stanza.VCard4, stanza.DiscoInfo, stanza.DiscoItems:
+		return true
+	case stanza.PubSub, stanza.PubSubOwner:
+		return namesNodes(d)
+	}
+	return false
 }
 
 // outEffect turns what is missing into what happens.
@@ -207,7 +285,7 @@ func (j *judge) outEffect(e Explanation) Explanation {
 	first, _ := missing.First()
 	e.Verdict.Permission = first.Name()
 	if d.Type == stanza.Error || d.Type == stanza.Result ||
-		d.Kind == stanza.Message && !d.Has(stanza.HasContent) {
+		d.Kind == stanza.Message && d.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
 		e.Verdict.Effect, e.Verdict.Reason = decision.Drop, decision.NoPermission
 		return e
 	}

@@ -19,7 +19,7 @@ import (
 
 // TableVersion numbers the rules. An audit record carries it; a replay
 // verifies records of its own version only.
-const TableVersion = 1
+const TableVersion = 2
 
 // An Explanation is a Verdict with what led to it.
 type Explanation struct {
@@ -50,7 +50,7 @@ func explain(v *projections.View, q *decision.Question) Explanation {
 	if len(q.Session.Grant) != 0 {
 		return end(&rowNobody, decision.RolesChanged)
 	}
-	j := judge{q: q, tenant: v.Tenant(q.Session.Tenant), domain: domainOf(q.Session.Account)}
+	j := judge{q: q, view: v, tenant: v.Tenant(q.Session.Tenant), domain: domainOf(q.Session.Account)}
 	if j.tenant == nil {
 		return end(&rowNobody, decision.RolesChanged)
 	}

@@ -75,9 +75,10 @@ func (l *logOf) commit(t testing.TB, tenant string, evs ...events.Event) {
 }
 
 // remembers is a session's memory in a scenario.
-type remembers struct{ joined, outstanding bool }
+type remembers struct{ joined, muc, outstanding, queried bool }
 
-func (m remembers) Joined([]byte) bool                                    { return m.joined }
+func (m remembers) Joined(jid.Addr, stanza.Type) (joined, muc bool)       { return m.joined || m.muc, m.muc }
+func (m remembers) Queried(jid.Addr) bool                                 { return m.queried }
 func (m remembers) Outstanding(decision.Direction, jid.Addr, []byte) bool { return m.outstanding }
 
 func ask(t testing.TB, v *projections.View, account string, dir decision.Direction, m decision.Memory, xml string) Explanation {
@@ -151,6 +152,10 @@ func judgeLine(t *testing.T, v *projections.View, out *bytes.Buffer, line string
 			dir = decision.In
 		case "joined":
 			m.joined = true
+		case "muc":
+			m.muc = true
+		case "queried":
+			m.queried = true
 		case "outstanding":
 			m.outstanding = true
 		default:

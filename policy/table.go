@@ -28,6 +28,9 @@ var (
 	rowPresenceUnknown  = row{what: "presence of any other type", to: "anyone", refused: "always refused, bad-request"}
 	rowOwnResult        = row{what: "iq result, error", to: "own account, resource, server"}
 	rowResult           = row{what: "iq result, error that answers a get or set this session was shown", to: "others"}
+	rowSender           = row{what: "iq get, set: a namespace that a row of the own account names", to: "any other address with a localpart, but in local services", more: "as well as its own row, what the same request to the own account asks; not a get of vcard-temp, vcard-4.0, disco, or of pubsub nodes that are all named and not the bookmarks'"}
+	rowSenderSet        = row{what: "iq set: any other namespace", to: "another user's bare JID in a domain of the installation", asks: account.write, more: "as well as its own row"}
+	rowInside           = row{what: "iq set with a jid attribute that is remote (contents of pubsub items left out)", to: "local services", asks: federate, more: "as well as its own row"}
 	rowResultUnasked    = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
 )
 
@@ -37,20 +40,22 @@ var (
 	rowCarbon          = row{what: "carbon (received, sent)", to: "own account", asks: messages.read, refused: "dropped"}
 	rowForgedCarbon    = row{what: "carbon", to: "anyone else", refused: "always dropped, a forgery"}
 	rowArchive         = row{what: "archive result (result, fin)", to: "own account", asks: archive.read, refused: "dropped"}
-	rowRoomArchive     = row{what: "archive result (result, fin)", to: "anyone else", asks: messages.read, refused: "dropped"}
+	rowRoomArchive     = row{what: "archive result (result, fin)", to: "a bare JID whose answer to this session's archive query is not at its end", asks: messages.read, refused: "dropped"}
+	rowForgedArchive   = row{what: "archive result (result, fin)", to: "anyone else", refused: "always dropped, a forgery"}
 	rowOwnEvent        = row{what: "pubsub event", to: "own account", more: "the read of every node it names", refused: "dropped"}
 	rowContactEvent    = row{what: "pubsub event, headline, nothing else in it", to: "a bare JID that is no service", asks: contacts.read, refused: "dropped"}
 	rowEvent           = row{what: "any other pubsub event", to: "anyone", asks: messages.read, refused: "dropped"}
 	rowMore            = row{what: "carbon, archive result or event with other contents beside it", to: "anyone", asks: messages.read, more: "as well as its own row", refused: "dropped"}
 	rowMessageError    = row{what: "message error", to: "anyone", asks: messages.write, more: "without messages:read everything but its error is stripped", refused: "dropped"}
 	rowInPresence      = row{what: "presence of contacts, subscription requests", to: "anyone", asks: contacts.read, refused: "dropped"}
-	rowRoomPresence    = row{what: "presence available, unavailable", to: "a bare JID this session has sent directed presence to"}
+	rowRoomPresence    = row{what: "presence available, unavailable, with muc#user", to: "a local service this session has sent directed presence to, or a remote room it has asked to join, and has not left"}
 	rowOwnPresence     = row{what: "presence", to: "own resources"}
-	rowInPresenceError = row{what: "presence error", to: "anyone"}
+	rowInPresenceError = row{what: "presence error", to: "anyone", more: "without messages:read everything but its error is stripped"}
 	rowRosterPush      = row{what: "roster push", to: "own account", asks: contacts.read, refused: "dropped, the server is answered result"}
 	rowBlockPush       = row{what: "block list push", to: "own account", asks: blocklist.read, refused: "dropped, the server is answered result"}
+	rowPrivacyPush     = row{what: "privacy list push", to: "own account", asks: blocklist.read, refused: "dropped, the server is answered result"}
 	rowForgedPush      = row{what: "roster push, block list push", to: "anyone else", refused: "always dropped, a forgery"}
-	rowInHarmless      = row{what: "iq get, set of ping, version, disco#info, time", to: "anyone"}
+	rowInHarmless      = row{what: "iq get of ping, version, time, disco#info, with no child and no attribute but the node of a caps form", to: "anyone"}
 	rowInRequest       = row{what: "any other iq get, set", to: "anyone", asks: messages.read, refused: "answered service-unavailable"}
 	rowInOwnResult     = row{what: "iq result, error", to: "own account, resource, server"}
 	rowInResult        = row{what: "iq result, error that answers this session's get or set", to: "others"}
@@ -71,11 +76,11 @@ var (
 
 var outRows = []*row{&rowMessage, &rowPresence, &rowPresencePriority, &rowSubscription, &rowProbe, &rowPresenceError, &rowPresenceUnknown}
 
-var outLastRows = []*row{&rowOwnResult, &rowResult, &rowResultUnasked, &rowClientState, &rowBadAddress, &rowBadIQ, &rowTooMuch, &rowForgedFrom, &rowNoStanza}
+var outLastRows = []*row{&rowSender, &rowSenderSet, &rowInside, &rowOwnResult, &rowResult, &rowResultUnasked, &rowClientState, &rowBadAddress, &rowBadIQ, &rowTooMuch, &rowForgedFrom, &rowNoStanza}
 
 var inRows = []*row{
-	&rowInMessage, &rowCarbon, &rowForgedCarbon, &rowArchive, &rowRoomArchive, &rowOwnEvent, &rowContactEvent, &rowEvent, &rowMore, &rowMessageError,
-	&rowInPresence, &rowRoomPresence, &rowOwnPresence, &rowInPresenceError, &rowRosterPush, &rowBlockPush, &rowForgedPush,
+	&rowInMessage, &rowCarbon, &rowForgedCarbon, &rowArchive, &rowRoomArchive, &rowForgedArchive, &rowOwnEvent, &rowContactEvent, &rowEvent, &rowMore, &rowMessageError,
+	&rowInPresence, &rowRoomPresence, &rowOwnPresence, &rowInPresenceError, &rowRosterPush, &rowBlockPush, &rowPrivacyPush, &rowForgedPush,
 	&rowInHarmless, &rowInRequest, &rowInOwnResult, &rowInResult, &rowInResultUnasked, &rowInRemote,
 }
 
@@ -139,6 +144,7 @@ var classWords = []struct {
 	{ownAccount, "own account"},
 	{ownResource, "own resource"},
 	{ownServer, "own server"},
+	{localServer, "other domains of the tenant"},
 	{local, "local"},
 	{localService, "local services"},
 	{remote, "remote"},

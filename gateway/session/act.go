@@ -160,8 +160,8 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	if !isStanzaKind(d) || d.Type == stanza.Error || d.Type == stanza.Result {
 		return
 	}
-	if v.Reason == decision.Outage && d.Kind == stanza.Message && !d.Has(stanza.HasContent) {
-		return // sent unasked; see permissions.md section 6
+	if v.Reason == decision.Outage && d.Kind == stanza.Message && d.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
+		return // clients send chat states and receipts unasked
 	}
 	a := v.Answer()
 	if a.Type == "" || a.Condition == "" {
@@ -171,16 +171,31 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	if a.Denied {
 		r.Permission, r.Position = v.Permission, v.Position
 	}
-	if p.dir == decision.In {
-		r.To = d.From.Bytes()
-	} else if !d.To.IsZero() && string(d.To.Bytes()) != string(p.s.who.Account) {
-		r.From = d.To.Bytes()
-	}
 	// A fault of the element does not matter: only its header is read.
 	el, _ := b.framer.ParseStanza(b.buf[e.start:e.end])
-	if el.Valid() {
-		b.replies = stanza.AppendError(b.replies, el, r)
+	if !el.Valid() {
+		return
 	}
+	if p.dir == decision.In {
+		r.To = d.From.Bytes()
+	} else if string(d.To.Bytes()) != string(p.s.who.Account) {
+		r.From = answeredFrom(el, d)
+	}
+	b.replies = stanza.AppendError(b.replies, el, r)
+}
+
+// answeredFrom is the address that a client's stanza is answered from: the one
+// it was addressed to. A client tells the room it could not join by the very
+// form it wrote, and an address that does not prepare has no other form.
+func answeredFrom(el stream.Element, d *stanza.Descriptor) []byte {
+	if d.Kind != stanza.Presence && !d.To.IsZero() {
+		return d.To.Bytes()
+	}
+	to, _ := el.Attr("to")
+	if len(to) > stanza.MaxAddress {
+		return nil
+	}
+	return to
 }
 
 // drop drops the entry; a push of the own server is answered, so that it need

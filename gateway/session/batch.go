@@ -37,6 +37,7 @@ type batch struct {
 	filled  bool   // the last read took all the room there was
 	entries []entry
 	descs   []stanza.Descriptor
+	recall  recall // what the questions were put with
 	qs      []decision.Question
 	vs      []decision.Verdict
 	edits   [2][]byte // what an edit is written to, and the next one
@@ -99,6 +100,7 @@ func (b *batch) clear() {
 	clear(b.qs)
 	clear(b.vs)
 	b.qs, b.vs, b.replies = b.qs[:0], b.vs[:0], b.replies[:0]
+	b.recall.memory, b.recall.answered = nil, b.recall.answered[:0]
 }
 
 // consume takes the framed bytes out of the buffer.

@@ -166,8 +166,13 @@ func (p *pump) frame(b *batch) error {
 func (p *pump) ask(b *batch, el stream.Element) {
 	d := b.desc()
 	d.Describe(el)
-	b.qs = append(b.qs, decision.NewQuestion(p.s.who, p.dir, d, &p.s.memory))
-	b.qs[len(b.qs)-1].ID = p.s.shared.questions.Add(1)
+	b.recall.memory = &p.s.memory
+	b.qs = append(b.qs, decision.NewQuestion(p.s.who, p.dir, d, &b.recall))
+	q := &b.qs[len(b.qs)-1]
+	q.ID = p.s.shared.questions.Add(1)
+	if fault := q.Desc.Fault; fault != stanza.NoFault {
+		p.s.shared.Faults[p.dir][fault].Add(1)
+	}
 	b.vs = append(b.vs, decision.Verdict{})
 }
 

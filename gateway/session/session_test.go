@@ -160,7 +160,8 @@ func TestStaleVerdictIsAskedAgain(t *testing.T) {
 		if n := r.shared.Stale.Load(); n != 1 || asks != 2 || ids[0] != ids[1] {
 			t.Errorf("%d stale, %d asks of %d", n, asks, ids)
 		}
-		if r.session.memory.Outstanding(decision.In, addr(t, "bob@a.test"), []byte("1")) {
+		asked := recall{memory: &r.session.memory}
+		if asked.Outstanding(decision.In, addr(t, "bob@a.test"), []byte("1")) {
 			t.Error("a request that was not handed over is outstanding")
 		}
 		r.ended()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/xmpp/stanza"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -23,6 +24,9 @@ type Shared struct {
 
 	// Effects counts verdicts acted on, by direction and effect.
 	Effects [2][numEffects]atomic.Uint64
+	// Faults counts stanzas that could not be judged by their contents, by
+	// direction and fault.
+	Faults [2][stanza.NumFaults]atomic.Uint64
 	// Stale counts verdicts that were too old at hand-over.
 	Stale atomic.Uint64
 	// Outages counts questions that nobody answered in time.

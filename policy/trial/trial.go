@@ -71,7 +71,7 @@ type request struct {
 	id   string
 }
 
-// Join remembers directed presence to a room.
+// Join remembers that the session has asked to join a room.
 func (m *Memory) Join(room string) error {
 	a, err := jid.Parse([]byte(room))
 	if err != nil {
@@ -92,9 +92,20 @@ func (m *Memory) Await(peer, id string) error {
 }
 
 // Joined implements decision.Memory.
-func (m *Memory) Joined(bare []byte) bool {
+func (m *Memory) Joined(peer jid.Addr, _ stanza.Type) (joined, muc bool) {
 	for _, a := range m.joined {
-		if bytes.Equal(a.Bytes(), bare) {
+		if bytes.Equal(a.Bytes(), peer.Bare()) {
+			return true, true
+		}
+	}
+	return false, false
+}
+
+// Queried implements decision.Memory. It is not said of a request what it asks
+// for, so one to a bare JID may be an archive query.
+func (m *Memory) Queried(peer jid.Addr) bool {
+	for _, r := range m.requests {
+		if r.peer.Equal(peer) && !peer.HasResource() {
 			return true
 		}
 	}

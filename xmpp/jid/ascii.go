@@ -6,15 +6,13 @@ import "bytes"
 const (
 	inLocal = 1 << iota
 	inDomain
-	inResource
 )
 
 // asciiClass says in which parts a byte needs no preparation. Upper case is
 // in neither localpart nor domainpart; bytes from 0x80 are nowhere.
 var asciiClass = func() (t [256]byte) {
-	for c := ' '; c <= '~'; c++ {
-		t[c] |= inResource
-		if c != ' ' && !('A' <= c && c <= 'Z') {
+	for c := '!'; c <= '~'; c++ {
+		if !('A' <= c && c <= 'Z') {
 			t[c] |= inLocal
 		}
 		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' {
@@ -34,18 +32,18 @@ const localExcluded = `"&'/:<>@`
 // maxLabel is the greatest length of a domain's label in ASCII (RFC 1034).
 const maxLabel = 63
 
-// parseASCII reads raw if it is prepared and plain ASCII. It refuses some
-// prepared ASCII domains too (IP literals), which only costs time.
+// parseASCII reads raw if its bare address is prepared and plain ASCII. It
+// refuses some prepared ASCII domains too (IP literals), which only costs time.
 func parseASCII(raw []byte) (Addr, bool) {
 	bare := len(raw)
 	if i := bytes.IndexByte(raw, '/'); i >= 0 {
-		if bare = i; !isPart(raw[i+1:], inResource) {
+		if bare = i; bare+1 == len(raw) || resourceFault(raw[i+1:]) != "" {
 			return Addr{}, false
 		}
 	}
 	local, domain := 0, raw[:bare]
 	if i := bytes.IndexByte(domain, '@'); i >= 0 {
-		if local = i; !isPart(domain[:i], inLocal) {
+		if local = i; !isLocal(domain[:i]) {
 			return Addr{}, false
 		}
 		domain = domain[i+1:]
@@ -56,12 +54,12 @@ func parseASCII(raw []byte) (Addr, bool) {
 	return Addr{b: raw, local: uint16(local), bare: uint16(bare)}, true
 }
 
-func isPart(s []byte, part byte) bool {
+func isLocal(s []byte) bool {
 	if len(s) == 0 || len(s) > MaxPart {
 		return false
 	}
 	for _, c := range s {
-		if asciiClass[c]&part == 0 {
+		if asciiClass[c]&inLocal == 0 {
 			return false
 		}
 	}

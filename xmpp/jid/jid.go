@@ -1,10 +1,14 @@
 // Package jid reads XMPP addresses: it prepares, compares and splits them.
 //
 // An address decides who is addressed, so two programs that read one spelling
-// as two different users are a hole. The package promises that whatever it
-// accepts is read as the same address by RFC 7622 (PRECIS, IDNA2008) and by
+// as two different users are a hole. The package promises that the bare
+// address it accepts is read as the same by RFC 7622 (PRECIS, IDNA2008) and by
 // RFC 6122 (stringprep), that preparing a prepared address changes nothing,
 // and that no input panics. Where the two readings differ, it refuses.
+//
+// A resourcepart is opaque: valid UTF-8 without control characters is kept as
+// it is. A server may change it, but no rule depends on somebody else's
+// resource.
 //
 // A prepared address is what all other packages compare, by its bytes. The
 // package never looks anything up, and never repairs beyond preparation.
@@ -29,8 +33,8 @@ type Addr struct {
 	bare  uint16 // length of the bare address
 }
 
-// Parse prepares an address. When raw already is prepared and ASCII, the Addr
-// is a view of raw and nothing is allocated; otherwise it is a fresh copy.
+// Parse prepares an address. When the bare address in raw already is prepared
+// and ASCII, the Addr is a view of raw and nothing is allocated; otherwise it is a fresh copy.
 // The error is an *Error.
 func Parse(raw []byte) (Addr, error) {
 	if a, ok := parseASCII(raw); ok {
@@ -95,8 +99,8 @@ func Join(local, domain, resource string) (Addr, error) {
 	b = append(b, domain...)
 	a := Addr{local: uint16(len(local)), bare: uint16(len(b))}
 	if resource != "" {
-		if resource, err = prepare(Resourcepart, resource); err != nil {
-			return Addr{}, err
+		if reason := resourceFault([]byte(resource)); reason != "" {
+			return Addr{}, &Error{Resourcepart, reason}
 		}
 		b = append(append(b, '/'), resource...)
 	}

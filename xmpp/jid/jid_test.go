@@ -25,8 +25,12 @@ func TestParseAccepts(t *testing.T) {
 		{"BOB@A.TEST/Phone", "bob@a.test/Phone"},
 		{"ＢＯＢ@Ａ.test", "bob@a.test"},
 		{"ÉMILE@a.test/É", "émile@a.test/É"},
-		{"e\u0301mile@a.test/e\u0301", "émile@a.test/é"},
-		{"bob@a.test/a\u00a0b", "bob@a.test/a b"},
+
+		// The resourcepart stays as it is.
+		{"e\u0301mile@a.test/e\u0301", "émile@a.test/e\u0301"},
+		{"bob@a.test/a\u00a0b", "bob@a.test/a\u00a0b"},
+		{"BOB@a.test/น้ำ…™", "bob@a.test/น้ำ…™"},
+		{"bob@a.test/🐎\u200d\ufe0f \u202e\ue000\ufffd", "bob@a.test/🐎\u200d\ufe0f \u202e\ue000\ufffd"},
 
 		// Domain names and literals.
 		{"bob@a.test.", "bob@a.test"},
@@ -92,9 +96,8 @@ func TestParseRefuses(t *testing.T) {
 		{"bob@a.test/" + x, Resourcepart, reasonLong},
 		{strings.Repeat("a.", 512) + "a", Domainpart, reasonLong},
 		{strings.Repeat("é", 512) + "@a.test", Localpart, reasonLong},
-		{strings.Repeat("Ｂ", 342) + "@a.test", Localpart, reasonLong},                  // 342 bytes when prepared
-		{strings.Repeat("\u0390", 511) + "@a.test", Localpart, ""},                     // grows in nodeprep's eyes
-		{"bob@a.test/" + strings.Repeat("\u0958", 341), Resourcepart, reasonForbidden}, // NFC doubles it
+		{strings.Repeat("Ｂ", 342) + "@a.test", Localpart, reasonLong}, // 342 bytes when prepared
+		{strings.Repeat("\u0390", 511) + "@a.test", Localpart, ""},    // grows in nodeprep's eyes
 
 		// What no reading allows.
 		{"b b@a.test", Localpart, reasonForbidden},
@@ -110,10 +113,8 @@ func TestParseRefuses(t *testing.T) {
 		{"b＠b@a.test", Localpart, reasonForbidden},
 		{"b／b@a.test", Localpart, reasonForbidden},
 		{"bob@a.test/a\nb", Resourcepart, reasonForbidden},
-		{"bob@a.test/a\u202eb", Resourcepart, reasonForbidden},
-		{"bob@a.test/a\ue000b", Resourcepart, reasonForbidden},
-		{"bob@a.test/a\ufffdb", Resourcepart, reasonForbidden},
-		{"bob@a.test/a\u0627", Resourcepart, reasonForbidden}, // both directions
+		{"bob@a.test/a\u0085b", Resourcepart, reasonForbidden},
+		{"bob@a.test/a\uffffb", Resourcepart, reasonForbidden},
 		{"b\u0627@a.test", Localpart, reasonForbidden},
 
 		// One reading folds what the other refuses: it would be another user.
@@ -129,24 +130,19 @@ func TestParseRefuses(t *testing.T) {
 		{"ς@a.test", Localpart, reasonDiffers},
 		{"ᾳ@a.test", Localpart, reasonDiffers},
 		{"Ⴀ@a.test", Localpart, reasonDiffers},
-		{"bob@a.test/ⅷ", Resourcepart, reasonDiffers},
-		{"bob@a.test/ｐhone", Resourcepart, reasonDiffers},
-		{"bob@a.test/a\u1806b", Resourcepart, reasonDiffers},
 		{"bob@faß.test", Domainpart, reasonDiffers},
 		{"bob@xn--fa-hia.test", Domainpart, reasonDiffers},
 		{"bob@a\u3002test", Domainpart, reasonDiffers},
 		{"bob@a\uff61test", Domainpart, reasonDiffers},
 
 		// Servers differ where the tables do not.
-		{"\U0002F868@a.test", Localpart, reasonDiffers},                // ICU, corrigendum 4
-		{"bob@a.test/\u09c7\u09bc\u09be", Resourcepart, reasonDiffers}, // libidn, PR 29
-		{"a\u033d\u030e\u0326@a.test", Localpart, reasonDiffers},       // ejabberd, order of marks
-		{"bob@\u33c6.test", Domainpart, reasonDiffers},                 // ejabberd, case
+		{"\U0002F868@a.test", Localpart, reasonDiffers},          // ICU, corrigendum 4
+		{"a\u033d\u030e\u0326@a.test", Localpart, reasonDiffers}, // ejabberd, order of marks
+		{"bob@\u33c6.test", Domainpart, reasonDiffers},           // ejabberd, case
 		{"a" + strings.Repeat("\u0301", 31) + "@a.test", Localpart, reasonForbidden},
 
 		// Unknown to Unicode 3.2.
 		{"\U0001F600@a.test", Localpart, reasonUnassigned},
-		{"bob@a.test/\U0001F600", Resourcepart, reasonUnassigned},
 		{"bob@\U0001F600.test", Domainpart, reasonUnassigned},
 		{"bob@xn--e28h.test", Domainpart, reasonDiffers}, // the same as an A-label
 		{"ẞ@a.test", Localpart, reasonUnassigned},
@@ -238,12 +234,13 @@ func checkAddr(t *testing.T, a Addr) {
 	checkMellium(t, a)
 }
 
-// checkMellium checks that RFC 7622, as mellium has it, reads a as it is.
+// checkMellium checks that RFC 7622, as mellium has it, reads a's bare address
+// as it is.
 func checkMellium(t *testing.T, a Addr) {
 	t.Helper()
-	j, err := mellium.Parse(a.String())
-	if err != nil || j.String() != a.String() {
-		t.Fatalf("mellium reads %q as %q, %v", a, j, err)
+	j, err := mellium.Parse(string(a.Bare()))
+	if err != nil || j.String() != string(a.Bare()) {
+		t.Fatalf("mellium reads %q as %q, %v", a.Bare(), j, err)
 	}
 }
 
@@ -374,7 +371,8 @@ func FuzzParse(f *testing.F) {
 		if _, err := Split(raw); (err == nil) != a.SameAs(raw) {
 			t.Fatalf("Split(%q): %v, but it prepares to %q", raw, err, a)
 		}
-		if j, err := mellium.Parse(string(raw)); err != nil || !strings.Contains(string(raw), "[") && j.String() != a.String() {
+		bare, _, _ := strings.Cut(string(raw), "/")
+		if j, err := mellium.Parse(bare); err != nil || !strings.Contains(bare, "[") && j.String() != string(a.Bare()) {
 			t.Fatalf("Parse(%q) = %q, mellium says %q, %v", raw, a, j, err)
 		}
 	})

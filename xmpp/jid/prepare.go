@@ -3,6 +3,7 @@ package jid
 import (
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
@@ -11,8 +12,8 @@ import (
 	mellium "mellium.im/xmpp/jid"
 )
 
-// The profiles of RFC 6122, which today's servers apply: nodeprep (appendix
-// A) and resourceprep (appendix B), and nameprep (RFC 3491).
+// The profiles of RFC 6122, which today's servers apply: nodeprep (appendix A)
+// and nameprep (RFC 3491).
 var (
 	nodeprep = stringprep.Profile{
 		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1, stringprep.TableB2},
@@ -24,12 +25,6 @@ var (
 		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1, stringprep.TableB2},
 		Normalize: true,
 		Prohibits: prohibited(),
-		CheckBiDi: true,
-	}
-	resourceprep = stringprep.Profile{
-		Mappings:  []stringprep.Mapping{todoHyphen, stringprep.TableB1},
-		Normalize: true,
-		Prohibits: prohibited(stringprep.TableC2_1),
 		CheckBiDi: true,
 	}
 )
@@ -58,7 +53,7 @@ func runeSet(sorted string) (set stringprep.Set) {
 // 3.2 (corrigendum 4); ejabberd leaves a capital in what U+33C6 becomes.
 var misread = runeSet("\u33C6\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
 
-// prepare brings one part, not empty and valid UTF-8, into the form that the
+// prepare brings a localpart or domainpart, not empty and valid UTF-8, into the form that the
 // new and the old reading share, or refuses it.
 func prepare(part Part, raw string) (string, error) {
 	if len(raw) > MaxPart {
@@ -110,26 +105,18 @@ func readBoth(part Part, s string) (out, reason string) {
 
 // readNew prepares by RFC 7622.
 func readNew(part Part, s string) (string, error) {
-	switch part {
-	case Localpart:
+	if part == Localpart {
 		j, err := mellium.JID{}.WithLocal(s)
 		return j.Localpart(), err
-	case Resourcepart:
-		j, err := mellium.JID{}.WithResource(s)
-		return j.Resourcepart(), err
-	default:
-		j, err := mellium.JID{}.WithDomain(s)
-		return j.Domainpart(), err
 	}
+	j, err := mellium.JID{}.WithDomain(s)
+	return j.Domainpart(), err
 }
 
 // readOld prepares by RFC 6122.
 func readOld(part Part, s string) (string, error) {
-	switch part {
-	case Localpart:
+	if part == Localpart {
 		return nodeprep.Prepare(s)
-	case Resourcepart:
-		return resourceprep.Prepare(s)
 	}
 	// Nameprep is for single labels (RFC 3490 section 4). Only the full stop
 	// divides them: servers do not take U+3002 for one.
@@ -142,6 +129,31 @@ func readOld(part Part, s string) (string, error) {
 		labels[i] = prepared
 	}
 	return idna.Punycode.ToUnicode(strings.Join(labels, "."))
+}
+
+// resourceFault is the reason why a resourcepart, which is not empty, cannot
+// stand in an address, or "". It may have at most MaxPart bytes of valid UTF-8,
+// every character allowed in XML (XML 1.0 section 2.2), and none of them a
+// control character.
+func resourceFault(b []byte) string {
+	if len(b) > MaxPart {
+		return reasonLong
+	}
+	for i := 0; i < len(b); {
+		if c := b[i]; ' ' <= c && c <= '~' {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(b[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return reasonUTF8
+		case unicode.IsControl(r), r == 0xFFFE, r == 0xFFFF:
+			return reasonForbidden
+		}
+		i += size
+	}
+	return ""
 }
 
 // prepareDomain is Domain for whatever is not plain ASCII labels.

@@ -16,6 +16,7 @@ func (d *Descriptor) Describe(el stream.Element) {
 		Payloads:  d.Payloads[:0],
 		Parts:     d.Parts[:0],
 		Addressed: d.Addressed[:0],
+		Inside:    d.Inside[:0],
 		text:      d.text[:0],
 	}
 	d.Kind = kindOf(el)
@@ -110,7 +111,7 @@ func (d *Descriptor) header(el stream.Element) {
 
 // address prepares raw, keeping a copy; what does not prepare is fault f.
 func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
-	if len(raw) > maxAddress {
+	if len(raw) > MaxAddress {
 		d.fault(f)
 		return jid.Addr{}, false
 	}
@@ -124,9 +125,9 @@ func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
 	return addr, true
 }
 
-// maxAddress is the longest address of RFC 7622 section 3.1: three parts of
+// MaxAddress is the longest address of RFC 7622 section 3.1: three parts of
 // 1023 bytes, an at sign and a slash.
-const maxAddress = 3*1023 + 2
+const MaxAddress = 3*1023 + 2
 
 func typeOf(kind Kind, typ []byte, present bool) Type {
 	if !present {
@@ -254,6 +255,9 @@ func (d *Descriptor) request(el stream.Element) {
 	}
 	p := d.addPayload(payload)
 	d.node(p, payload)
+	if isPlain(el, payload, p) && d.Type == Get {
+		d.Marks |= IsPlain
+	}
 	switch p.Space {
 	case Private:
 		for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
@@ -273,8 +277,101 @@ func (d *Descriptor) request(el stream.Element) {
 		for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
 			d.addAddressed(c, "jid")
 		}
+	case MUCSub:
+		d.addAddressed(payload, "jid")
+	case MIXPAM:
+		d.addAddressed(payload, "channel")
+	case Roster, Blocking, Privacy:
+		return // naming somebody in one's own list is no communication
+	}
+	if d.Type == Set {
+		d.inside(payload, isPubSub(p.Space))
 	}
 }
+
+// inside notes the jid attributes of el and its descendants. The contents of
+// pubsub items are left out: they are published, and nobody acts on them.
+func (d *Descriptor) inside(el stream.Element, pubsub bool) {
+	d.addInside(el)
+	if pubsub && string(el.Local()) == "item" && isPubSub(SpaceOf(el.Space())) {
+		return
+	}
+	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
+		d.inside(c, pubsub)
+	}
+}
+
+// addInside notes the address in el's jid attribute, if there is one that is
+// not noted yet.
+func (d *Descriptor) addInside(el stream.Element) {
+	raw, ok := el.Attr("jid")
+	if !ok || d.Fault != NoFault {
+		return
+	}
+	addr, ok := d.address(raw, NoFault)
+	switch {
+	case !ok:
+		d.Marks |= BadInside
+	case holds(d.Addressed, addr) || holds(d.Inside, addr):
+	case len(d.Inside) == MaxAddressed:
+		d.Marks |= ManyInside
+	default:
+		d.Inside = append(d.Inside, addr)
+	}
+}
+
+func isPubSub(s Space) bool { return s == PubSub || s == PubSubOwner }
+
+func holds(list []jid.Addr, a jid.Addr) bool {
+	for i := range list {
+		if list[i].Equal(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPlain reports whether a request for what entities commonly ask of each
+// other says nothing but that. el is the iq, payload its only child.
+func isPlain(el, payload stream.Element, p *Part) bool {
+	var local string
+	attrs := 0
+	switch p.Space {
+	case Ping:
+		local = "ping"
+	case Version, DiscoInfo:
+		local = "query"
+	case Time:
+		local = "time"
+	default:
+		return false
+	}
+	if p.Space == DiscoInfo && p.HasNode {
+		if !p.IsCaps() {
+			return false
+		}
+		attrs = 1
+	}
+	return string(p.Local) == local && payload.NumAttrs() == attrs &&
+		!payload.FirstChild().Valid() && !payload.HasText() && !el.HasText() && hasOwnAttrs(el)
+}
+
+// hasOwnAttrs reports whether el has no attribute but those of RFC 6120
+// section 8.1.
+func hasOwnAttrs(el stream.Element) bool {
+	defined := 0
+	for _, name := range [...]string{"type", "id", "to", "from"} {
+		if _, ok := el.Attr(name); ok {
+			defined++
+		}
+	}
+	if _, ok := el.AttrNS(nsXML, "lang"); ok {
+		defined++
+	}
+	return el.NumAttrs() == defined
+}
+
+const nsXML = "http://www.w3.org/XML/1998/namespace"
 
 // actions notes what a pubsub request names: each direct child of the payload,
 // whatever its namespace, because Prosody acts on the first one by its local
@@ -284,7 +381,7 @@ func (d *Descriptor) request(el stream.Element) {
 func (d *Descriptor) actions(el stream.Element, inner bool) {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		s := SpaceOf(c.Space())
-		foreign := s != PubSub && s != PubSubOwner
+		foreign := !isPubSub(s)
 		if foreign && (inner || string(c.Local()) == "set") {
 			continue
 		}
@@ -359,7 +456,13 @@ func beside(p *Part) bool {
 }
 
 func (d *Descriptor) mark(p *Part) {
+	if p.Space == MUCUser {
+		d.Marks |= HasMUCUser
+	}
 	if d.Kind != Message {
+		if p.Space == MUC && string(p.Local) == "x" {
+			d.Marks |= HasMUC
+		}
 		return
 	}
 	switch p.Space {
@@ -381,8 +484,8 @@ func (d *Descriptor) mark(p *Part) {
 		if string(p.Local) == "event" {
 			d.Marks |= IsEvent
 		}
-	case MUCUser:
-		d.Marks |= HasMUCUser
+	case Conference:
+		d.Marks |= IsInvite
 	}
 }
 
@@ -392,7 +495,11 @@ func (d *Descriptor) addressees(c stream.Element, space Space) {
 	switch space {
 	case MUCUser:
 		for e := c.FirstChild(); e.Valid(); e = e.NextSibling() {
-			if s := string(e.Local()); s == "invite" || s == "decline" {
+			switch string(e.Local()) {
+			case "invite":
+				d.Marks |= IsInvite
+				d.addAddressed(e, "to")
+			case "decline":
 				d.addAddressed(e, "to")
 			}
 		}

@@ -8,6 +8,8 @@
 package stanza
 
 import (
+	"bytes"
+
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
@@ -80,11 +82,35 @@ const (
 	// ForgedFrom: the client's from is neither absent nor its own. Set by
 	// whoever knows the session.
 	ForgedFrom
-	numFaults
+	// NumFaults is one more than the last fault.
+	NumFaults
 )
 
 // Known reports whether the number is one of this version's.
-func (f Fault) Known() bool { return f < numFaults }
+func (f Fault) Known() bool { return f < NumFaults }
+
+// String names the fault as metrics do.
+func (f Fault) String() string {
+	switch f {
+	case NoFault:
+		return "none"
+	case BadTo:
+		return "bad-to"
+	case BadFrom:
+		return "bad-from"
+	case BadEmbedded:
+		return "bad-embedded-address"
+	case BadIQ:
+		return "bad-iq"
+	case BadPresenceType:
+		return "bad-presence-type"
+	case Unsupported:
+		return "no-stanza"
+	case ForgedFrom:
+		return "forged-from"
+	}
+	return "undescribable"
+}
 
 // Marks are what a rule wants to know of a stanza's children.
 type Marks uint16
@@ -99,7 +125,8 @@ const (
 	IsArchive
 	// IsEvent: event of http://jabber.org/protocol/pubsub#event.
 	IsEvent
-	// HasMUCUser: x of http://jabber.org/protocol/muc#user.
+	// HasMUCUser: a message or presence with a child in
+	// http://jabber.org/protocol/muc#user.
 	HasMUCUser
 	// IsAlone: what IsCarbon, IsArchive or IsEvent tells of is the only
 	// meaningful child, beside delay, stanza-id, origin-id, processing hints,
@@ -109,7 +136,21 @@ const (
 	NegativePriority
 	// RemovesOffline: an offline request (XEP-0013) that removes messages.
 	RemovesOffline
-	allMarks = RemovesOffline<<1 - 1
+	// IsInvite: a message with a mediated or a direct invitation to a room
+	// (XEP-0045 section 7.8.2, XEP-0249).
+	IsInvite
+	// HasMUC: presence with x of http://jabber.org/protocol/muc, which asks to
+	// join a room (XEP-0045 section 7.2).
+	HasMUC
+	// IsPlain: a get of ping, version, time or disco#info in its defined form
+	// and nothing beside it: no child, no text, no attribute but the node of a
+	// caps form (XEP-0115) on disco#info.
+	IsPlain
+	// BadInside: an address that would stand in Inside does not prepare.
+	BadInside
+	// ManyInside: there are more addresses than Inside holds.
+	ManyInside
+	allMarks = ManyInside<<1 - 1
 )
 
 // A Part is one element a rule may speak of. Its bytes belong to the
@@ -164,6 +205,9 @@ type Descriptor struct {
 	Parts []Part
 	// Addressed are the addresses a stanza carries to others inside it.
 	Addressed []jid.Addr
+	// Inside are the other jid attributes in the payload of an iq set. They are
+	// addressees where the request goes to a service, which may act on them.
+	Inside []jid.Addr
 	// ToEdited tells that To differs from the to attribute as written, so
 	// that the stanza must be forwarded with the prepared form.
 	ToEdited bool
@@ -174,16 +218,15 @@ type Descriptor struct {
 // Size is about how much memory the descriptor keeps for being used again.
 func (d *Descriptor) Size() int {
 	const part, addr = 96, 40
-	return cap(d.text) + part*(cap(d.Payloads)+cap(d.Parts)) + addr*cap(d.Addressed)
+	return cap(d.text) + part*(cap(d.Payloads)+cap(d.Parts)) + addr*(cap(d.Addressed)+cap(d.Inside))
 }
 
 // Has reports whether all of m are set.
 func (d *Descriptor) Has(m Marks) bool { return d.Marks&m == m }
 
-// Payload returns the first payload, or the zero Part.
-func (d *Descriptor) Payload() Part {
-	if len(d.Payloads) == 0 {
-		return Part{}
-	}
-	return d.Payloads[0]
+// IsCaps reports whether the part's node is one of entity capabilities
+// (XEP-0115), NODE#VER, which names a client's software and nothing of the
+// account.
+func (p *Part) IsCaps() bool {
+	return p.HasNode && bytes.IndexByte(p.Node, '#') >= 0
 }

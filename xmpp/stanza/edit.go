@@ -40,17 +40,68 @@ func AppendClamped(dst, raw []byte, el stream.Element) []byte {
 	return appendCloseTag(dst, raw, el)
 }
 
-// AppendStripped appends raw with its first error child as its only content.
-func AppendStripped(dst, raw []byte, el stream.Element) []byte {
-	dst = appendOpenTag(dst, raw, el)
+// AppendStripped appends what is left of an error stanza when nothing but the
+// error may pass: its kind, id and addresses, and its first error child with
+// the conditions and the text that RFC 6120 section 8.3 defines. All of it is
+// written anew, so no other attribute, child or namespace of the sender's
+// comes along.
+func AppendStripped(dst, _ []byte, el stream.Element) []byte {
+	to, _ := el.Attr("to")
+	from, _ := el.Attr("from")
+	dst = appendHeader(dst, el, "error", Reply{To: to, From: from})
+	dst = append(dst, '>')
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		if c.Is(nsClient, "error") {
-			from, to := c.Span()
-			dst = append(dst, raw[from:to]...)
+			dst = appendPlainError(dst, c)
 			break
 		}
 	}
-	return appendCloseTag(dst, raw, el)
+	dst = append(append(dst, "</"...), el.Local()...)
+	return append(dst, '>')
+}
+
+// appendPlainError appends what RFC 6120 section 8.3 defines of an error
+// element.
+func appendPlainError(dst []byte, e stream.Element) []byte {
+	dst = append(dst, "<error"...)
+	switch typ, _ := e.Attr("type"); string(typ) {
+	case "auth", "cancel", "continue", "modify", "wait":
+		dst = stream.AppendAttr(dst, "type", typ)
+	}
+	dst = append(dst, '>')
+	hasText := false
+	for c := e.FirstChild(); c.Valid(); c = c.NextSibling() {
+		if string(c.Space()) != nsStanzas {
+			continue
+		}
+		switch local := string(c.Local()); {
+		case local == "text" && hasText:
+		case local == "text":
+			hasText = true
+			dst = append(dst, "<text xmlns='"+nsStanzas+"'>"...)
+			dst = stream.AppendEscaped(dst, c.Text(nil))
+			dst = append(dst, "</text>"...)
+		case isCondition(local):
+			dst = append(dst, '<')
+			dst = append(dst, local...)
+			dst = append(dst, " xmlns='"+nsStanzas+"'/>"...)
+		}
+	}
+	return append(dst, "</error>"...)
+}
+
+// isCondition reports whether a stanza error condition of this name is defined
+// (RFC 6120 section 8.3.3).
+func isCondition(local string) bool {
+	switch local {
+	case "bad-request", "conflict", "feature-not-implemented", "forbidden", "gone", "internal-server-error",
+		"item-not-found", "jid-malformed", "not-acceptable", "not-allowed", "not-authorized", "policy-violation",
+		"recipient-unavailable", "redirect", "registration-required", "remote-server-not-found",
+		"remote-server-timeout", "resource-constraint", "service-unavailable", "subscription-required",
+		"undefined-condition", "unexpected-request":
+		return true
+	}
+	return false
 }
 
 func appendOpenTag(dst, raw []byte, el stream.Element) []byte {

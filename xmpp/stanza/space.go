@@ -61,12 +61,15 @@ const (
 	PGP      // urn:xmpp:openpgp:0
 	EME      // urn:xmpp:eme:0
 	StreamNS // http://etherx.jabber.org/streams
+	MUCSub   // urn:xmpp:mucsub:0
+	MIXPAM   // urn:xmpp:mix:pam:…
 	numSpaces
 )
 
 const (
 	nsClient   = "jabber:client"
 	mamPrefix  = "urn:xmpp:mam:"
+	pamPrefix  = "urn:xmpp:mix:pam:"
 	uploadName = "urn:xmpp:http:upload"
 )
 
@@ -118,6 +121,7 @@ var spaceNames = [numSpaces]string{
 	PGP:                 "urn:xmpp:openpgp:0",
 	EME:                 "urn:xmpp:eme:0",
 	StreamNS:            "http://etherx.jabber.org/streams",
+	MUCSub:              "urn:xmpp:mucsub:0",
 }
 
 // Text is the namespace's name, or "" where the number stands for several.
@@ -135,7 +139,7 @@ func (s Space) Known() bool { return s < numSpaces }
 // beside the number, because the number stands for several.
 func (s Space) HasText() bool {
 	switch s {
-	case OtherSpace, MAM, MAMOther, CarbonsOld, Upload:
+	case OtherSpace, MAM, MAMOther, CarbonsOld, Upload, MIXPAM:
 		return true
 	}
 	return false
@@ -242,6 +246,11 @@ func SpaceOf(name []byte) Space {
 		return EME
 	case "http://etherx.jabber.org/streams":
 		return StreamNS
+	case "urn:xmpp:mucsub:0":
+		return MUCSub
+	}
+	if bytes.HasPrefix(name, []byte(pamPrefix)) {
+		return MIXPAM
 	}
 	if bytes.HasPrefix(name, []byte(mamPrefix)) {
 		return MAMOther

@@ -40,6 +40,12 @@ func TestSpaces(t *testing.T) {
 	}
 }
 
+// condition declares the namespace of defined conditions in a start tag.
+func condition(tag, rest string) string {
+	end := strings.IndexAny(tag, " />")
+	return tag[:end] + " xmlns='" + nsStanzas + "'" + tag[end:] + rest
+}
+
 func TestEdits(t *testing.T) {
 	const p = "<priority xmlns='jabber:client'>-1</priority>"
 	for _, c := range []struct{ name, in, want string }{
@@ -50,9 +56,13 @@ func TestEdits(t *testing.T) {
 		{"clamp foreign", "<presence><priority xmlns='urn:x'>5</priority></presence>", "<presence>" + p + "</presence>"},
 		{"clamp leaves inner", "<presence><x xmlns='urn:x'><priority>5</priority></x></presence>", "<presence><x xmlns='urn:x'><priority>5</priority></x>" + p + "</presence>"},
 		{"clamp prefixed", "<c:presence xmlns:c='jabber:client'><c:priority>5</c:priority></c:presence>", "<c:presence xmlns:c='jabber:client'>" + p + "</c:presence>"},
-		{"strip", "<message to='a@b' type='error'><body>x</body>y<error type='cancel'><z xmlns='u:z'/></error><error/></message>", "<message to='a@b' type='error'><error type='cancel'><z xmlns='u:z'/></error></message>"},
+		{"strip", "<message to='a@b' type='error'><body>x</body>y<error type='cancel'><z xmlns='u:z'/></error><error/></message>", "<message type='error' to='a@b'><error type='cancel'></error></message>"},
 		{"strip foreign error", "<message type='error'><error xmlns='urn:x'/></message>", "<message type='error'></message>"},
 		{"strip empty", "<message type='error'/>", "<message type='error'></message>"},
+		{"strip attributes", "<c:presence xmlns:c='jabber:client' xmlns:f='f:f' f:a='x' z='x' type='error' id='&lt;1' from='r@m/&quot;n' to='a@b/c'><c:error f:b='x' by='x' code='404' type='auth'/></c:presence>",
+			"<presence type='error' id='&lt;1' to='a@b/c' from='r@m/&quot;n'><error type='auth'></error></presence>"},
+		{"strip conditions", "<message type='error'><error type='odd'>x" + condition("<gone >", "channel<z/></gone>") + condition("<channel>", "</channel>") + condition("<text>", "a &amp; b<z/></text>") + condition("<text>", "second</text>") + "</error></message>",
+			"<message type='error'><error>" + condition("<gone/>", "") + condition("<text>", "a &amp; b</text>") + "</error></message>"},
 		{"to", "<message  to = \"A@B\" id='1'><body to='x'/></message>", "<message   to='a&apos;b@c' id='1'><body to='x'/></message>"},
 		{"to last", "<message id='1' to='A@B'/>", "<message id='1'  to='a&apos;b@c'/>"},
 		{"to absent", "<message/>", "<message/>"},
@@ -113,7 +123,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	var d Descriptor
-	d.Describe(parse(t, "<message to='"+strings.Repeat("x", maxAddress+1)+"'/>"))
+	d.Describe(parse(t, "<message to='"+strings.Repeat("x", MaxAddress+1)+"'/>"))
 	if d.Fault != BadTo {
 		t.Errorf("to: fault %d, want BadTo", d.Fault)
 	}
@@ -138,7 +148,7 @@ func TestDescribeKeeps(t *testing.T) {
 	for i := range raw {
 		raw[i] = 'x'
 	}
-	if d.To.String() != "juliet@capulet.example/balcony" || string(d.ID) != "ae8f2c10-4f2b-4a5e" || len(d.Payloads) != 4 || string(d.Payload().Local) != "body" {
+	if d.To.String() != "juliet@capulet.example/balcony" || string(d.ID) != "ae8f2c10-4f2b-4a5e" || len(d.Payloads) != 4 || string(d.Payloads[0].Local) != "body" {
 		t.Errorf("description changed with its stanza: %s %s %v", d.To, d.ID, d.Payloads)
 	}
 	el = parse(t, chat)
