@@ -23,7 +23,9 @@ func (*checkCmd) Help() string {
                  "outstanding": [{"peer": "a@beta.test/x", "id": "7"}]}}
 
 account is always the session's, direction is out (client to server) or in;
-session may be left out. Each is answered with one line, in order:
+session may be left out. joined are rooms the session has asked to join;
+outstanding are requests not answered yet, of which one to a bare JID may be an
+archive query. Each is answered with one line, in order:
 
     {"id": 1, "effect": "refuse", "permissions": ["xmpp:federate", …],
      "missing": ["xmpp:federate"],

@@ -3,6 +3,7 @@ package stanza
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -129,6 +130,37 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestInside: the addresses inside what is set are noted, each once, where a
+// service could act on them.
+func TestInside(t *testing.T) {
+	many := ""
+	for i := range MaxAddressed + 1 {
+		many += fmt.Sprintf("<i jid='u%d@b'/>", i)
+	}
+	for _, c := range []struct {
+		xml, want string
+		marks     Marks
+	}{
+		{"<iq type='set' id='1'><a xmlns='u:a' jid='a@b'><c jid='C@d'><e jid='a@b'/></c></a></iq>", "[a@b c@d]", 0},
+		{"<iq type='get' id='1'><a xmlns='u:a' jid='a@b'/></iq>", "[]", 0},
+		{"<iq type='set' id='1'><a xmlns='u:a' jid='@'><c jid='a@b'/></a></iq>", "[a@b]", BadInside},
+		{"<iq type='set' id='1'><a xmlns='u:a'>" + many[:len(many)-len("<i jid='u64@b'/>")] + "</a></iq>", "64", 0},
+		{"<iq type='set' id='1'><a xmlns='u:a'>" + many + "</a></iq>", "64", ManyInside},
+		{"<iq type='set' id='1'><query xmlns='jabber:iq:roster'>" + many + "</query></iq>", "[]", 0},
+		{"<iq type='set' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='n' jid='p@b'><item jid='i@b'><x jid='x@b'/></item></publish><z xmlns='u:z'><item jid='z@b'><y jid='y@b'/></item></z></pubsub></iq>", "[z@b y@b]", 0},
+	} {
+		var d Descriptor
+		d.Describe(parse(t, c.xml))
+		got := fmt.Sprint(d.Inside)
+		if len(d.Inside) > 9 {
+			got = fmt.Sprint(len(d.Inside))
+		}
+		if d.Fault != NoFault || got != c.want || d.Marks != c.marks {
+			t.Errorf("%.150s: fault %d, %s marks %b, want %s %b", c.xml, d.Fault, got, d.Marks, c.want, c.marks)
+		}
+	}
+}
+
 const chat = "<message to='juliet@capulet.example/balcony' type='chat' id='ae8f2c10-4f2b-4a5e' xml:lang='en'>" +
 	"<body>Art thou not Romeo?</body><active xmlns='http://jabber.org/protocol/chatstates'/>" +
 	"<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='ae8f2c10'/></message>"
@@ -235,6 +267,9 @@ func FuzzDescribe(f *testing.F) {
 		"<message type='error'><error type='cancel'/></message>",
 		"<message><x xmlns='http://jabber.org/protocol/muc#user'><invite to='a@b'/></x></message>",
 		"<active xmlns='urn:xmpp:csi:0'/>",
+		"<presence type='error' from='a@b/c'><error type='auth'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>x</gone><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>&lt;</text></error></presence>",
+		"<iq id='1' type='set'><a xmlns='u:a' jid='a@b'><c jid='@'/></a></iq>",
+		"<iq id='1' type='get' xml:lang='de'><query xmlns='http://jabber.org/protocol/disco#info' node='a#b'/></iq>",
 	} {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
