@@ -66,6 +66,10 @@ const (
 	numSpaces
 )
 
+// The rules keep a set of Spaces in 64 bits. A 65th Space would match no rule
+// and be refused without a word; this constant makes it an error to compile.
+const _ = uint(64 - numSpaces)
+
 const (
 	nsClient   = "jabber:client"
 	mamPrefix  = "urn:xmpp:mam:"
