@@ -15,13 +15,15 @@ import (
 	"github.com/postern-im/postern/gateway"
 )
 
-// passAll is a policy that costs nothing: what remains is the gateway.
+// passAll is a policy that costs nothing, so that a benchmark measures the
+// gateway alone. Its verdicts name the log that table opens sessions by: a
+// verdict of another log ends the session.
 type passAll struct{ *table }
 
 func (passAll) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
 	now := time.Now()
 	for i := range qs {
-		vs[i] = decision.Verdict{Effect: decision.Pass, AskedAt: now}
+		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", AskedAt: now}
 	}
 	return nil
 }
@@ -49,13 +51,64 @@ func BenchmarkThroughput(b *testing.B) {
 			s, arrived := countingSink(b)
 			defer s.stop()
 			g := serveGateway(b, passAll{newTable()}, s.listener.Addr().String(), nil)
+			defer g.end(b)
 			benchmarkThroughput(b, g.direct, batch, arrived)
-			g.stop()
-			if err := <-g.done; err != nil {
-				b.Error(err)
-			}
+			g.wantOnlyPassed(b, 1, b.N)
 		})
 	}
+}
+
+// end stops the gateway and waits for it.
+func (s *served) end(b *testing.B) {
+	b.Helper()
+	s.stop()
+	if err := <-s.done; err != nil {
+		b.Error(err)
+	}
+}
+
+// wantOnlyPassed fails a benchmark in which a session has ended, or a stanza
+// was not passed: it has measured something else than its name says.
+func (s *served) wantOnlyPassed(b *testing.B, sessions, stanzas int) {
+	b.Helper()
+	// A stanza is counted after it was written, so the sink may be first.
+	late := time.Now().Add(10 * time.Second)
+	for s.gathered(b, "postern_gateway_stanzas_total", "pass") < float64(stanzas) && time.Now().Before(late) {
+	}
+	passed := s.gathered(b, "postern_gateway_stanzas_total", "pass")
+	all := s.gathered(b, "postern_gateway_stanzas_total", "")
+	if passed != float64(stanzas) || all != passed {
+		b.Errorf("%v of %v stanzas passed, want %d", passed, all, stanzas)
+	}
+	open, ended := s.gathered(b, "postern_gateway_sessions", ""), s.gathered(b, "postern_gateway_sessions_ended_total", "")
+	if open != float64(sessions) || ended != 0 {
+		b.Errorf("%v sessions are open and %v have ended, want %d and none", open, ended, sessions)
+	}
+}
+
+// gathered is the sum of a counter or gauge over its labels, or over those
+// that have this value.
+func (s *served) gathered(tb testing.TB, name, value string) (sum float64) {
+	tb.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := value == ""
+			for _, l := range m.GetLabel() {
+				has = has || l.GetValue() == value
+			}
+			if has {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // arrivals counts bytes and tells when there are enough.
@@ -66,8 +119,11 @@ type arrivals struct {
 }
 
 func (a *arrivals) add(n int) {
-	if a.count.Add(int64(n)) == a.want.Load() {
-		a.done <- struct{}{}
+	if a.count.Add(int64(n)) >= a.want.Load() {
+		select {
+		case a.done <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -78,16 +134,26 @@ func countingSink(b *testing.B) (*sink, *arrivals) {
 	return s, a
 }
 
+// benchTimeout is for one measurement: a benchmark that cannot go on fails.
+const benchTimeout = time.Minute
+
 func benchmarkThroughput(b *testing.B, address string, batch int, a *arrivals) {
+	stanza := chat()
+	a.want.Store(int64(b.N) * int64(len(stanza)))
 	conn, r, err := dialDirect(address, "x")
 	if err != nil {
 		b.Fatal(err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, r) }()
-	stanza := chat()
+	_ = conn.SetDeadline(time.Now().Add(benchTimeout))
+	// The sink sends nothing. A client that hears something hears a refusal, or
+	// the end of its stream.
+	heard := make(chan string, 1)
+	go func() {
+		buf := make([]byte, 512)
+		n, err := r.Read(buf)
+		heard <- fmt.Sprintf("%q, %v", buf[:n], err)
+	}()
 	text := []byte(strings.Repeat(stanza, batch))
-	a.count.Store(0)
-	a.want.Store(int64(b.N) * int64(len(stanza)))
 	b.SetBytes(int64(len(stanza)))
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -96,10 +162,20 @@ func benchmarkThroughput(b *testing.B, address string, batch int, a *arrivals) {
 			b.Fatal(err)
 		}
 	}
-	<-a.done
+	select {
+	case <-a.done:
+	case what := <-heard:
+		b.Fatalf("after %d of %d bytes the client hears %s", a.count.Load(), a.want.Load(), what)
+	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "stanzas/s")
-	_ = conn.Close()
+	if got := a.count.Load(); got != a.want.Load() {
+		b.Errorf("%d bytes arrived, want %d", got, a.want.Load())
+	}
+	b.Cleanup(func() {
+		_ = conn.Close()
+		<-heard
+	})
 }
 
 // copyProxy ends TLS and copies bytes both ways.

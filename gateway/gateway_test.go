@@ -308,18 +308,7 @@ func TestLimitPerAddress(t *testing.T) {
 // counter returns the sum of a counter over its labels.
 func (s *served) counter(tb testing.TB, name string) (sum float64) {
 	tb.Helper()
-	families, err := s.registry.Gather()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			for _, m := range f.GetMetric() {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
+	return s.gathered(tb, name, "")
 }
 
 // TestAPanicCostsOneConnection: a mistake while serving one client does not

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/gateway"
 )
@@ -32,11 +34,14 @@ func TestMain(m *testing.M) {
 }
 
 // idleClients prints the backend's address, reads the gateway's and how big a
-// message each client is to send, logs in n clients, prints "ready", and waits
-// to be told to go.
+// message each client is to send, and logs in n clients. When the backend has
+// what all of them sent it prints "ready", and waits to be told to go.
 func idleClients(n int) error {
 	tell := bufio.NewReader(os.Stdin)
 	b := startSink(new(testing.B))
+	arrived := &arrivals{done: make(chan struct{}, 1)}
+	arrived.want.Store(math.MaxInt64)
+	b.received = arrived.add
 	fmt.Println(b.listener.Addr())
 	told, err := tell.ReadString('\n')
 	if err != nil {
@@ -47,16 +52,23 @@ func idleClients(n int) error {
 	if _, err := fmt.Sscan(told, &address, &size); err != nil {
 		return err
 	}
+	text := "<presence/><message to='bob@a.test'><body>" + strings.Repeat("a", size) + "</body></message>"
+	arrived.want.Store(int64(n * len(text)))
 	conns := make([]net.Conn, n) // kept: an unreachable one is closed
 	for i := range n {
 		conn, _, err := dialDirect(address, fmt.Sprint("r", i))
 		if err != nil {
 			return err
 		}
-		if _, err := io.WriteString(conn, "<presence/><message to='bob@a.test'><body>"+strings.Repeat("a", size)+"</body></message>"); err != nil {
+		if _, err := io.WriteString(conn, text); err != nil {
 			return err
 		}
 		conns[i] = conn
+	}
+	select {
+	case <-arrived.done:
+	case <-time.After(benchTimeout):
+		return fmt.Errorf("the backend has %d bytes, want %d", arrived.count.Load(), arrived.want.Load())
 	}
 	fmt.Println("ready")
 	_, _ = tell.ReadString('\n')
@@ -96,12 +108,14 @@ func benchmarkIdleMemory(b *testing.B, size int) {
 		b.Fatal(err)
 	}
 	g := serveGateway(b, passAll{newTable()}, strings.TrimSpace(backend), func(c *gateway.Config) { c.MaxPerAddress = 2 * sessions })
+	defer g.end(b)
 	before := resident(b)
 	fmt.Fprintln(in, g.direct, size)
 	if ready, err := heard.ReadString('\n'); ready != "ready\n" {
 		b.Fatal(ready, err)
 	}
 	after := resident(b)
+	g.wantOnlyPassed(b, sessions, 2*sessions)
 	b.ReportMetric(float64(after.rss-before.rss)/sessions/1024, "KiB/session")
 	b.ReportMetric(float64(after.heap-before.heap)/sessions/1024, "heap-KiB/session")
 	b.ReportMetric(float64(after.stack-before.stack)/sessions/1024, "stack-KiB/session")
@@ -109,10 +123,6 @@ func benchmarkIdleMemory(b *testing.B, size int) {
 	b.ReportMetric(0, "ns/op")
 	_ = in.Close()
 	_ = helper.Wait()
-	g.stop()
-	if err := <-g.done; err != nil {
-		b.Error(err)
-	}
 }
 
 type memory struct{ rss, heap, stack int64 }
