@@ -53,7 +53,7 @@ func FuzzSession(f *testing.F) {
 		}
 		client, ours := net.Pipe()
 		theirs, backend := net.Pipe()
-		s, err := New(Config{Shared: shared, Client: ours, Backend: theirs, Who: decision.Session{
+		s, err := New(Config{Shared: shared, Client: ours, Backend: theirs, LogID: testLog, Who: decision.Session{
 			Account: []byte("alice@a.test"), Resource: []byte("here"),
 		}})
 		if err != nil {
@@ -70,7 +70,9 @@ func FuzzSession(f *testing.F) {
 			b = b[n:]
 		}
 		_ = client.Close()
-		<-done
+		if err := <-done; len(effects) == 0 && told(err) == "reset" {
+			t.Fatalf("every verdict was to pass, and policy has ended the session: %v", err)
+		}
 		<-toClient
 		checkStream(t, []byte(<-toBackend))
 	})
