@@ -20,15 +20,22 @@ func BenchmarkAnswer(b *testing.B) {
 				r.tenants()
 				batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}}
 				for range size {
-					batch.Requests = append(batch.Requests, chat(b, "acme", "bob@acme.test", "carol@acme.test", 2))
+					q := chat(b, "acme", "bob@acme.test", "carol@acme.test", 2)
+					q.Question.Session.OpenedLog = []byte(l.LogID())
+					batch.Requests = append(batch.Requests, q)
 				}
 				var reply decision.Reply
 				b.ReportAllocs()
 				for b.Loop() {
 					r.Answer(batch, &reply)
 				}
-				if reply.Status != decision.StatusOK {
-					b.Fatal("not answered")
+				if reply.Status != decision.StatusOK || len(reply.Results) != size {
+					b.Fatalf("status %d with %d results", reply.Status, len(reply.Results))
+				}
+				for i := range reply.Results {
+					if v := &reply.Results[i].Verdict; v.Effect != decision.Pass || v.LogID != l.LogID() {
+						b.Fatalf("the verdict is %+v: %s", v, v.Text())
+					}
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/question")
 			})
