@@ -58,7 +58,13 @@ func benchmarkAsk(b *testing.B, callers int) {
 		n := b.N*(turn+1)/turns - b.N*turn/turns
 		ask += inParallel(b, callers, n, func() func() error {
 			qs, vs := []decision.Question{question(1)}, make([]decision.Verdict, 1)
-			return func() error { return a.Ask(b.Context(), qs, vs, 5*time.Second) }
+			return func() error {
+				err := a.Ask(b.Context(), qs, vs, 5*time.Second)
+				if err == nil && (vs[0].Effect != decision.Pass || vs[0].LogID != "log") {
+					err = fmt.Errorf("the verdict is %+v", vs[0])
+				}
+				return err
+			}
 		})
 		b.StopTimer()
 		echo += inParallel(b, callers, n, func() func() error {

@@ -59,8 +59,8 @@ func deliver(ctx context.Context, from, to *client.Client, message string, n int
 	go func() {
 		for range n {
 			e, err := to.Next(ctx)
-			if err == nil && e.Attr("type") == "error" {
-				err = fmt.Errorf("refused: %s", e.Raw)
+			if err == nil && (!e.Stanza("message") || e.Attr("type") != "headline") {
+				err = fmt.Errorf("instead of a message comes %s", e.Raw)
 			}
 			if err != nil {
 				received <- err
