@@ -10,8 +10,13 @@ bench() {
 	title=$1 pattern=$2
 	shift 2
 	printf '\n== %s\n' "$title"
-	go test -run '^$' -bench "$pattern" -benchtime "$time" -benchmem "$@" | grep -E '^(Benchmark|---|FAIL|panic)' || {
-		echo "bench.sh: $title did not run" >&2
+	said=$(go test -run '^$' -bench "$pattern" -benchtime "$time" -benchmem "$@" 2>&1) || {
+		printf '%s\n' "$said" >&2
+		echo "bench.sh: $title: failed" >&2
+		exit 1
+	}
+	printf '%s\n' "$said" | grep '^Benchmark' || {
+		echo "bench.sh: $title: nothing was measured" >&2
 		exit 1
 	}
 }
@@ -22,6 +27,7 @@ bench 'Decide over 1,000 tenants x 1,000 members, against a bare map of maps' De
 bench 'one account looked up, one change, memory per member' . ./projections
 bench 'question and verdict on the wire' . ./decision
 bench 'Ask through embedded NATS, against a bare echo' Ask ./decision/overnats
+bench 'a node answering batches, with its record of them and without' Answer ./node
 bench 'decoding commits, reading the log' . ./events ./events/eventlog
 bench 'start without a snapshot, against a scan of Pebble, a scan that decodes, and Read' Rebuild ./node
 bench 'the past of one tenant, against a scan and a fold of the whole log (a million commits when POSTERN_SOAK=1)' Past ./api
