@@ -400,7 +400,7 @@ func (e *end) read() {
 
 // send sends without waiting for it to be read.
 func (e *end) send(text string) {
-	text = strings.NewReplacer(`\n`, "\n", `\0`, "\x00", `\xff`, "\xff").Replace(text)
+	text = strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\0`, "\x00", `\x0b`, "\x0b", `\xff`, "\xff").Replace(text)
 	if n, times, ok := repeated(text); ok {
 		text = strings.Repeat(n, times)
 	}

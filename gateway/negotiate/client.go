@@ -116,31 +116,6 @@ func (x *negotiation) admit(ctx context.Context, domain string) error {
 	return nil
 }
 
-// startTLS offers STARTTLS and nothing else (RFC 6120 section 5.4).
-func (x *negotiation) startTLS(ctx context.Context) error {
-	const offer = "<stream:features><starttls xmlns='" + nsTLS + "'><required/></starttls></stream:features>"
-	const proceed = "<proceed xmlns='" + nsTLS + "'/>"
-	if err := x.client.write([]byte(offer)); err != nil {
-		return readFailure(err)
-	}
-	el, err := x.clientElement()
-	if err != nil {
-		return err
-	}
-	if !el.Is(nsTLS, "starttls") {
-		return fail("not-authorized", "TLS is required first", nil)
-	}
-	if x.client.pending() {
-		// Whoever wrote these bytes may not be the one who will hold the
-		// keys; they must never be read as if they had come inside TLS.
-		return fail("policy-violation", "bytes behind starttls", nil)
-	}
-	if err := x.client.write([]byte(proceed)); err != nil {
-		return readFailure(err)
-	}
-	return x.handshake(ctx)
-}
-
 // clientElement reads the client's next element.
 func (x *negotiation) clientElement() (stream.Element, error) {
 	kind, el, err := x.client.next(false)
