@@ -70,6 +70,14 @@ func newInstallation(server *backend.Server, backendAddr, gatewaySettings string
 
 // install starts what a configuration asks for, as newInstallation does.
 func install(server *backend.Server, backendAddr string, config installation.Config) (*installation.Installation, error) {
+	return installPolicies(server, config,
+		strings.ReplaceAll(labPolicy, "@BACKEND@", backendAddr), strings.ReplaceAll(otherPolicy, "@BACKEND@", backendAddr))
+}
+
+// installPolicies starts what a configuration asks for, with a tenant for each
+// policy file. Clients are shown the certificate of a server. The caller stops
+// it.
+func installPolicies(server *backend.Server, config installation.Config, policies ...string) (*installation.Installation, error) {
 	bin, err := filepath.Abs(binaries)
 	if err != nil {
 		return nil, err
@@ -78,15 +86,13 @@ func install(server *backend.Server, backendAddr string, config installation.Con
 	if err != nil {
 		return nil, err
 	}
-	certs := filepath.Dir(server.CAFile())
-	config.Bin, config.Dir, config.Domains = bin, dir, domains
-	config.Certificate, config.Key = filepath.Join(certs, "server.pem"), filepath.Join(certs, "server.key")
+	config.Bin, config.Dir, config.Domains = bin, dir, server.Hosts()
+	config.Certificate, config.Key = server.FrontCertificate()
 	in, err := installation.Start(context.Background(), config)
 	if err != nil {
 		return nil, err
 	}
-	for _, policy := range []string{labPolicy, otherPolicy} {
-		policy = strings.ReplaceAll(policy, "@BACKEND@", backendAddr)
+	for _, policy := range policies {
 		if _, err := in.Policyctl(context.Background(), policy, "tenant", "create", "-f", "-"); err != nil {
 			return nil, errors.Join(err, in.Stop())
 		}

@@ -23,6 +23,9 @@ import (
 // another's.
 var domains = []string{"alpha.test", "beta.test", "gamma.test"}
 
+// unnamed are the shared servers' too, but their certificates do not name them.
+var unnamed = []string{"delta.test", "epsilon.test"}
+
 // kinds are the servers that every scenario runs against.
 var kinds = []backend.Kind{backend.Prosody, backend.Ejabberd}
 
@@ -69,7 +72,7 @@ func run(m *testing.M) (code int, err error) {
 			dir := filepath.Join(shared.dir, string(kind))
 			if errs[i] = os.Mkdir(dir, 0o700); errs[i] == nil {
 				servers[i], errs[i] = backend.Start(context.Background(), backend.Config{
-					Kind: kind, Dir: dir, Domains: domains,
+					Kind: kind, Dir: dir, Domains: domains, Unnamed: unnamed,
 				})
 			}
 		})

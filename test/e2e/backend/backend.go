@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,9 +51,15 @@ type Config struct {
 	// muc.DOMAIN, pubsub.DOMAIN and upload.DOMAIN.
 	Domains []string
 
+	// Unnamed are further hosts that the server's certificate does not name.
+	Unnamed []string
+
 	// Admins are bare JIDs that the server treats as administrators.
 	Admins []string
 }
+
+// hosts are all that the server is configured for.
+func (c Config) hosts() []string { return slices.Concat(c.Domains, c.Unnamed) }
 
 // A Server is one running, or stopped, private server. Its methods may be
 // called from several goroutines.
@@ -101,7 +108,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if s.ports, err = freePorts(); err != nil {
 		return nil, fmt.Errorf("start backend: %w", err)
 	}
-	if err := writeCertificates(filepath.Join(dir, "certs"), config.Domains); err != nil {
+	if err := writeCertificates(filepath.Join(dir, "certs"), config); err != nil {
 		return nil, fmt.Errorf("start backend: %w", err)
 	}
 	switch config.Kind {
@@ -136,6 +143,16 @@ func (s *Server) DirectTLSAddr() string { return address(s.ports.host, s.ports.d
 
 // CAFile is the certificate, in PEM, that signed those the server shows.
 func (s *Server) CAFile() string { return filepath.Join(s.config.Dir, "certs", caName) }
+
+// Hosts are all hosts of the server, those its certificate does not name last.
+func (s *Server) Hosts() []string { return s.config.hosts() }
+
+// FrontCertificate is a certificate, with its key, that names all hosts of the
+// server: for a gateway in front of it.
+func (s *Server) FrontCertificate() (certificate, key string) {
+	certs := filepath.Join(s.config.Dir, "certs")
+	return filepath.Join(certs, frontName), filepath.Join(certs, frontKey)
+}
 
 // Logs is the folder with what the server logged and printed.
 func (s *Server) Logs() string { return filepath.Join(s.config.Dir, "logs") }

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,8 @@ import (
 // certificate, which is how ejabberd reads them.
 const (
 	caName    = "ca.pem"
+	frontName = "front.pem"
+	frontKey  = "front.key"
 	certName  = "server.pem"
 	keyName   = "server.key"
 	chainName = "server-with-key.pem"
@@ -27,9 +30,10 @@ const (
 // certLifetime is long enough that ejabberd does not warn of its end.
 const certLifetime = 60 * 24 * time.Hour
 
-// writeCertificates makes a certification authority and one certificate for all
-// domains, signed by it. The authority's key is not kept.
-func writeCertificates(dir string, domains []string) error {
+// writeCertificates makes a certification authority and two certificates that
+// it has signed: the server's, for its domains, and one that names all hosts,
+// for a gateway in front. The authority's key is not kept.
+func writeCertificates(dir string, config Config) error {
 	now := time.Now()
 	authority := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
@@ -44,40 +48,52 @@ func writeCertificates(dir string, domains []string) error {
 	if err != nil {
 		return fmt.Errorf("make CA key: %w", err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("make server key: %w", err)
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: domains[0]},
-		NotBefore:    now.Add(-time.Hour),
-		NotAfter:     now.Add(certLifetime),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     domains,
-	}
 	caPEM, err := sign(authority, authority, caKey.Public(), caKey)
 	if err != nil {
 		return err
 	}
-	leafPEM, err := sign(leaf, authority, key.Public(), caKey)
+	certPEM, keyPEM, err := issue(authority, caKey, 2, config.Domains)
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	frontPEM, frontKeyPEM, err := issue(authority, caKey, 3, config.hosts())
 	if err != nil {
-		return fmt.Errorf("encode server key: %w", err)
+		return err
 	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	for name, content := range map[string][]byte{
-		caName: caPEM, certName: leafPEM, keyName: keyPEM, chainName: append(keyPEM[:len(keyPEM):len(keyPEM)], leafPEM...),
+		caName: caPEM, certName: certPEM, keyName: keyPEM, chainName: slices.Concat(keyPEM, certPEM),
+		frontName: frontPEM, frontKey: frontKeyPEM,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// issue makes a key and a certificate for it that names these hosts.
+func issue(authority *x509.Certificate, caKey crypto.Signer, serial int64, hosts []string) (certPEM, keyPEM []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make key: %w", err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: hosts[0]},
+		NotBefore:    authority.NotBefore,
+		NotAfter:     authority.NotAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     hosts,
+	}
+	if certPEM, err = sign(leaf, authority, key.Public(), caKey); err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode key: %w", err)
+	}
+	return certPEM, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) ([]byte, error) {

@@ -38,7 +38,7 @@ func (e ejabberd) configure() error {
 		return fmt.Errorf("folder %q: has a quote or a backslash", e.config.Dir)
 	}
 	return render(e.configFile(), ejabberdTemplate, map[string]any{
-		"Host": e.ports.host, "Dir": e.config.Dir, "Domains": e.config.Domains, "Admins": e.config.Admins,
+		"Host": e.ports.host, "Dir": e.config.Dir, "Domains": e.config.hosts(), "Admins": e.config.Admins,
 		"PlainPort": e.ports.plain, "StartTLSPort": e.ports.startTLS,
 		"DirectTLSPort": e.ports.directTLS, "HTTPPort": e.ports.http,
 		"Chain": filepath.Join(e.config.Dir, "certs", chainName),

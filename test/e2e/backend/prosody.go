@@ -38,7 +38,7 @@ func (p prosody) configFile() string { return filepath.Join(p.config.Dir, "proso
 func (p prosody) configure() error {
 	_, err := os.Stat(filepath.Join(prosodyModules, "mod_cloud_notify"))
 	return render(p.configFile(), prosodyTemplate, map[string]any{
-		"Host": p.ports.host, "Dir": p.config.Dir, "Domains": p.config.Domains, "Admins": p.config.Admins,
+		"Host": p.ports.host, "Dir": p.config.Dir, "Domains": p.config.hosts(), "Admins": p.config.Admins,
 		"PlainPort": p.ports.plain, "StartTLSPort": p.ports.startTLS,
 		"DirectTLSPort": p.ports.directTLS, "HTTPPort": p.ports.http,
 		"Cert": filepath.Join(p.config.Dir, "certs", certName),

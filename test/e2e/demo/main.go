@@ -132,10 +132,10 @@ func start(ctx context.Context, bin, dir string) (*demo, error) {
 	roots.AppendCertsFromPEM(authority)
 	d.trust = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	say("Starting policyd and a gateway.")
-	certs := filepath.Dir(d.server.CAFile())
+	certificate, key := d.server.FrontCertificate()
 	d.in, err = installation.Start(ctx, installation.Config{
 		Bin: bin, Dir: filepath.Join(dir, "postern"), Domains: domains,
-		Certificate: filepath.Join(certs, "server.pem"), Key: filepath.Join(certs, "server.key"),
+		Certificate: certificate, Key: key,
 		StartTLS: ifFree(startTLSAddr), DirectTLS: ifFree(directTLSAddr),
 	})
 	return d, err

@@ -112,6 +112,9 @@ func (in *Installation) NATS() (address, gatewaySeed string) {
 	return in.nats, in.path("data", "nats", "gateway.nkey")
 }
 
+// GatewayLog is the file with what the gateway has logged.
+func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
+
 func (in *Installation) configure() error {
 	if err := os.Mkdir(in.path("certificates"), 0o700); err != nil {
 		return err
