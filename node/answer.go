@@ -33,6 +33,10 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 	if len(r.Results) > 0 {
 		if err := n.record(b, r, v, at); err != nil {
 			n.fail(err)
+			select {
+			case n.unrecorded <- err:
+			default: // Run knows already
+			}
 			r.Results = r.Results[:0]
 			r.Status = decision.StatusNotFresh
 			return

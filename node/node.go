@@ -111,6 +111,8 @@ type Node struct {
 	ahead bool
 	// failure is why the node stopped deciding. It never becomes nil again.
 	failure atomic.Pointer[error]
+	// unrecorded has a token once a record could not be written.
+	unrecorded chan error
 
 	// commands wait for the writer, those of operators apart: see gather.
 	commands, operators chan *execution
@@ -141,6 +143,8 @@ func New(cfg Config) (*Node, error) {
 		operators: make(chan *execution, maxCommands),
 		written:   make(chan struct{}),
 		changed:   make(chan struct{}),
+
+		unrecorded: make(chan error, 1),
 	}
 	var err error
 	if n.metrics, err = newMetrics(n, cfg.Metrics); err != nil {
@@ -152,8 +156,9 @@ func New(cfg Config) (*Node, error) {
 // Run folds the log behind its newest snapshot, follows it, carries out
 // commands, writes snapshots and checks what stands before the one it began
 // with, until ctx ends; a last snapshot may take ten seconds more. It returns
-// an error when the log has failed, so that the process must begin anew. A node that stopped deciding for another reason keeps running, so that
-// its operator can look at it: see Failure.
+// an error when the log has failed or a record could not be written, because
+// the process must begin anew then. A node that stopped deciding for another
+// reason keeps running, so that its operator can look at it: see Failure.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -163,13 +168,20 @@ func (n *Node) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
+	wg.Go(func() {
+		select {
+		case err := <-n.unrecorded:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	})
 	wg.Go(func() { n.keepSnapshots(ctx) })
 	wg.Go(func() { n.checkPast(ctx) })
 	err := n.follow(ctx)
 	if ctx.Err() != nil {
 		err = nil
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause // the writer's
+			err = cause // the writer's or the recorder's
 		}
 	}
 	cancel(err)

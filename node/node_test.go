@@ -60,6 +60,7 @@ type rig struct {
 	recorder *recorder
 	endings  chan decision.Ending
 	stop     func() error
+	done     chan error // what Run has returned, until stop takes it
 }
 
 // start runs a node on a log until the test ends, or stop. It records with the
@@ -99,9 +100,9 @@ func run(t testing.TB, cfg node.Config) *rig {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	r.done = make(chan error, 1)
+	go func() { r.done <- r.Run(ctx) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-r.done })
 	t.Cleanup(func() { _ = r.stop() })
 	return r
 }
@@ -319,6 +320,8 @@ func TestNothingBeforeRun(t *testing.T) {
 	}
 }
 
+// TestRecorderFails: a node that cannot record answers nothing any more, and
+// its Run ends with the reason.
 func TestRecorderFails(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -334,7 +337,8 @@ func TestRecorderFails(t *testing.T) {
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "disk full") || r.State().Ready {
 		t.Errorf("ready: %v", err)
 	}
-	if err := r.stop(); err != nil {
+	until(t, "Run to end", func() bool { return len(r.done) > 0 })
+	if err := r.stop(); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("run: %v", err)
 	}
 }

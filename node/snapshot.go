@@ -35,11 +35,11 @@ type Snapshots interface {
 }
 
 // beginning is how the node has begun. fold writes it before the first View is
-// published, and it does not change after that.
+// published. After that only checkPast changes it: see past.
 type beginning struct {
 	snapshot events.Position // the one begun with; zero: none
-	// past is the View that the snapshot holds. Whoever has checked it lets
-	// it go.
+	// past is the View that the snapshot holds. checkPast alone reads it, and
+	// sets it to nil when it has compared it, so that its memory is free.
 	past *projections.View
 	long bool // the fold took long enough to spare the next start
 }
