@@ -4,12 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"sync"
 	"time"
 )
 
@@ -143,90 +138,4 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err e
 		return
 	}
 	writeJSON(w, http.StatusOK, reply)
-}
-
-// An AuditFile keeps records in a file that only grows: one line each, each
-// one write. It implements Auditor; its methods may be called at the same time.
-type AuditFile struct {
-	path string
-
-	// mu guards the file: whole lines, one behind the other.
-	mu   sync.Mutex
-	file *os.File
-	torn bool // the file may end within a line
-}
-
-// OpenAudit opens or makes the file, its owner's alone.
-func OpenAudit(path string) (*AuditFile, error) {
-	a := &AuditFile{path: path}
-	var err error
-	a.file, a.torn, err = openAudit(path)
-	return a, err
-}
-
-func openAudit(path string) (file *os.File, torn bool, err error) {
-	if file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
-		return nil, false, fmt.Errorf("open the record of admin calls: %w", err)
-	}
-	var last [1]byte
-	info, err := file.Stat()
-	if err == nil && info.Size() > 0 {
-		_, err = file.ReadAt(last[:], info.Size()-1)
-		torn = last[0] != '\n'
-	}
-	if err != nil {
-		return nil, false, errors.Join(fmt.Errorf("open the record of admin calls: %w", err), file.Close())
-	}
-	return file, torn, nil
-}
-
-// Record appends a line. After one that was cut off the next begins anew.
-func (a *AuditFile) Record(line []byte, durable bool) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return appendLine(a.file, &a.torn, line, durable)
-}
-
-// appendLine appends a line to a file that may end within one.
-func appendLine(f interface {
-	io.Writer
-	Sync() error
-}, torn *bool, line []byte, durable bool) error {
-	text := make([]byte, 0, len(line)+2)
-	if *torn {
-		text = append(text, '\n')
-	}
-	text = append(append(text, line...), '\n')
-	*torn = true
-	if _, err := f.Write(text); err != nil {
-		return fmt.Errorf("append a record: %w", err)
-	}
-	*torn = false
-	if durable {
-		if err := f.Sync(); err != nil {
-			return fmt.Errorf("sync a record: %w", err)
-		}
-	}
-	return nil
-}
-
-// Reopen opens the file anew, for when it was moved away. On error the old
-// one stays in use.
-func (a *AuditFile) Reopen() error {
-	file, torn, err := openAudit(a.path)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	old := a.file
-	a.file, a.torn = file, torn
-	a.mu.Unlock()
-	return old.Close()
-}
-
-// Close closes the file; nothing is recorded any more.
-func (a *AuditFile) Close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.file.Close()
 }

@@ -79,9 +79,6 @@ func WithCaller(ctx context.Context, actor string, operator bool, tenant string,
 	return withCaller(ctx, caller{actor: actor, source: "test", operator: operator, tenant: tenant, write: write})
 }
 
-// AppendLine is appendLine.
-var AppendLine = appendLine
-
 // Bearer and ParseToken read a header.
 var (
 	Bearer     = bearer

@@ -92,8 +92,10 @@ func TestAdminNetwork(t *testing.T) {
 	}
 
 	renewed := writeCertificate(t, c.Admin.Cert, c.Admin.Key)
-	if err := os.Rename(c.adminCalls(), c.adminCalls()+".1"); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{c.adminCalls(), c.journal()} {
+		if err := os.Rename(file, file+".1"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func TestAdminNetwork(t *testing.T) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := os.Stat(c.adminCalls()); err == nil && ask(renewed) == nil {
+		if exists(c.adminCalls()) && exists(c.journal()) && ask(renewed) == nil {
 			break
 		}
 		select {

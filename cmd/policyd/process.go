@@ -24,6 +24,7 @@ import (
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/internal/recordfile"
 	"github.com/postern-im/postern/node"
 )
 
@@ -36,8 +37,8 @@ type process struct {
 	started  time.Time
 
 	events    *eventlog.Log
-	journal   *os.File
-	calls     *api.AuditFile
+	journal   *recordfile.File // of decisions
+	calls     *recordfile.File // of the admin API
 	server    *natsserver.Server // nil: run by others
 	conn      *nats.Conn
 	node      *node.Node
@@ -98,12 +99,13 @@ func (p *process) openLog() (err error) {
 	if err != nil {
 		return fmt.Errorf("open the log: %w; policyctl verify --data %s says more", err, c.Data)
 	}
-	p.journal, err = os.OpenFile(c.journal(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the records: %w", err)
+	if p.journal, err = recordfile.Open(c.journal()); err != nil {
+		return fmt.Errorf("decisions: %w", err)
 	}
-	p.calls, err = api.OpenAudit(c.adminCalls())
-	return err
+	if p.calls, err = recordfile.Open(c.adminCalls()); err != nil {
+		return fmt.Errorf("admin calls: %w", err)
+	}
+	return nil
 }
 
 func exists(path string) bool {
@@ -259,8 +261,8 @@ func (p *process) serve(ctx context.Context) error {
 	return context.Cause(front)
 }
 
-// reopenOnHangup opens the record of admin calls and reads the certificate of
-// the admin port anew at each SIGHUP. What fails leaves the old one in use.
+// reopenOnHangup opens both files of records and reads the certificate of the
+// admin port again at each SIGHUP. Each that fails leaves the old one in use.
 func (p *process) reopenOnHangup(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -270,17 +272,26 @@ func (p *process) reopenOnHangup(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			if p.network != nil {
-				if err := p.network.reload(); err != nil {
-					p.log.Error("the certificate of the admin port stays the old one", "error", err)
-				}
-			}
-			if err := p.calls.Reopen(); err != nil {
-				p.log.Error("the record of admin calls stays where it was", "error", err)
-				continue
-			}
-			p.log.Info("the record of admin calls was opened anew", "file", p.config.adminCalls())
+			p.reopen()
 		}
+	}
+}
+
+func (p *process) reopen() {
+	if p.network != nil {
+		if err := p.network.reload(); err != nil {
+			p.log.Error("the certificate of the admin port stays the old one", "error", err)
+		}
+	}
+	for _, r := range []struct {
+		file *recordfile.File
+		path string
+	}{{p.calls, p.config.adminCalls()}, {p.journal, p.config.journal()}} {
+		if err := r.file.Reopen(); err != nil {
+			p.log.Error("records stay where they were", "file", r.path, "error", err)
+			continue
+		}
+		p.log.Info("records go into a file that was opened again", "file", r.path)
 	}
 }
 

@@ -50,6 +50,7 @@ var imports = map[string]string{
 	"internal/archtest":   "",
 	"internal/expat":      "",
 	"internal/natsserver": "",
+	"internal/recordfile": "",
 	"internal/settings":   "",
 
 	// Wiring. internal/settings reads the configuration of both daemons.
