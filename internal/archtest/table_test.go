@@ -49,6 +49,7 @@ var imports = map[string]string{
 
 	"internal/archtest":   "",
 	"internal/expat":      "",
+	"internal/floodlog":   "",
 	"internal/natsserver": "",
 	"internal/recordfile": "",
 	"internal/settings":   "",
