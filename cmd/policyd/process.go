@@ -37,8 +37,8 @@ type process struct {
 	started  time.Time
 
 	events    *eventlog.Log
-	journal   *recordfile.File // of decisions
-	calls     *recordfile.File // of the admin API
+	journal   *recordfile.File   // of decisions
+	calls     *recordfile.File   // of the admin API
 	server    *natsserver.Server // nil: run by others
 	conn      *nats.Conn
 	node      *node.Node
@@ -173,7 +173,7 @@ func (p *process) makeNode() (err error) {
 	if err != nil {
 		return err
 	}
-	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Node: c.ID, Decider: p.node, Logger: p.log})
+	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Node: c.ID, Decider: p.node, Logger: p.log, Metrics: p.registry})
 	if err != nil {
 		return err
 	}

@@ -87,3 +87,18 @@ func (c *Census) Register(r prometheus.Registerer) error {
 	}
 	return nil
 }
+
+// register makes the Responder's counter, and makes it known.
+func (r *Responder) register() error {
+	r.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "postern_responder_refused_batches_total",
+		Help: "Batches of gateways that were not decided, by reason: unreadable, reply-to, panic.",
+	}, []string{"reason"})
+	for _, reason := range []string{refusedUnreadable, refusedElsewhere, refusedPanic} {
+		r.refused.WithLabelValues(reason)
+	}
+	if r.cfg.Metrics == nil {
+		return nil
+	}
+	return r.cfg.Metrics.Register(r.refused)
+}

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/floodlog"
 )
 
 const (
@@ -54,9 +56,11 @@ type ResponderConfig struct {
 	// Workers is how many batches are answered at the same time; 0 is
 	// GOMAXPROCS.
 	Workers int
-	// Logger hears of batches that could not be read or decided; nil is
-	// slog.Default().
+	// Logger hears of batches that could not be read or decided, of each
+	// gateway once and then in sums; nil is slog.Default().
 	Logger *slog.Logger
+	// Metrics is where counters are registered; nil is nowhere.
+	Metrics prometheus.Registerer
 }
 
 // A Responder answers what gateways ask over NATS, as one policy node.
@@ -64,6 +68,9 @@ type Responder struct {
 	cfg  ResponderConfig
 	boot uint64
 	busy atomic.Int64 // nanoseconds the workers have worked
+
+	refused *prometheus.CounterVec // batches without an answer or with a bad one
+	log     *floodlog.Logger       // what gateways cause
 }
 
 // NewResponder returns a Responder that does nothing until Serve.
@@ -80,7 +87,14 @@ func NewResponder(cfg ResponderConfig) (*Responder, error) {
 	if cfg.Workers <= 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Responder{cfg: cfg, boot: rand.Uint64()}, nil
+	r := &Responder{
+		cfg: cfg, boot: rand.Uint64(),
+		log: floodlog.New(floodlog.Config{Logger: cfg.Logger, Key: "gateway"}),
+	}
+	if err := r.register(); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return r, nil
 }
 
 // Serve answers until ctx ends, then announces that the node is going, answers
@@ -95,7 +109,10 @@ func (r *Responder) Serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("subscribe: %w", err), first.Unsubscribe())
 	}
-	var wg sync.WaitGroup
+	var wg, logging sync.WaitGroup
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	logging.Go(func() { r.log.Run(telling) })
 	for range r.cfg.Workers {
 		wg.Go(func() { r.work(messages) })
 	}
@@ -113,6 +130,8 @@ func (r *Responder) Serve(ctx context.Context) error {
 	}
 	wg.Wait()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
+	stopTelling()
+	logging.Wait()
 	return nil
 }
 
@@ -181,45 +200,74 @@ type worker struct {
 	out   []byte
 }
 
+// answer answers a message. A panic while it does costs that message its
+// answer, or gives it one that refuses, and nothing else.
 func (w *worker) answer(m *nats.Msg) {
 	begin := time.Now()
+	defer func() { w.busy.Add(int64(time.Since(begin))) }()
 	gateway := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	defer func() {
+		if p := recover(); p != nil {
+			w.panicked(gateway, p)
+		}
+	}()
 	if token, ok := strings.CutPrefix(m.Reply, replyPrefix); !ok || !strings.HasPrefix(token, gateway+".") {
-		w.cfg.Logger.Warn("a batch wants its answer sent to somebody else", "gateway", gateway)
+		w.refuse(refusedElsewhere, slog.LevelWarn, gateway, "a batch wants its answer sent to somebody else")
 		return
 	}
 	w.decide(gateway, m.Data)
 	w.out = decision.AppendReply(w.out[:0], &w.reply)
 	if err := w.cfg.Conn.Publish(m.Reply, w.out); err != nil {
-		w.cfg.Logger.Warn("a reply cannot be sent", "error", err)
+		w.log.Say(slog.LevelWarn, gateway, "a reply cannot be sent", "error", err)
 	}
-	w.busy.Add(int64(time.Since(begin)))
 }
 
 // decide fills the reply to a gateway's message. Whatever goes wrong, the
 // reply says so and holds no result.
 func (w *worker) decide(gateway string, msg []byte) {
-	w.reply.ReplyHead = decision.ReplyHead{Node: w.cfg.Node, Status: decision.StatusBad}
-	w.reply.Results = w.reply.Results[:0]
+	w.batch.ID = 0 // not the one before
+	defer func() {
+		if p := recover(); p != nil {
+			w.bad()
+			w.panicked(gateway, p)
+		}
+	}()
+	w.bad()
 	err := decision.DecodeBatch(msg, &w.batch)
+	w.reply.ID = w.batch.ID
 	if err == nil && w.batch.Gateway != gateway {
 		err = errors.New("it is in another gateway's name")
 	}
 	if err != nil {
-		w.reply.ID = w.batch.ID
-		w.cfg.Logger.Warn("a batch cannot be read", "gateway", gateway, "error", err)
+		w.refuse(refusedUnreadable, slog.LevelWarn, gateway, "a batch cannot be read", "error", err)
 		return
 	}
-	w.reply.ID = w.batch.ID
-	defer func() {
-		if p := recover(); p != nil {
-			w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
-			w.cfg.Logger.Error("deciding a batch panicked; it is refused", "gateway", gateway, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
 	w.cfg.Decider.Answer(&w.batch, &w.reply)
 	w.reply.ID, w.reply.Node = w.batch.ID, w.cfg.Node
 	if w.reply.Status == decision.StatusOK && len(w.reply.Results) != len(w.batch.Requests) {
 		panic("overnats: a decider must give one result for each request")
 	}
+}
+
+// bad makes the reply one that refuses the batch.
+func (w *worker) bad() {
+	w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
+	w.reply.Results = w.reply.Results[:0]
+}
+
+// The reasons why a batch is refused, as the metric names them.
+const (
+	refusedElsewhere  = "reply-to"   // its answer was to go to another gateway
+	refusedUnreadable = "unreadable" // it cannot be decoded, or is in another's name
+	refusedPanic      = "panic"      // a defect of this program
+)
+
+// refuse counts a batch, and tells of it.
+func (r *Responder) refuse(reason string, level slog.Level, gateway, message string, args ...any) {
+	r.refused.WithLabelValues(reason).Inc()
+	r.log.Say(level, gateway, message, args...)
+}
+
+func (r *Responder) panicked(gateway string, p any) {
+	r.refuse(refusedPanic, slog.LevelError, gateway, "answering a batch panicked; it is refused", "panic", p, "stack", string(debug.Stack()))
 }

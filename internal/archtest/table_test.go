@@ -16,8 +16,9 @@ var imports = map[string]string{
 	"events/logtest":  "events",
 	"projections":     "events permission xmpp/jid",
 
-	"decision":          "xmpp/jid xmpp/stanza",
-	"decision/overnats": "decision",
+	"decision": "xmpp/jid xmpp/stanza",
+	// internal/floodlog: a gateway can cause log lines as fast as it sends.
+	"decision/overnats": "decision internal/floodlog",
 
 	// events: tenant settings are named there, and a View hands them out.
 	"policy": "projections decision permission events xmpp/...",

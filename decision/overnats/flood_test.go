@@ -1,0 +1,106 @@
+package overnats
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A logBuffer keeps log lines.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestFloodOfBadBatches: a gateway that sends nothing but bad batches is
+// counted, and gives two log lines for each of its ways to be bad: the first
+// and a sum.
+func TestFloodOfBadBatches(t *testing.T) {
+	s := startNATS(t, -1)
+	lines, metrics := new(logBuffer), prometheus.NewRegistry()
+	r, err := NewResponder(ResponderConfig{
+		Conn: connect(t, s), Node: "n1", Decider: newDecider(), Logger: slog.New(slog.NewTextHandler(lines, nil)), Metrics: metrics,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, r.Serve)
+	mad := connect(t, s)
+	const each = 500 // fewer than wait to be answered
+	send := func(reply string) {
+		t.Helper()
+		for i := range each {
+			if err := mad.PublishRequest(askSubject("n1", "gw1"), reply, fmt.Append(nil, "nonsense ", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send("postern.reply.gw1.x.1")
+	count := func(reason string) float64 {
+		return metric(t, metrics, "postern_responder_refused_batches_total", reason)
+	}
+	eventually(t, func() bool { return count(refusedUnreadable) == each })
+	send("postern.reply.gw2.x.1")
+	eventually(t, func() bool { return count(refusedElsewhere) == each })
+	stop()
+	got := lines.String()
+	for message, reason := range map[string]string{"a batch cannot be read": refusedUnreadable, "a batch wants its answer sent to somebody else": refusedElsewhere} {
+		if n := strings.Count(got, `msg="`+message+`" gateway=gw1`); n != 2 {
+			t.Errorf("%s: %d lines:\n%s", reason, n, got)
+		}
+	}
+	if n := strings.Count(got, fmt.Sprintf("count=%d within=", each-1)); n != 2 {
+		t.Errorf("%d sums:\n%s", n, got)
+	}
+}
+
+// metric gives the value of a counter or gauge; label is the value of its one
+// label.
+func metric(t *testing.T, from prometheus.Gatherer, name, label string) float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("waited in vain")
+		}
+	}
+}
