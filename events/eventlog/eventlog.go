@@ -43,6 +43,9 @@ type Config struct {
 	// appends. A damaged log can be looked into this way only: otherwise
 	// Pebble would work on its tables, and end the process over them.
 	ReadOnly bool
+	// Existing opens a log that is there and makes none: without one, Open
+	// returns ErrNoLog and has changed nothing.
+	Existing bool
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
 	// Logger takes what Pebble has to say, and why a snapshot was passed over;
@@ -57,6 +60,18 @@ type Config struct {
 	Fatal func(reason string)
 }
 
+// ErrNoLog is what Open returns when a log must be there and is not.
+var ErrNoLog = errors.New("the folder holds no log")
+
+// A LockedError is what Open returns when the log is open already.
+type LockedError struct {
+	Holder int // the process that has it open; 0 where that is not known
+	Err    error
+}
+
+func (e *LockedError) Error() string { return "it is open already: " + e.Err.Error() }
+func (e *LockedError) Unwrap() error { return e.Err }
+
 // A Log is an open log. Its methods may be called at the same time.
 type Log struct {
 	db       *pebble.DB
@@ -67,6 +82,9 @@ type Log struct {
 	readOnly bool
 	logger   *slog.Logger
 	fatal    func(reason string)
+
+	existing bool // none is made
+	created  bool // Open has made it
 
 	// timesMarked says that the time index tells where the clock was set back.
 	timesMarked bool
@@ -115,7 +133,10 @@ func Open(c Config) (*Log, error) {
 	if c.Dir == "" {
 		return nil, errors.New("eventlog: no folder given")
 	}
-	db, err := pebble.Open(c.Dir, options(c))
+	if err := checkThere(c); err != nil {
+		return nil, fmt.Errorf("eventlog: open %s: %w", c.Dir, err)
+	}
+	db, err := openPebble(c)
 	if err != nil {
 		return nil, fmt.Errorf("eventlog: open %s: %w", c.Dir, err)
 	}
@@ -129,6 +150,7 @@ func Open(c Config) (*Log, error) {
 		writing:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		moved:    make(chan struct{}),
+		existing: c.Existing,
 
 		snapshotting: make(chan struct{}, 1),
 		spoilt:       map[events.Position]bool{},
@@ -245,9 +267,10 @@ func (l *Log) create() error {
 	if foreign {
 		return errors.New("the folder holds something else")
 	}
-	if l.readOnly {
-		return errors.New("the folder holds no log")
+	if l.readOnly || l.existing {
+		return ErrNoLog
 	}
+	l.created = true
 	var id [logIDLength / 2]byte
 	rand.Read(id[:]) // never fails
 	l.logID = hex.EncodeToString(id[:])
@@ -286,6 +309,9 @@ func (l *Log) Close() error {
 
 // LogID names this history: 128 random bits in hex, made when the log was.
 func (l *Log) LogID() string { return l.logID }
+
+// Created reports whether Open has made this log, because there was none.
+func (l *Log) Created() bool { return l.created }
 
 // Origins are the logs this one was restored from, the oldest first; none when
 // it has a history of its own.

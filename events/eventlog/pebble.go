@@ -1,12 +1,19 @@
 package eventlog
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 const (
@@ -26,6 +33,55 @@ const (
 	// does not raise it by itself: that is one-way.
 	formatMajor = pebble.FormatValueSeparation
 )
+
+// Exists reports whether a folder holds a log; nil is the disk. It opens
+// nothing and changes nothing.
+func Exists(dir string, fsys vfs.FS) (bool, error) {
+	desc, err := pebble.Peek(dir, cmp.Or(fsys, vfs.Default))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return desc.Exists, nil
+}
+
+// checkThere refuses a folder that should hold a log and does not. One that
+// holds a witness and no log has lost its log.
+func checkThere(c Config) error {
+	found, err := Exists(c.Dir, c.FS)
+	if err != nil || found {
+		return err
+	}
+	if c.Existing {
+		return ErrNoLog
+	}
+	fsys := cmp.Or(c.FS, vfs.Default)
+	if _, err := fsys.Stat(fsys.PathJoin(c.Dir, witnessName)); err == nil {
+		return fmt.Errorf("%w, and its %s of one that was there", ErrNoLog, witnessName)
+	}
+	return nil
+}
+
+// openPebble opens the database, whose folder one process at a time may have.
+func openPebble(c Config) (*pebble.DB, error) {
+	db, err := pebble.Open(c.Dir, options(c))
+	if err == nil {
+		return db, nil
+	}
+	switch {
+	case strings.Contains(err.Error(), "lock held by current process"): // Pebble's own text
+		return nil, &LockedError{Holder: os.Getpid(), Err: err}
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EACCES):
+		// Either may be what F_SETLK gives (fcntl(2)); the second is also what
+		// a file gives that this user may not open.
+		if holder := lockHolder(c.Dir); holder != 0 || errors.Is(err, syscall.EAGAIN) {
+			return nil, &LockedError{Holder: holder, Err: err}
+		}
+	}
+	return nil, err
+}
 
 // options are Pebble's, the same for each log.
 func options(c Config) *pebble.Options {
