@@ -32,7 +32,7 @@ func runKillable() int {
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		err = run(ctx, c)
+		err = run(ctx, c, false)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -18,6 +18,7 @@ import (
 
 var cli struct {
 	Config string `short:"c" env:"POSTERN_POLICYD_CONFIG" type:"existingfile" help:"Configuration file (TOML). Without one, defaults and the environment are used."`
+	Init   bool   `help:"Begin a new installation although the data folder holds files of an earlier one, such as gateways' keys. An error where there is a log."`
 	Check  bool   `help:"Check the configuration and stop."`
 }
 
@@ -32,7 +33,7 @@ func main() {
 	if err == nil && !cli.Check {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 		context.AfterFunc(ctx, stop)
-		err = run(ctx, c)
+		err = run(ctx, c, cli.Init)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "policyd:", err)

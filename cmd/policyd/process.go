@@ -21,7 +21,6 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
-	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/internal/recordfile"
@@ -32,6 +31,7 @@ import (
 // made; they are closed in the opposite one.
 type process struct {
 	config   *config
+	init     bool // a new installation is meant
 	log      *slog.Logger
 	registry *prometheus.Registry
 	started  time.Time
@@ -51,13 +51,14 @@ type process struct {
 	health    net.Listener  // nil: none
 }
 
-// run runs a policy node until ctx is done.
-func run(ctx context.Context, c *config) error {
+// run runs a policy node until ctx is done. init says that a new installation
+// is meant, whatever an earlier one has left in the data folder.
+func run(ctx context.Context, c *config, init bool) error {
 	log, err := c.Log.Logger(os.Stderr)
 	if err != nil {
 		return err
 	}
-	p := &process{config: c, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
+	p := &process{config: c, init: init, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	err = p.build()
 	if err == nil {
@@ -78,26 +79,28 @@ func (p *process) build() error {
 
 func (p *process) openLog() (err error) {
 	c := p.config
+	if left := eventlog.Restoring(c.logDir()); exists(left) {
+		return fmt.Errorf("open the log: a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left)
+	}
+	existing, err := c.checkInstallation(p.init)
+	if err != nil {
+		return err
+	}
 	for _, dir := range []string{c.Data, c.natsDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("data: %w", err)
 		}
 	}
-	if left := eventlog.Restoring(c.logDir()); exists(left) {
-		return fmt.Errorf("open the log: a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left)
-	}
-	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Logger: p.log, Fatal: func(reason string) {
+	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Logger: p.log, Fatal: func(reason string) {
 		// What is durable is not known any more. The next start finds out.
 		p.log.Error("the log's disk has failed", "reason", reason)
 		os.Exit(1)
 	}})
-	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
-		return fmt.Errorf("open the log: it is damaged at position %d; nothing is decided by it. "+
-			"See how far it is good with: policyctl verify --data %s; then restore a backup into a new folder with: policyctl restore: %w",
-			corrupt.Position, c.Data, err)
-	}
 	if err != nil {
-		return fmt.Errorf("open the log: %w; policyctl verify --data %s says more", err, c.Data)
+		return c.openError(err)
+	}
+	if p.events.Created() {
+		p.log.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
 	}
 	if p.journal, err = recordfile.Open(c.journal()); err != nil {
 		return fmt.Errorf("decisions: %w", err)

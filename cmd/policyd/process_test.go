@@ -72,7 +72,7 @@ func begin(t *testing.T, c *config) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, c) }()
+	go func() { done <- run(ctx, c, false) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() {
 		if err := stop(); err != nil {
@@ -273,13 +273,13 @@ func TestRefusals(t *testing.T) {
 		"address already in use": func(o *config) { o.NATS.Listen = c.NATS.Listen },
 		"metrics and health":     func(o *config) { o.Listen.HTTP = c.Listen.HTTP },
 		"admin socket":           func(o *config) { o.Admin.Socket = c.Admin.Socket },
-		"open the log":           func(o *config) { o.Data = c.Data },
+		"one policyd at a time":  func(o *config) { o.Data = c.Data },
 		"may read":               func(o *config) { openSeed(t, o) },
 		"certificate":            func(o *config) { o.NATS.Cert = "missing.pem" },
 	} {
 		other := testConfig(t)
 		spoil(other)
-		if err := run(t.Context(), other); err == nil || !strings.Contains(err.Error(), want) {
+		if err := run(t.Context(), other, want == "may read"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error about %q, got %v", want, err)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // cut off has a line of its own.
 func TestRecordsAfterATornLine(t *testing.T) {
 	c := testConfig(t)
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+	if err := begin(t, c)(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(c.journal(), []byte("{\"time\":\"2026-"), 0o600); err != nil {
@@ -51,7 +51,7 @@ func TestFullDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, c) }()
+	go func() { done <- run(ctx, c, true) }()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for get(c, "/readyz") != "ok\n" && ctx.Err() == nil {

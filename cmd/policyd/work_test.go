@@ -117,7 +117,7 @@ func TestBrokenOffRestore(t *testing.T) {
 	if err := os.MkdirAll(eventlog.Restoring(c.logDir()), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "broken off") {
+	if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), "broken off") {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/api"
+)
+
+// snapshot is what a folder holds: names, modes and contents.
+func snapshot(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text := info.Mode().String() + info.ModTime().String()
+		if d.Type().IsRegular() {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text += string(content)
+		}
+		all[path] = text
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestLostLog: a data folder that has lost its log is told from a new one,
+// whatever is left of it, and stays as it is; --init says that a new one is
+// meant, and only where there is no log.
+func TestLostLog(t *testing.T) {
+	for left, lose := range map[string]func(t *testing.T, c *config){
+		"nats/gw1.nkey": func(t *testing.T, c *config) { remove(t, c.logDir(), c.adminCalls(), c.journal()) },
+		"admin.jsonl":   func(t *testing.T, c *config) { remove(t, c.logDir(), c.natsDir(), c.journal()) },
+		"decisions.jsonl.1": func(t *testing.T, c *config) {
+			remove(t, c.logDir(), c.natsDir(), c.adminCalls())
+			if err := os.Rename(c.journal(), c.journal()+".1"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"log/WITNESS": func(t *testing.T, c *config) {
+			remove(t, c.natsDir(), c.adminCalls(), c.journal())
+			files, err := filepath.Glob(filepath.Join(c.logDir(), "*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				if filepath.Base(f) != "WITNESS" {
+					remove(t, f)
+				}
+			}
+		},
+	} {
+		t.Run(strings.ReplaceAll(left, "/", "-"), func(t *testing.T) {
+			c := testConfig(t)
+			stop := begin(t, c)
+			admin(t, c, api.TenantCreate{})
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			if err := run(t.Context(), c, true); err == nil || !strings.Contains(err.Error(), "start without --init") {
+				t.Errorf("--init where there is a log: %v", err)
+			}
+			lose(t, c)
+			before := snapshot(t, c.Data)
+			if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), left) || !strings.Contains(err.Error(), "policyd --init") {
+				t.Fatalf("without its log: %v", err)
+			}
+			if after := snapshot(t, c.Data); !maps.Equal(before, after) {
+				t.Errorf("the refusal changed the folder: %v", after)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // to start is enough
+			switch err := run(ctx, c, true); {
+			case left == "log/WITNESS":
+				if err == nil || !strings.Contains(err.Error(), "move the folder") {
+					t.Errorf("--init into the remains of a log: %v", err)
+				}
+			case err != nil:
+				t.Errorf("--init: %v", err)
+			default:
+				begin(t, c)
+			}
+		})
+	}
+}
+
+// TestFirstStart: a new installation says that it is one, once.
+func TestFirstStart(t *testing.T) {
+	c := testConfig(t)
+	for _, want := range []int{1, 0} {
+		var out bytes.Buffer
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), killVariable+"=1", envPrefix+"DATA="+c.Data, envPrefix+"ADMIN_SOCKET="+c.Admin.Socket,
+			envPrefix+"NATS_LISTEN="+c.NATS.Listen, envPrefix+"LISTEN_HTTP="+c.Listen.HTTP, envPrefix+"LOG_LEVEL="+slog.LevelInfo.String())
+		cmd.Stderr = &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "policyd to be ready", func() bool { return get(c, "/readyz") == "ok\n" })
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(out.String(), `msg="a new installation begins, with an empty log"`); n != want {
+			t.Errorf("said %d times, want %d:\n%s", n, want, out.String())
+		}
+	}
+}
+
+func remove(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		if err := os.RemoveAll(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
