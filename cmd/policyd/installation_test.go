@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,29 +108,87 @@ func TestLostLog(t *testing.T) {
 	}
 }
 
-// TestFirstStart: a new installation says that it is one, once.
+// TestFirstStart: a new installation says that it is one, once. While one
+// policyd has the folder, another is told which.
 func TestFirstStart(t *testing.T) {
 	c := testConfig(t)
 	for _, want := range []int{1, 0} {
-		var out bytes.Buffer
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), killVariable+"=1", envPrefix+"DATA="+c.Data, envPrefix+"ADMIN_SOCKET="+c.Admin.Socket,
-			envPrefix+"NATS_LISTEN="+c.NATS.Listen, envPrefix+"LISTEN_HTTP="+c.Listen.HTTP, envPrefix+"LOG_LEVEL="+slog.LevelInfo.String())
-		cmd.Stderr = &out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		p := startProcess(t, c)
 		eventually(t, "policyd to be ready", func() bool { return get(c, "/readyz") == "ok\n" })
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
+		other := testConfig(t)
+		other.Data = c.Data
+		err := run(t.Context(), other, false)
+		if holder := fmt.Sprintf("process %d (", p.cmd.Process.Pid); err == nil || !strings.Contains(err.Error(), holder) || !strings.Contains(err.Error(), c.Data) {
+			t.Errorf("a second policyd on one folder: %v", err)
 		}
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
+		if code := p.end(syscall.SIGTERM); code != 0 {
+			t.Errorf("exit status %d", code)
 		}
-		if n := strings.Count(out.String(), `msg="a new installation begins, with an empty log"`); n != want {
-			t.Errorf("said %d times, want %d:\n%s", n, want, out.String())
+		if n := strings.Count(p.stderr.String(), `msg="a new installation begins, with an empty log"`); n != want {
+			t.Errorf("said %d times, want %d:\n%s", n, want, p.stderr.String())
 		}
 	}
+}
+
+// TestPortTaken: a port that is taken ends policyd with status 1 before it says
+// that it serves, and the error names the address.
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for setting, spoil := range map[string]func(*config){
+		"nats":        func(c *config) { c.NATS.Listen = taken },
+		"listen http": func(c *config) { c.Listen.HTTP = taken },
+		"admin":       func(c *config) { c.Admin.Listen = taken },
+	} {
+		c := testConfig(t)
+		spoil(c)
+		p := startProcess(t, c)
+		code := p.end(nil)
+		if out := p.stderr.String(); code != 1 || strings.Contains(out, "serves") || strings.Contains(out, "may administer") ||
+			!strings.Contains(out, taken) || !strings.Contains(out, "address already in use") {
+			t.Errorf("%s: exit status %d:\n%s", setting, code, out)
+		}
+	}
+}
+
+// A started is a policyd in a process of its own.
+type started struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+// startProcess starts policyd in a process of its own, which says what it does.
+func startProcess(t *testing.T, c *config) *started {
+	t.Helper()
+	p := &started{t: t, cmd: exec.Command(os.Args[0])}
+	p.cmd.Env = append(os.Environ(), killVariable+"=1", envPrefix+"DATA="+c.Data, envPrefix+"ADMIN_SOCKET="+c.Admin.Socket,
+		envPrefix+"NATS_LISTEN="+c.NATS.Listen, envPrefix+"LISTEN_HTTP="+c.Listen.HTTP, envPrefix+"ADMIN_LISTEN="+c.Admin.Listen,
+		envPrefix+"NATS_GATEWAYS="+strings.Join(c.NATS.Gateways, ","))
+	p.cmd.Stderr = &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	return p
+}
+
+// end sends a signal, where there is one, and waits for the exit status.
+func (p *started) end(signal os.Signal) int {
+	p.t.Helper()
+	if signal != nil {
+		if err := p.cmd.Process.Signal(signal); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	late := time.AfterFunc(30*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = p.cmd.Wait() // its error is the exit status
+	return p.cmd.ProcessState.ExitCode()
 }
 
 func remove(t *testing.T, paths ...string) {

@@ -209,7 +209,7 @@ func (p *process) listen() (err error) {
 		return nil
 	}
 	if p.health, err = net.Listen("tcp", p.config.Listen.HTTP); err != nil {
-		return fmt.Errorf("metrics and health: %w", err)
+		return fmt.Errorf("listen: http (metrics and health): %w", err)
 	}
 	return nil
 }
@@ -235,6 +235,16 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	if p.server != nil {
 		start(&floors, floor, "nats", p.server.Run)
+		select {
+		case <-p.server.Ready():
+		case <-front.Done(): // it has no port, or policyd is to stop
+			stopFloor()
+			floors.Wait()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return context.Cause(front)
+		}
 	}
 	start(&backs, back, "node", p.node.Run)
 	start(&backs, back, "work", p.worker.Run)
@@ -243,13 +253,12 @@ func (p *process) serve(ctx context.Context) error {
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
 	if p.network != nil {
 		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
-		p.log.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
 	}
 	start(&fronts, front, "signals", p.reopenOnHangup)
 	if p.health != nil {
 		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
 	}
-	p.log.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket)
+	p.sayServes()
 
 	fronts.Wait()
 	stopBack()
@@ -262,6 +271,18 @@ func (p *process) serve(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(front)
+}
+
+// sayServes tells that all ports are open, and which they are.
+func (p *process) sayServes() {
+	nats := p.config.NATS.URLs
+	if p.server != nil {
+		nats = []string{p.server.Addr().String()}
+	}
+	p.log.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket, "nats", nats)
+	if p.network != nil {
+		p.log.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
+	}
 }
 
 // reopenOnHangup opens both files of records and reads the certificate of the
