@@ -115,14 +115,15 @@ func (p *process) connect(c *config) error {
 	if err != nil {
 		return fmt.Errorf("nats ca: %w", err)
 	}
+	link := new(overnats.Link)
 	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
-		URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
+		Link: link, URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
 		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.log,
 	}); err != nil {
 		return err
 	}
 	p.asker, err = overnats.New(overnats.Config{
-		Conn: p.conn, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
+		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
 		OnEnding: func(e decision.Ending) { p.gateway.Recheck(e) },
 	})
 	if err != nil {

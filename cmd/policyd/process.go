@@ -41,6 +41,7 @@ type process struct {
 	calls     *recordfile.File   // of the admin API
 	server    *natsserver.Server // nil: run by others
 	conn      *nats.Conn
+	link      *overnats.Link
 	node      *node.Node
 	responder *overnats.Responder
 	census    *overnats.Census
@@ -58,7 +59,7 @@ func run(ctx context.Context, c *config, init bool) error {
 	if err != nil {
 		return err
 	}
-	p := &process{config: c, init: init, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
+	p := &process{config: c, init: init, log: log, registry: prometheus.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	err = p.build()
 	if err == nil {
@@ -119,7 +120,7 @@ func exists(path string) bool {
 // connect makes the NATS server, or not, and the connection to it.
 func (p *process) connect() (err error) {
 	c := p.config
-	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.log}
+	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.log, Link: p.link}
 	if len(c.NATS.URLs) > 0 {
 		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
 		if to.TLS, err = roots(c.NATS.CA); err != nil {
@@ -176,7 +177,7 @@ func (p *process) makeNode() (err error) {
 	if err != nil {
 		return err
 	}
-	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Node: c.ID, Decider: p.node, Logger: p.log, Metrics: p.registry})
+	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Logger: p.log, Metrics: p.registry})
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ const (
 type Config struct {
 	// Conn is the connection, made by Connect. The Asker does not close it.
 	Conn *nats.Conn
+	// Link is what Connect was given, so that the log can say why nobody
+	// answers; nil knows less.
+	Link *Link
 	// Gateway is this gateway's id (decision.IsToken), which its NATS user's
 	// rights name.
 	Gateway string
@@ -55,6 +58,7 @@ type Asker struct {
 	inbox   string // what reply subjects begin with, dot included
 	publish func(subject, reply string, msg []byte) error
 	latency prometheus.Histogram
+	outage  *prometheus.GaugeVec // nil: no metrics
 
 	calls   sync.Pool     // *call, none of them waited for
 	outs    sync.Pool     // *outbox

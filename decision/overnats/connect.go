@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/postern-im/postern/internal/floodlog"
 )
 
 const (
@@ -43,7 +47,15 @@ type ConnectConfig struct {
 	Name string
 	// Logger hears of connections lost and made; nil is slog.Default().
 	Logger *slog.Logger
+	// Link is told why there is no connection; nil is nobody.
+	Link *Link
 }
+
+// The errors of a dialer that reached something else than it wanted.
+var (
+	errNoServer    = errors.New("not a NATS server")
+	errOtherServer = errors.New("another NATS server")
+)
 
 // Connect returns a connection as the Asker and the Responder need it: it
 // connects, now or later, and again whenever it is lost; while there is none,
@@ -71,18 +83,7 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	opts.FlusherTimeout = 2 * time.Second
 	opts.Timeout = dialTimeout
 	opts.CustomDialer = &dialer{serverName: cfg.ServerName}
-	log := cfg.Logger
-	opts.DisconnectedErrCB = func(_ *nats.Conn, err error) { log.Warn("connection to NATS lost", "error", err) }
-	opts.ReconnectedCB = func(c *nats.Conn) { log.Info("connected to NATS", "server", c.ConnectedServerName()) }
-	opts.ConnectedCB = opts.ReconnectedCB
-	opts.ReconnectErrCB = func(_ *nats.Conn, err error) { log.Debug("connect to NATS", "error", err) }
-	opts.AsyncErrorCB = func(_ *nats.Conn, s *nats.Subscription, err error) {
-		subject := ""
-		if s != nil {
-			subject = s.Subject
-		}
-		log.Warn("NATS reports an error", "subject", subject, "error", err)
-	}
+	cfg.watch(&opts)
 	if err := cfg.secure(&opts); err != nil {
 		return nil, err
 	}
@@ -94,6 +95,35 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	return conn, nil
+}
+
+// watch has the log and the Link told of what happens to the connection.
+func (cfg *ConnectConfig) watch(opts *nats.Options) {
+	log, link := cfg.Logger, cfg.Link
+	often := floodlog.New(floodlog.Config{Logger: log, Key: "error", Every: complainEach})
+	opts.DisconnectedErrCB = func(_ *nats.Conn, err error) {
+		link.failed(err)
+		log.Warn("connection to NATS lost", "error", err)
+	}
+	opts.ReconnectedCB = func(c *nats.Conn) {
+		link.made()
+		log.Info("connected to NATS", "server", c.ConnectedServerName())
+	}
+	opts.ConnectedCB = opts.ReconnectedCB
+	opts.ReconnectErrCB = func(_ *nats.Conn, err error) {
+		link.failed(err)
+		log.Debug("connect to NATS", "error", err)
+	}
+	opts.AsyncErrorCB = func(_ *nats.Conn, s *nats.Subscription, err error) {
+		link.deny(err)
+		subject := ""
+		if s != nil {
+			subject = s.Subject
+		}
+		// The connection's number is another one each time.
+		source, _, _ := strings.Cut(err.Error(), " on connection ")
+		often.Say(slog.LevelWarn, source, "NATS reports an error", "subject", subject)
+	}
 }
 
 // secure refuses servers to which one must not speak in the clear.
@@ -186,10 +216,10 @@ func (d *dialer) check(line []byte) error {
 	}
 	text, ok := bytes.CutPrefix(line, []byte("INFO "))
 	if !ok || json.Unmarshal(text, &info) != nil {
-		return errors.New("not a NATS server")
+		return errNoServer
 	}
 	if info.Name != d.serverName {
-		return fmt.Errorf("this is the NATS server %q, not %q", info.Name, d.serverName)
+		return fmt.Errorf("%w: this is %q, not %q", errOtherServer, info.Name, d.serverName)
 	}
 	return nil
 }
@@ -203,13 +233,16 @@ func readInfo(conn net.Conn) ([]byte, error) {
 	buf := make([]byte, 0, 4<<10)
 	for !bytes.Contains(buf, []byte("\n")) {
 		if len(buf) == maxInfo {
-			return nil, errors.New("not a NATS server: its first line has no end")
+			return nil, fmt.Errorf("%w: its first line has no end", errNoServer)
 		}
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, min(2*cap(buf), maxInfo)), buf...)
 		}
 		n, err := conn.Read(buf[len(buf):cap(buf)])
 		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil, fmt.Errorf("%w: it closes without a line", errNoServer)
+			}
 			return nil, fmt.Errorf("read the server's first line: %w", err)
 		}
 		buf = buf[:len(buf)+n]

@@ -326,6 +326,16 @@ func (c *core) node(id string) *node {
 	return nil
 }
 
+// readyNodes is how many nodes say that they decide.
+func (c *core) readyNodes() (n int) {
+	for _, node := range c.nodes {
+		if node.ready {
+			n++
+		}
+	}
+	return n
+}
+
 // sawMark remembers the newest position there is known to be.
 func (c *core) sawMark(now time.Time, m decision.Mark) {
 	at := c.atLeast(now)

@@ -24,7 +24,12 @@ func (a *Asker) register() error {
 		Help:    "Time from sending a message to its answer.",
 		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 14), // 50 µs to 0.4 s, where a try ends
 	})
+	a.outage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "postern_asker_outage",
+		Help: "1 for the likely cause, in the words of the log, while no policy node answers; no series when one does.",
+	}, []string{"cause"})
 	collectors := []prometheus.Collector{
+		a.outage,
 		count("requests", "Questions, admissions and openings asked.", func(c *counts) uint64 { return c.requests }),
 		count("messages", "Messages sent to policy nodes.", func(c *counts) uint64 { return c.messages }),
 		count("hedges", "Messages sent to a second node because the first was slow.", func(c *counts) uint64 { return c.hedges }),

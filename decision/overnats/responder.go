@@ -49,6 +49,9 @@ type Decider interface {
 type ResponderConfig struct {
 	// Conn is the connection, made by Connect. The Responder does not close it.
 	Conn *nats.Conn
+	// Link is what Connect was given, so that the log can say why there is no
+	// connection; nil knows less.
+	Link *Link
 	// Node is this node's id (decision.IsToken).
 	Node string
 	// Decider answers.
@@ -151,6 +154,11 @@ func (r *Responder) announce(ctx context.Context) {
 	var last time.Time
 	var lastBusy int64
 	var wasReady bool
+	var lost time.Time // when the connection was first seen not to be there
+	report := reporter{
+		log: r.cfg.Logger, out: "NATS cannot be reached: no gateway can ask", over: "NATS is reached",
+		args: []any{"node", r.cfg.Node},
+	}
 	for {
 		state, now := r.cfg.Decider.State(), time.Now()
 		going := ctx.Err() != nil
@@ -168,6 +176,13 @@ func (r *Responder) announce(ctx context.Context) {
 		if going {
 			return
 		}
+		connected := r.cfg.Conn.IsConnected()
+		if connected {
+			lost = time.Time{}
+		} else if lost.IsZero() {
+			lost = now
+		}
+		report.look(now, !connected, lost, func() trouble { return unconnected(r.cfg.Link, r.cfg.Conn) })
 		select {
 		case <-ctx.Done():
 		case <-look.C:

@@ -56,6 +56,12 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 	close(a.started)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	look := time.NewTicker(complainAfter / 4)
+	defer look.Stop()
+	r := reporter{
+		log: a.cfg.Logger, out: "no policy node answers: nothing passes", over: "a policy node answers",
+		args: []any{"gateway", a.cfg.Gateway},
+	}
 	for {
 		a.mu.Lock()
 		at := a.timer
@@ -79,6 +85,8 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 			}
 			a.tick(connected())
 		case <-a.wake:
+		case now := <-look.C:
+			a.report(&r, now)
 		case <-timer.C:
 			a.tick(connected())
 		}

@@ -1,0 +1,223 @@
+package overnats
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// newSeed makes a key and the file of its seed.
+func newSeed(t *testing.T) (public, path string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public, err = pair.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "seed")
+	if err := os.WriteFile(path, seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return public, path
+}
+
+// startServer starts a real server with the options given.
+func startServer(t *testing.T, o *server.Options) string {
+	t.Helper()
+	o.Host, o.Port, o.ServerName = "127.0.0.1", -1, "postern"
+	o.NoSigs, o.NoLog, o.NoSystemAccount, o.StoreDir = true, true, true, t.TempDir()
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start()
+	if !s.ReadyForConnections(5 * time.Second) {
+		t.Fatal("NATS is not ready")
+	}
+	t.Cleanup(func() { stopNATS(s) })
+	return "nats://" + s.Addr().String()
+}
+
+// TestOutages: while nobody answers, the log says why and what to do, within
+// seconds, and the metric has the same cause.
+func TestOutages(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused := "nats://" + free.Addr().String()
+	free.Close()
+	web := httptest.NewTLSServer(nil)
+	t.Cleanup(web.Close)
+	pool := x509.NewCertPool()
+	pool.AddCert(web.Certificate())
+	trusting := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	secure := func() *server.Options {
+		return &server.Options{TLS: true, TLSTimeout: 2, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: web.TLS.Certificates}}
+	}
+	known, knownSeed := newSeed(t)
+	_, otherSeed := newSeed(t)
+	named := func() *server.Options {
+		rights := GatewayRights("gw1")
+		return &server.Options{Nkeys: []*server.NkeyUser{{Nkey: known, Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: rights.Publish}, Subscribe: &server.SubjectPermission{Allow: rights.Subscribe},
+		}}}}
+	}
+	for cause, c := range map[string]struct {
+		connect ConnectConfig
+		gateway string
+		node    *decision.State // that announces itself and answers nothing
+	}{
+		"connection refused":      {connect: ConnectConfig{URLs: []string{unused}}},
+		"no NATS server":          {connect: ConnectConfig{URLs: []string{"nats://" + silent(t)}, ServerName: "postern"}},
+		"another NATS server":     {connect: ConnectConfig{URLs: []string{startServer(t, &server.Options{})}, ServerName: "example"}},
+		"unknown key":             {connect: ConnectConfig{URLs: []string{startServer(t, named())}, ServerName: "postern", SeedFile: otherSeed}},
+		"key of another id":       {connect: ConnectConfig{URLs: []string{startServer(t, named())}, ServerName: "postern", SeedFile: knownSeed}, gateway: "gw2"},
+		"certificate not trusted": {connect: ConnectConfig{URLs: []string{startServer(t, secure())}}}, // no ca at all
+		"certificate of another name": {connect: ConnectConfig{
+			URLs: []string{strings.Replace(startServer(t, secure()), "127.0.0.1", "localhost", 1)}, TLS: trusting,
+		}},
+		"no TLS there":          {connect: ConnectConfig{URLs: []string{startServer(t, &server.Options{})}, TLS: trusting}},
+		"name not found":        {connect: ConnectConfig{URLs: []string{"nats://nowhere.invalid:4222"}, TLS: trusting}},
+		"no policy node":        {connect: ConnectConfig{URLs: []string{startServer(t, named())}, SeedFile: knownSeed}},
+		"policy node not ready": {connect: ConnectConfig{URLs: []string{startServer(t, &server.Options{})}}, node: &decision.State{}},
+		"no answer":             {connect: ConnectConfig{URLs: []string{startServer(t, &server.Options{})}}, node: &decision.State{Ready: true}},
+	} {
+		t.Run(cause, func(t *testing.T) {
+			t.Parallel()
+			lines, metrics, link := new(logBuffer), prometheus.NewRegistry(), new(Link)
+			c.connect.Logger, c.connect.Link = quiet(), link
+			conn, err := Connect(c.connect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if c.gateway == "" {
+				c.gateway = "gw1"
+			}
+			a, err := New(Config{Conn: conn, Link: link, Gateway: c.gateway, Logger: slog.New(slog.NewTextHandler(lines, nil)), Metrics: metrics})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.node != nil {
+				running(t, func(ctx context.Context) error { return announceOnly(ctx, t, c.connect.URLs, c.node.Ready) })
+			}
+			stop := running(t, a.Run)
+			want := fmt.Sprintf("level=ERROR msg=%q gateway=%s cause=%q", "no policy node answers: nothing passes", c.gateway, cause)
+			eventually(t, func() bool {
+				return strings.Contains(lines.String(), want) && metric(t, metrics, "postern_asker_outage", cause) == 1
+			})
+			stop()
+			if got := lines.String(); !strings.Contains(got, "remedy=") {
+				t.Errorf("no remedy: %s", got)
+			}
+			if t.Failed() {
+				t.Log(lines.String())
+			}
+		})
+	}
+}
+
+// silent listens and closes whoever comes.
+func silent(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// announceOnly tells of a node that answers nothing.
+func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) error {
+	conn, err := Connect(ConnectConfig{URLs: urls, Logger: quiet()})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		a := decision.Announcement{Node: "n1", Boot: 1, Ready: ready, At: decision.Mark{LogID: "log"}}
+		_ = conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// TestReporter: an outage is told after a second, each minute, and when its
+// cause changes; its end is told once, with how long it was.
+func TestReporter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := new(logBuffer)
+		plain := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}
+		r := reporter{log: slog.New(slog.NewTextHandler(lines, plain)), out: "out", over: "over", args: []any{"gateway", "gw1"}}
+		begin := time.Now()
+		cause := "a"
+		at := func(seconds int, out bool, want string) {
+			t.Helper()
+			lines.buf.Reset()
+			now := begin.Add(time.Duration(seconds) * time.Second)
+			r.look(now, out, begin, func() trouble { return trouble{cause: cause, remedy: "mend", err: errors.New("x")} })
+			if got := lines.String(); got != want {
+				t.Errorf("at %d s wrote %q, want %q", seconds, got, want)
+			}
+		}
+		at(0, true, "")
+		at(1, true, "level=ERROR msg=out gateway=gw1 cause=a for=1s remedy=mend error=x\n")
+		at(2, true, "")
+		at(60, true, "")
+		at(61, true, "level=ERROR msg=out gateway=gw1 cause=a for=1m1s remedy=mend error=x\n")
+		cause = "b"
+		at(61, true, "")
+		at(62, true, "level=ERROR msg=out gateway=gw1 cause=b for=1m2s remedy=mend error=x\n")
+		at(70, false, "level=INFO msg=over gateway=gw1 after=1m10s\n")
+		at(71, false, "")
+		begin = begin.Add(100 * time.Second)
+		at(0, true, "") // back sooner than one must hear of it
+		at(0, false, "")
+	})
+}
