@@ -40,6 +40,7 @@ type process struct {
 	journal   *recordfile.File   // of decisions
 	calls     *recordfile.File   // of the admin API
 	server    *natsserver.Server // nil: run by others
+	refusals  *refusals          // nil: as the server
 	conn      *nats.Conn
 	link      *overnats.Link
 	node      *node.Node
@@ -151,18 +152,24 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 		return fmt.Errorf("make this node's key: %w", err)
 	}
 	rights := overnats.NodeRights(c.ID)
+	if p.refusals, err = newRefusals(p.log, p.registry); err != nil {
+		return err
+	}
 	users := []natsserver.User{{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}}
 	for _, id := range c.NATS.Gateways {
 		public, err := natsserver.EnsureSeed(c.gatewaySeed(id))
 		if err != nil {
 			return fmt.Errorf("key of gateway %s: %w", id, err)
 		}
+		p.refusals.gateways[public] = id
 		rights := overnats.GatewayRights(id)
 		users = append(users, natsserver.User{PublicKey: public, Publish: rights.Publish, Subscribe: rights.Subscribe})
 	}
+	p.refusals.remember(c.natsDir())
 	p.server, err = natsserver.New(natsserver.Config{
 		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: users,
 		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(), Logger: p.log,
+		OnRefused: p.refusals.refused,
 	})
 	to.InProcess, to.Key = p.server, key
 	return err
@@ -236,6 +243,7 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	if p.server != nil {
 		start(&floors, floor, "nats", p.server.Run)
+		start(&floors, floor, "refusals", func(ctx context.Context) error { p.refusals.log.Run(ctx); return nil })
 		select {
 		case <-p.server.Ready():
 		case <-front.Done(): // it has no port, or policyd is to stop

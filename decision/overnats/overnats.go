@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postern-im/postern/decision"
@@ -83,6 +84,27 @@ func NodeRights(id string) Rights {
 		Publish:   []string{replyPrefix + ">", announceSubject, endingSubject, inquiryPrefix + "*." + id},
 		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", presentPrefix + id + ".*"},
 	}
+}
+
+// GatewayOf is the id of the gateway that a subject belongs to, where it is one
+// that a gateway publishes to or hears. It tells an operator whose rights were
+// asked for; it is no check.
+func GatewayOf(subject string) (id string, ok bool) {
+	if rest, found := strings.CutPrefix(subject, askPrefix); found {
+		_, id, _ = strings.Cut(rest, ".")
+		return id, decision.IsToken(id)
+	}
+	if rest, found := strings.CutPrefix(subject, presentPrefix); found {
+		_, id, _ = strings.Cut(rest, ".")
+		return id, decision.IsToken(id)
+	}
+	for _, prefix := range []string{firstPrefix, replyPrefix, gatewayPrefix, inquiryPrefix} {
+		if rest, found := strings.CutPrefix(subject, prefix); found {
+			id, _, _ = strings.Cut(rest, ".")
+			return id, decision.IsToken(id)
+		}
+	}
+	return "", false
 }
 
 // askSubject is where a gateway asks a node, or with an empty id any node.

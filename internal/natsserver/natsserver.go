@@ -71,6 +71,9 @@ type Config struct {
 	MaxPayload int
 	// MaxConnections bounds the clients; 0 is 1024.
 	MaxConnections int
+	// OnRefused hears of clients that are not let in, and of what those that
+	// are have no right to; nil: the Logger hears of it. It must not block.
+	OnRefused func(Refusal)
 	// Logger hears what the server says; nil is slog.Default().
 	Logger *slog.Logger
 }
@@ -94,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
-	log := newBridge(cmp.Or(cfg.Logger, slog.Default()))
+	log := newBridge(cmp.Or(cfg.Logger, slog.Default()), cfg.OnRefused)
 	s.SetLoggerV2(log, false, false, false)
 	return &Server{server: s, log: log, listen: cfg.Listen, ready: make(chan struct{})}, nil
 }
@@ -196,7 +199,11 @@ func allow(subjects []string) *server.SubjectPermission {
 // Run runs the server until ctx ends, and then ends all connections. It
 // returns an error when the server cannot run, as when its port is taken.
 func (s *Server) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
+	var wg, logging sync.WaitGroup
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer logging.Wait()
+	defer stopTelling()
+	logging.Go(func() { s.log.often.Run(telling) })
 	wg.Go(s.server.Start)
 	err := s.awaitReady(ctx)
 	if err == nil && ctx.Err() == nil {

@@ -300,3 +300,46 @@ func TestSeed(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// TestRefusals: who is not let in is named by address and key, and who asks for
+// what it has no right to by its key and the subject, whatever it calls itself.
+func TestRefusals(t *testing.T) {
+	known, knownSeed := user(t, []string{"ask.gw1"}, []string{"reply.gw1.>"})
+	stranger, strangeSeed := user(t, nil, nil)
+	heard := make(chan Refusal, 10)
+	cfg := config(t, known)
+	cfg.OnRefused = func(r Refusal) { heard <- r }
+	s := start(t, cfg)
+	expect := func(want Refusal) {
+		t.Helper()
+		want.From = "127.0.0.1"
+		select {
+		case got := <-heard:
+			if got != want {
+				t.Errorf("heard %+v, want %+v", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("heard nothing, want %+v", want)
+		}
+	}
+	auth, err := nats.NkeyOptionFromSeed(strangeSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := nats.Name(`a" - "$G/nkey:` + stranger.PublicKey + `" - Publish Violation - Subject "x"`)
+	for want, options := range map[string][]nats.Option{"": {name}, stranger.PublicKey: {name, auth}} {
+		if _, err := nats.Connect("nats://"+s.Addr().String(), options...); !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("connect: %v", err)
+		}
+		expect(Refusal{Key: want})
+	}
+	conn, _ := dial(t, s, knownSeed, name)
+	if err := conn.Publish("ask.gw2", nil); err != nil {
+		t.Fatal(err)
+	}
+	expect(Refusal{Key: known.PublicKey, Subject: "ask.gw2"})
+	if _, err := conn.SubscribeSync("reply.gw2.>"); err != nil {
+		t.Fatal(err)
+	}
+	expect(Refusal{Key: known.PublicKey, Subject: "reply.gw2.>"})
+}

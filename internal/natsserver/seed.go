@@ -20,7 +20,7 @@ func NewKey() (nkeys.KeyPair, error) {
 // when there is no file. The file is readable by its owner only; one that
 // others may read is refused, because its secret may be known already.
 func EnsureSeed(path string) (publicKey string, err error) {
-	publicKey, err = readSeed(path)
+	publicKey, err = ReadSeed(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return publicKey, err
 	}
@@ -35,10 +35,12 @@ func EnsureSeed(path string) (publicKey string, err error) {
 	if err := writeSecret(path, append(seed, '\n')); err != nil {
 		return "", fmt.Errorf("write seed: %w", err)
 	}
-	return readSeed(path)
+	return ReadSeed(path)
 }
 
-func readSeed(path string) (publicKey string, err error) {
+// ReadSeed returns the public key to the nkey seed in a file, which only its
+// owner may be able to read.
+func ReadSeed(path string) (publicKey string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("read seed: %w", err)

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/internal/natsserver"
+)
+
+// TestTurnedAway: policyd names the gateways it turns away, once a minute each,
+// and says what to do.
+func TestTurnedAway(t *testing.T) {
+	c := testConfig(t)
+	c.NATS.Gateways = []string{"gw1", "gw2", "gone"}
+	if err := begin(t, c)(); err != nil {
+		t.Fatal(err)
+	}
+	c.NATS.Gateways = []string{"gw1", "gw2"}
+	strange := filepath.Join(t.TempDir(), "strange")
+	if _, err := natsserver.EnsureSeed(strange); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, c)
+	eventually(t, "policyd to be ready", func() bool { return get(c, "/readyz") == "ok\n" })
+	for _, g := range []struct{ id, seed, reason string }{
+		{"gw1", strange, refusedUnknownKey},
+		{"gone", c.gatewaySeed("gone"), refusedUnknownKey},
+		{"gw3", c.gatewaySeed("gw2"), refusedRights},
+		{"gw1", "", refusedNoKey},
+	} {
+		count := func() string {
+			_, line, _ := strings.Cut(get(c, "/metrics"), `postern_policyd_refused_gateways_total{reason="`+g.reason+`"} `)
+			line, _, _ = strings.Cut(line, "\n")
+			return line
+		}
+		before := count()
+		conn, err := overnats.Connect(overnats.ConnectConfig{
+			URLs: []string{"nats://" + c.NATS.Listen}, ServerName: c.NATS.ServerName, SeedFile: g.seed, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := overnats.New(overnats.Config{Conn: conn, Gateway: g.id, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		eventually(t, fmt.Sprintf("%+v to be turned away", g), func() bool { return count() != before })
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	out := p.stderr.String()
+	for _, want := range []string{
+		`level=WARN msg="a gateway is turned away: its key is unknown" from=127.0.0.1 key=U`,
+		`level=WARN msg="a gateway is turned away: its id is not named" from=127.0.0.1 id=gone key=U`,
+		`level=WARN msg="a gateway uses the key of another id: it is not answered" from=127.0.0.1 key_of=gw2 id=gw3 subject=`,
+		`level=WARN msg="a client without a key is turned away from NATS" from=127.0.0.1`,
+	} {
+		// The first, and what was counted until the end.
+		if n := strings.Count(out, want); n < 1 || n > 2 {
+			t.Errorf("%d times %s:\n%s", n, want, out)
+		}
+	}
+	if strings.Count(out, "remedy=") < 4 {
+		t.Errorf("remedies are missing:\n%s", out)
+	}
+}
