@@ -47,12 +47,17 @@ func NewCertificates(dir string, selfSigned bool) *Certificates {
 }
 
 // Load reads the directory again. A pair that cannot be read is an error, and
-// does not keep the others from being loaded; its domain keeps the old one.
+// does not keep the others from being loaded; its domain keeps the old one. A
+// directory that is not there or holds no certificate is an error, unless they
+// are self-signed; all old ones are kept then.
 func (c *Certificates) Load() (loaded int, err error) {
 	var pairs [][3]string
 	if c.dir != "" {
 		if pairs, err = c.pairs(); err != nil {
 			return 0, err
+		}
+		if len(pairs) == 0 && !c.selfSigned {
+			return 0, fmt.Errorf("certificates: %s holds none: want DOMAIN.crt with DOMAIN.key, or DOMAIN/fullchain.pem with DOMAIN/privkey.pem", c.dir)
 		}
 	}
 	c.mu.Lock()

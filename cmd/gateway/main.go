@@ -82,6 +82,7 @@ func build(c *config) (*process, error) {
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
 		return nil, err
 	}
+	p.registry.MustRegister(p.certs)
 	backendTLS, err := roots(c.Backend.Roots)
 	if err != nil {
 		return nil, fmt.Errorf("backend roots: %w", err)
@@ -190,6 +191,7 @@ func (p *process) reload() error {
 		p.log.Error("some certificates were not loaded", "err", err)
 	}
 	p.log.Info("certificates loaded", "count", n)
+	p.noticeCertificates()
 	return nil
 }
 
@@ -240,10 +242,14 @@ func (p *process) reloads(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	daily := time.NewTicker(certificatesEach)
+	defer daily.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-daily.C:
+			p.noticeCertificates()
 		case <-hup:
 			if err := p.reload(); err != nil {
 				p.log.Error("certificates not reloaded", "err", err)

@@ -44,7 +44,8 @@ var imports = map[string]string{
 	"oauth2":  "events projections",
 	"console": "api",
 
-	"gateway":           "decision gateway/... xmpp/...",
+	// internal/certdate: both daemons tell of certificates that expire.
+	"gateway":           "decision gateway/... xmpp/... internal/certdate",
 	"gateway/negotiate": "decision xmpp/...",
 	"gateway/session":   "decision xmpp/...",
 
@@ -53,6 +54,7 @@ var imports = map[string]string{
 	"internal/floodlog": "",
 	// internal/floodlog: whoever reaches the port can cause log lines.
 	"internal/natsserver": "internal/floodlog",
+	"internal/certdate":   "",
 	"internal/recordfile": "",
 	"internal/settings":   "",
 

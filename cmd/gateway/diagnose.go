@@ -1,0 +1,18 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// certificatesEach is how often the log tells of certificates that expire.
+const certificatesEach = 24 * time.Hour
+
+// noticeCertificates tells of certificates that expire or are for other names.
+func (p *process) noticeCertificates() {
+	for _, n := range p.certs.Notices(time.Now()) {
+		p.log.Log(context.Background(), n.Level, n.Message, "domain", n.Domain,
+			"not_after", n.Expires.UTC().Format(time.RFC3339), "names", strings.Join(n.Names, " "))
+	}
+}

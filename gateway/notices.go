@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/idna"
+
+	"github.com/postern-im/postern/internal/certdate"
+)
+
+// A CertificateNotice is something an operator should know of a certificate.
+type CertificateNotice struct {
+	Level   slog.Level
+	Message string // one of a few, always in the same words
+	Domain  string // the name of its file
+	Names   []string
+	Expires time.Time
+}
+
+// wrongName is the message about a certificate that its clients will refuse.
+const wrongName = "a certificate is not for the domain its file is named for"
+
+// Notices are what is to be told of the certificates loaded: those that have
+// expired or will soon, and those that are for other names than their files'.
+func (c *Certificates) Notices(now time.Time) (all []CertificateNotice) {
+	for _, domain := range c.domains() {
+		cert := c.ofFile(domain)
+		if cert == nil {
+			continue
+		}
+		n := CertificateNotice{Domain: domain, Names: cert.Leaf.DNSNames, Expires: cert.Leaf.NotAfter}
+		if level, message := certdate.Look(cert.Leaf, now); message != "" {
+			n.Level, n.Message = level, message
+			all = append(all, n)
+		}
+		if !isFor(cert, domain) {
+			n.Level, n.Message = slog.LevelWarn, wrongName
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// isFor reports whether a client that connects to a domain takes the
+// certificate for that domain's (RFC 6125, as RFC 6120 section 13.7.2.1 asks).
+// A file that is named for a wildcard is for any name below it.
+func isFor(cert *tls.Certificate, domain string) bool {
+	base, wild := strings.CutPrefix(domain, "*.")
+	name, err := idna.Lookup.ToASCII(base)
+	if err != nil {
+		return false
+	}
+	if wild {
+		name = "any." + name
+	}
+	return cert.Leaf.VerifyHostname(name) == nil
+}
+
+// domains are the names of the files, in order.
+func (c *Certificates) domains() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.byFile))
+}
+
+func (c *Certificates) ofFile(domain string) *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byFile[domain]
+}
+
+// expiry is the metric of when certificates expire.
+var expiry = prometheus.NewDesc("postern_gateway_certificate_expiry_seconds",
+	"Unix time at which the certificate of a domain expires, by the name of its file.", []string{"domain"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c *Certificates) Describe(ch chan<- *prometheus.Desc) { ch <- expiry }
+
+// Collect implements prometheus.Collector.
+func (c *Certificates) Collect(ch chan<- prometheus.Metric) {
+	for _, domain := range c.domains() {
+		if cert := c.ofFile(domain); cert != nil {
+			ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(cert.Leaf.NotAfter.Unix()), domain)
+		}
+	}
+}
