@@ -168,7 +168,8 @@ func startProcess(t *testing.T, c *config) *started {
 	p := &started{t: t, cmd: exec.Command(os.Args[0])}
 	p.cmd.Env = append(os.Environ(), killVariable+"=1", envPrefix+"DATA="+c.Data, envPrefix+"ADMIN_SOCKET="+c.Admin.Socket,
 		envPrefix+"NATS_LISTEN="+c.NATS.Listen, envPrefix+"LISTEN_HTTP="+c.Listen.HTTP, envPrefix+"ADMIN_LISTEN="+c.Admin.Listen,
-		envPrefix+"NATS_GATEWAYS="+strings.Join(c.NATS.Gateways, ","))
+		envPrefix+"NATS_GATEWAYS="+strings.Join(c.NATS.Gateways, ","),
+		envPrefix+"ADMIN_CERT="+c.Admin.Cert, envPrefix+"ADMIN_KEY="+c.Admin.Key, envPrefix+"NATS_CERT="+c.NATS.Cert, envPrefix+"NATS_KEY="+c.NATS.Key)
 	p.cmd.Stderr = &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

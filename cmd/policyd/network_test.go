@@ -20,9 +20,15 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// writeCertificate writes a new certificate for 127.0.0.1 and gives who to
-// trust for it.
+// writeCertificate writes a new certificate for 127.0.0.1, half of whose two
+// hours are over, and gives who to trust for it.
 func writeCertificate(t *testing.T, cert, key string) *x509.CertPool {
+	t.Helper()
+	return writeCertificateOf(t, cert, key, time.Hour, time.Hour)
+}
+
+// writeCertificateOf writes one of some age, which has so long to live.
+func writeCertificateOf(t *testing.T, cert, key string, age, left time.Duration) *x509.CertPool {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -30,7 +36,7 @@ func writeCertificate(t *testing.T, cert, key string) *x509.CertPool {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "node"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-age), NotAfter: time.Now().Add(left),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)

@@ -62,6 +62,7 @@ func run(ctx context.Context, c *config, init bool) error {
 	}
 	p := &process{config: c, init: init, log: log, registry: prometheus.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.registry.MustRegister(certificateCollector{p})
 	err = p.build()
 	if err == nil {
 		err = p.serve(ctx)
@@ -264,6 +265,7 @@ func (p *process) serve(ctx context.Context) error {
 		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
 	}
 	start(&fronts, front, "signals", p.reopenOnHangup)
+	start(&fronts, front, "certificates", p.noticeDaily)
 	if p.health != nil {
 		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
 	}
@@ -315,6 +317,7 @@ func (p *process) reopen() {
 		if err := p.network.reload(); err != nil {
 			p.log.Error("the certificate of the admin port stays the old one", "error", err)
 		}
+		p.noticeCertificates()
 	}
 	for _, r := range []struct {
 		file *recordfile.File

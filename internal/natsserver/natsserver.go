@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,7 +84,8 @@ type Server struct {
 	server *server.Server
 	log    *bridge
 	listen string
-	ready  chan struct{} // closed when it listens
+	leaf   *x509.Certificate // nil: no TLS
+	ready  chan struct{}     // closed when it listens
 }
 
 // New checks the configuration and returns a server that does not run yet.
@@ -99,7 +101,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	log := newBridge(cmp.Or(cfg.Logger, slog.Default()), cfg.OnRefused)
 	s.SetLoggerV2(log, false, false, false)
-	return &Server{server: s, log: log, listen: cfg.Listen, ready: make(chan struct{})}, nil
+	made := &Server{server: s, log: log, listen: cfg.Listen, ready: make(chan struct{})}
+	if opts.TLSConfig != nil {
+		made.leaf = opts.TLSConfig.Certificates[0].Leaf
+	}
+	return made, nil
 }
 
 func (cfg *Config) options() (*server.Options, error) {
@@ -244,6 +250,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Addr is where the server listens; it is known once Ready is closed.
 func (s *Server) Addr() net.Addr { return s.server.Addr() }
+
+// Certificate is the one the server shows; nil when there is no TLS.
+func (s *Server) Certificate() *x509.Certificate { return s.leaf }
 
 // InProcessConn connects inside this process (nats.InProcessConnProvider).
 func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessConn() }

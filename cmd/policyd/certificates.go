@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/internal/certdate"
+)
+
+// certificatesEach is how often the log tells of certificates that expire.
+const certificatesEach = 24 * time.Hour
+
+// certificates are those in use, by the part of the configuration that names
+// them: admin, nats.
+func (p *process) certificates() map[string]*x509.Certificate {
+	all := make(map[string]*x509.Certificate)
+	if p.network != nil {
+		if cert := p.network.current.Load(); cert != nil {
+			all["admin"] = cert.Leaf
+		}
+	}
+	if p.server != nil {
+		if leaf := p.server.Certificate(); leaf != nil {
+			all["nats"] = leaf
+		}
+	}
+	return all
+}
+
+// noticeCertificates tells of certificates that expire.
+func (p *process) noticeCertificates() {
+	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert}
+	for of, leaf := range p.certificates() {
+		if level, message := certdate.Look(leaf, time.Now()); message != "" {
+			p.log.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+}
+
+// noticeDaily does so now and each day.
+func (p *process) noticeDaily(ctx context.Context) error {
+	daily := time.NewTicker(certificatesEach)
+	defer daily.Stop()
+	for {
+		p.noticeCertificates()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-daily.C:
+		}
+	}
+}
+
+// expiry is the metric of when certificates expire.
+var expiry = prometheus.NewDesc("postern_policyd_certificate_expiry_seconds",
+	"Unix time at which a certificate expires: that of [admin] or that of [nats].", []string{"of"}, nil)
+
+// A certificateCollector gives the metric.
+type certificateCollector struct{ p *process }
+
+// Describe implements prometheus.Collector.
+func (c certificateCollector) Describe(ch chan<- *prometheus.Desc) { ch <- expiry }
+
+// Collect implements prometheus.Collector.
+func (c certificateCollector) Collect(ch chan<- prometheus.Metric) {
+	for of, leaf := range c.p.certificates() {
+		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()), of)
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestCertificatesExpire: the certificates of both ports are told of before
+// they expire, at the start and after SIGHUP, and a metric has their end.
+func TestCertificatesExpire(t *testing.T) {
+	c := testConfig(t)
+	dir := t.TempDir()
+	c.Admin.Listen, c.Admin.Cert, c.Admin.Key = freePort(t), filepath.Join(dir, "admin.crt"), filepath.Join(dir, "admin.key")
+	c.NATS.Cert, c.NATS.Key = filepath.Join(dir, "nats.crt"), filepath.Join(dir, "nats.key")
+	writeCertificateOf(t, c.Admin.Cert, c.Admin.Key, 3*time.Hour, time.Hour)
+	writeCertificateOf(t, c.NATS.Cert, c.NATS.Key, 100*24*time.Hour, 24*time.Hour)
+	p := startProcess(t, c)
+	eventually(t, "policyd to be ready", func() bool { return get(c, "/readyz") == "ok\n" })
+	metric := func(of string) string {
+		_, value, _ := strings.Cut(get(c, "/metrics"), `postern_policyd_certificate_expiry_seconds{of="`+of+`"} `)
+		value, _, _ = strings.Cut(value, "\n")
+		return value
+	}
+	if metric("nats") == "" || metric("admin") == "" {
+		t.Errorf("metrics: %q, %q", metric("nats"), metric("admin"))
+	}
+	before := metric("admin")
+	writeCertificateOf(t, c.Admin.Cert, c.Admin.Key, time.Hour, -time.Minute)
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new certificate", func() bool { return metric("admin") != before })
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	for _, want := range []string{
+		`level=WARN msg="a certificate expires soon" of=admin file=` + c.Admin.Cert,
+		`level=ERROR msg="a certificate expires soon" of=nats file=` + c.NATS.Cert,
+		`level=ERROR msg="a certificate has expired" of=admin file=` + c.Admin.Cert,
+	} {
+		if out := p.stderr.String(); !strings.Contains(out, want) {
+			t.Errorf("not told: %s\n%s", want, out)
+		}
+	}
+}
