@@ -40,6 +40,9 @@ func Describe(e Event) string {
 		if s := describeToken(e); s != "" {
 			return s
 		}
+		if s := describeInstallation(e); s != "" {
+			return s
+		}
 		return fmt.Sprintf("%T", e)
 	}
 }

@@ -199,3 +199,5 @@ func (MemberResumed) event()        {}
 func (MemberSessionsEnded) event()  {}
 func (TokenCreated) event()         {}
 func (TokenRevoked) event()         {}
+func (SharedServiceAdded) event()   {}
+func (SharedServiceRemoved) event() {}

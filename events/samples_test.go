@@ -40,6 +40,8 @@ func everyEvent() []events.Event {
 		events.MemberSessionsEnded{JID: "bob@alpha.test"},
 		events.TokenCreated{ID: "0123456789abcdef", Name: "CI \"x\"\n\u202e", Scope: events.TokenWrite, Tenant: "acme", Hash: [32]byte{1, 31: 2}, Expires: 1800000000},
 		events.TokenRevoked{ID: "0123456789abcdef"},
+		events.SharedServiceAdded{Service: "push.vendor.test"},
+		events.SharedServiceRemoved{Service: "push.vendor.test"},
 		// Once more, with all that may be absent absent.
 		events.TenantCreated{},
 		events.SettingsChanged{},

@@ -14,7 +14,7 @@ func (s TokenScope) String() string {
 	return nameOf(uint8(s), "read", "write", "operator")
 }
 
-// The events of the installation: they stand in commits without a tenant.
+// The events of tokens, which are the installation's: see installation.go.
 type (
 	// TokenCreated lets whoever bears a token administer over the network. Of
 	// the token there is its hash alone.

@@ -62,6 +62,10 @@ func encodeEvent(c *codec, e Event) {
 		encodeBody(c, 24, &e)
 	case TokenRevoked:
 		encodeBody(c, 25, &e)
+	case SharedServiceAdded:
+		encodeBody(c, 26, &e)
+	case SharedServiceRemoved:
+		encodeBody(c, 27, &e)
 	default:
 		panic(fmt.Sprintf("events: %T is not the value of an event", e))
 	}
@@ -192,6 +196,14 @@ func decodeBody(c *codec, n protowire.Number) Event {
 		return e
 	case 25:
 		var e TokenRevoked
+		e.wire(c)
+		return e
+	case 26:
+		var e SharedServiceAdded
+		e.wire(c)
+		return e
+	case 27:
+		var e SharedServiceRemoved
 		e.wire(c)
 		return e
 	}

@@ -119,7 +119,7 @@ func endings(list []events.Event) (accounts []string, all bool) {
 		switch e := e.(type) {
 		case events.TenantCreated:
 			return nil, false // nobody has a session yet
-		case events.TokenCreated, events.TokenRevoked:
+		case events.TokenCreated, events.TokenRevoked, events.SharedServiceAdded, events.SharedServiceRemoved:
 			// of the installation, which has no sessions
 		case events.MemberRolesSet:
 			accounts = append(accounts, e.JID)

@@ -106,7 +106,7 @@ func (l *lines) question(v *projections.View, q *decision.Question) {
 	l.number("kind", uint64(d.Kind))
 	l.number("type", uint64(d.Type))
 	l.number("fault", uint64(d.Fault))
-	a := addresses{tenant: v.Tenant(q.Session.Tenant), account: q.Session.Account}
+	a := addresses{view: v, tenant: v.Tenant(q.Session.Tenant), account: q.Session.Account}
 	text(l, "to", a.show(d.To))
 	text(l, "from", a.show(d.From))
 	if len(d.Payloads) > 0 {
@@ -168,6 +168,7 @@ func isPlain[T string | []byte](s T) bool {
 
 // addresses show as much of an address as the tenant wants in its records.
 type addresses struct {
+	view    *projections.View
 	tenant  *projections.Tenant // nil: there is none to have a wish
 	account []byte
 }
@@ -186,7 +187,7 @@ func (s addresses) show(a jid.Addr) []byte {
 		return a.Domain()
 	case bytes.Equal(a.Bare(), s.account):
 		return []byte("own")
-	case s.tenant != nil && s.tenant.Place(a.Domain()) != projections.Elsewhere:
+	case s.tenant != nil && s.view.PlaceFor(s.tenant, a.Domain()) != projections.Elsewhere:
 		return []byte("local")
 	}
 	return []byte("remote")

@@ -20,7 +20,7 @@ const (
 	ownServer                      // the account's domain, with or without a resource
 	localUser                      // any other JID with a localpart in a domain of the tenant
 	localServer                    // another domain of the tenant, with or without a resource
-	localService                   // any JID in a service of the tenant
+	localService                   // any JID in a service of the tenant or of the installation
 	remote                         // everything else, other tenants included
 
 	own      = ownAccount | ownResource | ownServer
@@ -50,7 +50,7 @@ func (j *judge) classOf(a jid.Addr) class {
 	}
 	domain := a.Domain()
 	if !bytes.Equal(domain, j.domain) {
-		switch j.tenant.Place(domain) {
+		switch j.view.PlaceFor(j.tenant, domain) {
 		case projections.Domain:
 			if !a.HasLocal() {
 				return localServer

@@ -38,6 +38,10 @@ func Decode(r io.Reader) (*View, error) {
 		d.installation()
 		section = d.number(math.MaxUint64)
 	}
+	if section == sectionShared {
+		d.shared()
+		section = d.number(math.MaxUint64)
+	}
 	if section != endOfSections {
 		d.fail("section %d", section)
 	}

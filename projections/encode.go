@@ -25,6 +25,7 @@ import (
 //	section  its number, its content; in ascending order, left out when empty
 //	installation (section 2) version, tokens (list, by id): id, name, scope,
 //	         tenant, hash (32 bytes), expires, created, revoked
+//	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
 //	tenant   id, name, version, ended, bits (1 removed, 2 suspended); of a
 //	         removed one that is all. Then: presence mode, audit addresses,
@@ -53,6 +54,7 @@ const (
 	endOfSections       = 0
 	sectionTenants      = 1
 	sectionInstallation = 2
+	sectionShared       = 3
 )
 
 // The bits of a tenant, of a domain and of a member.
@@ -103,6 +105,10 @@ func (v *View) Encode(w io.Writer) error {
 	if v.installation.version > 0 {
 		e.number(sectionInstallation)
 		e.installation(&v.installation)
+	}
+	if len(v.installation.shared) > 0 {
+		e.number(sectionShared)
+		e.shared(v)
 	}
 	e.number(endOfSections)
 	// The writer keeps its first error and gives it here.

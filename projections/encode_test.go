@@ -35,7 +35,7 @@ func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
 		}
 		if rng.IntN(15) == 0 {
 			tenant = "" // a commit of the installation
-			c.Tenant, c.TenantVersion, c.Events = "", versions[""]+1, []events.Event{tokenStep(rng)}
+			c.Tenant, c.TenantVersion, c.Events = "", versions[""]+1, []events.Event{installationStep(rng)}
 		} else {
 			for range 1 + rng.IntN(4)*rng.IntN(2) {
 				c.Events = append(c.Events, logStep(rng, tenant))
@@ -48,6 +48,19 @@ func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
 		}
 	}
 	return log
+}
+
+// installationStep is about a token or a shared service; some of the services
+// have names that tenants want, too.
+func installationStep(rng *rand.Rand) events.Event {
+	names := []string{"push.test", "upload.test", "rooms.a.ta.test", "b.tb.test"}
+	switch name := names[rng.IntN(len(names))]; rng.IntN(6) {
+	case 0, 1:
+		return events.SharedServiceAdded{Service: name}
+	case 2:
+		return events.SharedServiceRemoved{Service: name}
+	}
+	return tokenStep(rng)
 }
 
 func tokenStep(rng *rand.Rand) events.Event {

@@ -17,10 +17,12 @@ import (
 type Past struct {
 	tenant string
 	b      *Builder
+	// shared holds the shared services of the time: see Installation.
+	shared installation
 }
 
 // NewPast begins before a tenant's first commit.
-func NewPast(tenant string) *Past { return &Past{tenant, NewBuilder()} }
+func NewPast(tenant string) *Past { return &Past{tenant: tenant, b: NewBuilder()} }
 
 // Apply folds the tenant's next commit. After an error the Past is of no use.
 func (p *Past) Apply(c *events.Commit) error {
@@ -37,6 +39,29 @@ func (p *Past) Apply(c *events.Commit) error {
 	return p.b.Apply(c)
 }
 
+// Installation folds the installation's next commit: of it, what is looked up
+// when an address of the tenant is judged, which is the shared services. They
+// may be folded before the tenant's commits or after: that no name was a
+// tenant's and shared at once was checked when the commits were made.
+func (p *Past) Installation(c *events.Commit) error {
+	if c.Tenant != "" {
+		return fmt.Errorf("apply commit %d: it is of tenant %q, not of the installation", c.Position, c.Tenant)
+	}
+	for i, e := range c.Events {
+		var err error
+		switch e := e.(type) {
+		case events.SharedServiceAdded:
+			err = p.shared.share(e.Service)
+		case events.SharedServiceRemoved:
+			err = p.shared.unshare(e.Service)
+		}
+		if err != nil {
+			return fmt.Errorf("apply commit %d: event %d: %T: %w", c.Position, i+1, e, err)
+		}
+	}
+	return nil
+}
+
 // Tenant is the tenant after the last commit, nil before its first and after
 // its removal. It holds until the next Apply.
 func (p *Past) Tenant() *Tenant {
@@ -47,9 +72,10 @@ func (p *Past) Tenant() *Tenant {
 }
 
 // View gives the View at a position, which must not be before the last commit
-// applied and must be before the tenant's next one: that the caller knows. It
-// holds this tenant alone and answers for it as the View of the whole log at
-// that position does, but that its Time is the tenant's own. The Past is spent.
+// applied and must be before the tenant's next one, as for the installation's:
+// that the caller knows. It holds this tenant and the shared services alone. It
+// answers for the tenant as the View of the whole log at that position does, but
+// that its Time is the tenant's own. The Past is spent.
 func (p *Past) View(at events.Position) (*View, error) {
 	v := p.b.View()
 	switch {
@@ -58,6 +84,6 @@ func (p *Past) View(at events.Position) (*View, error) {
 	case at < v.position:
 		return nil, fmt.Errorf("a view at %d: the past is at %d", at, v.position)
 	}
-	v.position = at
+	v.position, v.installation.shared = at, p.shared.shared
 	return v, nil
 }

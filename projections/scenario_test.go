@@ -47,7 +47,7 @@ func (l *log) commit(tenant string, evs ...events.Event) {
 
 // TestScenarios runs the files of testdata. A block is a question, up to a
 // line of four dashes, then its answer, up to an empty line. The first line of
-// a commit is "commit TENANT"; each further line is an event: its type, then
+// a commit is "commit TENANT" or "commit-installation"; each further line is an event: its type, then
 // its fields as Name=value, lists with commas. Lines with # are comments.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -109,8 +109,11 @@ func ask(t *testing.T, l *log, lines []string) string {
 		}
 		return words[i]
 	}
-	if words[0] == "commit" {
+	switch words[0] {
+	case "commit":
 		return commit(t, l, arg(1), lines[1:])
+	case "commit-installation":
+		return commit(t, l, "", lines[1:])
 	}
 	if words[0] == "owner" {
 		owner, kind := l.v.Owner([]byte(arg(1)))
@@ -119,6 +122,9 @@ func ask(t *testing.T, l *log, lines []string) string {
 		}
 		return fmt.Sprintf("%s of %s", kind, owner.ID())
 	}
+	if words[0] == "installation" {
+		return fmt.Sprintf("version %d, shared services %v", l.v.Version(), l.v.SharedServices())
+	}
 	tn := l.v.Tenant([]byte(arg(1)))
 	if tn == nil {
 		return fmt.Sprintf("no tenant; id used: %v", l.v.Used([]byte(arg(1))))
@@ -126,6 +132,8 @@ func ask(t *testing.T, l *log, lines []string) string {
 	switch words[0] {
 	case "tenant":
 		return dump(tn)
+	case "place":
+		return fmt.Sprintf("%s, of its own %s", l.v.PlaceFor(tn, []byte(arg(2))), tn.Place([]byte(arg(2))))
 	case "standing":
 		_, domain, _ := strings.Cut(arg(2), "@")
 		s, ok := tn.Standing([]byte(arg(2)), []byte(domain))
@@ -171,6 +179,7 @@ func eventTypes() map[string]reflect.Type {
 		events.DomainRemoved{}, events.ServiceAdded{}, events.ServiceRemoved{}, events.RoleDefined{},
 		events.RoleRemoved{}, events.BuiltinRoleAdjusted{}, events.MemberRolesSet{}, events.MemberRemoved{},
 		events.MemberSuspended{}, events.MemberResumed{}, events.MemberSessionsEnded{},
+		events.SharedServiceAdded{}, events.SharedServiceRemoved{},
 	} {
 		types[reflect.TypeOf(e).Name()] = reflect.TypeOf(e)
 	}

@@ -60,7 +60,8 @@ func (t *Tenant) Ceiling() []string { return t.ceiling }
 // CeilingSet is the ceiling's part that stands in the catalogue.
 func (t *Tenant) CeilingSet() permission.Set { return t.ceilingMask }
 
-// Place says what a domain is to this tenant.
+// Place says what a domain is to this tenant by what it has itself. Whether an
+// address is local goes by View.PlaceFor, which knows shared services too.
 func (t *Tenant) Place(domain []byte) Place {
 	p, _ := t.places.get(maphash.Bytes(t.seed, domain), domain)
 	return p.kind
@@ -258,6 +259,9 @@ func (ch *change) addPlace(name string, p place) error {
 	hash := maphash.String(v.seed, name)
 	if o, taken := v.owners.get(hash, []byte(name)); taken {
 		return fmt.Errorf("%q is a %s of tenant %q already", name, o.kind, o.tenant)
+	}
+	if v.Shared([]byte(name)) {
+		return fmt.Errorf("%q is a shared service already", name)
 	}
 	v.owners.put(ch.by, hash, name, owner{t.id, p.kind})
 	t.places.put(ch.by, hash, name, p)

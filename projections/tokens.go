@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,17 +20,6 @@ type Token struct {
 	Revoked  events.Position // 0: it is not
 }
 
-// installation is what concerns no tenant.
-type installation struct {
-	version uint64 // counts the commits
-	// tokens holds revoked ones too, by id: an id is never used again. There
-	// are few, and a new list is made for each change.
-	tokens []*Token
-}
-
-// Version counts the commits of the installation as a whole.
-func (v *View) Version() uint64 { return v.installation.version }
-
 // Tokens lists all tokens by id, revoked ones too. The caller must change
 // neither the list nor what is in it.
 func (v *View) Tokens() []*Token { return v.installation.tokens }
@@ -49,23 +37,8 @@ func findToken(list []*Token, id string) (int, bool) {
 	return slices.BinarySearchFunc(list, id, func(t *Token, id string) int { return strings.Compare(t.ID, id) })
 }
 
-// foldInstallation applies a commit without a tenant.
-func (v *View) foldInstallation(c *events.Commit) error {
-	if c.TenantVersion != v.installation.version+1 {
-		return fmt.Errorf("apply commit %d: version %d: the installation is at %d", c.Position, c.TenantVersion, v.installation.version)
-	}
-	v.installation.version = c.TenantVersion
-	for i, e := range c.Events {
-		if err := v.installation.apply(c.Position, e); err != nil {
-			return fmt.Errorf("apply commit %d: event %d: %T: %w", c.Position, i+1, e, err)
-		}
-	}
-	return nil
-}
-
-var errOutside = errors.New("it stands outside a tenant")
-
-func (n *installation) apply(p events.Position, e events.Event) error {
+// applyToken folds an event about a token.
+func (n *installation) applyToken(p events.Position, e events.Event) error {
 	switch e := e.(type) {
 	case events.TokenCreated:
 		i, found := findToken(n.tokens, e.ID)
@@ -95,11 +68,10 @@ func (n *installation) apply(p events.Position, e events.Event) error {
 	return errOutside
 }
 
-// installation writes the section of the installation.
-func (e *encoder) installation(n *installation) {
-	e.number(n.version)
-	e.number(uint64(len(n.tokens)))
-	for _, t := range n.tokens {
+// tokens writes the list of tokens.
+func (e *encoder) tokens(list []*Token) {
+	e.number(uint64(len(list)))
+	for _, t := range list {
 		e.text(t.ID)
 		e.text(t.Name)
 		e.number(uint64(t.Scope))
@@ -111,12 +83,8 @@ func (e *encoder) installation(n *installation) {
 	}
 }
 
-// installation reads it.
-func (d *decoder) installation() {
-	n := &d.view.installation
-	if n.version = d.number(uint64(d.view.position)); n.version == 0 {
-		d.fail("an empty section")
-	}
+// tokens reads it.
+func (d *decoder) tokens(n *installation) {
 	last := ""
 	d.each(uint64(events.MaxSize)*n.version, func() {
 		t := &Token{ID: d.text(), Name: d.text(), Scope: events.TokenScope(d.number(uint64(events.TokenOperator)))}
