@@ -95,6 +95,8 @@ func commands() map[string]commandSpec {
 		as(func(c MemberResume) tenants.Change { return tenants.ResumeMember(c) }),
 		spec(createToken),
 		as(func(c TokenRevoke) tenants.Change { return tenants.RevokeToken(c) }),
+		as(func(c SharedServiceAdd) tenants.Change { return tenants.AddSharedService(c) }),
+		as(func(c SharedServiceRemove) tenants.Change { return tenants.RemoveSharedService(c) }),
 		as(func(c MemberEndSessions) tenants.Change { return tenants.EndMemberSessions(c) }),
 	} {
 		all[s.zero.Command()] = s

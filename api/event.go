@@ -36,6 +36,10 @@ func eventFrom(e events.Event) LogEvent {
 		out.Service = e.Service
 	case events.ServiceRemoved:
 		out.Service = e.Service
+	case events.SharedServiceAdded:
+		out.Service = e.Service
+	case events.SharedServiceRemoved:
+		out.Service = e.Service
 	case events.RoleDefined:
 		out.Role, out.Inherits, out.Allow, out.Deny = e.Name, e.Inherits, e.Allow, e.Deny
 	case events.RoleRemoved:

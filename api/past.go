@@ -56,7 +56,13 @@ func (h *history) at(ctx context.Context, tenant string, at events.Position) (*p
 		return v, nil
 	}
 	p := projections.NewPast(tenant)
-	if err := h.fold(ctx, tenant, at, p.Apply); err != nil {
+	err := h.waited(ctx, tenant, func(ctx context.Context) error {
+		if err := h.read(ctx, tenant, at, p.Apply); err != nil {
+			return err
+		}
+		return h.read(ctx, "", at, p.Installation)
+	})
+	if err != nil {
 		return nil, err
 	}
 	v, err := p.View(at)
@@ -69,6 +75,12 @@ func (h *history) at(ctx context.Context, tenant string, at events.Position) (*p
 
 // fold gives fn a tenant's commits up to a position, within the bounds.
 func (h *history) fold(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
+	return h.waited(ctx, tenant, func(ctx context.Context) error { return h.read(ctx, tenant, upTo, fn) })
+}
+
+// waited does what reads a tenant's history, when it is the caller's turn and
+// within the bounds.
+func (h *history) waited(ctx context.Context, tenant string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
 	end, err := h.turn(ctx)
@@ -76,16 +88,23 @@ func (h *history) fold(ctx context.Context, tenant string, upTo events.Position,
 		return err
 	}
 	defer end()
-	err = enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
+	err = do(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &Error{Code: CodeUnavailable, Text: fmt.Sprintf("the history of tenant %q was not read within %s; try again", tenant, foldTime)}
+	}
+	return err
+}
+
+// read gives fn the commits of a tenant, or of the installation, up to a
+// position.
+func (h *history) read(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
+	err := enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
 		if c.Position > upTo {
 			return errEnough
 		}
 		return fn(c)
 	}))
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Code: CodeUnavailable, Text: fmt.Sprintf("the history of tenant %q was not read within %s; try again", tenant, foldTime)}
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("fold tenant %q up to %d: %w", tenant, upTo, err)
 	}
 	return nil

@@ -40,6 +40,9 @@ func readOwner(r *http.Request, v *projections.View) (any, error) {
 		return nil, err
 	}
 	t, kind := v.Owner([]byte(name))
+	if t == nil && v.Shared([]byte(name)) {
+		return Owner{Position: uint64(v.Position()), Domain: name, Kind: sharedService}, nil
+	}
 	if t == nil {
 		return nil, notFound("%s belongs to no tenant", name)
 	}
@@ -139,7 +142,7 @@ func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (an
 }
 
 func readServices(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	return ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services())}, nil
+	return ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services()), SharedServices: list(v.SharedServices())}, nil
 }
 
 func readRoles(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {

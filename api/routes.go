@@ -110,6 +110,11 @@ func (s *Server) installationRoutes() []route {
 			request: WorkRequest{}, reply: Work{}, errors: []Code{CodeInvalid}, handle: s.postWork,
 		},
 		{
+			method: http.MethodGet, path: "/v1/services", name: "listSharedServices", scope: anyone,
+			summary: "The services of the installation, by name: local to every tenant",
+			reply:   SharedServiceList{}, handle: s.read(readSharedServices),
+		},
+		{
 			method: http.MethodGet, path: "/v1/owners/{domain}", name: "owner", scope: operator,
 			summary: "Whose a domain or service is",
 			reply:   Owner{}, errors: []Code{CodeNotFound, CodeInvalid}, handle: s.read(readOwner),

@@ -99,12 +99,16 @@ func (h house) policy() api.TenantCreate {
 	}
 }
 
-// readyFor makes what an operation undoes: a token to revoke, and, by somebody
+// readyFor makes what an operation undoes: a token to revoke, a
+// shared service to remove, and, by somebody
 // of the house, a suspension, as an operator's only an operator may lift.
 func (s *stage) readyFor(t *testing.T, h *house, l api.Line) {
 	t.Helper()
 	if l.Name == "tokenRevoke" {
 		_, h.spare = s.mint(t, "read", h.id, 0)
+	}
+	if l.Name == "sharedServiceRemove" {
+		s.do(t, "", api.SharedServiceAdd{Service: "shared." + h.id + ".test"})
 	}
 	change := map[string]api.Command{"domainResume": api.DomainSuspend{Domain: "down." + h.id + ".test"}, "memberResume": api.MemberSuspend{JID: "eve@" + h.id + ".test"}}[l.Name]
 	if change == nil {
@@ -160,6 +164,8 @@ func (h house) requests() map[string]any {
 		"memberEndSessions":       api.MemberEndSessions{JID: bob},
 		"tokenCreate":             api.TokenCreate{ID: id, Label: "x", Scope: "read", Tenant: h.id, Hash: hash},
 		"tokenRevoke":             api.TokenRevoke{ID: h.spare},
+		"sharedServiceAdd":        api.SharedServiceAdd{Service: "push." + domain},
+		"sharedServiceRemove":     api.SharedServiceRemove{Service: "shared." + domain},
 	}
 }
 

@@ -78,6 +78,9 @@ type ServiceList struct {
 	Position uint64   `json:"position"`
 	Tenant   string   `json:"tenant"`
 	Services []string `json:"services"`
+	// SharedServices are the installation's: they count as the tenant's own
+	// when an address is judged.
+	SharedServices []string `json:"shared_services"`
 }
 
 // A Role is one role of a tenant.
@@ -180,8 +183,9 @@ type Permission struct {
 type Owner struct {
 	Position uint64 `json:"position"`
 	Domain   string `json:"domain"`
-	Tenant   string `json:"tenant"`
-	Kind     string `json:"kind"` // domain, service
+	// Tenant is empty for a shared service, which is the installation's.
+	Tenant string `json:"tenant"`
+	Kind   string `json:"kind"` // domain, service, shared service
 }
 
 // A LogEntry is one commit.
@@ -210,6 +214,8 @@ type LogEntry struct {
 //	domain_suspended                      domain, by_operator
 //	domain_resumed, domain_removed        domain
 //	service_added, service_removed        service
+//	shared_service_added, shared_service_removed
+//	                                      service
 //	role_defined                          role, inherits, allow, deny
 //	role_removed                          role
 //	builtin_role_adjusted                 role, add, remove

@@ -84,7 +84,7 @@ func (c ApplyTenant) alone(p *plan) *projections.Tenant {
 	return v.Tenant([]byte(p.id))
 }
 
-// places refuses domains and services of other tenants. A tenant's own people
+// places refuses domains and services of other tenants, and shared ones. A tenant's own people
 // may add none, whoever has it, and so do not learn whether anybody has.
 func (c ApplyTenant) places(p *plan) {
 	if !p.operator {
@@ -95,6 +95,7 @@ func (c ApplyTenant) places(p *plan) {
 		if err != nil {
 			return // refused already
 		}
+		p.unshared(field, prepared)
 		if owner, _ := p.view.Owner([]byte(prepared)); owner != nil && owner.ID() != p.id {
 			p.fail(Conflict, field, "%s belongs to another tenant: leave it out, or have it removed there first", quote(prepared))
 		}

@@ -104,6 +104,7 @@ func (c RemoveDomain) plan(p *plan) {
 // free refuses a domain or service somebody has. It says no more of another
 // tenant than that there is one.
 func (p *plan) free(field string, want projections.Place, name string) {
+	p.unshared(field, name)
 	owner, kind := p.view.Owner([]byte(name))
 	switch {
 	case owner == nil:

@@ -221,6 +221,8 @@ func Catalogue() []Entry {
 		{Zero: EndMemberSessions{}},
 		{Zero: CreateToken{}, Operator: true, Installation: true},
 		{Zero: RevokeToken{}, Operator: true, Installation: true},
+		{Zero: AddSharedService{}, Operator: true, Installation: true},
+		{Zero: RemoveSharedService{}, Operator: true, Installation: true},
 	}
 	for i := range list {
 		list[i].Name = list[i].Zero.Name()

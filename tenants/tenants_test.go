@@ -296,7 +296,7 @@ func TestOperatorOnly(t *testing.T) {
 			list = append(list, e.Name)
 		}
 	}
-	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling domain.add domain.set-backends service.add token.create token.revoke"
+	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling domain.add domain.set-backends service.add token.create token.revoke shared-service.add shared-service.remove"
 	if got := strings.Join(list, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

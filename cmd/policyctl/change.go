@@ -53,6 +53,9 @@ func (f *tenantFlag) of(a *app, domain string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if owner.Tenant == "" {
+		return "", usagef("%s is a %s of the installation and belongs to no tenant: say --shared if it is meant", domain, owner.Kind)
+	}
 	return owner.Tenant, nil
 }
 

@@ -15,21 +15,31 @@ type serviceCmd struct {
 
 type serviceAdd struct {
 	Service string `arg:"" help:"The component's domain."`
+	Shared  bool   `help:"Declare it for the installation, local to every tenant. For operators only."`
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*serviceAdd) Help() string {
-	return `Stanzas to a service of the tenant do not ask for xmpp:federate.
+	return `Stanzas to a service of the tenant and from it do not ask for xmpp:federate.
 
-Example:
+With --shared the service belongs to no tenant and is local to every one, as a push or upload service that many tenants use: roles without xmpp:federate reach it, and it reaches them. All else is asked as ever. A domain or service that a tenant has cannot be shared, and what is shared cannot become a tenant's.
 
-    policyctl service add rooms.alpha.example -t acme`
+Examples:
+
+    policyctl service add rooms.alpha.example -t acme
+    policyctl service add --shared push.vendor.example --reason "push of the mobile app"`
 }
+
+// sharedNote is what whoever shares a service must know.
+const sharedNote = "accounts of every tenant, also those without xmpp:federate, now exchange stanzas with %s: share only a domain that one operator you trust runs"
 
 // Run declares a service.
 func (c *serviceAdd) Run(a *app) error {
+	if c.Shared {
+		return c.do(a, "", api.SharedServiceAdd{Service: c.Service}, fmt.Sprintf("service %s is shared by all tenants", c.Service), fmt.Sprintf(sharedNote, c.Service))
+	}
 	tenant, err := c.need()
 	if err != nil {
 		return err
@@ -38,19 +48,24 @@ func (c *serviceAdd) Run(a *app) error {
 }
 
 type serviceList struct {
+	Shared bool `help:"List the services of the installation, local to every tenant."`
 	tenantFlag
 	atFlag
 }
 
 // Help is the command's help.
 func (*serviceList) Help() string {
-	return `Example:
+	return `Examples:
 
-    policyctl service list -t acme`
+    policyctl service list -t acme
+    policyctl service list --shared`
 }
 
-// Run lists a tenant's services.
+// Run lists a tenant's services, or the installation's.
 func (c *serviceList) Run(a *app) error {
+	if c.Shared {
+		return c.shared(a)
+	}
 	tenant, err := c.need()
 	if err != nil {
 		return err
@@ -61,8 +76,29 @@ func (c *serviceList) Run(a *app) error {
 	}
 	return a.print(list, func(w io.Writer) {
 		if len(list.Services) == 0 {
-			fmt.Fprintf(w, "Tenant %s has no services.\n", tenant)
-			return
+			fmt.Fprintf(w, "Tenant %s has no services of its own.\n", tenant)
+		}
+		for _, service := range list.Services {
+			fmt.Fprintln(w, clean(service))
+		}
+		for _, service := range list.SharedServices {
+			fmt.Fprintln(w, clean(service), "(shared)")
+		}
+	})
+}
+
+// shared lists the services of the installation.
+func (c *serviceList) shared(a *app) error {
+	if c.At != "" {
+		return usagef("--at looks at one tenant: name it, in place of --shared")
+	}
+	list, err := a.client.SharedServices(a.ctx)
+	if err != nil {
+		return err
+	}
+	return a.print(list, func(w io.Writer) {
+		if len(list.Services) == 0 {
+			fmt.Fprintln(w, "There are no shared services.")
 		}
 		for _, service := range list.Services {
 			fmt.Fprintln(w, clean(service))
@@ -72,6 +108,7 @@ func (c *serviceList) Run(a *app) error {
 
 type serviceRemove struct {
 	Service string `arg:"" help:"The component's domain."`
+	Shared  bool   `help:"It is the installation's, and becomes remote to every tenant. For operators only."`
 	consent
 	tenantFlag
 	change
@@ -79,13 +116,22 @@ type serviceRemove struct {
 
 // Help is the command's help.
 func (*serviceRemove) Help() string {
-	return `Example:
+	return `No session ends; what is sent from then on is judged anew.
 
-    policyctl service remove rooms.alpha.example --yes`
+Examples:
+
+    policyctl service remove rooms.alpha.example --yes
+    policyctl service remove --shared push.vendor.example --yes`
 }
 
 // Run takes a service back.
 func (c *serviceRemove) Run(a *app) error {
+	if c.Shared {
+		if err := c.given(a, fmt.Sprintf("this makes %s remote for all tenants", c.Service), ""); err != nil {
+			return err
+		}
+		return c.do(a, "", api.SharedServiceRemove{Service: c.Service}, fmt.Sprintf("service %s is not shared any more", c.Service))
+	}
 	tenant, err := c.of(a, c.Service)
 	if err != nil {
 		return err

@@ -1,0 +1,21 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/postern-im/postern/projections"
+)
+
+// sharedService is the kind of what the operator declared for the
+// installation, where a tenant's is "domain" or "service".
+const sharedService = "shared service"
+
+func readSharedServices(_ *http.Request, v *projections.View) (any, error) {
+	return SharedServiceList{Position: uint64(v.Position()), Services: list(v.SharedServices())}, nil
+}
+
+// SharedServices lists the services of the installation.
+func (c *Client) SharedServices(ctx context.Context) (SharedServiceList, error) {
+	return get[SharedServiceList](ctx, c, path("services"), nil)
+}
