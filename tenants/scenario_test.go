@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 // TestScenarios runs the files of testdata. A line is a tenant, a command's
 // name and its fields as JSON; below it, behind "> ", stands what came of it:
 // the events, warnings, or errors. What is accepted is applied. An operator
-// gives the command, or behind ":admin" the tenant's own administrator.
+// gives the command, or behind ":admin" the tenant's own administrator. A tenant
+// "installation" stands for none.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -75,6 +76,9 @@ func (w *world) answer(line string) []string {
 	tenant, rest, _ := strings.Cut(line, " ")
 	name, args, _ := strings.Cut(rest, " ")
 	id, admin := strings.CutSuffix(tenant, ":admin")
+	if id == "installation" {
+		id = ""
+	}
 	give := w.give
 	if admin {
 		give = w.giveAsAdmin
