@@ -11,6 +11,7 @@ import (
 type domainCmd struct {
 	Add            domainAdd            `cmd:"" help:"Give a tenant a domain."`
 	List           domainList           `cmd:"" help:"List a tenant's domains."`
+	Show           domainShow           `cmd:"" help:"Say whose a domain is, and how it is served."`
 	SetBackends    domainSetBackends    `cmd:"" help:"Set the servers of a domain, tried in order."`
 	SetDefaultRole domainSetDefaultRole `cmd:"" help:"Set the role of accounts without one of their own."`
 	Suspend        domainSuspend        `cmd:"" help:"End all sessions of the domain and admit none."`

@@ -59,6 +59,9 @@ func TestRemote(t *testing.T) {
 	local("tenant", "create", "acme")
 	local("domain", "add", "alpha.test", "-t", "acme")
 	local("tenant", "create", "bravo")
+	local("domain", "add", "secret.test", "-t", "bravo", "-b", "none://127.0.0.1:1")
+	local("service", "add", "rooms.alpha.test", "-t", "acme")
+	local("service", "add", "--shared", "push.vendor.test")
 	mint := func(args ...string) string {
 		t.Helper()
 		token := local(append([]string{"token", "create"}, args...)...)
@@ -79,6 +82,22 @@ func TestRemote(t *testing.T) {
 		want  string
 	}{
 		{reader, "member show bob@alpha.test", exitDone, "prosody:registered"},
+		{all, "domain show secret.test", exitDone, "none://127.0.0.1:1"},
+		{all, "domain show secret.test", exitDone, "tenant        bravo"},
+		{all, "domain show rooms.alpha.test", exitDone, "service"},
+		{all, "domain show push.vendor.test", exitDone, "none: it is local to every tenant"},
+		{all, "domain show nobodys.test", exitError, "nobodys.test belongs to no tenant"},
+		{reader, "domain show Alpha.test", exitDone, "prosody:registered"},
+		{reader, "domain show rooms.alpha.test", exitDone, "service"},
+		{reader, "domain show push.vendor.test", exitDone, "shared service"},
+		{reader, "domain show secret.test", exitError, "policyctl: secret.test is not a domain or service of tenant acme\n"},
+		{reader, "domain show nobodys.test", exitError, "policyctl: nobodys.test is not a domain or service of tenant acme\n"},
+		{reader, "service list --shared", exitDone, "push.vendor.test"},
+		{reader, "service list -t acme", exitDone, "push.vendor.test (shared)"},
+		{writer, "service add --shared x.test", exitError, "Your token does not allow this"},
+		{writer, "service remove --shared push.vendor.test --yes", exitError, "Your token does not allow this"},
+		{all, "service remove push.vendor.test --yes", exitUsage, "belongs to no tenant: say --shared"},
+		{all, "service add --shared secret.test", exitError, "is a domain of tenant"},
 		{reader, "token self", exitDone, "tenant read"},
 		{reader, "member set-role bob@alpha.test prosody:guest", exitError, "Your token does not allow this"},
 		{reader, "tenant show bravo", exitError, "Your token does not allow this"},

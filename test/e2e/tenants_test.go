@@ -63,6 +63,7 @@ var crossings = map[string][]crossing{
 	},
 	"domain list":             {{args: "-t other", allowed: true}},
 	"domain set-backends":     {{args: "alpha.test none://127.0.0.1:1 -t other"}, {args: "alpha.test --none -t other"}},
+	"domain show":             {{args: "gamma.test", allowed: true}},
 	"domain set-default-role": {{args: "alpha.test prosody:guest -t other"}, {args: "gamma.test lab:secret -t other"}},
 	"domain suspend":          {{args: "alpha.test -t other"}},
 	"domain resume":           {{args: "alpha.test -t other"}},

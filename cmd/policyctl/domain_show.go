@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+type domainShow struct {
+	Domain string `arg:"" help:"The domain, or a service's."`
+}
+
+// Help is the command's help.
+func (*domainShow) Help() string {
+	return `It says which tenant a domain or service belongs to, and how the domain is served. A tenant's token is told of what is the tenant's own, and of services that are shared; of a name of another tenant it is told no more than of one that nobody has.
+
+Example:
+
+    policyctl domain show alpha.example`
+}
+
+// A domainShown is the answer, in JSON.
+type domainShown struct {
+	api.Owner
+	// Details are those of a domain; a service has none.
+	Details *api.Domain `json:"details,omitempty"`
+}
+
+// Run shows whose a domain is.
+func (c *domainShow) Run(a *app) error {
+	name, err := jid.Domain(c.Domain)
+	if err != nil {
+		return usagef("%q is no domain: %v", c.Domain, err)
+	}
+	shown, err := c.look(a, name)
+	if err != nil {
+		return err
+	}
+	return a.print(shown, func(w io.Writer) { writeOwner(w, &shown) })
+}
+
+// look asks for the owner, which operators may, or looks among what the
+// caller's tenant has.
+func (c *domainShow) look(a *app, name string) (domainShown, error) {
+	owner, err := a.client.Owner(a.ctx, name)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
+		return c.own(a, name)
+	}
+	shown := domainShown{Owner: owner}
+	if err != nil || owner.Kind != "domain" {
+		return shown, err
+	}
+	reply, err := a.client.Domain(a.ctx, owner.Tenant, name)
+	shown.Details = &reply.Domain
+	return shown, err
+}
+
+// own looks among what a tenant has, and what is shared by all.
+func (c *domainShow) own(a *app, name string) (domainShown, error) {
+	self, err := a.client.Self(a.ctx)
+	if err != nil {
+		return domainShown{}, err
+	}
+	shown := domainShown{Owner: api.Owner{Domain: name, Tenant: self.Tenant}}
+	reply, err := a.client.Domain(a.ctx, self.Tenant, name)
+	if err == nil {
+		shown.Position, shown.Kind, shown.Details = reply.Position, "domain", &reply.Domain
+		return shown, nil
+	}
+	if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != api.CodeNotFound {
+		return shown, err
+	}
+	services, err := a.client.Services(a.ctx, self.Tenant)
+	if err != nil {
+		return shown, err
+	}
+	shown.Position = services.Position
+	for _, s := range services.Services {
+		if s == name {
+			shown.Kind = "service"
+			return shown, nil
+		}
+	}
+	for _, s := range services.SharedServices {
+		if s == name {
+			shown.Tenant, shown.Kind = "", "shared service"
+			return shown, nil
+		}
+	}
+	return shown, &api.Error{Code: api.CodeNotFound, Text: fmt.Sprintf("%s is not a domain or service of tenant %s", name, self.Tenant)}
+}
+
+func writeOwner(w io.Writer, s *domainShown) {
+	t := &table{}
+	t.add("domain", s.Domain)
+	t.add("is a", s.Kind)
+	if s.Tenant == "" {
+		t.add("tenant", "none: it is local to every tenant")
+	} else {
+		t.add("tenant", s.Tenant)
+	}
+	if d := s.Details; d != nil {
+		var backends []string
+		for _, b := range d.Backends {
+			backends = append(backends, b.Security+"://"+b.Address)
+		}
+		t.add("default role", d.DefaultRole)
+		t.add("members", number(d.Members))
+		t.add("suspended", suspendedWords(d.Suspended, d.SuspendedByOperator))
+		t.add("backends", orNone(backends))
+	}
+	t.write(w)
+}
