@@ -113,7 +113,7 @@ func (r *reader) oneCase(t *value, i int) Case {
 		Name:        r.text(t, "name", at+".name"),
 		Account:     r.text(t, "account", at+".account"),
 		Role:        r.text(t, "role", at+".role"),
-		Permissions: r.texts(t, "permissions", at+".permissions", 1000),
+		Permissions: r.permissions(t, "permissions", at+".permissions", 1000),
 		Domain:      r.text(t, "domain", at+".domain"),
 		Resource:    r.text(t, "resource", at+".resource"),
 		Direction:   r.text(t, "direction", at+".direction"),

@@ -22,7 +22,7 @@ func Parse(name string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reader{source: s, missing: map[string]bool{}}
+	r := reader{source: s, missing: map[string]bool{}, remedy: "; a file that means it says allow_unknown = true"}
 	b := builder{what: "policy file", tables: "[[domain]], [[domain.backend]], [[role]] and [[member]]", errorf: r.errorf}
 	root := b.tree(data)
 	if b.parser.Error() != nil {
@@ -156,6 +156,11 @@ type reader struct {
 	errs []remark
 	// missing are the arguments that are absent or empty, and reported so.
 	missing map[string]bool
+	// allowUnknown is set when the file means the permissions in it that begin
+	// as Postern's do and are none of them.
+	allowUnknown bool
+	// remedy is added to the error about such a permission.
+	remedy string
 }
 
 // refused takes over what the command finds wrong with arguments that are
@@ -256,6 +261,28 @@ func (r *reader) texts(t *value, key, field string, most int) []string {
 	return names
 }
 
+// permissions reads a list of permissions. One that claims to be Postern's and
+// is none is an error: in a deny or a ceiling it would take nothing away.
+func (r *reader) permissions(t *value, key, field string, most int) []string {
+	names := r.texts(t, key, field, most)
+	for i, name := range names {
+		if !r.allowUnknown && permission.CheckName(name) == nil && permission.Misspelt(name) {
+			r.errorf(r.fields[fmt.Sprintf("%s[%d]", field, i)], "%s%s", UnknownPermission(name), r.remedy)
+		}
+	}
+	return names
+}
+
+// UnknownPermission says that a name is none of Postern's permissions, and what
+// may have been meant.
+func UnknownPermission(name string) string {
+	text := fmt.Sprintf("there is no permission %s", short(name))
+	if p, ok := permission.Nearest(name); ok {
+		text += fmt.Sprintf(" (the nearest is %q)", p.Name())
+	}
+	return text
+}
+
 // bool reads true or false; nil when it is absent.
 func (r *reader) bool(t *value, key, field string) *bool {
 	v := r.get(t, key, boolean)
@@ -289,11 +316,14 @@ func (r *reader) tables(t *value, key string) []*value {
 }
 
 func (r *reader) file(root *value) *File {
-	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "audit_addresses", "suspended", "services", "domain", "role", "member")
+	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "audit_addresses", "suspended", "services", "allow_unknown", "domain", "role", "member")
+	if v := r.bool(root, "allow_unknown", "AllowUnknown"); v != nil {
+		r.allowUnknown = *v
+	}
 	f := &File{source: r.source}
 	f.Tenant = r.tenant(root)
 	f.Create.DisplayName = r.text(root, "name", "DisplayName")
-	f.Create.Ceiling = r.texts(root, "ceiling", "Ceiling", tenants.MaxPermissions)
+	f.Create.Ceiling = r.permissions(root, "ceiling", "Ceiling", tenants.MaxPermissions)
 	switch mode := r.text(root, "presence_without_messages", "Presence"); mode {
 	case "", "clamp":
 		f.Create.Presence = events.PresenceClamp
@@ -426,8 +456,8 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 		r.keys(t, "built-in role", "name", "add", "remove")
 		c.BuiltinRoles = append(c.BuiltinRoles, tenants.AdjustRole{
 			Role:   r.text(t, "name", at+".Role"),
-			Add:    r.texts(t, "add", at+".Add", tenants.MaxPermissions),
-			Remove: r.texts(t, "remove", at+".Remove", tenants.MaxPermissions),
+			Add:    r.permissions(t, "add", at+".Add", tenants.MaxPermissions),
+			Remove: r.permissions(t, "remove", at+".Remove", tenants.MaxPermissions),
 		})
 		return
 	}
@@ -437,8 +467,8 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 	c.Roles = append(c.Roles, tenants.DefineRole{
 		Role:     r.needText(t, "name", at+".Role"),
 		Inherits: r.texts(t, "inherits", at+".Inherits", tenants.MaxParents),
-		Allow:    r.texts(t, "allow", at+".Allow", tenants.MaxPermissions),
-		Deny:     r.texts(t, "deny", at+".Deny", tenants.MaxPermissions),
+		Allow:    r.permissions(t, "allow", at+".Allow", tenants.MaxPermissions),
+		Deny:     r.permissions(t, "deny", at+".Deny", tenants.MaxPermissions),
 	})
 }
 

@@ -2,10 +2,12 @@ package policyfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/tenants"
 )
 
@@ -39,6 +41,9 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 		services = append(services, s.Service)
 	}
 	w.list("services", services)
+	if slices.ContainsFunc(permissionsOf(&c), permission.Misspelt) {
+		w.WriteString("allow_unknown = true # some permissions below are none of Postern's\n")
+	}
 	w.suspended(c.Suspended, false)
 	for _, r := range c.BuiltinRoles {
 		w.table("role")
@@ -72,6 +77,18 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 		w.suspended(m.Suspended, bound[m.JID])
 	}
 	return []byte(w.String())
+}
+
+// permissionsOf are all permissions a tenant speaks of.
+func permissionsOf(c *tenants.ApplyTenant) []string {
+	names := slices.Clone(c.Ceiling)
+	for _, r := range c.BuiltinRoles {
+		names = slices.Concat(names, r.Add, r.Remove)
+	}
+	for _, r := range c.Roles {
+		names = slices.Concat(names, r.Allow, r.Deny)
+	}
+	return names
 }
 
 // writer writes keys; one without a value is left out.
