@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/tenants/policyfile"
 	"github.com/postern-im/postern/xmpp/jid"
 )
@@ -23,6 +24,22 @@ type change struct {
 	// file is the policy file the command comes of, if it does: the node does
 	// not know the lines of what it says.
 	file *policyfile.File
+}
+
+// A namesFlag is what every command takes that is given permissions.
+type namesFlag struct {
+	AllowUnknown bool `help:"Take names that begin with xmpp: and are none of Postern's permissions; nothing asks for them."`
+}
+
+// known refuses permissions that claim to be Postern's and are none: denied,
+// they would take nothing away.
+func (f *namesFlag) known(lists ...[]string) error {
+	for _, name := range slices.Concat(lists...) {
+		if !f.AllowUnknown && permission.Misspelt(name) {
+			return usagef("%s; say --allow-unknown if it is meant", policyfile.UnknownPermission(name))
+		}
+	}
+	return nil
 }
 
 // A tenantFlag says whose roles, members, … are meant.

@@ -20,6 +20,7 @@ type roleDefine struct {
 	Inherits []string `short:"i" help:"A role to inherit from; several are asked from left to right." placeholder:"ROLE"`
 	Allow    []string `short:"a" help:"A permission it gives." placeholder:"PERMISSION"`
 	Deny     []string `short:"d" help:"A permission it does not give, whatever it inherits. Deny beats allow." placeholder:"PERMISSION"`
+	namesFlag
 	tenantFlag
 	change
 }
@@ -40,6 +41,9 @@ func (c *roleDefine) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := c.known(c.Allow, c.Deny); err != nil {
+		return err
+	}
 	return c.do(a, tenant, api.RoleDefine{Role: c.Role, Inherits: c.Inherits, Allow: c.Allow, Deny: c.Deny},
 		fmt.Sprintf("role %s of tenant %s defined", c.Role, tenant))
 }
@@ -49,6 +53,7 @@ type roleAdjust struct {
 	Add    []string `help:"A permission it gives besides." placeholder:"PERMISSION"`
 	Remove []string `help:"A permission it does not give any more. Remove beats add." placeholder:"PERMISSION"`
 	Reset  bool     `help:"As it was built in."`
+	namesFlag
 	tenantFlag
 	change
 }
@@ -70,6 +75,9 @@ func (c *roleAdjust) Run(a *app) error {
 	}
 	tenant, err := c.need()
 	if err != nil {
+		return err
+	}
+	if err := c.known(c.Add, c.Remove); err != nil {
 		return err
 	}
 	return c.do(a, tenant, api.RoleAdjust{Role: c.Role, Add: c.Add, Remove: c.Remove},

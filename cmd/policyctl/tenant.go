@@ -167,6 +167,7 @@ type tenantSetCeiling struct {
 	ID          string   `arg:"" name:"id" help:"The tenant's id."`
 	Permissions []string `arg:"" optional:"" name:"permission" help:"What no role of the tenant can give; it replaces the ceiling."`
 	None        bool     `help:"No ceiling."`
+	namesFlag
 	change
 }
 
@@ -182,6 +183,9 @@ func (*tenantSetCeiling) Help() string {
 func (c *tenantSetCeiling) Run(a *app) error {
 	if c.None == (len(c.Permissions) > 0) {
 		return usagef("give the permissions of the ceiling, or --none")
+	}
+	if err := c.known(c.Permissions); err != nil {
+		return err
 	}
 	done := fmt.Sprintf("no role of tenant %s can give %s", c.ID, strings.Join(c.Permissions, ", "))
 	if c.None {
