@@ -46,6 +46,22 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	} else {
 		reply.TenantVersion = before.Version()
 	}
+	return s.planned(v, before, &c, reply)
+}
+
+// planRemoval says what the removal of a tenant would change.
+func (s *Server) planRemoval(r *http.Request, v *projections.View) (any, error) {
+	t, err := tenantOf(r, v)
+	if err != nil {
+		return nil, err
+	}
+	c := tenants.Command{Tenant: t.ID(), Actor: tenants.Actor{Name: "plan", Operator: true}, ID: "plan", Change: tenants.RemoveTenant{}}
+	return s.planned(v, t, &c, PlanReply{Position: uint64(v.Position()), LogID: s.logID, Tenant: t.ID(), TenantVersion: t.Version()})
+}
+
+// planned checks a command and completes the reply with what it would change.
+// before is the tenant as it is, nil where there is none.
+func (s *Server) planned(v *projections.View, before *projections.Tenant, c *tenants.Command, reply PlanReply) (any, error) {
 	plan, err := c.Check(v)
 	if err != nil {
 		return nil, s.refusal(c.Change.Name(), "", err)
@@ -54,16 +70,14 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 		reply.Warnings = append(reply.Warnings, warning.Text)
 	}
 	reply.Warnings = list(reply.Warnings)
-	after := before
 	if len(plan.Events) > 0 {
 		next, err := v.Apply(&events.Commit{
-			Position: v.Position() + 1, Time: v.Time(), Tenant: id, TenantVersion: reply.TenantVersion + 1, Events: plan.Events,
+			Position: v.Position() + 1, Time: v.Time(), Tenant: c.Tenant, TenantVersion: reply.TenantVersion + 1, Events: plan.Events,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("apply a plan: %w", err)
 		}
-		after = next.Tenant([]byte(id))
-		reply.Changes, reply.Effective = differenceOf(before, after)
+		reply.Changes, reply.Effective = differenceOf(before, next.Tenant([]byte(c.Tenant)))
 	} else {
 		reply.Changes, reply.Effective = wireDifference(tenants.Difference{})
 	}
@@ -89,7 +103,7 @@ func differenceOf(before, after *projections.Tenant) ([]PlanChange, Effective) {
 func wireDifference(d tenants.Difference) ([]PlanChange, Effective) {
 	changes := []PlanChange{}
 	for _, e := range d.Edits {
-		c := PlanChange{Op: string(e.Op), What: events.Describe(e.Event)}
+		c := PlanChange{Op: string(e.Op), Type: eventType(e.Event), What: events.Describe(e.Event)}
 		if e.Was != nil {
 			c.Was = events.Describe(e.Was)
 		}
@@ -171,6 +185,11 @@ func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (P
 		return PlanReply{}, fmt.Errorf("encode the policy: %w", err)
 	}
 	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
+}
+
+// PlanRemoval asks what the removal of a tenant would change.
+func (c *Client) PlanRemoval(ctx context.Context, tenant string) (PlanReply, error) {
+	return get[PlanReply](ctx, c, path("tenants", tenant, "removal"), nil)
 }
 
 // Policy reads a tenant as a policy.

@@ -222,6 +222,12 @@ func (s *Server) tenantRoutes() []route {
 			handle: s.postPlan, harmless: true,
 		},
 		{
+			method: http.MethodGet, path: tenant + "/removal", name: "planRemoval", scope: operator,
+			summary: "What the removal of a tenant would change, and whose sessions would end",
+			doc:     "It changes nothing. Remove it with tenant.remove and if_version.",
+			reply:   PlanReply{}, errors: notFound, handle: s.read(s.planRemoval),
+		},
+		{
 			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
 			summary: "What would become of a stanza, or whether an account has a permission, and why",
 			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",

@@ -18,7 +18,9 @@ type PlanReply struct {
 // A PlanChange is one thing that would change.
 type PlanChange struct {
 	// Op is + for what is added, - for what is removed, ~ for what is changed.
-	Op   string `json:"op"`
+	Op string `json:"op"`
+	// Type is the event's, as in a LogEvent.
+	Type string `json:"type"`
 	What string `json:"what"` // in words, one line
 	// Was is, for what changes, what would make it what it was.
 	Was string `json:"was,omitempty"`
