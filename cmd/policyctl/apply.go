@@ -6,66 +6,78 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
 type applyCmd struct {
-	File   string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml)." placeholder:"FILE|DIR"`
+	planFlags
 	Reason string `help:"Why, in your words; kept in the log." placeholder:"TEXT"`
 	consent
 }
 
 // Help is the command's help.
 func (*applyCmd) Help() string {
-	return `It shows the plan, asks, and makes each tenant what its file says, in one commit each, if the tenant is still at the version planned. What was applied stays when another tenant is refused: run it again for the rest. Tenants without a file in the directory are left alone.
+	return `It shows the plan, asks, and makes each tenant what its file says, in one commit each, if the tenant is still at the version planned. What was applied stays when another tenant is refused: run it again for the rest. Tenants without a file in the directory are left alone, but with --prune: then they are named, and removed when all else was applied. A domain cannot move from one tenant to another in one apply: take it from the one first.
 
 A file says all of its tenant: what it leaves out is removed. Only what is suspended stays so where the file says nothing of it. What an operator suspended stays so whatever a file of anybody else's says: one that would resume or remove it is refused.
 
-Exit codes: 0 done, or nothing to do; 1 an error, such as a file that cannot be read or a tenant that changed meanwhile.
+On a terminal it asks. Elsewhere, and with --json, it wants --yes, or else changes nothing.
+
+Exit codes: 0 done, or nothing to do; 1 refused or failed, as for a tenant that changed meanwhile, and others may have been changed; 2 nothing was done: a file or the command line could not be read, or --yes is missing.
 
 Examples:
 
     policyctl apply -f acme.toml --reason "ticket 4711"
-    policyctl apply -f policies/ --yes`
+    policyctl apply -f policies/ --yes
+    policyctl apply -f policies/ --prune`
 }
 
 // An applied is what became of one tenant.
 type applied struct {
-	Tenant string      `json:"tenant"`
-	Result *api.Result `json:"result,omitempty"`
-	Error  *api.Error  `json:"error,omitempty"`
+	Tenant  string      `json:"tenant"`
+	Removed bool        `json:"removed,omitempty"` // not a file's, but one without
+	Result  *api.Result `json:"result,omitempty"`
+	Error   *api.Error  `json:"error,omitempty"`
 }
 
 // Run applies policies.
 func (c *applyCmd) Run(a *app) error {
-	plans, err := planAll(a, c.File)
+	plans, err := c.plan(a)
 	if err != nil {
 		return err
 	}
-	todo := 0
-	for _, p := range plans {
-		if len(p.reply.Changes) > 0 {
-			todo++
-		}
-	}
 	if !a.json {
-		writePlans(a.out, plans)
+		writePlans(a.out, plans, c.Details)
 	}
-	if todo > 0 {
-		if err := c.given(a, fmt.Sprintf("this changes %d tenants", todo), ""); err != nil {
+	if slices.ContainsFunc(plans, func(p planned) bool { return p.changes() }) {
+		what, word := question(plans)
+		if err := c.given(a, what, word); err != nil {
 			return err
 		}
 	}
+	return c.all(a, plans)
+}
+
+// all applies plans. Removals stand last, and are left when something before
+// them failed.
+func (c *applyCmd) all(a *app, plans []planned) error {
 	done := []applied{}
 	var failed []error
-	for _, p := range plans {
-		if len(p.reply.Changes) == 0 {
+	for i := range plans {
+		p := &plans[i]
+		if !p.changes() {
 			continue
 		}
-		x := applied{Tenant: p.reply.Tenant}
-		result, err := c.apply(a, &p)
+		if p.removes && len(failed) > 0 {
+			failed = append(failed, fmt.Errorf("no tenant was removed, for not all else was applied: %s stay", strings.Join(removedTenants(plans[i:]), ", ")))
+			break
+		}
+		x := applied{Tenant: p.reply.Tenant, Removed: p.removes}
+		result, err := c.apply(a, p)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("tenant %s was not changed: %w", p.reply.Tenant, err))
 			if !errors.As(err, &x.Error) {
@@ -76,9 +88,13 @@ func (c *applyCmd) Run(a *app) error {
 		}
 		done = append(done, x)
 	}
-	err = a.print(map[string][]applied{"applied": done}, func(w io.Writer) {
+	err := a.print(map[string][]applied{"applied": done}, func(w io.Writer) {
 		for _, x := range done {
-			if x.Result != nil {
+			switch {
+			case x.Result == nil:
+			case x.Removed:
+				fmt.Fprintf(w, "tenant %s removed (position %d)\n", x.Tenant, x.Result.Position)
+			default:
 				fmt.Fprintf(w, "tenant %s applied (position %d)\n", x.Tenant, x.Result.Position)
 			}
 		}
@@ -91,11 +107,14 @@ func (c *applyCmd) Run(a *app) error {
 func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
 	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion, IfLog: p.reply.LogID}
 	var cmd api.Command = p.policy
-	if p.reply.TenantVersion == 0 {
+	switch {
+	case p.removes:
+		cmd = api.TenantRemove{}
+	case p.reply.TenantVersion == 0:
 		cmd = api.TenantCreate(p.policy)
 	}
 	result, err := a.client.Do(a.ctx, p.reply.Tenant, cmd, meta)
-	if err != nil {
+	if err != nil && !p.removes {
 		err = p.refused(err)
 	}
 	var e *api.Error

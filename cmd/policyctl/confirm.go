@@ -29,8 +29,11 @@ func (c *consent) given(a *app, what, name string) error {
 	if c.Yes {
 		return nil
 	}
-	if a.json || !a.ask {
-		return usagef("%s: say --yes if you mean it", what)
+	switch {
+	case a.json:
+		return usagef("nothing was done: %s, and with --json nobody is asked; give --yes if you mean it", what)
+	case !a.ask:
+		return usagef("nothing was done: %s, and there is no terminal to ask on; give --yes if you mean it", what)
 	}
 	want, question := name, fmt.Sprintf("Type %s to go on: ", clean(name))
 	if name == "" {

@@ -4,7 +4,8 @@
 // It speaks to policyd over its local socket; `check` and `permissions` need
 // no node. It promises that standard output holds the answer and nothing else,
 // and that the exit code tells what happened: 0 done, 1 not done, 2 the
-// command line or an input file could not be read. It keeps no state.
+// command line or an input file could not be read, 3 a plan has something to
+// change. It keeps no state.
 package main
 
 import (
@@ -30,8 +31,15 @@ import (
 const (
 	exitDone  = 0
 	exitError = 1 // the node refused, failed or could not be reached
-	exitUsage = 2 // the command line or an input could not be read; nothing was done
+	exitUsage = 2 // the command line or an input could not be read, or --yes was missing; nothing was done
+	// exitChanges is plan's alone: there is something to apply.
+	exitChanges = 3
 )
+
+// An exitCode ends a command that has said all it had to with this exit code.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // The codes of errors that are not the node's, in JSON.
 const (
@@ -86,7 +94,7 @@ const description = `policyctl changes and explains who may do what on the XMPP 
 
 It speaks to policyd on this machine, over a socket that root and policyd's own user may open.
 
-Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read.
+Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read, or --yes is missing where nobody can be asked: nothing was done; 3 plan found something to change.
 
 With --json the answer is JSON on standard output; what went wrong is one line on standard error, {"error": {"code": …, "text": …}}, and so is each warning, {"warning": …}. Programs may rely on it: keys and codes are added, never renamed, removed or given another meaning. Texts are for people and change.`
 
@@ -245,6 +253,9 @@ func hintHelp(w io.Writer, err error) {
 func (a *app) report(err error, socket string) int {
 	if err == nil {
 		return exitDone
+	}
+	if only, ok := errors.AsType[exitCode](err); ok {
+		return int(only)
 	}
 	code := exitError
 	var usage *usageError

@@ -77,6 +77,7 @@ func readOracle(t *testing.T) []measurement {
 func oraclePolicy(roles map[string]oracleRole) string {
 	var b strings.Builder
 	b.WriteString(`tenant = "lab"
+allow_unknown = true
 name = "Lab"
 presence_without_messages = "refuse" # as the module does
 [[domain]]

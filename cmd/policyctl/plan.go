@@ -15,9 +15,6 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// exitChanges is plan's answer when there is something to apply.
-const exitChanges = 2
-
 const (
 	// maxFiles bounds the policy files of a directory.
 	maxFiles = 100_000
@@ -31,23 +28,31 @@ const (
 	maxShown = 5
 )
 
-type planCmd struct {
-	File string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml, but for *.test.toml)." placeholder:"FILE|DIR"`
+// A planFlags says what to plan, and how much of it to show.
+type planFlags struct {
+	File    string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml, but for *.test.toml)." placeholder:"FILE|DIR"`
+	Prune   bool   `help:"Tenants that have no file in the directory are removed. For operators only."`
+	Details bool   `short:"v" help:"Show each change, however many tenants change."`
 }
+
+type planCmd struct{ planFlags }
 
 // Help is the command's help.
 func (*planCmd) Help() string {
-	return `It shows what apply would change, and changes nothing. Tenants without a file in the directory are left alone.
+	return `It shows what apply would change, and changes nothing. Tenants without a file in the directory are left alone, but with --prune.
 
-Exit codes, other than elsewhere: 0 nothing to change; 2 changes; 1 an error, such as a file that cannot be read.
+Where more than 20 tenants change, it shows how much changes, and each change with --details only. JSON always has all.
+
+Exit codes: 0 nothing to change; 3 changes; 1 refused or failed; 2 a file or the command line could not be read.
 
 Examples:
 
     policyctl plan -f acme.toml
+    policyctl plan -f policies/ --prune
     policyctl plan -f policies/ --json`
 }
 
-// A planned is one file's plan.
+// A planned is one file's plan, or that of a tenant without a file.
 type planned struct {
 	file   string
 	text   []byte
@@ -55,21 +60,41 @@ type planned struct {
 	policy api.TenantApply
 	notes  []policyfile.Note
 	reply  api.PlanReply
+	// removes is set for a tenant without a file, which goes.
+	removes bool
 }
+
+func (p *planned) changes() bool { return len(p.reply.Changes) > 0 }
 
 // Run shows a plan.
 func (c *planCmd) Run(a *app) error {
-	plans, err := planAll(a, c.File)
+	plans, err := c.plan(a)
 	if err != nil {
 		return err
 	}
-	if err := a.print(replies(plans), func(w io.Writer) { writePlans(w, plans) }); err != nil {
+	if err := a.print(replies(plans), func(w io.Writer) { writePlans(w, plans, c.Details) }); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(plans, func(p planned) bool { return len(p.reply.Changes) > 0 }) {
-		panic(exited(exitChanges))
+	if slices.ContainsFunc(plans, func(p planned) bool { return p.changes() }) {
+		return exitCode(exitChanges)
 	}
 	return nil
+}
+
+// plan plans all files, and the removal of the tenants without one, if that is
+// asked for.
+func (c *planFlags) plan(a *app) ([]planned, error) {
+	if c.Prune {
+		if info, err := os.Stat(c.File); err == nil && !info.IsDir() || c.File == "-" {
+			return nil, usagef("--prune removes what is in no file of a directory: %s is none", c.File)
+		}
+	}
+	plans, err := planAll(a, c.File)
+	if err != nil || !c.Prune {
+		return plans, err
+	}
+	removed, err := planRemovals(a, plans)
+	return append(plans, removed...), err
 }
 
 func replies(plans []planned) map[string][]api.PlanReply {
@@ -79,10 +104,6 @@ func replies(plans []planned) map[string][]api.PlanReply {
 	}
 	return map[string][]api.PlanReply{"plans": list}
 }
-
-// badFile is an error about a policy file: for plan and apply it is an error
-// as any other, since 2 means changes.
-func badFile(err error) error { return &api.Error{Code: codeUsage, Text: err.Error()} }
 
 // policyFiles lists the files meant by a path, sorted.
 func policyFiles(path string) ([]string, error) {
@@ -127,7 +148,7 @@ func policyFiles(path string) ([]string, error) {
 func planAll(a *app, path string) ([]planned, error) {
 	plans, err := readPolicies(a, path)
 	if err != nil {
-		return nil, badFile(err)
+		return nil, &usageError{err}
 	}
 	return plans, errors.Join(each(len(plans), func(i int) error {
 		p := &plans[i]
@@ -241,25 +262,13 @@ func each(n int, do func(i int) error) []error {
 	return errs
 }
 
-func writePlans(w io.Writer, plans []planned) {
-	changed := 0
-	for _, p := range plans {
-		if len(p.reply.Changes) > 0 {
-			changed++
-			writePlan(w, &p)
-		}
-	}
-	if changed == 0 {
-		fmt.Fprintf(w, "nothing to change: %d tenants are as their files say\n", len(plans))
-		return
-	}
-	fmt.Fprintf(w, "%d of %d tenants to change\n", changed, len(plans))
-}
-
 func writePlan(w io.Writer, p *planned) {
 	r := &p.reply
 	at := fmt.Sprintf("at version %d", r.TenantVersion)
-	if r.TenantVersion == 0 {
+	switch {
+	case p.removes:
+		at += ", without a file"
+	case r.TenantVersion == 0:
 		at = "new"
 	}
 	fmt.Fprintf(w, "tenant %s (%s)\n", clean(r.Tenant), at)

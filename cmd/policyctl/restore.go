@@ -35,7 +35,10 @@ open them again; what was committed after the backup was made is not in it.
 
 Give the folder to the user policyd runs as before you start it.
 
-Exit codes: 0 restored; 1 not restored, and nothing is in the data folder.
+On a terminal it asks. Elsewhere, and with --json, it wants --yes.
+
+Exit codes: 0 restored; 1 not restored, and no log is in the data folder; 2 the
+command line could not be read, or --yes is missing: nothing was done.
 
 Example:
 
