@@ -153,8 +153,8 @@ const markdownOut = `
 ## What a client sends
 
 *own account*: no address, or the account's bare address. *own resource*: that with a resource. *own server*: the
-account's domain. *local*: any other address in a domain or service of the same tenant. *remote*: everything else, other
-tenants of the same installation included; a remote address always asks for ` + "`xmpp:federate`" + ` as well. Where nothing
+account's domain. *local*: any other address in a domain or service of the same tenant, or in a service that the
+operator shares with all tenants. *remote*: everything else, other tenants of the same installation included; a remote address always asks for ` + "`xmpp:federate`" + ` as well. Where nothing
 else is said, what is refused is answered ` + "`auth/forbidden`" + ` with the permission's name, and not passed on.
 
 `
