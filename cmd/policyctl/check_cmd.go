@@ -9,8 +9,9 @@ import (
 )
 
 type checkCmd struct {
-	File  []string `short:"f" required:"" help:"A policy file; once for each tenant." placeholder:"FILE"`
-	JSONL string   `name:"jsonl" help:"The questions, one JSON object a line; standard input when absent or -." default:"-" placeholder:"FILE"`
+	File   []string `short:"f" required:"" help:"A policy file; once for each tenant." placeholder:"FILE"`
+	Shared []string `help:"A service the operator shares with all tenants, which no policy file says; may be given more than once." placeholder:"DOMAIN"`
+	JSONL  string   `name:"jsonl" help:"The questions, one JSON object a line; standard input when absent or -." default:"-" placeholder:"FILE"`
 }
 
 // Help is the command's help.
@@ -79,5 +80,9 @@ func (c *checkCmd) view(warn func(string)) (*projections.View, error) {
 		}
 		files = append(files, f)
 	}
-	return policyfile.View(files...)
+	v, err := policyfile.View(files...)
+	if err != nil {
+		return nil, err
+	}
+	return policyfile.Share(v, c.Shared)
 }

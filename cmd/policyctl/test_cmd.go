@@ -42,8 +42,9 @@ func (*testCmd) Help() string {
     missing = "xmpp:account:messages:write"
 
 missing is the first permission that is missing, or a list: all of them. With
-role and permissions, domain says where if the files have several. Further keys
-are resource, direction (out or in), joined = ["ROOM"] and
+role and permissions, domain says where if the files have several. What the
+operator shares with all tenants stands above the cases, as
+shared_services = ["push.vendor.example"]. Further keys of a case are resource, direction (out or in), joined = ["ROOM"] and
 outstanding = ["PEER#ID"], what the session remembers.
 
 A stanza is XML, or in the short form; one with from comes in:
@@ -192,8 +193,13 @@ func loadSuite(a *app, file string) (*suite, error) {
 		}
 		policies = append(policies, f)
 	}
-	s.view, err = policyfile.View(policies...)
-	return s, err
+	if s.view, err = policyfile.View(policies...); err != nil {
+		return nil, err
+	}
+	if s.view, err = policyfile.Share(s.view, cases.Shared); err != nil {
+		return nil, cases.Note(nil, "shared_services", "%v", err)
+	}
+	return s, nil
 }
 
 // write shows the results: the failed ones, with verbose all.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/postern-im/postern/tenants"
 )
 
 // MaxCases bounds the cases of one file.
@@ -15,7 +17,10 @@ type Cases struct {
 	// Policies are the policy files, as written: beside this one unless
 	// absolute.
 	Policies []string
-	List     []Case
+	// Shared are the services that the operator shares with all tenants, which
+	// no policy file says.
+	Shared []string
+	List   []Case
 
 	source *source
 }
@@ -83,7 +88,7 @@ func ParseCases(name string, data []byte) (*Cases, error) {
 }
 
 func (r *reader) cases(root *value) *Cases {
-	r.keys(root, "file of cases", "policy", "case")
+	r.keys(root, "file of cases", "policy", "shared_services", "case")
 	c := &Cases{source: r.source}
 	c.Policies = r.texts(root, "policy", "policy", 1000)
 	if len(c.Policies) == 0 && root.table["policy"] == nil {
@@ -91,6 +96,7 @@ func (r *reader) cases(root *value) *Cases {
 	} else if len(c.Policies) == 0 {
 		r.errorf(root.table["policy"].at, "policy names no file")
 	}
+	c.Shared = r.texts(root, "shared_services", "shared_services", tenants.MaxSharedServices)
 	tables := r.tables(root, "case")
 	if len(tables) == 0 {
 		r.errorf(-1, "there are no cases: each begins with [[case]]")
