@@ -48,6 +48,10 @@ type Config struct {
 	// MaxPerAddress bounds connections from one IPv4 address or one IPv6 /64;
 	// 0: 64.
 	MaxPerAddress int
+	// LoginFailures bounds failed log-ins a minute of one account from one
+	// source, LoginFailuresPerAddress those of one source; 0: 10 and 60. Over
+	// it, clients are told to try again later and the backend is not asked.
+	LoginFailures, LoginFailuresPerAddress int
 	// DrainTime bounds how long the closing of sessions is spread when the
 	// gateway stops; 0: 30 s.
 	DrainTime time.Duration
@@ -59,6 +63,9 @@ const (
 	defaultConnections = 10_000
 	defaultPerAddress  = 64
 	defaultDrain       = 30 * time.Second
+
+	defaultLoginFailures           = 10
+	defaultLoginFailuresPerAddress = 60
 )
 
 // A Gateway serves clients.
@@ -84,24 +91,25 @@ func New(c Config) (*Gateway, error) {
 	}
 	def(&c.MaxConnections, defaultConnections)
 	def(&c.MaxPerAddress, defaultPerAddress)
-	def(&c.DrainTime, defaultDrain)
-	n, err := negotiate.New(negotiate.Config{
-		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
-	})
-	if err != nil {
-		return nil, err
-	}
+	def(&c.LoginFailures, defaultLoginFailures)
+	def(&c.LoginFailuresPerAddress, defaultLoginFailuresPerAddress)
 	shared, err := session.NewShared(c.Policy, c.Log)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{config: c, log: c.Log, negotiator: n, shared: shared}
-	g.limits = limits{total: c.MaxConnections, each: c.MaxPerAddress, by: make(map[source]int)}
-	g.sessions.by = make(map[account][]*session.Session)
-	g.endings.wake = make(chan struct{}, 1)
+	g := &Gateway{config: c, log: c.Log, shared: shared}
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	if g.negotiator, err = negotiate.New(negotiate.Config{
+		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
+		Logins: newLogins(&c, g.metrics),
+	}); err != nil {
+		return nil, err
+	}
+	g.limits = limits{total: c.MaxConnections, each: c.MaxPerAddress, by: make(map[source]int)}
+	g.sessions.by = make(map[account][]*session.Session)
+	g.endings.wake = make(chan struct{}, 1)
 	return g, nil
 }
 
@@ -152,6 +160,10 @@ func (g *Gateway) closeListeners() {
 	}
 }
 
+// notLoggedIn is the condition of a negotiation that ended because the client
+// closed the connection after a failed log-in.
+const notLoggedIn = "log-in-failed"
+
 // serve negotiates one connection and runs its session. The session runs in a
 // goroutine of its own: the stack of the one that shook hands has grown.
 func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direct bool, release func()) {
@@ -160,8 +172,12 @@ func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direc
 	if err != nil {
 		release()
 		condition := "closed"
-		if e, ok := errors.AsType[*negotiate.Error](err); ok && !e.Silent {
+		switch e, ok := errors.AsType[*negotiate.Error](err); {
+		case !ok:
+		case !e.Silent:
 			condition = e.Condition
+		case e.LogInFailed != "":
+			condition = notLoggedIn
 		}
 		g.metrics.negotiations.WithLabelValues(condition).Inc()
 		g.log.Info("connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)

@@ -17,6 +17,8 @@ type metrics struct {
 	negotiating       prometheus.Histogram
 	sessions          prometheus.Gauge
 	ended             *prometheus.CounterVec
+	loginFailures     *prometheus.CounterVec
+	loginsLimited     *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
@@ -29,7 +31,7 @@ func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
 	m := &metrics{
 		accepted:     counter("postern_gateway_connections_accepted_total", "Connections accepted."),
 		refused:      counter("postern_gateway_connections_refused_total", "Connections closed at once because of a limit."),
-		negotiations: byCondition("postern_gateway_negotiations_total", "Negotiations that have ended, by stream error, bound, or closed by the client."),
+		negotiations: byCondition("postern_gateway_negotiations_total", "Negotiations that have ended, by stream error, bound, closed by the client, or closed after a failed log-in."),
 		negotiating: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "postern_gateway_negotiation_seconds", Help: "From accept to bound session.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 11),
@@ -37,9 +39,13 @@ func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "postern_gateway_sessions", Help: "Bound sessions.",
 		}),
-		ended: byCondition("postern_gateway_sessions_ended_total", "Sessions that have ended, by stream error or closed."),
+		ended:         byCondition("postern_gateway_sessions_ended_total", "Sessions that have ended, by stream error or closed."),
+		loginFailures: byCondition("postern_gateway_login_failures_total", "Failed log-ins, by SASL condition."),
+		loginsLimited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_gateway_auth_throttled_total", Help: "Log-ins refused without asking the server, by limit: account or address.",
+		}, []string{"by"}),
 	}
-	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended}
+	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended, m.loginFailures, m.loginsLimited}
 	all = append(all, verdictMetrics(s)...)
 	var errs []error
 	for _, c := range all {

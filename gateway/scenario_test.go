@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,7 +35,7 @@ var update = flag.Bool("update", false, "rewrite the expected lines of testdata/
 //	P: the backend sends       B: the backend is sent
 //
 // S and B lines are compared with what came since the line before; "EOF" is
-// the end of a connection. Other lines are directives, see script.directive. A
+// the end of a connection. L lines follow the directive "log". Other lines are directives, see script.directive. A
 // goroutine that is left behind fails the scenario.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -90,6 +91,7 @@ type script struct {
 	backend *end
 	dialed  chan net.Conn
 	down    bool
+	from    string // the address the next client connects from
 	out     strings.Builder
 	log     bytes.Buffer
 	logMu   sync.Mutex
@@ -105,7 +107,7 @@ func (s *script) Write(b []byte) (int, error) {
 func runScenario(t *testing.T, text string) string {
 	s := &script{
 		t: t, policy: newTable(), starts: newPipeListener(), direct: newPipeListener(),
-		dialed: make(chan net.Conn, 4),
+		dialed: make(chan net.Conn, 4), from: "192.0.2.1:50000",
 	}
 	g, err := gateway.New(gateway.Config{
 		STARTTLS:     []net.Listener{s.starts},
@@ -128,7 +130,7 @@ func runScenario(t *testing.T, text string) string {
 
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if strings.HasPrefix(line, "S: ") || strings.HasPrefix(line, "B: ") {
+		if strings.HasPrefix(line, "S: ") || strings.HasPrefix(line, "B: ") || strings.HasPrefix(line, "L: ") {
 			continue
 		}
 		fmt.Fprintln(&s.out, line)
@@ -185,6 +187,9 @@ func (s *script) line(line string) {
 //	tls                            the client begins TLS
 //	secured                        up to the backend's offers, as alice
 //	authenticated                  further, up to binding
+//	from ADDRESS                   clients come from there from now on
+//	wrong password                 alice fails to log in
+//	log                            what the log says of log-ins since the last time
 //	login                          further, up to the session alice@a.test/here
 //	verdict ID EFFECT [REASON] [PERMISSION]  for stanzas with this id
 //	verdict ID joined              they pass only from where the session joined
@@ -207,6 +212,10 @@ func (s *script) directive(f []string) {
 		s.play(untilSecured)
 		s.play(untilAuthenticated)
 		s.play(untilBound)
+	case "wrong password":
+		s.play([]string{auth, refused})
+	case "log":
+		s.logged()
 	case "policy down":
 		s.policy.set(true)
 	case "policy up":
@@ -221,6 +230,8 @@ func (s *script) directive(f []string) {
 		switch f[0] {
 		case "connect":
 			s.connect(f[1:])
+		case "from":
+			s.from = f[1]
 		case "verdict":
 			s.policy.rule(s.t, f[1:])
 		case "ending":
@@ -247,8 +258,9 @@ func (s *script) connect(f []string) {
 		l = s.direct
 	}
 	ours, theirs := net.Pipe()
-	l.conns <- theirs
+	l.conns <- addressed{theirs, s.from}
 	s.client = newEnd(ours)
+	s.backend = nil
 	if len(f) == 0 {
 		return
 	}
@@ -260,6 +272,36 @@ func (s *script) connect(f []string) {
 		sni = f[2]
 	}
 	s.client.startTLS(alpn, sni)
+}
+
+// An addressed connection says that it comes from an address.
+type addressed struct {
+	net.Conn
+	from string
+}
+
+func (c addressed) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
+}
+
+func (c addressed) LocalAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("198.51.100.1:5222"))
+}
+
+// logged writes those lines of the log that operators' programs match, from
+// their messages on.
+func (s *script) logged() {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	for line := range strings.Lines(s.log.String()) {
+		_, line, _ = strings.Cut(line, " level=")
+		for _, message := range []string{`msg="log-in failed"`, `msg="connection not bound"`} {
+			if strings.Contains(line, message) {
+				fmt.Fprint(&s.out, "L: ", line)
+			}
+		}
+	}
+	s.log.Reset()
 }
 
 func (s *script) dial(_ context.Context, _, address string) (net.Conn, error) {
@@ -290,6 +332,8 @@ const (
 	ofServer   = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
 	offers     = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
 	binding    = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
+	auth       = "C: <auth xmlns='SASL' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>"
+	refused    = "P: <failure xmlns='SASL'><not-authorized/></failure>"
 	startTLS   = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 	openClient = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.test' id='…' version='1.0' xml:lang='en'>"
 	openServer = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a.test' version='1.0'>"
@@ -305,7 +349,7 @@ var (
 		"connect", "C: $HEADER", "C: $STARTTLS", "tls", "C: $HEADER", "P: $SERVER$OFFERS",
 	}
 	untilAuthenticated = []string{
-		"C: <auth xmlns='SASL' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>",
+		auth,
 		"P: <success xmlns='SASL'/>",
 		"C: $HEADER", "P: $SERVER$BINDING",
 	}

@@ -44,6 +44,10 @@ type config struct {
 		Connections int               `toml:"connections"`
 		PerAddress  int               `toml:"per_address"`
 		Drain       settings.Duration `toml:"drain"`
+		// Failed log-ins a minute, of one account from one address, and of all
+		// accounts from one address.
+		LoginFailures           int `toml:"login_failures"`
+		LoginFailuresPerAddress int `toml:"login_failures_per_address"`
 	} `toml:"limits"`
 	Log settings.Log `toml:"log"`
 }
@@ -58,6 +62,8 @@ func defaults() *config {
 	c.NATS.URLs = []string{"nats://127.0.0.1:4222"}
 	c.Limits.Connections = 10_000
 	c.Limits.PerAddress = 64
+	c.Limits.LoginFailures = 10
+	c.Limits.LoginFailuresPerAddress = 60
 	c.Limits.Drain = settings.Duration(30 * time.Second)
 	return c
 }
@@ -76,7 +82,7 @@ func (c *config) check() error {
 	switch {
 	case len(c.Listen.STARTTLS)+len(c.Listen.DirectTLS) == 0:
 		return errors.New("listen: no address for clients")
-	case c.Limits.Connections <= 0 || c.Limits.PerAddress <= 0:
+	case c.Limits.Connections <= 0, c.Limits.PerAddress <= 0, c.Limits.LoginFailures <= 0, c.Limits.LoginFailuresPerAddress <= 0:
 		return errors.New("limits: must be positive")
 	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
 		return errors.New("certificates: no directory")

@@ -99,6 +99,7 @@ func build(c *config) (*process, error) {
 	p.gateway, err = gateway.New(gateway.Config{
 		STARTTLS: ports.starttls, DirectTLS: ports.direct, Policy: p.asker, Certificates: p.certs,
 		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
+		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,
 		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
 	})
 	if err != nil {

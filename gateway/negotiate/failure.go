@@ -17,7 +17,10 @@ type Error struct {
 	App             string // application condition, as in stream.Error
 	// Silent: the peer is gone or was never an XMPP client; it is told nothing.
 	Silent bool
-	Err    error
+	// LogInFailed is the SASL condition of the client's last attempt to log
+	// in; empty: it made none, or that has succeeded.
+	LogInFailed string
+	Err         error
 }
 
 func (e *Error) Error() string {

@@ -14,9 +14,10 @@ const maxName = 3 * jid.MaxPart
 
 // Failure conditions of RFC 6120 section 6.5 that are made here.
 const (
-	malformedRequest = "malformed-request"
-	invalidAuthzid   = "invalid-authzid"
-	notAuthorized    = "not-authorized"
+	malformedRequest     = "malformed-request"
+	invalidAuthzid       = "invalid-authzid"
+	notAuthorized        = "not-authorized"
+	temporaryAuthFailure = "temporary-auth-failure"
 )
 
 // decode64 reads base64 in its one canonical form: servers differ on white

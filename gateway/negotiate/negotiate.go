@@ -66,6 +66,8 @@ type Config struct {
 	BackendTLS *tls.Config
 	// Dial connects to a backend; nil means TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Logins hears of log-ins; nil means that none is limited.
+	Logins Logins
 }
 
 // A Negotiator negotiates connections. It keeps nothing about them.
@@ -75,6 +77,7 @@ type Negotiator struct {
 	clientTLS  *tls.Config
 	backendTLS *tls.Config
 	dial       func(ctx context.Context, network, address string) (net.Conn, error)
+	logins     Logins
 }
 
 // New returns a Negotiator.
@@ -82,7 +85,10 @@ func New(c Config) (*Negotiator, error) {
 	if c.Policy == nil || c.Certificate == nil {
 		return nil, errors.New("negotiate: policy and certificates are needed")
 	}
-	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial}
+	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins}
+	if n.logins == nil {
+		n.logins = noLogins{}
+	}
 	n.clientTLS = &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{alpn},
@@ -126,6 +132,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 		until:      time.Now().Add(AuthTimeout),
 		client:     newLeg(conn, stream.Config{Limits: stream.PreAuthLimits()}),
 	}
+	x.remote = conn.RemoteAddr()
 	x.client.maxTokens = maxTokens
 	defer x.client.release(ctx)()
 	x.client.setDeadline(x.until)
@@ -136,6 +143,9 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fail("system-shutdown", "", err)
+		}
+		if e, ok := errors.AsType[*Error](err); ok {
+			e.LogInFailed = x.failed
 		}
 		x.part(err)
 		return nil, err
@@ -151,13 +161,17 @@ type negotiation struct {
 	backend *leg
 	unhook  func() // releases backend from its context
 
-	domain    string // prepared, what the stream is to
+	remote    net.Addr // the client's
+	domain    string   // prepared, what the stream is to
 	admission decision.Admission
 	offered   features // by the backend, before and after SASL
 	mechanism string
 	user      jid.Addr // bare, whom SASL has authenticated
 	full      jid.Addr
 	session   decision.Session
+
+	login  Login  // the attempt under way
+	failed string // the last attempt's condition; empty: there is none, or it has succeeded
 }
 
 // run takes the steps, in order.

@@ -34,6 +34,7 @@ func (x *negotiation) attempt() (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	x.login = Login{Domain: x.domain, Tenant: x.admission.Tenant, Remote: x.remote}
 	switch string(el.Local()) {
 	case "abort":
 		return false, x.refuse("aborted")
@@ -45,6 +46,7 @@ func (x *negotiation) attempt() (done bool, err error) {
 	if !slices.Contains(x.offered.mechanisms, x.mechanism) {
 		return false, x.refuse("invalid-mechanism")
 	}
+	x.login.Mechanism = x.mechanism
 	message, failure, err := x.firstMessage(el)
 	if err != nil {
 		return false, err
@@ -53,6 +55,13 @@ func (x *negotiation) attempt() (done bool, err error) {
 		return false, x.refuse(failure)
 	}
 	user, relay, failure := initial(x.mechanism, message, x.domain)
+	if failure == "" {
+		x.login.Account = string(user.Bytes())
+	}
+	if limit := x.logins.Limited(x.login); limit != "" {
+		x.login.Limit = limit
+		return false, x.refuse(temporaryAuthFailure)
+	}
 	if failure != "" {
 		return false, x.refuse(failure)
 	}
@@ -142,6 +151,7 @@ func (x *negotiation) exchange() (done bool, err error) {
 			return false, readFailure(err)
 		}
 		if name == "success" {
+			x.failed = ""
 			return true, nil
 		}
 		if err := x.respond(); err != nil {
@@ -170,15 +180,18 @@ func (x *negotiation) respond() error {
 	return nil
 }
 
-// refuse answers with a SASL failure.
+// refuse answers with a SASL failure. It is reported before the client is
+// told, which may be gone by then.
 func (x *negotiation) refuse(condition string) error {
 	switch condition {
 	case "aborted", "account-disabled", "credentials-expired", "encryption-required",
 		"incorrect-encoding", invalidAuthzid, "invalid-mechanism", malformedRequest,
-		"mechanism-too-weak", "temporary-auth-failure":
+		"mechanism-too-weak", temporaryAuthFailure:
 	default:
 		condition = notAuthorized
 	}
+	x.failed, x.login.Condition = condition, condition
+	x.logins.Failed(x.login)
 	if err := x.client.write([]byte("<failure xmlns='" + nsSASL + "'><" + condition + "/></failure>")); err != nil {
 		return readFailure(err)
 	}

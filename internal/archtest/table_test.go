@@ -48,6 +48,7 @@ var imports = map[string]string{
 	"gateway":           "decision gateway/... xmpp/... internal/certdate",
 	"gateway/negotiate": "decision xmpp/...",
 	"gateway/session":   "decision xmpp/...",
+	"gateway/shares":    "",
 
 	"internal/archtest": "",
 	"internal/expat":    "",
@@ -79,7 +80,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody gateway/shares"
 
 // impure are the imports and calls a pure package must not have.
 var (

@@ -1,0 +1,140 @@
+// Package shares divides what a gateway has among those that want it: it counts
+// what each has taken, and says when one has to wait or is refused.
+//
+// It promises that its memory is bounded whatever is asked of it. It reads no
+// clock, since the time is an argument, and takes no lock: its values belong to
+// the caller.
+package shares
+
+import "time"
+
+// A Rate is so many units in a time, and how many may come at once.
+type Rate struct {
+	// Each is the time in which one unit is earned; at most an hour.
+	Each time.Duration
+	// Burst is how many units are kept at most.
+	Burst int
+}
+
+// PerMinute allows n units a minute, all of them at once if need be.
+func PerMinute(n int) Rate { return Rate{Each: time.Minute / time.Duration(n), Burst: n} }
+
+// PerSecond allows n units a second, and burst at once.
+func PerSecond(n, burst int) Rate { return Rate{Each: time.Second / time.Duration(n), Burst: burst} }
+
+// full is how long it takes to earn a whole burst.
+func (r Rate) full() time.Duration { return r.Each * time.Duration(r.Burst) }
+
+// A Bucket is a token bucket; the zero Bucket is full. It holds no more than the
+// moment when it is full again.
+type Bucket struct{ full time.Time }
+
+// Take takes n units, which the bucket may come to owe, and returns how long it
+// takes to earn what it owes.
+func (b *Bucket) Take(r Rate, now time.Time, n int) (wait time.Duration) {
+	if b.full.Before(now) {
+		b.full = now
+	}
+	b.full = b.full.Add(r.Each * time.Duration(n))
+	return max(0, b.full.Sub(now)-r.full())
+}
+
+// Empty reports whether less than one unit is left.
+func (b *Bucket) Empty(r Rate, now time.Time) bool {
+	return b.full.Sub(now) > r.full()-r.Each
+}
+
+// Counts are buckets by key, of which there are so many at most. The zero Counts
+// is not ready: see NewCounts.
+type Counts[K comparable] struct {
+	rate  Rate
+	most  int
+	by    map[K]Bucket
+	swept time.Time
+}
+
+// NewCounts returns Counts of at most so many keys.
+func NewCounts[K comparable](r Rate, most int) *Counts[K] {
+	return &Counts[K]{rate: r, most: most, by: make(map[K]Bucket)}
+}
+
+// Spent reports whether k has nothing left.
+func (c *Counts[K]) Spent(k K, now time.Time) bool {
+	b := c.by[k]
+	return b.Empty(c.rate, now)
+}
+
+// Add takes a unit from k.
+func (c *Counts[K]) Add(k K, now time.Time) {
+	b, known := c.by[k]
+	if !known && len(c.by) >= c.most {
+		c.makeRoom(now)
+	}
+	if b.Empty(c.rate, now) {
+		return // it owes nothing: one unit is left again after Each
+	}
+	b.Take(c.rate, now, 1)
+	c.by[k] = b
+}
+
+// sample is how many keys are compared to find one to forget.
+const sample = 16
+
+// makeRoom forgets the keys whose buckets are full, which is what no bucket is as
+// well. That is tried once per time in which buckets fill. Otherwise it forgets
+// the key that has most left among a few: those that keep asking stay.
+func (c *Counts[K]) makeRoom(now time.Time) {
+	if now.Sub(c.swept) >= c.rate.full() {
+		c.swept = now
+		for k, b := range c.by {
+			if !b.full.After(now) {
+				delete(c.by, k)
+			}
+		}
+	}
+	if len(c.by) < c.most {
+		return
+	}
+	var oldest K
+	var least time.Time
+	seen := 0
+	for k, b := range c.by {
+		if seen == 0 || b.full.Before(least) {
+			oldest, least = k, b.full
+		}
+		if seen++; seen == sample {
+			break
+		}
+	}
+	delete(c.by, oldest)
+}
+
+// Held counts what is held by key. The zero Held is not ready: see NewHeld.
+type Held[K comparable] struct {
+	by map[K]int
+}
+
+// NewHeld returns an empty Held.
+func NewHeld[K comparable]() Held[K] { return Held[K]{by: make(map[K]int)} }
+
+// Take counts one more of k's, unless it holds most already.
+func (h Held[K]) Take(k K, most int) bool {
+	if h.by[k] >= most {
+		return false
+	}
+	h.by[k]++
+	return true
+}
+
+// Give counts one less.
+func (h Held[K]) Give(k K) {
+	if h.by[k]--; h.by[k] <= 0 {
+		delete(h.by, k)
+	}
+}
+
+// Of returns how many k holds, and Keys how many keys hold any.
+func (h Held[K]) Of(k K) int { return h.by[k] }
+
+// Keys returns how many keys hold any.
+func (h Held[K]) Keys() int { return len(h.by) }

@@ -1,0 +1,121 @@
+package shares
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestBucket(t *testing.T) {
+	r := PerSecond(10, 20)
+	var b Bucket
+	for _, step := range []struct {
+		at   time.Duration
+		n    int
+		wait time.Duration
+	}{
+		{0, 20, 0},
+		{0, 1, 100 * time.Millisecond},
+		{0, 9, time.Second},
+		{time.Second, 0, 0},
+		{time.Second, 1, 100 * time.Millisecond},
+		{time.Hour, 20, 0}, // never more than a burst is earned
+		{time.Hour, 1, 100 * time.Millisecond},
+	} {
+		if got := b.Take(r, start.Add(step.at), step.n); got != step.wait {
+			t.Errorf("at %s, %d more: %s, want %s", step.at, step.n, got, step.wait)
+		}
+	}
+}
+
+// A bucket never lets more through than the burst and what is earned since.
+func TestBucketIsBounded(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	r := PerSecond(50, 500)
+	var b Bucket
+	now, taken := start, 0
+	for range 10_000 {
+		n := 1 + random.IntN(64)
+		taken += n
+		now = now.Add(b.Take(r, now, n))
+		if most := 500 + int(now.Sub(start)/r.Each); taken > most {
+			t.Fatalf("%d after %s, at most %d", taken, now.Sub(start), most)
+		}
+		if random.IntN(100) == 0 {
+			now = now.Add(time.Duration(random.IntN(30)) * time.Second)
+		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	c := NewCounts[string](PerMinute(3), 10)
+	now := start
+	for i := range 3 {
+		if c.Spent("a", now) {
+			t.Fatalf("spent after %d", i)
+		}
+		c.Add("a", now)
+	}
+	if !c.Spent("a", now) || c.Spent("b", now) {
+		t.Error("three of three a minute, and another one")
+	}
+	for range 100 {
+		c.Add("a", now) // does not push the end further away
+	}
+	if now = now.Add(19 * time.Second); !c.Spent("a", now) {
+		t.Error("not spent before one is earned")
+	}
+	if now = now.Add(time.Second); c.Spent("a", now) {
+		t.Error("spent when one is earned")
+	}
+	if now = now.Add(time.Minute); c.Spent("a", now) {
+		t.Error("spent a minute later")
+	}
+}
+
+// However many keys come, the memory is bounded, and one that keeps failing is
+// not forgotten for those that come once.
+func TestCountsAreBounded(t *testing.T) {
+	const most = 1000
+	c := NewCounts[int](PerMinute(10), most)
+	now := start
+	for range 10 {
+		c.Add(-1, now)
+	}
+	for i := range 50 * most {
+		c.Add(i, now)
+		if len(c.by) > most {
+			t.Fatalf("%d keys", len(c.by))
+		}
+	}
+	if !c.Spent(-1, now) {
+		t.Error("forgotten")
+	}
+	now = now.Add(time.Hour)
+	c.Add(0, now)
+	if len(c.by) > 2 {
+		t.Errorf("%d keys after an hour", len(c.by))
+	}
+}
+
+func TestHeld(t *testing.T) {
+	h := NewHeld[string]()
+	if !h.Take("a", 2) || !h.Take("a", 2) || h.Take("a", 2) || !h.Take("b", 2) {
+		t.Error("two of two")
+	}
+	if h.Of("a") != 2 || h.Keys() != 2 {
+		t.Error(h.Of("a"), h.Keys())
+	}
+	h.Give("a")
+	if !h.Take("a", 2) {
+		t.Error("one was given back")
+	}
+	h.Give("a")
+	h.Give("a")
+	h.Give("b")
+	if len(h.by) != 0 {
+		t.Error("left", h.by)
+	}
+}
