@@ -136,7 +136,7 @@ func backendsOf(at string, list []Backend) ([]events.Backend, error) {
 		if err != nil {
 			return nil, err
 		}
-		backends = append(backends, events.Backend{Address: b.Address, Security: security})
+		backends = append(backends, events.Backend{Address: b.Address, Security: security, Proxy: b.Proxy})
 	}
 	return backends, nil
 }

@@ -66,7 +66,7 @@ func TestDecodeAccepts(t *testing.T) {
 	if err := decode([]byte(body), &v); err != nil {
 		t.Fatal(err)
 	}
-	want := sample{"aé😀", 1<<64 - 1, []string{"x", "y"}, []Backend{{"h:1", "tls"}}}
+	want := sample{"aé😀", 1<<64 - 1, []string{"x", "y"}, []Backend{{Address: "h:1", Security: "tls"}}}
 	if !reflect.DeepEqual(v, want) {
 		t.Errorf("read %+v, want %+v", v, want)
 	}

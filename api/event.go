@@ -79,7 +79,7 @@ func eventType(e events.Event) string {
 func backendsFrom(list []events.Backend) []Backend {
 	out := make([]Backend, 0, len(list))
 	for _, b := range list {
-		out = append(out, Backend{Address: b.Address, Security: b.Security.String()})
+		out = append(out, Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
 	}
 	return out
 }

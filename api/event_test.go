@@ -36,7 +36,7 @@ func TestEventsAreWhole(t *testing.T) {
 			case *[]string:
 				*f = []string{mark}
 			case *[]events.Backend:
-				*f = []events.Backend{{Address: mark, Security: events.SecurityTLS}}
+				*f = []events.Backend{{Address: mark, Security: events.SecurityTLS, Proxy: true}}
 			case *events.PresenceMode:
 				*f, mark = events.PresenceRefuse, `"presence_without_messages":"refuse"`
 			case *events.AuditAddresses:

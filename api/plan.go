@@ -147,7 +147,7 @@ func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (an
 	for _, d := range c.Domains {
 		domain := DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
 		for _, b := range d.Backends {
-			domain.Backends = append(domain.Backends, Backend{Address: b.Address, Security: b.Security.String()})
+			domain.Backends = append(domain.Backends, Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
 		}
 		p.Domains = append(p.Domains, domain)
 	}

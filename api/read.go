@@ -108,7 +108,7 @@ func domainFrom(d projections.DomainInfo) Domain {
 		Backends: make([]Backend, 0, len(d.Backends)),
 	}
 	for _, b := range d.Backends {
-		out.Backends = append(out.Backends, Backend{Address: b.Address, Security: b.Security.String()})
+		out.Backends = append(out.Backends, Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
 	}
 	return out
 }

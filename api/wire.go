@@ -43,6 +43,9 @@ type Tenant struct {
 type Backend struct {
 	Address  string `json:"address"`
 	Security string `json:"security"` // none, starttls, tls
+	// Proxy has gateways send a PROXY protocol header (version 2) with the
+	// client's address before anything else.
+	Proxy bool `json:"proxy,omitempty"`
 }
 
 // A Domain is one XMPP host of a tenant.

@@ -12,10 +12,17 @@ const (
 	numSecurities
 )
 
+// flagProxy stands beside a Security on the wire. A gateway that does not know it
+// refuses the admission, and so never connects without the header.
+const flagProxy = 0x80
+
 // A Backend is one address of a domain's own XMPP server.
 type Backend struct {
 	Address  string // host:port
 	Security Security
+	// Proxy: a PROXY protocol header (version 2) with the client's address goes
+	// before anything else.
+	Proxy bool
 }
 
 // An Admission is the answer to "may this domain in, and where to".

@@ -49,7 +49,11 @@ func AppendAdmission(dst []byte, a *Admission) []byte {
 	dst = appendText(dst, a.Domain)
 	dst = binary.AppendUvarint(dst, uint64(len(a.Backends)))
 	for i := range a.Backends {
-		dst = append(dst, byte(a.Backends[i].Security))
+		security := byte(a.Backends[i].Security)
+		if a.Backends[i].Proxy {
+			security |= flagProxy
+		}
+		dst = append(dst, security)
 		dst = appendText(dst, a.Backends[i].Address)
 	}
 	return dst
@@ -73,7 +77,8 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	a.Domain = domain.String()
 	n := r.count(maxBackends, "backends")
 	for range n {
-		s := Security(r.byte("security"))
+		flags := r.byte("security")
+		s := Security(flags &^ flagProxy)
 		if s >= numSecurities {
 			r.fail("security")
 		}
@@ -84,7 +89,7 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 		if r.wrong != "" {
 			break
 		}
-		a.Backends = append(a.Backends, Backend{Address: address, Security: s})
+		a.Backends = append(a.Backends, Backend{Address: address, Security: s, Proxy: flags&flagProxy != 0})
 	}
 	return r.b, r.err()
 }

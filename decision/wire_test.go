@@ -193,7 +193,7 @@ func reply() Reply {
 			{Kind: Ask, Verdict: Verdict{Effect: Pass, LogID: at.LogID, Position: 900}},
 			{Kind: Ask, Verdict: Verdict{Effect: Refuse, Reason: NoMessage, Permission: "xmpp:account:messages:write", LogID: at.LogID, Position: 901}},
 			{Kind: Admit, Admission: Admission{Known: true, Tenant: "acme", Domain: "alpha.test", LogID: at.LogID, Position: 901, Backends: []Backend{
-				{Address: "127.0.0.1:15222"}, {Address: "[::1]:5223", Security: TLS},
+				{Address: "127.0.0.1:15222"}, {Address: "[::1]:5223", Security: TLS}, {Address: "10.0.0.1:5222", Security: StartTLS, Proxy: true},
 			}}},
 			{Kind: Admit, Admission: Admission{LogID: at.LogID, Position: 901}},
 			{Kind: Open, Opening: Opening{Allowed: true, LogID: at.LogID, Position: 901}},

@@ -133,6 +133,9 @@ func backends(list []Backend) string {
 	parts := []string{"backends"}
 	for _, b := range list {
 		parts = append(parts, plain(b.Address), b.Security.String())
+		if b.Proxy {
+			parts = append(parts, "proxy")
+		}
 	}
 	return line(parts...)
 }

@@ -61,6 +61,9 @@ const (
 type Backend struct {
 	Address  string // host:port
 	Security Security
+	// Proxy: gateways send it a PROXY protocol header (version 2) with the
+	// client's address, before anything else.
+	Proxy bool
 }
 
 // PresenceMode says what happens to an available presence that would make

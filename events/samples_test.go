@@ -42,6 +42,7 @@ func everyEvent() []events.Event {
 		events.TokenRevoked{ID: "0123456789abcdef"},
 		events.SharedServiceAdded{Service: "push.vendor.test"},
 		events.SharedServiceRemoved{Service: "push.vendor.test"},
+		events.DomainBackendsSet{Domain: "alpha.test", Backends: []events.Backend{{Address: "10.0.0.5:5222", Proxy: true}}},
 		// Once more, with all that may be absent absent.
 		events.TenantCreated{},
 		events.SettingsChanged{},

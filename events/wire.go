@@ -214,6 +214,7 @@ func decodeBody(c *codec, n protowire.Number) Event {
 func (e *Backend) wire(c *codec) {
 	c.name(1, &e.Address)
 	enum(c, 2, &e.Security, SecurityTLS)
+	c.flag(3, &e.Proxy)
 }
 
 func (e *TenantCreated) wire(c *codec) {

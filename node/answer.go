@@ -111,7 +111,7 @@ func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 		if !ok {
 			return decision.Admission{LogID: a.LogID, Position: a.Position}
 		}
-		a.Backends = append(a.Backends, decision.Backend{Address: b.Address, Security: s})
+		a.Backends = append(a.Backends, decision.Backend{Address: b.Address, Security: s, Proxy: b.Proxy})
 	}
 	return a
 }

@@ -151,7 +151,7 @@ func (r *rig) tenants() {
 		r.do(id, "create", tenants.CreateTenant{
 			Domains: []tenants.AddDomain{{
 				Domain:   id + ".test",
-				Backends: []events.Backend{{Address: "127.0.0.1:15222"}, {Address: "127.0.0.1:15223", Security: events.SecurityTLS}},
+				Backends: []events.Backend{{Address: "127.0.0.1:15222"}, {Address: "127.0.0.1:15223", Security: events.SecurityTLS, Proxy: true}},
 			}},
 			Roles: []tenants.DefineRole{{Role: "lab:mute", Inherits: []string{"prosody:registered"}, Deny: []string{"xmpp:account:messages:write"}}},
 		})
@@ -242,7 +242,7 @@ func TestAdmitAndOpen(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
 	r.tenants()
-	want := []decision.Backend{{Address: "127.0.0.1:15222", Security: decision.Plain}, {Address: "127.0.0.1:15223", Security: decision.TLS}}
+	want := []decision.Backend{{Address: "127.0.0.1:15222", Security: decision.Plain}, {Address: "127.0.0.1:15223", Security: decision.TLS, Proxy: true}}
 	for _, name := range []string{"acme.test", "ACME.test", "acme.test."} {
 		a := r.admit(name)
 		if !a.Known || a.Tenant != "acme" || a.Domain != "acme.test" || !slices.Equal(a.Backends, want) || a.Position != 2 || a.LogID != l.LogID() {

@@ -366,7 +366,8 @@ func (d *decoder) domain(t *Tenant, p *place) {
 	p.defaultEnded = d.position(0)
 	d.each(math.MaxInt32, func() {
 		b := events.Backend{Address: d.text()}
-		b.Security = events.Security(d.number(uint64(events.SecurityTLS)))
+		n := d.number(bitProxy | uint64(events.SecurityTLS))
+		b.Security, b.Proxy = events.Security(n&^bitProxy), n&bitProxy != 0
 		p.backends = append(p.backends, b)
 	})
 	last := ""

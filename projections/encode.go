@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
 )
 
@@ -36,7 +37,7 @@ import (
 //	         deny, ended
 //	place    name, kind; of a domain also: bits (1 suspended, 2 by the
 //	         operator), default role, ended, default ended, backends (list of
-//	         address, security), members (list, by localpart)
+//	         address, security and 4 for a PROXY header), members (list, by localpart)
 //	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 ended,
 //	         16 secondary, 32 suspended by the operator), then what those of
 //	         role, ended and secondary announce
@@ -56,6 +57,9 @@ const (
 	sectionInstallation = 2
 	sectionShared       = 3
 )
+
+// bitProxy stands beside the number of a backend's security.
+const bitProxy = 4
 
 // The bits of a tenant, of a domain and of a member.
 const (
@@ -231,7 +235,7 @@ func (e *encoder) place(name string, p *place) {
 	e.number(uint64(len(p.backends)))
 	for _, b := range p.backends {
 		e.text(b.Address)
-		e.number(uint64(b.Security))
+		e.number(backendBits(b))
 	}
 	e.members(&p.members)
 }
@@ -294,4 +298,13 @@ func (m *members) sorted() []sortable {
 		return bytes.Compare(recordAt(a.leaf, a.at).local, recordAt(b.leaf, b.at).local)
 	})
 	return list
+}
+
+// backendBits is how a backend is reached, as one number.
+func backendBits(b events.Backend) uint64 {
+	n := uint64(b.Security)
+	if b.Proxy {
+		n |= bitProxy
+	}
+	return n
 }

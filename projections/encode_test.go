@@ -98,7 +98,7 @@ func logStep(rng *rand.Rand, tenant string) events.Event {
 	case 9:
 		return events.ServiceRemoved{Service: "rooms." + domain}
 	case 10:
-		return events.DomainBackendsSet{Domain: domain, Backends: []events.Backend{{Address: "127.0.0.1:5222", Security: events.SecurityTLS}, {Address: "[::1]:5222"}}}
+		return events.DomainBackendsSet{Domain: domain, Backends: []events.Backend{{Address: "127.0.0.1:5222", Security: events.SecurityTLS}, {Address: "[::1]:5222", Proxy: true}}}
 	case 11:
 		return events.DomainResumed{Domain: domain}
 	case 12:

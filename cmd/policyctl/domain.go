@@ -44,15 +44,17 @@ func bindingNotes(domain string, backends []api.Backend) []string {
 		"A backend without TLS on loopback or a private network (security none) avoids that", domain, strings.Join(secured, ", "))}
 }
 
-// parseBackends reads backends written as SECURITY://HOST:PORT.
+// parseBackends reads backends written as SECURITY://HOST:PORT, or
+// SECURITY+proxy://HOST:PORT.
 func parseBackends(list []string) ([]api.Backend, error) {
 	backends := []api.Backend{}
 	for _, s := range list {
 		security, address, ok := strings.Cut(s, "://")
+		security, proxy := strings.CutSuffix(security, "+proxy")
 		if !ok || address == "" || security != "none" && security != "starttls" && security != "tls" {
-			return nil, usagef("backend %q: write it as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT", s)
+			return nil, usagef("backend %q: write it as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT, or with +proxy as in none+proxy://HOST:PORT", s)
 		}
-		backends = append(backends, api.Backend{Address: address, Security: security})
+		backends = append(backends, api.Backend{Address: address, Security: security, Proxy: proxy})
 	}
 	return backends, nil
 }
@@ -67,7 +69,7 @@ type domainAdd struct {
 
 // Help is the command's help.
 func (*domainAdd) Help() string {
-	return `A backend is reached without TLS (none, for loopback and private networks), with STARTTLS (starttls) or with direct TLS (tls).
+	return `A backend is reached without TLS (none, for loopback and private networks), with STARTTLS (starttls) or with direct TLS (tls). With +proxy it is told the client's address by a PROXY protocol header: its port must expect one (ejabberd's use_proxy_protocol, Prosody's mod_net_proxy), and fails without.
 
 Examples:
 
@@ -131,7 +133,11 @@ func writeDomains(w io.Writer, domains []api.Domain) {
 	for _, d := range domains {
 		var backends []string
 		for _, b := range d.Backends {
-			backends = append(backends, b.Security+"://"+b.Address)
+			scheme := b.Security
+			if b.Proxy {
+				scheme += "+proxy"
+			}
+			backends = append(backends, scheme+"://"+b.Address)
 		}
 		t.add(d.Domain, d.DefaultRole, number(d.Members), suspendedWords(d.Suspended, d.SuspendedByOperator), orNone(backends))
 	}
@@ -151,6 +157,7 @@ func (*domainSetBackends) Help() string {
 	return `Examples:
 
     policyctl domain set-backends alpha.example none://10.0.0.5:5222 none://10.0.0.6:5222
+    policyctl domain set-backends alpha.example none+proxy://10.0.0.5:15222
     policyctl domain set-backends alpha.example --none`
 }
 

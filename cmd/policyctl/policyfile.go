@@ -27,7 +27,7 @@ func commandOf(f *policyfile.File) (c api.TenantCreate) {
 	for _, d := range t.Domains {
 		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
 		for _, b := range d.Backends {
-			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String()})
+			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
 		}
 		c.Domains = append(c.Domains, domain)
 	}

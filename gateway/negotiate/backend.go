@@ -60,6 +60,11 @@ func (x *negotiation) try(ctx context.Context, b decision.Backend) error {
 	x.backend = newLeg(conn, stream.Config{Limits: backendLimits(), Lenient: true})
 	x.unhook = x.backend.release(ctx)
 	x.backend.setDeadline(until)
+	if b.Proxy {
+		if err := x.introduce(); err != nil {
+			return err
+		}
+	}
 	if err := x.secureBackend(dialing, b.Security); err != nil {
 		return err
 	}

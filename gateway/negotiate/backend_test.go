@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/gateway/proxyheader"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -27,6 +28,7 @@ type testBackend struct {
 	direct   bool // direct TLS, else STARTTLS if offered
 	starttls string
 	names    chan string // server names it was asked for
+	clients  chan string // whom it was told of by PROXY headers, before all else; nil: it reads none
 }
 
 func startBackend(t *testing.T, b *testBackend) string {
@@ -62,6 +64,25 @@ const (
 
 func (b *testBackend) serve(conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if b.clients != nil {
+		var header []byte
+		for {
+			h, more, err := proxyheader.Parse(header)
+			if err != nil {
+				b.clients <- err.Error()
+				return
+			}
+			if more == 0 {
+				b.clients <- h.Source.String() + " " + h.Destination.String()
+				break
+			}
+			next := make([]byte, more)
+			if _, err := io.ReadFull(conn, next); err != nil {
+				return
+			}
+			header = append(header, next...)
+		}
+	}
 	r := bufio.NewReader(conn)
 	until := func(end string) bool {
 		var got strings.Builder
@@ -194,6 +215,56 @@ func newNegotiation(n *Negotiator, domain string, backends ...decision.Backend) 
 		Negotiator: n, until: time.Now().Add(AuthTimeout), domain: domain,
 		client:    newLeg(client, stream.Config{Limits: stream.PreAuthLimits()}),
 		admission: decision.Admission{Known: true, Backends: backends},
+	}
+}
+
+// TestIntroduce: a backend that says so is told the client's address before all
+// else, TLS included; no other is, and none is told of nobody.
+func TestIntroduce(t *testing.T) {
+	pool := x509.NewCertPool()
+	cert := testCert(t, "a.test", pool)
+	client := &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 4711}
+	here := &net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 5222}
+	const told = "[2001:db8::7]:4711 [2001:db8::1]:5222"
+	for _, c := range []struct {
+		name   string
+		b      testBackend
+		asked  decision.Backend
+		remote net.Addr
+		told   string
+	}{
+		{"plain", testBackend{}, decision.Backend{Security: decision.Plain, Proxy: true}, client, told},
+		{"STARTTLS", testBackend{cert: cert, starttls: "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}, decision.Backend{Security: decision.StartTLS, Proxy: true}, client, told},
+		{"direct TLS", testBackend{cert: cert, direct: true}, decision.Backend{Security: decision.TLS, Proxy: true}, client, told},
+		{"not told", testBackend{}, decision.Backend{Security: decision.Plain}, client, proxyheader.ErrMalformed.Error() + ": neither version begins so"},
+		{"nobody", testBackend{}, decision.Backend{Security: decision.Plain, Proxy: true}, &net.UnixAddr{Name: "x"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.b.clients = make(chan string, 1)
+			c.asked.Address = startBackend(t, &c.b)
+			n, err := New(Config{
+				Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+				BackendTLS: &tls.Config{RootCAs: pool},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := newNegotiation(n, "a.test", c.asked)
+			x.remote, x.local = c.remote, here
+			err = x.connect(t.Context())
+			if (err == nil) != (c.told == told) {
+				t.Errorf("connect: %v", err)
+			}
+			if c.told != "" {
+				if got := <-c.b.clients; got != c.told {
+					t.Errorf("told %q, want %q", got, c.told)
+				}
+			}
+			if x.backend != nil {
+				x.unhook()
+				x.backend.close(nil)
+			}
+		})
 	}
 }
 

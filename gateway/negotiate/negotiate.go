@@ -132,7 +132,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 		until:      time.Now().Add(AuthTimeout),
 		client:     newLeg(conn, stream.Config{Limits: stream.PreAuthLimits()}),
 	}
-	x.remote = conn.RemoteAddr()
+	x.remote, x.local = conn.RemoteAddr(), conn.LocalAddr()
 	x.client.maxTokens = maxTokens
 	defer x.client.release(ctx)()
 	x.client.setDeadline(x.until)
@@ -161,7 +161,8 @@ type negotiation struct {
 	backend *leg
 	unhook  func() // releases backend from its context
 
-	remote    net.Addr // the client's
+	remote    net.Addr // the client's address
+	local     net.Addr // the address it has connected to
 	domain    string   // prepared, what the stream is to
 	admission decision.Admission
 	offered   features // by the backend, before and after SASL

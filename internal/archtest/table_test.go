@@ -45,10 +45,13 @@ var imports = map[string]string{
 	"console": "api",
 
 	// internal/certdate: both daemons tell of certificates that expire.
-	"gateway":           "decision gateway/... xmpp/... internal/certdate",
-	"gateway/negotiate": "decision xmpp/...",
+	"gateway": "decision gateway/... xmpp/... internal/certdate",
+	// gateway/proxyheader: a backend may want to be told the client's address.
+	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
 	"gateway/session":   "decision xmpp/...",
 	"gateway/shares":    "",
+
+	"gateway/proxyheader": "",
 
 	"internal/archtest": "",
 	"internal/expat":    "",
@@ -80,7 +83,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody gateway/shares"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody gateway/shares gateway/proxyheader"
 
 // impure are the imports and calls a pure package must not have.
 var (

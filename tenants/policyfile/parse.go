@@ -424,7 +424,7 @@ func (r *reader) isNew(what, name string, at int) bool {
 }
 
 func (r *reader) backend(t *value, at string) events.Backend {
-	r.keys(t, "backend", "address", "security")
+	r.keys(t, "backend", "address", "security", "proxy")
 	r.fields[at] = t.at
 	b := events.Backend{Address: r.needText(t, "address", at+".Address")}
 	switch security := r.needText(t, "security", at+".Security"); security {
@@ -439,6 +439,9 @@ func (r *reader) backend(t *value, at string) events.Backend {
 		if security != "" {
 			r.errorf(r.fields[at+".Security"], "security is %s: want \"none\", \"starttls\" or \"tls\"", short(security))
 		}
+	}
+	if proxy := r.bool(t, "proxy", at+".Proxy"); proxy != nil {
+		b.Proxy = *proxy
 	}
 	return b
 }

@@ -67,6 +67,9 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 			w.table("domain.backend")
 			w.text("address", b.Address)
 			w.text("security", b.Security.String())
+			if b.Proxy {
+				fmt.Fprintln(w, "proxy = true")
+			}
 		}
 	}
 	for _, m := range c.Members {
