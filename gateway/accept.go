@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -39,15 +37,7 @@ func (g *Gateway) accept(accepting, running context.Context, l net.Listener, dir
 			}
 			continue
 		}
-		from := sourceOf(conn.RemoteAddr())
-		if !g.limits.take(from) {
-			g.metrics.refused.Inc()
-			_ = conn.Close()
-			continue
-		}
-		g.metrics.accepted.Inc()
-		release := func() { g.limits.give(from) }
-		g.work.Go(func() { g.serve(accepting, running, &lingering{Conn: conn}, direct, release) })
+		g.received(accepting, running, conn, direct)
 	}
 }
 
@@ -63,67 +53,71 @@ func rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// A lingering connection reads what the client still sends before it is
-// closed, for a while.
-type lingering struct {
-	net.Conn
+// received takes in a connection, which it owns, unless a limit is reached. Those
+// of trusted proxies are counted against their clients' limits once the proxy has
+// said whose they are; until then the limit on all connections bounds them.
+func (g *Gateway) received(accepting, running context.Context, raw net.Conn, direct bool) {
+	tune(raw)
+	conn := &connection{Conn: raw}
+	p := &place{limits: &g.limits}
+	proxied := g.trusts(raw.RemoteAddr())
+	limit := p.enter()
+	if limit == "" && !proxied {
+		limit = p.take(sourceOf(raw.RemoteAddr()))
+	}
+	if limit != "" {
+		p.leave()
+		g.refuse(conn, direct, limit)
+		return
+	}
+	g.work.Go(func() {
+		if proxied && !g.introduced(accepting, conn, direct, p) {
+			return
+		}
+		g.metrics.accepted.Inc()
+		g.serve(accepting, running, conn, direct, p)
+	})
 }
 
-// Close implements net.Conn.
-func (c *lingering) Close() error {
+// A connection is a client's. It may have come by a proxy that says whose it is.
+type connection struct {
+	net.Conn
+	remote, local net.Addr // as the proxy says; nil: the connection's own
+	first         [5]byte  // the first bytes the client has sent
+	heard         int      // so many of them
+}
+
+// RemoteAddr implements net.Conn: it is the client's address.
+func (c *connection) RemoteAddr() net.Addr {
+	if c.remote != nil {
+		return c.remote
+	}
+	return c.Conn.RemoteAddr()
+}
+
+// LocalAddr implements net.Conn: it is the address the client has connected to.
+func (c *connection) LocalAddr() net.Addr {
+	if c.local != nil {
+		return c.local
+	}
+	return c.Conn.LocalAddr()
+}
+
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.heard < len(c.first) {
+		c.heard += copy(c.first[c.heard:], b[:n])
+	}
+	return n, err
+}
+
+// Close implements net.Conn. It reads what the client still sends first, for a
+// while.
+func (c *connection) Close() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
 	return c.Conn.Close()
-}
-
-// A source is what connections are counted by: an IPv4 address or an IPv6 /64.
-type source netip.Prefix
-
-func sourceOf(a net.Addr) source {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return source{}
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return source{}
-	}
-	return source(p)
-}
-
-// limits count connections.
-type limits struct {
-	total, each int
-
-	mu  sync.Mutex // guards the two below
-	all int
-	by  map[source]int
-}
-
-// take counts one more connection, unless that is one too many.
-func (l *limits) take(s source) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all >= l.total || l.by[s] >= l.each {
-		return false
-	}
-	l.all++
-	l.by[s]++
-	return true
-}
-
-func (l *limits) give(s source) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all--
-	if l.by[s]--; l.by[s] == 0 {
-		delete(l.by, s)
-	}
 }

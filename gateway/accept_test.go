@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"github.com/postern-im/postern/gateway/shares"
 )
 
 func TestSource(t *testing.T) {
@@ -20,21 +22,119 @@ func TestSource(t *testing.T) {
 	}
 }
 
+func newTestLimits(total, each, early, perAccount int) *limits {
+	return &limits{
+		total: total, each: each, early: early, perAccount: perAccount,
+		by: shares.NewHeld[source](), unbound: shares.NewHeld[source](),
+		accounts: shares.NewHeld[account](), tenants: shares.NewHeld[string](),
+	}
+}
+
+// come is a connection from a prefix, bound at once if it may come in.
+func (l *limits) come(from string) (*place, string) {
+	p := &place{limits: l}
+	limit := p.enter()
+	if limit == "" {
+		limit = p.take(source(netip.MustParsePrefix(from)))
+	}
+	if limit != "" {
+		p.leave()
+	}
+	return p, limit
+}
+
 func TestLimits(t *testing.T) {
-	l := limits{total: 3, each: 2, by: make(map[source]int)}
-	a, b := source(netip.MustParsePrefix("192.0.2.1/32")), source(netip.MustParsePrefix("2001:db8::/64"))
-	for i, step := range []struct {
-		s    source
-		want bool
-	}{{a, true}, {a, true}, {a, false}, {b, true}, {b, false}} {
-		if got := l.take(step.s); got != step.want {
-			t.Errorf("step %d: %t", i, got)
+	l := newTestLimits(30, 2, 1, 1)
+	var all []*place
+	for i, step := range []struct{ from, want string }{
+		{"192.0.2.1/32", ""}, {"192.0.2.1/32", ""}, {"192.0.2.1/32", byAddress}, {"2001:db8::/64", ""},
+	} {
+		p, got := l.come(step.from)
+		if got != step.want {
+			t.Errorf("step %d: %q", i, got)
+		}
+		if got == "" {
+			p.bound()
+			all = append(all, p)
 		}
 	}
-	l.give(a)
-	l.give(a)
-	l.give(b)
-	if l.all != 0 || len(l.by) != 0 {
-		t.Errorf("left: %d, %v", l.all, l.by)
+	first, limit := l.come("192.0.2.2/32")
+	if _, second := l.come("192.0.2.2/32"); limit != "" || second != byEarly {
+		t.Errorf("%q, then %q", limit, second)
+	}
+	first.bound()
+	first.bound()
+	second, limit := l.come("192.0.2.2/32")
+	if limit != "" {
+		t.Errorf("once the first is bound: %q", limit)
+	}
+	all = append(all, first, second)
+	for i := range 30 { // of one /48, whatever the /64
+		p, limit := l.come(netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, 0, byte(i)}), 64).String())
+		if want := i >= 16; (limit == byAddress) != want {
+			t.Errorf("%d of a /48: %q", i+1, limit)
+		}
+		if limit == "" {
+			all = append(all, p)
+		}
+	}
+	for len(all) < 30 {
+		p, limit := l.come(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(len(all))}), 32).String())
+		if limit != "" {
+			t.Fatal(limit)
+		}
+		all = append(all, p)
+	}
+	if _, limit := l.come("203.0.113.1/32"); limit != byConnections {
+		t.Errorf("one too many: %q", limit)
+	}
+	for _, p := range all {
+		p.leave()
+		p.leave()
+	}
+	if l.all != 0 || l.by.Keys() != 0 || l.unbound.Keys() != 0 {
+		t.Errorf("left: %d, %v, %v", l.all, l.by, l.unbound)
+	}
+}
+
+// A tenant that has its share gets no more when nearly all is taken; others do.
+func TestTenantShare(t *testing.T) {
+	l := newTestLimits(100, 100, 100, 50)
+	var all []account
+	take := func(tenant string, i int) string {
+		a := account{tenant, string(rune('a'+i)) + "@" + tenant}
+		limit := l.take(a)
+		if limit == "" {
+			all = append(all, a)
+		}
+		return limit
+	}
+	l.all = 91
+	for i := range 60 {
+		l.all = 50
+		if limit := take("large", i); limit != "" {
+			t.Fatal(limit)
+		}
+	}
+	take("small", 0)
+	l.all = 91
+	if got := take("large", 61); got != byTenant {
+		t.Errorf("the large one: %q", got)
+	}
+	if got := take("small", 1); got != "" {
+		t.Errorf("the small one: %q", got)
+	}
+	if got := take("new", 1); got != "" {
+		t.Errorf("a new one: %q", got)
+	}
+	l.all = 90
+	if got := take("large", 62); got != "" {
+		t.Errorf("below nine tenths: %q", got)
+	}
+	for _, a := range all {
+		l.give(a)
+	}
+	if l.accounts.Keys() != 0 || l.tenants.Keys() != 0 {
+		t.Error("left", l.accounts, l.tenants)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/session"
+	"github.com/postern-im/postern/gateway/shares"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -45,9 +47,20 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxConnections bounds all connections; 0: 10,000.
 	MaxConnections int
-	// MaxPerAddress bounds connections from one IPv4 address or one IPv6 /64;
-	// 0: 64.
+	// MaxPerAddress bounds connections from one source, which is an IPv4 address
+	// or an IPv6 /64; eight times as many may come from an IPv6 /48. 0: 64.
 	MaxPerAddress int
+	// MaxUnauthenticated bounds those of a source's connections that have no
+	// session yet; 0: 16. It counts up to MaxPerAddress only.
+	MaxUnauthenticated int
+	// MaxSessionsPerAccount bounds the sessions of one account at this gateway;
+	// 0: 20.
+	MaxSessionsPerAccount int
+	// Proxies are the networks of proxies in front of the gateway. A connection
+	// from there must begin with a PROXY header (version 1 or 2), before TLS, and
+	// its client is the one the header names; from elsewhere a header is an
+	// error.
+	Proxies []netip.Prefix
 	// LoginFailures bounds failed log-ins a minute of one account from one
 	// source, LoginFailuresPerAddress those of one source; 0: 10 and 60. Over
 	// it, clients are told to try again later and the backend is not asked.
@@ -60,9 +73,11 @@ type Config struct {
 }
 
 const (
-	defaultConnections = 10_000
-	defaultPerAddress  = 64
-	defaultDrain       = 30 * time.Second
+	defaultConnections        = 10_000
+	defaultPerAddress         = 64
+	defaultUnauthenticated    = 16
+	defaultSessionsPerAccount = 20
+	defaultDrain              = 30 * time.Second
 
 	defaultLoginFailures           = 10
 	defaultLoginFailuresPerAddress = 60
@@ -78,6 +93,8 @@ type Gateway struct {
 	sessions   sessions
 	endings    endings
 	metrics    *metrics
+	notices    notices
+	telling    chan struct{}  // has room for refusals that are being told
 	work       sync.WaitGroup // connections
 }
 
@@ -91,8 +108,14 @@ func New(c Config) (*Gateway, error) {
 	}
 	def(&c.MaxConnections, defaultConnections)
 	def(&c.MaxPerAddress, defaultPerAddress)
+	def(&c.MaxUnauthenticated, defaultUnauthenticated)
+	def(&c.MaxSessionsPerAccount, defaultSessionsPerAccount)
+	def(&c.DrainTime, defaultDrain)
 	def(&c.LoginFailures, defaultLoginFailures)
 	def(&c.LoginFailuresPerAddress, defaultLoginFailuresPerAddress)
+	if c.Dial == nil {
+		c.Dial = dial
+	}
 	shared, err := session.NewShared(c.Policy, c.Log)
 	if err != nil {
 		return nil, err
@@ -103,11 +126,15 @@ func New(c Config) (*Gateway, error) {
 	}
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
-		Logins: newLogins(&c, g.metrics),
+		Logins: newLogins(&c, g.metrics), Places: places{g},
 	}); err != nil {
 		return nil, err
 	}
-	g.limits = limits{total: c.MaxConnections, each: c.MaxPerAddress, by: make(map[source]int)}
+	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
+	g.limits.by, g.limits.unbound = shares.NewHeld[source](), shares.NewHeld[source]()
+	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, shares.NewHeld[account](), shares.NewHeld[string]()
+	g.notices.by = make(map[string]notice)
+	g.telling = make(chan struct{}, maxTelling)
 	g.sessions.by = make(map[account][]*session.Session)
 	g.endings.wake = make(chan struct{}, 1)
 	return g, nil
@@ -166,11 +193,11 @@ const notLoggedIn = "log-in-failed"
 
 // serve negotiates one connection and runs its session. The session runs in a
 // goroutine of its own: the stack of the one that shook hands has grown.
-func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direct bool, release func()) {
+func (g *Gateway) serve(accepting, running context.Context, conn *connection, direct bool, p *place) {
 	began, heard := time.Now(), g.endings.count()
 	bound, err := g.negotiate(accepting, conn, direct)
 	if err != nil {
-		release()
+		p.leave()
 		condition := "closed"
 		switch e, ok := errors.AsType[*negotiate.Error](err); {
 		case !ok:
@@ -181,12 +208,15 @@ func (g *Gateway) serve(accepting, running context.Context, conn net.Conn, direc
 		}
 		g.metrics.negotiations.WithLabelValues(condition).Inc()
 		g.log.Info("connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
+		g.suspect(conn)
 		return
 	}
+	p.bound()
 	g.metrics.negotiations.WithLabelValues("bound").Inc()
 	g.metrics.negotiating.Observe(time.Since(began).Seconds())
 	g.work.Go(func() {
-		defer release()
+		defer p.leave()
+		defer places{g}.Give(bound.Tenant, string(bound.JID.Bare()))
 		g.run(running, bound, conn.RemoteAddr(), heard)
 	})
 }

@@ -145,6 +145,7 @@ func serveGateway(tb testing.TB, policy gateway.Policy, backend string, change f
 			return (&net.Dialer{}).DialContext(ctx, network, backend)
 		},
 		Log: slog.New(slog.DiscardHandler), Metrics: s.registry,
+		MaxUnauthenticated: 1000, MaxSessionsPerAccount: 10_000, // everybody is alice, from one address
 	}
 	if change != nil {
 		change(&c)
@@ -279,8 +280,11 @@ func TestLimitPerAddress(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		_, _ = io.WriteString(conn, header)
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		_, err = conn.Read(make([]byte, 1))
-		return err != nil
+		answer, ok := readUntil(bufio.NewReader(conn), "</stream:features>")
+		if !ok && !strings.Contains(answer, "too many connections from your address: 3 may be open") {
+			t.Errorf("refused without a word: %q", answer)
+		}
+		return !ok
 	}
 	// The place of the last one before is given back at once, but not before
 	// its client sees the end.

@@ -92,9 +92,13 @@ func guessed(condition string) bool {
 
 // addressOf is the IP address of a peer, without port and zone.
 func addressOf(a net.Addr) string {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
+	if ip, ok := ipOf(a); ok {
+		return ip.String()
 	}
-	return ap.Addr().Unmap().WithZone("").String()
+	return a.String()
+}
+
+func ipOf(a net.Addr) (ip netip.Addr, ok bool) {
+	ap, err := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap().WithZone(""), err == nil
 }

@@ -19,6 +19,7 @@ type metrics struct {
 	ended             *prometheus.CounterVec
 	loginFailures     *prometheus.CounterVec
 	loginsLimited     *prometheus.CounterVec
+	overShare         *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
@@ -45,7 +46,10 @@ func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
 			Name: "postern_gateway_auth_throttled_total", Help: "Log-ins refused without asking the server, by limit: account or address.",
 		}, []string{"by"}),
 	}
-	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended, m.loginFailures, m.loginsLimited}
+	m.overShare = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "postern_gateway_shares_refused_total", Help: "Connections and sessions refused because of a limit, by limit.",
+	}, []string{"by"})
+	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended, m.loginFailures, m.loginsLimited, m.overShare}
 	all = append(all, verdictMetrics(s)...)
 	var errs []error
 	for _, c := range all {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +111,7 @@ func runScenario(t *testing.T, text string) string {
 		t: t, policy: newTable(), starts: newPipeListener(), direct: newPipeListener(),
 		dialed: make(chan net.Conn, 4), from: "192.0.2.1:50000",
 	}
-	g, err := gateway.New(gateway.Config{
+	config := gateway.Config{
 		STARTTLS:     []net.Listener{s.starts},
 		DirectTLS:    []net.Listener{s.direct},
 		Policy:       s.policy,
@@ -117,7 +119,9 @@ func runScenario(t *testing.T, text string) string {
 		Dial:         s.dial,
 		Log:          slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics:      prometheus.NewRegistry(),
-	})
+	}
+	configure(t, text, &config)
+	g, err := gateway.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +156,30 @@ func runScenario(t *testing.T, text string) string {
 	return s.out.String()
 }
 
+// configure reads the line "gateway KEY=VALUE …", which a scenario may have.
+func configure(t *testing.T, text string, c *gateway.Config) {
+	_, line, ok := strings.Cut(text, "\ngateway ")
+	if !ok {
+		return
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	for setting := range strings.FieldsSeq(line) {
+		key, value, _ := strings.Cut(setting, "=")
+		if key == "trusted" {
+			c.Proxies = append(c.Proxies, netip.MustParsePrefix(value))
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*map[string]*int{
+			"connections": &c.MaxConnections, "per_address": &c.MaxPerAddress, "unauthenticated": &c.MaxUnauthenticated,
+			"sessions_per_account": &c.MaxSessionsPerAccount,
+		}[key] = n
+	}
+}
+
 // drop closes what is left of the connections.
 func (s *script) drop() {
 	for _, e := range []*end{s.client, s.backend} {
@@ -184,9 +212,11 @@ func (s *script) line(line string) {
 // directive runs one of:
 //
 //	connect [direct [ALPN [SNI]]]  a client connects
-//	tls                            the client begins TLS
+//	connect bare                   likewise, to direct TLS, which it does not begin
+//	tls [direct]                   the client begins TLS
 //	secured                        up to the backend's offers, as alice
 //	authenticated                  further, up to binding
+//	gateway KEY=VALUE …            how the gateway is configured
 //	from ADDRESS                   clients come from there from now on
 //	wrong password                 alice fails to log in
 //	log                            what the log says of log-ins since the last time
@@ -203,6 +233,8 @@ func (s *script) directive(f []string) {
 	switch strings.Join(f[:min(2, len(f))], " ") {
 	case "tls":
 		s.client.startTLS("", "")
+	case "tls direct":
+		s.client.startTLS("xmpp-client", "a.test")
 	case "secured":
 		s.play(untilSecured)
 	case "authenticated":
@@ -232,6 +264,7 @@ func (s *script) directive(f []string) {
 			s.connect(f[1:])
 		case "from":
 			s.from = f[1]
+		case "gateway": // see configure
 		case "verdict":
 			s.policy.rule(s.t, f[1:])
 		case "ending":
@@ -261,7 +294,7 @@ func (s *script) connect(f []string) {
 	l.conns <- addressed{theirs, s.from}
 	s.client = newEnd(ours)
 	s.backend = nil
-	if len(f) == 0 {
+	if len(f) == 0 || f[0] == "bare" {
 		return
 	}
 	alpn, sni := "xmpp-client", "a.test"
@@ -295,9 +328,9 @@ func (s *script) logged() {
 	defer s.logMu.Unlock()
 	for line := range strings.Lines(s.log.String()) {
 		_, line, _ = strings.Cut(line, " level=")
-		for _, message := range []string{`msg="log-in failed"`, `msg="connection not bound"`} {
+		for _, message := range []string{`msg="log-in failed"`, `msg="connection not bound"`, `msg="limit reached"`, "PROXY header", `msg="session bound"`} {
 			if strings.Contains(line, message) {
-				fmt.Fprint(&s.out, "L: ", line)
+				fmt.Fprint(&s.out, "L: ", randomName.ReplaceAllString(line, "session=…"))
 			}
 		}
 	}
@@ -368,6 +401,8 @@ func (s *script) play(lines []string) {
 	s.client.take()
 	s.backend.take()
 }
+
+var randomName = regexp.MustCompile(`session=[A-Z2-7]{26}`)
 
 var randomID = regexp.MustCompile(`id='[A-Z2-7]{26}'`)
 
@@ -442,9 +477,15 @@ func (e *end) read() {
 	}()
 }
 
+var hexByte = regexp.MustCompile(`\\x[0-9a-f]{2}`)
+
 // send sends without waiting for it to be read.
 func (e *end) send(text string) {
-	text = strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\0`, "\x00", `\x0b`, "\x0b", `\xff`, "\xff").Replace(text)
+	text = strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\0`, "\x00").Replace(text)
+	text = hexByte.ReplaceAllStringFunc(text, func(s string) string {
+		b, _ := hex.DecodeString(s[2:])
+		return string(b)
+	})
 	if n, times, ok := repeated(text); ok {
 		text = strings.Repeat(n, times)
 	}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/postern-im/postern/internal/settings"
@@ -41,14 +43,22 @@ type config struct {
 		CA         string   `toml:"ca"` // PEM; empty: no TLS, loopback only
 	} `toml:"nats"`
 	Limits struct {
-		Connections int               `toml:"connections"`
-		PerAddress  int               `toml:"per_address"`
-		Drain       settings.Duration `toml:"drain"`
+		Connections int `toml:"connections"`
+		PerAddress  int `toml:"per_address"`
+		// Of an address's connections, those without a session yet.
+		Unauthenticated    int               `toml:"unauthenticated"`
+		SessionsPerAccount int               `toml:"sessions_per_account"`
+		Drain              settings.Duration `toml:"drain"`
 		// Failed log-ins a minute, of one account from one address, and of all
 		// accounts from one address.
 		LoginFailures           int `toml:"login_failures"`
 		LoginFailuresPerAddress int `toml:"login_failures_per_address"`
 	} `toml:"limits"`
+	// Proxy names the networks, as 10.0.0.0/8, from which connections must begin
+	// with a PROXY header.
+	Proxy struct {
+		Trusted []string `toml:"trusted"`
+	} `toml:"proxy"`
 	Log settings.Log `toml:"log"`
 }
 
@@ -62,6 +72,8 @@ func defaults() *config {
 	c.NATS.URLs = []string{"nats://127.0.0.1:4222"}
 	c.Limits.Connections = 10_000
 	c.Limits.PerAddress = 64
+	c.Limits.Unauthenticated = 16
+	c.Limits.SessionsPerAccount = 20
 	c.Limits.LoginFailures = 10
 	c.Limits.LoginFailuresPerAddress = 60
 	c.Limits.Drain = settings.Duration(30 * time.Second)
@@ -82,12 +94,16 @@ func (c *config) check() error {
 	switch {
 	case len(c.Listen.STARTTLS)+len(c.Listen.DirectTLS) == 0:
 		return errors.New("listen: no address for clients")
-	case c.Limits.Connections <= 0, c.Limits.PerAddress <= 0, c.Limits.LoginFailures <= 0, c.Limits.LoginFailuresPerAddress <= 0:
+	case slices.Min([]int{c.Limits.Connections, c.Limits.PerAddress, c.Limits.Unauthenticated, c.Limits.SessionsPerAccount,
+		c.Limits.LoginFailures, c.Limits.LoginFailuresPerAddress}) <= 0:
 		return errors.New("limits: must be positive")
 	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
 		return errors.New("certificates: no directory")
 	}
 	if _, err := c.Log.Logger(io.Discard); err != nil {
+		return err
+	}
+	if _, err := c.proxies(); err != nil {
 		return err
 	}
 	if c.Listen.HTTP == "" {
@@ -97,6 +113,18 @@ func (c *config) check() error {
 		return fmt.Errorf("listen: http: %w", err)
 	}
 	return nil
+}
+
+// proxies are the networks of [proxy] trusted.
+func (c *config) proxies() (list []netip.Prefix, err error) {
+	for _, text := range c.Proxy.Trusted {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || p != p.Masked() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("proxy: trusted: %q is no network; write it as 10.0.0.0/8, 192.0.2.1/32 or 2001:db8::/32", text)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // roots returns a TLS configuration that trusts a file's certificates; nil if

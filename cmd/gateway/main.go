@@ -92,6 +92,11 @@ func build(c *config) (*process, error) {
 		return nil, err
 	}
 	p.health = ports.health
+	proxies, err := c.proxies()
+	if err != nil {
+		ports.close()
+		return nil, err
+	}
 	if err := p.connect(c); err != nil {
 		ports.close()
 		return nil, err
@@ -99,6 +104,7 @@ func build(c *config) (*process, error) {
 	p.gateway, err = gateway.New(gateway.Config{
 		STARTTLS: ports.starttls, DirectTLS: ports.direct, Policy: p.asker, Certificates: p.certs,
 		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
+		MaxUnauthenticated: c.Limits.Unauthenticated, MaxSessionsPerAccount: c.Limits.SessionsPerAccount, Proxies: proxies,
 		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,
 		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
 	})

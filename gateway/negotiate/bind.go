@@ -48,8 +48,10 @@ func (x *negotiation) bind(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		typ, condition := "modify", "bad-request"
-		if resource == "" || jidOK(x.user, x.domain, resource) {
+		typ, condition, text := "modify", "bad-request", x.place()
+		if text != "" {
+			typ, condition = "wait", "resource-constraint" // RFC 6120 section 7.6.2.1
+		} else if resource == "" || jidOK(x.user, x.domain, resource) {
 			if typ, condition, err = x.bindBackend(resource); err != nil {
 				return err
 			}
@@ -63,7 +65,7 @@ func (x *negotiation) bind(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err := x.client.write(appendBindError(nil, id, typ, condition)); err != nil {
+		if err := x.client.write(appendBindError(nil, id, typ, condition, text)); err != nil {
 			return readFailure(err)
 		}
 	}
@@ -213,12 +215,18 @@ func appendBound(dst, id []byte, full jid.Addr) []byte {
 	return append(dst, "</jid></bind></iq>"...)
 }
 
-func appendBindError(dst, id []byte, typ, condition string) []byte {
+func appendBindError(dst, id []byte, typ, condition, text string) []byte {
 	dst = append(dst, "<iq type='error'"...)
 	dst = stream.AppendAttr(dst, "id", id)
 	dst = append(dst, "><error type='"...)
 	dst = append(dst, typ...)
 	dst = append(dst, "'><"...)
 	dst = append(dst, condition...)
-	return append(dst, " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"...)
+	dst = append(dst, " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"...)
+	if text != "" {
+		dst = append(dst, "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>"...)
+		dst = stream.AppendEscaped(dst, text)
+		dst = append(dst, "</text>"...)
+	}
+	return append(dst, "</error></iq>"...)
 }

@@ -68,6 +68,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logins hears of log-ins; nil means that none is limited.
 	Logins Logins
+	// Places has room for sessions; nil means that it has for all.
+	Places Places
 }
 
 // A Negotiator negotiates connections. It keeps nothing about them.
@@ -78,6 +80,7 @@ type Negotiator struct {
 	backendTLS *tls.Config
 	dial       func(ctx context.Context, network, address string) (net.Conn, error)
 	logins     Logins
+	places     Places
 }
 
 // New returns a Negotiator.
@@ -85,7 +88,10 @@ func New(c Config) (*Negotiator, error) {
 	if c.Policy == nil || c.Certificate == nil {
 		return nil, errors.New("negotiate: policy and certificates are needed")
 	}
-	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins}
+	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins, places: c.Places}
+	if n.places == nil {
+		n.places = noPlaces{}
+	}
 	if n.logins == nil {
 		n.logins = noLogins{}
 	}
@@ -106,7 +112,7 @@ func New(c Config) (*Negotiator, error) {
 }
 
 // A Bound session is ready for its first stanza. The connections are the
-// caller's.
+// caller's, and so is the place that was taken for it.
 type Bound struct {
 	Client, Backend net.Conn
 	// ClientRest and BackendRest are bytes that came behind the negotiation.
@@ -136,6 +142,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 	x.client.maxTokens = maxTokens
 	defer x.client.release(ctx)()
 	x.client.setDeadline(x.until)
+	defer x.vacate() // whatever happens
 	err := x.run(ctx, direct)
 	if x.backend != nil && x.unhook != nil {
 		x.unhook()
@@ -150,6 +157,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 		x.part(err)
 		return nil, err
 	}
+	x.placed = false // it is the caller's now
 	return x.bound(), nil
 }
 
@@ -171,6 +179,7 @@ type negotiation struct {
 	full      jid.Addr
 	session   decision.Session
 
+	placed bool   // a place for the session has been taken
 	login  Login  // the attempt under way
 	failed string // the last attempt's condition; empty: there is none, or it has succeeded
 }

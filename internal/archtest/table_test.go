@@ -95,6 +95,7 @@ var (
 // named for it, with the one that calls them and joins what they started. Test
 // support and programs need no line.
 var starts = map[string]string{
-	"gateway.accept":       "Serve's loop for one listener; Serve joins Gateway.work",
+	"gateway.received":     "called by accept, Serve's loop for one listener, for one connection; Serve joins Gateway.work",
+	"gateway.refuse":       "tells one client that there is no room; Serve joins Gateway.work",
 	"gateway/session.pump": "the body of Run; joins the second pump itself",
 }

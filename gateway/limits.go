@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/postern-im/postern/gateway/shares"
+)
+
+// A source is what connections are counted by: an IPv4 address or an IPv6 /64,
+// and also an IPv6 /48, of which a customer of many providers has one.
+type source netip.Prefix
+
+func sourceOf(a net.Addr) source {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return source{}
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 32
+	}
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return source{}
+	}
+	return source(p)
+}
+
+// siteOf is the /48 of an IPv6 source; ok is false where there is none.
+func siteOf(s source) (site source, ok bool) {
+	p := netip.Prefix(s)
+	if !p.Addr().Is6() {
+		return source{}, false
+	}
+	site48, err := p.Addr().Prefix(48)
+	return source(site48), err == nil
+}
+
+// siteShare is how many sources' connections may come from an IPv6 /48.
+const siteShare = 8
+
+// Names of the limits, as in the configuration's [limits], in metrics and logs.
+const (
+	byConnections = "connections"
+	byAddress     = "per_address"
+	byEarly       = "unauthenticated"
+	byAccount     = "sessions_per_account"
+	byTenant      = "tenant_share"
+)
+
+// limits count connections and sessions.
+type limits struct {
+	total, each, early, perAccount int
+
+	mu          sync.Mutex // guards all below
+	all         int
+	by, unbound shares.Held[source]  // connections, and those without a session
+	accounts    shares.Held[account] // sessions
+	tenants     shares.Held[string]  // sessions
+}
+
+// A place is what one connection takes of the limits. It belongs to one goroutine
+// at a time.
+type place struct {
+	limits  *limits
+	from    source
+	inside  bool // counted in all
+	counted bool // counted by source
+	early   bool // counted among those without a session
+}
+
+// enter counts one more connection, unless that is one too many, and then it says
+// by which limit.
+func (p *place) enter() (limit string) {
+	l := p.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= l.total {
+		return byConnections
+	}
+	l.all++
+	p.inside = true
+	return ""
+}
+
+// take counts the connection to its source, as enter does.
+func (p *place) take(from source) (limit string) {
+	l := p.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by.Of(from) >= l.each {
+		return byAddress
+	}
+	if !l.unbound.Take(from, l.early) {
+		return byEarly
+	}
+	if site, ok := siteOf(from); ok && !l.by.Take(site, siteShare*l.each) {
+		l.unbound.Give(from)
+		return byAddress
+	}
+	l.by.Take(from, l.each)
+	p.from, p.counted, p.early = from, true, true
+	return ""
+}
+
+// bound says that the connection has a session now.
+func (p *place) bound() {
+	l := p.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.settle()
+}
+
+// settle takes the connection from those without a session. The caller holds the
+// lock.
+func (p *place) settle() {
+	if p.early {
+		p.early = false
+		p.limits.unbound.Give(p.from)
+	}
+}
+
+// leave gives everything back.
+func (p *place) leave() {
+	l := p.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.settle()
+	if p.counted {
+		p.counted = false
+		l.by.Give(p.from)
+		if site, ok := siteOf(p.from); ok {
+			l.by.Give(site)
+		}
+	}
+	if p.inside {
+		p.inside = false
+		l.all--
+	}
+}
+
+// take counts one more session of an account, as place.take does. When nearly all
+// connections are taken, a tenant that has its share of them gets no more.
+func (l *limits) take(a account) (limit string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	present := l.tenants.Keys()
+	if l.tenants.Of(a.tenant) == 0 {
+		present++
+	}
+	if l.all*10 > l.total*9 && l.tenants.Of(a.tenant) >= max(1, l.total/present) {
+		return byTenant
+	}
+	if !l.accounts.Take(a, l.perAccount) {
+		return byAccount
+	}
+	l.tenants.Take(a.tenant, l.total)
+	return ""
+}
+
+// give counts one less.
+func (l *limits) give(a account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts.Give(a)
+	l.tenants.Give(a.tenant)
+}
+
+// told is what a client is told of a limit: the condition of a stream error (RFC
+// 6120 section 4.9.3) and its text.
+func (l *limits) told(limit string) (condition, text string) {
+	switch limit {
+	case byAddress:
+		return "policy-violation", fmt.Sprintf("too many connections from your address: %d may be open", l.each)
+	case byEarly:
+		return "policy-violation", fmt.Sprintf("too many connections from your address that have not logged in: %d may be open", l.early)
+	case byAccount:
+		return "resource-constraint", fmt.Sprintf("too many sessions of this account: %d may be open", l.perAccount)
+	case byTenant:
+		return "resource-constraint", "this service is nearly full, and your domain has its share of it"
+	}
+	return "resource-constraint", "this service is full"
+}

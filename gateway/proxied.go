@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/postern-im/postern/gateway/proxyheader"
+)
+
+// proxyTimeout is for a trusted proxy's header, which it sends at once.
+const proxyTimeout = 5 * time.Second
+
+// trusts reports whether a peer is one of the proxies in front.
+func (g *Gateway) trusts(peer net.Addr) bool {
+	ip, ok := ipOf(peer)
+	return ok && slices.ContainsFunc(g.config.Proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// introduced has a trusted proxy say whose connection conn is, and counts it to
+// that source. If it is false, conn is closed and p given back.
+func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool, p *place) bool {
+	err := conn.introduce(ctx)
+	if err != nil {
+		p.leave()
+		_ = conn.Conn.Close()
+		if !errors.Is(err, io.EOF) { // a health check that only connects
+			g.notice("proxy", "a proxy listed in [proxy] trusted must begin with a PROXY header (version 1 or 2): turn it on there, or take its address off the list",
+				"remote", conn.Conn.RemoteAddr().String(), "err", err)
+		}
+		return false
+	}
+	limit := p.take(sourceOf(conn.RemoteAddr()))
+	if limit == "" {
+		return true
+	}
+	p.leave()
+	g.refuse(conn, direct, limit)
+	return false
+}
+
+// introduce reads the header, and nothing behind it. io.EOF means that nothing
+// came at all.
+func (c *connection) introduce(ctx context.Context) error {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(proxyTimeout))
+	unhook := context.AfterFunc(ctx, func() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer unhook()
+	var b []byte
+	for {
+		h, more, err := proxyheader.Parse(b)
+		if err != nil {
+			return err
+		}
+		if more == 0 {
+			if h.Known() {
+				c.remote, c.local = net.TCPAddrFromAddrPort(unmapped(h.Source)), net.TCPAddrFromAddrPort(unmapped(h.Destination))
+			}
+			return nil
+		}
+		have := len(b)
+		b = append(b, make([]byte, more)...)
+		if _, err := io.ReadFull(c.Conn, b[have:]); err != nil {
+			if have == 0 && errors.Is(err, io.EOF) {
+				return io.EOF
+			}
+			return fmt.Errorf("read the PROXY header: %w", err)
+		}
+	}
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// suspect warns of a peer that has sent a PROXY header and may not, once its
+// negotiation has failed for that.
+func (g *Gateway) suspect(conn *connection) {
+	if proxyheader.Begins(conn.first[:conn.heard]) {
+		g.notice("no proxy", "a PROXY header from an address that is not listed in [proxy] trusted: list it there if it is a proxy of yours",
+			"remote", conn.RemoteAddr().String())
+	}
+}
