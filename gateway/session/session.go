@@ -39,7 +39,7 @@ const (
 	// writeTimeout is for one write of at most writePiece, a TLS record: a peer
 	// that takes so little in that time is gone, or keeps the other side from
 	// being served.
-	writeTimeout = 15 * time.Second
+	writeTimeout = time.Minute
 	writePiece   = 16 << 10
 	// closeTimeout is for a peer's closing tag once the other side has sent
 	// its own (RFC 6120 section 4.4).
