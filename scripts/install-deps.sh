@@ -3,8 +3,9 @@
 # does not have. Says nothing and changes nothing when all of it is there.
 #
 #   install-deps.sh demo    Prosody
-#   install-deps.sh test    Prosody, ejabberd, slixmpp, a C compiler, expat's
-#                           headers, Node.js, and the JavaScript test client
+#   install-deps.sh test    Prosody, ejabberd, slixmpp, Fail2Ban, a C compiler,
+#                           expat's headers, Node.js, and the JavaScript test
+#                           client
 #
 # The servers are only wanted as programs: each run starts its own, with its own
 # folder and loopback ports. So no system service is started by installing them,
@@ -119,6 +120,7 @@ install_packages() {
 	# Not started now; nor at the next boot.
 	if [ -d /run/systemd/system ]; then
 		case " $missing " in *" prosody "*) disable prosody ;; esac
+		case " $missing " in *" fail2ban "*) disable fail2ban ;; esac
 		case " $missing " in *" ejabberd "*) disable ejabberd epmd.socket epmd ;; esac
 	fi
 }
@@ -144,6 +146,7 @@ demo)
 test)
 	need prosody -- program prosody
 	need prosody-modules -- test -e /usr/lib/prosody/modules/mod_cloud_notify
+	need fail2ban -- program fail2ban-regex
 	need ejabberd -- program ejabberdctl
 	need python3-slixmpp -- /usr/bin/python3 -c 'import slixmpp'
 	need libexpat1-dev -- headers

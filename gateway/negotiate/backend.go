@@ -21,6 +21,11 @@ func backendLimits() stream.Limits {
 
 var errBackendClosed = errors.New("backend closed the stream")
 
+// A backendEnded is a stream error from the backend.
+type backendEnded struct{ condition string }
+
+func (e *backendEnded) Error() string { return "backend ended the stream: " + e.condition }
+
 // connect opens a stream to the first backend that can be reached, with TLS
 // where that is asked for, and reads its features.
 func (x *negotiation) connect(ctx context.Context) error {
@@ -34,10 +39,15 @@ func (x *negotiation) connect(ctx context.Context) error {
 			return nil
 		}
 		errs = append(errs, fmt.Errorf("backend %s: %w", b.Address, err))
+		banned, _ := errors.AsType[*backendEnded](err)
 		if x.backend != nil {
 			x.unhook()
 			x.backend.close(nil)
 			x.backend = nil
+		}
+		if b.Proxy && banned != nil && banned.condition == "policy-violation" {
+			// It knows the client's address, and wants nothing to do with it.
+			return fail("policy-violation", "the domain's server refuses your address", err)
 		}
 		if ctx.Err() != nil || !time.Now().Before(x.until) {
 			break
@@ -159,7 +169,7 @@ func (x *negotiation) backendElement() (stream.Element, error) {
 	case kind != stream.Stanza:
 		return el, errBackendClosed
 	case el.Is(stream.NSStreams, "error"):
-		return el, fmt.Errorf("backend ended the stream: %s", conditionOf(el, stream.NSErrors))
+		return el, &backendEnded{conditionOf(el, stream.NSErrors)}
 	case el.Fault() != nil:
 		return el, el.Fault()
 	}

@@ -133,6 +133,11 @@ func content(el stream.Element) ([]byte, bool) {
 func (x *negotiation) exchange() (done bool, err error) {
 	for range maxChallenges {
 		el, err := x.backendElement()
+		if ended, ok := errors.AsType[*backendEnded](err); ok && ended.condition == "policy-violation" {
+			// One failure too many is answered so: by ejabberd's mod_fail2ban.
+			x.noteFailure(notAuthorized)
+			return false, fail("policy-violation", "the domain's server has refused to go on", err)
+		}
 		if err != nil {
 			return false, backendFailure(err)
 		}
@@ -190,12 +195,17 @@ func (x *negotiation) refuse(condition string) error {
 	default:
 		condition = notAuthorized
 	}
-	x.failed, x.login.Condition = condition, condition
-	x.logins.Failed(x.login)
+	x.noteFailure(condition)
 	if err := x.client.write([]byte("<failure xmlns='" + nsSASL + "'><" + condition + "/></failure>")); err != nil {
 		return readFailure(err)
 	}
 	return nil
+}
+
+// noteFailure reports that the attempt under way has failed.
+func (x *negotiation) noteFailure(condition string) {
+	x.failed, x.login.Condition = condition, condition
+	x.logins.Failed(x.login)
 }
 
 // appendSASL appends a SASL element with its content in base64. An auth that

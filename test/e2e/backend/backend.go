@@ -56,6 +56,10 @@ type Config struct {
 
 	// Admins are bare JIDs that the server treats as administrators.
 	Admins []string
+
+	// BanAfter has ejabberd's mod_fail2ban ban an address after so many wrong
+	// passwords. Zero: no module.
+	BanAfter int
 }
 
 // hosts are all that the server is configured for.
@@ -76,6 +80,7 @@ type Server struct {
 type ports struct {
 	host                             string
 	plain, startTLS, directTLS, http int
+	proxied                          int
 }
 
 // flavor is what the two implementations do differently.
@@ -86,6 +91,9 @@ type flavor interface {
 	command() command
 	addUser(ctx context.Context, local, domain, password string) error
 	hasUser(ctx context.Context, local, domain string) (bool, error)
+	// addressesOf are the client addresses of an account's sessions, as the
+	// server has seen them.
+	addressesOf(ctx context.Context, local, domain string) ([]string, error)
 }
 
 // Start runs a server and waits until it answers on all its ports for the last
@@ -141,6 +149,9 @@ func (s *Server) StartTLSAddr() string { return address(s.ports.host, s.ports.st
 // DirectTLSAddr is the client port that begins with TLS.
 func (s *Server) DirectTLSAddr() string { return address(s.ports.host, s.ports.directTLS) }
 
+// ProxyAddr is like Addr, but a connection must begin with a PROXY header.
+func (s *Server) ProxyAddr() string { return address(s.ports.host, s.ports.proxied) }
+
 // CAFile is the certificate, in PEM, that signed those the server shows.
 func (s *Server) CAFile() string { return filepath.Join(s.config.Dir, "certs", caName) }
 
@@ -181,6 +192,20 @@ func (s *Server) HasUser(ctx context.Context, jid string) (bool, error) {
 		return false, fmt.Errorf("look up %s: %w", jid, err)
 	}
 	return exists, nil
+}
+
+// AddressesOf returns the client addresses of an account's sessions, as the
+// server has seen them; with Prosody also those of sessions that have ended.
+func (s *Server) AddressesOf(ctx context.Context, jid string) ([]string, error) {
+	local, domain, err := s.split(jid)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := s.flavor.addressesOf(ctx, local, domain)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", jid, err)
+	}
+	return addresses, nil
 }
 
 // Stop asks the server to end, and kills it when it has not done so in time.
@@ -244,6 +269,7 @@ func (s *Server) ready(ctx context.Context) error {
 		func(ctx context.Context) error { return probe(ctx, s.StartTLSAddr(), last, "") },
 		func(ctx context.Context) error { return probe(ctx, s.DirectTLSAddr(), last, ca) },
 		func(ctx context.Context) error { return dialOnly(ctx, address(s.ports.host, s.ports.http)) },
+		func(ctx context.Context) error { return dialOnly(ctx, s.ProxyAddr()) },
 	}
 	for _, probe := range probes {
 		if err := poll(ctx, s.process.ended, probe); err != nil {

@@ -41,6 +41,7 @@ func (e ejabberd) configure() error {
 		"Host": e.ports.host, "Dir": e.config.Dir, "Domains": e.config.hosts(), "Admins": e.config.Admins,
 		"PlainPort": e.ports.plain, "StartTLSPort": e.ports.startTLS,
 		"DirectTLSPort": e.ports.directTLS, "HTTPPort": e.ports.http,
+		"ProxyPort": e.ports.proxied, "BanAfter": e.config.BanAfter,
 		"Chain": filepath.Join(e.config.Dir, "certs", chainName),
 	})
 }
@@ -83,6 +84,19 @@ func (e ejabberd) hasUser(ctx context.Context, local, domain string) (bool, erro
 		return false, err
 	}
 	return code == 0, nil
+}
+
+func (e ejabberd) addressesOf(ctx context.Context, local, domain string) (found []string, err error) {
+	var sessions []struct {
+		IP string `json:"ip"`
+	}
+	if err := e.call(ctx, "user_sessions_info", map[string]string{"user": local, "host": domain}, &sessions); err != nil {
+		return nil, err
+	}
+	for _, s := range sessions {
+		found = append(found, strings.TrimPrefix(s.IP, "::ffff:"))
+	}
+	return found, nil
 }
 
 // call runs a command of mod_http_api.

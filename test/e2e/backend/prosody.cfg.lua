@@ -9,6 +9,10 @@ log = { { levels = { min = "info" }, to = "file", filename = "{{.Dir}}/logs/pros
 
 c2s_interfaces = { "{{.Host}}" }
 c2s_ports = { {{.PlainPort}}, {{.StartTLSPort}} }
+plugin_paths = { "{{.Dir}}/modules" }
+-- The leg that a gateway uses where each connection begins with a PROXY header.
+test_proxy_interfaces = { "{{.Host}}" }
+test_proxy_ports = { {{.ProxyPort}} }
 c2s_direct_tls_interfaces = { "{{.Host}}" }
 c2s_direct_tls_ports = { {{.DirectTLSPort}} }
 http_interfaces = { "{{.Host}}" }
@@ -34,7 +38,7 @@ modules_enabled = {
 	"roster"; "saslauth"; "tls"; "disco"; "private"; "vcard4"; "vcard_legacy"; "pep"; "bookmarks";
 	"mam"; "carbons"; "blocklist"; "ping"; "offline"; "csi"; "csi_simple"; "smacks";
 	"lastactivity"; "version"; "time"; "uptime"; "adhoc";
-	"register_ibr"; "user_account_management"; "server_contact_info";
+	"test_proxy"; "register_ibr"; "user_account_management"; "server_contact_info";
 	{{- if .CloudNotify}} "cloud_notify"; {{- end}}
 }
 default_archive_policy = true

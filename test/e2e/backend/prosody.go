@@ -27,6 +27,11 @@ const prosodyModules = "/usr/lib/prosody/modules"
 //go:embed prosody.cfg.lua
 var prosodyTemplate string
 
+// prosodyProxy reads PROXY headers: Debian's prosody-modules lack mod_net_proxy.
+//
+//go:embed mod_test_proxy.lua
+var prosodyProxy []byte
+
 // prosody is Debian's Prosody, run as whoever runs the tests.
 type prosody struct {
 	config Config
@@ -36,11 +41,18 @@ type prosody struct {
 func (p prosody) configFile() string { return filepath.Join(p.config.Dir, "prosody.cfg.lua") }
 
 func (p prosody) configure() error {
+	modules := filepath.Join(p.config.Dir, "modules")
+	if err := os.Mkdir(modules, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(modules, "mod_test_proxy.lua"), prosodyProxy, 0o600); err != nil {
+		return err
+	}
 	_, err := os.Stat(filepath.Join(prosodyModules, "mod_cloud_notify"))
 	return render(p.configFile(), prosodyTemplate, map[string]any{
 		"Host": p.ports.host, "Dir": p.config.Dir, "Domains": p.config.hosts(), "Admins": p.config.Admins,
 		"PlainPort": p.ports.plain, "StartTLSPort": p.ports.startTLS,
-		"DirectTLSPort": p.ports.directTLS, "HTTPPort": p.ports.http,
+		"DirectTLSPort": p.ports.directTLS, "HTTPPort": p.ports.http, "ProxyPort": p.ports.proxied,
 		"Cert": filepath.Join(p.config.Dir, "certs", certName),
 		"Key":  filepath.Join(p.config.Dir, "certs", keyName),
 		// Comes with the package prosody-modules, which not every machine has.
@@ -89,6 +101,20 @@ func (p prosody) hasUser(_ context.Context, local, domain string) (bool, error) 
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// addressesOf reads them in the log, where mod_test_proxy writes them.
+func (p prosody) addressesOf(_ context.Context, local, domain string) (found []string, err error) {
+	log, err := os.ReadFile(filepath.Join(p.config.Dir, "logs", "prosody.log"))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(log)) {
+		if _, address, ok := strings.Cut(line, "session of "+local+"@"+domain+" is from "); ok {
+			found = append(found, strings.TrimSpace(address))
+		}
+	}
+	return found, nil
 }
 
 func (p prosody) accountFile(local, domain string) string {

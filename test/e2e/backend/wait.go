@@ -123,11 +123,11 @@ func freeHost() string {
 // freePorts finds ports that nobody listens on now.
 func freePorts() (ports, error) {
 	host := freeHost()
-	found, err := freePortList(host, 4)
+	found, err := freePortList(host, 5)
 	if err != nil {
 		return ports{}, err
 	}
-	return ports{host: host, plain: found[0], startTLS: found[1], directTLS: found[2], http: found[3]}, nil
+	return ports{host: host, plain: found[0], startTLS: found[1], directTLS: found[2], http: found[3], proxied: found[4]}, nil
 }
 
 // freePortList finds n ports of one address that nobody listens on now.

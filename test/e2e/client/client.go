@@ -19,6 +19,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -65,6 +66,12 @@ type Config struct {
 	Password  string
 	Mechanism string // zero: SCRAM-SHA-1
 	Resource  string // zero: the server makes one
+
+	// Header is sent first of all, before TLS: what a proxy says of the client.
+	Header string
+
+	// From is the local IP address to connect from. Zero: any.
+	From string
 }
 
 func (c Config) domain() string {
@@ -141,9 +148,16 @@ func Connect(ctx context.Context, config Config) (*Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", config.Address)
+	dialer := new(net.Dialer)
+	if config.From != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(config.From)}
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", config.Address)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if _, err := io.WriteString(conn, config.Header); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect: %w", err), conn.Close())
 	}
 	c := &Client{config: config}
 	c.use(conn)

@@ -8,6 +8,7 @@ package installation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type Config struct {
 	Domains []string
 	// StartTLS and DirectTLS are where clients connect; empty: a free port.
 	StartTLS, DirectTLS string
+	// LogFormat is the gateway's; empty: json.
+	LogFormat string
 	// GatewaySettings is added to the gateway's configuration file.
 	GatewaySettings string
 	// Second runs a second gateway, whose id is SecondID, beside the first.
@@ -102,6 +105,9 @@ func Start(ctx context.Context, config Config) (*Installation, error) {
 func (in *Installation) path(parts ...string) string {
 	return filepath.Join(append([]string{in.config.Dir}, parts...)...)
 }
+
+// GatewayLog is the file with what the gateway has logged.
+func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
 
 // Socket is policyd's admin socket.
 func (in *Installation) Socket() string { return in.sockPath }
@@ -177,8 +183,8 @@ urls = ["nats://%s"]
 server_name = "postern"
 seed_file = %q
 [log]
-format = "json"
-%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), in.config.GatewaySettings)
+format = %q
+%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings)
 }
 
 // StartPolicyd starts policyd, again after it was stopped.
