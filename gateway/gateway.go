@@ -65,6 +65,10 @@ type Config struct {
 	// source, LoginFailuresPerAddress those of one source; 0: 10 and 60. Over
 	// it, clients are told to try again later and the backend is not asked.
 	LoginFailures, LoginFailuresPerAddress int
+	// ByteRate bounds the bytes a second that are read of a session's client,
+	// ByteBurst those at once; StanzaRate and StanzaBurst the stanzas. 0: 32 KiB,
+	// 256 KiB, 50 and 500. Over it, reading waits.
+	ByteRate, ByteBurst, StanzaRate, StanzaBurst int
 	// DrainTime bounds how long the closing of sessions is spread when the
 	// gateway stops; 0: 30 s.
 	DrainTime time.Duration
@@ -81,6 +85,11 @@ const (
 
 	defaultLoginFailures           = 10
 	defaultLoginFailuresPerAddress = 60
+
+	defaultByteRate    = 32 << 10
+	defaultByteBurst   = 256 << 10 // as large as a stanza may be
+	defaultStanzaRate  = 50
+	defaultStanzaBurst = 500
 )
 
 // A Gateway serves clients.
@@ -113,6 +122,10 @@ func New(c Config) (*Gateway, error) {
 	def(&c.DrainTime, defaultDrain)
 	def(&c.LoginFailures, defaultLoginFailures)
 	def(&c.LoginFailuresPerAddress, defaultLoginFailuresPerAddress)
+	def(&c.ByteRate, defaultByteRate)
+	def(&c.ByteBurst, defaultByteBurst)
+	def(&c.StanzaRate, defaultStanzaRate)
+	def(&c.StanzaBurst, defaultStanzaBurst)
 	if c.Dial == nil {
 		c.Dial = dial
 	}
@@ -120,6 +133,7 @@ func New(c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	shared.Rates = session.Rates{Bytes: shares.PerSecond(c.ByteRate, c.ByteBurst), Stanzas: shares.PerSecond(c.StanzaRate, c.StanzaBurst)}
 	g := &Gateway{config: c, log: c.Log, shared: shared}
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)

@@ -146,6 +146,7 @@ func serveGateway(tb testing.TB, policy gateway.Policy, backend string, change f
 		},
 		Log: slog.New(slog.DiscardHandler), Metrics: s.registry,
 		MaxUnauthenticated: 1000, MaxSessionsPerAccount: 10_000, // everybody is alice, from one address
+		ByteRate: 1 << 30, ByteBurst: 1 << 30, StanzaRate: 1 << 30, StanzaBurst: 1 << 30,
 	}
 	if change != nil {
 		change(&c)

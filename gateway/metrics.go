@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -77,6 +78,14 @@ func verdictMetrics(s *session.Shared) (all []prometheus.Collector) {
 				ConstLabels: prometheus.Labels{"direction": name, "cause": f.String()},
 			}, func() float64 { return float64(c.Load()) }))
 		}
+	}
+	for by, name := range [...]string{session.ThrottledBytes: "bytes", session.ThrottledStanzas: "stanzas"} {
+		c := &s.Throttled[by]
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "postern_gateway_throttled_seconds_total",
+			Help:        "Time for which nothing was read from clients that had sent too much, by limit.",
+			ConstLabels: prometheus.Labels{"by": name},
+		}, func() float64 { return time.Duration(c.Load()).Seconds() }))
 	}
 	return append(all,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{

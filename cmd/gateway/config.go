@@ -53,6 +53,12 @@ type config struct {
 		// accounts from one address.
 		LoginFailures           int `toml:"login_failures"`
 		LoginFailuresPerAddress int `toml:"login_failures_per_address"`
+		// What is read of a session's client: bytes and stanzas a second, and so
+		// many at once.
+		Rate        int `toml:"rate"`
+		Burst       int `toml:"burst"`
+		Stanzas     int `toml:"stanzas"`
+		StanzaBurst int `toml:"stanza_burst"`
 	} `toml:"limits"`
 	// Proxy names the networks, as 10.0.0.0/8, from which connections must begin
 	// with a PROXY header.
@@ -76,6 +82,10 @@ func defaults() *config {
 	c.Limits.SessionsPerAccount = 20
 	c.Limits.LoginFailures = 10
 	c.Limits.LoginFailuresPerAddress = 60
+	c.Limits.Rate = 32 << 10
+	c.Limits.Burst = 256 << 10
+	c.Limits.Stanzas = 50
+	c.Limits.StanzaBurst = 500
 	c.Limits.Drain = settings.Duration(30 * time.Second)
 	return c
 }
@@ -89,14 +99,23 @@ func loadConfig(path string, environ []string) (*config, error) {
 	return c, c.check()
 }
 
+// A stanza of 256 KiB must arrive within a minute.
+const (
+	minRate  = 8 << 10
+	minBurst = 8 << 10
+)
+
 // check refuses what can never work or is unsafe.
 func (c *config) check() error {
 	switch {
 	case len(c.Listen.STARTTLS)+len(c.Listen.DirectTLS) == 0:
 		return errors.New("listen: no address for clients")
 	case slices.Min([]int{c.Limits.Connections, c.Limits.PerAddress, c.Limits.Unauthenticated, c.Limits.SessionsPerAccount,
-		c.Limits.LoginFailures, c.Limits.LoginFailuresPerAddress}) <= 0:
+		c.Limits.LoginFailures, c.Limits.LoginFailuresPerAddress,
+		c.Limits.Rate, c.Limits.Burst, c.Limits.Stanzas, c.Limits.StanzaBurst}) <= 0:
 		return errors.New("limits: must be positive")
+	case c.Limits.Rate < minRate || c.Limits.Burst < minBurst:
+		return fmt.Errorf("limits: rate must be at least %d bytes a second and burst %d bytes: else a stanza of the largest size does not arrive in time", minRate, minBurst)
 	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
 		return errors.New("certificates: no directory")
 	}

@@ -106,6 +106,7 @@ func build(c *config) (*process, error) {
 		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
 		MaxUnauthenticated: c.Limits.Unauthenticated, MaxSessionsPerAccount: c.Limits.SessionsPerAccount, Proxies: proxies,
 		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,
+		ByteRate: c.Limits.Rate, ByteBurst: c.Limits.Burst, StanzaRate: c.Limits.Stanzas, StanzaBurst: c.Limits.StanzaBurst,
 		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
 	})
 	if err != nil {

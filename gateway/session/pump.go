@@ -22,6 +22,7 @@ type pump struct {
 	from, to *leg
 	rest     []byte  // read before the session began
 	first    [1]byte // where an idle pump reads to
+	sent     pace
 }
 
 // guard runs the pump. A panic, which only a mistake of ours can be, ends this
@@ -44,6 +45,9 @@ func (p *pump) run(ctx context.Context) error {
 		if err := p.burst(ctx); err != nil {
 			return err
 		}
+		if err := p.pace(ctx); err != nil {
+			return err
+		}
 	}
 }
 
@@ -58,6 +62,7 @@ func (p *pump) wait() error {
 		p.from.unlimited()
 	}
 	n, err := p.from.conn.Read(p.first[:])
+	p.sent.newBytes += n
 	if n == 0 {
 		return p.readFailure(err)
 	}
@@ -89,9 +94,13 @@ func (p *pump) burst(ctx context.Context) error {
 			return p.framingFailure(framing)
 		}
 		read := len(b.entries) < maxBatch
+		p.sent.newCount += len(b.qs)
 		b.clear()
 		if b.consume(); len(b.buf) == 0 {
 			return nil
+		}
+		if err := p.pace(ctx); err != nil {
+			return err
 		}
 		if read {
 			if err := p.read(ctx, b); err != nil {
@@ -114,6 +123,7 @@ func (p *pump) read(ctx context.Context, b *batch) error {
 	p.from.arm(left)
 	room := b.room()
 	n, err := p.from.conn.Read(room)
+	p.sent.newBytes += n
 	b.buf, b.filled = b.buf[:len(b.buf)+n], n == len(room)
 	if n == 0 {
 		return p.readFailure(err)

@@ -33,6 +33,10 @@ type Shared struct {
 	Outages atomic.Uint64
 	// Undecidable counts questions a node could not decide.
 	Undecidable atomic.Uint64
+	// Throttled is how long clients were waited for.
+	Throttled [numThrottled]atomic.Uint64
+	// Rates bound what a client sends. They are set before the first session.
+	Rates Rates
 
 	large chan struct{} // one for each large buffer there is
 }

@@ -48,8 +48,9 @@ var imports = map[string]string{
 	"gateway": "decision gateway/... xmpp/... internal/certdate",
 	// gateway/proxyheader: a backend may want to be told the client's address.
 	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
-	"gateway/session":   "decision xmpp/...",
-	"gateway/shares":    "",
+	// gateway/shares: a client sends no more than its share.
+	"gateway/session": "decision gateway/shares xmpp/...",
+	"gateway/shares":  "",
 
 	"gateway/proxyheader": "",
 

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/postern-im/postern/test/e2e/backend"
@@ -40,7 +41,9 @@ type Config struct {
 	StartTLS, DirectTLS string
 	// LogFormat is the gateway's; empty: json.
 	LogFormat string
-	// GatewaySettings is added to the gateway's configuration file.
+	// GatewaySettings is added to the gateway's configuration file. Without a
+	// [limits] of its own, limits are lifted: all clients of a test come from one
+	// address, and send as fast as they can.
 	GatewaySettings string
 	// Second runs a second gateway, whose id is SecondID, beside the first.
 	Second bool
@@ -170,8 +173,23 @@ func (in *Installation) gateways() string {
 	return `"gateway"`
 }
 
+// lifted are limits that tests do not reach.
+const lifted = `
+[limits]
+unauthenticated = 64
+rate = 1073741824
+burst = 1073741824
+stanzas = 1000000
+stanza_burst = 1000000
+login_failures_per_address = 1000
+`
+
 // gateway is a gateway's configuration.
 func (in *Installation) gateway(id, starttls, directTLS, http string) string {
+	limits := lifted
+	if strings.Contains(in.config.GatewaySettings, "[limits]") {
+		limits = ""
+	}
 	return fmt.Sprintf(`id = %q
 [listen]
 %sdirect_tls = [%q]
@@ -184,7 +202,7 @@ server_name = "postern"
 seed_file = %q
 [log]
 format = %q
-%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings)
+%s%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings, limits)
 }
 
 // StartPolicyd starts policyd, again after it was stopped.
