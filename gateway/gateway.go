@@ -25,6 +25,7 @@ import (
 	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/session"
 	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -102,9 +103,9 @@ type Gateway struct {
 	sessions   sessions
 	endings    endings
 	metrics    *metrics
-	notices    notices
-	telling    chan struct{}  // has room for refusals that are being told
-	work       sync.WaitGroup // connections
+	often      *floodlog.Logger // lines that clients can cause as often as they like
+	telling    chan struct{}    // has room for refusals that are being told
+	work       sync.WaitGroup   // connections
 }
 
 // New returns a Gateway that serves nobody yet.
@@ -147,7 +148,7 @@ func New(c Config) (*Gateway, error) {
 	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
 	g.limits.by, g.limits.unbound = shares.NewHeld[source](), shares.NewHeld[source]()
 	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, shares.NewHeld[account](), shares.NewHeld[string]()
-	g.notices.by = make(map[string]notice)
+	g.often = floodlog.New(floodlog.Config{Logger: c.Log, Key: "limit"})
 	g.telling = make(chan struct{}, maxTelling)
 	g.sessions.by = make(map[account][]*session.Session)
 	g.endings.wake = make(chan struct{}, 1)
@@ -183,6 +184,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		listen(l, true)
 	}
 	loops.Go(func() { g.recheckAll(accepting) })
+	loops.Go(func() { g.often.Run(accepting) })
 	<-accepting.Done()
 	g.closeListeners()
 	loops.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -30,7 +31,7 @@ func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool,
 		p.leave()
 		_ = conn.Conn.Close()
 		if !errors.Is(err, io.EOF) { // a health check that only connects
-			g.notice("proxy", "a proxy listed in [proxy] trusted must begin with a PROXY header (version 1 or 2): turn it on there, or take its address off the list",
+			g.often.Say(slog.LevelWarn, "[proxy] trusted", "a proxy listed in [proxy] trusted must begin with a PROXY header (version 1 or 2): turn it on there, or take its address off the list",
 				"remote", conn.Conn.RemoteAddr().String(), "err", err)
 		}
 		return false
@@ -81,7 +82,7 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 // negotiation has failed for that.
 func (g *Gateway) suspect(conn *connection) {
 	if proxyheader.Begins(conn.first[:conn.heard]) {
-		g.notice("no proxy", "a PROXY header from an address that is not listed in [proxy] trusted: list it there if it is a proxy of yours",
+		g.often.Say(slog.LevelWarn, "[proxy] trusted", "a PROXY header from an address that is not listed in [proxy] trusted: list it there if it is a proxy of yours",
 			"remote", conn.RemoteAddr().String())
 	}
 }

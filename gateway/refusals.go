@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"crypto/rand"
-	"sync"
+	"log/slog"
 	"time"
 
 	"github.com/postern-im/postern/xmpp/stream"
@@ -14,9 +14,6 @@ const (
 	maxTelling = 64
 	// tellTimeout bounds the writing of one.
 	tellTimeout = time.Second
-	// noticeEvery is how long after a line about a limit the next one comes. What
-	// happens meanwhile is counted.
-	noticeEvery = 10 * time.Second
 )
 
 // refuse closes a connection that is one too many, which it owns. A client that
@@ -48,47 +45,7 @@ func (g *Gateway) refuse(conn *connection, direct bool, limit string) {
 // over takes note of a limit that somebody has reached.
 func (g *Gateway) over(limit string, attrs ...any) {
 	g.metrics.overShare.WithLabelValues(limit).Inc()
-	g.notice(limit, "limit reached", append([]any{"limit", limit}, attrs...)...)
-}
-
-// notice logs a warning of a kind, unless there was one of the kind a moment ago;
-// the next one says how many others there were.
-func (g *Gateway) notice(kind, message string, attrs ...any) {
-	more, due := g.notices.due(kind, time.Now())
-	if !due {
-		return
-	}
-	if more > 0 {
-		attrs = append(attrs, "others", more)
-	}
-	g.log.Warn(message, attrs...)
-}
-
-// notices are warnings that may come often.
-type notices struct {
-	mu sync.Mutex        // guards by
-	by map[string]notice // by kind, of which there are a few
-}
-
-// A notice is when the last one was logged, and how many came since.
-type notice struct {
-	last  time.Time
-	since int
-}
-
-// due reports whether a notice is to be logged, and how many were not since the
-// last one.
-func (n *notices) due(kind string, now time.Time) (more int, due bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	last := n.by[kind]
-	if !last.last.IsZero() && now.Sub(last.last) < noticeEvery {
-		last.since++
-		n.by[kind] = last
-		return 0, false
-	}
-	n.by[kind] = notice{last: now}
-	return last.since, true
+	g.often.Say(slog.LevelWarn, limit, "limit reached", attrs...)
 }
 
 // places are those of sessions.

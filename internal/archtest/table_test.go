@@ -45,7 +45,8 @@ var imports = map[string]string{
 	"console": "api",
 
 	// internal/certdate: both daemons tell of certificates that expire.
-	"gateway": "decision gateway/... xmpp/... internal/certdate",
+	// internal/floodlog: whoever reaches the port can cause log lines.
+	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog",
 	// gateway/proxyheader: a backend may want to be told the client's address.
 	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
 	// gateway/shares: a client sends no more than its share.

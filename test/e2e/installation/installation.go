@@ -109,9 +109,6 @@ func (in *Installation) path(parts ...string) string {
 	return filepath.Join(append([]string{in.config.Dir}, parts...)...)
 }
 
-// GatewayLog is the file with what the gateway has logged.
-func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
-
 // Socket is policyd's admin socket.
 func (in *Installation) Socket() string { return in.sockPath }
 
