@@ -145,6 +145,9 @@ func New(c Config) (*Gateway, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if err := register(c.Metrics, dialMetrics(g.negotiator)); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
 	g.limits.by, g.limits.unbound = shares.NewHeld[source](), shares.NewHeld[source]()
 	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, shares.NewHeld[account](), shares.NewHeld[string]()

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/session"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
@@ -52,11 +53,29 @@ func newMetrics(r prometheus.Registerer, s *session.Shared) (*metrics, error) {
 	}, []string{"by"})
 	all := []prometheus.Collector{m.accepted, m.refused, m.negotiations, m.negotiating, m.sessions, m.ended, m.loginFailures, m.loginsLimited, m.overShare}
 	all = append(all, verdictMetrics(s)...)
+	return m, register(r, all)
+}
+
+func register(r prometheus.Registerer, all []prometheus.Collector) error {
 	var errs []error
 	for _, c := range all {
 		errs = append(errs, r.Register(c))
 	}
-	return m, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// dialMetrics exports how busy the way to the backends is.
+func dialMetrics(n *negotiate.Negotiator) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postern_gateway_backend_dials_waiting",
+			Help: "Clients that wait for their turn to be connected to a backend.",
+		}, func() float64 { waiting, _ := n.Dials(); return float64(waiting) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postern_gateway_backend_dials",
+			Help: "Connections to backends that have not shown their features yet.",
+		}, func() float64 { _, underWay := n.Dials(); return float64(underWay) }),
+	}
 }
 
 // verdictMetrics exports the counters of sessions.

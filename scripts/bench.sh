@@ -34,3 +34,4 @@ bench 'the past of one tenant, against a scan and a fold of the whole log (a mil
 bench 'plan of 1,000 tenants x 100 members, nothing to change (at most 5 s)' PlanUnchanged ./cmd/policyctl
 bench 'gateway with TLS to a sink, against a bare copy; memory of idle sessions' . ./gateway
 bench 'client to client through gateway and Prosody, against Prosody alone' Delivery -tags e2e ./test/e2e
+bench 'storm: 1,000 clients log in at once over STARTTLS, at Prosody alone and through the gateway' Storm -tags e2e ./test/e2e

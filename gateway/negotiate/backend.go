@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"golang.org/x/net/idna"
@@ -26,6 +25,9 @@ type backendEnded struct{ condition string }
 
 func (e *backendEnded) Error() string { return "backend ended the stream: " + e.condition }
 
+// maxTries is how often a connection tries one backend address.
+const maxTries = 3
+
 // connect opens a stream to the first backend that can be reached, with TLS
 // where that is asked for, and reads its features.
 func (x *negotiation) connect(ctx context.Context) error {
@@ -34,48 +36,91 @@ func (x *negotiation) connect(ctx context.Context) error {
 	}
 	var errs []error
 	for _, b := range x.admission.Backends {
-		err := x.try(ctx, b)
+		err := x.tryAll(ctx, b)
 		if err == nil {
 			return nil
 		}
 		errs = append(errs, fmt.Errorf("backend %s: %w", b.Address, err))
 		banned, _ := errors.AsType[*backendEnded](err)
-		if x.backend != nil {
-			x.unhook()
-			x.backend.close(nil)
-			x.backend = nil
-		}
 		if b.Proxy && banned != nil && banned.condition == "policy-violation" {
 			// It knows the client's address, and wants nothing to do with it.
 			return fail("policy-violation", "the domain's server refuses your address", err)
 		}
-		if ctx.Err() != nil || !time.Now().Before(x.until) {
+		if ctx.Err() != nil || !time.Now().Before(x.last) {
 			break
 		}
 	}
 	return backendFailure(errors.Join(errs...))
 }
 
-func (x *negotiation) try(ctx context.Context, b decision.Backend) error {
-	until := time.Now().Add(DialTimeout)
-	if x.until.Before(until) {
-		until = x.until
+// tryAll tries a backend until it is clear whether it can be reached. A server
+// that is asked for more connections than its kernel keeps for it loses some
+// of them, and it may not know of them: such a connection is tried again, as
+// the last in the queue. If the address cannot be reached by others either,
+// the lane says so, and it is not tried again.
+func (x *negotiation) tryAll(ctx context.Context, b decision.Backend) (err error) {
+	for range maxTries {
+		o, failure := x.inTurn(ctx, b)
+		if failure == nil {
+			return nil
+		}
+		if x.backend != nil {
+			x.unhook()
+			x.backend.close(nil)
+			x.backend = nil
+		}
+		if err == nil || !errors.Is(failure, errDown) {
+			err = failure
+		}
+		if o != unreachable {
+			break
+		}
 	}
-	dialing, cancel := context.WithDeadline(ctx, until)
+	return err
+}
+
+// inTurn tries a backend when it is this connection's turn.
+func (x *negotiation) inTurn(ctx context.Context, b decision.Backend) (o outcome, err error) {
+	leave, err := x.lanes.enter(ctx, b.Address, time.Until(x.within(TurnTimeout)))
+	if err != nil {
+		return unclear, err
+	}
+	defer func() { leave(o, err) }()
+	return x.try(ctx, b)
+}
+
+// try connects to a backend and reads its features. The outcome says what that
+// tells about the address, for whatever domain and kind of security.
+func (x *negotiation) try(ctx context.Context, b decision.Backend) (outcome, error) {
+	dialing, cancel := context.WithDeadline(ctx, x.within(ConnectTimeout))
 	defer cancel()
 	conn, err := x.dial(dialing, "tcp", b.Address)
 	if err != nil {
-		return err
+		if ctx.Err() != nil {
+			return unclear, err
+		}
+		return unreachable, err
 	}
 	x.backend = newLeg(conn, stream.Config{Limits: backendLimits(), Lenient: true})
 	x.unhook = x.backend.release(ctx)
-	x.backend.setDeadline(until)
+	if err := x.greet(ctx, b); err != nil {
+		if ctx.Err() == nil && x.backend.silent(err) {
+			return unreachable, err
+		}
+		return unclear, err
+	}
+	return answered, nil
+}
+
+// greet reads the features of a backend that a connection has been made to.
+func (x *negotiation) greet(ctx context.Context, b decision.Backend) error {
 	if b.Proxy {
+		x.backend.setDeadline(x.within(ConnectTimeout))
 		if err := x.introduce(); err != nil {
 			return err
 		}
 	}
-	if err := x.secureBackend(dialing, b.Security); err != nil {
+	if err := x.secureBackend(ctx, b.Security); err != nil {
 		return err
 	}
 	if err := x.openBackend(); err != nil {
@@ -84,7 +129,6 @@ func (x *negotiation) try(ctx context.Context, b decision.Backend) error {
 	if x.offered.mechanisms == nil {
 		return errors.New("no usable SASL mechanism is offered")
 	}
-	x.backend.setDeadline(x.until)
 	return nil
 }
 
@@ -111,6 +155,7 @@ func (x *negotiation) secureBackend(ctx context.Context, s decision.Security) er
 	if s == decision.TLS {
 		config.NextProtos = []string{alpn}
 	}
+	x.backend.setDeadline(x.within(BackendTLSTimeout))
 	return x.backend.secure(ctx, tls.Client(x.backend.conn, config))
 }
 
@@ -121,6 +166,7 @@ func (x *negotiation) startBackendTLS() error {
 	if !x.offered.startTLS {
 		return errors.New("no STARTTLS is offered")
 	}
+	x.backend.setDeadline(x.within(BackendTLSTimeout))
 	if err := x.backend.write([]byte("<starttls xmlns='" + nsTLS + "'/>")); err != nil {
 		return err
 	}
@@ -136,6 +182,7 @@ func (x *negotiation) startBackendTLS() error {
 
 // openBackend opens a stream on the backend's leg and reads the features.
 func (x *negotiation) openBackend() error {
+	x.backend.setDeadline(x.within(FeaturesTimeout))
 	if err := x.backend.open(stream.OpenTag{To: x.domain, Version: "1.0"}); err != nil {
 		return err
 	}
@@ -156,13 +203,25 @@ func (x *negotiation) openBackend() error {
 	return nil
 }
 
+// ask sends the backend an element and reads its answer.
+func (x *negotiation) ask(element []byte) (el stream.Element, err error) {
+	err = x.unclocked(func() error {
+		x.backend.setDeadline(x.within(AnswerTimeout))
+		if err := x.backend.write(element); err != nil {
+			return err
+		}
+		el, err = x.backendElement()
+		return err
+	})
+	return el, err
+}
+
 // backendElement reads the backend's next element. A stream error is an error.
 func (x *negotiation) backendElement() (stream.Element, error) {
 	kind, el, err := x.backend.next(false)
 	switch {
 	case err != nil:
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
+		if isTimeout(err) {
 			return el, fmt.Errorf("backend has not answered: %w", err)
 		}
 		return el, err

@@ -212,7 +212,7 @@ func TestConnect(t *testing.T) {
 func newNegotiation(n *Negotiator, domain string, backends ...decision.Backend) *negotiation {
 	client, _ := net.Pipe()
 	return &negotiation{
-		Negotiator: n, until: time.Now().Add(AuthTimeout), domain: domain,
+		Negotiator: n, until: time.Now().Add(AuthTimeout), last: time.Now().Add(NegotiationTimeout), domain: domain,
 		client:    newLeg(client, stream.Config{Limits: stream.PreAuthLimits()}),
 		admission: decision.Admission{Known: true, Backends: backends},
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"time"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/jid"
@@ -20,12 +19,10 @@ const maxID = stanza.MaxText
 
 // reopen begins the stream after SASL on both legs (RFC 6120 section 6.4.6).
 func (x *negotiation) reopen(ctx context.Context) error {
-	x.until = time.Now().Add(BindTimeout)
-	x.client.setDeadline(x.until)
-	x.backend.setDeadline(x.until)
+	x.phase(BindTimeout)
 	x.client.restart()
 	x.backend.restart()
-	if err := x.openBackend(); err != nil {
+	if err := x.unclocked(x.openBackend); err != nil {
 		return backendFailure(err)
 	}
 	if !x.offered.bind {
@@ -57,7 +54,7 @@ func (x *negotiation) bind(ctx context.Context) error {
 			}
 		}
 		if condition == "" {
-			if err := x.openSession(ctx); err != nil {
+			if err := x.unclocked(func() error { return x.openSession(ctx) }); err != nil {
 				return err
 			}
 			if err := x.client.write(appendBound(nil, id, x.full)); err != nil {
@@ -116,10 +113,7 @@ func (x *negotiation) bindRequest() (id []byte, resource string, err error) {
 // stanza error's type and condition; an address that is not the authenticated
 // user's ends the session.
 func (x *negotiation) bindBackend(resource string) (typ, condition string, err error) {
-	if err := x.backend.write(appendBindRequest(nil, resource)); err != nil {
-		return "", "", backendFailure(err)
-	}
-	el, err := x.backendElement()
+	el, err := x.ask(appendBindRequest(nil, resource))
 	if err != nil {
 		return "", "", backendFailure(err)
 	}

@@ -70,7 +70,7 @@ func (x *negotiation) openClient(ctx context.Context) error {
 		return fail("improper-addressing", "the stream must be to a domain", nil)
 	}
 	if x.domain == "" {
-		if err := x.admit(ctx, domain); err != nil {
+		if err := x.unclocked(func() error { return x.admit(ctx, domain) }); err != nil {
 			return err
 		}
 		x.domain = domain

@@ -45,13 +45,12 @@ func fail(condition, text string, err error) *Error {
 func readFailure(err error) error {
 	var wire *stream.Error
 	var own *Error
-	var timeout net.Error
 	switch {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &wire):
 		return &Error{Condition: wire.Condition, Text: wire.Text, App: wire.App}
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return fail("connection-timeout", "negotiation took too long", err)
 	case errors.Is(err, io.EOF):
 		return &Error{Condition: "undefined-condition", Silent: true, Err: errors.New("client closed the connection")}
@@ -62,4 +61,10 @@ func readFailure(err error) error {
 // backendFailure says what a client is told when its backend is the cause.
 func backendFailure(err error) error {
 	return fail("remote-connection-failed", "the domain's server cannot be reached", err)
+}
+
+// isTimeout reports whether err is a deadline that has passed.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -26,6 +26,7 @@ type leg struct {
 	buf    []byte // begins with the last token
 	used   int    // size of the last token
 	header bool   // our opening tag has been sent on this stream
+	heard  bool   // something has been read, TLS records apart
 
 	tokens    int
 	maxTokens int // 0: the backend's leg, bounded by time alone
@@ -104,6 +105,7 @@ func (l *leg) read() error {
 	n, err := l.conn.Read(l.buf[len(l.buf):cap(l.buf)])
 	l.buf = l.buf[:len(l.buf)+n]
 	if n > 0 {
+		l.heard = true
 		return nil
 	}
 	if err == nil {
@@ -111,6 +113,10 @@ func (l *leg) read() error {
 	}
 	return err
 }
+
+// silent reports whether err is that the peer has said nothing at all in its
+// time.
+func (l *leg) silent(err error) bool { return !l.heard && isTimeout(err) }
 
 // pending reports whether bytes stand behind the last token.
 func (l *leg) pending() bool { return len(l.buf) > l.used }

@@ -24,17 +24,34 @@ import (
 
 // Bounds of a connection that has no session yet.
 const (
+	// NegotiationTimeout is for everything from the first byte to the bound
+	// session. It is absolute.
+	NegotiationTimeout = 90 * time.Second
+	// AuthTimeout is for what the client does from its first byte to SASL
+	// success. No traffic extends it. The time in which the client waits for a
+	// policy node or the backend does not count: each of these waits has a
+	// limit of its own below.
+	AuthTimeout = 15 * time.Second
+	// BindTimeout is for what the client does between SASL success and the
+	// bind result, counted in the same way.
+	BindTimeout = 15 * time.Second
 	// TLSTimeout is for the handshake with the client.
 	TLSTimeout = 10 * time.Second
-	// AuthTimeout is for everything from the first byte to SASL success. It is
-	// absolute: no traffic extends it.
-	AuthTimeout = 15 * time.Second
-	// BindTimeout is for everything between SASL success and the bind result.
-	BindTimeout = 15 * time.Second
-	// DialTimeout is for one backend address: connection, TLS and features.
-	DialTimeout = 5 * time.Second
 	// HoldTimeout is how long a connection waits for a policy node.
 	HoldTimeout = 5 * time.Second
+	// TurnTimeout is how long a connection waits for its turn to connect to a
+	// backend address when many clients come at once.
+	TurnTimeout = 30 * time.Second
+	// ConnectTimeout is for the TCP connection to one backend address: time
+	// for the kernel to send what was lost twice more, after 1 s and 3 s.
+	ConnectTimeout = 5 * time.Second
+	// BackendTLSTimeout is for TLS with a backend, STARTTLS included.
+	BackendTLSTimeout = 10 * time.Second
+	// FeaturesTimeout is for a backend's stream header and features.
+	FeaturesTimeout = 10 * time.Second
+	// AnswerTimeout is for a backend's answer to a SASL element or to bind. A
+	// loaded server checks one password after the other.
+	AnswerTimeout = 30 * time.Second
 	// maxTokens bounds the top-level elements and white space of one client
 	// before its session begins: three SASL attempts and a few binds are under
 	// twenty.
@@ -72,7 +89,8 @@ type Config struct {
 	Places Places
 }
 
-// A Negotiator negotiates connections. It keeps nothing about them.
+// A Negotiator negotiates connections. Of them it keeps only who waits to
+// connect to a backend.
 type Negotiator struct {
 	policy     Policy
 	cert       func(domain string) *tls.Certificate
@@ -81,6 +99,7 @@ type Negotiator struct {
 	dial       func(ctx context.Context, network, address string) (net.Conn, error)
 	logins     Logins
 	places     Places
+	lanes      lanes
 }
 
 // New returns a Negotiator.
@@ -89,6 +108,7 @@ func New(c Config) (*Negotiator, error) {
 		return nil, errors.New("negotiate: policy and certificates are needed")
 	}
 	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins, places: c.Places}
+	n.lanes.by = make(map[string]*lane)
 	if n.places == nil {
 		n.places = noPlaces{}
 	}
@@ -110,6 +130,10 @@ func New(c Config) (*Negotiator, error) {
 	}
 	return n, nil
 }
+
+// Dials returns how many connections wait for their turn to connect to a
+// backend, and how many are connecting.
+func (n *Negotiator) Dials() (waiting, underWay int) { return n.lanes.counts() }
 
 // A Bound session is ready for its first stanza. The connections are the
 // caller's, and so is the place that was taken for it.
@@ -133,9 +157,11 @@ type Bound struct {
 // until it returns a Bound session; otherwise it has told the client why, and
 // closed conn, and the error is an *Error.
 func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*Bound, error) {
+	now := time.Now()
 	x := &negotiation{
 		Negotiator: n,
-		until:      time.Now().Add(AuthTimeout),
+		until:      now.Add(AuthTimeout),
+		last:       now.Add(NegotiationTimeout),
 		client:     newLeg(conn, stream.Config{Limits: stream.PreAuthLimits()}),
 	}
 	x.remote, x.local = conn.RemoteAddr(), conn.LocalAddr()
@@ -164,7 +190,8 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 // A negotiation is one connection on its way to a session.
 type negotiation struct {
 	*Negotiator
-	until   time.Time // deadline of the phase
+	until   time.Time // deadline of what the client does in this phase
+	last    time.Time // deadline of the whole negotiation
 	client  *leg
 	backend *leg
 	unhook  func() // releases backend from its context
@@ -202,7 +229,7 @@ func (x *negotiation) run(ctx context.Context, direct bool) error {
 			return err
 		}
 	}
-	if err := x.connect(ctx); err != nil {
+	if err := x.unclocked(func() error { return x.connect(ctx) }); err != nil {
 		return err
 	}
 	if err := x.authenticate(); err != nil {
@@ -212,6 +239,30 @@ func (x *negotiation) run(ctx context.Context, direct bool) error {
 		return err
 	}
 	return x.bind(ctx)
+}
+
+// within returns the deadline of a step that may take so long.
+func (x *negotiation) within(d time.Duration) time.Time {
+	t := time.Now().Add(d)
+	if x.last.Before(t) {
+		return x.last
+	}
+	return t
+}
+
+// phase begins a phase in which the client may take so long.
+func (x *negotiation) phase(d time.Duration) {
+	x.until = x.within(d)
+	x.client.setDeadline(x.until)
+}
+
+// unclocked does what the client has to wait for. The time it takes is not the
+// client's.
+func (x *negotiation) unclocked(wait func() error) error {
+	left := time.Until(x.until)
+	err := wait()
+	x.phase(left)
+	return err
 }
 
 // bound is the result of a negotiation that has succeeded.

@@ -66,10 +66,7 @@ func (x *negotiation) attempt() (done bool, err error) {
 		return false, x.refuse(failure)
 	}
 	x.user = user
-	if err := x.backend.write(appendSASL(nil, "auth", x.mechanism, relay)); err != nil {
-		return false, backendFailure(err)
-	}
-	return x.exchange()
+	return x.exchange(appendSASL(nil, "auth", x.mechanism, relay))
 }
 
 // saslElement reads an auth, response or abort.
@@ -129,10 +126,11 @@ func content(el stream.Element) ([]byte, bool) {
 	return decode64(el.Text(nil))
 }
 
-// exchange relays the backend's challenges and the client's responses.
-func (x *negotiation) exchange() (done bool, err error) {
+// exchange relays the client's first message, then the backend's challenges
+// and the client's responses.
+func (x *negotiation) exchange(message []byte) (done bool, err error) {
 	for range maxChallenges {
-		el, err := x.backendElement()
+		el, err := x.ask(message)
 		if ended, ok := errors.AsType[*backendEnded](err); ok && ended.condition == "policy-violation" {
 			// One failure too many is answered so: by ejabberd's mod_fail2ban.
 			x.noteFailure(notAuthorized)
@@ -159,30 +157,27 @@ func (x *negotiation) exchange() (done bool, err error) {
 			x.failed = ""
 			return true, nil
 		}
-		if err := x.respond(); err != nil {
+		if message, err = x.response(); err != nil {
 			return false, err
 		}
 	}
 	return false, backendFailure(errors.New("too many SASL challenges"))
 }
 
-// respond relays the client's answer to a challenge. What is no answer is
-// relayed as an abort, and the backend's failure follows.
-func (x *negotiation) respond() error {
+// response reads the client's answer to a challenge, and returns what is
+// relayed. What is no answer is relayed as an abort, and the backend's failure
+// follows.
+func (x *negotiation) response() ([]byte, error) {
 	el, err := x.saslElement()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	answer := appendSASL(nil, "abort", "", nil)
 	if string(el.Local()) == "response" {
 		if data, ok := content(el); ok {
-			answer = appendSASL(nil, "response", "", data)
+			return appendSASL(nil, "response", "", data), nil
 		}
 	}
-	if err := x.backend.write(answer); err != nil {
-		return backendFailure(err)
-	}
-	return nil
+	return appendSASL(nil, "abort", "", nil), nil
 }
 
 // refuse answers with a SASL failure. It is reported before the client is
