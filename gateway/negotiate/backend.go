@@ -183,16 +183,18 @@ func (x *negotiation) startBackendTLS() error {
 // openBackend opens a stream on the backend's leg and reads the features.
 func (x *negotiation) openBackend() error {
 	x.backend.setDeadline(x.within(FeaturesTimeout))
-	if err := x.backend.open(stream.OpenTag{To: x.domain, Version: "1.0"}); err != nil {
+	if err := x.backend.open(stream.OpenTag{To: x.domain, Version: "1.0", Lang: x.clientLang}); err != nil {
 		return err
 	}
 	_, el, err := x.backend.next(true)
 	if err != nil {
 		return err
 	}
-	if _, err := stream.ParseOpen(el); err != nil {
+	tag, err := stream.ParseOpen(el)
+	if err != nil {
 		return err
 	}
+	x.backendLang = language(tag.Lang)
 	if el, err = x.backendElement(); err != nil {
 		return err
 	}

@@ -22,13 +22,17 @@ func (x *negotiation) reopen(ctx context.Context) error {
 	x.phase(BindTimeout)
 	x.client.restart()
 	x.backend.restart()
+	// The client's header comes first: the backend is told its language.
+	if err := x.readOpen(ctx); err != nil {
+		return err
+	}
 	if err := x.unclocked(x.openBackend); err != nil {
 		return backendFailure(err)
 	}
 	if !x.offered.bind {
 		return backendFailure(errors.New("no resource binding is offered"))
 	}
-	if err := x.openClient(ctx); err != nil {
+	if err := x.writeOpen(); err != nil {
 		return err
 	}
 	if err := x.client.write(x.offered.appendBind(nil)); err != nil {

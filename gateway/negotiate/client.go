@@ -1,6 +1,7 @@
 package negotiate
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -57,6 +58,15 @@ func (x *negotiation) handshake(ctx context.Context) error {
 // openClient reads the client's opening tag, has its domain admitted the first
 // time, and sends our own.
 func (x *negotiation) openClient(ctx context.Context) error {
+	if err := x.readOpen(ctx); err != nil {
+		return err
+	}
+	return x.writeOpen()
+}
+
+// readOpen reads the client's opening tag and has its domain admitted the
+// first time.
+func (x *negotiation) readOpen(ctx context.Context) error {
 	_, el, err := x.client.next(true)
 	if err != nil {
 		return readFailure(err)
@@ -78,7 +88,14 @@ func (x *negotiation) openClient(ctx context.Context) error {
 	if domain != x.domain || !x.certified() {
 		return fail("host-unknown", "the stream is to another domain than before", nil)
 	}
-	own := stream.OpenTag{From: x.domain, ID: rand.Text(), Version: "1.0", Lang: "en"}
+	x.clientLang = language(tag.Lang)
+	return nil
+}
+
+// writeOpen sends the client our opening tag. Once the backend has opened a
+// stream its language is that of what comes from it.
+func (x *negotiation) writeOpen() error {
+	own := stream.OpenTag{From: x.domain, ID: rand.Text(), Version: "1.0", Lang: cmp.Or(x.backendLang, ownLanguage)}
 	if err := x.client.open(own); err != nil {
 		return readFailure(err)
 	}

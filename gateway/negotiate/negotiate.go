@@ -201,6 +201,10 @@ type negotiation struct {
 	domain    string   // prepared, what the stream is to
 	admission decision.Admission
 	offered   features // by the backend, before and after SASL
+	// The languages of the two streams, as their latest headers name them;
+	// empty: not named, or no language tag.
+	clientLang, backendLang string
+
 	mechanism string
 	user      jid.Addr // bare, whom SASL has authenticated
 	full      jid.Addr

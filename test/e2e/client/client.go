@@ -66,6 +66,7 @@ type Config struct {
 	Password  string
 	Mechanism string // zero: SCRAM-SHA-1
 	Resource  string // zero: the server makes one
+	Language  string // xml:lang of the stream; zero: none
 
 	// Header is sent first of all, before TLS: what a proxy says of the client.
 	Header string
@@ -203,7 +204,11 @@ func (c *Client) TLS() tls.ConnectionState {
 func (c *Client) Open(ctx context.Context) error {
 	c.in = newReader(c.conn)
 	header := "<?xml version='1.0'?><stream:stream xmlns='" + NSClient + "' xmlns:stream='" +
-		NSStreams + "' version='1.0' to='" + Escape(c.config.domain()) + "'>"
+		NSStreams + "' version='1.0' to='" + Escape(c.config.domain()) + "'"
+	if c.config.Language != "" {
+		header += " xml:lang='" + Escape(c.config.Language) + "'"
+	}
+	header += ">"
 	if err := c.Send(ctx, header); err != nil {
 		return err
 	}

@@ -1,0 +1,36 @@
+package negotiate
+
+import "strings"
+
+const (
+	// ownLanguage is of the streams that no backend has answered yet, and of
+	// one whose backend names no language.
+	ownLanguage = "en"
+	// maxLanguage bounds a language tag: RFC 5646 section 4.4.1 asks to allow
+	// 35 characters.
+	maxLanguage = 35
+)
+
+// language returns a stream's xml:lang (RFC 6120 section 4.7.4) where it has
+// the form of a language tag: letters, then letters and digits, up to 8
+// between two hyphens (RFC 5646 section 2.1). Anything else is not passed on.
+func language(tag string) string {
+	if len(tag) > maxLanguage {
+		return ""
+	}
+	digits := false // allowed behind the first hyphen
+	for part := range strings.SplitSeq(tag, "-") {
+		if len(part) == 0 || len(part) > 8 {
+			return ""
+		}
+		for _, c := range []byte(part) {
+			letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+			digit := '0' <= c && c <= '9'
+			if !letter && !(digit && digits) {
+				return ""
+			}
+		}
+		digits = true
+	}
+	return tag
+}
