@@ -179,7 +179,7 @@ func (p *table) rule(t *testing.T, f []string) {
 		"NoRequest": decision.NoRequest, "NoMessage": decision.NoMessage, "NoPresence": decision.NoPresence,
 		"Unavailable": decision.Unavailable, "PushRefused": decision.PushRefused,
 		"RolesChanged": decision.RolesChanged, "NoPermission": decision.NoPermission,
-		"JIDMalformed": decision.JIDMalformed,
+		"JIDMalformed": decision.JIDMalformed, "NotAcceptable": decision.NotAcceptable,
 	}
 	if len(f) > 2 {
 		r, ok := reasons[f[2]]

@@ -168,6 +168,7 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 		return
 	}
 	r := stanza.Reply{Type: a.Type, Condition: a.Condition, Text: a.Text}
+	p.tooBig(e, v, &r)
 	if a.Denied {
 		r.Permission, r.Position = v.Permission, v.Position
 	}

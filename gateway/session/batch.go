@@ -21,9 +21,10 @@ const (
 	firstBuffer  = 4 << 10
 	recordBuffer = 16 << 10
 	keepBuffer   = 64 << 10
-	// A buffer larger than largeBuffer, more than any client may send, needs
-	// leave: there are at most maxLarge of them at once in all sessions, so
-	// that one tenant's server cannot fill the gateway's memory.
+	// A buffer larger than largeBuffer, more than a client's stanza that may
+	// pass needs, needs leave: in each direction there are at most maxLarge of
+	// them at once in all sessions, so that one tenant's server, or clients
+	// whose stanzas will be refused, cannot fill the gateway's memory.
 	largeBuffer = 512 << 10
 	maxLarge    = 32
 )

@@ -79,20 +79,23 @@ func TestLargeBuffers(t *testing.T) {
 		var held []*batch
 		for range maxLarge {
 			held = append(held, full())
-			if err := shared.roomFor(t.Context(), held[len(held)-1], time.Second); err != nil {
+			if err := shared.roomFor(t.Context(), decision.In, held[len(held)-1], time.Second); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var told *stream.Error
-		if err := shared.roomFor(t.Context(), full(), time.Second); !errors.As(err, &told) || told.Condition != "resource-constraint" {
+		if err := shared.roomFor(t.Context(), decision.In, full(), time.Second); !errors.As(err, &told) || told.Condition != "resource-constraint" {
 			t.Errorf("one too many: %v", err)
 		}
+		if err := shared.roomFor(t.Context(), decision.Out, full(), time.Second); err != nil {
+			t.Errorf("in the other direction: %v", err)
+		}
 		small := newBatch(stream.Config{})
-		if err := shared.roomFor(t.Context(), small, time.Second); err != nil {
+		if err := shared.roomFor(t.Context(), decision.In, small, time.Second); err != nil {
 			t.Errorf("a small one: %v", err)
 		}
 		held[0].reset()
-		if err := shared.roomFor(t.Context(), full(), time.Second); err != nil {
+		if err := shared.roomFor(t.Context(), decision.In, full(), time.Second); err != nil {
 			t.Errorf("after one was given back: %v", err)
 		}
 	})

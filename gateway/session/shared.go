@@ -38,7 +38,7 @@ type Shared struct {
 	// Rates bound what a client sends. They are set before the first session.
 	Rates Rates
 
-	large chan struct{} // one for each large buffer there is
+	large [2]chan struct{} // one for each large buffer there is, by direction
 }
 
 // numEffects is one more than the last effect.
@@ -50,7 +50,8 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 	if d == nil || log == nil {
 		return nil, errors.New("session: a decider and a log are needed")
 	}
-	s := &Shared{decider: d, log: log, large: make(chan struct{}, maxLarge)}
+	s := &Shared{decider: d, log: log}
+	s.large = [2]chan struct{}{make(chan struct{}, maxLarge), make(chan struct{}, maxLarge)}
 	// Numbers of questions go on from a random one, so that those of a
 	// restarted gateway are not taken for retries of old ones.
 	s.questions.Store(rand.Uint64())
@@ -64,16 +65,17 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 }
 
 // roomFor waits, at most so long, for the leave to make b's buffer large, if
-// that is what it needs next.
-func (s *Shared) roomFor(ctx context.Context, b *batch, most time.Duration) error {
+// that is what it needs next. The leaves of one direction are not those of the
+// other: clients that send large stanzas slowly hold up no server.
+func (s *Shared) roomFor(ctx context.Context, d decision.Direction, b *batch, most time.Duration) error {
 	if b.large != nil || !b.grows() || 2*cap(b.buf) <= largeBuffer {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	select {
-	case s.large <- struct{}{}:
-		b.large = func() { <-s.large }
+	case s.large[d] <- struct{}{}:
+		b.large = func() { <-s.large[d] }
 		return nil
 	case <-wait.Done():
 		if ctx.Err() != nil {

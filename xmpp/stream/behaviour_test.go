@@ -96,15 +96,27 @@ func TestFullBuffer(t *testing.T) {
 	}
 }
 
+// TestFullBufferOfRefused: the same for an element that is read to be refused.
+func TestFullBufferOfRefused(t *testing.T) {
+	f := stream.NewFramer(stream.Config{Limits: stream.Limits{Bytes: 20, Refused: 40}})
+	in := []byte("<message><body>1234512345123451234512345")
+	if kind, _, err := f.Next(in[:39], false); kind != stream.Incomplete || err != nil {
+		t.Errorf("one byte below the limit: %v %v", kind, err)
+	}
+	if _, _, err := f.Next(in, false); err == nil {
+		t.Error("at the limit it still waits")
+	}
+}
+
 func TestDefaultLimits(t *testing.T) {
-	want := stream.Limits{Bytes: 262144, Depth: 64, Attrs: 64, Elements: 1000, Nodes: 1000, Namespaces: 64, TotalAttrs: 8192}
+	want := stream.Limits{Bytes: 262144, Depth: 64, Attrs: 64, Elements: 1000, Nodes: 1000, Namespaces: 64, TotalAttrs: 8192, Refused: 1 << 20}
 	if got := stream.ClientLimits(); got != want {
 		t.Errorf("client %+v", got)
 	}
-	if got := stream.PreAuthLimits(); got.Bytes != 8192 || got.Elements != 32 {
+	if got := stream.PreAuthLimits(); got.Bytes != 8192 || got.Refused != 8192 || got.Elements != 32 {
 		t.Errorf("before authentication %+v", got)
 	}
-	if got := stream.BackendLimits(); got.Bytes != 16<<20 || got.Elements != 1<<20 || got.Nodes != 1000 || got.Depth != 200 || got.Attrs != 256 {
+	if got := stream.BackendLimits(); got.Bytes != 16<<20 || got.Refused != 16<<20 || got.Elements != 1<<20 || got.Nodes != 1000 || got.Depth != 200 || got.Attrs != 256 {
 		t.Errorf("backend %+v", got)
 	}
 }

@@ -7,6 +7,7 @@ import "bytes"
 // before it goes there. It is for one goroutine at a time.
 type Framer struct {
 	limits  Limits
+	tooBig  *Error // of the limits
 	lenient bool
 
 	state  state
@@ -74,11 +75,15 @@ const maxOpen = 1 << 17
 
 // NewFramer returns a Framer at the start of a token.
 func NewFramer(c Config) *Framer {
-	return &Framer{limits: c.Limits.withDefaults(), lenient: c.Lenient}
+	f := &Framer{lenient: c.Lenient}
+	f.SetLimits(c.Limits)
+	return f
 }
 
 // SetLimits changes the limits, at once.
-func (f *Framer) SetLimits(l Limits) { f.limits = l.withDefaults() }
+func (f *Framer) SetLimits(l Limits) {
+	f.limits, f.tooBig = l.withDefaults(), l.TooBig()
+}
 
 // Reset forgets a partial element, an error, and every Element handed out.
 func (f *Framer) Reset() {
@@ -107,10 +112,17 @@ func (f *Framer) Next(buf []byte, expectHeader bool) (kind Kind, n int, err erro
 		f.restart()
 		f.header = expectHeader
 	}
-	window := buf[:min(len(buf), f.limits.Bytes)]
+	window := buf[:min(len(buf), f.limits.Refused)]
 	done, e := f.run(window)
-	if e == nil && !done && len(buf) >= f.limits.Bytes {
-		e = errBytes
+	if e == nil && !done && len(buf) >= f.limits.Refused {
+		e = f.tooBig
+	}
+	if e == nil && done && f.pos > f.limits.Bytes && f.kind != Space {
+		if f.kind != Stanza {
+			e = f.tooBig
+		} else if f.tape.fault == nil {
+			f.tape.fault = f.tooBig
+		}
 	}
 	if e != nil {
 		f.restart()

@@ -43,6 +43,8 @@ func (s scenario) config(t testing.TB) (c stream.Config, header bool) {
 			c.Lenient = true
 		case "bytes":
 			c.Limits.Bytes = n
+		case "refused":
+			c.Limits.Refused = n
 		case "depth":
 			c.Limits.Depth = n
 		case "attrs":

@@ -3,6 +3,7 @@
 package stream_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -43,6 +44,7 @@ func FuzzLimits(f *testing.F) {
 		c := stream.Config{Lenient: lenient, Limits: stream.Limits{
 			Bytes: int(bytes), Depth: int(depth), Attrs: int(attrs), Elements: int(elements),
 			Nodes: int(nodes), Namespaces: int(namespaces), TotalAttrs: int(total),
+			Refused: int(total%4) * int(bytes),
 		}}
 		want := outcome(stream.NewFramer(c), false, in, whole)
 		if got := outcome(stream.NewFramer(c), false, in, single); got != want {
@@ -50,7 +52,19 @@ func FuzzLimits(f *testing.F) {
 		}
 		small := stream.NewFramer(c)
 		kind, n, err := small.Next(in, false)
-		if err != nil || kind != stream.Stanza || small.Element().Fault() != nil {
+		if err != nil || kind != stream.Stanza {
+			return
+		}
+		limits := c.Limits
+		limits.Bytes = cmp.Or(limits.Bytes, 256<<10)
+		over := n > limits.Bytes
+		if over && small.Element().Fault() == nil {
+			t.Fatalf("an element of %d bytes has no fault", n)
+		}
+		if small.Element().Fault() != nil && (lenient || !over) {
+			if !lenient {
+				t.Fatalf("a fault of a strict framer: %v", small.Element().Fault())
+			}
 			return
 		}
 		large := stream.NewFramer(stream.Config{Lenient: lenient, Limits: stream.BackendLimits()})

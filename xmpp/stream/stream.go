@@ -18,6 +18,8 @@
 // panics on input. It does not decide which elements a peer may send.
 package stream
 
+import "strconv"
+
 // Namespace names this package knows.
 const (
 	NSClient  = "jabber:client"
@@ -37,13 +39,20 @@ type Limits struct {
 	Nodes      int // elements recorded on the tape, beyond it Truncated; default Elements
 	Namespaces int // namespace declarations in scope at any element; default 64
 	TotalAttrs int // attributes recorded per top-level element; default 8192, at least Attrs
+
+	// Refused is up to how many bytes an element over Bytes is read. It is
+	// judged like any other, and delivered with Fault() != nil, so that it can
+	// be answered; it must not be handed on. Default: none, so that more than
+	// Bytes is an error.
+	Refused int
 }
 
 // maxBytes keeps every offset, and every sum of two, inside 32 bits.
 const maxBytes = 1 << 30
 
-// ClientLimits are the limits of an authenticated client: the defaults.
-func ClientLimits() Limits { return Limits{}.withDefaults() }
+// ClientLimits are the limits of an authenticated client: the defaults, and
+// up to 1 MiB an element is read to be refused.
+func ClientLimits() Limits { return Limits{Refused: 1 << 20}.withDefaults() }
 
 // PreAuthLimits are the limits of a client that has not authenticated yet.
 func PreAuthLimits() Limits {
@@ -74,8 +83,15 @@ func (l Limits) withDefaults() Limits {
 	def(&l.TotalAttrs, 8192)
 	l.TotalAttrs = max(l.TotalAttrs, l.Attrs) // the root is always recorded
 	l.Bytes = min(l.Bytes, maxBytes)
+	l.Refused = min(max(l.Refused, l.Bytes), maxBytes)
 	l.Depth = min(l.Depth, maxOpen)
 	return l
+}
+
+// TooBig is the error of an element over Bytes. It names the limit.
+func (l Limits) TooBig() *Error {
+	text := "element larger than " + strconv.Itoa(l.withDefaults().Bytes) + " bytes"
+	return &Error{Condition: "policy-violation", Text: text, App: "stanza-too-big"}
 }
 
 // Config says how strict a Framer is.
@@ -86,7 +102,7 @@ type Config struct {
 	// write, and a stranger must not be able to end a session: what breaks our
 	// subset or a limit, but not the framing, does not fail the stream. The
 	// element is delivered with Fault() != nil and the caller must drop it.
-	// Ill-formed XML, restricted XML and an element over Limits.Bytes are
+	// Ill-formed XML, restricted XML and an element over Limits.Refused are
 	// errors all the same.
 	Lenient bool
 }
@@ -133,8 +149,9 @@ func (e *Error) Error() string {
 	return e.Condition + ": " + e.Text
 }
 
-// The breaches, one value each: an error is made without allocation and
-// carries nothing of the peer's bytes.
+// The breaches, one value each but for [Limits.TooBig], which a Framer has one
+// of: an error is made without allocation and carries nothing of the peer's
+// bytes.
 var (
 	errChar         = &Error{Condition: "not-well-formed", Text: "character not allowed"}
 	errUTF8         = &Error{Condition: "not-well-formed", Text: "not UTF-8"}
@@ -172,7 +189,6 @@ var (
 	errHeaderName = &Error{Condition: "bad-format", Text: "stream header expected"}
 	errVersion    = &Error{Condition: "unsupported-version", Text: "XMPP 1.0 is needed"}
 
-	errBytes      = &Error{Condition: "policy-violation", Text: "element too big", App: "stanza-too-big"}
 	errDepth      = &Error{Condition: "policy-violation", Text: "element too deep", App: "stanza-too-big"}
 	errAttrs      = &Error{Condition: "policy-violation", Text: "too many attributes", App: "stanza-too-big"}
 	errElements   = &Error{Condition: "policy-violation", Text: "too many elements", App: "stanza-too-big"}
