@@ -142,6 +142,7 @@ func New(c Config) (*Gateway, error) {
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
 		Logins: newLogins(&c, g.metrics), Places: places{g},
+		Withheld: (&downgrades{log: c.Log, told: make(map[string]time.Time)}).tell,
 	}); err != nil {
 		return nil, err
 	}

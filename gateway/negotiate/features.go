@@ -2,6 +2,7 @@ package negotiate
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -22,10 +23,20 @@ func relayed() []string {
 	return []string{"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"}
 }
 
+// The mechanisms that are not relayed and may be shown nevertheless, beside
+// SCRAM: a client with a password prefers SCRAM to each of them. Those that are
+// bound to a channel, EXTERNAL and GSSAPI are not among them, since a client
+// that can do them takes them first.
+func shown() []string {
+	return []string{"ANONYMOUS", "DIGEST-MD5", "OAUTHBEARER", "X-OAUTH2"}
+}
+
 // features are what a backend offers of what we know.
 type features struct {
 	startTLS                    bool
-	mechanisms                  []string
+	mechanisms                  []string // relayed
+	list                        []string // shown to clients
+	withheld                    []string // not shown
 	bind, session, rosterVer    bool
 	csi                         bool
 	capsHash, capsNode, capsVer string
@@ -41,7 +52,7 @@ func readFeatures(el stream.Element) (f features) {
 			f.startTLS = f.startTLS || string(c.Local()) == "starttls"
 		case nsSASL:
 			if string(c.Local()) == "mechanisms" {
-				f.mechanisms = readMechanisms(c)
+				f.readMechanisms(c)
 			}
 		case nsBind:
 			f.bind = true
@@ -66,26 +77,47 @@ func capsAttr(el stream.Element, name string) string {
 	return string(v)
 }
 
-// readMechanisms returns those of the relayed mechanisms that are offered.
-func readMechanisms(el stream.Element) (offered []string) {
+// readMechanisms reads which mechanisms are offered, and so what is relayed and
+// what is shown.
+//
+// With SCRAM a server may have the client check that it has seen the server's
+// whole list (XEP-0474). So the list is shown whole, as far as that does no
+// harm: a mechanism that is not relayed is refused if a client chooses it. But
+// if one stands there that a client would choose first, those are shown that are
+// relayed and no others.
+func (f *features) readMechanisms(el stream.Element) {
 	var names []string
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		if c.Is(nsSASL, "mechanism") {
 			names = append(names, string(c.Text(nil)))
 		}
 	}
+	f.mechanisms, f.list, f.withheld = nil, nil, nil
+	scram, harmless := false, true
 	for _, m := range relayed() {
 		if slices.Contains(names, m) {
-			offered = append(offered, m)
+			f.mechanisms = append(f.mechanisms, m)
+			scram = scram || isSCRAM(m)
 		}
 	}
-	return offered
+	f.list = f.mechanisms
+	for _, m := range names {
+		if !slices.Contains(relayed(), m) {
+			f.withheld = append(f.withheld, m)
+			harmless = harmless && slices.Contains(shown(), m)
+		}
+	}
+	if scram && harmless {
+		f.list, f.withheld = slices.Concat(f.mechanisms, f.withheld), nil
+	}
 }
+
+func isSCRAM(mechanism string) bool { return strings.HasPrefix(mechanism, "SCRAM-") }
 
 // appendMechanisms appends the features before SASL success.
 func (f *features) appendMechanisms(dst []byte) []byte {
 	dst = append(dst, "<stream:features><mechanisms xmlns='"+nsSASL+"'>"...)
-	for _, m := range f.mechanisms {
+	for _, m := range f.list {
 		dst = append(dst, "<mechanism>"...)
 		dst = append(dst, m...)
 		dst = append(dst, "</mechanism>"...)

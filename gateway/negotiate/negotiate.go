@@ -87,6 +87,10 @@ type Config struct {
 	Logins Logins
 	// Places has room for sessions; nil means that it has for all.
 	Places Places
+	// Withheld hears that a backend has clients check its list of mechanisms
+	// (XEP-0474), and that this one has not been shown those of them; nil:
+	// nobody does.
+	Withheld func(domain string, mechanisms []string)
 }
 
 // A Negotiator negotiates connections. Of them it keeps only who waits to
@@ -99,6 +103,7 @@ type Negotiator struct {
 	dial       func(ctx context.Context, network, address string) (net.Conn, error)
 	logins     Logins
 	places     Places
+	withheld   func(domain string, mechanisms []string)
 	lanes      lanes
 }
 
@@ -107,7 +112,7 @@ func New(c Config) (*Negotiator, error) {
 	if c.Policy == nil || c.Certificate == nil {
 		return nil, errors.New("negotiate: policy and certificates are needed")
 	}
-	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins, places: c.Places}
+	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins, places: c.Places, withheld: c.Withheld}
 	n.lanes.by = make(map[string]*lane)
 	if n.places == nil {
 		n.places = noPlaces{}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -150,6 +151,7 @@ func (x *negotiation) exchange(message []byte) (done bool, err error) {
 		if !ok || name != "challenge" && name != "success" {
 			return false, backendFailure(errors.New("malformed SASL element"))
 		}
+		x.checkList(name, data)
 		if err := x.client.write(appendSASL(nil, name, "", data)); err != nil {
 			return false, readFailure(err)
 		}
@@ -162,6 +164,21 @@ func (x *negotiation) exchange(message []byte) (done bool, err error) {
 		}
 	}
 	return false, backendFailure(errors.New("too many SASL challenges"))
+}
+
+// checkList reports a challenge by which the client finds that it has not been
+// shown the backend's whole list of mechanisms.
+func (x *negotiation) checkList(name string, data []byte) {
+	if name != "challenge" || !isSCRAM(x.mechanism) || len(x.offered.withheld) == 0 || x.withheld == nil {
+		return
+	}
+	for attribute := range strings.SplitSeq(string(data), ",") {
+		// XEP-0474 has h=, and had d= in its earlier versions.
+		if strings.HasPrefix(attribute, "h=") || strings.HasPrefix(attribute, "d=") {
+			x.withheld(x.domain, x.offered.withheld)
+			return
+		}
+	}
 }
 
 // response reads the client's answer to a challenge, and returns what is

@@ -1,0 +1,50 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/test/e2e/client"
+)
+
+// TestMechanisms: a client sees the same list of mechanisms through the gateway
+// as at the port that the gateway uses, so that one that checks it finds
+// nothing amiss (XEP-0474).
+func TestMechanisms(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			server := shared.servers[kind]
+			behind, _ := through(kind)
+			alone := direct(server)
+			alone.startTLS = server.Addr()
+			nobody := account{jid: "nobody@alpha.test"}
+			want := mechanismList(t, alone.clientConfig(t, nobody, client.Plain))
+			got := mechanismList(t, behind.clientConfig(t, nobody, client.StartTLS))
+			if !slices.Contains(want, "SCRAM-SHA-1") || !slices.Equal(got, want) {
+				t.Errorf("through the gateway %v, at its port of the server %v", got, want)
+			}
+			t.Logf("%s", strings.Join(got, " "))
+		})
+	}
+}
+
+// mechanismList is those that are offered, sorted.
+func mechanismList(t *testing.T, config client.Config) (names []string) {
+	t.Helper()
+	c, err := client.Dial(waiting(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, m := range c.Features.Child(client.NSSASL, "mechanisms").Children {
+		if m.Is(client.NSSASL, "mechanism") {
+			names = append(names, m.Text)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
