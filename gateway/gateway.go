@@ -143,6 +143,7 @@ func New(c Config) (*Gateway, error) {
 		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
 		Logins: newLogins(&c, g.metrics), Places: places{g},
 		Withheld: (&downgrades{log: c.Log, told: make(map[string]time.Time)}).tell,
+		Idle:     session.IdleTimeout,
 	}); err != nil {
 		return nil, err
 	}

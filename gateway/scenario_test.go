@@ -119,6 +119,7 @@ func runScenario(t *testing.T, text string) string {
 		Dial:         s.dial,
 		Log:          slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics:      prometheus.NewRegistry(),
+		ByteRate:     1 << 30, ByteBurst: 1 << 30, StanzaRate: 1 << 30, StanzaBurst: 1 << 30,
 	}
 	configure(t, text, &config)
 	g, err := gateway.New(config)
@@ -358,24 +359,27 @@ func (s *script) meetBackend() {
 	}
 }
 
-// What scenarios need not spell out. The last two are what the gateway says,
+// What scenarios need not spell out. The last four are what the gateway says,
 // and are only put where it says exactly that.
 const (
-	header     = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
-	ofServer   = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
-	offers     = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
-	binding    = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
-	auth       = "C: <auth xmlns='SASL' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>"
-	refused    = "P: <failure xmlns='SASL'><not-authorized/></failure>"
-	startTLS   = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-	openClient = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.test' id='…' version='1.0' xml:lang='en'>"
-	openServer = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a.test' version='1.0'>"
+	header       = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
+	ofServer     = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
+	offers       = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>"
+	binding      = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
+	auth         = "C: <auth xmlns='SASL' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>"
+	refused      = "P: <failure xmlns='SASL'><not-authorized/></failure>"
+	startTLS     = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+	openClient   = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.test' id='…' version='1.0' xml:lang='en'>"
+	openServer   = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a.test' version='1.0'>"
+	limitsBefore = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>8192</max-bytes><idle-seconds>15</idle-seconds></limits>"
+	limitsAfter  = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>262144</max-bytes><idle-seconds>900</idle-seconds></limits>"
 )
 
 var (
 	shorthands = strings.NewReplacer("$HEADER", header, "$SERVER", ofServer, "$OFFERS", offers, "$BINDING", binding,
 		"$STARTTLS", startTLS, "SASL", "urn:ietf:params:xml:ns:xmpp-sasl", "BIND", "urn:ietf:params:xml:ns:xmpp-bind")
 	shortened = strings.NewReplacer(openClient, "$OPEN", openServer, "$OPEN",
+		limitsBefore, "$BEFORE", limitsAfter, "$AFTER",
 		"urn:ietf:params:xml:ns:xmpp-sasl", "SASL", "urn:ietf:params:xml:ns:xmpp-bind", "BIND",
 		"urn:ietf:params:xml:ns:xmpp-streams", "STREAMS", "urn:ietf:params:xml:ns:xmpp-stanzas", "STANZAS")
 	untilSecured = []string{

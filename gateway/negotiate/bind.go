@@ -35,7 +35,7 @@ func (x *negotiation) reopen(ctx context.Context) error {
 	if err := x.writeOpen(); err != nil {
 		return err
 	}
-	if err := x.client.write(x.offered.appendBind(nil)); err != nil {
+	if err := x.client.write(x.offered.appendBind(nil, x.limitsAfter())); err != nil {
 		return readFailure(err)
 	}
 	return nil

@@ -40,6 +40,7 @@ type features struct {
 	bind, session, rosterVer    bool
 	csi                         bool
 	capsHash, capsNode, capsVer string
+	limits                      streamLimits
 }
 
 // maxCaps bounds each attribute of the server's entity capabilities.
@@ -62,6 +63,8 @@ func readFeatures(el stream.Element) (f features) {
 			f.rosterVer = true
 		case nsCSI:
 			f.csi = true
+		case nsLimits:
+			f.limits = readLimits(c)
 		case nsCaps:
 			f.capsHash, f.capsNode, f.capsVer = capsAttr(c, "hash"), capsAttr(c, "node"), capsAttr(c, "ver")
 		}
@@ -114,19 +117,22 @@ func (f *features) readMechanisms(el stream.Element) {
 
 func isSCRAM(mechanism string) bool { return strings.HasPrefix(mechanism, "SCRAM-") }
 
-// appendMechanisms appends the features before SASL success.
-func (f *features) appendMechanisms(dst []byte) []byte {
+// appendMechanisms appends the features before SASL success, with our own
+// limits.
+func (f *features) appendMechanisms(dst []byte, own streamLimits) []byte {
 	dst = append(dst, "<stream:features><mechanisms xmlns='"+nsSASL+"'>"...)
 	for _, m := range f.list {
 		dst = append(dst, "<mechanism>"...)
 		dst = append(dst, m...)
 		dst = append(dst, "</mechanism>"...)
 	}
-	return append(dst, "</mechanisms></stream:features>"...)
+	dst = append(dst, "</mechanisms>"...)
+	dst = own.and(f.limits).append(dst)
+	return append(dst, "</stream:features>"...)
 }
 
-// appendBind appends the features after SASL success.
-func (f *features) appendBind(dst []byte) []byte {
+// appendBind appends the features after SASL success, with our own limits.
+func (f *features) appendBind(dst []byte, own streamLimits) []byte {
 	dst = append(dst, "<stream:features><bind xmlns='"+nsBind+"'/>"...)
 	if f.session {
 		dst = append(dst, "<session xmlns='"+nsSession+"'><optional/></session>"...)
@@ -146,5 +152,6 @@ func (f *features) appendBind(dst []byte) []byte {
 		dst = stream.AppendAttr(dst, "ver", f.capsVer)
 		dst = append(dst, "/>"...)
 	}
+	dst = own.and(f.limits).append(dst)
 	return append(dst, "</stream:features>"...)
 }

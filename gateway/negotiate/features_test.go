@@ -42,7 +42,7 @@ func listHash(names []string) string {
 // shownTo is what a client reads of our features.
 func shownTo(t *testing.T, f *features) (names []string) {
 	t.Helper()
-	el := parseFeatures(t, string(f.appendMechanisms(nil))).FirstChild()
+	el := parseFeatures(t, string(f.appendMechanisms(nil, streamLimits{}))).FirstChild()
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		names = append(names, string(c.Text(nil)))
 	}

@@ -91,6 +91,9 @@ type Config struct {
 	// (XEP-0474), and that this one has not been shown those of them; nil:
 	// nobody does.
 	Withheld func(domain string, mechanisms []string)
+	// Idle is after how long without a byte from the client a session ends,
+	// which clients are told; 0: they are told nothing of it.
+	Idle time.Duration
 }
 
 // A Negotiator negotiates connections. Of them it keeps only who waits to
@@ -104,6 +107,7 @@ type Negotiator struct {
 	logins     Logins
 	places     Places
 	withheld   func(domain string, mechanisms []string)
+	idle       time.Duration
 	lanes      lanes
 }
 
@@ -112,7 +116,10 @@ func New(c Config) (*Negotiator, error) {
 	if c.Policy == nil || c.Certificate == nil {
 		return nil, errors.New("negotiate: policy and certificates are needed")
 	}
-	n := &Negotiator{policy: c.Policy, cert: c.Certificate, dial: c.Dial, logins: c.Logins, places: c.Places, withheld: c.Withheld}
+	n := &Negotiator{
+		policy: c.Policy, cert: c.Certificate, dial: c.Dial, idle: c.Idle,
+		logins: c.Logins, places: c.Places, withheld: c.Withheld,
+	}
 	n.lanes.by = make(map[string]*lane)
 	if n.places == nil {
 		n.places = noPlaces{}

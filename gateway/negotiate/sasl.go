@@ -17,7 +17,7 @@ const maxChallenges = 4
 // response and abort are read from the client; each is decoded and written
 // anew, and so is what the backend answers.
 func (x *negotiation) authenticate() error {
-	if err := x.client.write(x.offered.appendMechanisms(nil)); err != nil {
+	if err := x.client.write(x.offered.appendMechanisms(nil, limitsBefore())); err != nil {
 		return readFailure(err)
 	}
 	for range maxAttempts {

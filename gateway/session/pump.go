@@ -57,7 +57,7 @@ func (p *pump) wait() error {
 		return nil
 	}
 	if p.dir == decision.Out {
-		p.from.arm(idleTimeout)
+		p.from.arm(IdleTimeout)
 	} else {
 		p.from.unlimited()
 	}

@@ -31,9 +31,9 @@ const (
 	// its start.
 	holdOut = 5 * time.Second
 	holdIn  = 30 * time.Second
-	// idleTimeout is for a client that sends nothing at all, not even white
+	// IdleTimeout is for a client that sends nothing at all, not even white
 	// space; clients that mean to stay ping every few minutes.
-	idleTimeout = 15 * time.Minute
+	IdleTimeout = 15 * time.Minute
 	// partTimeout is for the next bytes of an element that has begun.
 	partTimeout = time.Minute
 	// writeTimeout is for one write of at most writePiece, a TLS record: a peer
