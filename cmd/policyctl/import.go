@@ -20,16 +20,17 @@ type importCmd struct {
 }
 
 type importProsody struct {
-	Config  string   `required:"" help:"Prosody's configuration file." placeholder:"FILE"`
-	Data    string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
-	NoData  bool     `help:"Do without the stored roles and disabled accounts."`
-	Root    string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
-	RootAs  string   `help:"The path that directory has on Prosody's machine, when it is a copy." placeholder:"DIR"`
-	Env     []string `help:"An environment variable the configuration reads; NAME alone takes this process's." placeholder:"NAME[=VALUE]" sep:"none"`
-	Tenant  string   `help:"The tenant's id." placeholder:"ID"`
-	PerHost bool     `help:"Make a tenant of each VirtualHost."`
-	Output  string   `short:"o" required:"" help:"The directory to write the policy files into." placeholder:"DIR"`
-	Force   bool     `help:"Write over files that are there."`
+	Config      string   `required:"" help:"Prosody's configuration file." placeholder:"FILE"`
+	Data        string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
+	NoData      bool     `help:"Do without the stored roles and disabled accounts."`
+	Root        string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
+	RootAs      string   `help:"The path that directory has on Prosody's machine, when it is a copy." placeholder:"DIR"`
+	Credentials string   `help:"The directory that Prosody's $CREDENTIALS_DIRECTORY names, or a copy." placeholder:"DIR"`
+	Env         []string `help:"An environment variable the configuration reads; NAME alone takes this process's." placeholder:"NAME[=VALUE]" sep:"none"`
+	Tenant      string   `help:"The tenant's id." placeholder:"ID"`
+	PerHost     bool     `help:"Make a tenant of each VirtualHost."`
+	Output      string   `short:"o" required:"" help:"The directory to write the policy files into." placeholder:"DIR"`
+	Force       bool     `help:"Write over files that are there."`
 }
 
 // importTime bounds the evaluation of a configuration, which is a program.
@@ -157,6 +158,11 @@ func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err err
 	}
 	if c.Data != "" {
 		if s.Data, err = dir(c.Data); err != nil {
+			return s, closeAll, err
+		}
+	}
+	if c.Credentials != "" {
+		if s.Credentials, err = dir(c.Credentials); err != nil {
 			return s, closeAll, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	lua "github.com/yuin/gopher-lua"
 
@@ -30,15 +31,25 @@ type config struct {
 	hosts map[string]map[string]lua.LValue
 	place map[string]string // host, a NUL and the option → file:line
 	order []string          // hosts in the order of the files
+	// spelt is each host's name as Prosody keeps it, which names its folder.
+	spelt map[string]string
 	notes []Finding
-	// files is what was read, missing the environment variables that were not
-	// given.
-	files   []string
-	missing map[string]bool
+	files []string // that were read
+	// unknown are the inputs that were read and not given, in the order of
+	// their first reading.
+	unknown []unknown
+	wanted  map[input]bool // the same
+	decides []unknown      // of those, what the outcome depends on
+	// compared are the texts that the configuration compares values with.
+	compared []string
+	steps    int // that the evaluation took
+	// asked are the options that were looked up.
+	asked map[string]bool
 }
 
 // get is an option of a host, or the global one.
 func (c *config) get(host, option string) lua.LValue {
+	c.asked[option] = true
 	if v, ok := c.hosts[host][option]; ok && v != lua.LNil {
 		return v
 	}
@@ -50,6 +61,7 @@ func (c *config) get(host, option string) lua.LValue {
 
 // own is an option set for that very host.
 func (c *config) own(host, option string) lua.LValue {
+	c.asked[option] = true
 	if v, ok := c.hosts[host][option]; ok {
 		return v
 	}
@@ -70,29 +82,46 @@ type evaluation struct {
 	budget *budget
 	config *config
 	source Source
+	given  map[input]string // stand-ins for inputs that source does not give
+	chunks chunks
 	lib    *lua.LTable
 	depth  int
+	// within is the innermost Include of a pattern that is under way, by its
+	// number, and the file of it that is being read; setBy says the same of
+	// each option that was set within one.
+	within, includes int
+	file             string
+	setBy            map[string]setting
+}
+
+// A setting is where an option was set within an Include of a pattern.
+type setting struct {
+	include int
+	file    string
 }
 
 // evaluate runs a configuration as Prosody's configuration manager does, in a
-// sandbox.
-func evaluate(ctx context.Context, source Source) (c *config, err error) {
+// sandbox. The given stand in for inputs that source does not give. The config
+// is never nil: after an error it says how far the evaluation came. The known
+// chunks are used and added to.
+func evaluate(ctx context.Context, source Source, given map[input]string, known chunks) (c *config, err error) {
+	c = &config{
+		hosts: map[string]map[string]lua.LValue{global: {}}, place: map[string]string{}, spelt: map[string]string{},
+		wanted: map[input]bool{}, asked: map[string]bool{},
+	}
+	b := newBudget(ctx)
 	defer func() {
 		if r := recover(); r != nil {
-			c, err = nil, fmt.Errorf("%s: cannot be evaluated: %v", source.File, r)
+			err = fmt.Errorf("%s: cannot be evaluated: %v", source.File, r)
 		}
+		c.steps = maxSteps - b.steps
 	}()
 	l := lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: maxCalls, RegistrySize: 1024, RegistryMaxSize: maxRegistry, RegistryGrowStep: 256})
 	defer l.Close()
-	e := &evaluation{l: l, budget: newBudget(ctx), source: source, config: &config{
-		hosts: map[string]map[string]lua.LValue{global: {}}, place: map[string]string{}, missing: map[string]bool{},
-	}}
+	e := &evaluation{l: l, budget: b, source: source, given: given, chunks: known, config: c, setBy: map[string]setting{}}
 	l.SetContext(e.budget)
 	e.lib = e.library()
-	if err := e.run(source.File); err != nil {
-		return nil, err
-	}
-	return e.config, nil
+	return c, e.run(source.File)
 }
 
 // set stores an option and remembers where that was.
@@ -105,8 +134,25 @@ func (e *evaluation) set(host, option string, v lua.LValue) {
 		c.hosts[host] = map[string]lua.LValue{}
 		c.order = append(c.order, host)
 	}
+	key := host + "\x00" + option
+	e.ordered(host, option, key, v)
 	c.hosts[host][option] = v
-	c.place[host+"\x00"+option] = strings.TrimSuffix(e.where(), ":")
+	c.place[key] = strings.TrimSuffix(e.where(), ":")
+}
+
+// ordered tells of an option that two files of one Include set: Prosody reads
+// them in whichever order the directory gives, so either may hold.
+func (e *evaluation) ordered(host, option, key string, v lua.LValue) {
+	if e.within == 0 || !slices.Contains(decisive[:], option) {
+		return
+	}
+	before, twice := e.setBy[key]
+	e.setBy[key] = setting{e.within, e.file}
+	if !twice || before.include != e.within || before.file == e.file || describe(v) == describe(e.config.hosts[host][option]) {
+		return
+	}
+	e.find(Changed, fmt.Sprintf("%s is set in %s as well; Prosody reads the files of an Include in no certain order, and takes either: here the later name holds", option, before.file),
+		"set it in one of the files")
 }
 
 // where is the line of the configuration that is being run.
@@ -123,9 +169,9 @@ func (e *evaluation) where() string {
 	return e.source.File
 }
 
-func (e *evaluation) note(format string, args ...any) {
+func (e *evaluation) find(kind Kind, text, fix string) {
 	if len(e.config.notes) < maxNotes {
-		e.config.notes = append(e.config.notes, Finding{Kind: Info, Where: e.where(), Text: fmt.Sprintf(format, args...)})
+		e.config.notes = append(e.config.notes, Finding{kind, e.where(), text, fix})
 	}
 }
 
@@ -136,15 +182,16 @@ func (e *evaluation) run(file string) error {
 	if err != nil {
 		return err
 	}
-	proto, err := compile(file, source)
+	chunk, err := e.chunks.compile(file, source)
 	if err != nil {
 		return err
 	}
+	e.config.compared = append(e.config.compared, chunk.compared...)
 	if e.depth++; e.depth > maxIncludes {
 		return fmt.Errorf("%s: files include one another more than %d deep", file, maxIncludes)
 	}
 	defer func() { e.depth-- }()
-	f := e.l.NewFunctionFromProto(proto)
+	f := e.l.NewFunctionFromProto(chunk.proto)
 	f.Env = e.environment(file)
 	e.l.Push(f)
 	if err := e.l.PCall(0, 0, nil); err != nil {
@@ -185,6 +232,14 @@ func (e *evaluation) host(what string) string {
 	if err != nil {
 		e.l.RaiseError("%s %q: %v", what, name, err)
 	}
+	spelt := prepared
+	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		spelt = strings.ToLower(name) // an A-label stays one
+	}
+	if before, twice := e.config.spelt[prepared]; twice && before != spelt {
+		e.l.RaiseError("%s %q is the domain %q again, which Prosody keeps apart: write both alike", what, name, before)
+	}
+	e.config.spelt[prepared] = spelt
 	return prepared
 }
 

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	lua "github.com/yuin/gopher-lua"
 )
 
 var record = flag.String("record", "", "Prosody's lib directory: let its configuration manager write what testdata/*.read says")
@@ -34,7 +32,7 @@ func TestConfigurationManager(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := evaluate(context.Background(), s)
+			c, err := evaluate(context.Background(), s, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,30 +71,9 @@ func dump(c *config) string {
 	var all []string
 	for host, options := range c.hosts {
 		for option, v := range options {
-			all = append(all, fmt.Sprintf("%s\x00%s = %s\n", host, option, text(v)))
+			all = append(all, fmt.Sprintf("%s\x00%s = %s\n", host, option, describe(v)))
 		}
 	}
 	slices.Sort(all)
 	return strings.ReplaceAll(strings.Join(all, ""), "\x00", " ")
-}
-
-func text(v lua.LValue) string {
-	switch v := v.(type) {
-	case *lua.LTable:
-		var parts []string
-		v.ForEach(func(k, v lua.LValue) { parts = append(parts, k.String()+"="+text(v)) })
-		slices.SortFunc(parts, func(a, b string) int {
-			x, _, _ := strings.Cut(a, "=")
-			y, _, _ := strings.Cut(b, "=")
-			return strings.Compare(x, y)
-		})
-		return "{" + strings.Join(parts, " ") + "}"
-	case lua.LNumber:
-		return fmt.Sprintf("%.14g", float64(v))
-	case lua.LString:
-		return "'" + string(v) + "'"
-	case *lua.LFunction:
-		return "function"
-	}
-	return v.String()
 }

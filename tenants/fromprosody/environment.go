@@ -23,17 +23,18 @@ func (e *evaluation) environment(file string) *lua.LTable {
 	}
 	set(e.budget.concat, concatName)
 	set(e.budget.index, indexName)
+	set(equal, equalName)
 	set(func(l *lua.LState) int { return e.virtualHost(at) }, "VirtualHost", "Host", "host")
 	set(func(l *lua.LState) int { return e.component(at) }, "Component", "component")
 	set(func(l *lua.LState) int { e.include(file, l.CheckString(1)); return 0 }, "Include", "include")
 	set(func(l *lua.LState) int { return e.script(resolve(file, l.CheckString(1))) }, "RunScript")
 	contents := func(l *lua.LState) string {
-		data, err := e.read(resolve(file, l.CheckString(1)))
-		if err != nil {
-			l.RaiseError("%v", err)
+		text, ok := e.contents(resolve(file, l.CheckString(1)))
+		if !ok {
+			l.RaiseError("%s: no such file", l.CheckString(1))
 		}
-		e.budget.text(l, len(data))
-		return string(data)
+		e.budget.text(l, len(text))
+		return text
 	}
 	set(func(l *lua.LState) int { l.Push(lua.LString(contents(l))); return 1 }, "FileContents")
 	set(func(l *lua.LState) int {
@@ -51,10 +52,14 @@ func (e *evaluation) environment(file string) *lua.LTable {
 		return 1
 	}, "FileLines")
 	set(func(l *lua.LState) int {
-		e.note("Credential(%q) is a secret and not read", l.CheckString(1))
-		l.Push(lua.LNil)
+		text, ok := e.credential(l.CheckString(1))
+		if !ok {
+			l.RaiseError("%s: no such credential", l.CheckString(1))
+		}
+		e.budget.text(l, len(text))
+		l.Push(lua.LString(text))
 		return 1
-	}, "Credential", "Secret")
+	}, "Credential")
 	mt.RawSetString("__index", l.NewFunction(func(l *lua.LState) int { l.Push(e.global(at, l.Get(2).String())); return 1 }))
 	mt.RawSetString("__newindex", l.NewFunction(func(l *lua.LState) int {
 		e.set(at.host, l.Get(2).String(), l.Get(3))
@@ -80,7 +85,7 @@ func (e *evaluation) global(at *section, name string) lua.LValue {
 		return v
 	}
 	if v = e.lib.RawGetString(name); v == lua.LNil {
-		e.note("%s is no value anybody set: are quotes missing around it?", name)
+		e.find(Info, name+" is no value anybody set: are quotes missing around it?", "")
 	}
 	return v
 }
@@ -147,7 +152,12 @@ func (e *evaluation) include(file, name string) {
 	if err != nil {
 		e.l.RaiseError("Include %q: %v", name, reason(err))
 	}
+	within, before := e.within, e.file
+	e.includes++
+	e.within = e.includes
+	defer func() { e.within, e.file = within, before }()
 	for _, entry := range entries {
+		e.file = entry.Name()
 		if !strings.HasPrefix(entry.Name(), ".") && glob(path.Base(name), entry.Name()) {
 			if err := e.run(path.Join(path.Dir(full), entry.Name())); err != nil {
 				e.l.RaiseError("%v", err)
@@ -196,9 +206,9 @@ func glob(pattern, name string) bool {
 func (e *evaluation) script(file string) int {
 	source, err := e.read(file)
 	if err == nil {
-		var proto *lua.FunctionProto
-		if proto, err = compile(file, source); err == nil {
-			f := e.l.NewFunctionFromProto(proto)
+		var c chunk
+		if c, err = e.chunks.compile(file, source); err == nil {
+			f := e.l.NewFunctionFromProto(c.proto)
 			f.Env = e.lib
 			before := e.l.GetTop()
 			e.l.Push(f)
@@ -210,18 +220,41 @@ func (e *evaluation) script(file string) int {
 	return 0
 }
 
-// getenv gives what was given for a variable, and notes that it was asked for.
+// getenv is an environment variable; nil when there is none, or none was given.
 func (e *evaluation) getenv(name string) lua.LValue {
-	if v, ok := e.source.Env[name]; ok {
-		return lua.LString(v)
+	v, ok := e.source.Env[name]
+	if !ok {
+		v, ok = e.unknown(input{variable, name}, true)
 	}
-	if !e.config.missing[name] && len(e.config.missing) < maxNotes {
-		e.config.missing[name] = true
-		e.config.notes = append(e.config.notes, Finding{Kind: Changed, Where: e.where(),
-			Text: fmt.Sprintf("the environment variable %s is read and was not given: taken as unset", name),
-			Fix:  fmt.Sprintf("give it with --env %s=VALUE if Prosody has it", name)})
+	if !ok {
+		return lua.LNil
 	}
-	return lua.LNil
+	return lua.LString(v)
+}
+
+// contents is what a file has in it that the configuration takes a value from;
+// a stand-in where it cannot be read here.
+func (e *evaluation) contents(name string) (text string, ok bool) {
+	data, err := e.read(name)
+	if err != nil {
+		return e.unknown(input{file, name}, false)
+	}
+	return string(data), true
+}
+
+// maxCredential bounds a credential, as Prosody's are: passwords and keys.
+const maxCredential = 1 << 16
+
+// credential is a file of the directory that Prosody's $CREDENTIALS_DIRECTORY
+// names; a stand-in where that was not given.
+func (e *evaluation) credential(name string) (text string, ok bool) {
+	if e.source.Credentials != nil && fs.ValidPath(name) {
+		data, err := readSome(e.source.Credentials, name, maxCredential)
+		if err == nil {
+			return string(data), true
+		}
+	}
+	return e.unknown(input{credential, name}, false)
 }
 
 // read reads a file of the configuration's tree, by the path Prosody would use.
@@ -242,20 +275,29 @@ func (e *evaluation) read(name string) ([]byte, error) {
 	if len(e.config.files) >= maxFiles {
 		return nil, fmt.Errorf("more than %d files are read", maxFiles)
 	}
-	f, err := e.source.Config.Open(inside)
+	data, err := readSome(e.source.Config, inside, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, reason(err))
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, reason(err))
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("read %s: more than %d bytes", name, maxFile)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	e.budget.memory -= len(data)
 	e.config.files = append(e.config.files, inside)
+	return data, nil
+}
+
+// readSome reads a file of at most so many bytes.
+func readSome(from fs.FS, name string, most int) ([]byte, error) {
+	f, err := from.Open(name)
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err != nil {
+		return nil, reason(err)
+	}
+	if len(data) > most {
+		return nil, fmt.Errorf("more than %d bytes", most)
+	}
 	return data, nil
 }
 

@@ -35,6 +35,9 @@ type Source struct {
 	Root   string
 	// Env are the environment variables the configuration may read.
 	Env map[string]string
+	// Credentials is the directory that Prosody's $CREDENTIALS_DIRECTORY names;
+	// nil when its files are not to be read.
+	Credentials fs.FS
 	// Data is Prosody's data directory; nil when there is none to read.
 	Data fs.FS
 }
@@ -116,13 +119,18 @@ func (e *DifferError) Error() string {
 // Import reads a source. The error is an ErrUnreadable, a DifferError, or says
 // what Postern refuses of the outcome; nothing is made then.
 func Import(ctx context.Context, source Source, o Options) (*Result, error) {
-	c, err := evaluate(ctx, source)
+	c, err := settle(ctx, source)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
+	return c.tenants(source, o)
+}
+
+// tenants makes tenants of a configuration and a store.
+func (c *config) tenants(source Source, o Options) (*Result, error) {
 	hosts := c.virtualHosts()
 	if len(hosts) == 0 {
-		return nil, fmt.Errorf("%w: %s: no enabled VirtualHost", ErrUnreadable, source.File)
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, withRemedies(fmt.Errorf("%s: no enabled VirtualHost", source.File), c.decides))
 	}
 	m := &mapping{config: c, data: source.Data}
 	m.findings = append(m.findings, c.notes...)

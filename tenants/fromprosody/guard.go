@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	lua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
@@ -81,6 +82,7 @@ func (b *budget) text(l *lua.LState, n int) {
 const (
 	concatName = "\x00concat"
 	indexName  = "\x00index"
+	equalName  = "\x00equal"
 )
 
 // concat is the operator "..".
@@ -94,6 +96,14 @@ func (b *budget) concat(l *lua.LState) int {
 	s, t := x.String(), y.String()
 	b.text(l, len(s)+len(t))
 	l.Push(lua.LString(s + t))
+	return 1
+}
+
+// equal compares a value with a text of the configuration. The stand-in wild is
+// equal to every one.
+func equal(l *lua.LState) int {
+	x, y := l.Get(1), l.Get(2)
+	l.Push(lua.LBool(x == y || x == lua.LString(wild) || y == lua.LString(wild)))
 	return 1
 }
 
@@ -115,8 +125,31 @@ func (b *budget) index(l *lua.LState) int {
 	return 1
 }
 
-// compile turns a chunk into code that stays within a budget.
-func compile(name string, source []byte) (proto *lua.FunctionProto, err error) {
+// A chunk is a file that was compiled.
+type chunk struct {
+	proto    *lua.FunctionProto
+	compared []string // texts that it compares values with
+}
+
+// chunks are those that were compiled already, by file and text: a
+// configuration that reads what is unknown is evaluated many times.
+type chunks map[[2]string]chunk
+
+func (c chunks) compile(name string, source []byte) (known chunk, err error) {
+	key := [2]string{name, string(source)}
+	known, ok := c[key]
+	if !ok {
+		known.proto, known.compared, err = compile(name, source)
+		if err == nil && c != nil {
+			c[key] = known
+		}
+	}
+	return known, err
+}
+
+// compile turns a chunk into code that stays within a budget. It also gives
+// the texts that the chunk compares values with.
+func compile(name string, source []byte) (proto *lua.FunctionProto, compared []string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			proto, err = nil, fmt.Errorf("%s: cannot be read as Lua: %v", name, r)
@@ -124,33 +157,34 @@ func compile(name string, source []byte) (proto *lua.FunctionProto, err error) {
 	}()
 	source, err = portable(name, source)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	chunk, err := parse.Parse(bytes.NewReader(source), name)
 	if err != nil {
 		if at, ok := errors.AsType[*parse.Error](err); ok {
-			return nil, fmt.Errorf("%s:%d: %s near %q", name, max(at.Pos.Line, 0), at.Message, at.Token)
+			return nil, nil, fmt.Errorf("%s:%d: %s near %q", name, max(at.Pos.Line, 0), at.Message, at.Token)
 		}
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	g := guard{name: name}
 	g.stmts(chunk)
 	if g.err != nil {
-		return nil, g.err
+		return nil, nil, g.err
 	}
 	proto, err = lua.Compile(chunk, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return proto, nil
+	return proto, g.compared, nil
 }
 
 // A guard rewrites a chunk: what the machine would do without a bound becomes
 // a call of a function that has one.
 type guard struct {
-	name  string
-	depth int
-	err   error
+	name     string
+	depth    int
+	err      error
+	compared []string
 }
 
 func (g *guard) fail(n ast.PositionHolder, format string, args ...any) {
@@ -276,8 +310,26 @@ func (g *guard) expr(e ast.Expr) ast.Expr {
 	case *ast.LogicalOpExpr:
 		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
 	case *ast.RelationalOpExpr:
+		withText := false
+		for _, side := range []ast.Expr{e.Lhs, e.Rhs} {
+			if text, ok := side.(*ast.StringExpr); ok {
+				g.compared = append(g.compared, text.Value)
+				withText = true
+			}
+		}
 		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
+		switch {
+		case withText && e.Operator == "==":
+			return call(equalName, e, e.Lhs, e.Rhs)
+		case withText && e.Operator == "~=":
+			not := &ast.UnaryNotOpExpr{Expr: call(equalName, e, e.Lhs, e.Rhs)}
+			not.SetLine(e.Line())
+			not.SetLastLine(e.LastLine())
+			return not
+		}
 	case *ast.StringConcatOpExpr:
+		g.whole(e.Lhs)
+		g.whole(e.Rhs)
 		return call(concatName, e, g.expr(e.Lhs), g.expr(e.Rhs))
 	case *ast.ArithmeticOpExpr:
 		e.Lhs, e.Rhs = g.expr(e.Lhs), g.expr(e.Rhs)
@@ -298,6 +350,21 @@ func (g *guard) expr(e ast.Expr) ast.Expr {
 	return e
 }
 
+// whole refuses a number joined to a text that Lua 5.4 may write with ".0" and
+// this machine without: a fraction's outcome, or a literal such as 1.0.
+func (g *guard) whole(e ast.Expr) {
+	switch e := e.(type) {
+	case *ast.ArithmeticOpExpr:
+		if e.Operator == "/" || e.Operator == "^" {
+			g.fail(e, "the outcome of %s is joined to a text, which Lua 5.4 writes with a decimal point: write the text out", e.Operator)
+		}
+	case *ast.NumberExpr:
+		if strings.ContainsAny(e.Value, ".eEpP") && !strings.HasPrefix(e.Value, "0x") {
+			g.fail(e, "the number %s is joined to a text, which Lua 5.4 writes with a decimal point: write the text out", e.Value)
+		}
+	}
+}
+
 func call(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
 	f := &ast.IdentExpr{Value: name}
 	c := &ast.FuncCallExpr{Func: f, Args: args, AdjustRet: true}
@@ -306,101 +373,4 @@ func call(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
 		n.SetLastLine(at.LastLine())
 	}
 	return c
-}
-
-// portable makes the escapes of newer Lua readable to the parser, which knows
-// those of 5.1 and would read others as something else without a word.
-func portable(name string, source []byte) ([]byte, error) {
-	out := make([]byte, 0, len(source))
-	line := 1
-	for i := 0; i < len(source); {
-		n, err := token(source[i:])
-		if err != "" {
-			return nil, fmt.Errorf("%s:%d: %s", name, line, err)
-		}
-		part := source[i : i+n]
-		if (part[0] == '"' || part[0] == '\'') && bytes.IndexByte(part, '\\') >= 0 {
-			if out, err = decimal(out, part); err != "" {
-				return nil, fmt.Errorf("%s:%d: %s", name, line, err)
-			}
-		} else {
-			out = append(out, part...)
-		}
-		line += bytes.Count(part, []byte("\n"))
-		i += n
-	}
-	return out, nil
-}
-
-// token is the length of a string, a comment, or one byte of anything else.
-func token(s []byte) (n int, err string) {
-	long := func(from int) (int, bool) {
-		level := from + 1
-		for level < len(s) && s[level] == '=' {
-			level++
-		}
-		if from >= len(s) || s[from] != '[' || level >= len(s) || s[level] != '[' {
-			return 0, false
-		}
-		end := append(append([]byte("]"), s[from+1:level]...), ']')
-		if i := bytes.Index(s[level:], end); i >= 0 {
-			return level + i + len(end), true
-		}
-		return len(s), true
-	}
-	switch {
-	case s[0] == '[':
-		if n, ok := long(0); ok {
-			return n, ""
-		}
-	case bytes.HasPrefix(s, []byte("--")):
-		if n, ok := long(2); ok {
-			return n, ""
-		}
-		if i := bytes.IndexByte(s, '\n'); i >= 0 {
-			return i, ""
-		}
-		return len(s), ""
-	case s[0] == '"' || s[0] == '\'':
-		for i := 1; i < len(s); i++ {
-			switch s[i] {
-			case '\\':
-				i++
-			case s[0]:
-				return i + 1, ""
-			case '\n':
-				return 0, "unfinished string"
-			}
-		}
-		return 0, "unfinished string"
-	}
-	return 1, ""
-}
-
-// decimal writes a string's \xHH as \DDD.
-func decimal(out, s []byte) ([]byte, string) {
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			out = append(out, s[i])
-			continue
-		}
-		i++
-		switch s[i] {
-		case 'x':
-			var c byte
-			if i+2 >= len(s) {
-				return out, "\\x needs two hexadecimal digits"
-			}
-			if _, err := fmt.Sscanf(string(s[i+1:i+3]), "%02x", &c); err != nil {
-				return out, "\\x needs two hexadecimal digits"
-			}
-			out = fmt.Appendf(out, "\\%03d", c)
-			i += 2
-		case 'z', 'u':
-			return out, fmt.Sprintf("the escape \\%c is not supported in an imported configuration: write the string without it", s[i])
-		default:
-			out = append(out, '\\', s[i])
-		}
-	}
-	return out, ""
 }

@@ -18,6 +18,7 @@ func (e *evaluation) library() *lua.LTable {
 	set := func(t *lua.LTable, name string, f lua.LGFunction) { t.RawSetString(name, l.NewFunction(f)) }
 	set(g, concatName, e.budget.concat)
 	set(g, indexName, e.budget.index)
+	set(g, equalName, equal)
 	set(g, "assert", func(l *lua.LState) int {
 		if !l.ToBool(1) {
 			l.RaiseError("%s", l.OptString(2, "assertion failed!"))
@@ -114,9 +115,10 @@ func (e *evaluation) library() *lua.LTable {
 	for _, name := range []string{"io", "package", "debug", "coroutine", "utf8", "bit", "bit32", "prosody"} {
 		g.RawSetString(name, e.refused(name))
 	}
-	for _, name := range []string{"require", "load", "loadstring", "loadfile", "dofile", "setmetatable", "getmetatable", "rawset", "rawget", "select", "unpack", "setfenv", "getfenv", "module", "collectgarbage"} {
+	for _, name := range []string{"load", "loadstring", "loadfile", "dofile", "setmetatable", "getmetatable", "rawset", "rawget", "select", "unpack", "setfenv", "getfenv", "module", "collectgarbage"} {
 		set(g, name, refuse(name))
 	}
+	set(g, "require", e.require)
 	os := e.refused("os")
 	set(os, "getenv", func(l *lua.LState) int { l.Push(e.getenv(l.CheckString(1))); return 1 })
 	g.RawSetString("os", os)
@@ -135,26 +137,25 @@ func (e *evaluation) library() *lua.LTable {
 	return g
 }
 
-// open is io.open for reading, within the configuration's directory. It reads
-// the file at once; what it gives has read ("*a", "*l"), lines and close.
+// open is io.open for reading. It reads the file at once; what it gives has
+// read ("*a", "*l"), lines and close. A file that cannot be read here has a
+// stand-in in it; one that is not there is unset.
 func (e *evaluation) open(l *lua.LState) int {
 	name := l.CheckString(1)
 	if mode := l.OptString(2, "r"); strings.Trim(mode, "rb") != "" {
 		l.RaiseError("io.open to write is not available to an imported configuration")
 	}
-	if !path.IsAbs(name) {
-		l.RaiseError("io.open(%q) depends on where Prosody was started: write the whole path, or use FileContents", name)
-	}
 	data, err := e.read(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	text, ok := string(data), true
+	if err != nil || !path.IsAbs(name) { // a relative path depends on where Prosody was started
+		text, ok = e.unknown(input{file, name}, path.IsAbs(name) && errors.Is(err, fs.ErrNotExist))
+	}
+	if !ok {
 		l.Push(lua.LNil)
-		l.Push(lua.LString(err.Error()))
+		l.Push(lua.LString(name + ": no such file"))
 		return 2
 	}
-	if err != nil {
-		l.RaiseError("%v", err)
-	}
-	rest, f := string(data), l.NewTable()
+	rest, f := text, l.NewTable()
 	line := func(l *lua.LState) int {
 		if rest == "" {
 			l.Push(lua.LNil)
@@ -183,6 +184,29 @@ func (e *evaluation) open(l *lua.LState) int {
 	f.RawSetString("lines", l.NewFunction(func(l *lua.LState) int { l.Push(l.NewFunction(line)); return 1 }))
 	f.RawSetString("close", l.NewFunction(func(l *lua.LState) int { l.Push(lua.LTrue); return 1 }))
 	l.Push(f)
+	return 1
+}
+
+// require knows "stringy", which container images split their variables with.
+func (e *evaluation) require(l *lua.LState) int {
+	if name := l.CheckString(1); name != "stringy" {
+		l.RaiseError("require %q is not available to an imported configuration: write the value out", name)
+	}
+	t := e.refused("stringy")
+	t.RawSetString("split", l.NewFunction(func(l *lua.LState) int {
+		s, sep := l.CheckString(1), l.CheckString(2)
+		if sep == "" {
+			l.RaiseError("stringy.split: an empty separator")
+		}
+		parts := l.NewTable()
+		for part := range strings.SplitSeq(s, sep) {
+			e.budget.charge(l, 32)
+			parts.Append(lua.LString(part))
+		}
+		l.Push(parts)
+		return 1
+	}))
+	l.Push(t)
 	return 1
 }
 

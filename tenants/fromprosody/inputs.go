@@ -1,0 +1,368 @@
+package fromprosody
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// An input is something a configuration reads that is in none of its files.
+type input struct{ kind, name string }
+
+// The kinds of inputs.
+const (
+	variable   = "variable"   // of the environment
+	file       = "file"       // whose contents are a value
+	credential = "credential" // of $CREDENTIALS_DIRECTORY
+)
+
+// An unknown is an input that was read and not given.
+type unknown struct {
+	input
+	where string // it is read first
+	unset bool   // taken as none, unless something stands in for it
+}
+
+// remedy says with which option of the command the input is given.
+func (u unknown) remedy() string {
+	switch u.kind {
+	case variable:
+		return fmt.Sprintf("--env %s=VALUE", u.name)
+	case credential:
+		return fmt.Sprintf("--credentials DIR with a file %s in it", u.name)
+	}
+	return fmt.Sprintf("--root DIR (with --root-as) with the file %s in it", u.name)
+}
+
+func (u unknown) String() string {
+	if u.kind == variable {
+		return u.name
+	}
+	return u.kind + " " + u.name
+}
+
+// What stands in for inputs. The names are reserved by RFC 2606, so that a host
+// may be made of them. A stand-in that is absent says that there is none; one
+// that is wild counts as equal to every text it is compared with.
+const (
+	placeholder = "not-given.invalid"
+	wild        = "any.invalid"
+	absent      = "\x00absent"
+)
+
+// unknown gives what stands in for an input that was not given, and remembers
+// that it was read. An unset input is none, where nothing stands in for it.
+func (e *evaluation) unknown(in input, unset bool) (text string, ok bool) {
+	c := e.config
+	if !c.wanted[in] {
+		if len(c.unknown) == maxNotes {
+			e.l.RaiseError("more than %d variables and files are read that were not given", maxNotes)
+		}
+		c.wanted[in] = true
+		c.unknown = append(c.unknown, unknown{in, e.where(), unset})
+	}
+	if text, ok = e.given[in]; !ok {
+		text, ok = placeholder, !unset
+	}
+	return text, ok && text != absent
+}
+
+// decisive are the options that what is imported depends on.
+var decisive = [...]string{
+	"add_permissions", "admins", "anonymous_login", "authentication", "authorization", "c2s_interfaces", "c2s_ports",
+	"component_module", "custom_roles", "data_path", "default_storage", "default_user_role", "defined", "enabled", "host_user_role",
+	"interfaces", "isolate_except_domains", "isolate_except_users", "modules_disabled", "modules_enabled", "parent_host",
+	"proxy_port_mappings", "proxy_ports", "public_user_role", "remove_permissions", "server_user_role", "storage",
+}
+
+// outcome is the part of a configuration that decides.
+func (c *config) outcome() string {
+	var b strings.Builder
+	for _, h := range append([]string{global}, c.order...) {
+		fmt.Fprintf(&b, "%q\n", h)
+		for _, option := range decisive {
+			if v := c.hosts[h][option]; v != nil && v != lua.LNil {
+				fmt.Fprintf(&b, "%s=%s\n", option, describe(v))
+			}
+		}
+	}
+	return b.String()
+}
+
+// describe writes a value out, tables in the order of their keys.
+func describe(v lua.LValue) string { return describeTo(v, maxDescribed) }
+
+// maxDescribed is the depth of tables that an option is compared to.
+const maxDescribed = 8
+
+func describeTo(v lua.LValue, depth int) string {
+	switch v := v.(type) {
+	case *lua.LTable:
+		if depth == 0 {
+			return "{…}"
+		}
+		var parts []string
+		v.ForEach(func(k, v lua.LValue) { parts = append(parts, k.String()+"="+describeTo(v, depth-1)) })
+		slices.SortFunc(parts, func(a, b string) int {
+			x, _, _ := strings.Cut(a, "=")
+			y, _, _ := strings.Cut(b, "=")
+			return strings.Compare(x, y)
+		})
+		return "{" + strings.Join(parts, " ") + "}"
+	case lua.LNumber:
+		return fmt.Sprintf("%.14g", float64(v))
+	case lua.LString:
+		return "'" + string(v) + "'"
+	case *lua.LFunction:
+		return "function"
+	}
+	return v.String()
+}
+
+// The bounds of finding out which inputs decide: evaluations, and the steps of
+// all of them. Inputs beyond count as deciding.
+const (
+	maxTries    = 1000
+	maxAllSteps = 10 * maxSteps
+	maxCompared = 16 // texts tried for each input
+)
+
+// trials evaluates one configuration time and again with other inputs.
+type trials struct {
+	ctx          context.Context
+	source       Source
+	tries, steps int
+	texts        []string
+	chunks       chunks
+}
+
+func (t *trials) spent() bool {
+	return t.tries >= maxTries || t.steps >= maxAllSteps || t.ctx.Err() != nil
+}
+
+func (t *trials) evaluate(given map[input]string) (*config, error) {
+	t.tries++
+	c, err := evaluate(t.ctx, t.source, given, t.chunks)
+	t.steps += c.steps
+	return c, err
+}
+
+// settle evaluates a configuration that may read what was not given. Whatever
+// it cannot do without has a stand-in. It refuses the configuration if the
+// outcome depends on a stand-in, and tells of the inputs that are unknown.
+func settle(ctx context.Context, source Source) (*config, error) {
+	t := &trials{ctx: ctx, source: source, chunks: chunks{}}
+	needed := map[input]string{}
+	c, err := t.evaluate(nil)
+	seen := c.unknown
+	for err != nil && !errors.Is(err, errSteps) && !t.spent() {
+		given, next, nextErr := t.further(needed, c)
+		if given == nil {
+			break
+		}
+		needed, c, err = given, next, nextErr
+		seen = join(seen, c.unknown)
+	}
+	if err != nil {
+		return nil, withRemedies(err, seen)
+	}
+	for _, u := range c.unknown {
+		if !u.unset {
+			needed[u.input] = placeholder
+		}
+	}
+	t.texts = texts(c.compared)
+	all, deciding := t.deciding(c, needed)
+	var refused []unknown
+	for _, u := range c.unknown {
+		if _, stands := needed[u.input]; stands && deciding[u.input] {
+			refused = append(refused, u)
+		}
+	}
+	if len(refused) > 0 {
+		for _, u := range all { // one run shall name them all
+			if _, stands := needed[u.input]; !stands && deciding[u.input] {
+				refused = append(refused, u)
+			}
+		}
+		return nil, withRemedies(fmt.Errorf("%s: hosts or roles depend on what was not given", source.File), refused)
+	}
+	c.tell(all, needed, deciding)
+	return c, nil
+}
+
+// further gives a stand-in to one more variable, the one read last before the
+// evaluation ended, if the evaluation comes further with it.
+func (t *trials) further(needed map[input]string, c *config) (given map[input]string, next *config, err error) {
+	for _, u := range slices.Backward(c.unknown) {
+		if _, has := needed[u.input]; has || !u.unset {
+			continue
+		}
+		for _, text := range []string{placeholder, "1"} {
+			if t.spent() {
+				return nil, nil, nil
+			}
+			given = maps.Clone(needed)
+			given[u.input] = text
+			if next, err = t.evaluate(given); err == nil || next.steps > c.steps {
+				return given, next, err
+			}
+		}
+	}
+	return nil, nil, nil
+}
+
+// join adds what is not there yet.
+func join(all, more []unknown) []unknown {
+	there := make(map[input]bool, len(all))
+	for _, u := range all {
+		there[u.input] = true
+	}
+	for _, u := range more {
+		if !there[u.input] {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// texts are what inputs are tried with: a name, what means yes, and the first
+// texts that the configuration compares anything with, each once.
+func texts(compared []string) []string {
+	tried := []string{"another.invalid", "1", "2", "true", wild, absent}
+	for _, text := range compared {
+		if len(tried) == maxCompared {
+			break
+		}
+		if !slices.Contains(tried, text) && len(text) < 100 {
+			tried = append(tried, text)
+		}
+	}
+	return tried
+}
+
+// deciding are the unknown inputs that the outcome depends on: those with which
+// it changes, alone or together with all others. An input that cannot be tried
+// counts as one. All are the unknown inputs, with those that are read only where
+// another has a certain value.
+func (t *trials) deciding(base *config, needed map[input]string) (all []unknown, deciding map[input]bool) {
+	deciding = map[input]bool{}
+	want := base.outcome()
+	all = slices.Clone(base.unknown)
+	fits := map[string][]input{} // the inputs that each text did for
+	for i := 0; i < len(all); i++ {
+		u, tried := all[i], false
+		for _, text := range t.texts {
+			if t.spent() {
+				tried = false
+				break
+			}
+			c, err := t.evaluate(with(needed, text, u.input))
+			if err != nil {
+				continue // not a value it can have
+			}
+			tried = true
+			fits[text] = append(fits[text], u.input)
+			all = join(all, c.unknown) // read only where u has this value
+			deciding[u.input] = deciding[u.input] || c.outcome() != want
+		}
+		if !tried {
+			deciding[u.input] = true
+		}
+	}
+	for _, text := range t.texts {
+		t.together(needed, text, fits[text], deciding)
+		alone := slices.DeleteFunc(slices.Clone(fits[text]), func(in input) bool { return !deciding[in] })
+		t.together(with(needed, text, alone...), text, fits[text], deciding)
+	}
+	return all, deciding
+}
+
+// with adds one text for some inputs.
+func with(needed map[input]string, text string, inputs ...input) map[input]string {
+	given := maps.Clone(needed)
+	for _, in := range inputs {
+		given[in] = text
+	}
+	return given
+}
+
+// together gives one text to all inputs that do not decide alone. As long as that
+// changes the outcome, it finds a set of them that does and of which none can
+// be left out: each decides beside the others.
+func (t *trials) together(needed map[input]string, text string, inputs []input, deciding map[input]bool) {
+	base, err := t.evaluate(needed)
+	if err != nil {
+		return // these texts do not go together
+	}
+	changes := func(inputs []input) bool {
+		if t.spent() {
+			return true
+		}
+		c, err := t.evaluate(with(needed, text, inputs...))
+		return err == nil && c.outcome() != base.outcome()
+	}
+	for {
+		inputs = slices.DeleteFunc(slices.Clone(inputs), func(in input) bool { return deciding[in] })
+		if len(inputs) == 0 || !changes(inputs) {
+			return
+		}
+		set := inputs
+		for _, in := range inputs {
+			if rest := slices.DeleteFunc(slices.Clone(set), func(o input) bool { return o == in }); changes(rest) && !t.spent() {
+				set = rest
+			}
+		}
+		for _, in := range set {
+			deciding[in] = true
+		}
+	}
+}
+
+// withRemedies adds what was not given, and how it is.
+func withRemedies(err error, all []unknown) error {
+	if len(all) == 0 {
+		return err
+	}
+	var parts []string
+	for _, u := range all {
+		parts = append(parts, fmt.Sprintf("%s (read at %s)", u.remedy(), u.where))
+	}
+	return fmt.Errorf("%w; read and not given: %s", err, strings.Join(parts, ", "))
+}
+
+// tell tells of the inputs that were not given: of those that decide one by
+// one, of the others together.
+func (c *config) tell(all []unknown, needed map[input]string, deciding map[input]bool) {
+	var idle, stands []string
+	for _, u := range all {
+		_, stand := needed[u.input]
+		switch {
+		case deciding[u.input] && u.unset:
+			c.decides = append(c.decides, u)
+			what := "the environment variable"
+			if u.kind == file {
+				what = "the file"
+			}
+			c.notes = append(c.notes, Finding{Changed, u.where,
+				fmt.Sprintf("%s %s is read and was not given: taken as unset, and hosts, roles or modules depend on it", what, u.name),
+				fmt.Sprintf("give it with %s if Prosody has it", u.remedy())})
+		case !c.wanted[u.input]: // not with what was given
+		case stand:
+			stands = append(stands, u.String())
+		default:
+			idle = append(idle, u.String())
+		}
+	}
+	if len(idle) > 0 {
+		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d environment variables or files are read, were not given, and are taken as unset; what is imported depends on none of them: %s", len(idle), strings.Join(idle, ", ")), ""})
+	}
+	if len(stands) > 0 {
+		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d values are read from where the import does not look, and have a stand-in; what is imported depends on none of them: %s", len(stands), strings.Join(stands, ", ")), ""})
+	}
+}

@@ -1,0 +1,188 @@
+package fromprosody
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// imported imports one configuration, and is the findings with the file.
+func imported(t *testing.T, text string, change func(*Source)) (findings []string, policy string, err error) {
+	t.Helper()
+	s := Source{Config: fstest.MapFS{"etc/c.lua": {Data: []byte(text)}}, File: "etc/c.lua", Root: "/"}
+	if change != nil {
+		change(&s)
+	}
+	r, err := Import(t.Context(), s, Options{})
+	if err != nil {
+		return nil, "", err
+	}
+	for _, f := range r.Findings {
+		findings = append(findings, f.String())
+	}
+	for _, f := range r.Files {
+		policy += string(f.Text)
+	}
+	return findings, policy, nil
+}
+
+func has(all []string, parts ...string) bool {
+	return slices.ContainsFunc(all, func(s string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(s, part) })
+	})
+}
+
+// TestNeeded: a value that hosts or roles depend on and that was not given is
+// asked for by its option, with all others, in one run.
+func TestNeeded(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"concat":     {"local d = os.getenv('DOMAIN')\nVirtualHost('chat.' .. d)", []string{"--env DOMAIN=VALUE (read at etc/c.lua:1)"}},
+		"asserts":    {"local a = Lua.assert(ENV_A, 'set A')\nlocal b = Lua.assert(ENV_B, 'set B')\nVirtualHost(a .. '.' .. b)", []string{"--env A=", "--env B="}},
+		"error":      {"if not Lua.os.getenv('A') then Lua.error('no A') end\nif not ENV_B then error('no B') end\nVirtualHost('x.' .. ENV_A) admins = { 'boss@' .. ENV_B }", []string{"--env A=", "--env B="}},
+		"beside":     {"VirtualHost(os.getenv('A') or 'a.test')\ncustom_roles = { { name = os.getenv('ROLE') .. '-x' } }", []string{"--env A=", "--env ROLE="}},
+		"never":      {"local a, b = ENV_A, ENV_B\nVirtualHost('a.test')\nx = ENV_C + {}", []string{"etc/c.lua:3:", "--env A=", "--env B=", "--env C="}},
+		"file":       {"VirtualHost('a.test')\nadmins = FileLines('/etc/admins')", []string{"the file /etc/admins in it (read at etc/c.lua:2)"}},
+		"denied":     {"VirtualHost('a.test')\nremove_permissions = { ['prosody:registered'] = FileLines('../outside') }", []string{"file outside in it"}},
+		"opened":     {"VirtualHost('a.test')\nlocal f = Lua.io.open('roles')\ndefault_user_role = f and f:read('*l') or 'prosody:member'", []string{"file roles in it"}},
+		"credential": {"VirtualHost('a.test')\ndefault_user_role = Credential('role')", []string{"--credentials DIR with a file role in it"}},
+		"no host":    {"if ENV_A then VirtualHost('a.test') end", []string{"no enabled VirtualHost", "--env A="}},
+		"arithmetic": {"local n = ENV_N + 1\nVirtualHost('a' .. n .. '.test')", []string{"--env N="}},
+		"index":      {"VirtualHost(ENV_A:lower())", []string{"--env A="}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := imported(t, c.text, nil)
+			if err == nil || !has([]string{err.Error()}, c.want...) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestNotNeeded: what no role or host depends on has a stand-in and is told of
+// together; what is unset and decides is told of by itself.
+func TestNotNeeded(t *testing.T) {
+	findings, policy, err := imported(t, `
+log = { [os.getenv("LOG_LEVEL") or "info"] = "*console" }
+sql = { host = os.getenv("DB_HOST"), password = Credential("db"), key = FileContents("/srv/key") }
+external = "turn:" .. Credential("turn") .. os.getenv("TURN")
+local f = Lua.io.open("/srv/smtp") smtp = f:read("*a")
+if ENV_SWITCH == "on" and Credential("role") == "guest" then default_user_role = "prosody:guest" end
+if os.getenv("STORE") == "sql" then default_storage = "sql" end
+if os.getenv("GUESTS") == "on" and os.getenv("MODE") == "x" then default_user_role = "prosody:guest" end
+VirtualHost(os.getenv("DOMAIN") or "localhost")
+`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"DOMAIN", "STORE", "GUESTS", "MODE", "SWITCH"} {
+		if !has(findings, "changed: ", "variable "+name+" is read", "--env "+name+"=VALUE") {
+			t.Errorf("no finding of %s", name)
+		}
+	}
+	if !has(findings, "info: 2 environment variables", ": LOG_LEVEL, DB_HOST") || !has(findings, "info: 5 values", "credential db, file /srv/key, credential turn, TURN, file /srv/smtp") {
+		t.Error(strings.Join(findings, "\n"))
+	}
+	if !strings.Contains(policy, `name = "localhost"`) || strings.Contains(policy, placeholder) {
+		t.Error(policy)
+	}
+	findings, policy, err = imported(t, `VirtualHost(os.getenv("DOMAIN") .. ".test") default_user_role = Credential("role")`, func(s *Source) {
+		s.Env = map[string]string{"DOMAIN": "a"}
+		s.Credentials = fstest.MapFS{"role": {Data: []byte("prosody:guest")}}
+	})
+	if err != nil || has(findings, "not given") || !strings.Contains(policy, "name = \"a.test\"\ndefault_role = \"prosody:guest\"") {
+		t.Errorf("%v\n%s", err, policy)
+	}
+}
+
+// TestManyInputs: what cannot be tried within bounds counts as deciding.
+func TestManyInputs(t *testing.T) {
+	var b strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&b, "x%d = os.getenv('V%d')\n", i, i)
+	}
+	findings, _, err := imported(t, b.String()+"VirtualHost 'a.test'", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has(findings, "info: 300 environment variables") || !has(findings, "changed: ", "variable V299 is read") {
+		t.Error("all of 300 were tried")
+	}
+}
+
+// TestDecisive holds the list of options that decide to what is looked up.
+func TestDecisive(t *testing.T) {
+	for _, dir := range []string{"plain", "roles", "ports", "isolated", "program", "stored"} {
+		s, o := sample(t, "testdata/"+dir)
+		c, err := evaluate(t.Context(), s, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.tenants(s, o); err != nil {
+			t.Fatal(err)
+		}
+		for option := range c.asked {
+			if !slices.Contains(decisive[:], option) {
+				t.Errorf("%s: %s is looked up and not among the options that decide", dir, option)
+			}
+		}
+	}
+}
+
+// TestInclusionOrder: an option that two files of one Include set is told of;
+// Prosody takes whichever the directory gives last.
+func TestInclusionOrder(t *testing.T) {
+	include := func(a, b string) []string {
+		t.Helper()
+		findings, _, err := imported(t, "Include 'conf.d/*.lua'\nInclude 'last.lua'\nVirtualHost 'a.test'", func(s *Source) {
+			s.Config = fstest.MapFS{"etc/c.lua": s.Config.(fstest.MapFS)["etc/c.lua"], "etc/last.lua": {Data: []byte("enabled = true\n")},
+				"etc/conf.d/a.lua": {Data: []byte(a)}, "etc/conf.d/b.lua": {Data: []byte(b)}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return findings
+	}
+	if f := include("default_user_role = 'prosody:guest'", "\ndefault_user_role = 'prosody:member'"); !has(f, "changed: etc/conf.d/b.lua:2: default_user_role is set in a.lua as well") {
+		t.Error(f)
+	}
+	if f := include("default_user_role = 'prosody:guest'", "default_user_role = 'prosody:guest' name = 'x'"); has(f, "is set in") {
+		t.Error(f)
+	}
+}
+
+// TestSyntax: what Lua 5.4 adds is understood or refused by its name and place.
+func TestSyntax(t *testing.T) {
+	for text, want := range map[string]string{
+		"x = 7 // 2":                                  "c.lua:2: // is the integer division",
+		"x = 1 << 2":                                  "c.lua:2: << is a bitwise operator",
+		"x = 8 >> 2":                                  "c.lua:2: >> is a bitwise operator",
+		"x = 7 & 3":                                   "c.lua:2: & is a bitwise operator",
+		"x = 7 | 3":                                   "c.lua:2: | is a bitwise operator",
+		"x = 7 ~ 3":                                   "c.lua:2: ~ is a bitwise operator",
+		"x = ~7":                                      "c.lua:2: ~ is a bitwise operator",
+		"local f <close> = nil":                       "c.lua:2: <close>",
+		"x = Lua.table.unpack({1})":                   "c.lua:2: table.unpack is not available",
+		"x = Lua.string.pack('i4', 1)":                "c.lua:2: string.pack is not available",
+		"x = Lua.math.tointeger(3)":                   "c.lua:2: math.tointeger is not available",
+		"x = Lua.utf8.char(65)":                       "c.lua:2: utf8.char is not available",
+		"x = 'h' .. 10 / 2":                           "c.lua:2: the outcome of / is joined",
+		"x = 'h' .. 1.0":                              "c.lua:2: the number 1.0 is joined",
+		"x = '\\z  \n y' .. (7 & 3)":                  "c.lua:3: & is a bitwise operator",
+		"VirtualHost '\\u{61}\\u{fc}.test'":           "aü.test",
+		"VirtualHost '\\x61\\z \n  .test'":            "a.test",
+		"local a <const> = 'b.test' VirtualHost(a)":   "b.test",
+		"local a < const > = 'b.test' VirtualHost(a)": "b.test",
+		"-- 7 // 2 & <close>\nVirtualHost 'c.test' x = '// & | ~ <close>' y = [[ ~ // ]]":                                        "c.test",
+		"for i = 1, 2 do if i ~= 1 then goto on end ::on:: end local a, const = 1, 2 if a < const then VirtualHost 'd.test' end": "d.test",
+	} {
+		_, policy, err := imported(t, "\n"+text, nil)
+		if got := fmt.Sprint(policy, err); !strings.Contains(got, want) {
+			t.Errorf("%q: %s, want %q", text, got, want)
+		}
+	}
+}
