@@ -22,6 +22,7 @@ type importCmd struct {
 type importProsody struct {
 	Config      string   `required:"" help:"Prosody's configuration file." placeholder:"FILE"`
 	Data        string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
+	Unread      bool     `name:"default-for-unread" help:"Give accounts whose stored roles cannot be read the default role of their host; they get nothing otherwise."`
 	NoData      bool     `help:"Do without the stored roles and disabled accounts."`
 	Root        string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
 	RootAs      string   `help:"The path that directory has on Prosody's machine, when it is a copy." placeholder:"DIR"`
@@ -44,13 +45,21 @@ func (*importProsody) Help() string {
 	return `The configuration is evaluated in a sandbox, with bounds; nothing is changed on
 the Prosody server. One policy file is written for the tenant (with --per-host
 for each VirtualHost), and a report of what has no counterpart or changes its
-meaning goes to standard output. An account that has no role in Prosody, or
-whose stored role cannot be read, gets a role that gives nothing. Only where
-stored roles are not read at all (--no-data, or storage that is no files) does
-an account with one get the default role; the report says so.
+meaning goes to standard output.
+
+No account gets more than it has in Prosody. An account that has no role there,
+or whose stored role cannot be read, gets a role that gives nothing, and so do
+all accounts of a host whose roles are stored elsewhere than in files, or whose
+folder is not in the data directory. --default-for-unread gives those the
+default role of the host instead: say it where no account has less than that.
+With --no-data nothing stored is read, and accounts get the default role.
+
+An environment variable, a file or a credential that is not given is asked for,
+with the option that gives it, where hosts or roles depend on it. The others
+are named in the report, and need not be given.
 
 Exit codes: 0 written, nothing to look at; 1 written, but the report has
-something to look at (lost, changed or damaged), or refused and nothing
+something to look at (lost, changed, damaged or unread), or refused and nothing
 written; 2 the configuration or the data cannot be read, nothing written.
 
 Examples:
@@ -92,7 +101,7 @@ func (c *importProsody) Run(a *app) error {
 	defer closeAll()
 	ctx, cancel := context.WithTimeout(a.ctx, importTime)
 	defer cancel()
-	result, err := fromprosody.Import(ctx, source, fromprosody.Options{Tenant: c.Tenant, PerHost: c.PerHost})
+	result, err := fromprosody.Import(ctx, source, fromprosody.Options{Tenant: c.Tenant, PerHost: c.PerHost, DefaultForUnread: c.Unread})
 	if errors.Is(err, fromprosody.ErrUnreadable) {
 		return &usageError{err}
 	}
@@ -100,6 +109,12 @@ func (c *importProsody) Run(a *app) error {
 		return &api.Error{Code: api.CodeInvalid, Text: err.Error()}
 	}
 	report := importReport{Files: []importedFile{}, Findings: result.Findings, Clean: result.Clean()}
+	if result.Refused != "" {
+		if err := a.importReport(&report); err != nil {
+			return err
+		}
+		return &api.Error{Code: api.CodeInvalid, Text: "nothing was written: " + result.Refused}
+	}
 	if err := c.write(result, &report); err != nil {
 		return err
 	}

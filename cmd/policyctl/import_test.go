@@ -54,7 +54,7 @@ func TestImportProsody(t *testing.T) {
 	question := func(account string) string {
 		return `{"id":1,"account":"` + account + `","resource":"x","direction":"out","stanza":"<message to='a@roles.test'><body/></message>"}` + "\n"
 	}
-	code, out, errOut = policyctl(question("alice@roles.test")+question("old@roles.test")+question("evil@roles.test"), "check", "-f", file)
+	code, out, errOut = policyctl(question("alice@roles.test")+question("boss@roles.test")+question("evil@roles.test"), "check", "-f", file)
 	answers := strings.Split(strings.TrimSpace(out), "\n")
 	if code != exitDone || len(answers) != 3 {
 		t.Fatalf("exit %d: %s%s", code, out, errOut)
@@ -118,6 +118,76 @@ func TestImportProsodyCopy(t *testing.T) {
 	text, _ := os.ReadFile(filepath.Join(out, "a.toml"))
 	if code != exitDone || !strings.Contains(string(text), "jid = \"ann@a.test\"\nrole = \"prosody:admin\"") {
 		t.Errorf("exit %d: %s\n%s", code, errOut, text)
+	}
+}
+
+// TestImportProsodyWrongData: a data directory that holds nothing of the host is
+// told of in the report, with where it is, and nothing is written.
+func TestImportProsodyWrongData(t *testing.T) {
+	server := filepath.Join(prosodySamples, "several-stores")
+	for name, c := range map[string]struct{ data, want string }{
+		"the directory above": {server, "it is in \"data\": give that one"},
+		"a host's own":        {server + "/data/files%2etest", "it looks like one host's own folder"},
+		"empty":               {t.TempDir(), "it holds no folder at all"},
+		"of other hosts":      {prosodySamples + "/stored/data", "it holds the folders \"stored%2etest\""},
+	} {
+		dir := filepath.Join(t.TempDir(), "out")
+		args := []string{"--json", "import", "prosody", "--config", server + "/etc/prosody.cfg.lua", "--data", c.data, "-o", dir}
+		code, out, errOut := policyctl("", args...)
+		var report importReport
+		if err := json.Unmarshal([]byte(out), &report); err != nil {
+			t.Fatal(name, err, errOut)
+		}
+		said := ""
+		for _, f := range report.Findings {
+			if f.Kind == "unread" && f.Where == "files.test" {
+				said = f.Text
+			}
+		}
+		if code != exitError || len(report.Files) != 0 || !strings.Contains(said, "files%2etest") || !strings.Contains(said, c.want) || !strings.Contains(errOut, "nothing was written") {
+			t.Errorf("%s: exit %d, %q, %s", name, code, said, errOut)
+		}
+		if files, _ := os.ReadDir(dir); len(files) > 0 {
+			t.Errorf("%s: wrote %v", name, files)
+		}
+	}
+}
+
+// TestImportProsodyInputs: an import without a secret that nothing depends on
+// is clean; one without a variable that the domain is made of names its option.
+func TestImportProsodyInputs(t *testing.T) {
+	etc, data, credentials := t.TempDir(), t.TempDir(), t.TempDir()
+	config := filepath.Join(etc, "prosody.cfg.lua")
+	for name, text := range map[string]string{
+		config: `VirtualHost(Lua.assert(ENV_DOMAIN, "set DOMAIN") .. ".test")
+sql = { password = Credential("db"), key = FileLine("/srv/key") }
+default_user_role = ENV_GUESTS and Credential("role")`,
+		filepath.Join(data, "a%2etest/accounts/x.dat"): "return {}",
+		filepath.Join(credentials, "role"):             "prosody:guest",
+	} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		code int
+		want string
+		args []string
+	}{
+		"nothing":     {exitUsage, "--env DOMAIN=VALUE (read at prosody.cfg.lua:1), --env GUESTS=VALUE (read at prosody.cfg.lua:3)", nil},
+		"domain":      {exitError, "environment variable GUESTS is read", []string{"--env", "DOMAIN=a"}},
+		"a variable":  {exitUsage, "--credentials DIR with a file role in it", []string{"--env", "DOMAIN=a", "--env", "GUESTS=1"}},
+		"credentials": {exitError, "default_role = \"prosody:guest\"", []string{"--env", "DOMAIN=a", "--env", "GUESTS=1", "--credentials", credentials}},
+	} {
+		dir := t.TempDir()
+		code, out, errOut := policyctl("", append([]string{"import", "prosody", "--config", config, "--data", data, "--tenant", "a", "-o", dir}, c.args...)...)
+		file, _ := os.ReadFile(filepath.Join(dir, "a.toml"))
+		if all := out + errOut + string(file); code != c.code || !strings.Contains(all, c.want) || code == exitUsage && len(file) > 0 {
+			t.Errorf("%s: exit %d\n%s", name, code, all)
+		}
 	}
 }
 

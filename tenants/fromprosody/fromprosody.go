@@ -49,6 +49,10 @@ type Options struct {
 	Tenant string
 	// PerHost makes a tenant of each virtual host.
 	PerHost bool
+	// DefaultForUnread gives accounts whose stored roles cannot be read the
+	// default role of their host. They get nothing otherwise, as any may have
+	// less in Prosody. Where a source has no data, the default role is given.
+	DefaultForUnread bool
 }
 
 // The kinds of findings. All but Info are to be looked at.
@@ -59,6 +63,7 @@ const (
 	Changed Kind = "changed" // means something else in Postern
 	Lost    Kind = "lost"    // has no counterpart
 	Damaged Kind = "damaged" // could not be read; the account gets nothing
+	Unread  Kind = "unread"  // a host's stored roles could not be read; its accounts get nothing
 )
 
 // A Finding is one thing the policy files do not say as Prosody did.
@@ -86,6 +91,8 @@ func (f Finding) String() string {
 type Result struct {
 	Files    []File
 	Findings []Finding
+	// Refused says why there are no files, although all could be read.
+	Refused string
 }
 
 // A File is one tenant's policy.
@@ -132,9 +139,17 @@ func (c *config) tenants(source Source, o Options) (*Result, error) {
 	if len(hosts) == 0 {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, withRemedies(fmt.Errorf("%s: no enabled VirtualHost", source.File), c.decides))
 	}
-	m := &mapping{config: c, data: source.Data}
+	m := &mapping{config: c, data: source.Data, options: o}
 	m.findings = append(m.findings, c.notes...)
 	m.general()
+	if !m.locate(hosts) {
+		for _, h := range hosts {
+			if !m.folder[h] && m.driver(h, "account_roles") == internal && !m.anonymous(h) {
+				m.find(Unread, h, m.missing(h), "give Prosody's data directory with --data; --no-data if it stores nothing yet")
+			}
+		}
+		return &Result{Findings: m.findings, Refused: "the data directory holds nothing of any host"}, nil
+	}
 	groups := [][]string{hosts}
 	ids := []string{o.Tenant}
 	switch {

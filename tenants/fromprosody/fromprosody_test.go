@@ -39,6 +39,13 @@ func sample(t testing.TB, dir string) (Source, Options) {
 			s.Env[name] = value
 		}
 		o.PerHost = o.PerHost || line == "per-host"
+		o.DefaultForUnread = o.DefaultForUnread || line == "default-for-unread"
+		if root, ok := strings.CutPrefix(line, "root "); ok { // etc is the copy of that
+			s.Root = root
+		}
+		if file, ok := strings.CutPrefix(line, "file "); ok {
+			s.File = file
+		}
 	}
 	return s, o
 }
@@ -51,6 +58,9 @@ func transcript(s Source, o Options) string {
 	var b strings.Builder
 	for _, f := range r.Findings {
 		fmt.Fprintln(&b, f)
+	}
+	if r.Refused != "" {
+		fmt.Fprintf(&b, "refused: %s\n", r.Refused)
 	}
 	for _, f := range r.Files {
 		fmt.Fprintf(&b, "\n== %s.toml\n%s", f.Tenant, f.Text)
@@ -110,7 +120,7 @@ func TestNobodyGains(t *testing.T) {
 		"evil@roles.test":     nothing, // its file is a program
 		"disabled@roles.test": "",      // though an admin
 		"olds@roles.test":     nothing,
-		"old@roles.test":      permission.Admin,
+		"old@roles.test":      nothing,             // of 0.12, and neither less nor more than the default
 		"boss@roles.test":     permission.Operator, // ahead of what is stored
 		"chief@roles.test":    permission.Admin,
 		"alice@roles.test":    "kiosk",

@@ -24,6 +24,8 @@ const nothing = "imported:nothing"
 type mapping struct {
 	config   *config
 	data     fs.FS
+	options  Options
+	folder   map[string]bool // hosts that have one in data
 	findings []Finding
 	seen     map[Finding]bool
 	fault    error
@@ -58,6 +60,11 @@ func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 			return nil, &DifferError{hosts[0], h, text}
 		}
 	}
+	if err := m.apart(hosts); err != nil {
+		return nil, err
+	}
+	m.shared(first, hosts[0])
+	m.unmended(first, hosts)
 	where := m.config.at(hosts[0], "custom_roles")
 	for _, b := range permission.BuiltinRoles() {
 		add, remove := m.permissions(m.config.at(hosts[0], "add_permissions"), first.roles[b.Name])
@@ -69,7 +76,6 @@ func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 		r := first.roles[name]
 		allow, deny := m.permissions(where, r)
 		t.Roles = append(t.Roles, tenants.DefineRole{Role: r.name, Inherits: r.inherits, Allow: allow, Deny: deny})
-		m.narrower(first, r, where)
 	}
 	backends, needNothing := m.backends(), false
 	for _, h := range hosts {
@@ -79,32 +85,17 @@ func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 		t.Roles = append(t.Roles, tenants.DefineRole{Role: nothing})
 	}
 	m.services(t, hosts)
+	m.meaning(t, first, hosts)
 	return t, m.fault
-}
-
-// narrower tells of what Prosody's module does not ask for and Postern does,
-// where a custom role does not give it.
-func (m *mapping) narrower(r *registry, role *role, where string) {
-	var lacks []string
-	for _, p := range []permission.Permission{permission.MessagesWrite, permission.OMEMORead, permission.OMEMOWrite, permission.RequestsRead, permission.RequestsWrite} {
-		if v, _ := r.say(role.name, p.Name()); !v {
-			lacks = append(lacks, p.Name())
-		}
-	}
-	if len(lacks) > 0 {
-		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody enforces none of them, Postern does", show(role.name), strings.Join(lacks, ", ")), "inherit from a built-in role, or allow what is meant")
-	}
 }
 
 // domain adds a host with its accounts; it reports whether anyone needs the
 // role that gives nothing.
 func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, backends []events.Backend) (needNothing bool) {
 	c := m.config
-	anonymous := c.get(host, "authentication").String() == "anonymous" || c.get(host, "anonymous_login") == lua.LTrue
 	byDefault := permission.Registered
-	if anonymous {
+	if m.anonymous(host) {
 		byDefault = permission.Guest
-		m.find(Info, host, "anonymous log-in: the default role is "+permission.Guest+"; the gateway relays no ANONYMOUS log-in, so such clients cannot use it", "")
 	}
 	if v := c.get(host, "default_user_role"); v != lua.LNil {
 		if items := list(v); len(items) > 0 {
@@ -120,12 +111,16 @@ func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, back
 		needNothing = true
 		m.find(Changed, c.at(host, "default_user_role"), fmt.Sprintf("the default role %s is not registered: accounts of %s without a role have none in Prosody, and get nothing here", show(byDefault), host), "")
 	}
+	v := m.readable(host)
+	if foreign := c.authorizes(host); !v.known && (m.data != nil || foreign) && !m.options.DefaultForUnread {
+		name, needNothing = nothing, true
+	}
 	t.Domains = append(t.Domains, tenants.AddDomain{Domain: host, DefaultRole: name, Backends: backends})
-	return m.members(t, r, host) || needNothing
+	return m.members(t, r, host, v, byDefault) || needNothing
 }
 
 // members adds the accounts of a host that have something of their own.
-func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (needNothing bool) {
+func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string, v view, byDefault string) (needNothing bool) {
 	byName := map[string]*member{}
 	of := func(user string) (p *member, bare string) {
 		bare, err := jid.Bare(user + "@" + host)
@@ -133,12 +128,16 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (ne
 			m.find(Lost, host, fmt.Sprintf("account %s: %v: it cannot log in through a gateway", show(user+"@"+host), err), "")
 			return nil, ""
 		}
+		if local, _, _ := strings.Cut(bare, "@"); local != user {
+			m.find(Lost, host, fmt.Sprintf("account %s: nobody logs in by that name, which is written %s: left out", show(user+"@"+host), show(bare)), "")
+			return nil, ""
+		}
 		if byName[bare] == nil {
 			byName[bare] = &member{}
 		}
 		return byName[bare], bare
 	}
-	accounts := m.accounts(host)
+	accounts := m.accounts(host, v, r, byDefault)
 	users := slices.Sorted(maps.Keys(accounts))
 	for _, user := range users {
 		if a := accounts[user]; a.role != "" || len(a.secondary) > 0 || a.damaged {
@@ -148,7 +147,9 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (ne
 			}
 		}
 	}
-	m.admins(host, of)
+	if !m.config.authorizes(host) {
+		m.admins(host, of)
+	}
 	for _, user := range users {
 		a := accounts[user]
 		if !a.damaged && !a.disabled {
@@ -161,6 +162,9 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string) (ne
 		if a.disabled {
 			p.suspended = true
 			m.find(Info, bare, "the account is disabled: it is suspended", "")
+			if !m.ownPasswords(host) {
+				m.find(Changed, host, "accounts that the files call disabled are suspended, though with authentication of "+show(m.config.get(host, "authentication").String())+" Prosody may let them in", "policyctl member resume")
+			}
 		}
 		if p.damaged { // ahead of everything, admins too
 			p.role, p.secondary, needNothing = nothing, nil, true
@@ -196,6 +200,13 @@ func (m *mapping) member(p *member, bare string, a *account, r *registry) (needN
 		}
 	}
 	return needNothing
+}
+
+// authorizes reports whether another module than Prosody's own knows a host's
+// roles.
+func (c *config) authorizes(host string) bool {
+	v := c.get(host, "authorization")
+	return v != lua.LNil && v.String() != "internal"
 }
 
 // admins puts those the configuration names ahead of what is stored: an admin
@@ -247,6 +258,8 @@ func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 		switch {
 		case owner == "":
 			m.find(Lost, c, "component "+c+" belongs to no host by its name: left out, it counts as remote", "policyctl service add")
+		case slices.Contains(hosts, owner) && !m.reaches(owner, c):
+			m.find(Lost, c, fmt.Sprintf("mod_isolate_host keeps accounts of %s from %s: left out, it counts as remote", owner, c), "policyctl service add")
 		case slices.Contains(hosts, owner):
 			t.Services = append(t.Services, tenants.AddService{Service: c})
 		}
@@ -288,7 +301,7 @@ func items(v lua.LValue) []lua.LValue {
 // general tells what is the same for all hosts.
 func (m *mapping) general() {
 	c := m.config
-	m.find(Info, "", "registered accounts get xmpp:account:read/write and xmpp:account:legacy-storage:read/write, which mod_restrict_xmpp gives to nobody; xmpp:requests:read/write, which guests get, is Postern's own", "remove them from prosody:registered or prosody:guest if that is not meant")
+	m.find(Info, "", "xmpp:requests:read/write, which prosody:guest gets, is Postern's own; Prosody checks no requests to others", "remove it from prosody:guest if that is not meant")
 	m.find(Info, "", "mod_restrict_xmpp checks neither what comes in nor messages to local accounts; Postern does", "")
 	m.find(Info, "", "Prosody's c2s, BOSH and WebSocket ports must be reachable by gateways only: bind c2s to loopback (c2s_interfaces = { \"127.0.0.1\" }), allow plain log-in there (c2s_require_encryption = false, allow_unencrypted_plain_auth = true), and let the gateway listen instead", "")
 	if m.data == nil {
@@ -303,6 +316,17 @@ func (m *mapping) general() {
 			m.module(h, name)
 		}
 	}
+	for _, h := range c.components() {
+		for _, name := range c.modules(h) {
+			if byAddress(name) {
+				m.module(h, name)
+			}
+		}
+	}
+	for _, h := range c.virtualHosts() {
+		m.authentication(h)
+	}
+	m.proxied()
 	for _, h := range c.order {
 		if h != global && !c.enabled(h) {
 			m.find(Info, h, "the host is not enabled: left out", "")
@@ -314,33 +338,5 @@ func (m *mapping) general() {
 				m.find(Lost, c.at(h, option), fmt.Sprintf("%s of component %s: a component has no roles of its own in Postern; the component goes on enforcing it", option, h), "")
 			}
 		}
-	}
-	hosts := c.virtualHosts()
-	if t, ok := c.own(global, "custom_roles").(*lua.LTable); ok && t.Len() > 0 && len(hosts) > 1 {
-		for _, h := range hosts {
-			if c.own(h, "add_permissions") != lua.LNil || c.own(h, "remove_permissions") != lua.LNil {
-				m.find(Changed, c.at(global, "custom_roles"), "custom_roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first; here each from its own host's", "")
-				break
-			}
-		}
-	}
-}
-
-func (m *mapping) module(host, name string) {
-	where := host
-	if host == global {
-		where = m.config.place[global+"\x00modules_enabled"]
-	}
-	switch name {
-	case "restrict_xmpp":
-		m.find(Info, where, "mod_restrict_xmpp does what the gateway does now, in part: unload it once only gateways reach Prosody", "")
-	case "bosh", "websocket":
-		m.find(Changed, where, "mod_"+name+" is a way in beside the gateway, which speaks c2s only", "unload it, or close its port to clients")
-	case "register", "register_ibr", "invites_register":
-		m.find(Info, where, "mod_"+name+": the gateway offers no registration before log-in", "")
-	case "sasl2", "sasl2_bind2", "sasl2_fast", "sasl2_sm", "client_certs", "auth_ccert", "sasl_oauthbearer":
-		m.find(Info, where, "mod_"+name+": the gateway relays SCRAM and PLAIN only", "")
-	case "admin_adhoc", "adhoc":
-		m.find(Info, where, "mod_"+name+": commands ask for xmpp:account:write, and then Prosody's own permissions", "")
 	}
 }

@@ -93,6 +93,16 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 			role.inherits = append(role.inherits, parent.name)
 		}
 	}
+	// Prosody's own code goes through these as through lists: a text is an empty
+	// one, and what is no list at all keeps the role from being registered.
+	for _, option := range []string{"permissions", "allow", "deny"} {
+		v := t.RawGetString(option)
+		if v == lua.LNil || v == lua.LFalse || v.Type() == lua.LTTable || option != "permissions" && v.Type() == lua.LTString {
+			continue
+		}
+		m.find(Lost, where, fmt.Sprintf("custom role %s: %s is a %s, so Prosody does not register the role; who has it gets nothing", show(given), option, v.Type()), "")
+		return
+	}
 	if p, ok := t.RawGetString("permissions").(*lua.LTable); ok {
 		p.ForEach(func(k, v lua.LValue) { role.says[k.String()] = v == lua.LTrue })
 	}
@@ -101,7 +111,7 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 		value  bool
 	}{{"allow", true}, {"deny", false}} {
 		v := t.RawGetString(o.option)
-		if v != lua.LNil && v.Type() != lua.LTTable {
+		if v.Type() == lua.LTString {
 			m.find(Changed, where, fmt.Sprintf("custom role %s: %s is no list: Prosody takes nothing from it, and so it is here", show(given), o.option), "")
 		}
 		for _, p := range list(v) {
@@ -199,8 +209,18 @@ func (m *mapping) isolate(r *registry, host string) {
 	if _, said := r.roles[permission.Admin].says[federate]; isolated && !restricted && !said {
 		r.roles[permission.Admin].says[federate] = true
 	}
+	if restricted {
+		m.find(Changed, host, "mod_restrict_federation lets accounts without "+federate+" register for push elsewhere, and answer requests; here both ask for it", "declare the push service: policyctl service add")
+	}
+	if !isolated {
+		return
+	}
 	if m.config.get(host, "isolate_except_domains") != lua.LNil || m.config.get(host, "isolate_except_users") != lua.LNil {
-		m.find(Lost, m.config.at(host, "isolate_except_domains"), "the exceptions of mod_isolate_host have no counterpart: those accounts and domains are cut off too", "")
+		where := m.config.at(host, "isolate_except_domains")
+		if where == "" {
+			where = m.config.at(host, "isolate_except_users")
+		}
+		m.find(Lost, where, "the exceptions of mod_isolate_host have no counterpart: those accounts and domains are cut off too", "")
 	}
 }
 
@@ -227,8 +247,12 @@ func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 		case permission.CheckName(name) != nil:
 			m.find(Lost, where, fmt.Sprintf("role %s: permission %s is asked for by none of Postern's stanzas and cannot be named here: left out", show(r.name), show(name)), "")
 			continue
+		case permission.Misspelt(name) && modulesOwn(name):
+			m.find(Info, where, fmt.Sprintf("role %s: %s is a name of mod_restrict_xmpp that no stanza asks for in Postern: left out", show(r.name), show(name)), "")
+			continue
 		case permission.Misspelt(name):
-			m.find(Changed, where, fmt.Sprintf("role %s: no stanza asks for %s", show(r.name), show(name)), "is it misspelt? `policyctl permissions` lists all")
+			m.find(Changed, where, fmt.Sprintf("role %s: no stanza asks for %s, in Prosody or here: left out", show(r.name), show(name)), "is it misspelt? `policyctl permissions` lists all")
+			continue
 		case !known:
 			m.find(Info, where, fmt.Sprintf("role %s: %s is kept; Postern does not enforce it, Prosody's module does", show(r.name), show(name)), "")
 		}
@@ -239,6 +263,17 @@ func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 		}
 	}
 	return allow, deny
+}
+
+// modulesOwn reports whether a name is one that mod_restrict_xmpp has in its
+// documentation or its code, and Postern's catalogue has not.
+func modulesOwn(name string) bool {
+	switch name {
+	case "xmpp:account:disco:write", "xmpp:account:presence:read", "xmpp:account:storage:read", "xmpp:account:storage:write",
+		"xmpp:account:carbons:read", "xmpp:account:carbons:write":
+		return true
+	}
+	return false
 }
 
 // say looks a permission up as Prosody does: a role's own word, else its
@@ -271,6 +306,21 @@ func (r *registry) say(name, perm string) (value, said bool) {
 		}
 	}
 	return false, false
+}
+
+// gives is what a role gives, by its name in Prosody; one that is not
+// registered gives nothing.
+func (r *registry) gives(given string) (s permission.Set) {
+	role := r.roles[given]
+	if role == nil {
+		return 0
+	}
+	for p := range permission.All() {
+		if v, _ := r.say(role.name, p.Name()); v {
+			s = s.With(p)
+		}
+	}
+	return s
 }
 
 // differ says in what two hosts' roles differ; empty when they do not.
