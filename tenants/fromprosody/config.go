@@ -42,7 +42,8 @@ type config struct {
 	decides []unknown      // of those, what the outcome depends on
 	// compared are the texts that the configuration compares values with.
 	compared []string
-	steps    int // that the evaluation took
+	literals map[string]bool // the texts in the files
+	steps    int             // that the evaluation took
 	// asked are the options that were looked up.
 	asked map[string]bool
 }
@@ -107,7 +108,7 @@ type setting struct {
 func evaluate(ctx context.Context, source Source, given map[input]string, known chunks) (c *config, err error) {
 	c = &config{
 		hosts: map[string]map[string]lua.LValue{global: {}}, place: map[string]string{}, spelt: map[string]string{},
-		wanted: map[input]bool{}, asked: map[string]bool{},
+		wanted: map[input]bool{}, literals: map[string]bool{}, asked: map[string]bool{},
 	}
 	b := newBudget(ctx)
 	defer func() {
@@ -187,6 +188,9 @@ func (e *evaluation) run(file string) error {
 		return err
 	}
 	e.config.compared = append(e.config.compared, chunk.compared...)
+	for text := range chunk.literals {
+		e.config.literals[text] = true
+	}
 	if e.depth++; e.depth > maxIncludes {
 		return fmt.Errorf("%s: files include one another more than %d deep", file, maxIncludes)
 	}

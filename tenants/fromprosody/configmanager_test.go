@@ -6,23 +6,33 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	lua "github.com/yuin/gopher-lua"
 )
 
 var record = flag.String("record", "", "Prosody's lib directory: let its configuration manager write what testdata/*.read says")
 
+// unread are samples that Prosody would not read either: what they want is not
+// among their files.
+var unread = []string{"container-unset", "family-server"}
+
 // TestConfigurationManager compares what is read of each sample with what
-// Prosody's own configuration manager read of it, which -record writes down.
+// Prosody's own configuration manager (13) read of it, which -record writes
+// down.
 func TestConfigurationManager(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil || len(dirs) < 5 {
 		t.Fatal("no testdata", err)
 	}
 	for _, dir := range dirs {
-		dir = filepath.Dir(dir)
+		if dir = filepath.Dir(dir); slices.Contains(unread, filepath.Base(dir)) {
+			continue
+		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			s, _ := sample(t, dir)
 			if *record != "" {
@@ -48,11 +58,11 @@ func ask(t *testing.T, dir string, s Source) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := filepath.Abs(filepath.Join(dir, "etc", s.File))
+	copied, err := filepath.Abs(filepath.Join(dir, "etc"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "lua5.4", script, file)
+	cmd := exec.CommandContext(t.Context(), "lua5.4", script, path.Join(s.Root, s.File), s.Root, copied)
 	cmd.Env = append(os.Environ(), "PROSODY="+*record)
 	for name, value := range s.Env {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -71,6 +81,9 @@ func dump(c *config) string {
 	var all []string
 	for host, options := range c.hosts {
 		for option, v := range options {
+			if v == lua.LNil {
+				continue // as good as never set
+			}
 			all = append(all, fmt.Sprintf("%s\x00%s = %s\n", host, option, describe(v)))
 		}
 	}

@@ -129,6 +129,7 @@ func (b *budget) index(l *lua.LState) int {
 type chunk struct {
 	proto    *lua.FunctionProto
 	compared []string // texts that it compares values with
+	literals map[string]bool
 }
 
 // chunks are those that were compiled already, by file and text: a
@@ -139,7 +140,7 @@ func (c chunks) compile(name string, source []byte) (known chunk, err error) {
 	key := [2]string{name, string(source)}
 	known, ok := c[key]
 	if !ok {
-		known.proto, known.compared, err = compile(name, source)
+		known, err = compile(name, source)
 		if err == nil && c != nil {
 			c[key] = known
 		}
@@ -147,35 +148,34 @@ func (c chunks) compile(name string, source []byte) (known chunk, err error) {
 	return known, err
 }
 
-// compile turns a chunk into code that stays within a budget. It also gives
-// the texts that the chunk compares values with.
-func compile(name string, source []byte) (proto *lua.FunctionProto, compared []string, err error) {
+// compile turns a file into code that stays within a budget.
+func compile(name string, source []byte) (c chunk, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			proto, err = nil, fmt.Errorf("%s: cannot be read as Lua: %v", name, r)
+			c, err = chunk{}, fmt.Errorf("%s: cannot be read as Lua: %v", name, r)
 		}
 	}()
 	source, err = portable(name, source)
 	if err != nil {
-		return nil, nil, err
+		return c, err
 	}
-	chunk, err := parse.Parse(bytes.NewReader(source), name)
+	parsed, err := parse.Parse(bytes.NewReader(source), name)
 	if err != nil {
 		if at, ok := errors.AsType[*parse.Error](err); ok {
-			return nil, nil, fmt.Errorf("%s:%d: %s near %q", name, max(at.Pos.Line, 0), at.Message, at.Token)
+			return c, fmt.Errorf("%s:%d: %s near %q", name, max(at.Pos.Line, 0), at.Message, at.Token)
 		}
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return c, fmt.Errorf("%s: %w", name, err)
 	}
-	g := guard{name: name}
-	g.stmts(chunk)
+	g := guard{name: name, literals: map[string]bool{}}
+	g.stmts(parsed)
 	if g.err != nil {
-		return nil, nil, g.err
+		return c, g.err
 	}
-	proto, err = lua.Compile(chunk, name)
+	proto, err := lua.Compile(parsed, name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return c, fmt.Errorf("%s: %w", name, err)
 	}
-	return proto, g.compared, nil
+	return chunk{proto, g.compared, g.literals}, nil
 }
 
 // A guard rewrites a chunk: what the machine would do without a bound becomes
@@ -185,6 +185,7 @@ type guard struct {
 	depth    int
 	err      error
 	compared []string
+	literals map[string]bool
 }
 
 func (g *guard) fail(n ast.PositionHolder, format string, args ...any) {
@@ -289,7 +290,9 @@ func (g *guard) expr(e ast.Expr) ast.Expr {
 		return e
 	}
 	switch e := e.(type) {
-	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.StringExpr, *ast.Comma3Expr, *ast.IdentExpr:
+	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.Comma3Expr, *ast.IdentExpr:
+	case *ast.StringExpr:
+		g.literals[e.Value] = true
 	case *ast.AttrGetExpr:
 		e.Object, e.Key = g.expr(e.Object), g.expr(e.Key)
 	case *ast.TableExpr:

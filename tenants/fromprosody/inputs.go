@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -80,13 +81,23 @@ var decisive = [...]string{
 	"proxy_port_mappings", "proxy_ports", "public_user_role", "remove_permissions", "server_user_role", "storage",
 }
 
-// outcome is the part of a configuration that decides.
+// outcome is the part of a configuration that decides. A module that nothing is
+// known of does not, if the configuration names it itself.
 func (c *config) outcome() string {
 	var b strings.Builder
 	for _, h := range append([]string{global}, c.order...) {
 		fmt.Fprintf(&b, "%q\n", h)
 		for _, option := range decisive {
-			if v := c.hosts[h][option]; v != nil && v != lua.LNil {
+			v := c.hosts[h][option]
+			switch {
+			case v == nil || v == lua.LNil:
+			case option == "modules_enabled" || option == "modules_disabled":
+				for _, module := range list(v) {
+					if name := module.String(); known(name) || !c.literals[name] {
+						fmt.Fprintf(&b, "%s %q\n", option, name)
+					}
+				}
+			default:
 				fmt.Fprintf(&b, "%s=%s\n", option, describe(v))
 			}
 		}
@@ -169,6 +180,7 @@ func settle(ctx context.Context, source Source) (*config, error) {
 		seen = join(seen, c.unknown)
 	}
 	if err != nil {
+		sort.SliceStable(seen, func(i, j int) bool { return needed[seen[i].input] != "" && needed[seen[j].input] == "" })
 		return nil, withRemedies(err, seen)
 	}
 	for _, u := range c.unknown {
@@ -203,7 +215,7 @@ func (t *trials) further(needed map[input]string, c *config) (given map[input]st
 		if _, has := needed[u.input]; has || !u.unset {
 			continue
 		}
-		for _, text := range []string{placeholder, "1"} {
+		for _, text := range []string{fmt.Sprintf("not-given-%d.invalid", len(needed)+1), "1"} {
 			if t.spent() {
 				return nil, nil, nil
 			}
@@ -266,7 +278,7 @@ func (t *trials) deciding(base *config, needed map[input]string) (all []unknown,
 			if err != nil {
 				continue // not a value it can have
 			}
-			tried = true
+			tried = tried || text != absent
 			fits[text] = append(fits[text], u.input)
 			all = join(all, c.unknown) // read only where u has this value
 			deciding[u.input] = deciding[u.input] || c.outcome() != want

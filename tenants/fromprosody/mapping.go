@@ -317,8 +317,8 @@ func (m *mapping) general() {
 		}
 	}
 	for _, h := range c.components() {
-		for _, name := range c.modules(h) {
-			if byAddress(name) {
+		for _, v := range list(c.own(h, "modules_enabled")) {
+			if name := v.String(); byAddress(name) {
 				m.module(h, name)
 			}
 		}

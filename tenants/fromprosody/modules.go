@@ -9,15 +9,26 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// byAddress reports whether a module counts, blocks, records or shows clients
-// by their addresses.
+// byAddress reports whether a module counts or blocks clients by their
+// addresses, or is told them by the log for that purpose.
 func byAddress(module string) bool {
 	switch module {
-	case "limit_auth", "c2s_conn_throttle", "c2s_limit_ip", "auth_throttle", "ipcheck", "dnsbl", "geoip", "fail2ban", "log_auth", "log_sessions_s2s",
-		"lastlog2", "audit", "audit_auth", "audit_user_accounts", "muc_ban_ip", "stanza_counter", "client_proxy", "log_ringbuffer_ip":
+	case "limit_auth", "c2s_conn_throttle", "c2s_limit_ip", "auth_throttle", "ipcheck", "dnsbl", "geoip", "fail2ban", "log_auth", "muc_ban_ip":
 		return true
 	}
 	return false
+}
+
+// known reports whether a module has a part in what is imported or told.
+func known(module string) bool {
+	switch module {
+	case "restrict_xmpp", "restrict_federation", "isolate_host", "net_proxy", "bosh", "websocket", "register", "register_ibr",
+		"invites_register", "register_limits", "block_registrations", "sasl2", "sasl2_bind2", "sasl2_fast", "sasl2_sm", "client_certs",
+		"auth_ccert", "sasl_oauthbearer", "admin_adhoc", "adhoc", "firewall", "host_guard", "block_strangers", "block_outgoing",
+		"audit", "audit_auth", "audit_user_accounts", "lastlog2":
+		return true
+	}
+	return byAddress(module)
 }
 
 // module tells of a module that has a counterpart, an effect behind a gateway,
@@ -42,6 +53,8 @@ func (m *mapping) module(host, name string) {
 		m.find(Changed, where, "mod_firewall goes on with its rules in Prosody, which Postern does not know and does not explain; a rule that asks for a client's address or country sees the gateway's", m.sendAddress())
 	case "host_guard", "block_strangers", "block_outgoing":
 		m.find(Changed, where, "mod_"+name+" goes on keeping accounts and domains apart in Prosody by lists of its own, which Postern does not know and does not explain", "say the same with roles, or keep the module")
+	case "audit", "audit_auth", "audit_user_accounts", "lastlog2":
+		m.find(Info, where, "mod_"+name+" records the address of the client, which behind a gateway is the gateway's", m.sendAddress())
 	default:
 		if byAddress(name) {
 			m.find(Changed, where, "mod_"+name+" goes by the address of the client, and behind a gateway sees the gateway's for everybody: what it counts or blocks for one, it does for all", m.sendAddress()+", or unload it")

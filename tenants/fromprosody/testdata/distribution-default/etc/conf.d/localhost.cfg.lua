@@ -1,0 +1,2 @@
+VirtualHost "localhost"
+	authentication = "internal_plain"

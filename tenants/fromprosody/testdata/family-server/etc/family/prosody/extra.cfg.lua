@@ -1,0 +1,1 @@
+s2s_insecure_domains = { "old.example.net" }

@@ -1,0 +1,3 @@
+local t = { }
+t.a = 1
+return t
