@@ -89,7 +89,7 @@ func (m *mapping) shared(r *registry, host string) {
 		}
 	}
 	if len(m.findings) == before && len(c.virtualHosts())+len(c.components()) > 1 && m.loadedAnywhere("restrict_xmpp") {
-		m.find(Changed, c.at(global, "custom_roles"), "custom roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first, a component's too, which may give less; here from those of the VirtualHosts", "define custom_roles in each VirtualHost")
+		m.find(Changed, c.at(global, "custom_roles"), "custom roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first, be it a component or one without mod_restrict_xmpp, where they give less; here from those of their own host", "define custom_roles in each VirtualHost")
 	}
 }
 
