@@ -63,8 +63,8 @@ func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 	if err := m.apart(hosts); err != nil {
 		return nil, err
 	}
-	m.shared(first, hosts[0])
 	m.unmended(first, hosts)
+	m.shared(first, hosts[0])
 	where := m.config.at(hosts[0], "custom_roles")
 	for _, b := range permission.BuiltinRoles() {
 		add, remove := m.permissions(m.config.at(hosts[0], "add_permissions"), first.roles[b.Name])

@@ -70,6 +70,7 @@ func (m *mapping) shared(r *registry, host string) {
 	before := len(m.findings)
 	for _, h := range adjusted {
 		other := m.registry(h)
+		m.take(other, []string{h})
 		for _, name := range r.order {
 			role := r.roles[name]
 			if other.roles[name] == nil {
@@ -112,14 +113,12 @@ func (m *mapping) loaded(hosts []string, module string) (with, without []string)
 	return with, without
 }
 
-// unmended takes from registered accounts what they get in Postern and
+// take takes from registered accounts what they get in Postern and
 // mod_restrict_xmpp gives to nobody, if it is loaded.
-func (m *mapping) unmended(r *registry, hosts []string) {
-	with, without := m.loaded(hosts, "restrict_xmpp")
-	if len(with) == 0 {
-		return
+func (m *mapping) take(r *registry, hosts []string) (taken []string) {
+	if with, _ := m.loaded(hosts, "restrict_xmpp"); len(with) == 0 {
+		return nil
 	}
-	var taken []string
 	for _, p := range []permission.Permission{permission.LegacyStorageRead, permission.LegacyStorageWrite, permission.AccountRead, permission.AccountWrite} {
 		_, guest := r.roles[permission.Guest].says[p.Name()]
 		if _, registered := r.roles[permission.Registered].says[p.Name()]; !guest && !registered {
@@ -127,9 +126,16 @@ func (m *mapping) unmended(r *registry, hosts []string) {
 			taken = append(taken, p.Name())
 		}
 	}
+	return taken
+}
+
+// unmended takes the same and tells of it.
+func (m *mapping) unmended(r *registry, hosts []string) {
+	taken := m.take(r, hosts)
 	if len(taken) == 0 {
 		return
 	}
+	with, without := m.loaded(hosts, "restrict_xmpp")
 	text := "mod_restrict_xmpp gives " + strings.Join(taken, ", ") + " to nobody, so " + permission.Registered + " does not have them; Postern asks for them wherever account management is addressed, the server's domain included"
 	if len(without) > 0 {
 		text += "; " + some(without) + ", without the module, too"
