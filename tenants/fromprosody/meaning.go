@@ -120,8 +120,8 @@ func (m *mapping) take(r *registry, hosts []string) (taken []string) {
 		return nil
 	}
 	for _, p := range []permission.Permission{permission.LegacyStorageRead, permission.LegacyStorageWrite, permission.AccountRead, permission.AccountWrite} {
-		_, guest := r.roles[permission.Guest].says[p.Name()]
-		if _, registered := r.roles[permission.Registered].says[p.Name()]; !guest && !registered {
+		given := r.roles[permission.Guest].says[p.Name()] // and so inherited
+		if _, said := r.roles[permission.Registered].says[p.Name()]; !given && !said {
 			r.roles[permission.Registered].says[p.Name()] = false
 			taken = append(taken, p.Name())
 		}

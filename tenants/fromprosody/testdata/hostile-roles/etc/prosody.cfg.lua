@@ -34,6 +34,7 @@ remove_permissions = {
 	taken = { "xmpp:federate", "xmpp:account:pep:read" };
 	["prosody:registered"] = { "xmpp:account:history:read" };
 	["prosody:operator"] = { "xmpp:federate" };
+	["prosody:guest"] = { "xmpp:account:legacy-storage:read" };
 }
 VirtualHost "odd.test"
 	default_user_role = { "first", "second" }
