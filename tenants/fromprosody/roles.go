@@ -197,7 +197,7 @@ func (m *mapping) isolate(r *registry, host string) {
 	if !restricted && !isolated {
 		return
 	}
-	_, guest := r.roles[permission.Guest].says[federate]
+	guest := r.roles[permission.Guest].says[federate] // what is denied there is not inherited
 	_, registered := r.roles[permission.Registered].says[federate]
 	if !guest && !registered {
 		r.roles[permission.Registered].says[federate] = false
