@@ -1,16 +1,20 @@
 // Package fromprosody reads what a Prosody server knows of roles, its
 // configuration and its stored account roles, and says it as policy files.
 //
-// It promises not to widen what it reads: whoever has no role in Prosody, or
-// one that cannot be read, gets a role that gives nothing. Stored roles it does
-// not see (no data directory, storage that is no files) it cannot keep; that,
-// and whatever has no counterpart or changes its meaning, is a Finding that is
-// to be looked at, never silent. The configuration is a
-// program: it is evaluated in a sandbox that bounds steps, memory and depth
-// and reaches nothing but the files and variables that were given. Stored
-// files are read by a strict reader and never run.
+// It promises that no account gets more than Prosody's own role code gives it.
+// An account whose role is unknown, not registered or damaged gets a role that
+// gives nothing, and so do all accounts of a host whose stored roles are not
+// read, unless Options say otherwise. Whatever has no counterpart or changes its
+// meaning is a Finding that is to be looked at, never silent.
 //
-// The rules are those of Prosody 13 (core/configmanager, mod_authz_internal).
+// The configuration is a program: it is evaluated in a sandbox that bounds
+// steps, memory and depth and reaches nothing but the files, variables and
+// credentials that were given. An input that was not given has a stand-in, and
+// is asked for if the outcome depends on it. Stored files are read by a strict
+// reader and never run.
+//
+// The rules are those of Prosody 13 (core/configmanager, core/storagemanager,
+// core/modulemanager, mod_authz_internal).
 // It is pure: files come through an fs.FS, the time limit with the context.
 package fromprosody
 
