@@ -283,11 +283,15 @@ func (m *mapping) backends() []events.Backend {
 			port = ports[0].String()
 		}
 	}
+	proxied := m.proxied()
+	if len(proxied) > 0 { // where the server sees clients' addresses
+		port = proxied[0]
+	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !here {
 		m.find(Lost, m.config.at(global, "c2s_ports"), "where a gateway reaches the server cannot be told from c2s_ports and c2s_interfaces: the files name no backend", "add one to each domain: [[domain.backend]] with address and security")
 		return nil
 	}
-	return []events.Backend{{Address: "127.0.0.1:" + port, Security: events.SecurityNone}}
+	return []events.Backend{{Address: "127.0.0.1:" + port, Security: events.SecurityNone, Proxy: len(proxied) > 0}}
 }
 
 // items is an option that may be a list or one value.
@@ -326,7 +330,7 @@ func (m *mapping) general() {
 	for _, h := range c.virtualHosts() {
 		m.authentication(h)
 	}
-	m.proxied()
+	m.header()
 	for _, h := range c.order {
 		if h != global && !c.enabled(h) {
 			m.find(Info, h, "the host is not enabled: left out", "")

@@ -2,9 +2,7 @@ package fromprosody
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	lua "github.com/yuin/gopher-lua"
 )
@@ -50,53 +48,60 @@ func (m *mapping) module(host, name string) {
 	case "admin_adhoc", "adhoc":
 		m.find(Info, where, "mod_"+name+": commands ask for xmpp:account:write, and then Prosody's own permissions", "")
 	case "firewall":
-		m.find(Changed, where, "mod_firewall goes on with its rules in Prosody, which Postern does not know and does not explain; a rule that asks for a client's address or country sees the gateway's", m.sendAddress())
+		m.find(Changed, where, "mod_firewall goes on with its rules in Prosody, which Postern does not know and does not explain; a rule that asks for a client's address or country sees the gateway's, unless a PROXY header names it", m.sendAddress())
 	case "host_guard", "block_strangers", "block_outgoing":
 		m.find(Changed, where, "mod_"+name+" goes on keeping accounts and domains apart in Prosody by lists of its own, which Postern does not know and does not explain", "say the same with roles, or keep the module")
 	case "audit", "audit_auth", "audit_user_accounts", "lastlog2":
-		m.find(Info, where, "mod_"+name+" records the address of the client, which behind a gateway is the gateway's", m.sendAddress())
+		m.find(Info, where, "mod_"+name+" records the address of the client, which behind a gateway is the gateway's, unless a PROXY header names it", m.sendAddress())
 	default:
 		if byAddress(name) {
-			m.find(Changed, where, "mod_"+name+" goes by the address of the client, and behind a gateway sees the gateway's for everybody: what it counts or blocks for one, it does for all", m.sendAddress()+", or unload it")
+			m.find(Changed, where, "mod_"+name+" goes by the address of the client, and behind a gateway sees the gateway's, unless a PROXY header names the client's: what it counts or blocks for one, it does for all", m.sendAddress()+", or unload it")
 		}
 	}
 }
 
 // sendAddress is how Prosody learns clients' addresses from a gateway.
 func (m *mapping) sendAddress() string {
-	if slices.Contains(m.config.modules(global), "net_proxy") {
-		return "set proxy = true on each [[domain.backend]], with a port of mod_net_proxy"
+	if len(m.proxied()) > 0 {
+		return "have the gateway use a port of mod_net_proxy: a [[domain.backend]] with proxy = true"
 	}
 	return "load mod_net_proxy and set proxy = true on each [[domain.backend]], with a port of that module"
 }
 
-// proxied tells of ports that want a PROXY header before anything else.
-func (m *mapping) proxied() {
+// proxied are the ports at which mod_net_proxy wants a PROXY header and gives
+// clients to c2s, in their order.
+func (m *mapping) proxied() (ports []string) {
 	c := m.config
-	loaded := slices.Contains(c.modules(global), "net_proxy")
-	for _, h := range c.virtualHosts() {
-		loaded = loaded || slices.Contains(c.modules(h), "net_proxy")
+	if !slices.Contains(c.modules(global), "net_proxy") && !m.loadedAnywhere("net_proxy") {
+		return nil
 	}
-	if !loaded {
-		return
-	}
-	ports := map[string]bool{}
 	if t, ok := c.own(global, "proxy_port_mappings").(*lua.LTable); ok {
 		t.ForEach(func(k, v lua.LValue) {
-			if strings.HasPrefix(v.String(), "c2s") {
-				ports[k.String()] = true
+			if v.String() == "c2s" {
+				ports = append(ports, k.String())
 			}
 		})
 	}
-	for _, p := range list(c.own(global, "proxy_ports")) {
-		ports[p.String()] = true
+	slices.Sort(ports)
+	return ports
+}
+
+// header tells of ports that want a PROXY header before anything else.
+func (m *mapping) header() {
+	c := m.config
+	if !slices.Contains(c.modules(global), "net_proxy") && !m.loadedAnywhere("net_proxy") {
+		return
 	}
 	where := c.at(global, "proxy_port_mappings")
 	if where == "" {
 		where = c.place[global+"\x00modules_enabled"]
 	}
-	m.find(Changed, where, fmt.Sprintf("mod_net_proxy wants a PROXY header on its ports (%s) and hears nobody who sends none; the files' backends say nothing of it",
-		strings.Join(slices.Sorted(maps.Keys(ports)), ", ")), "set proxy = true on each [[domain.backend]] with such a port, and on no other")
+	const text = "mod_net_proxy wants a PROXY header on its ports and hears nobody who sends none"
+	if ports := m.proxied(); len(ports) > 0 {
+		m.find(Changed, where, fmt.Sprintf("%s: the files' backends name port %s, with proxy = true", text, ports[0]), "name the gateways' addresses in proxy_trusted_proxies")
+		return
+	}
+	m.find(Changed, where, text+"; none of them is c2s by proxy_port_mappings", "set proxy = true on each [[domain.backend]] with such a port, and on no other")
 }
 
 // authentication tells of how a host checks passwords, if that is not Prosody's
