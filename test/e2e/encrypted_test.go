@@ -81,8 +81,13 @@ func TestEncryptedBackend(t *testing.T) {
 			t.Parallel()
 			trusting := newEncrypted(t, kind, fmt.Sprintf("[backend]\nroots = %q\n", shared.servers[kind].CAFile()))
 			for _, mechanism := range mechanisms {
-				t.Run(mechanism, func(t *testing.T) { exchangeEncrypted(t, trusting, mechanism) })
+				t.Run(mechanism, func(t *testing.T) {
+					exchangeEncrypted(t, trusting, func(c *client.Config) { c.Mechanism = mechanism })
+				})
 			}
+			t.Run("could bind", func(t *testing.T) {
+				exchangeEncrypted(t, trusting, func(c *client.Config) { c.CouldBind = true })
+			})
 			t.Run("real clients", func(t *testing.T) {
 				for _, p := range programs {
 					t.Run(p.name, func(t *testing.T) { smoke(t, trusting.target, p, client.StartTLS, "SCRAM-SHA-1") })
@@ -102,13 +107,13 @@ func TestEncryptedBackend(t *testing.T) {
 }
 
 // exchangeEncrypted lets an account behind each kind of encrypted leg write to
-// the other.
-func exchangeEncrypted(t *testing.T, e *encrypted, mechanism string) {
+// the other. choose says how they log in.
+func exchangeEncrypted(t *testing.T, e *encrypted, choose func(*client.Config)) {
 	ctx := waiting(t)
 	connect := func(domain string, security client.Security) (*client.Client, string) {
 		a := newAccount(t, e.server, "user", domain)
 		config := e.clientConfig(t, a, security)
-		config.Mechanism = mechanism
+		choose(&config)
 		c := login(ctx, t, config)
 		send(ctx, t, c, "<presence/>")
 		return c, a.password

@@ -31,9 +31,19 @@ func (c *Client) Authenticate(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("authenticate: unknown mechanism %q", c.config.Mechanism)
 	}
-	negotiator := sasl.NewClient(mechanism, sasl.Credentials(func() (user, password, identity []byte) {
+	options := []sasl.Option{sasl.Credentials(func() (user, password, identity []byte) {
 		return []byte(c.config.local()), []byte(c.config.Password), nil
-	}))
+	})}
+	speaks := mechanism
+	if c.config.CouldBind {
+		// The library says "y" when it could bind and the server offers no -PLUS.
+		// The mechanism it names to the server is the one without.
+		if mechanism.Name != sasl.ScramSha1.Name {
+			return fmt.Errorf("authenticate: %s cannot tell that it could bind", mechanism.Name)
+		}
+		speaks, options = sasl.ScramSha1Plus, append(options, sasl.TLSState(c.TLS()))
+	}
+	negotiator := sasl.NewClient(speaks, options...)
 	_, response, err := negotiator.Step(nil)
 	if err != nil {
 		return fmt.Errorf("authenticate: %w", err)
