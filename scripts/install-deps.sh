@@ -3,9 +3,9 @@
 # does not have. Says nothing and changes nothing when all of it is there.
 #
 #   install-deps.sh demo    Prosody
-#   install-deps.sh test    Prosody, ejabberd, slixmpp, Fail2Ban, a C compiler,
-#                           expat's headers, Node.js, and the JavaScript test
-#                           client
+#   install-deps.sh test    Prosody and its modules, ejabberd, slixmpp, Fail2Ban,
+#                           a C compiler, expat's headers, Node.js, the
+#                           JavaScript test client, go-sendxmpp, profanity, openssl
 #
 # The servers are only wanted as programs: each run starts its own, with its own
 # folder and loopback ports. So no system service is started by installing them,
@@ -152,6 +152,10 @@ test)
 	need libexpat1-dev -- headers
 	need gcc libc6-dev -- compiler
 	need nodejs npm -- command -v npm
+	need go-sendxmpp -- command -v go-sendxmpp
+	need profanity -- command -v profanity
+	need openssl -- command -v openssl
+	need bsdutils -- command -v script
 	;;
 *) usage ;;
 esac

@@ -66,8 +66,7 @@ type Config struct {
 	Password  string
 	Mechanism string // zero: SCRAM-SHA-1
 	// CouldBind has SCRAM say that the client supports channel binding and sees
-	// that the server does not: gs2-cbind-flag "y" (RFC 5802 section 6). Most
-	// clients say so by themselves.
+	// that the server does not: gs2-cbind-flag "y" (RFC 5802 section 6).
 	CouldBind bool
 	Resource  string // zero: the server makes one
 	Language  string // xml:lang of the stream; zero: none
