@@ -32,6 +32,9 @@ type Admission struct {
 	Tenant   string
 	Domain   string // prepared
 	Backends []Backend
+	// LogID and Position tell the state of the log it was made at. Every
+	// Question of a session of this admission carries them as OpenedLog and
+	// Opened: an ending that comes while the session is negotiated ends it.
 	LogID    string
 	Position uint64
 }
@@ -40,9 +43,10 @@ type Admission struct {
 type Opening struct {
 	// Allowed: the account's domain is the tenant's and nothing is suspended.
 	Allowed bool
-	// Position is what every Question of the session carries as Opened.
-	Position uint64
+	// LogID and Position tell the state of the log it was made at. It must be
+	// the log of the session's Admission, or the session does not begin.
 	LogID    string
+	Position uint64
 }
 
 // An Ending tells that sessions opened before Position are to be asked about

@@ -32,8 +32,8 @@ type Session struct {
 	Account  []byte // prepared bare JID
 	Resource []byte
 	Grant    []byte // the restricted credential; empty for an ordinary password
-	// Opened is the log position at which the session was opened: an ending
-	// of its tenant, domain, member or grant behind it ends the session.
+	// Opened is the log position at which the session's domain was admitted: a
+	// later ending of its tenant, domain, member or grant ends the session.
 	Opened uint64
 	// OpenedLog is the id of the log that Opened is a position of. Another log
 	// knows nothing of what it meant, and ends the session. Empty when the

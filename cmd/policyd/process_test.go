@@ -190,17 +190,17 @@ func TestFromCommandToVerdict(t *testing.T) {
 	ask := func(opened uint64) decision.Verdict {
 		t.Helper()
 		qs := chat(t, opened)
-		qs[0].Session.OpenedLog = []byte(opening.LogID)
+		qs[0].Session.OpenedLog = []byte(admission.LogID)
 		if err := a.Ask(t.Context(), qs, vs, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		return vs[0]
 	}
-	if v := ask(opening.Position); v.Effect != decision.Pass {
+	if v := ask(admission.Position); v.Effect != decision.Pass {
 		t.Errorf("by default a member may chat: %+v", v)
 	}
 	admin(t, c, api.RoleAdjust{Role: "prosody:registered", Remove: []string{"xmpp:account:messages:write"}})
-	if v := ask(opening.Position); v.Effect != decision.Refuse || v.Permission != "xmpp:account:messages:write" {
+	if v := ask(admission.Position); v.Effect != decision.Refuse || v.Permission != "xmpp:account:messages:write" {
 		t.Errorf("after the permission was taken: %+v", v)
 	}
 	if err := stop(); err != nil {
@@ -210,7 +210,7 @@ func TestFromCommandToVerdict(t *testing.T) {
 		t.Errorf("the socket is left behind: %v", err)
 	}
 	begin(t, c)
-	if v := ask(opening.Position); v.Effect != decision.Refuse {
+	if v := ask(admission.Position); v.Effect != decision.Refuse {
 		t.Errorf("after a restart: %+v", v)
 	}
 	records, err := os.ReadFile(c.journal())
