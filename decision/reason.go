@@ -30,7 +30,7 @@ const (
 	UnavailableUndescribable // in, get or set
 	Forgery                  // in
 	NotOutstanding           // a result or error nobody asked for
-	UnknownSession           // the account or its domain is not the tenant's
+	_                        // not given any more; its number stays unused
 
 	// The session ends.
 	InvalidFrom
@@ -68,7 +68,6 @@ var answers = [numReasons]Answer{
 	UnavailableUndescribable: {Type: "cancel", Condition: "service-unavailable", Text: "The request cannot be delivered"},
 	Forgery:                  {Text: "dropped: a forgery, its sender may not send this"},
 	NotOutstanding:           {Text: "dropped: it answers no request of this session"},
-	UnknownSession:           {Type: "auth", Condition: "forbidden", Text: "The account's domain is not served here"},
 	InvalidFrom:              {Condition: "invalid-from", Text: "The from address is not this session's"},
 	UnsupportedStanzaType:    {Condition: "unsupported-stanza-type", Text: "Only message, presence and iq are stanzas"},
 	RolesChanged:             {Condition: "reset", Text: "Roles changed"},
