@@ -35,7 +35,7 @@ const probeTime = 2 * time.Second
 // a folder open to others are refused. Closing the listener removes it.
 func Listen(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("admin socket %s: the path is longer than %d bytes, which no socket address holds", path, maxSocketPath)
+		return nil, errLongPath(path)
 	}
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, folderMode); err != nil {
@@ -55,6 +55,35 @@ func Listen(path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// CheckSocket looks whether Listen can make the socket, and changes nothing. One
+// that a process listens on is no obstacle: it may be the one that is to be
+// started again.
+func CheckSocket(path string) error {
+	if len(path) > maxSocketPath {
+		return errLongPath(path)
+	}
+	folder := filepath.Dir(path)
+	if err := checkFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("admin socket %s: %w", path, err)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("admin socket: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("admin socket %s: %w", path, errNoSocket)
+	}
+	return nil
+}
+
+var errNoSocket = errors.New("there is a file that is not a socket; move it away or choose another path")
+
+func errLongPath(path string) error {
+	return fmt.Errorf("admin socket %s: the path is longer than %d bytes, which no socket address holds", path, maxSocketPath)
 }
 
 // checkFolder refuses a folder that others may enter.
@@ -82,7 +111,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file that is not a socket; move it away or choose another path")
+		return errNoSocket
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/internal/settings"
 )
 
@@ -105,33 +106,35 @@ const (
 	minBurst = 8 << 10
 )
 
-// check refuses what can never work or is unsafe.
+// check refuses what can never work or is unsafe: all of it in one error.
 func (c *config) check() error {
-	switch {
-	case len(c.Listen.STARTTLS)+len(c.Listen.DirectTLS) == 0:
-		return errors.New("listen: no address for clients")
-	case slices.Min([]int{c.Limits.Connections, c.Limits.PerAddress, c.Limits.Unauthenticated, c.Limits.SessionsPerAccount,
-		c.Limits.LoginFailures, c.Limits.LoginFailuresPerAddress,
-		c.Limits.Rate, c.Limits.Burst, c.Limits.Stanzas, c.Limits.StanzaBurst}) <= 0:
-		return errors.New("limits: must be positive")
-	case c.Limits.Rate < minRate || c.Limits.Burst < minBurst:
-		return fmt.Errorf("limits: rate must be at least %d bytes a second and burst %d bytes: else a stanza of the largest size does not arrive in time", minRate, minBurst)
-	case c.Certificates.Directory == "" && !c.Certificates.SelfSigned:
-		return errors.New("certificates: no directory")
+	var errs []error
+	refuse := func(when bool, text string) {
+		if when {
+			errs = append(errs, errors.New(text))
+		}
 	}
+	refuse(!decision.IsToken(c.ID), fmt.Sprintf("id %q: want one to 32 of a-z and 0-9", c.ID))
+	refuse(len(c.Listen.STARTTLS)+len(c.Listen.DirectTLS) == 0, "listen: no address for clients")
+	least := slices.Min([]int{c.Limits.Connections, c.Limits.PerAddress, c.Limits.Unauthenticated, c.Limits.SessionsPerAccount,
+		c.Limits.LoginFailures, c.Limits.LoginFailuresPerAddress,
+		c.Limits.Rate, c.Limits.Burst, c.Limits.Stanzas, c.Limits.StanzaBurst})
+	refuse(least <= 0, "limits: must be positive")
+	refuse(least > 0 && (c.Limits.Rate < minRate || c.Limits.Burst < minBurst),
+		fmt.Sprintf("limits: rate must be at least %d bytes a second and burst %d bytes: else a stanza of the largest size does not arrive in time", minRate, minBurst))
+	refuse(c.Certificates.Directory == "" && !c.Certificates.SelfSigned, "certificates: no directory")
 	if _, err := c.Log.Logger(io.Discard); err != nil {
-		return err
+		errs = append(errs, err)
 	}
 	if _, err := c.proxies(); err != nil {
-		return err
+		errs = append(errs, err)
 	}
-	if c.Listen.HTTP == "" {
-		return nil
+	if c.Listen.HTTP != "" {
+		if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
+			errs = append(errs, fmt.Errorf("listen: http: %w", err))
+		}
 	}
-	if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
-		return fmt.Errorf("listen: http: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // proxies are the networks of [proxy] trusted.

@@ -67,6 +67,7 @@ func TestConfigErrors(t *testing.T) {
 		{"[proxy]\ntrusted = ['']", "no network"},
 		{"[log]\nformat = \"xml\"", "format"},
 		{"[certificates]\ndirectory = \"\"", "no directory"},
+		{"id = \"Gate.1\"\n[limits]\nconnections = 0", "a-z"},
 	} {
 		if _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want %q", c.text, err, c.want)

@@ -30,14 +30,17 @@ import (
 
 var cli struct {
 	Config string `short:"c" env:"POSTERN_GATEWAY_CONFIG" type:"existingfile" help:"Configuration file (TOML). Without one, defaults and the environment are used."`
-	Check  bool   `help:"Check the configuration and stop."`
+	Check  bool   `help:"Look at the configuration and at all that a start would open, change nothing, and stop: a line for each problem, status 1 where there is one."`
 }
 
 func main() {
 	kong.Parse(&cli, kong.Name("gateway"),
 		kong.Description("Postern's gateway: XMPP clients connect to it, and it to their server. SIGHUP reloads certificates, SIGTERM stops it gracefully."))
+	if cli.Check {
+		os.Exit(checkAll(cli.Config, os.Environ()).Print(os.Stderr, "gateway"))
+	}
 	c, err := loadConfig(cli.Config, os.Environ())
-	if err == nil && !cli.Check {
+	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 		context.AfterFunc(ctx, stop) // a second signal does not wait
 		err = run(ctx, c)

@@ -80,44 +80,39 @@ func loadConfig(path string, environ []string) (*config, error) {
 	return c, c.check()
 }
 
-// check refuses what can never work or is unsafe.
+// check refuses what can never work or is unsafe: all of it in one error.
 func (c *config) check() error {
-	if _, err := c.Log.Logger(io.Discard); err != nil {
-		return err
+	var errs []error
+	refuse := func(when bool, text string) {
+		if when {
+			errs = append(errs, errors.New(text))
+		}
 	}
-	switch {
-	case !decision.IsToken(c.ID):
-		return fmt.Errorf("id %q: want one to 32 of a-z and 0-9", c.ID)
-	case c.Data == "":
-		return errors.New("data: no folder")
-	case c.Snapshots.Every < 1:
-		return errors.New("snapshots: every: want a number of commits")
-	case c.Admin.Socket == "":
-		return errors.New("admin: no socket")
-	case len(c.NATS.URLs) == 0 && c.NATS.ServerName == "":
-		return errors.New("nats: no server_name, which gateways check")
-	case len(c.NATS.URLs) == 0 && len(c.NATS.Gateways) == 0:
-		return errors.New("nats: no gateways, so nobody could ask")
-	case len(c.NATS.URLs) > 0 && c.NATS.SeedFile == "":
-		return errors.New("nats: servers run by others need a seed_file")
+	own := len(c.NATS.URLs) == 0 // the embedded server
+	refuse(!decision.IsToken(c.ID), fmt.Sprintf("id %q: want one to 32 of a-z and 0-9", c.ID))
+	refuse(c.Data == "", "data: no folder")
+	refuse(c.Snapshots.Every < 1, "snapshots: every: want a number of commits")
+	refuse(c.Admin.Socket == "", "admin: no socket")
+	refuse(own && c.NATS.ServerName == "", "nats: no server_name, which gateways check")
+	refuse(own && len(c.NATS.Gateways) == 0, "nats: no gateways, so nobody could ask")
+	refuse(!own && c.NATS.SeedFile == "", "nats: servers run by others need a seed_file")
+	if _, err := c.Log.Logger(io.Discard); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.checkAdmin(); err != nil {
-		return fmt.Errorf("admin: listen: %w", err)
+		errs = append(errs, fmt.Errorf("admin: listen: %w", err))
 	}
 	seen := make(map[string]bool)
 	for _, id := range c.NATS.Gateways {
-		if !decision.IsToken(id) || seen[id] {
-			return fmt.Errorf("nats: gateways: %q: want distinct ids of one to 32 of a-z and 0-9", id)
-		}
+		refuse(!decision.IsToken(id) || seen[id], fmt.Sprintf("nats: gateways: %q: want distinct ids of one to 32 of a-z and 0-9", id))
 		seen[id] = true
 	}
-	if c.Listen.HTTP == "" {
-		return nil
+	if c.Listen.HTTP != "" {
+		if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
+			errs = append(errs, fmt.Errorf("listen: http: %w", err))
+		}
 	}
-	if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
-		return fmt.Errorf("listen: http: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // checkAdmin refuses to let tokens cross a network in clear.

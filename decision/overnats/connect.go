@@ -97,6 +97,13 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	return conn, nil
 }
 
+// Check looks at the configuration as Connect does, all of it, and connects to
+// nothing.
+func (cfg ConnectConfig) Check() error {
+	opts := nats.GetDefaultOptions()
+	return errors.Join(cfg.secure(&opts), cfg.authenticate(&opts))
+}
+
 // watch has the log and the Link told of what happens to the connection.
 func (cfg *ConnectConfig) watch(opts *nats.Options) {
 	log, link := cfg.Logger, cfg.Link
@@ -137,17 +144,25 @@ func (cfg *ConnectConfig) secure(opts *nats.Options) error {
 	if cfg.TLS != nil {
 		opts.Secure, opts.TLSConfig = true, cfg.TLS
 	}
+	var errs []error
 	for _, s := range cfg.URLs {
-		u, err := url.Parse(s)
-		if err != nil {
-			return fmt.Errorf("NATS server %q: %w", s, err)
-		}
-		if u.User != nil {
-			return errors.New("a NATS server's URL must hold no secret: name a seed file")
-		}
-		if cfg.TLS == nil && !isLoopback(u.Hostname()) {
-			return fmt.Errorf("NATS server %s: without TLS it must be on loopback", s)
-		}
+		errs = append(errs, cfg.checkURL(s))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg *ConnectConfig) checkURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		// Neither it nor the error is shown: a secret may be in them.
+		return errors.New("a NATS server's URL cannot be read: want nats://HOST:PORT")
+	case u.User != nil:
+		return errors.New("a NATS server's URL must hold no secret: name a seed file")
+	case u.Hostname() == "":
+		return fmt.Errorf("NATS server %q: want nats://HOST:PORT", s)
+	case cfg.TLS == nil && !isLoopback(u.Hostname()):
+		return fmt.Errorf("NATS server %s: without TLS it must be on loopback", s)
 	}
 	return nil
 }

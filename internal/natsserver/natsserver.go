@@ -88,6 +88,15 @@ type Server struct {
 	ready  chan struct{}     // closed when it listens
 }
 
+// Check looks at the configuration as New does, and makes nothing.
+func (cfg Config) Check() error {
+	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)
+	if _, err := cfg.options(); err != nil {
+		return fmt.Errorf("NATS server: %w", err)
+	}
+	return nil
+}
+
 // New checks the configuration and returns a server that does not run yet.
 func New(cfg Config) (*Server, error) {
 	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/gateway"
+	"github.com/postern-im/postern/internal/settings"
+)
+
+// checkAll loads the configuration and looks at all that a start would open,
+// without changing anything.
+func checkAll(path string, environ []string) *settings.Findings {
+	f := new(settings.Findings)
+	c := defaults()
+	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+		f.Error("", err)
+		return f // what else it says is not known
+	}
+	f.Error("", c.check())
+	c.examine(f, time.Now())
+	return f
+}
+
+// examine looks at what a start would open.
+func (c *config) examine(f *settings.Findings, now time.Time) {
+	for _, a := range c.Listen.STARTTLS {
+		f.Error("listen: starttls", settings.CheckListen(a))
+	}
+	for _, a := range c.Listen.DirectTLS {
+		f.Error("listen: direct_tls", settings.CheckListen(a))
+	}
+	if c.Listen.HTTP != "" {
+		f.Error("listen: http", settings.CheckListen(c.Listen.HTTP))
+	}
+	c.examineCertificates(f, now)
+	_, err := roots(c.Backend.Roots)
+	f.Error("backend: roots", err)
+	natsTLS, err := roots(c.NATS.CA)
+	f.Error("nats: ca", err)
+	if err == nil {
+		f.Error("nats", overnats.ConnectConfig{URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile, TLS: natsTLS}.Check())
+	}
+	if c.NATS.SeedFile == "" {
+		f.Warn("nats", errors.New("no seed_file: policyd's own NATS server lets nobody in without a key"))
+	}
+}
+
+func (c *config) examineCertificates(f *settings.Findings, now time.Time) {
+	if c.Certificates.Directory == "" {
+		return // check says so where it is an error
+	}
+	certs := gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
+	if _, err := certs.Load(); err != nil && c.Certificates.SelfSigned {
+		f.Warn("certificates", err)
+	} else {
+		f.Error("", err) // it begins with the setting
+	}
+	for _, n := range certs.Notices(now) {
+		text := fmt.Errorf("%s: %s (until %s, for %q)", n.Domain, n.Message, n.Expires.UTC().Format(time.DateOnly), n.Names)
+		if n.Level >= slog.LevelError && !n.Expires.After(now) {
+			f.Error("certificates", text)
+		} else {
+			f.Warn("certificates", text)
+		}
+	}
+}

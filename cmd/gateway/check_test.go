@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"io/fs"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+)
+
+// snapshot is what a folder holds: names, modes, times and contents.
+func snapshot(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text := info.Mode().String() + info.ModTime().String()
+		if d.Type().IsRegular() {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text += string(content)
+		}
+		all[path] = text
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// writeCert writes a certificate for a name, which has so long to live, and its
+// key.
+func writeCert(t *testing.T, dir, file, name string, left time.Duration) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotBefore: time.Now().Add(-100 * 24 * time.Hour), NotAfter: time.Now().Add(left),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{file + ".crt": {Type: "CERTIFICATE", Bytes: der}, file + ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(dir, path), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCheck: --check names all that would keep the gateway from serving, a line
+// each, and changes nothing.
+func TestCheck(t *testing.T) {
+	top := t.TempDir()
+	certs, empty := filepath.Join(top, "certs"), filepath.Join(top, "empty")
+	for _, dir := range []string{certs, empty} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeCert(t, certs, "a.test", "a.test", 90*24*time.Hour)
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seedFile, openSeed := filepath.Join(top, "gateway.nkey"), filepath.Join(top, "open.nkey")
+	for file, mode := range map[string]fs.FileMode{seedFile: 0o600, openSeed: 0o644} {
+		if err := os.WriteFile(file, seed, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := map[string]string{
+		"LISTEN_STARTTLS": "127.0.0.1:5222,[::1]:5222", "LISTEN_DIRECT_TLS": ":5223",
+		"CERTIFICATES_DIRECTORY": certs, "NATS_SEED_FILE": seedFile,
+	}
+	check := func(status int, settings map[string]string, want ...string) {
+		t.Helper()
+		all := maps.Clone(good)
+		maps.Copy(all, settings)
+		var environ []string
+		for name, value := range all {
+			environ = append(environ, envPrefix+name+"="+value)
+		}
+		before := snapshot(t, top)
+		var out bytes.Buffer
+		got := checkAll("", environ).Print(&out, "gateway")
+		if after := snapshot(t, top); !maps.Equal(before, after) {
+			t.Errorf("it changed the folder: %v", after)
+		}
+		if text := out.String(); got != status || strings.Count(text, "\n") != len(want) {
+			t.Errorf("status %d, want %d, and %d lines:\n%s", got, status, len(want), text)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("no line about %q:\n%s", w, out.String())
+			}
+		}
+	}
+	check(0, nil)
+	check(0, map[string]string{"CERTIFICATES_DIRECTORY": "", "CERTIFICATES_SELF_SIGNED": "true", "NATS_SEED_FILE": ""}, "warning: nats: no seed_file")
+	check(1, map[string]string{"CERTIFICATES_DIRECTORY": empty}, "error: certificates: "+empty+" holds none")
+	check(1, map[string]string{
+		"ID": "Gate.1", "LIMITS_CONNECTIONS": "0", "LISTEN_STARTTLS": "192.0.2.1:5222", "LISTEN_DIRECT_TLS": "nothing", "LISTEN_HTTP": "0.0.0.0:9522",
+		"CERTIFICATES_DIRECTORY": filepath.Join(top, "missing"), "BACKEND_ROOTS": seedFile,
+		"NATS_URLS": "nats://192.0.2.1:4222,nats://[::1]:4222", "NATS_SEED_FILE": openSeed,
+	},
+		"error: id ", "error: limits: ", "listen: starttls: 192.0.2.1:5222", "listen: direct_tls: ", "listen: http: 0.0.0.0:9522 is not on loopback",
+		"certificates: open "+filepath.Join(top, "missing"), "backend: roots: "+seedFile, "without TLS it must be on loopback", "others may read it")
+	check(1, map[string]string{"NATS_URLS": "nats://192.0.2.1:4222", "NATS_CA": filepath.Join(top, "missing.pem")}, "nats: ca: open")
+	writeCert(t, certs, "b.test", "xmpp.b.test", 24*time.Hour)
+	writeCert(t, certs, "c.test", "c.test", -time.Hour)
+	if err := os.WriteFile(filepath.Join(certs, "d.test.crt"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(1, nil,
+		"warning: certificates: b.test: a certificate expires soon", "warning: certificates: b.test: a certificate is not for the domain",
+		"error: certificates: c.test: a certificate has expired", "error: certificate "+filepath.Join(certs, "d.test.crt"))
+}

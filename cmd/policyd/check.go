@@ -1,0 +1,132 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/internal/certdate"
+	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/internal/settings"
+)
+
+// checkAll loads the configuration and looks at all that a start would open,
+// without changing anything. The log itself is policyctl verify's to read.
+func checkAll(path string, environ []string, init bool) *settings.Findings {
+	f := new(settings.Findings)
+	c := defaults()
+	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+		f.Error("", err)
+		return f // what else it says is not known
+	}
+	f.Error("", c.check())
+	if c.Data != "" {
+		c.examineData(f, init)
+	}
+	c.examineAdmin(f, time.Now())
+	c.examineNATS(f, time.Now())
+	if c.Listen.HTTP != "" {
+		f.Error("listen: http", settings.CheckListen(c.Listen.HTTP))
+	}
+	return f
+}
+
+// examineData looks at the data folder.
+func (c *config) examineData(f *settings.Findings, init bool) {
+	for _, dir := range []string{c.Data, c.logDir(), c.natsDir()} {
+		if err := settings.CheckFolder(dir); err != nil {
+			f.Error("data", err)
+			return // what is in it fares no better
+		}
+	}
+	f.Warn("data", settings.CheckPrivate(c.Data))
+	if left := eventlog.Restoring(c.logDir()); exists(left) {
+		f.Error("data", fmt.Errorf("a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left))
+	}
+	_, err := c.checkInstallation(init)
+	f.Error("", err)
+	for _, file := range []string{c.adminCalls(), c.journal()} {
+		f.Error("data", settings.CheckAppend(file))
+		f.Warn("data", settings.CheckPrivate(file))
+	}
+	if len(c.NATS.URLs) > 0 {
+		return // those servers hold the gateways' keys
+	}
+	for _, id := range c.NATS.Gateways {
+		if _, err := natsserver.ReadSeed(c.gatewaySeed(id)); !errors.Is(err, fs.ErrNotExist) {
+			f.Error("nats: key of gateway "+id, err)
+		}
+	}
+}
+
+// examineAdmin looks at the socket and the port for administrators.
+func (c *config) examineAdmin(f *settings.Findings, now time.Time) {
+	if c.Admin.Socket != "" {
+		f.Error("", api.CheckSocket(c.Admin.Socket))
+		f.Error("admin: socket", settings.CheckFolder(filepath.Dir(c.Admin.Socket)))
+	}
+	if c.Admin.Listen != "" {
+		f.Error("admin: listen", settings.CheckListen(c.Admin.Listen))
+	}
+	if c.Admin.Cert != "" && c.Admin.Key != "" {
+		examineCertificate(f, "admin", c.Admin.Cert, c.Admin.Key, now)
+	}
+}
+
+// examineNATS looks at the embedded server, or at how others' are reached.
+func (c *config) examineNATS(f *settings.Findings, now time.Time) {
+	if len(c.NATS.URLs) > 0 {
+		ca, err := roots(c.NATS.CA)
+		f.Error("nats: ca", err)
+		if err == nil {
+			f.Error("nats", overnats.ConnectConfig{URLs: c.NATS.URLs, SeedFile: c.NATS.SeedFile, TLS: ca}.Check())
+		}
+		return
+	}
+	f.Error("nats: listen", settings.CheckListen(c.NATS.Listen))
+	certificate := c.NATS.Cert != "" || c.NATS.Key != ""
+	if certificate {
+		examineCertificate(f, "nats", c.NATS.Cert, c.NATS.Key, now)
+		if _, err := tls.LoadX509KeyPair(c.NATS.Cert, c.NATS.Key); err != nil {
+			return // it is said, and is all that the server would say
+		}
+	}
+	key, err := natsserver.NewKey()
+	if err != nil {
+		f.Error("nats", err)
+		return
+	}
+	public, err := key.PublicKey()
+	f.Error("nats", err)
+	f.Error("", natsserver.Config{
+		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: []natsserver.User{{PublicKey: public}},
+		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(),
+	}.Check())
+}
+
+// examineCertificate looks at a certificate and its key.
+func examineCertificate(f *settings.Findings, setting, cert, key string, now time.Time) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		f.Error(setting+": certificate", err)
+		return
+	}
+	f.Warn(setting+": key", settings.CheckPrivate(key))
+	level, message := certdate.Look(pair.Leaf, now)
+	if message == "" {
+		return
+	}
+	text := fmt.Errorf("%s: %s (until %s)", cert, message, pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
+	if level >= slog.LevelError && !pair.Leaf.NotAfter.After(now) {
+		f.Error(setting, text)
+	} else {
+		f.Warn(setting, text)
+	}
+}
