@@ -42,8 +42,18 @@ func TestFloodOfBadBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := running(t, r.Serve)
 	mad := connect(t, s)
+	told, err := mad.SubscribeSync(announceSubject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mad.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, r.Serve)
+	if _, err := told.NextMsg(10 * time.Second); err != nil { // it has subscribed before it tells
+		t.Fatal(err)
+	}
 	const each = 500 // fewer than wait to be answered
 	send := func(reply string) {
 		t.Helper()
