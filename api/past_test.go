@@ -53,7 +53,12 @@ func TestPastIsWhatWas(t *testing.T) {
 	r.do(t, "other", api.TenantCreate{Domains: []api.DomainAdd{{Domain: "beta.test"}}})
 	for range 120 {
 		tenant := []string{"own", "other"}[rng.IntN(2)]
-		result, err := r.client.Do(t.Context(), tenant, step(tenant), api.CommandMeta{})
+		command := step(tenant)
+		if rng.IntN(8) == 0 { // what one tenant may have, the installation shares
+			service := []string{"rooms.alpha.test", "push.test"}[rng.IntN(2)]
+			tenant, command = "", []api.Command{api.SharedServiceAdd{Service: service}, api.SharedServiceRemove{Service: service}}[rng.IntN(2)]
+		}
+		result, err := r.client.Do(t.Context(), tenant, command, api.CommandMeta{})
 		if err != nil || !result.Changed {
 			continue // refused, or so already: another time
 		}

@@ -113,7 +113,9 @@ func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
 	case p.reply.TenantVersion == 0:
 		cmd = api.TenantCreate(p.policy)
 	}
-	result, err := a.client.Do(a.ctx, p.reply.Tenant, cmd, meta)
+	ctx, cancel := a.whole()
+	defer cancel()
+	result, err := a.client.Do(ctx, p.reply.Tenant, cmd, meta)
 	if err != nil && !p.removes {
 		err = p.refused(err)
 	}
@@ -175,7 +177,9 @@ func (c *exportCmd) Run(a *app) error {
 func allTenants(a *app) ([]string, error) {
 	var ids []string
 	for next := ""; ; {
-		page, err := a.client.Tenants(a.ctx, next, 0)
+		ctx, cancel := a.whole()
+		page, err := a.client.Tenants(ctx, next, 0)
+		cancel()
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +194,9 @@ func allTenants(a *app) ([]string, error) {
 
 // export writes one tenant. A file comes to be whole or not at all.
 func (c *exportCmd) export(a *app, id string) error {
-	p, err := c.then(a).Policy(a.ctx, id)
+	ctx, cancel := a.whole()
+	defer cancel()
+	p, err := c.then(a).Policy(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -85,7 +86,7 @@ func TestConcurrentApplies(t *testing.T) {
 		}
 	}
 
-	a := &app{ctx: t.Context(), client: client, in: strings.NewReader("")}
+	a := &app{patient: t.Context(), timeout: time.Minute, client: client, in: strings.NewReader("")}
 	plans, err := planAll(a, first)
 	if err != nil {
 		t.Fatal(err)
@@ -112,19 +113,19 @@ func TestApplyInAnotherLog(t *testing.T) {
 		}
 		clients = append(clients, client)
 	}
-	plans, err := planAll(&app{ctx: t.Context(), client: clients[0], in: strings.NewReader("")}, dir)
+	plans, err := planAll(&app{patient: t.Context(), timeout: time.Minute, client: clients[0], in: strings.NewReader("")}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c applyCmd
-	_, err = c.apply(&app{ctx: t.Context(), client: clients[1]}, &plans[0])
+	_, err = c.apply(&app{patient: t.Context(), timeout: time.Minute, client: clients[1]}, &plans[0])
 	if err == nil || !strings.Contains(err.Error(), "another log") || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("in another log: %v", err)
 	}
 	if got, err := clients[1].Tenant(t.Context(), "t0"); err != nil || got.Version != 1 {
 		t.Errorf("the other log's tenant is at version %d, %v", got.Version, err)
 	}
-	if _, err := c.apply(&app{ctx: t.Context(), client: clients[0]}, &plans[0]); err != nil {
+	if _, err := c.apply(&app{patient: t.Context(), timeout: time.Minute, client: clients[0]}, &plans[0]); err != nil {
 		t.Errorf("in the log it was planned on: %v", err)
 	}
 }

@@ -131,6 +131,12 @@ func (a *app) renew() {
 	a.ctx, a.cancel = context.WithTimeout(a.patient, a.timeout)
 }
 
+// whole gives one request of many the node's whole time, for however many there
+// are.
+func (a *app) whole() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(a.patient, a.timeout)
+}
+
 // warn writes a warning.
 func (a *app) warn(text string) {
 	if a.json {

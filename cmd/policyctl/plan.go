@@ -152,8 +152,10 @@ func planAll(a *app, path string) ([]planned, error) {
 	}
 	return plans, errors.Join(each(len(plans), func(i int) error {
 		p := &plans[i]
+		ctx, cancel := a.whole()
+		defer cancel()
 		var err error
-		if p.reply, err = a.client.Plan(a.ctx, p.reply.Tenant, p.policy); err != nil {
+		if p.reply, err = a.client.Plan(ctx, p.reply.Tenant, p.policy); err != nil {
 			return p.refused(err)
 		}
 		return nil

@@ -29,7 +29,9 @@ func planRemovals(a *app, plans []planned) ([]planned, error) {
 	}
 	return removed, errors.Join(each(len(removed), func(i int) error {
 		p := &removed[i]
-		reply, err := a.client.PlanRemoval(a.ctx, p.reply.Tenant)
+		ctx, cancel := a.whole()
+		defer cancel()
+		reply, err := a.client.PlanRemoval(ctx, p.reply.Tenant)
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", p.reply.Tenant, err)
 		}

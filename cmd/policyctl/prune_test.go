@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -117,7 +118,7 @@ func TestPruneComesLast(t *testing.T) {
 	}
 	do("t0", api.TenantCreate{})
 	do("old", api.TenantCreate{})
-	a := &app{ctx: t.Context(), patient: t.Context(), cancel: func() {}, client: client, in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	a := &app{patient: t.Context(), timeout: time.Minute, client: client, in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
 	c := applyCmd{consent: consent{Yes: true}}
 	c.File, c.Prune = policies(t, 1, 1), true
 
