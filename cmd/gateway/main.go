@@ -35,7 +35,7 @@ var cli struct {
 
 func main() {
 	kong.Parse(&cli, kong.Name("gateway"),
-		kong.Description("Postern's gateway: XMPP clients connect to it, and it to their server. SIGHUP reloads certificates, SIGTERM stops it gracefully."))
+		kong.Description(description()))
 	if cli.Check {
 		os.Exit(checkAll(cli.Config, os.Environ()).Print(os.Stderr, "gateway"))
 	}
