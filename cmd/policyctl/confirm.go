@@ -31,9 +31,9 @@ func (c *consent) given(a *app, what, name string) error {
 	}
 	switch {
 	case a.json:
-		return usagef("nothing was done: %s, and with --json nobody is asked; give --yes if you mean it", what)
+		return usagef("%s. With --json nobody is asked, so nothing was done: give --yes if you mean it", what)
 	case !a.ask:
-		return usagef("nothing was done: %s, and there is no terminal to ask on; give --yes if you mean it", what)
+		return usagef("%s. There is no terminal to ask on, so nothing was done: give --yes if you mean it", what)
 	}
 	want, question := name, fmt.Sprintf("Type %s to go on: ", clean(name))
 	if name == "" {

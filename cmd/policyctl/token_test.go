@@ -73,6 +73,10 @@ func TestRemote(t *testing.T) {
 	reader := write("reader", mint("look", "--scope", "read", "-t", "acme", "--expires", "90d"), 0o600)
 	writer := write("writer", mint("do", "--scope", "write", "-t", "acme"), 0o600)
 	all := write("all", mint("all", "--scope", "operator"), 0o600)
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "acme.toml"), []byte(local("export", "acme")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	open := write("open", mint("open", "--scope", "operator"), 0o644)
 
 	for _, c := range []struct {
@@ -82,6 +86,10 @@ func TestRemote(t *testing.T) {
 		want  string
 	}{
 		{reader, "member show bob@alpha.test", exitDone, "prosody:registered"},
+		{writer, "plan -f " + folder, exitDone, "nothing to change"},
+		{writer, "plan -f " + folder + " --prune", exitError, "--prune looks at all tenants: "},
+		{writer, "apply -f " + folder + " --prune --yes", exitError, "--prune looks at all tenants: "},
+		{all, "plan -f " + folder + " --prune", exitChanges, "tenant bravo (at version 2, without a file)"},
 		{all, "domain show secret.test", exitDone, "none://127.0.0.1:1"},
 		{all, "domain show secret.test", exitDone, "tenant        bravo"},
 		{all, "domain show rooms.alpha.test", exitDone, "service"},
