@@ -137,12 +137,13 @@ func (c *config) check() error {
 	return errors.Join(errs...)
 }
 
-// proxies are the networks of [proxy] trusted.
+// proxies are the networks of [proxy] trusted. All addresses there are would let
+// any client name any address as its own.
 func (c *config) proxies() (list []netip.Prefix, err error) {
 	for _, text := range c.Proxy.Trusted {
 		p, err := netip.ParsePrefix(text)
-		if err != nil || p != p.Masked() || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("proxy: trusted: %q is no network; write it as 10.0.0.0/8, 192.0.2.1/32 or 2001:db8::/32", text)
+		if err != nil || p != p.Masked() || p.Addr().Is4In6() || p.Bits() == 0 {
+			return nil, fmt.Errorf("proxy: trusted: %q is no network of proxies; write it as 10.0.0.0/8, 192.0.2.1/32 or 2001:db8::/32", text)
 		}
 		list = append(list, p)
 	}

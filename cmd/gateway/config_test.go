@@ -65,6 +65,7 @@ func TestConfigErrors(t *testing.T) {
 		{"[proxy]\ntrusted = ['10.0.0.1/8']", "no network"},
 		{"[proxy]\ntrusted = ['::ffff:10.0.0.0/104']", "no network"},
 		{"[proxy]\ntrusted = ['']", "no network"},
+		{"[proxy]\ntrusted = ['0.0.0.0/0']", "no network"},
 		{"[log]\nformat = \"xml\"", "format"},
 		{"[certificates]\ndirectory = \"\"", "no directory"},
 		{"id = \"Gate.1\"\n[limits]\nconnections = 0", "a-z"},
