@@ -20,10 +20,18 @@ const (
 	numThrottled
 )
 
-// A pace is what a client has sent. It belongs to its pump.
+// A pace is what a client has sent. It belongs to the pump that reads it.
 type pace struct {
 	bytes, stanzas     shares.Bucket
-	newBytes, newCount int // since the last wait
+	newBytes, newCount int32 // since the last wait
+}
+
+// count counts what has been read of a client.
+func (p *pump) count(bytes, stanzas int) {
+	if p.dir == decision.Out {
+		p.s.sent.newBytes += int32(bytes)
+		p.s.sent.newCount += int32(stanzas)
+	}
 }
 
 // pace waits until the client has earned what it has sent so far. It uses no
@@ -32,12 +40,12 @@ func (p *pump) pace(ctx context.Context) error {
 	if p.dir != decision.Out {
 		return nil
 	}
-	now, rates := time.Now(), &p.s.shared.Rates
-	wait, by := p.sent.bytes.Take(rates.Bytes, now, p.sent.newBytes), ThrottledBytes
-	if w := p.sent.stanzas.Take(rates.Stanzas, now, p.sent.newCount); w > wait {
+	now, rates, sent := time.Now(), &p.s.shared.Rates, &p.s.sent
+	wait, by := sent.bytes.Take(rates.Bytes, now, int(sent.newBytes)), ThrottledBytes
+	if w := sent.stanzas.Take(rates.Stanzas, now, int(sent.newCount)); w > wait {
 		wait, by = w, ThrottledStanzas
 	}
-	p.sent.newBytes, p.sent.newCount = 0, 0
+	sent.newBytes, sent.newCount = 0, 0
 	if t := p.from.final.Load(); t != 0 {
 		wait = min(wait, time.Until(time.Unix(0, t)))
 	}

@@ -22,7 +22,6 @@ type pump struct {
 	from, to *leg
 	rest     []byte  // read before the session began
 	first    [1]byte // where an idle pump reads to
-	sent     pace
 }
 
 // guard runs the pump. A panic, which only a mistake of ours can be, ends this
@@ -62,7 +61,7 @@ func (p *pump) wait() error {
 		p.from.unlimited()
 	}
 	n, err := p.from.conn.Read(p.first[:])
-	p.sent.newBytes += n
+	p.count(n, 0)
 	if n == 0 {
 		return p.readFailure(err)
 	}
@@ -94,7 +93,7 @@ func (p *pump) burst(ctx context.Context) error {
 			return p.framingFailure(framing)
 		}
 		read := len(b.entries) < maxBatch
-		p.sent.newCount += len(b.qs)
+		p.count(0, len(b.qs))
 		b.clear()
 		if b.consume(); len(b.buf) == 0 {
 			return nil
@@ -123,7 +122,7 @@ func (p *pump) read(ctx context.Context, b *batch) error {
 	p.from.arm(left)
 	room := b.room()
 	n, err := p.from.conn.Read(room)
-	p.sent.newBytes += n
+	p.count(n, 0)
 	b.buf, b.filled = b.buf[:len(b.buf)+n], n == len(room)
 	if n == 0 {
 		return p.readFailure(err)

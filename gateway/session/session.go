@@ -82,6 +82,7 @@ type Session struct {
 	client, backend leg
 	rest            [2][]byte // by direction
 	live            decision.LiveSession
+	sent            pace
 	passed, refused [2]atomic.Uint64 // stanzas, by direction
 	active          atomic.Int64     // when the last one was acted on, Unix seconds
 
