@@ -65,7 +65,7 @@ func driveIn(ctx context.Context, t *testing.T, s *site, c *cast, who string, ac
 	r.me.fence(ctx, t)
 	for _, l := range lines {
 		lacks := who == "all" || who == "none" || slices.Contains(l.asks, who)
-		if state := l.is("joined") || l.is("outstanding"); lacks && !(state && who == "none") {
+		if lacks && r.canBring(l) {
 			t.Run(l.where, func(t *testing.T) { r.injected(ctx, t, l) })
 		}
 	}
@@ -211,7 +211,7 @@ func (r *receiver) fate(l line) string {
 		return "dropped"
 	case slices.Contains(l.asks, r.who), r.who == "none" && len(l.asks) > 0:
 		return refused
-	case l.row == "message error" && (r.who == "none" || r.who == "xmpp:account:messages:read"):
+	case (l.row == "message error" || l.row == "presence error") && (r.who == "none" || r.who == "xmpp:account:messages:read"):
 		return "stripped"
 	}
 	return "passed"
@@ -347,6 +347,14 @@ func (r *receiver) wantPushAnswered(ctx context.Context, t *testing.T, mark, dow
 	t.Errorf("no push in %q", down)
 }
 
+// canBring tells whether the session can come into the state that a line is
+// about: with no permission it can do nothing, and without messages:read ask
+// for no archive.
+func (r *receiver) canBring(l line) bool {
+	state := l.is("joined") || l.is("muc") || l.is("outstanding") || l.is("queried")
+	return !(state && r.who == "none") && !(l.is("queried") && r.who == "xmpp:account:messages:read")
+}
+
 // pushAnswered is how a scenario says that the server's push is answered.
 const pushAnswered = "; the server is answered with a result"
 
@@ -354,10 +362,15 @@ const pushAnswered = "; the server is answered with a result"
 func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
 	id := unique("id")
 	raw := r.cast.write(l.stanza, r.me.account.jid, id)
+	if !l.is("joined") && !l.is("muc") && parse(t, raw).Stanza("presence") { // so of a room it is not in
+		raw = strings.Replace(raw, r.cast.room, unique("elsewhere")+"@muc.alpha.test", 1)
+	}
 	want := l.of(r.who)
 	r.remember(ctx, t, l, raw, id)
 	before := r.me.leg.passed()
-	if err := r.me.leg.inject(raw); err != nil {
+	if l.is("queried") {
+		before = r.injectQueried(ctx, t, raw)
+	} else if err := r.me.leg.inject(raw); err != nil {
 		t.Fatal(err)
 	}
 	came := r.me.fence(ctx, t)
@@ -406,17 +419,44 @@ func (r *receiver) wantAnswer(t *testing.T, raw, answer string, want verdict) {
 // remember puts the session into the state that the line is about.
 func (r *receiver) remember(ctx context.Context, t *testing.T, l line, raw, id string) {
 	t.Helper()
+	from, _, _ := strings.Cut(parse(t, raw).Attr("from"), "/")
 	switch {
 	case l.is("joined"):
-		from, _, _ := strings.Cut(parse(t, raw).Attr("from"), "/")
 		send(ctx, t, r.me.Client, "<presence to='"+from+"/nick'/>")
+	case l.is("muc"):
+		send(ctx, t, r.me.Client, "<presence to='"+from+"/nick'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
 	case l.is("outstanding"):
 		send(ctx, t, r.me.Client, "<iq type='get' id='"+id+"' to='"+parse(t, raw).Attr("from")+"'><query xmlns='jabber:iq:version'/></iq>")
 	}
 	r.me.fence(ctx, t)
-	if l.is("joined") { // what the room says of it comes before what is injected
-		if _, err := r.me.FenceAt(ctx, r.cast.room); err != nil {
+	if l.is("joined") || l.is("muc") { // what the room says of it comes before what is injected
+		if _, err := r.me.FenceAt(ctx, from); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// injectQueried puts a stanza into what the server sends, behind an archive
+// query of the session to who it is from, and before the server's answer. The
+// session has all permissions while it asks. What it has sent until then is
+// returned.
+func (r *receiver) injectQueried(ctx context.Context, t *testing.T, raw string) (before int) {
+	t.Helper()
+	id := unique("query")
+	err := r.me.leg.held(func(inject func(string) error) error {
+		r.s.allBut(ctx, t, r.role)
+		send(ctx, t, r.me.Client, "<iq type='set' id='"+id+"' to='"+parse(t, raw).Attr("from")+"'><query xmlns='urn:xmpp:mam:2'/></iq>")
+		if err := r.me.leg.took(ctx, id); err != nil {
+			return err
+		}
+		if r.who != "all" {
+			r.s.allBut(ctx, t, r.role, r.who)
+		}
+		before = r.me.leg.passed()
+		return inject(raw)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return before
 }

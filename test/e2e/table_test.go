@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"io"
 	"regexp"
@@ -127,6 +128,9 @@ func testOutgoing(t *testing.T, s *site) {
 	lacking := map[string]bool{}
 	for _, l := range lines {
 		driven[l.row] = true
+		if beside := besideRow(l); beside != "" {
+			driven[beside] = true
+		}
 		for _, p := range l.asks {
 			lacking[p] = true
 		}
@@ -167,6 +171,33 @@ func testOutgoing(t *testing.T, s *site) {
 			}
 		}
 	}
+}
+
+// besideRow is the row, "" if there is none, that asks of a request to another
+// address beside the row that names it.
+func besideRow(l line) string {
+	to, set := parseAttr(l.stanza, "to"), parseAttr(l.stanza, "type") == "set"
+	service := strings.HasPrefix(to, "muc.") || strings.Contains(to, "@muc.")
+	switch {
+	case l.row != "any other iq":
+		return ""
+	case service && slices.Contains(l.asks, "xmpp:federate"):
+		return "iq set with a jid attribute that is remote (contents of pubsub items left out)"
+	case service || len(l.asks) < 2:
+		return ""
+	case set && slices.Contains(l.asks, "xmpp:account:write") && strings.Contains(l.stanza, "urn:xmpp:jingle:1"):
+		return "iq set: any other namespace"
+	case slices.ContainsFunc(l.asks, func(p string) bool { return strings.HasPrefix(p, "xmpp:account:") }):
+		return "a namespace that a row of the own account names"
+	}
+	return ""
+}
+
+// parseAttr is the value of an attribute of a scenario's stanza.
+func parseAttr(stanza, name string) string {
+	_, value, _ := strings.Cut(stanza, " "+name+"='")
+	value, _, _ = strings.Cut(value, "'")
+	return value
 }
 
 // driveOut sends the lines' stanzas as an account with a role.
@@ -353,13 +384,14 @@ func (o *outgoing) wantRefusal(t *testing.T, e client.Element) {
 		t.Errorf("the answer has another name or id, or more in it than the error: %s", e)
 	}
 	from := sent.Attr("to")
-	if from == o.me.account.jid || o.want.condition == "jid-malformed" {
+	if !sent.Stanza("presence") { // a client knows the room it did not join by the form it wrote
+		from = o.cast.prepare.Replace(from)
+	}
+	if from == o.me.account.jid {
 		from = ""
 	}
-	if o.want.condition != "jid-malformed" || e.Attr("from") == "" {
-		if e.Attr("from") != o.cast.prepare.Replace(from) {
-			t.Errorf("the answer is from %q: %s", e.Attr("from"), e)
-		}
+	if e.Attr("from") != from {
+		t.Errorf("the answer is from %q: %s", e.Attr("from"), e)
 	}
 	denied := failure.Child("urn:postern:denied:0", "denied")
 	if want := o.want.permission(); denied.Exists() != (want != "") || denied.Attr("permission") != want {
@@ -441,6 +473,11 @@ func wantClamped(t *testing.T, raw, up string) {
 	}
 }
 
+// sameAttrs tells whether two elements have the same attributes, in any order.
+func sameAttrs(a, b client.Element) bool {
+	return len(a.Attrs) == len(b.Attrs) && !slices.ContainsFunc(a.Attrs, func(attr xml.Attr) bool { return !slices.Contains(b.Attrs, attr) })
+}
+
 // wantStripped wants the stanza to have reached the server with nothing in it
 // but its error.
 func wantStripped(t *testing.T, raw, up string) {
@@ -450,7 +487,7 @@ func wantStripped(t *testing.T, raw, up string) {
 		t.Fatalf("the server was sent %q", got)
 	}
 	sent, stripped := parse(t, raw), parse(t, got[0])
-	if !slices.Equal(stripped.Attrs, sent.Attrs) || len(stripped.Children) != 1 || !stripped.Children[0].Is(client.NSClient, "error") || stripped.Text != "" {
+	if !sameAttrs(stripped, sent) || len(stripped.Children) != 1 || !stripped.Children[0].Is(client.NSClient, "error") || stripped.Text != "" {
 		t.Errorf("stripped %s to %s", raw, got[0])
 	}
 }

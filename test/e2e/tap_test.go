@@ -192,6 +192,18 @@ func (l *leg) inject(raw string) error {
 	return err
 }
 
+// held calls do while nothing that the server sends goes on to the gateway. What
+// do injects comes before it. The server must be between two elements.
+func (l *leg) held(do func(inject func(raw string) error) error) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return do(func(raw string) error {
+		l.tap.keep(&l.down, []byte(raw))
+		_, err := l.gateway.Write([]byte(raw))
+		return err
+	})
+}
+
 // elements splits what a gateway has sent into its whole elements, each as it
 // was sent.
 func elements(raw string) (all []string, err error) {
