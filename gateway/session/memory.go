@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/jid"
@@ -30,7 +31,7 @@ type memory struct {
 	asked   [2]recent  // requests handed over, by the direction they went
 	joined  recent     // bare JIDs sent directed presence to
 	rooms   recent     // those of joined whose presence asked to join a room
-	leaving recent     // full JIDs sent a directed unavailable, until they answer
+	leaving recent     // rooms left, as leftBy hashes them, until they answer
 	queries []query    // archive queries handed over, the newest last
 }
 
@@ -49,7 +50,7 @@ func (m *memory) joinedTo(peer jid.Addr, t stanza.Type) (joined, muc bool) {
 	h := hashOf(peer.Bare(), nil)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if t == stanza.Unavailable && m.leaving.has(hashOf(peer.Bytes(), nil)) {
+	if t == stanza.Unavailable && (m.leaving.has(hashOf(peer.Bytes(), nil)) || m.leaving.has(h)) {
 		return true, true
 	}
 	return m.joined.has(h), m.rooms.has(h)
@@ -96,6 +97,7 @@ func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 		m.directed(peer, s)
 	case s.Kind == stanza.Presence && s.Type == stanza.Unavailable:
 		m.leaving.remove(hashOf(peer.Bytes(), nil))
+		m.leaving.remove(hashOf(peer.Bare(), nil))
 	case s.Kind == stanza.Message:
 		m.endQuery(hashOf(peer.Bytes(), nil))
 	}
@@ -114,11 +116,24 @@ func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 		}
 	case stanza.Unavailable:
 		if m.rooms.has(h) && to.HasResource() {
-			m.leaving.renew(hashOf(to.Bytes(), nil), maxJoined)
+			m.leaving.renew(leftBy(to), maxJoined)
 		}
 		m.joined.remove(h)
 		m.rooms.remove(h)
 	}
+}
+
+// leftBy hashes what the answer to an unavailable sent to an occupant's address
+// is known by: that address, and where its nickname is not ASCII the room
+// alone. Servers bring such a nickname into a form of their own, so the answer
+// may come from another address than was written to.
+func leftBy(occupant jid.Addr) uint64 {
+	for _, c := range occupant.Bytes()[len(occupant.Bare()):] {
+		if c >= utf8.RuneSelf {
+			return hashOf(occupant.Bare(), nil)
+		}
+	}
+	return hashOf(occupant.Bytes(), nil)
 }
 
 func (m *memory) ask(q query) {

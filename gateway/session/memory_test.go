@@ -140,6 +140,12 @@ func TestJoined(t *testing.T) {
 	check("the answer to the leaving", "room@muc.a.test/alice", stanza.Unavailable, "true true")
 	m.note(decision.In, described(t, "<presence from='room@muc.a.test/alice' type='unavailable'/>"))
 	check("a second answer", "room@muc.a.test/alice", stanza.Unavailable, "false false")
+	send("room@muc.a.test/ﬁ", "", join)
+	send("room@muc.a.test/ﬁ", " type='unavailable'", "")
+	check("the answer in the room's form of the nickname", "room@muc.a.test/fi", stanza.Unavailable, "true true")
+	check("no answer to that leaving", "room@muc.a.test/fi", stanza.Available, "false false")
+	m.note(decision.In, described(t, "<presence from='room@muc.a.test/fi' type='unavailable'/>"))
+	check("a second answer to that leaving", "room@muc.a.test/fi", stanza.Unavailable, "false false")
 	if m.joined != nil || m.rooms != nil || m.leaving != nil {
 		t.Errorf("still held: %v %v %v", m.joined, m.rooms, m.leaving)
 	}
