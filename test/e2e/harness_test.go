@@ -26,6 +26,9 @@ var domains = []string{"alpha.test", "beta.test", "gamma.test"}
 // unnamed are the shared servers' too, but their certificates do not name them.
 var unnamed = []string{"delta.test", "epsilon.test"}
 
+// administrator is whom every server obeys, once a test makes the account.
+const administrator = "root@alpha.test"
+
 // kinds are the servers that every scenario runs against.
 var kinds = []backend.Kind{backend.Prosody, backend.Ejabberd}
 
@@ -72,7 +75,7 @@ func run(m *testing.M) (code int, err error) {
 			dir := filepath.Join(shared.dir, string(kind))
 			if errs[i] = os.Mkdir(dir, 0o700); errs[i] == nil {
 				servers[i], errs[i] = backend.Start(context.Background(), backend.Config{
-					Kind: kind, Dir: dir, Domains: domains, Unnamed: unnamed,
+					Kind: kind, Dir: dir, Domains: domains, Unnamed: unnamed, Admins: []string{administrator},
 				})
 			}
 		})

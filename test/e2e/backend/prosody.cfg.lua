@@ -37,7 +37,7 @@ modules_disabled = { "s2s" }
 modules_enabled = {
 	"roster"; "saslauth"; "tls"; "disco"; "private"; "vcard4"; "vcard_legacy"; "pep"; "bookmarks";
 	"mam"; "carbons"; "blocklist"; "ping"; "offline"; "csi"; "csi_simple"; "smacks";
-	"lastactivity"; "version"; "time"; "uptime"; "adhoc";
+	"lastactivity"; "version"; "time"; "uptime"; "adhoc"; "admin_adhoc";
 	"test_proxy"; "register_ibr"; "user_account_management"; "server_contact_info";
 	{{- if .CloudNotify}} "cloud_notify"; {{- end}}
 }
