@@ -28,7 +28,7 @@ const (
 	// stormPatience is how long each of them waits.
 	stormPatience = 60 * time.Second
 	// stormLimits let them come from one address.
-	stormLimits = "[limits]\nper_address = 4096\n"
+	stormLimits = "[limits]\nper_address = 4096\nunauthenticated = 4096\n"
 )
 
 // A storm is how a log-in of many clients at once has gone.
