@@ -27,6 +27,9 @@ type act struct {
 	// reads and writes are what it asks of the own account as a get and as a
 	// set to another user. With nothing to ask it is passed on.
 	reads, writes []string
+	// own is what reading the own account's asks for, where reading another
+	// user's asks for nothing: that must not give the own.
+	own string
 	// onlyBare: to a full JID it is another client's, and asks for nothing.
 	onlyBare bool
 	// ends: if the server carries it out, the account is no more.
@@ -82,12 +85,12 @@ func acts() []act {
 		same("push enable", "<enable xmlns='urn:xmpp:push:0' jid='PUSH' node='FORGED'/>", push, push),
 		{name: "unnamed namespace", get: "<x xmlns='lab:x'/>", set: "<x xmlns='lab:x'><y>FORGED</y></x>", writes: manage[1], onlyBare: true},
 
-		{name: "vCard", get: "<vCard xmlns='vcard-temp'/>", set: "<vCard xmlns='vcard-temp'><FN>FORGED</FN></vCard>", writes: profile},
-		{name: "vCard4", get: "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>",
+		{name: "vCard", own: "xmpp:account:profile:read", get: "<vCard xmlns='vcard-temp'/>", set: "<vCard xmlns='vcard-temp'><FN>FORGED</FN></vCard>", writes: profile},
+		{name: "vCard4", own: "xmpp:account:profile:read", get: "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>",
 			set: "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'><fn><text>FORGED</text></fn></vcard>", writes: profile},
-		{name: "vCard4 node", get: pubsub("<items node='urn:xmpp:vcard4'/>"),
+		{name: "vCard4 node", own: "xmpp:account:profile:read", get: pubsub("<items node='urn:xmpp:vcard4'/>"),
 			set: pubsub("<publish node='urn:xmpp:vcard4'><item><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'><fn><text>FORGED</text></fn></vcard></item></publish>"), writes: profile},
-		{name: "nickname", get: pubsub("<items node='http://jabber.org/protocol/nick'/>"),
+		{name: "nickname", own: "xmpp:account:profile:read", get: pubsub("<items node='http://jabber.org/protocol/nick'/>"),
 			set: pubsub("<publish node='http://jabber.org/protocol/nick'><item><nick xmlns='http://jabber.org/protocol/nick'>FORGED</nick></item></publish>"), writes: profile},
 
 		{name: "private bookmarks", get: "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>",
@@ -105,11 +108,12 @@ func acts() []act {
 		same("subscriptions", pubsub("<subscriptions/>"), pep[0], pep[1]),
 		same("owner's affiliations", pubsubOwner("<affiliations/>"), pep[0], pep[1]),
 		same("default form", pubsub("<default/>"), pep[0], pep[1]),
-		{name: "other node", get: pubsub("<items node='lab:node'/>"),
+		{name: "other node", own: "xmpp:account:pep:read", get: pubsub("<items node='lab:node'/>"),
 			set: pubsub("<publish node='lab:node'><item id='FORGED'><x xmlns='lab:x'/></item></publish>"), writes: pep[1]},
 		{name: "other node deleted", set: pubsubOwner("<delete node='lab:node'/>"), writes: pep[1]},
 		{name: "node without an action's name", set: pubsub("<create/>"), writes: pep[1]},
-		{name: "OMEMO devices", set: pubsub("<publish node='eu.siacs.conversations.axolotl.devicelist'><item id='current'>" +
+		{name: "nodes", own: "xmpp:account:disco:read", get: "<query xmlns='http://jabber.org/protocol/disco#items'/>"},
+		{name: "OMEMO devices", own: "xmpp:account:omemo:read", get: pubsub("<items node='eu.siacs.conversations.axolotl.devicelist'/>"), set: pubsub("<publish node='eu.siacs.conversations.axolotl.devicelist'><item id='current'>" +
 			"<list xmlns='eu.siacs.conversations.axolotl'><device id='666'/></list></item></publish>"), writes: omemo[1]},
 
 		{name: "private notes", get: "<query xmlns='jabber:iq:private'><notes xmlns='lab:notes'/></query>",
@@ -189,6 +193,7 @@ type actors struct {
 	s                        *site
 	bob, dave, carol, pushed *peer
 	addresses                []string // bare and full ones of other users
+	others                   []string // of domains, services, and what is in them
 	offline                  []string // accounts that were sent a message while nobody was there
 }
 
@@ -202,6 +207,13 @@ func newActors(ctx context.Context, t *testing.T, s *site) *actors {
 		_, domain := split(p.jid)
 		nobody := unique("nobody") + "@" + domain
 		c.addresses = append(c.addresses, p.jid, p.c.JID, nobody, nobody+"/r", p.jid+"/gone")
+	}
+	room := unique("room") + "@muc.alpha.test"
+	c.bob.send(ctx, t, "<presence to='"+room+"/bob'>"+joinMUC+"</presence>")
+	c.bob.awaitPresence(ctx, t, "", room+"/bob")
+	c.others = []string{
+		"beta.test", "beta.test/x", "gamma.test", "gamma.test/x", "muc.alpha.test", "pubsub.alpha.test", "upload.alpha.test",
+		"mix.alpha.test", "muc.gamma.test", room, room + "/bob", "nobody@pubsub.alpha.test", "nobody@upload.alpha.test",
 	}
 	return c
 }
@@ -223,7 +235,7 @@ type actor struct {
 func newActor(s *site, c *actors, lacking string, ends bool) *actor {
 	a := &actor{actors: c, lacking: lacking, ends: ends}
 	for _, act := range acts() {
-		concerned := slices.Contains(act.reads, lacking) || slices.Contains(act.writes, lacking)
+		concerned := act.own == lacking || slices.Contains(act.reads, lacking) || slices.Contains(act.writes, lacking)
 		if concerned && act.ends == ends {
 			a.acts = append(a.acts, act)
 		}
@@ -363,9 +375,13 @@ func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 				requests = append(requests, r)
 				all.WriteString("<iq type='" + kind + "' id='" + r.id + "' to='" + to + "'>" + fill.Replace(act.payload(kind)) + "</iq>")
 			}
+			for _, to := range a.others { // what they are asked may be theirs to do: the account's state tells
+				all.WriteString("<iq type='" + kind + "' id='" + unique("other") + "' to='" + to + "'>" + fill.Replace(act.payload(kind)) + "</iq>")
+				a.tried++
+			}
 		}
 	}
-	a.tried = len(requests)
+	a.tried += len(requests)
 	send(ctx, t, me.Client, all.String())
 	// A refusal may come behind the first fence, if both were read together.
 	came := append(me.fence(ctx, t), me.fence(ctx, t)...)
