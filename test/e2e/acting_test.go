@@ -194,7 +194,6 @@ type actors struct {
 	bob, dave, carol, pushed *peer
 	addresses                []string // bare and full ones of other users
 	others                   []string // of domains, services, and what is in them
-	offline                  []string // accounts that were sent a message while nobody was there
 }
 
 func newActors(ctx context.Context, t *testing.T, s *site) *actors {
