@@ -52,7 +52,7 @@ func TestExplainStanza(t *testing.T) {
 		{"out, from the session itself", api.ExplainRequest{Resource: "phone", Stanza: `<presence from="bob@alpha.test/phone" type="unavailable"/>`}, "pass  [xmpp:account:presence:write] []"},
 		{"out, forged", api.ExplainRequest{Resource: "phone", Stanza: `<presence from="bob@alpha.test/other"/>`}, "end /invalid-from [] []"},
 		{"in, answered", api.ExplainRequest{Direction: "in", Resource: "phone", Stanza: `<message type="chat" from="carol@alpha.test/x" to="bob@alpha.test/phone"><body/></message>`}, "refuse cancel/service-unavailable [xmpp:account:messages:read] [xmpp:account:messages:read]"},
-		{"in, a joined room's presence", api.ExplainRequest{Direction: "in", Stanza: `<presence from="r@rooms.alpha.test/n"/>`, Joined: []string{"R@rooms.alpha.test/me"}}, "pass  [] []"},
+		{"in, a joined room's presence", api.ExplainRequest{Direction: "in", Stanza: `<presence from="r@rooms.alpha.test/n"><x xmlns="http://jabber.org/protocol/muc#user"/></presence>`, Joined: []string{"R@rooms.alpha.test/me"}}, "pass  [] []"},
 		{"in, an answer nobody waits for", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`}, "drop  [] []"},
 		{"in, an answer that is waited for", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`, Outstanding: []api.Request{{Peer: "Carol@alpha.test/x", ID: "1"}}}, "pass  [] []"},
 		{"in, an answer to another request", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="2" from="carol@alpha.test/x"/>`, Outstanding: []api.Request{{Peer: "carol@alpha.test/x", ID: "1"}}}, "drop  [] []"},
