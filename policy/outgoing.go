@@ -197,7 +197,7 @@ func (j *judge) outIQ() Explanation {
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
 	asked := row.asksOf(d)
-	if d.To.HasLocal() && j.peer&(localUser|remote) != 0 {
+	if j.peer&(localUser|remote) != 0 {
 		asked |= j.senderAsks()
 	}
 	return Explanation{Row: row.what, Asked: asked, Verdict: decision.Verdict{Effect: decision.Pass}}
@@ -225,9 +225,16 @@ func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
 // senderAsks is what a request to another user's address asks for because the
 // server may act on the account that sends it, whatever the address is.
 // ejabberd does so with most of what an account may set, Prosody with
-// bookmarks.
+// bookmarks. Another tenant's domain may be the same server's: accounts of any
+// domain are managed there by whom the server obeys.
 func (j *judge) senderAsks() permission.Set {
 	d := &j.q.Desc
+	if !d.To.HasLocal() {
+		if row := rowOf(d, localServer); row != nil && row.to&ownAccount != 0 && j.isServed(d.To) {
+			return row.asksOf(d)
+		}
+		return 0
+	}
 	if ownSpaces()&(1<<d.Payloads[0].Space) == 0 {
 		if d.Type == stanza.Set && !d.To.HasResource() && j.isServed(d.To) {
 			return account.write // the server answers for such an address

@@ -29,6 +29,7 @@ var (
 	rowOwnResult        = row{what: "iq result, error", to: "own account, resource, server"}
 	rowResult           = row{what: "iq result, error that answers a get or set this session was shown", to: "others"}
 	rowSender           = row{what: "iq get, set: a namespace that a row of the own account names", to: "any other address with a localpart, but in local services", more: "as well as its own row, what the same request to the own account asks; not a get of vcard-temp, vcard-4.0, disco, or of pubsub nodes that are all named and not the bookmarks'"}
+	rowManaged          = row{what: "iq get, set: jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: "domains of other tenants of the installation", more: "as well as its own row, what the same request to the own account asks"}
 	rowSenderSet        = row{what: "iq set: any other namespace", to: "another user's bare JID in a domain of the installation", asks: account.write, more: "as well as its own row"}
 	rowInside           = row{what: "iq set with a jid attribute that is remote (contents of pubsub items left out)", to: "local services", asks: federate, more: "as well as its own row"}
 	rowResultUnasked    = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
@@ -76,7 +77,7 @@ var (
 
 var outRows = []*row{&rowMessage, &rowPresence, &rowPresencePriority, &rowSubscription, &rowProbe, &rowPresenceError, &rowPresenceUnknown}
 
-var outLastRows = []*row{&rowSender, &rowSenderSet, &rowInside, &rowOwnResult, &rowResult, &rowResultUnasked, &rowClientState, &rowBadAddress, &rowBadIQ, &rowTooMuch, &rowForgedFrom, &rowNoStanza}
+var outLastRows = []*row{&rowSender, &rowSenderSet, &rowManaged, &rowInside, &rowOwnResult, &rowResult, &rowResultUnasked, &rowClientState, &rowBadAddress, &rowBadIQ, &rowTooMuch, &rowForgedFrom, &rowNoStanza}
 
 var inRows = []*row{
 	&rowInMessage, &rowCarbon, &rowForgedCarbon, &rowArchive, &rowRoomArchive, &rowForgedArchive, &rowOwnEvent, &rowContactEvent, &rowEvent, &rowMore, &rowMessageError,
