@@ -30,6 +30,11 @@ func Describe(e Event) string {
 			return "ceiling set denies nothing"
 		}
 		return line("ceiling set", list("denies", e.Permissions))
+	case TenantLimitsSet:
+		if e.MaxSessions == 0 {
+			return "tenant limits removed"
+		}
+		return line("tenant limits set", "sessions", strconv.FormatUint(e.MaxSessions, 10))
 	default:
 		if s := describeDomain(e); s != "" {
 			return s

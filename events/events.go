@@ -106,6 +106,12 @@ type (
 	}
 	// CeilingSet replaces the ceiling: what no role of the tenant can give.
 	CeilingSet struct{ Permissions []string }
+	// TenantLimitsSet replaces the limits of the tenant, all of them.
+	TenantLimitsSet struct {
+		// MaxSessions is how many sessions the tenant may have at each gateway;
+		// 0: as many as there is room for.
+		MaxSessions uint64
+	}
 
 	// DomainAdded gives the tenant an XMPP host. DefaultRole is never empty.
 	DomainAdded struct {
@@ -204,3 +210,4 @@ func (TokenCreated) event()         {}
 func (TokenRevoked) event()         {}
 func (SharedServiceAdded) event()   {}
 func (SharedServiceRemoved) event() {}
+func (TenantLimitsSet) event()      {}

@@ -42,11 +42,13 @@ func everyEvent() []events.Event {
 		events.TokenRevoked{ID: "0123456789abcdef"},
 		events.SharedServiceAdded{Service: "push.vendor.test"},
 		events.SharedServiceRemoved{Service: "push.vendor.test"},
+		events.TenantLimitsSet{MaxSessions: 5000},
 		events.DomainBackendsSet{Domain: "alpha.test", Backends: []events.Backend{{Address: "10.0.0.5:5222", Proxy: true}}},
 		// Once more, with all that may be absent absent.
 		events.TenantCreated{},
 		events.SettingsChanged{},
 		events.CeilingSet{},
+		events.TenantLimitsSet{},
 		events.DomainAdded{Domain: "d", DefaultRole: "r"},
 		events.DomainBackendsSet{Domain: "d"},
 		events.DomainSuspended{Domain: "d"},

@@ -66,6 +66,8 @@ func encodeEvent(c *codec, e Event) {
 		encodeBody(c, 26, &e)
 	case SharedServiceRemoved:
 		encodeBody(c, 27, &e)
+	case TenantLimitsSet:
+		encodeBody(c, 28, &e)
 	default:
 		panic(fmt.Sprintf("events: %T is not the value of an event", e))
 	}
@@ -206,6 +208,10 @@ func decodeBody(c *codec, n protowire.Number) Event {
 		var e SharedServiceRemoved
 		e.wire(c)
 		return e
+	case 28:
+		var e TenantLimitsSet
+		e.wire(c)
+		return e
 	}
 	c.fail(n, ErrUnknownEvent)
 	return nil
@@ -238,6 +244,10 @@ func (e *SettingsChanged) wire(c *codec) {
 
 func (e *CeilingSet) wire(c *codec) {
 	c.names(1, &e.Permissions)
+}
+
+func (e *TenantLimitsSet) wire(c *codec) {
+	c.count(1, &e.MaxSessions)
 }
 
 func (e *DomainAdded) wire(c *codec) {

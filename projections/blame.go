@@ -145,7 +145,7 @@ func (b *Blame) Apply(c *events.Commit) error {
 // matters reports whether an event can change the answer.
 func (b *Blame) matters(e events.Event) bool {
 	switch e := e.(type) {
-	case events.TenantRenamed, events.SettingsChanged, events.DomainBackendsSet,
+	case events.TenantRenamed, events.SettingsChanged, events.TenantLimitsSet, events.DomainBackendsSet,
 		events.ServiceAdded, events.ServiceRemoved, events.MemberSessionsEnded:
 		return false
 	case events.TenantSuspended, events.TenantResumed:

@@ -218,14 +218,19 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 		d.fail("version 0")
 	}
 	t.ended = d.position(1)
-	switch d.number(bitRemoved | bitTenantSuspended) {
-	case bitRemoved:
+	has := d.number(bitRemoved | bitTenantSuspended | bitTenantLimited)
+	if has == bitRemoved {
 		t.removed = true
 		return t
-	case bitTenantSuspended:
-		t.suspended = true
-	case bitRemoved | bitTenantSuspended:
-		d.fail("removed and suspended")
+	}
+	if has&bitRemoved != 0 {
+		d.fail("removed, and suspended or limited")
+	}
+	t.suspended = has&bitTenantSuspended != 0
+	if has&bitTenantLimited != 0 {
+		if t.maxSessions = d.number(math.MaxUint64); t.maxSessions == 0 {
+			d.fail("a limit of no sessions")
+		}
 	}
 	t.settings.PresenceWithoutMessages = events.PresenceMode(d.number(uint64(events.PresenceRefuse)))
 	t.settings.AuditAddresses = events.AuditAddresses(d.number(uint64(events.AuditClass)))

@@ -28,10 +28,10 @@ import (
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
-//	tenant   id, name, version, ended, bits (1 removed, 2 suspended); of a
-//	         removed one that is all. Then: presence mode, audit addresses,
-//	         ceiling (list of text), the built-in roles, custom roles (list),
-//	         places (list, by name)
+//	tenant   id, name, version, ended, bits (1 removed, 2 suspended, 4 limited);
+//	         of a removed one that is all. Then: the number of sessions, if it
+//	         is limited; presence mode, audit addresses, ceiling (list of text),
+//	         the built-in roles, custom roles (list), places (list, by name)
 //	built-in allow, deny (lists of text), ended
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, ended
@@ -65,6 +65,7 @@ const bitProxy = 4
 const (
 	bitRemoved         = 1
 	bitTenantSuspended = 2
+	bitTenantLimited   = 4
 
 	bitDomainSuspended  = 1
 	bitDomainByOperator = 2
@@ -181,9 +182,12 @@ func (e *encoder) tenant(t *Tenant) {
 	e.text(t.name)
 	e.number(t.version)
 	e.number(uint64(t.ended))
-	e.number(bits(t.removed, t.suspended))
+	e.number(bits(t.removed, t.suspended, t.maxSessions > 0))
 	if t.removed {
 		return
+	}
+	if t.maxSessions > 0 {
+		e.number(t.maxSessions)
 	}
 	e.number(uint64(t.settings.PresenceWithoutMessages))
 	e.number(uint64(t.settings.AuditAddresses))

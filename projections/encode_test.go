@@ -80,7 +80,9 @@ func logStep(rng *rand.Rand, tenant string) events.Event {
 	domain := []string{"a.", "b."}[rng.IntN(2)] + tenant + ".test"
 	jid := fmt.Sprintf("u%d@%s", rng.IntN(400), domain)
 	role := roles[rng.IntN(len(roles))]
-	switch rng.IntN(40) {
+	switch rng.IntN(41) {
+	case 40:
+		return events.TenantLimitsSet{MaxSessions: uint64(rng.IntN(2) * 300)}
 	case 0:
 		return events.TenantRenamed{Name: role}
 	case 1:
@@ -146,7 +148,7 @@ func describe(v *View) string {
 		fmt.Fprintln(&b, *k)
 	}
 	for t := range v.Tenants() {
-		fmt.Fprintln(&b, t.ID(), t.Name(), t.Version(), t.Suspended(), t.Settings(), t.Ceiling(), t.CeilingSet(), t.Services(), t.MemberCount(), t.DomainCount(), t.ServiceCount(), t.RoleCount())
+		fmt.Fprintln(&b, t.ID(), t.Name(), t.Version(), t.Suspended(), t.Settings(), t.Ceiling(), t.CeilingSet(), t.MaxSessions(), t.Services(), t.MemberCount(), t.DomainCount(), t.ServiceCount(), t.RoleCount())
 		for r := range t.Roles() {
 			roles, domains, members := t.RoleUses(r.Name)
 			fmt.Fprintln(&b, r, roles, domains, members, t.Explain(r.Name, "acme:x"))
@@ -467,6 +469,50 @@ func TestFormat(t *testing.T) {
 	}
 }
 
+// limitedView has tenants with limits.
+func limitedView(t testing.TB) *View {
+	l := newLog(nil)
+	l.t = t
+	l.commit("a", events.TenantCreated{Name: "A"}, events.TenantLimitsSet{MaxSessions: 300})
+	l.commit("b", events.TenantCreated{Name: "B"}, events.TenantLimitsSet{MaxSessions: 1}, events.TenantSuspended{})
+	l.commit("c", events.TenantCreated{Name: "C"}, events.TenantLimitsSet{MaxSessions: 1})
+	l.commit("c", events.TenantRemoved{})
+	l.commit("d", events.TenantCreated{Name: "D"}, events.TenantLimitsSet{MaxSessions: 1}, events.TenantLimitsSet{})
+	return l.v
+}
+
+// TestLimitsEncoding: a limit is announced by a bit of the tenant's, so that a
+// tenant without one has the bytes it had before there were limits: TestFormat
+// holds those.
+func TestLimitsEncoding(t *testing.T) {
+	b := encoded(t, limitedView(t))
+	v := decoded(t, b)
+	for id, want := range map[string]uint64{"a": 300, "b": 1, "d": 0} {
+		if got := v.Tenant([]byte(id)).MaxSessions(); got != want {
+			t.Errorf("tenant %s: %d sessions, want %d", id, got, want)
+		}
+	}
+	if old := decoded(t, encoded(t, smallView(t))).Tenant([]byte("a")).MaxSessions(); old != 0 {
+		t.Errorf("a tenant without a limit has one of %d", old)
+	}
+	for what, change := range map[string][2]string{
+		"a limit of none":     {"\x01B\x01\x02\x06\x01", "\x01B\x01\x02\x06\x00"},
+		"removed and limited": {"\x01C\x02\x04\x01", "\x01C\x02\x04\x05"},
+	} {
+		if bytes.Count(b, []byte(change[0])) != 1 {
+			t.Fatalf("%s: the encoding is not what this test knows", what)
+		}
+		if accepted(t, bytes.Replace(b, []byte(change[0]), []byte(change[1]), 1)) {
+			t.Errorf("%s: accepted", what)
+		}
+	}
+	for i := range b {
+		if accepted(t, b[:i]) {
+			t.Fatalf("accepted when cut at %d", i)
+		}
+	}
+}
+
 // TestEncodeErrors holds that both ends report what the other end of the pipe
 // says, and do not care how much comes at a time.
 func TestEncodeErrors(t *testing.T) {
@@ -494,6 +540,7 @@ func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 func FuzzDecode(f *testing.F) {
 	f.Add(encoded(f, New())[len(magic)+32:])
 	f.Add(encoded(f, smallView(f))[len(magic)+32:])
+	f.Add(encoded(f, limitedView(f))[len(magic)+32:])
 	catalogue := catalogueHash()
 	head := append([]byte(magic), catalogue[:]...)
 	f.Fuzz(func(t *testing.T, body []byte) {

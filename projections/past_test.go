@@ -24,7 +24,7 @@ func pastStep(rng *rand.Rand, tenant string) []events.Event {
 	roles := []string{"a", "b", "c", "prosody:guest", "prosody:registered", "prosody:member"}
 	perms := []string{"xmpp:federate", "xmpp:account:messages:read", "acme:own"}
 	role := roles[rng.IntN(len(roles))]
-	switch rng.IntN(24) {
+	switch rng.IntN(25) {
 	case 0, 1, 2:
 		return []events.Event{events.DomainAdded{Domain: domain, DefaultRole: role}}
 	case 3:
@@ -59,6 +59,8 @@ func pastStep(rng *rand.Rand, tenant string) []events.Event {
 		return []events.Event{events.ServiceAdded{Service: "rooms." + domain}}
 	case 22:
 		return []events.Event{events.TenantCreated{Name: tenant}}
+	case 23:
+		return []events.Event{events.TenantLimitsSet{MaxSessions: uint64(rng.IntN(3))}}
 	}
 	if rng.IntN(60) == 0 {
 		return []events.Event{events.TenantRemoved{}}
@@ -97,7 +99,7 @@ func everything(tn *Tenant) map[string]any {
 	}
 	all := map[string]any{
 		"id": tn.ID(), "name": tn.Name(), "version": tn.Version(), "suspended": tn.Suspended(), "settings": tn.Settings(),
-		"ceiling": tn.Ceiling(), "ceiling set": tn.CeilingSet(), "services": tn.Services(),
+		"ceiling": tn.Ceiling(), "sessions": tn.MaxSessions(), "ceiling set": tn.CeilingSet(), "services": tn.Services(),
 		"domains": slices.Collect(tn.Domains()), "roles": slices.Collect(tn.Roles()), "members": tn.MembersAfter("", 100),
 		"counts": []int{tn.DomainCount(), tn.ServiceCount(), tn.MemberCount(), tn.RoleCount()},
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -174,7 +175,7 @@ func eventTypes() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, e := range []events.Event{
 		events.TenantCreated{}, events.TenantRenamed{}, events.TenantSuspended{}, events.TenantResumed{},
-		events.TenantRemoved{}, events.SettingsChanged{}, events.CeilingSet{}, events.DomainAdded{},
+		events.TenantRemoved{}, events.SettingsChanged{}, events.CeilingSet{}, events.TenantLimitsSet{}, events.DomainAdded{},
 		events.DomainBackendsSet{}, events.DomainDefaultRoleSet{}, events.DomainSuspended{}, events.DomainResumed{},
 		events.DomainRemoved{}, events.ServiceAdded{}, events.ServiceRemoved{}, events.RoleDefined{},
 		events.RoleRemoved{}, events.BuiltinRoleAdjusted{}, events.MemberRolesSet{}, events.MemberRemoved{},
@@ -202,6 +203,12 @@ func eventOf(t *testing.T, line string) events.Event {
 			f.SetString(text)
 		case reflect.Bool:
 			f.SetBool(text == "true")
+		case reflect.Uint64:
+			n, err := strconv.ParseUint(text, 10, 64)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			f.SetUint(n)
 		case reflect.Uint8:
 			f.SetUint(uint64(text[0] - '0'))
 		case reflect.Slice:
@@ -273,6 +280,9 @@ func dump(tn *Tenant) string {
 		tn.Settings().PresenceWithoutMessages, tn.Settings().AuditAddresses)
 	if len(tn.Ceiling()) > 0 {
 		fmt.Fprintf(&b, "\nceiling %v", tn.Ceiling())
+	}
+	if tn.MaxSessions() > 0 {
+		fmt.Fprintf(&b, "\nsessions at each gateway: %d", tn.MaxSessions())
 	}
 	for d := range tn.Domains() {
 		fmt.Fprintf(&b, "\ndomain %s default %s backends %v suspended %s members %d", d.Name, d.DefaultRole, d.Backends, suspendedBy(d.Suspended, d.ByOperator), d.Members)

@@ -28,6 +28,7 @@ type Tenant struct {
 	version     uint64
 	ceiling     []string
 	ceilingMask permission.Set
+	maxSessions uint64
 	listed      int // members of all domains
 	by          *maker
 }
@@ -59,6 +60,10 @@ func (t *Tenant) Ceiling() []string { return t.ceiling }
 
 // CeilingSet is the ceiling's part that stands in the catalogue.
 func (t *Tenant) CeilingSet() permission.Set { return t.ceilingMask }
+
+// MaxSessions is how many sessions the tenant may have at each gateway; 0: as
+// many as there is room for.
+func (t *Tenant) MaxSessions() uint64 { return t.maxSessions }
 
 // Place says what a domain is to this tenant by what it has itself. Whether an
 // address is local goes by View.PlaceFor, which knows shared services too.
@@ -147,6 +152,8 @@ func (ch *change) applyTenant(e events.Event) error {
 	case events.CeilingSet:
 		t.ceiling, t.ceilingMask = kept(e.Permissions), maskOf(e.Permissions)
 		ch.recompile = true
+	case events.TenantLimitsSet:
+		t.maxSessions = e.MaxSessions
 	}
 	return nil
 }

@@ -242,7 +242,8 @@ func (ch *change) apply(e events.Event) error {
 	}
 	switch e := e.(type) {
 	case events.TenantCreated, events.TenantRenamed, events.TenantSuspended, events.TenantResumed,
-		events.TenantRemoved, events.SettingsChanged, events.CeilingSet:
+		events.TenantRemoved, events.SettingsChanged, events.CeilingSet,
+		events.TenantLimitsSet:
 		return ch.applyTenant(e)
 	case events.DomainAdded:
 		return ch.addDomain(e)
