@@ -66,6 +66,7 @@ func commands() map[string]commandSpec {
 		as(func(TenantSuspend) tenants.Change { return tenants.SuspendTenant{} }),
 		as(func(TenantResume) tenants.Change { return tenants.ResumeTenant{} }),
 		as(func(TenantRemove) tenants.Change { return tenants.RemoveTenant{} }),
+		as(func(c TenantSetLimits) tenants.Change { return tenants.SetLimits(c) }),
 		as(func(c TenantSetCeiling) tenants.Change { return tenants.SetCeiling{Permissions: c.Permissions} }),
 		spec(func(c TenantSetPresence) (tenants.Change, error) {
 			mode, err := oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes)
@@ -147,7 +148,7 @@ func addDomain(at string, c DomainAdd) (tenants.AddDomain, error) {
 }
 
 func createTenant(c TenantCreate) (tenants.CreateTenant, error) {
-	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, Suspended: c.Suspended}
+	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended}
 	var err error
 	if c.PresenceWithoutMessages != "" {
 		if out.Presence, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {

@@ -20,6 +20,8 @@ func eventFrom(e events.Event) LogEvent {
 		out.AuditAddresses = e.AuditAddresses.String()
 	case events.CeilingSet:
 		out.Permissions = e.Permissions
+	case events.TenantLimitsSet:
+		out.MaxSessions = e.MaxSessions
 	case events.DomainAdded:
 		out.Domain, out.Role, out.Backends = e.Domain, e.DefaultRole, backendsFrom(e.Backends)
 	case events.DomainBackendsSet:

@@ -19,7 +19,7 @@ func TestEventsAreWhole(t *testing.T) {
 	}
 	for _, e := range []events.Event{
 		events.TenantCreated{}, events.TenantRenamed{}, events.TenantSuspended{}, events.TenantResumed{}, events.TenantRemoved{},
-		events.SettingsChanged{}, events.CeilingSet{}, events.DomainAdded{}, events.DomainBackendsSet{}, events.DomainDefaultRoleSet{},
+		events.SettingsChanged{}, events.CeilingSet{}, events.TenantLimitsSet{}, events.DomainAdded{}, events.DomainBackendsSet{}, events.DomainDefaultRoleSet{},
 		events.DomainSuspended{}, events.DomainResumed{}, events.DomainRemoved{}, events.ServiceAdded{}, events.ServiceRemoved{},
 		events.RoleDefined{}, events.RoleRemoved{}, events.BuiltinRoleAdjusted{}, events.MemberRolesSet{}, events.MemberRemoved{},
 		events.MemberSuspended{}, events.MemberResumed{}, events.MemberSessionsEnded{},
@@ -33,6 +33,8 @@ func TestEventsAreWhole(t *testing.T) {
 				*f = mark
 			case *bool:
 				*f, mark = true, `"by_operator":true`
+			case *uint64:
+				*f, mark = 300, `"max_sessions":300`
 			case *[]string:
 				*f = []string{mark}
 			case *[]events.Backend:

@@ -45,7 +45,7 @@ func TestPastIsWhatWas(t *testing.T) {
 			api.MemberRemove{JID: bob}, api.MemberSuspend{JID: bob}, api.MemberResume{JID: bob},
 			api.TenantSuspend{}, api.TenantResume{}, api.DomainSetDefaultRole{Domain: domain, Role: "prosody:guest"},
 			api.RoleAdjust{Role: "prosody:registered", Remove: []string{"xmpp:federate"}},
-			api.TenantSetCeiling{Permissions: []string{"xmpp:account:omemo:write"}}, api.ServiceAdd{Service: "rooms." + domain},
+			api.TenantSetCeiling{Permissions: []string{"xmpp:account:omemo:write"}}, api.TenantSetLimits{MaxSessions: 300}, api.ServiceAdd{Service: "rooms." + domain},
 			api.TenantRename{DisplayName: fmt.Sprint(rng.IntN(100))},
 		}[rng.IntN(18)]
 	}

@@ -135,7 +135,7 @@ func accountsOf(a tenants.Accounts) EffectiveAccounts {
 func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	c := tenants.Desired(t)
 	p := TenantApply{
-		DisplayName: c.DisplayName, Ceiling: c.Ceiling, Suspended: c.Suspended,
+		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
 		PresenceWithoutMessages: c.Presence.String(), AuditAddresses: c.AuditAddresses.String(),
 	}
 	byOperator := []string{}

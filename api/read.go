@@ -77,6 +77,7 @@ func readTenant(r *http.Request, v *projections.View, t *projections.Tenant) (an
 		Position:                uint64(v.Position()),
 		TenantSummary:           summaryOf(t),
 		Ceiling:                 list(t.Ceiling()),
+		MaxSessions:             t.MaxSessions(),
 		PresenceWithoutMessages: t.Settings().PresenceWithoutMessages.String(),
 		AuditAddresses:          t.Settings().AuditAddresses.String(),
 		DomainList:              domainsOf(t),

@@ -143,6 +143,7 @@ func (h house) requests() map[string]any {
 		"tenantSuspend":           api.TenantSuspend{},
 		"tenantResume":            api.TenantResume{},
 		"tenantRemove":            api.TenantRemove{},
+		"tenantSetLimits":         api.TenantSetLimits{MaxSessions: 300},
 		"tenantSetCeiling":        api.TenantSetCeiling{Permissions: []string{"xmpp:federate"}},
 		"tenantSetPresence":       api.TenantSetPresence{PresenceWithoutMessages: "refuse"},
 		"tenantSetAuditAddresses": api.TenantSetAuditAddresses{AuditAddresses: "class"},

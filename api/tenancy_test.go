@@ -43,6 +43,7 @@ var attacks = map[string]api.Command{
 	"tenant.resume":              api.TenantResume{},
 	"tenant.remove":              api.TenantRemove{},
 	"tenant.set-ceiling":         api.TenantSetCeiling{Permissions: []string{"xmpp:federate"}},
+	"tenant.set-limits":          api.TenantSetLimits{MaxSessions: 300},
 	"tenant.set-presence":        api.TenantSetPresence{PresenceWithoutMessages: "refuse"},
 	"tenant.set-audit-addresses": api.TenantSetAuditAddresses{AuditAddresses: "class"},
 	"domain.add":                 api.DomainAdd{Domain: "bravo.test"},
@@ -66,7 +67,7 @@ var attacks = map[string]api.Command{
 // ownAffair are the commands that name nothing but what each tenant has of
 // its own: they succeed, and concern the own tenant alone.
 var ownAffair = []string{
-	"tenant.rename", "tenant.suspend", "tenant.resume", "tenant.remove", "tenant.set-ceiling",
+	"tenant.rename", "tenant.suspend", "tenant.resume", "tenant.remove", "tenant.set-ceiling", "tenant.set-limits",
 	"tenant.set-presence", "tenant.set-audit-addresses", "role.define", "role.adjust",
 }
 

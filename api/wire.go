@@ -32,6 +32,7 @@ type Tenant struct {
 	Position uint64 `json:"position"`
 	TenantSummary
 	Ceiling                 []string `json:"ceiling"`
+	MaxSessions             uint64   `json:"max_sessions,omitempty"`    // at each gateway; absent: no limit
 	PresenceWithoutMessages string   `json:"presence_without_messages"` // clamp, refuse
 	AuditAddresses          string   `json:"audit_addresses"`           // full, domain, class
 	DomainList              []Domain `json:"domain_list"`
@@ -211,6 +212,7 @@ type LogEntry struct {
 //	tenant_suspended, tenant_resumed, tenant_removed
 //	settings_changed                      presence_without_messages, audit_addresses
 //	ceiling_set                           permissions (none: nothing is denied)
+//	tenant_limits_set                     max_sessions (absent: no limit)
 //	domain_added                          domain, role (its default role), backends
 //	domain_backends_set                   domain, backends
 //	domain_default_role_set               domain, role
@@ -234,6 +236,7 @@ type LogEvent struct {
 	PresenceWithoutMessages string    `json:"presence_without_messages,omitempty"`
 	AuditAddresses          string    `json:"audit_addresses,omitempty"`
 	Permissions             []string  `json:"permissions,omitempty"`
+	MaxSessions             uint64    `json:"max_sessions,omitempty"`
 	Domain                  string    `json:"domain,omitempty"`
 	Backends                []Backend `json:"backends,omitempty"`
 	Service                 string    `json:"service,omitempty"`

@@ -30,6 +30,7 @@ type (
 	TenantCreate struct {
 		DisplayName             string       `json:"display_name,omitempty"` // empty: the id
 		Ceiling                 []string     `json:"ceiling,omitempty"`
+		MaxSessions             uint64       `json:"max_sessions,omitempty"`              // at each gateway; 0: no limit
 		PresenceWithoutMessages string       `json:"presence_without_messages,omitempty"` // empty: clamp
 		AuditAddresses          string       `json:"audit_addresses,omitempty"`           // empty: full
 		Domains                 []DomainAdd  `json:"domains,omitempty"`
@@ -58,6 +59,12 @@ type (
 	// TenantSetCeiling replaces what no role of the tenant can give.
 	TenantSetCeiling struct {
 		Permissions []string `json:"permissions"`
+	}
+	// TenantSetLimits replaces the limits of the tenant, all of them.
+	TenantSetLimits struct {
+		// MaxSessions is how many sessions the tenant may have at each gateway;
+		// 0: no limit. Sessions that are open stay.
+		MaxSessions uint64 `json:"max_sessions"`
 	}
 	// TenantSetPresence says what becomes of an available presence of a
 	// session without messages:read: clamp or refuse.
@@ -179,6 +186,7 @@ func (TenantSuspend) Command() string           { return "tenant.suspend" }
 func (TenantResume) Command() string            { return "tenant.resume" }
 func (TenantRemove) Command() string            { return "tenant.remove" }
 func (TenantSetCeiling) Command() string        { return "tenant.set-ceiling" }
+func (TenantSetLimits) Command() string         { return "tenant.set-limits" }
 func (TenantSetPresence) Command() string       { return "tenant.set-presence" }
 func (TenantSetAuditAddresses) Command() string { return "tenant.set-audit-addresses" }
 func (DomainAdd) Command() string               { return "domain.add" }

@@ -133,7 +133,7 @@ func (c ApplyTenant) suspensions(p *plan) suspensions {
 func Desired(t *projections.Tenant) ApplyTenant {
 	s := t.Settings()
 	c := ApplyTenant{
-		DisplayName: t.Name(), Ceiling: sorted(t.Ceiling()),
+		DisplayName: t.Name(), Ceiling: sorted(t.Ceiling()), MaxSessions: t.MaxSessions(),
 		Presence: s.PresenceWithoutMessages, AuditAddresses: s.AuditAddresses,
 		Suspended: ifSuspended(t.Suspended()),
 	}
@@ -215,6 +215,8 @@ func commandOf(e events.Event) string {
 		return SetPresence{}.Name()
 	case events.CeilingSet:
 		return SetCeiling{}.Name()
+	case events.TenantLimitsSet:
+		return SetLimits{}.Name()
 	case events.DomainAdded:
 		return AddDomain{}.Name()
 	case events.DomainBackendsSet:

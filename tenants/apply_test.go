@@ -23,7 +23,7 @@ func randomTenant(rng *rand.Rand) CreateTenant {
 		yes := rng.IntN(3) == 0
 		return &yes
 	}
-	c := CreateTenant{DisplayName: fmt.Sprint("n", rng.IntN(2)), Ceiling: perms(), Presence: events.PresenceMode(rng.IntN(2)), Suspended: suspended()}
+	c := CreateTenant{DisplayName: fmt.Sprint("n", rng.IntN(2)), Ceiling: perms(), MaxSessions: uint64(rng.IntN(3)), Presence: events.PresenceMode(rng.IntN(2)), Suspended: suspended()}
 	roles := names("r1", "r2", "r3", "r4")
 	for i, r := range roles {
 		c.Roles = append(c.Roles, DefineRole{r, names(append([]string{permission.Guest}, roles[:i]...)...), perms(), perms()})
@@ -213,6 +213,7 @@ func TestApplyNeedsAnOperator(t *testing.T) {
 	for name, edit := range map[string]func(*ApplyTenant){
 		"":                func(c *ApplyTenant) { c.Members, c.Roles[1].Allow = nil, []string{"a:x"}; c.Roles = c.Roles[1:] },
 		"ceiling":         func(c *ApplyTenant) { c.Ceiling = []string{"a:x"} },
+		"limits":          func(c *ApplyTenant) { c.MaxSessions = 300 },
 		"domain added":    func(c *ApplyTenant) { c.Domains = append(c.Domains, AddDomain{Domain: "n.test"}) },
 		"domain backends": func(c *ApplyTenant) { c.Domains[0].Backends = []events.Backend{{Address: "127.0.0.1:1"}} },
 		"service added":   func(c *ApplyTenant) { c.Services = append(c.Services, AddService{"n.test"}) },

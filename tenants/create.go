@@ -14,6 +14,7 @@ import (
 type CreateTenant struct {
 	DisplayName    string // empty: the id
 	Ceiling        []string
+	MaxSessions    uint64 // as in SetLimits
 	Presence       events.PresenceMode
 	AuditAddresses events.AuditAddresses
 	Roles          []DefineRole
@@ -60,6 +61,7 @@ func (c CreateTenant) parts(p *plan) {
 		return
 	}
 	p.ceiling("Ceiling", c.Ceiling)
+	p.limits("MaxSessions", c.MaxSessions)
 	p.presence("Presence", c.Presence)
 	p.audit("AuditAddresses", c.AuditAddresses)
 	p.settings(c.Presence, c.AuditAddresses)

@@ -13,6 +13,10 @@ const (
 	// MaxMembers is of one tenant: some hundred megabytes in every node.
 	MaxMembers = 5_000_000
 
+	// MaxSessions is of one tenant at one gateway, where a limit says so: it is
+	// above what a gateway can hold.
+	MaxSessions = 1_000_000_000
+
 	MaxBackends    = 16  // of one domain: they are tried in turn
 	MaxParents     = 16  // of one role
 	MaxDepth       = 32  // of roles inheriting from one another, the role itself counted

@@ -24,6 +24,7 @@ var samples = map[string]struct {
 	"tenant.resume":              {before: SuspendTenant{}, change: ResumeTenant{}},
 	"tenant.remove":              {change: RemoveTenant{}, alone: true},
 	"tenant.set-ceiling":         {change: SetCeiling{[]string{"a:new"}}},
+	"tenant.set-limits":          {change: SetLimits{300}},
 	"tenant.set-presence":        {change: SetPresence{events.PresenceRefuse}},
 	"tenant.set-audit-addresses": {change: SetAuditAddresses{events.AuditClass}},
 	"domain.add":                 {change: AddDomain{Domain: "n.test"}},

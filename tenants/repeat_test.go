@@ -189,6 +189,8 @@ func TestRepeatsNoOther(t *testing.T) {
 		{SetCeiling{[]string{"ab", "c"}}, SetCeiling{[]string{"a", "bc"}}},
 		{SetCeiling{[]string{"abc"}}, SetCeiling{[]string{"ab", "c"}}},
 		{SetCeiling{[]string{"a", ""}}, SetCeiling{[]string{"a"}}},
+		{SetLimits{}, SetLimits{1}},
+		{SetLimits{1}, SetLimits{11}},
 		{SetDomainDefaultRole{"ab", "c"}, SetDomainDefaultRole{"a", "bc"}},
 		{SetMemberRoles{JID: "j", Role: "r"}, SetMemberRoles{JID: "j", Secondary: []string{"r"}}},
 		{SetMemberRoles{JID: "j"}, SetMemberRoles{JID: "j", Suspended: &no}},

@@ -19,6 +19,12 @@ type (
 	RemoveTenant struct{}
 	// SetCeiling replaces what no role of the tenant can give.
 	SetCeiling struct{ Permissions []string }
+	// SetLimits replaces the limits of the tenant, all of them.
+	SetLimits struct {
+		// MaxSessions is how many sessions the tenant may have at each gateway; 0:
+		// as many as there is room for. Sessions that are open stay.
+		MaxSessions uint64
+	}
 	// SetPresence says what becomes of an available presence of a session
 	// without messages:read.
 	SetPresence struct{ Mode events.PresenceMode }
@@ -32,6 +38,7 @@ func (SuspendTenant) Name() string     { return "tenant.suspend" }
 func (ResumeTenant) Name() string      { return "tenant.resume" }
 func (RemoveTenant) Name() string      { return "tenant.remove" }
 func (SetCeiling) Name() string        { return "tenant.set-ceiling" }
+func (SetLimits) Name() string         { return "tenant.set-limits" }
 func (SetPresence) Name() string       { return "tenant.set-presence" }
 func (SetAuditAddresses) Name() string { return "tenant.set-audit-addresses" }
 
@@ -62,6 +69,18 @@ func (p *plan) ceiling(field string, permissions []string) {
 	p.permissions(field, permissions)
 	if !slices.Equal(permissions, p.tenant.Ceiling()) {
 		p.emit(events.CeilingSet{Permissions: slices.Clone(permissions)})
+	}
+}
+
+func (c SetLimits) plan(p *plan) { p.limits("MaxSessions", c.MaxSessions) }
+
+func (p *plan) limits(field string, sessions uint64) {
+	if sessions > MaxSessions {
+		p.fail(Invalid, field, "a limit of %d sessions: at most %d, or 0 for none", sessions, MaxSessions)
+		return
+	}
+	if sessions != p.tenant.MaxSessions() {
+		p.emit(events.TenantLimitsSet{MaxSessions: sessions})
 	}
 }
 

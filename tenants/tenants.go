@@ -201,6 +201,7 @@ func Catalogue() []Entry {
 		{Zero: ResumeTenant{}, Operator: true},
 		{Zero: RemoveTenant{}, Operator: true},
 		{Zero: SetCeiling{}, Operator: true},
+		{Zero: SetLimits{}, Operator: true},
 		{Zero: SetPresence{}},
 		{Zero: SetAuditAddresses{}},
 		{Zero: AddDomain{}, Operator: true},

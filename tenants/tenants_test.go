@@ -107,7 +107,7 @@ func fill(t *testing.T, rng *rand.Rand, v reflect.Value, name string) {
 			said := yes == 1
 			v.Set(reflect.ValueOf(&said))
 		}
-	case v.Kind() == reflect.Uint8:
+	case v.Kind() == reflect.Uint8, v.Kind() == reflect.Uint64:
 		v.SetUint(uint64(rng.IntN(3)))
 	case name == "DisplayName":
 		v.SetString(fmt.Sprintf("Name %d", rng.IntN(3)))
@@ -256,6 +256,7 @@ func TestCommand(t *testing.T) {
 		{"no tenant", Command{Actor: Actor{Name: "x"}, ID: "1", Change: define}, Forbidden},
 		{"nobody", Command{Tenant: "a", ID: "1", Change: define}, Forbidden},
 		{"ceiling", Command{Tenant: "a", Actor: admin, ID: "1", Change: SetCeiling{}}, Forbidden},
+		{"limits", Command{Tenant: "a", Actor: admin, ID: "1", Change: SetLimits{300}}, Forbidden},
 		{"service", Command{Tenant: "a", Actor: admin, ID: "1", Change: AddService{"gmail.test"}}, Forbidden},
 		{"create", Command{Tenant: "z", Actor: Actor{Name: "x", Tenant: "z"}, ID: "1", Change: CreateTenant{}}, Forbidden},
 		{"no change", Command{Tenant: "a", Actor: operator, ID: "1"}, Invalid},
@@ -296,7 +297,7 @@ func TestOperatorOnly(t *testing.T) {
 			list = append(list, e.Name)
 		}
 	}
-	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling domain.add domain.set-backends service.add token.create token.revoke shared-service.add shared-service.remove"
+	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling tenant.set-limits domain.add domain.set-backends service.add token.create token.revoke shared-service.add shared-service.remove"
 	if got := strings.Join(list, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

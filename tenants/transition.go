@@ -77,6 +77,9 @@ func (s *steps) tenant() {
 	if !sameSet(b.Ceiling(), a.Ceiling()) {
 		s.change(events.CeilingSet{Permissions: slices.Clone(a.Ceiling())}, events.CeilingSet{Permissions: slices.Clone(b.Ceiling())})
 	}
+	if b.MaxSessions() != a.MaxSessions() {
+		s.change(events.TenantLimitsSet{MaxSessions: a.MaxSessions()}, events.TenantLimitsSet{MaxSessions: b.MaxSessions()})
+	}
 	if b.Settings() != a.Settings() {
 		s.change(settingsEvent(a), settingsEvent(b))
 	}

@@ -15,6 +15,7 @@ type tenantCmd struct {
 	Show        tenantShow        `cmd:"" help:"Show one tenant."`
 	Rename      tenantRename      `cmd:"" help:"Change the name shown to people."`
 	SetCeiling  tenantSetCeiling  `cmd:"" help:"Set what no role of the tenant can ever give."`
+	SetLimits   tenantSetLimits   `cmd:"" help:"Set how many sessions the tenant may have. For operators only."`
 	SetPresence tenantSetPresence `cmd:"" help:"Set what becomes of presence of those who may not receive messages."`
 	SetAudit    tenantSetAudit    `cmd:"" help:"Set how much of an address the audit log holds."`
 	Suspend     tenantSuspend     `cmd:"" help:"End all sessions of the tenant and admit none."`
@@ -131,6 +132,7 @@ func (c *tenantShow) Run(a *app) error {
 		facts.add("name", t.Name)
 		facts.add("suspended", yesNo(t.Suspended))
 		facts.add("ceiling", orNone(t.Ceiling))
+		facts.add("sessions at each gateway", sessionsLimit(t.MaxSessions))
 		facts.add("presence without messages:read", t.PresenceWithoutMessages)
 		facts.add("addresses in the audit log", t.AuditAddresses)
 		facts.add("services", orNone(t.ServiceList))
@@ -192,6 +194,36 @@ func (c *tenantSetCeiling) Run(a *app) error {
 		done = fmt.Sprintf("tenant %s has no ceiling", c.ID)
 	}
 	return c.do(a, c.ID, api.TenantSetCeiling{Permissions: nonNil(c.Permissions)}, done)
+}
+
+type tenantSetLimits struct {
+	ID       string  `arg:"" name:"id" help:"The tenant's id."`
+	Sessions *uint64 `required:"" help:"How many sessions the tenant may have at each gateway; 0: no limit." placeholder:"N"`
+	change
+}
+
+// Help is the command's help.
+func (*tenantSetLimits) Help() string {
+	return `A gateway with that many sessions of the tenant refuses the next one, with resource-constraint. Sessions that are open stay. In a policy file it is max_sessions: a file that leaves it out lifts the limit when it is applied.
+
+Examples:
+
+    policyctl tenant set-limits acme --sessions 5000
+    policyctl tenant set-limits acme --sessions 0`
+}
+
+// Run sets the limits.
+func (c *tenantSetLimits) Run(a *app) error {
+	return c.do(a, c.ID, api.TenantSetLimits{MaxSessions: *c.Sessions},
+		fmt.Sprintf("tenant %s: sessions at each gateway: %s", c.ID, sessionsLimit(*c.Sessions)))
+}
+
+// sessionsLimit is a limit of sessions as it is shown.
+func sessionsLimit(most uint64) string {
+	if most == 0 {
+		return "no limit"
+	}
+	return strconv.FormatUint(most, 10)
 }
 
 // nonNil makes an empty list one on the wire.

@@ -17,7 +17,7 @@ func TestParseCases(t *testing.T) {
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='maybe'":                `f:5:8: expect is "maybe": want one of pass, refuse, drop, clamp, strip, end`,
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'\ndirection='up'": `f:6:11: direction is "up": want "out" (the client sends) or "in"`,
 		head + "[[case]]\naccount='a@b'\nexpect='pass'":                                    "f:2:3: stanza is missing",
-		head + "[[case]]\naccount='a@b'\nstanza=7\nexpect='pass'":                          "f:4:8: stanza must be a string, not a number, boolean or date",
+		head + "[[case]]\naccount='a@b'\nstanza=7\nexpect='pass'":                          "f:4:8: stanza must be a string, not a whole number",
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'\nwho='x'":        `f:6:1: unknown key "who": a case has name, account, role, permissions, domain, resource, direction, stanza, joined, outstanding, expect, missing`,
 		head + "[case]\naccount='a@b'":                                                     "f:2:2: [case] is no table of a file of cases; its tables are [[case]]",
 		head:                                                                               "f: there are no cases: each begins with [[case]]",

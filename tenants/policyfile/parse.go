@@ -294,6 +294,22 @@ func (r *reader) bool(t *value, key, field string) *bool {
 	return &yes
 }
 
+// number reads a whole number of decimal digits, which may be grouped by
+// underscores (TOML 1.0, "Integer"); 0 when it is absent.
+func (r *reader) number(t *value, key, field string) uint64 {
+	v := r.get(t, key, number)
+	if v == nil {
+		return 0
+	}
+	r.fields[field] = v.at
+	n, err := strconv.ParseUint(strings.ReplaceAll(v.text, "_", ""), 10, 64)
+	if err != nil || len(v.text) > 1 && v.text[0] == '0' {
+		r.errorf(v.at, "%s is %s: want a whole number in decimal digits, such as 5000", key, short(v.text))
+		return 0
+	}
+	return n
+}
+
 // tables reads an array of tables.
 func (r *reader) tables(t *value, key string) []*value {
 	v := t.table[key]
@@ -316,7 +332,7 @@ func (r *reader) tables(t *value, key string) []*value {
 }
 
 func (r *reader) file(root *value) *File {
-	r.keys(root, "policy file", "tenant", "name", "ceiling", "presence_without_messages", "audit_addresses", "suspended", "services", "allow_unknown", "domain", "role", "member")
+	r.keys(root, "policy file", "tenant", "name", "ceiling", "max_sessions", "presence_without_messages", "audit_addresses", "suspended", "services", "allow_unknown", "domain", "role", "member")
 	if v := r.bool(root, "allow_unknown", "AllowUnknown"); v != nil {
 		r.allowUnknown = *v
 	}
@@ -324,6 +340,7 @@ func (r *reader) file(root *value) *File {
 	f.Tenant = r.tenant(root)
 	f.Create.DisplayName = r.text(root, "name", "DisplayName")
 	f.Create.Ceiling = r.permissions(root, "ceiling", "Ceiling", tenants.MaxPermissions)
+	f.Create.MaxSessions = r.number(root, "max_sessions", "MaxSessions")
 	switch mode := r.text(root, "presence_without_messages", "Presence"); mode {
 	case "", "clamp":
 		f.Create.Presence = events.PresenceClamp

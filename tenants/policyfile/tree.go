@@ -33,14 +33,15 @@ type entry struct {
 type kind uint8
 
 const (
-	other kind = iota // number, date; with boolean, what is no list, table or text
+	other kind = iota // a float or a date
 	text
 	list
 	table
 	boolean
+	number // an integer
 )
 
-var kindNames = [...]string{other: "a number, boolean or date", text: "a string", list: "a list", table: "a table", boolean: "true or false"}
+var kindNames = [...]string{other: "a float or a date", text: "a string", list: "a list", table: "a table", boolean: "true or false", number: "a whole number"}
 
 // A builder reads a document into a tree. Policy files are flat: their only
 // tables stand in lists, so dotted keys and [single] headers are refused as
@@ -167,11 +168,14 @@ func (b *builder) value(n *unstable.Node, keyAt int) *value {
 		}
 		return v
 	}
-	at := int(n.Raw.Offset)
+	v := &value{kind: other, at: int(n.Raw.Offset)}
 	if n.Raw.Length == 0 {
-		at = keyAt
+		v.at = keyAt
 	}
-	return &value{kind: other, at: at}
+	if n.Kind == unstable.Integer {
+		v.kind, v.text = number, string(n.Data)
+	}
+	return v
 }
 
 // lines turns offsets into lines and columns.

@@ -30,6 +30,9 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	w.text("tenant", tenant)
 	w.text("name", c.DisplayName)
 	w.list("ceiling", c.Ceiling)
+	if c.MaxSessions > 0 {
+		fmt.Fprintf(w, "max_sessions = %d\n", c.MaxSessions)
+	}
 	if c.Presence != events.PresenceClamp {
 		w.text("presence_without_messages", c.Presence.String())
 	}

@@ -50,6 +50,7 @@ var crossings = map[string][]crossing{
 	"tenant list":        {{args: "", allowed: true}},
 	"tenant show":        {{args: "other", allowed: true}},
 	"tenant rename":      {{args: "other lab", allowed: true}},
+	"tenant set-limits":  {{args: "other --sessions 300", allowed: true}, {args: "other --sessions 0", allowed: true}},
 	"tenant set-ceiling": {{args: "other xmpp:account:contacts:read", allowed: true}, {args: "other --none", allowed: true}},
 	"tenant set-presence": {
 		{args: "other refuse", allowed: true},
