@@ -16,6 +16,13 @@ const (
 // refuses the admission, and so never connects without the header.
 const flagProxy = 0x80
 
+// The flags of an admission on the wire. A gateway that does not know
+// flagLimited refuses the admission, and so never goes without the limit.
+const (
+	flagKnown   = 1
+	flagLimited = 2 // how many sessions stands behind the domain
+)
+
 // A Backend is one address of a domain's own XMPP server.
 type Backend struct {
 	Address  string // host:port
@@ -32,6 +39,9 @@ type Admission struct {
 	Tenant   string
 	Domain   string // prepared
 	Backends []Backend
+	// MaxSessions is how many sessions the tenant may have at each gateway; 0: no
+	// limit.
+	MaxSessions uint64
 	// LogID and Position tell the state of the log it was made at. Every
 	// Question of a session of this admission carries them as OpenedLog and
 	// Opened: an ending that comes while the session is negotiated ends it.

@@ -40,13 +40,20 @@ func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
 // AppendAdmission appends an admission without its log id, as AppendVerdict
 // does.
 func AppendAdmission(dst []byte, a *Admission) []byte {
-	dst = append(dst, byte(tagAdmission), boolByte(a.Known))
+	flags := boolByte(a.Known)
+	if a.Known && a.MaxSessions > 0 {
+		flags |= flagLimited
+	}
+	dst = append(dst, byte(tagAdmission), flags)
 	dst = binary.AppendUvarint(dst, a.Position)
 	if !a.Known {
 		return dst
 	}
 	dst = appendText(dst, a.Tenant)
 	dst = appendText(dst, a.Domain)
+	if a.MaxSessions > 0 {
+		dst = binary.AppendUvarint(dst, a.MaxSessions)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(a.Backends)))
 	for i := range a.Backends {
 		security := byte(a.Backends[i].Security)
@@ -64,9 +71,13 @@ func AppendAdmission(dst []byte, a *Admission) []byte {
 func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagAdmission, "admission")
-	*a = Admission{LogID: a.LogID, Known: r.bool("known")}
+	flags := r.flags(flagKnown|flagLimited, "known")
+	*a = Admission{LogID: a.LogID, Known: flags&flagKnown != 0}
 	a.Position = r.number("position")
 	if !a.Known {
+		if flags != 0 {
+			r.fail("known")
+		}
 		return r.b, r.err()
 	}
 	a.Tenant = string(r.tenant())
@@ -75,10 +86,15 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 		r.fail("domain")
 	}
 	a.Domain = domain.String()
+	if flags&flagLimited != 0 {
+		if a.MaxSessions = r.number("sessions"); a.MaxSessions == 0 {
+			r.fail("sessions")
+		}
+	}
 	n := r.count(maxBackends, "backends")
 	for range n {
-		flags := r.byte("security")
-		s := Security(flags &^ flagProxy)
+		how := r.byte("security")
+		s := Security(how &^ flagProxy)
 		if s >= numSecurities {
 			r.fail("security")
 		}
@@ -89,7 +105,7 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 		if r.wrong != "" {
 			break
 		}
-		a.Backends = append(a.Backends, Backend{Address: address, Security: s, Proxy: flags&flagProxy != 0})
+		a.Backends = append(a.Backends, Backend{Address: address, Security: s, Proxy: how&flagProxy != 0})
 	}
 	return r.b, r.err()
 }

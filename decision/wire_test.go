@@ -195,6 +195,7 @@ func reply() Reply {
 			{Kind: Admit, Admission: Admission{Known: true, Tenant: "acme", Domain: "alpha.test", LogID: at.LogID, Position: 901, Backends: []Backend{
 				{Address: "127.0.0.1:15222"}, {Address: "[::1]:5223", Security: TLS}, {Address: "10.0.0.1:5222", Security: StartTLS, Proxy: true},
 			}}},
+			{Kind: Admit, Admission: Admission{Known: true, Tenant: "acme", Domain: "alpha.test", MaxSessions: 300, LogID: at.LogID, Position: 901}},
 			{Kind: Admit, Admission: Admission{LogID: at.LogID, Position: 901}},
 			{Kind: Open, Opening: Opening{Allowed: true, LogID: at.LogID, Position: 901}},
 		},
@@ -309,6 +310,32 @@ func TestResultsRefused(t *testing.T) {
 		if err := DecodeReply(AppendReply(nil, &r), new(Reply)); !errors.As(err, &bad) || bad.Field != tt.field {
 			t.Errorf("want %q refused, got %v", tt.field, err)
 		}
+	}
+}
+
+// TestAdmissionFlags: the limit has one encoding, and a flag that is not known
+// refuses the admission.
+func TestAdmissionFlags(t *testing.T) {
+	limited := AppendAdmission(nil, &Admission{Known: true, Tenant: "acme", Domain: "alpha.test", MaxSessions: 5})
+	var a Admission
+	if rest, err := DecodeAdmission(limited, &a); err != nil || len(rest) != 0 || a.MaxSessions != 5 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	none := bytes.Clone(limited)
+	none[len(none)-2] = 0
+	for what, b := range map[string][]byte{
+		"a limit of none":                  none,
+		"a limit of what is not known":     {byte(tagAdmission), flagLimited, 0},
+		"a flag that nobody knows":         {byte(tagAdmission), 4, 0},
+		"another one, of a known domain":   append([]byte{limited[0], limited[1] | 4}, limited[2:]...),
+		"a limit where the flag is absent": append([]byte{limited[0], flagKnown}, limited[2:]...),
+	} {
+		if rest, err := DecodeAdmission(b, &a); err == nil && len(rest) == 0 {
+			t.Errorf("%s: accepted as %+v", what, a)
+		}
+	}
+	if unknown := AppendAdmission(nil, &Admission{MaxSessions: 5}); !bytes.Equal(unknown, []byte{byte(tagAdmission), 0, 0}) {
+		t.Errorf("an unknown domain with a limit: % x", unknown)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -103,7 +104,7 @@ func TestTenantShare(t *testing.T) {
 	var all []account
 	take := func(tenant string, i int) string {
 		a := account{tenant, string(rune('a'+i)) + "@" + tenant}
-		limit := l.take(a)
+		limit := l.take(a, 0)
 		if limit == "" {
 			all = append(all, a)
 		}
@@ -133,6 +134,52 @@ func TestTenantShare(t *testing.T) {
 	}
 	for _, a := range all {
 		l.give(a)
+	}
+	if l.accounts.Keys() != 0 || l.tenants.Keys() != 0 {
+		t.Error("left", l.accounts, l.tenants)
+	}
+}
+
+// A tenant with a limit has no more sessions than that, whatever is refused in
+// between and for whichever reason, and each one that ends makes room.
+func TestTenantLimit(t *testing.T) {
+	const most = 3
+	l := newTestLimits(100, 100, 100, 2)
+	open := map[account]int{}
+	sessions := 0
+	for i, rng := 0, rand.New(rand.NewPCG(1, 2)); i < 2000; i++ {
+		a := account{"acme", string(rune('a'+rng.IntN(4))) + "@a.test"}
+		if rng.IntN(2) == 0 && open[a] > 0 {
+			l.give(a)
+			open[a]--
+			sessions--
+			continue
+		}
+		want := ""
+		switch {
+		case sessions == most:
+			want = bySessions
+		case open[a] == 2:
+			want = byAccount
+		}
+		got := l.take(a, most)
+		if got != want {
+			t.Fatalf("step %d: %q, want %q", i, got, want)
+		}
+		if got == "" {
+			open[a]++
+			sessions++
+		}
+		if other := (account{"other", "x@b.test"}); l.take(other, most) != "" {
+			t.Fatalf("step %d: another tenant is refused", i)
+		} else {
+			l.give(other)
+		}
+	}
+	for a, n := range open {
+		for range n {
+			l.give(a)
+		}
 	}
 	if l.accounts.Keys() != 0 || l.tenants.Keys() != 0 {
 		t.Error("left", l.accounts, l.tenants)

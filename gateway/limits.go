@@ -44,11 +44,14 @@ func siteOf(s source) (site source, ok bool) {
 const siteShare = 8
 
 // Names of the limits, as in the configuration's [limits], in metrics and logs.
+// The last two have no setting: the policy nodes tell sessions_per_tenant, and
+// tenant_share follows from connections.
 const (
 	byConnections = "connections"
 	byAddress     = "per_address"
 	byEarly       = "unauthenticated"
 	byAccount     = "sessions_per_account"
+	bySessions    = "sessions_per_tenant"
 	byTenant      = "tenant_share"
 )
 
@@ -143,11 +146,15 @@ func (p *place) leave() {
 	}
 }
 
-// take counts one more session of an account, as place.take does. When nearly all
-// connections are taken, a tenant that has its share of them gets no more.
-func (l *limits) take(a account) (limit string) {
+// take counts one more session of an account, as place.take does. The tenant may
+// have so many at most, where that is not 0. When nearly all connections are
+// taken, a tenant that has its share of them gets no more.
+func (l *limits) take(a account, most uint64) (limit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if most > 0 && uint64(l.tenants.Of(a.tenant)) >= most {
+		return bySessions
+	}
 	present := l.tenants.Keys()
 	if l.tenants.Of(a.tenant) == 0 {
 		present++

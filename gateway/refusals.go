@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -52,12 +53,15 @@ func (g *Gateway) over(limit string, attrs ...any) {
 type places struct{ g *Gateway }
 
 // Take implements negotiate.Places.
-func (p places) Take(tenant, jid string) (refusal string) {
-	limit := p.g.limits.take(account{tenant, jid})
+func (p places) Take(tenant, jid string, most uint64) (refusal string) {
+	limit := p.g.limits.take(account{tenant, jid}, most)
 	if limit == "" {
 		return ""
 	}
 	p.g.over(limit, "tenant", tenant, "account", jid)
+	if limit == bySessions {
+		return fmt.Sprintf("too many sessions of this tenant: %d may be open", most)
+	}
 	_, refusal = p.g.limits.told(limit)
 	return refusal
 }

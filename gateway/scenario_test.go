@@ -218,6 +218,7 @@ func (s *script) line(line string) {
 //	secured                        up to the backend's offers, as alice
 //	authenticated                  further, up to binding
 //	gateway KEY=VALUE …            how the gateway is configured
+//	limit N                        the tenant may have N sessions from now on
 //	from ADDRESS                   clients come from there from now on
 //	wrong password                 alice fails to log in
 //	log                            what the log says of log-ins since the last time
@@ -265,6 +266,12 @@ func (s *script) directive(f []string) {
 			s.connect(f[1:])
 		case "from":
 			s.from = f[1]
+		case "limit":
+			n, err := strconv.ParseUint(f[1], 10, 64)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.policy.most.Store(n)
 		case "gateway": // see configure
 		case "verdict":
 			s.policy.rule(s.t, f[1:])

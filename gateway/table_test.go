@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // policy nodes, which this package may not know.
 type table struct {
 	recheck func(decision.Ending)
-	atOpen  string // whose sessions are to end just after one was opened
+	atOpen  string        // whose sessions are to end just after one was opened
+	most    atomic.Uint64 // sessions of the tenant; 0: no limit
 
 	mu     sync.Mutex
 	rules  map[string]decision.Verdict
@@ -73,7 +75,7 @@ func (p *table) Admit(ctx context.Context, domain string) (decision.Admission, e
 		return decision.Admission{}, nil
 	}
 	return decision.Admission{
-		Known: true, Tenant: "acme", Domain: domain, Position: 7, LogID: "log",
+		Known: true, Tenant: "acme", Domain: domain, Position: 7, LogID: "log", MaxSessions: p.most.Load(),
 		Backends: []decision.Backend{{Address: "backend:5222"}},
 	}, nil
 }

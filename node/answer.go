@@ -105,7 +105,7 @@ func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 	if !ok || info.Suspended || len(info.Backends) == 0 {
 		return a
 	}
-	a.Known, a.Tenant, a.Domain = true, t.ID(), domain
+	a.Known, a.Tenant, a.Domain, a.MaxSessions = true, t.ID(), domain, t.MaxSessions()
 	for _, b := range info.Backends {
 		s, ok := security(b.Security)
 		if !ok {

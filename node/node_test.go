@@ -262,6 +262,10 @@ func TestAdmitAndOpen(t *testing.T) {
 	if r.open("beta", "bob@acme.test").Allowed || r.open("acme", "bob@muc.acme.test").Allowed || r.open("acme", "bob@nowhere.test").Allowed {
 		t.Error("a session of an account that is not the tenant's was opened")
 	}
+	r.do("acme", "limits", tenants.SetLimits{MaxSessions: 300})
+	if a := r.admit("acme.test"); a.MaxSessions != 300 || r.admit("beta.test").MaxSessions != 0 {
+		t.Errorf("limited: %+v", a)
+	}
 	steps := []struct {
 		off, on tenants.Change
 		member  bool // only one account is concerned
