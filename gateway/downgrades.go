@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// downgradeEvery is how often it is said of one domain that clients cannot
-	// log in because its server has them check its list of mechanisms.
+	// downgradeEvery is how often the warning about one domain is repeated.
 	downgradeEvery = time.Hour
-	// maxDowngrades bounds the domains of which that is remembered.
+	// maxDowngrades bounds the domains that are remembered as warned of.
 	maxDowngrades = 1024
 )
 
-// downgrades tell the operator of domains whose clients may take the gateway
-// for an attacker (XEP-0474), each from time to time.
+// downgrades warn the operator of domains whose server has clients check its
+// list of mechanisms (XEP-0474): such a client takes the gateway for an attacker
+// and does not log in.
 type downgrades struct {
 	log *slog.Logger
 
@@ -23,7 +23,7 @@ type downgrades struct {
 	told map[string]time.Time
 }
 
-// tell says it of a domain, unless it has been said lately.
+// tell warns of a domain, at most once in downgradeEvery.
 func (d *downgrades) tell(domain string, withheld []string) {
 	if !d.due(domain, time.Now()) {
 		return
@@ -33,7 +33,7 @@ func (d *downgrades) tell(domain string, withheld []string) {
 		"remedy", "reach the server without TLS on a private network, or turn the check off there: disable_sasl_scram_downgrade_protection: true in ejabberd, no mod_sasl_ssdp in Prosody")
 }
 
-// due takes note that it is said of a domain now, if it is time.
+// due reports whether a domain is to be warned of now, and remembers that it was.
 func (d *downgrades) due(domain string, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 const (
 	// maxDials bounds the connections to one backend address that have been
 	// asked for and have not shown their features yet. A server's kernel keeps
-	// only so many connections that the server has not accepted, ejabberd's by
-	// default 5, and loses more than that for seconds. This many lose few
-	// there, and keep a server busy that is 0.1 s away.
+	// only a few connections that the server has not accepted (5 by ejabberd's
+	// default) and loses the others for seconds. With 24 under way few are
+	// lost, and a server that is 0.1 s away still has something to do.
 	maxDials = 24
 	// downTime is how long a backend address that could not be reached is not
 	// tried again.

@@ -13,9 +13,9 @@ const maxTLSSpace = 1 << 10
 // startTLS offers STARTTLS and nothing else (RFC 6120 section 5.4).
 //
 // XML white space behind <starttls/> is allowed and thrown away: some clients
-// end each element with a newline. Any other byte ends the stream. Whoever
-// wrote it may not be the one who will hold the keys, so it must never be read
-// as if it had come inside TLS.
+// end each element with a newline. Any other byte ends the stream: an attacker
+// on the way may have written it, so it must never be read as if it had come
+// inside TLS.
 func (x *negotiation) startTLS(ctx context.Context) error {
 	const offer = "<stream:features><starttls xmlns='" + nsTLS + "'><required/></starttls></stream:features>"
 	const proceed = "<proceed xmlns='" + nsTLS + "'/>"

@@ -29,9 +29,9 @@ const (
 type memory struct {
 	mu      sync.Mutex // guards all below; no other lock is taken under it
 	asked   [2]recent  // requests handed over, by the direction they went
-	joined  recent     // bare JIDs sent directed presence to
-	rooms   recent     // those of joined whose presence asked to join a room
-	leaving recent     // rooms left, as leftBy hashes them, until they answer
+	joined  recent     // bare JIDs that directed presence was sent to
+	rooms   recent     // those of joined that the presence asked to join as rooms
+	leaving recent     // rooms left, by the hash of leftBy, until they answer
 	queries []query    // archive queries handed over, the newest last
 }
 
@@ -103,9 +103,10 @@ func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 	}
 }
 
-// directed notes presence sent to one address (RFC 6121 section 4.6). What a
-// room sends is known by it until the session leaves; the room's answer to the
-// leaving (XEP-0045 section 7.14) is still known after that, once.
+// directed notes presence sent to one address (RFC 6121 section 4.6). From then
+// on presence from that room passes, until the session leaves the room. The
+// room answers the leaving (XEP-0045 section 7.14): that answer passes once
+// more.
 func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 	h := hashOf(to.Bare(), nil)
 	switch s.Type {
@@ -123,10 +124,10 @@ func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 	}
 }
 
-// leftBy hashes what the answer to an unavailable sent to an occupant's address
-// is known by: that address, and where its nickname is not ASCII the room
-// alone. Servers bring such a nickname into a form of their own, so the answer
-// may come from another address than was written to.
+// leftBy hashes the address that a room's answer to an unavailable is told by:
+// the occupant's address that the unavailable went to. Servers bring a nickname
+// that is not ASCII into a form of their own, so its answer may come from
+// another address than was written to: such an answer is told by the room alone.
 func leftBy(occupant jid.Addr) uint64 {
 	for _, c := range occupant.Bytes()[len(occupant.Bare()):] {
 		if c >= utf8.RuneSelf {

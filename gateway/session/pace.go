@@ -12,15 +12,14 @@ import (
 // the client down; nothing is dropped. The zero Rate is no limit.
 type Rates struct{ Bytes, Stanzas shares.Rate }
 
-// Throttled are how long clients have been waited for, by what there was too much
-// of, in nanoseconds.
+// The indices of [Shared.Throttled]: which rate a client had exceeded.
 const (
 	ThrottledBytes = iota
 	ThrottledStanzas
 	numThrottled
 )
 
-// A pace is what a client has sent. It belongs to the pump that reads it.
+// A pace is what a client has sent. It belongs to the pump that reads the client.
 type pace struct {
 	bytes, stanzas     shares.Bucket
 	newBytes, newCount int32 // since the last wait

@@ -33,7 +33,8 @@ type Shared struct {
 	Outages atomic.Uint64
 	// Undecidable counts questions a node could not decide.
 	Undecidable atomic.Uint64
-	// Throttled is how long clients were waited for.
+	// Throttled is for how long clients were not read, in nanoseconds, by the
+	// rate they had exceeded.
 	Throttled [numThrottled]atomic.Uint64
 	// Rates bound what a client sends. They are set before the first session.
 	Rates Rates

@@ -25,12 +25,12 @@ func PerSecond(n, burst int) Rate { return Rate{Each: time.Second / time.Duratio
 // full is how long it takes to earn a whole burst.
 func (r Rate) full() time.Duration { return r.Each * time.Duration(r.Burst) }
 
-// A Bucket is a token bucket; the zero Bucket is full. It holds no more than the
-// moment when it is full again.
+// A Bucket is a token bucket. The zero Bucket is full. All that is kept of it is
+// the moment when it is full again.
 type Bucket struct{ full time.Time }
 
-// Take takes n units, which the bucket may come to owe, and returns how long it
-// takes to earn what it owes.
+// Take takes n units, even if fewer are left: then the bucket owes them. It
+// returns how long it takes to earn what the bucket owes.
 func (b *Bucket) Take(r Rate, now time.Time, n int) (wait time.Duration) {
 	if b.full.Before(now) {
 		b.full = now
@@ -80,9 +80,11 @@ func (c *Counts[K]) Add(k K, now time.Time) {
 // sample is how many keys are compared to find one to forget.
 const sample = 16
 
-// makeRoom forgets the keys whose buckets are full, which is what no bucket is as
-// well. That is tried once per time in which buckets fill. Otherwise it forgets
-// the key that has most left among a few: those that keep asking stay.
+// makeRoom makes room for one key. It forgets the keys whose buckets are full:
+// a key without a bucket counts as full, so nothing is lost. To look for them
+// takes long, so that is done no more often than an empty bucket takes to fill.
+// Where it leaves no room, the key that has most left among a few is forgotten:
+// the keys that keep asking stay.
 func (c *Counts[K]) makeRoom(now time.Time) {
 	if now.Sub(c.swept) >= c.rate.full() {
 		c.swept = now
@@ -133,7 +135,7 @@ func (h Held[K]) Give(k K) {
 	}
 }
 
-// Of returns how many k holds, and Keys how many keys hold any.
+// Of returns how many k holds.
 func (h Held[K]) Of(k K) int { return h.by[k] }
 
 // Keys returns how many keys hold any.
