@@ -111,12 +111,27 @@ func isPlain(el, payload stream.Element, p *Part) bool {
 		}
 		attrs = 1
 	}
-	return string(p.Local) == local && payload.NumAttrs() == attrs &&
-		!payload.FirstChild().Valid() && !payload.HasText() && !el.HasText() && hasOwnAttrs(el)
+	return string(p.Local) == local && payload.NumAttrs() == attrs && !payload.DeclaresPrefix() &&
+		isEmpty(payload) && isAlone(el, payload) && hasOwnAttrs(el)
+}
+
+// isEmpty reports whether nothing at all stands in an element, not even white
+// space.
+func isEmpty(el stream.Element) bool {
+	start, end := el.ContentSpan()
+	return start == end
+}
+
+// isAlone reports whether nothing at all stands beside el's child, not even
+// white space.
+func isAlone(el, child stream.Element) bool {
+	start, end := el.ContentSpan()
+	first, last := child.Span()
+	return start == first && end == last
 }
 
 // hasOwnAttrs reports whether el has no attribute but those of RFC 6120
-// section 8.1.
+// section 8.1. A namespace prefix that it declares counts as an attribute.
 func hasOwnAttrs(el stream.Element) bool {
 	defined := 0
 	for _, name := range [...]string{"type", "id", "to", "from"} {
@@ -127,7 +142,7 @@ func hasOwnAttrs(el stream.Element) bool {
 	if _, ok := el.AttrNS(nsXML, "lang"); ok {
 		defined++
 	}
-	return el.NumAttrs() == defined
+	return el.NumAttrs() == defined && !el.DeclaresPrefix()
 }
 
 const nsXML = "http://www.w3.org/XML/1998/namespace"

@@ -29,6 +29,7 @@ type node struct {
 	ns         int32
 	text       bool
 	selfClosed bool
+	prefixes   bool // it declares one
 }
 
 // attr is an attribute that declares no namespace.
@@ -200,6 +201,10 @@ func (e Element) AttrNS(space, local string) (value []byte, ok bool) {
 // NumAttrs returns how many attributes there are, namespace declarations not
 // counted.
 func (e Element) NumAttrs() int { return int(e.get().attrs) }
+
+// DeclaresPrefix reports whether the element declares a namespace prefix. Some
+// servers hand such a declaration on as an attribute.
+func (e Element) DeclaresPrefix() bool { return e.get().prefixes }
 
 // AttrAt returns the attribute at i, in document order.
 func (e Element) AttrAt(i int) (space, local, value []byte) {

@@ -158,3 +158,23 @@ func TestIs(t *testing.T) {
 		t.Error("x")
 	}
 }
+
+// TestDeclaresPrefix: a default namespace is no prefix, whatever stands around.
+func TestDeclaresPrefix(t *testing.T) {
+	for in, want := range map[string]string{
+		"<iq><a/></iq>": "false false",
+		"<iq xmlns='jabber:client'><a xmlns='u:a'/></iq>":   "false false",
+		"<iq xmlns:p='u:p'><a/></iq>":                       "true false",
+		"<iq xmlns:p='u:p' xmlns='jabber:client'><a/></iq>": "true false",
+		"<iq><a xmlns='u:a' xmlns:p='u:p'/></iq>":           "false true",
+		"<iq><p:a xmlns:p='u:p'/></iq>":                     "false true",
+	} {
+		el, err := stream.NewFramer(stream.Config{}).ParseStanza([]byte(in))
+		if err != nil {
+			t.Fatalf("%s: %v", in, err)
+		}
+		if got := fmt.Sprint(el.DeclaresPrefix(), " ", el.FirstChild().DeclaresPrefix()); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}

@@ -270,8 +270,14 @@ func (f *Framer) record(end int, ns int32, depth int, selfClosed bool) {
 	t.nodes = append(t.nodes, node{
 		start: uint32(f.tok), nameEnd: f.tag.nameEnd, partAt: uint32(f.tagPart),
 		openEnd: uint32(end), attr0: uint32(f.attr0), attrs: uint32(len(t.attrs) - f.attr0),
-		ns: ns, depth: uint32(depth), selfClosed: selfClosed,
+		ns: ns, depth: uint32(depth), selfClosed: selfClosed, prefixes: f.declaresPrefix(),
 	})
+}
+
+// declaresPrefix reports whether the tag declares more than a default namespace.
+func (f *Framer) declaresPrefix() bool {
+	declared := len(f.binds) - int(f.tag.binds)
+	return declared > 1 || declared == 1 && f.defNS == unset
 }
 
 // openHeader completes the stream header. It is judged strictly on both legs.
