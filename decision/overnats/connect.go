@@ -109,6 +109,9 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 	log, link := cfg.Logger, cfg.Link
 	often := floodlog.New(floodlog.Config{Logger: log, Key: "error", Every: complainEach})
 	opts.DisconnectedErrCB = func(_ *nats.Conn, err error) {
+		if err == nil {
+			return // this side has closed it
+		}
 		link.failed(err)
 		log.Warn("connection to NATS lost", "error", err)
 	}

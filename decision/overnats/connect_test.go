@@ -1,6 +1,8 @@
 package overnats
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,6 +34,23 @@ func TestWrongServer(t *testing.T) {
 	d := dialer{serverName: "postern"}
 	if _, err := d.Dial("tcp", s.Addr().String()); err == nil || !strings.Contains(err.Error(), `"test", not "postern"`) {
 		t.Errorf("dial: %v", err)
+	}
+}
+
+// TestClosedIsNotLost: a connection that this side closes is not told of as lost.
+func TestClosedIsNotLost(t *testing.T) {
+	s := startNATS(t, -1)
+	lines := new(bytes.Buffer) // written by the connection's callbacks, one after the other
+	conn, err := Connect(ConnectConfig{URLs: []string{s.ClientURL()}, ServerName: "test", Logger: slog.New(slog.NewTextHandler(lines, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	conn.SetClosedHandler(func(*nats.Conn) { close(done) }) // the last callback
+	conn.Close()
+	<-done
+	if strings.Contains(lines.String(), "lost") || !strings.Contains(lines.String(), "connected to NATS") {
+		t.Errorf("log:\n%s", lines)
 	}
 }
 
