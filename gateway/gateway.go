@@ -208,6 +208,10 @@ func (g *Gateway) closeListeners() {
 	}
 }
 
+// closed is the condition of a negotiation or session that ended because the
+// client closed the connection.
+const closed = "closed"
+
 // notLoggedIn is the condition of a negotiation that ended because the client
 // closed the connection after a failed log-in.
 const notLoggedIn = "log-in-failed"
@@ -219,7 +223,7 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 	bound, err := g.negotiate(accepting, conn, direct)
 	if err != nil {
 		p.leave()
-		condition := "closed"
+		condition := closed
 		switch e, ok := errors.AsType[*negotiate.Error](err); {
 		case !ok:
 		case !e.Silent:
@@ -228,7 +232,11 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 			condition = notLoggedIn
 		}
 		g.metrics.negotiations.WithLabelValues(condition).Inc()
-		g.log.Info("connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
+		level := slog.LevelInfo
+		if condition == closed && conn.heard == 0 {
+			level = slog.LevelDebug // a load balancer's health check, each few seconds
+		}
+		g.log.Log(context.Background(), level, "connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
 		g.suspect(conn)
 		return
 	}
@@ -314,7 +322,7 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 func (g *Gateway) end(s *session.Session, r *running, err error) {
 	g.sessions.remove(r.account, s)
 	g.metrics.sessions.Dec()
-	condition := "closed"
+	condition := closed
 	if told, ok := errors.AsType[*stream.Error](err); ok {
 		condition = told.Condition
 	}

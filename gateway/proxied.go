@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/postern-im/postern/gateway/proxyheader"
@@ -65,8 +66,8 @@ func (c *connection) introduce(ctx context.Context) error {
 		}
 		have := len(b)
 		b = append(b, make([]byte, more)...)
-		if _, err := io.ReadFull(c.Conn, b[have:]); err != nil {
-			if have == 0 && errors.Is(err, io.EOF) {
+		if n, err := io.ReadFull(c.Conn, b[have:]); err != nil {
+			if have+n == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
 				return io.EOF
 			}
 			return fmt.Errorf("read the PROXY header: %w", err)
