@@ -25,7 +25,7 @@ var cli struct {
 const description = `Postern's policy node: it keeps the log of who may do what, and answers the gateways.
 
 Every setting of the file can be given as an environment variable: POSTERN_POLICYD_NATS_LISTEN is listen in [nats].
-SIGTERM and SIGINT stop it gracefully; a second one does not wait. SIGHUP opens the record of admin calls (admin.jsonl) and reads the certificate of [admin] anew. It is administered with policyctl over its socket.`
+SIGTERM and SIGINT stop it gracefully; a second one does not wait. SIGHUP opens the records (decisions.jsonl, admin.jsonl) again, so that they can be moved away, and reads the certificate of [admin] again. It is administered with policyctl over its socket.`
 
 func main() {
 	kong.Parse(&cli, kong.Name("policyd"), kong.Description(description))
