@@ -212,6 +212,10 @@ func (g *Gateway) closeListeners() {
 // client closed the connection.
 const closed = "closed"
 
+// unreachable is the condition of a negotiation that ended because no backend of
+// the domain could be used.
+const unreachable = "remote-connection-failed"
+
 // notLoggedIn is the condition of a negotiation that ended because the client
 // closed the connection after a failed log-in.
 const notLoggedIn = "log-in-failed"
@@ -233,8 +237,11 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 		}
 		g.metrics.negotiations.WithLabelValues(condition).Inc()
 		level := slog.LevelInfo
-		if condition == closed && conn.heard == 0 {
+		switch {
+		case condition == closed && conn.heard == 0:
 			level = slog.LevelDebug // a load balancer's health check, each few seconds
+		case condition == unreachable:
+			level = slog.LevelWarn // the operator's to mend, not the client's
 		}
 		g.log.Log(context.Background(), level, "connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
 		g.suspect(conn)

@@ -113,12 +113,17 @@ func (x *negotiation) try(ctx context.Context, b decision.Backend) (outcome, err
 }
 
 // greet reads the features of a backend that a connection has been made to.
-func (x *negotiation) greet(ctx context.Context, b decision.Backend) error {
+func (x *negotiation) greet(ctx context.Context, b decision.Backend) (err error) {
 	if b.Proxy {
 		x.backend.setDeadline(x.within(ConnectTimeout))
 		if err := x.introduce(); err != nil {
 			return err
 		}
+		defer func() {
+			if err != nil { // a port that expects no header fails in ways that do not tell
+				err = fmt.Errorf("behind a PROXY header (proxy = true), which that port must expect: %w", err)
+			}
+		}()
 	}
 	if err := x.secureBackend(ctx, b.Security); err != nil {
 		return err

@@ -268,6 +268,25 @@ func TestIntroduce(t *testing.T) {
 	}
 }
 
+// TestUnexpectedHeader: where a backend cannot be used behind a PROXY header, the
+// error says so, for the server itself may not know what it was sent.
+func TestUnexpectedHeader(t *testing.T) {
+	for _, proxy := range []bool{true, false} {
+		n, err := New(Config{Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil }, BackendTLS: new(tls.Config)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := testBackend{clients: make(chan string, 1)}
+		x := newNegotiation(n, "a.test", decision.Backend{Address: startBackend(t, &b), Security: decision.StartTLS, Proxy: proxy}) // it has none
+		x.remote = &net.TCPAddr{IP: net.ParseIP("192.0.2.7"), Port: 4711}
+		x.local = x.remote
+		if err := x.connect(t.Context()); err == nil || strings.Contains(err.Error(), "PROXY header (proxy = true)") != proxy {
+			t.Errorf("proxy %v: %v", proxy, err)
+		}
+		<-b.clients
+	}
+}
+
 // TestConnectInOrder: the first backend that can be used is used, and each is
 // given its own time.
 func TestConnectInOrder(t *testing.T) {
