@@ -212,9 +212,13 @@ func (g *Gateway) closeListeners() {
 // client closed the connection.
 const closed = "closed"
 
-// unreachable is the condition of a negotiation that ended because no backend of
-// the domain could be used.
-const unreachable = "remote-connection-failed"
+// The conditions of a negotiation that ended because no backend of the domain
+// could be used, or because the domain has no certificate or no policy node
+// answered.
+const (
+	unreachable = "remote-connection-failed"
+	unable      = "internal-server-error"
+)
 
 // notLoggedIn is the condition of a negotiation that ended because the client
 // closed the connection after a failed log-in.
@@ -240,7 +244,7 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 		switch {
 		case condition == closed && conn.heard == 0:
 			level = slog.LevelDebug // a load balancer's health check, each few seconds
-		case condition == unreachable:
+		case condition == unreachable, condition == unable:
 			level = slog.LevelWarn // the operator's to mend, not the client's
 		}
 		g.log.Log(context.Background(), level, "connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
