@@ -64,16 +64,21 @@ func (c *Counts[K]) Spent(k K, now time.Time) bool {
 	return b.Empty(c.rate, now)
 }
 
-// Add takes a unit from k.
+// maxOwed is how many bursts a key may come to owe.
+const maxOwed = 2
+
+// Add takes a unit from k, which may come to owe some, but no more than maxOwed
+// bursts. Those that ask at the same time are all told that something is left: what
+// they take beyond it is made up for before anything is left again.
 func (c *Counts[K]) Add(k K, now time.Time) {
 	b, known := c.by[k]
 	if !known && len(c.by) >= c.most {
 		c.makeRoom(now)
 	}
-	if b.Empty(c.rate, now) {
-		return // it owes nothing: one unit is left again after Each
-	}
 	b.Take(c.rate, now, 1)
+	if latest := now.Add((1 + maxOwed) * c.rate.full()); b.full.After(latest) {
+		b.full = latest
+	}
 	c.by[k] = b
 }
 

@@ -61,17 +61,39 @@ func TestCounts(t *testing.T) {
 	if !c.Spent("a", now) || c.Spent("b", now) {
 		t.Error("three of three a minute, and another one")
 	}
-	for range 100 {
-		c.Add("a", now) // does not push the end further away
-	}
 	if now = now.Add(19 * time.Second); !c.Spent("a", now) {
 		t.Error("not spent before one is earned")
 	}
 	if now = now.Add(time.Second); c.Spent("a", now) {
 		t.Error("spent when one is earned")
 	}
-	if now = now.Add(time.Minute); c.Spent("a", now) {
-		t.Error("spent a minute later")
+	for range 100 {
+		c.Add("b", now) // it owes two bursts, which take two minutes
+	}
+	if now = now.Add(2*time.Minute + 19*time.Second); !c.Spent("b", now) {
+		t.Error("not spent before it has earned what it owes and one more")
+	}
+	if now = now.Add(time.Second); c.Spent("b", now) {
+		t.Error("spent when it has")
+	}
+}
+
+// Many that ask at the same time, and only then take, take no more in the long
+// run than one after the other would.
+func TestCountsOfMany(t *testing.T) {
+	c := NewCounts[string](PerMinute(10), 10)
+	now, taken := start, 0
+	for range 3600 {
+		if !c.Spent("a", now) {
+			for range 16 {
+				c.Add("a", now)
+				taken++
+			}
+		}
+		now = now.Add(time.Second)
+	}
+	if most := 10*60 + 10 + 16; taken > most {
+		t.Errorf("%d in an hour, at most %d", taken, most)
 	}
 }
 
