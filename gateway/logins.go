@@ -26,9 +26,40 @@ type logins struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	mu        sync.Mutex // guards the two below
+	mu    sync.Mutex // guards the two below
+	local failures   // by source
+	wide  failures   // by IPv6 /48, whose holder has all the sources in it
+}
+
+// Failures are counted by account and network, and by network.
+type failures struct {
 	byAccount *shares.Counts[claim]
 	bySource  *shares.Counts[source]
+}
+
+func newFailures(ofAccount, ofSource int) failures {
+	return failures{
+		byAccount: shares.NewCounts[claim](shares.PerMinute(ofAccount), maxFailures),
+		bySource:  shares.NewCounts[source](shares.PerMinute(ofSource), maxFailures),
+	}
+}
+
+// limit says which limit keeps an account from being tried from a network.
+func (f *failures) limit(account string, from source, now time.Time) string {
+	switch {
+	case f.bySource.Spent(from, now):
+		return "address"
+	case account != "" && f.byAccount.Spent(claim{account, from}, now):
+		return "account"
+	}
+	return ""
+}
+
+func (f *failures) add(account string, from source, now time.Time) {
+	f.bySource.Add(from, now)
+	if account != "" {
+		f.byAccount.Add(claim{account, from}, now)
+	}
 }
 
 // A claim is an account that somebody at a source says it is.
@@ -40,8 +71,8 @@ type claim struct {
 func newLogins(c *Config, m *metrics) *logins {
 	return &logins{
 		log: c.Log, metrics: m,
-		byAccount: shares.NewCounts[claim](shares.PerMinute(c.LoginFailures), maxFailures),
-		bySource:  shares.NewCounts[source](shares.PerMinute(c.LoginFailuresPerAddress), maxFailures),
+		local: newFailures(c.LoginFailures, c.LoginFailuresPerAddress),
+		wide:  newFailures(siteShare*c.LoginFailures, siteShare*c.LoginFailuresPerAddress),
 	}
 }
 
@@ -50,13 +81,11 @@ func (l *logins) Limited(a negotiate.Login) string {
 	from, now := sourceOf(a.Remote), time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.bySource.Spent(from, now):
-		return "address"
-	case a.Account != "" && l.byAccount.Spent(claim{a.Account, from}, now):
-		return "account"
+	limit := l.local.limit(a.Account, from, now)
+	if site, ok := siteOf(from); ok && limit == "" {
+		limit = l.wide.limit(a.Account, site, now)
 	}
-	return ""
+	return limit
 }
 
 // Failed implements negotiate.Logins.
@@ -64,9 +93,9 @@ func (l *logins) Failed(a negotiate.Login) {
 	if guessed(a.Condition) {
 		from, now := sourceOf(a.Remote), time.Now()
 		l.mu.Lock()
-		l.bySource.Add(from, now)
-		if a.Account != "" {
-			l.byAccount.Add(claim{a.Account, from}, now)
+		l.local.add(a.Account, from, now)
+		if site, ok := siteOf(from); ok {
+			l.wide.add(a.Account, site, now)
 		}
 		l.mu.Unlock()
 	}

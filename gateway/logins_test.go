@@ -87,6 +87,27 @@ func TestLoginLimits(t *testing.T) {
 		if got := limited("192.0.2.1", "carol@a.test"); got != "" {
 			t.Errorf("limited by %q a second later", got)
 		}
+		// Whoever has an IPv6 /48 has every /64 in it.
+		tried := 0
+		for i := range 1000 {
+			if from := fmt.Sprintf("2001:db8:7:%x::1", i); limited(from, "alice@a.test") == "" {
+				fail(from, "alice@a.test", "not-authorized")
+				tried++
+			}
+		}
+		if tried != siteShare*10 {
+			t.Errorf("an account was tried %d times from a /48", tried)
+		}
+		for i := range 1000 {
+			from, account := fmt.Sprintf("2001:db8:8:%x::1", i), fmt.Sprintf("user%d@a.test", i)
+			if limited(from, account) == "" {
+				fail(from, account, "not-authorized")
+				tried++
+			}
+		}
+		if tried != siteShare*10+siteShare*60 {
+			t.Errorf("accounts were tried %d times from a /48", tried-siteShare*10)
+		}
 		// Those who give up, and servers that cannot answer, guess nothing.
 		for range 100 {
 			fail("192.0.2.2", "alice@a.test", "aborted")
@@ -95,7 +116,7 @@ func TestLoginLimits(t *testing.T) {
 		if got := limited("192.0.2.2", "alice@a.test"); got != "" {
 			t.Errorf("limited by %q", got)
 		}
-		if got := counted(t, l.metrics.loginFailures); got["not-authorized"] != 70 || len(got) != 3 {
+		if got := counted(t, l.metrics.loginFailures); got["not-authorized"] != 70+siteShare*70 || len(got) != 3 {
 			t.Errorf("counted %v", got)
 		}
 	})
