@@ -100,6 +100,7 @@ type Gateway struct {
 	negotiator *negotiate.Negotiator
 	shared     *session.Shared
 	limits     limits
+	logins     *logins
 	sessions   sessions
 	endings    endings
 	metrics    *metrics
@@ -139,9 +140,10 @@ func New(c Config) (*Gateway, error) {
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	g.logins = newLogins(&c, g.metrics)
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
-		Logins: newLogins(&c, g.metrics), Places: places{g},
+		Logins: g.logins, Places: places{g},
 		Withheld: (&downgrades{log: c.Log, told: make(map[string]time.Time)}).tell,
 		Idle:     session.IdleTimeout,
 	}); err != nil {
@@ -190,6 +192,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	loops.Go(func() { g.recheckAll(accepting) })
 	loops.Go(func() { g.often.Run(accepting) })
+	loops.Go(func() { g.logins.Run(accepting) })
 	<-accepting.Done()
 	g.closeListeners()
 	loops.Wait()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -9,11 +10,15 @@ import (
 
 	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/floodlog"
 )
 
 // maxFailures bounds the accounts with sources, and the sources, whose failures
 // are counted: 64 Ki of each are a few MiB.
 const maxFailures = 64 << 10
+
+// limitedEvery is how often one source's log-ins that were limited are told of.
+const limitedEvery = 10 * time.Second
 
 // loginFailed is the message of the line that is logged for each failed log-in.
 // packaging/fail2ban matches it and the attributes that follow: none may be
@@ -25,6 +30,10 @@ const loginFailed = "log-in failed"
 type logins struct {
 	log     *slog.Logger
 	metrics *metrics
+
+	// limited tells of log-ins that were limited: a client that does not care may
+	// try as fast as it can, since no server is asked.
+	limited *floodlog.Logger
 
 	mu    sync.Mutex // guards the two below
 	local failures   // by source
@@ -71,10 +80,14 @@ type claim struct {
 func newLogins(c *Config, m *metrics) *logins {
 	return &logins{
 		log: c.Log, metrics: m,
-		local: newFailures(c.LoginFailures, c.LoginFailuresPerAddress),
-		wide:  newFailures(siteShare*c.LoginFailures, siteShare*c.LoginFailuresPerAddress),
+		limited: floodlog.New(floodlog.Config{Logger: c.Log, Key: "source", Every: limitedEvery}),
+		local:   newFailures(c.LoginFailures, c.LoginFailuresPerAddress),
+		wide:    newFailures(siteShare*c.LoginFailures, siteShare*c.LoginFailuresPerAddress),
 	}
 }
+
+// Run tells of log-ins that were limited, until ctx is done.
+func (l *logins) Run(ctx context.Context) { l.limited.Run(ctx) }
 
 // Limited implements negotiate.Logins.
 func (l *logins) Limited(a negotiate.Login) string {
@@ -100,12 +113,13 @@ func (l *logins) Failed(a negotiate.Login) {
 		l.mu.Unlock()
 	}
 	l.metrics.loginFailures.WithLabelValues(a.Condition).Inc()
-	attrs := []any{"source", addressOf(a.Remote), "condition", a.Condition}
-	if a.Limit != "" {
-		l.metrics.loginsLimited.WithLabelValues(a.Limit).Inc()
-		attrs = append(attrs, "limit", a.Limit)
+	who := []any{"domain", a.Domain, "tenant", a.Tenant, "mechanism", a.Mechanism, "account", a.Account}
+	if a.Limit == "" {
+		l.log.Warn(loginFailed, append([]any{"source", addressOf(a.Remote), "condition", a.Condition}, who...)...)
+		return
 	}
-	l.log.Warn(loginFailed, append(attrs, "domain", a.Domain, "tenant", a.Tenant, "mechanism", a.Mechanism, "account", a.Account)...)
+	l.metrics.loginsLimited.WithLabelValues(a.Limit).Inc()
+	l.limited.Say(slog.LevelWarn, addressOf(a.Remote), loginFailed, append([]any{"condition", a.Condition, "limit", a.Limit}, who...)...)
 }
 
 // guessed reports whether a SASL condition is what a wrong guess is answered

@@ -122,6 +122,29 @@ func TestLoginLimits(t *testing.T) {
 	})
 }
 
+// A source that goes on after a limit fills no disk: it is told of at once, and
+// then with how often.
+func TestLimitedLoginsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := newTestLogins(t, slog.NewTextHandler(&out, nil))
+		login := loginFrom("192.0.2.1", "alice@a.test", "temporary-auth-failure")
+		login.Limit = "account"
+		for range 1000 {
+			l.Failed(login)
+		}
+		<-time.After(limitedEvery)
+		l.Failed(login)
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[1], `msg="log-in failed" source=192.0.2.1 condition=temporary-auth-failure limit=account `) || !strings.Contains(lines[1], " count=1000 ") {
+			t.Errorf("logged:\n%s", out.String())
+		}
+		if got := counted(t, l.metrics.loginsLimited); got["account"] != 1001 {
+			t.Errorf("counted %v", got)
+		}
+	})
+}
+
 // filter reads the expressions of the Fail2Ban filter and translates them.
 func filter(t *testing.T) (lines []*regexp.Regexp, date *regexp.Regexp) {
 	t.Helper()
