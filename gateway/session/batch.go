@@ -24,7 +24,8 @@ const (
 	// A buffer larger than largeBuffer, more than a client's stanza that may
 	// pass needs, needs leave: in each direction there are at most maxLarge of
 	// them at once in all sessions, so that one tenant's server, or clients
-	// whose stanzas will be refused, cannot fill the gateway's memory.
+	// whose stanzas will be refused, cannot fill the gateway's memory. Of these
+	// an account and a tenant have shares.
 	largeBuffer = 512 << 10
 	maxLarge    = 32
 )

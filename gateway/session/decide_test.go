@@ -63,40 +63,68 @@ func TestUndecidable(t *testing.T) {
 	}
 }
 
-// TestLargeBuffers: there are only so many at once; who waits for one too long
-// is told, and one that is given back serves the next.
+// TestLargeBuffers: there are only so many at once, of an account, of a tenant,
+// and in all; who waits for one too long is told, and one that is given back
+// serves the next.
 func TestLargeBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared, err := NewShared(poisoned{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		full := func() *batch {
+		var held []*batch
+		// take takes one for the account, unless that takes too long.
+		take := func(d decision.Direction, tenant string, account int) error {
 			b := newBatch(stream.Config{})
 			b.buf = make([]byte, largeBuffer)
-			return b
+			who := &decision.Session{Tenant: []byte(tenant), Account: fmt.Appendf(nil, "user%d@%s.test", account, tenant)}
+			err := shared.roomFor(t.Context(), d, who, b, time.Second)
+			if err == nil {
+				held = append(held, b)
+			}
+			return err
 		}
-		var held []*batch
-		for range maxLarge {
-			held = append(held, full())
-			if err := shared.roomFor(t.Context(), decision.In, held[len(held)-1], time.Second); err != nil {
-				t.Fatal(err)
+		refused := func(what, tenant string, account int) {
+			t.Helper()
+			var told *stream.Error
+			if err := take(decision.In, tenant, account); !errors.As(err, &told) || told.Condition != "resource-constraint" {
+				t.Errorf("%s: %v", what, err)
 			}
 		}
-		var told *stream.Error
-		if err := shared.roomFor(t.Context(), decision.In, full(), time.Second); !errors.As(err, &told) || told.Condition != "resource-constraint" {
-			t.Errorf("one too many: %v", err)
+		for tenant := range maxLarge / largePerTenant {
+			name := fmt.Sprint("tenant", tenant)
+			for i := range largePerTenant {
+				if err := take(decision.In, name, i/largePerAccount); err != nil {
+					t.Fatal(err)
+				}
+				if i == largePerAccount-1 {
+					refused("one too many of an account", name, 0)
+				}
+			}
+			refused("one too many of a tenant", name, 99)
 		}
-		if err := shared.roomFor(t.Context(), decision.Out, full(), time.Second); err != nil {
+		refused("one too many", "other", 0)
+		if err := take(decision.Out, "other", 0); err != nil {
 			t.Errorf("in the other direction: %v", err)
 		}
 		small := newBatch(stream.Config{})
-		if err := shared.roomFor(t.Context(), decision.In, small, time.Second); err != nil {
+		if err := shared.roomFor(t.Context(), decision.In, new(decision.Session), small, time.Second); err != nil {
 			t.Errorf("a small one: %v", err)
 		}
+		waited := make(chan error)
+		go func() { waited <- take(decision.In, "other", 0) }()
+		synctest.Wait()
 		held[0].reset()
-		if err := shared.roomFor(t.Context(), decision.In, full(), time.Second); err != nil {
+		if err := <-waited; err != nil {
 			t.Errorf("after one was given back: %v", err)
+		}
+		for _, b := range held {
+			b.reset()
+		}
+		for _, l := range shared.large {
+			if l.taken != 0 || l.byTenant.Keys() != 0 || l.byAccount.Keys() != 0 {
+				t.Errorf("left: %+v", l)
+			}
 		}
 	})
 }

@@ -116,7 +116,7 @@ func (p *pump) read(ctx context.Context, b *batch) error {
 		b.began = time.Now()
 	}
 	left := time.Until(b.began.Add(partTimeout))
-	if err := p.s.shared.roomFor(ctx, p.dir, b, left); err != nil {
+	if err := p.s.shared.roomFor(ctx, p.dir, &p.s.who, b, left); err != nil {
 		return err
 	}
 	p.from.arm(left)

@@ -39,7 +39,7 @@ type Shared struct {
 	// Rates bound what a client sends. They are set before the first session.
 	Rates Rates
 
-	large [2]chan struct{} // one for each large buffer there is, by direction
+	large [2]*leaves // to have large buffers, by direction
 }
 
 // numEffects is one more than the last effect.
@@ -52,7 +52,7 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 		return nil, errors.New("session: a decider and a log are needed")
 	}
 	s := &Shared{decider: d, log: log}
-	s.large = [2]chan struct{}{make(chan struct{}, maxLarge), make(chan struct{}, maxLarge)}
+	s.large = [2]*leaves{newLeaves(), newLeaves()}
 	// Numbers of questions go on from a random one, so that those of a
 	// restarted gateway are not taken for retries of old ones.
 	s.questions.Store(rand.Uint64())
@@ -68,20 +68,19 @@ func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
 // roomFor waits, at most so long, for the leave to make b's buffer large, if
 // that is what it needs next. The leaves of one direction are not those of the
 // other: clients that send large stanzas slowly hold up no server.
-func (s *Shared) roomFor(ctx context.Context, d decision.Direction, b *batch, most time.Duration) error {
+func (s *Shared) roomFor(ctx context.Context, d decision.Direction, who *decision.Session, b *batch, most time.Duration) error {
 	if b.large != nil || !b.grows() || 2*cap(b.buf) <= largeBuffer {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	select {
-	case s.large[d] <- struct{}{}:
-		b.large = func() { <-s.large[d] }
-		return nil
-	case <-wait.Done():
+	tenant, account := string(who.Tenant), string(who.Account)
+	if err := s.large[d].take(wait, tenant, account); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return &stream.Error{Condition: "resource-constraint", Text: "too many large stanzas at once"}
 	}
+	b.large = func() { s.large[d].give(tenant, account) }
+	return nil
 }
