@@ -33,6 +33,7 @@ var attacks = []attack{
 	{name: "channels in errors and harmless requests", try: channels},
 	{name: "privacy list push", on: []backend.Kind{backend.Ejabberd}, try: privacyPush},
 	{name: "disco of a node with a hash sign", try: discoHash},
+	{name: "resource that servers read as empty", try: emptyResource},
 	{name: "nicknames as the server takes them", try: nicknames},
 	{name: "leaving by a nickname the server changes", try: leaveChangedNick},
 	{name: "resources as the server takes them", try: resources},
@@ -554,6 +555,31 @@ func discoHash(ctx context.Context, t *testing.T, s *site) {
 		}
 	}
 	wantDenied(ctx, t, without(ctx, t, s, "bookmarks:read"), "bookmarks:read", "<iq type='get'><query xmlns='http://jabber.org/protocol/disco#items' node='storage:bookmarks'/></iq>")
+}
+
+// emptyResource: to a server that prepares a resource to nothing, a full JID
+// with it is the bare one. Presence to that is presence of the account, with a
+// priority that nobody has looked at.
+func emptyResource(ctx context.Context, t *testing.T, s *site) {
+	bob := s.peer(ctx, t, "bob", "alpha.test")
+	me := without(ctx, t, s, "messages:read")
+	isSent(ctx, t, me, "<presence><priority>-1</priority></presence>")
+	pep := without(ctx, t, s, "pep:read")
+	for _, resource := range []string{"\u00AD", "\u200B\u2060", "\uFE0F", "\uFEFF"} {
+		t.Run(fmt.Sprintf("%+q", resource), func(t *testing.T) {
+			before := me.leg.passed()
+			came := isSent(ctx, t, me, "<presence to='ME/"+resource+"'><priority>5</priority></presence>")
+			if !slices.ContainsFunc(came, func(e client.Element) bool { return e.Stanza("presence") && e.Condition() == "jid-malformed" }) {
+				t.Errorf("the presence is not refused: %v", came)
+			}
+			wantForwarded(t, me.leg.upSince(before))
+			wantUndelivered(ctx, t, bob, me)
+			e, err := pep.Query(ctx, "get", pep.account.jid+"/"+resource, "<query xmlns='http://jabber.org/protocol/disco#items' node='x#y'/>")
+			if err != nil || e.Condition() != "jid-malformed" {
+				t.Errorf("the node's items: %s, %v", e, err)
+			}
+		})
+	}
 }
 
 // names that people use, and that one server or the other changes.

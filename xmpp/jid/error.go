@@ -22,6 +22,7 @@ type Error struct {
 const (
 	reasonUTF8       = "is not UTF-8"
 	reasonEmpty      = "is empty"
+	reasonNothing    = "is read as empty by servers"
 	reasonMissing    = "is missing"
 	reasonUnwanted   = "is not wanted here"
 	reasonLong       = "is longer than 1023 bytes"

@@ -8,7 +8,8 @@
 //
 // A resourcepart is opaque: valid UTF-8 without control characters is kept as
 // it is. A server may change it, but no rule depends on somebody else's
-// resource.
+// resource. Rules do depend on whether there is one, so a resourcepart that
+// servers read as empty is refused.
 //
 // A prepared address is what all other packages compare, by its bytes. The
 // package never looks anything up, and never repairs beyond preparation.

@@ -115,6 +115,9 @@ func TestParseRefuses(t *testing.T) {
 		{"bob@a.test/a\nb", Resourcepart, reasonForbidden},
 		{"bob@a.test/a\u0085b", Resourcepart, reasonForbidden},
 		{"bob@a.test/a\uffffb", Resourcepart, reasonForbidden},
+		{"bob@a.test/\u00ad", Resourcepart, reasonNothing},
+		{"a.test/\u00ad", Resourcepart, reasonNothing},
+		{"bob@a.test/\u034f\u1806\u180b\u180d\u200b\u200d\u2060\ufe00\ufe0f\ufeff", Resourcepart, reasonNothing},
 		{"b\u0627@a.test", Localpart, reasonForbidden},
 
 		// One reading folds what the other refuses: it would be another user.

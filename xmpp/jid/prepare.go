@@ -134,13 +134,17 @@ func readOld(part Part, s string) (string, error) {
 // resourceFault is the reason why a resourcepart, which is not empty, cannot
 // stand in an address, or "". It may have at most MaxPart bytes of valid UTF-8,
 // every character allowed in XML (XML 1.0 section 2.2), and none of them a
-// control character.
+// control character. Something of it must be left when a server prepares it:
+// ejabberd takes a full address whose resourcepart it maps to nothing for the
+// bare address, and acts on presence to that as on presence of the account.
 func resourceFault(b []byte) string {
 	if len(b) > MaxPart {
 		return reasonLong
 	}
+	left := false
 	for i := 0; i < len(b); {
 		if c := b[i]; ' ' <= c && c <= '~' {
+			left = true
 			i++
 			continue
 		}
@@ -151,9 +155,23 @@ func resourceFault(b []byte) string {
 		case unicode.IsControl(r), r == 0xFFFE, r == 0xFFFF:
 			return reasonForbidden
 		}
+		left = left || !mapsToNothing(r)
 		i += size
 	}
+	if !left {
+		return reasonNothing
+	}
 	return ""
+}
+
+// mapsToNothing reports whether resourceprep takes r out (RFC 6122 appendix
+// B.3, RFC 3454 table B.1).
+func mapsToNothing(r rune) bool {
+	if _, deleted := todoHyphen.Map(r); deleted {
+		return true
+	}
+	_, deleted := stringprep.TableB1.Map(r)
+	return deleted
 }
 
 // prepareDomain is Domain for whatever is not plain ASCII labels.
