@@ -45,6 +45,8 @@ var requestRows = []requestRow{
 	{what: "jabber:iq:private", to: own, space: in(stanza.Private), more: storageAsks,
 		note: "every child: storage:bookmarks asks for bookmarks; storage:rosternotes, roster:delimiter, storage:metacontacts for contacts; other or none for legacy-storage"},
 	{what: "urn:xmpp:mam:0..2 query, metadata", to: own, space: in(stanza.MAM), local: []string{"query", "metadata"}, asks: archive},
+	{what: "any other urn:xmpp:mam:* query, metadata", to: own, space: in(stanza.MAMOther), local: []string{"query", "metadata"},
+		asks: pair{account.read | archive.read, account.write | archive.write}},
 	{what: "urn:xmpp:mam:* prefs", to: own, space: in(stanza.MAM, stanza.MAMOther), local: []string{"prefs"}, asks: history},
 	{what: "http://jabber.org/protocol/offline", to: own, space: in(stanza.Offline), asks: pair{messages.read, messages.read}, more: offlineAsks,
 		note: "remove or purge: history:write as well"},

@@ -135,7 +135,7 @@ func acts() []act {
 		same("carbons", "<enable xmlns='urn:xmpp:carbons:2'/>", hear, hear),
 		same("carbons, old", "<enable xmlns='urn:xmpp:carbons:1'/>", hear, hear),
 	}
-	for _, version := range []string{"0", "1", "2"} {
+	for _, version := range []string{"0", "1", "2", "tmp"} {
 		space := " xmlns='urn:xmpp:mam:" + version + "'"
 		all = append(all,
 			act{name: "archive preferences " + version, get: "<prefs" + space + "/>",
