@@ -86,6 +86,15 @@ func (c *Certificates) Load() (loaded int, err error) {
 	return len(files), errors.Join(errs...)
 }
 
+// KeyFiles lists the files with private keys that a Load reads.
+func (c *Certificates) KeyFiles() (files []string, err error) {
+	pairs, err := c.pairs()
+	for _, p := range pairs {
+		files = append(files, p[2])
+	}
+	return files, err
+}
+
 // pairs lists name, certificate file and key file.
 func (c *Certificates) pairs() (pairs [][3]string, err error) {
 	entries, err := os.ReadDir(c.dir)

@@ -59,6 +59,11 @@ func (c *config) examineCertificates(f *settings.Findings, now time.Time) {
 	} else {
 		f.Error("", err) // it begins with the setting
 	}
+	if keys, err := certs.KeyFiles(); err == nil { // else Load has said so
+		for _, key := range keys {
+			f.Warn("certificates: key", settings.CheckPrivate(key))
+		}
+	}
 	for _, n := range certs.Notices(now) {
 		text := fmt.Errorf("%s: %s (until %s, for %q)", n.Domain, n.Message, n.Expires.UTC().Format(time.DateOnly), n.Names)
 		if n.Level >= slog.LevelError && !n.Expires.After(now) {
