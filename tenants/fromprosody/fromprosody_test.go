@@ -6,9 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -416,6 +418,25 @@ func TestMeasured(t *testing.T) {
 				t.Errorf("role %q, %s: %v, Prosody answers %s", name, permissions[i], got, answer)
 			}
 		}
+	}
+}
+
+// TestFolderForFile: Prosody cannot read a folder where it wants a file, and so
+// gives the account nothing.
+func TestFolderForFile(t *testing.T) {
+	r, err := Import(t.Context(), Source{
+		Config: fstest.MapFS{"prosody.cfg.lua": {Data: []byte("VirtualHost 'a.test'\n")}},
+		File:   "prosody.cfg.lua",
+		Data:   fstest.MapFS{"a%2etest/account_roles/bob.dat": {Mode: fs.ModeDir | 0o700}},
+	}, Options{Tenant: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(r.Files[0].Text); !strings.Contains(text, "jid = \"bob@a.test\"\nrole = \"imported:nothing\"") {
+		t.Error(text)
+	}
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Kind == Damaged && strings.Contains(f.Text, "bob@a.test") }) {
+		t.Errorf("%+v", r.Findings)
 	}
 }
 

@@ -306,7 +306,7 @@ func (m *mapping) each(host, store string, visit func(user, file string, d datum
 	}
 	for _, entry := range entries {
 		name, isData := strings.CutSuffix(entry.Name(), ".dat")
-		if !isData || entry.IsDir() {
+		if !isData {
 			continue // what a crash left behind, and lists
 		}
 		file := path.Join(dir, entry.Name())
