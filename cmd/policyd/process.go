@@ -134,7 +134,7 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	if p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways); err != nil {
+	if p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways, p.log); err != nil {
 		return err
 	}
 	return p.census.Register(p.registry)

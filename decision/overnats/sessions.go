@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/floodlog"
 )
 
 // This file asks gateways which sessions they have, and has them end one: the
@@ -57,16 +60,17 @@ func (a *Attendance) Serve(ctx context.Context) error {
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
 	tell := time.NewTicker(announceEach)
 	defer tell.Stop()
+	run := rand.Uint64()
 	// Without a connection nobody hears any of it, and nobody needs to.
-	_ = a.Conn.Publish(gatewayPrefix+a.Gateway, []byte{1})
+	_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(here, run))
 	for {
 		select {
 		case <-ctx.Done():
-			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, []byte{0})
+			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(goes, run))
 			_ = a.Conn.FlushTimeout(flushWithin)
 			return nil
 		case <-tell.C:
-			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, []byte{1})
+			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(here, run))
 		case m := <-asked:
 			a.answer(m)
 		}
@@ -89,6 +93,8 @@ type Census struct {
 	conn *nats.Conn
 	node string
 	busy chan struct{} // holds a token for each Ask under way
+	// often says that an id is used twice.
+	often *floodlog.Logger
 
 	mu sync.Mutex // guards what follows
 	// known are the gateways that must answer: those it was told of, and
@@ -100,6 +106,8 @@ type Census struct {
 	// but no list waits for them, which would cost each of its pages the time
 	// one has to answer.
 	silent map[string]bool
+	// runs are those heard of each id.
+	runs   map[string]*runs
 	next   uint64
 	open   map[uint64]*inquiry
 	counts censusCounts
@@ -128,11 +136,12 @@ type Sessions struct {
 }
 
 // NewCensus returns a Census that knows of no answer until Run. The gateways
-// named are expected to be there.
-func NewCensus(conn *nats.Conn, node string, gateways []string) (*Census, error) {
+// named are expected to be there. The log is told of an id that two gateways use.
+func NewCensus(conn *nats.Conn, node string, gateways []string, log *slog.Logger) (*Census, error) {
 	c := &Census{
 		conn: conn, node: node, busy: make(chan struct{}, maxInquiries),
 		known: map[string]bool{}, silent: map[string]bool{}, open: map[uint64]*inquiry{},
+		runs: map[string]*runs{}, often: floodlog.New(floodlog.Config{Logger: log, Key: "gateway", Every: complainEach}),
 	}
 	for _, g := range gateways {
 		if err := checkID("gateway", g); err != nil {
@@ -193,6 +202,9 @@ func (c *Census) hear(m *nats.Msg) {
 			reply.Sessions[n].Gateway = gateway
 		}
 		i.replies = append(i.replies, reply)
+		if c.runs[gateway].twice(time.Now()) {
+			i.bad = append(i.bad, gateway) // the other one has not answered
+		}
 	}
 	if waited {
 		i.answered()
@@ -206,20 +218,39 @@ func (i *inquiry) answered() {
 	}
 }
 
-func (c *Census) announced(gateway string, state []byte) {
-	if !decision.IsToken(gateway) || len(state) != 1 {
+func (c *Census) announced(gateway string, b []byte) {
+	state, run, ok := readAnnouncement(b)
+	if !decision.IsToken(gateway) || !ok {
 		return
 	}
+	if c.note(gateway, state, run) {
+		c.sayTwins(gateway)
+	}
+}
+
+// note takes an announcement, and reports whether the id is used twice.
+func (c *Census) note(gateway string, state byte, run uint64) (twice bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	told, known := c.known[gateway]
 	delete(c.silent, gateway)
-	switch {
-	case state[0] == 0 && !told:
-		delete(c.known, gateway)
-	case state[0] == 1 && !known && len(c.known) < maxGateways:
-		c.known[gateway] = false
+	if state == goes {
+		if !told {
+			delete(c.known, gateway)
+		}
+		delete(c.runs, gateway)
+		return false
 	}
+	if !known && len(c.known) >= maxGateways {
+		return false
+	}
+	c.known[gateway] = told
+	if c.runs[gateway] == nil {
+		c.runs[gateway] = new(runs)
+	}
+	now := time.Now()
+	c.runs[gateway].hear(run, now)
+	return c.runs[gateway].twice(now)
 }
 
 // credible reports whether a reply holds what was asked for and nothing else.

@@ -41,7 +41,7 @@ func live(tenant, account, id string) decision.LiveSession {
 // census starts one and waits until it can be answered by all it is told of.
 func census(t *testing.T, s *server.Server, answering string, gateways ...string) *Census {
 	t.Helper()
-	c, err := NewCensus(connect(t, s), "n1", gateways)
+	c, err := NewCensus(connect(t, s), "n1", gateways, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +145,65 @@ func TestCensusBelievesNoLiar(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
+}
+
+// TestCensusOfTwins: where two gateways use one id, it is missing from what is
+// said of sessions, and the log names it. One that is started again is one.
+func TestCensusOfTwins(t *testing.T) {
+	s := startNATS(t, -1)
+	attend(t, s, "gw1", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
+	c := census(t, s, "gw1", "gw1")
+	if got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5}); err != nil || len(got.Missing) != 0 {
+		t.Errorf("one gateway: %+v, %v", got, err)
+	}
+	attend(t, s, "gw1", []decision.LiveSession{live("acme", "carol@a.test", "s2")}, nil)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5})
+		if err != nil || len(got.Sessions) != 1 {
+			t.Fatalf("two gateways: %+v, %v", got, err)
+		}
+		if slices.Equal(got.Missing, []string{"gw1"}) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not named as missing")
+		}
+	}
+}
+
+// TestRuns: an id is used twice when a run is heard again that another one has
+// taken the place of, and for a while after.
+func TestRuns(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name  string
+		heard []uint64 // one a second
+		twice bool
+	}{
+		{"one", []uint64{1, 1, 1}, false},
+		{"started again and again", []uint64{1, 1, 2, 2, 3}, false},
+		{"two", []uint64{1, 2, 1}, true},
+		{"two after a restart", []uint64{1, 2, 3, 2}, true},
+		{"one of two has gone", []uint64{1, 2, 1, 1, 1, 1, 1, 1}, false},
+	} {
+		r, at := new(runs), now
+		for _, run := range c.heard {
+			at = at.Add(announceEach)
+			r.hear(run, at)
+		}
+		if r.twice(at) != c.twice {
+			t.Errorf("%s: twice is %v", c.name, !c.twice)
+		}
+	}
+	for _, b := range [][]byte{nil, {here}, announcement(2, 1), append(announcement(here, 1), 0)} {
+		if _, _, ok := readAnnouncement(b); ok {
+			t.Errorf("read % x", b)
+		}
+	}
+	if state, run, ok := readAnnouncement(announcement(here, 7)); state != here || run != 7 || !ok {
+		t.Errorf("read %d %d %v", state, run, ok)
+	}
 }
 
 // TestCensusOfTheUnheard: a gateway that is named is asked though it was never
