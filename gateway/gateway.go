@@ -101,6 +101,7 @@ type Gateway struct {
 	shared     *session.Shared
 	limits     limits
 	logins     *logins
+	unbound    *unbound
 	sessions   sessions
 	endings    endings
 	metrics    *metrics
@@ -141,6 +142,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	g.logins = newLogins(&c, g.metrics)
+	g.unbound = newUnbound(c.Log)
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
 		Logins: g.logins, Places: places{g},
@@ -193,6 +195,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	loops.Go(func() { g.recheckAll(accepting) })
 	loops.Go(func() { g.often.Run(accepting) })
 	loops.Go(func() { g.logins.Run(accepting) })
+	loops.Go(func() { g.unbound.Run(accepting) })
 	<-accepting.Done()
 	g.closeListeners()
 	loops.Wait()
@@ -250,7 +253,7 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 		case condition == unreachable, condition == unable:
 			level = slog.LevelWarn // the operator's to mend, not the client's
 		}
-		g.log.Log(context.Background(), level, "connection not bound", "remote", conn.RemoteAddr().String(), "condition", condition, "err", err)
+		g.unbound.tell(level, conn.RemoteAddr(), condition, err)
 		g.suspect(conn)
 		return
 	}
