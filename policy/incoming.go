@@ -193,8 +193,12 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 		if missing == permission.Federate {
 			return true
 		}
-		return d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0 &&
-			d.To.HasResource()
+		// A room puts out an occupant that answers it with an error, so a message
+		// in the room's own name is not answered. One says that a visitor asks to
+		// speak (XEP-0045 section 7.13).
+		ofRoom := j.peer == localService && !d.From.HasResource()
+		return !ofRoom && d.To.HasResource() &&
+			d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0
 	}
 	return false
 }

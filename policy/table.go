@@ -37,7 +37,7 @@ var (
 
 // Server to client (section 5).
 var (
-	rowInMessage       = row{what: "message of any other kind", to: "anyone", asks: messages.read, refused: "dropped; chat or normal to the full JID, without muc#user: answered service-unavailable"}
+	rowInMessage       = row{what: "message of any other kind", to: "anyone", asks: messages.read, refused: "dropped; chat or normal to the full JID, without muc#user and not from a local service's bare JID: answered service-unavailable"}
 	rowCarbon          = row{what: "carbon (received, sent)", to: "own account", asks: messages.read, refused: "dropped"}
 	rowForgedCarbon    = row{what: "carbon", to: "anyone else", refused: "always dropped, a forgery"}
 	rowArchive         = row{what: "archive result (result, fin)", to: "own account", asks: archive.read, refused: "dropped"}

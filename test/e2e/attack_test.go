@@ -39,6 +39,7 @@ var attacks = []attack{
 	{name: "resources as the server takes them", try: resources},
 	{name: "refused joins", try: refusedJoins},
 	{name: "refused invitations", try: refusedInvitations},
+	{name: "visitor who asks a deaf moderator to speak", try: askDeafModerator},
 	{name: "occupant with an invisible nickname", try: invisibleOccupant},
 }
 
@@ -580,6 +581,41 @@ func emptyResource(ctx context.Context, t *testing.T, s *site) {
 			}
 		})
 	}
+}
+
+// askDeafModerator: a room asks its moderators whether a visitor may speak
+// (XEP-0045 section 7.13). If the gateway answered for one who may not receive
+// messages, the room would put that moderator out.
+func askDeafModerator(ctx context.Context, t *testing.T, s *site) {
+	const admin = "http://jabber.org/protocol/muc#admin"
+	owner, visitor := s.peer(ctx, t, "owner", "alpha.test"), s.peer(ctx, t, "visitor", "alpha.test")
+	me := without(ctx, t, s, "messages:read")
+	room := unique("room") + "@muc.alpha.test"
+	owner.send(ctx, t, "<presence to='"+room+"/owner'>"+joinMUC+"</presence>")
+	owner.awaitPresence(ctx, t, "", room+"/owner")
+	owner.query(ctx, t, "set", room, "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"+
+		field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig")+field("muc#roomconfig_moderatedroom", "1")+"</x></query>")
+	joinRoom(ctx, t, me.Client, room, "deaf")
+	visitor.send(ctx, t, "<presence to='"+room+"/visitor'>"+joinMUC+"</presence>")
+	visitor.awaitPresence(ctx, t, "", room+"/visitor")
+	owner.query(ctx, t, "set", room, "<query xmlns='"+admin+"'><item jid='"+me.account.jid+"' affiliation='owner'/></query>")
+	owner.query(ctx, t, "set", room, "<query xmlns='"+admin+"'><item nick='visitor' role='visitor'/></query>")
+
+	const form = "http://jabber.org/protocol/muc#request"
+	visitor.send(ctx, t, "<message to='"+room+"'><x xmlns='jabber:x:data' type='submit'>"+field("FORM_TYPE", form)+field("muc#role", "participant")+"</x></message>")
+	if err := me.leg.sent(ctx, form); err != nil {
+		t.Fatal(err)
+	}
+	me.fence(ctx, t)
+	me.fence(ctx, t) // by now the room has an answer to the form, if there is one
+	if e := owner.query(ctx, t, "get", room, "<query xmlns='"+admin+"'><item role='moderator'/></query>"); !strings.Contains(e.Raw, me.account.jid) {
+		t.Errorf("the moderators are %s", e)
+	}
+}
+
+// field is one field of a data form (XEP-0004).
+func field(name, value string) string {
+	return "<field var='" + name + "'><value>" + value + "</value></field>"
 }
 
 // names that people use, and that one server or the other changes.
