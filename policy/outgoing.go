@@ -62,7 +62,8 @@ var requestRows = []requestRow{
 		note: "enable: messages:read as well"},
 	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own | localServer,
 		space: in(stanza.Register, stanza.IQAuth, stanza.Commands, stanza.ClientAccess, stanza.ManageClients), asks: account},
-	{what: "urn:xmpp:ping", to: own | localService, space: in(stanza.Ping)},
+	{what: "urn:xmpp:ping", to: own, space: in(stanza.Ping)},
+	{what: "urn:xmpp:ping get, with no child and no attribute", to: localService, space: in(stanza.Ping), when: isPlain},
 	{what: "disco#info, disco#items without a node or with a caps node", to: ownServer, space: in(stanza.DiscoInfo, stanza.DiscoItems), when: withoutNode},
 	{what: "urn:ietf:params:xml:ns:xmpp-session", to: ownAccount | ownServer, space: in(stanza.Session)},
 	{what: "anything else, and no or unknown payload", to: ownAccount | ownResource, space: everySpace, asks: account},
@@ -96,6 +97,10 @@ func withoutNode(d *stanza.Descriptor) bool {
 	p := &d.Payloads[0]
 	return !p.HasNode || p.IsCaps()
 }
+
+// isPlain: a room passes a request to an occupant on to a person's client, so
+// only a ping that says nothing else is free.
+func isPlain(d *stanza.Descriptor) bool { return d.Has(stanza.IsPlain) }
 
 // discoAsks: a client's resource has caps nodes, which say nothing of the
 // account.

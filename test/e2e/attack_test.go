@@ -39,6 +39,7 @@ var attacks = []attack{
 	{name: "resources as the server takes them", try: resources},
 	{name: "refused joins", try: refusedJoins},
 	{name: "refused invitations", try: refusedInvitations},
+	{name: "ping with contents to an occupant", try: fullPing},
 	{name: "visitor who asks a deaf moderator to speak", try: askDeafModerator},
 	{name: "occupant with an invisible nickname", try: invisibleOccupant},
 }
@@ -581,6 +582,24 @@ func emptyResource(ctx context.Context, t *testing.T, s *site) {
 			}
 		})
 	}
+}
+
+// fullPing: a room passes a ping on to an occupant with all that is in it, so
+// one that is not empty asks for what any other request asks for.
+func fullPing(ctx context.Context, t *testing.T, s *site) {
+	bob := s.peer(ctx, t, "bob", "alpha.test")
+	me := with(ctx, t, s, "presence:write")
+	room := unique("room") + "@muc.alpha.test"
+	bob.send(ctx, t, "<presence to='"+room+"/bob'>"+joinMUC+"</presence>")
+	bob.awaitPresence(ctx, t, "", room+"/bob")
+	joinRoom(ctx, t, me.Client, room, "me")
+	const ping = "xmlns='urn:xmpp:ping'"
+	mark := unique("mark")
+	wantDenied(ctx, t, me, "xmpp:requests:read", "<iq type='get' to='"+room+"/bob'><ping "+ping+">"+mark+"</ping></iq>")
+	wantDenied(ctx, t, me, "xmpp:requests:read", "<iq type='get' to='"+room+"/bob'><"+mark+" "+ping+"/></iq>")
+	wantDenied(ctx, t, me, "xmpp:requests:write", "<iq type='set' to='"+room+"/bob'><ping "+ping+"><x xmlns='lab:"+mark+"'/></ping></iq>")
+	nothingComes(ctx, t, bob, mark)
+	wantResult(ctx, t, me, "get", room+"/me", "<ping "+ping+"/>") // the self-ping of XEP-0410
 }
 
 // askDeafModerator: a room asks its moderators whether a visitor may speak
