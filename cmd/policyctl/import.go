@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/tenants/fromprosody"
+	"github.com/postern-im/postern/import/prosody"
 )
 
 type importCmd struct {
@@ -75,9 +75,9 @@ Examples:
 
 // importReport is what the command prints.
 type importReport struct {
-	Files    []importedFile        `json:"files"`
-	Findings []fromprosody.Finding `json:"findings"`
-	Clean    bool                  `json:"clean"`
+	Files    []importedFile    `json:"files"`
+	Findings []prosody.Finding `json:"findings"`
+	Clean    bool              `json:"clean"`
 }
 
 type importedFile struct {
@@ -101,8 +101,8 @@ func (c *importProsody) Run(a *app) error {
 	defer closeAll()
 	ctx, cancel := context.WithTimeout(a.ctx, importTime)
 	defer cancel()
-	result, err := fromprosody.Import(ctx, source, fromprosody.Options{Tenant: c.Tenant, PerHost: c.PerHost, DefaultForUnread: c.Unread})
-	if errors.Is(err, fromprosody.ErrUnreadable) {
+	result, err := prosody.Import(ctx, source, prosody.Options{Tenant: c.Tenant, PerHost: c.PerHost, DefaultForUnread: c.Unread})
+	if errors.Is(err, prosody.ErrUnreadable) {
 		return &usageError{err}
 	}
 	if err != nil {
@@ -127,9 +127,9 @@ func (c *importProsody) Run(a *app) error {
 	return nil
 }
 
-func toLookAt(all []fromprosody.Finding) (n int) {
+func toLookAt(all []prosody.Finding) (n int) {
 	for _, f := range all {
-		if f.Kind != fromprosody.Info {
+		if f.Kind != prosody.Info {
 			n++
 		}
 	}
@@ -137,7 +137,7 @@ func toLookAt(all []fromprosody.Finding) (n int) {
 }
 
 // source opens Prosody's directories. Neither can be left by a symbolic link.
-func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err error) {
+func (c *importProsody) source() (s prosody.Source, closeAll func(), err error) {
 	var open []*os.Root
 	closeAll = func() {
 		for _, r := range open {
@@ -164,7 +164,7 @@ func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err err
 	if err != nil || strings.HasPrefix(inside, "..") {
 		return s, closeAll, fmt.Errorf("%s does not stand in %s", c.Config, root)
 	}
-	s = fromprosody.Source{File: filepath.ToSlash(inside), Root: filepath.ToSlash(root), Env: map[string]string{}}
+	s = prosody.Source{File: filepath.ToSlash(inside), Root: filepath.ToSlash(root), Env: map[string]string{}}
 	if c.RootAs != "" {
 		s.Root = c.RootAs
 	}
@@ -194,7 +194,7 @@ func (c *importProsody) source() (s fromprosody.Source, closeAll func(), err err
 }
 
 // write writes the files: all or, when one is there already, none.
-func (c *importProsody) write(result *fromprosody.Result, report *importReport) error {
+func (c *importProsody) write(result *prosody.Result, report *importReport) error {
 	if err := os.MkdirAll(c.Output, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", c.Output, err)
 	}

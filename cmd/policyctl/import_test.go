@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// prosodySamples are servers of package fromprosody's tests.
-const prosodySamples = "../../tenants/fromprosody/testdata"
+// prosodySamples are servers of import/prosody's tests.
+const prosodySamples = "../../import/prosody/testdata"
 
 func policyctl(in string, args ...string) (code int, out, errOut string) {
 	var o, e bytes.Buffer

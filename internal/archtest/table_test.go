@@ -32,7 +32,7 @@ var imports = map[string]string{
 	// permission: built-in roles and their order. xmpp/jid: hosts, admins and
 	// accounts are prepared as the gateway will see them. events: a domain's
 	// backends.
-	"tenants/fromprosody": "tenants tenants/policyfile events permission xmpp/jid",
+	"import/prosody": "tenants tenants/policyfile events permission xmpp/jid",
 
 	"audit":        "decision",
 	"audit/replay": "audit events projections policy decision",
@@ -68,7 +68,7 @@ var imports = map[string]string{
 	"cmd/gateway": "gateway decision decision/overnats internal/settings",
 	"cmd/policyd": "*",
 	// events, permission: names and payloads of what it sends and prints.
-	"cmd/policyctl": "api tenants/... policy policy/trial decision xmpp/... audit/... events events/eventlog projections permission",
+	"cmd/policyctl": "api tenants/... import/prosody policy policy/trial decision xmpp/... audit/... events events/eventlog projections permission",
 
 	"test/e2e/...": "*",
 }
@@ -76,7 +76,7 @@ var imports = map[string]string{
 // never says what a package must not reach, however indirectly, with the
 // reason.
 var never = []struct{ from, to, reason string }{
-	{"cmd/gateway", "events/... projections policy permission tenants/... oauth2 audit/... node api",
+	{"cmd/gateway", "events/... projections policy permission tenants/... import/... oauth2 audit/... node api",
 		"the process that faces the Internet holds no rules and keeps no tenant's secret at rest"},
 	{"cmd/policyd", "gateway/...", "a policy node terminates no client's connection"},
 }
@@ -85,7 +85,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile tenants/fromprosody gateway/shares gateway/proxyheader"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/shares gateway/proxyheader"
 
 // impure are the imports and calls a pure package must not have.
 var (

@@ -1,4 +1,4 @@
-package fromprosody
+package prosody
 
 import (
 	"bytes"

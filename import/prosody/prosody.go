@@ -1,4 +1,4 @@
-// Package fromprosody reads what a Prosody server knows of roles, its
+// Package prosody reads what a Prosody server knows of roles, its
 // configuration and its stored account roles, and says it as policy files.
 //
 // It promises that no account gets more than Prosody's own role code gives it.
@@ -16,7 +16,7 @@
 // The rules are those of Prosody 13 (core/configmanager, core/storagemanager,
 // core/modulemanager, mod_authz_internal).
 // It is pure: files come through an fs.FS, the time limit with the context.
-package fromprosody
+package prosody
 
 import (
 	"context"
