@@ -80,23 +80,38 @@ func TestSamples(t *testing.T) {
 	for _, dir := range dirs {
 		dir = filepath.Dir(dir)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			got := transcript(sample(t, dir))
-			if again := transcript(sample(t, dir)); again != got {
-				t.Fatalf("two imports differ:\n%s\n%s", got, again)
-			}
-			if *update {
-				if err := os.WriteFile(dir+".golden", []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(dir + ".golden")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			isTranscript(t, dir+".golden", func() string { return transcript(sample(t, dir)) })
 		})
+	}
+}
+
+// TestNothingGiven imports a sample without the environment variables it asks
+// for: the report names each of them and the option that gives it.
+func TestNothingGiven(t *testing.T) {
+	s, _ := sample(t, "testdata/container-env")
+	clear(s.Env)
+	isTranscript(t, "testdata/container-unset.golden", func() string { return transcript(s, Options{}) })
+}
+
+// isTranscript compares what run returns with file, and with what it returns
+// when it is run again.
+func isTranscript(t *testing.T, file string, run func() string) {
+	t.Helper()
+	got := run()
+	if again := run(); again != got {
+		t.Fatalf("two imports differ:\n%s\n%s", got, again)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
