@@ -16,6 +16,10 @@
 // The rules are those of Prosody 13 (core/configmanager, core/storagemanager,
 // core/modulemanager, mod_authz_internal).
 // It is pure: files come through an fs.FS, the time limit with the context.
+//
+// The package is frozen. It is used once for each server that moves to Postern:
+// faults are corrected, but a setting that Postern gets later needs no place
+// here.
 package prosody
 
 import (
