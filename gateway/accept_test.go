@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 func TestSource(t *testing.T) {
@@ -26,8 +26,8 @@ func TestSource(t *testing.T) {
 func newTestLimits(total, each, early, perAccount int) *limits {
 	return &limits{
 		total: total, each: each, early: early, perAccount: perAccount,
-		by: shares.NewHeld[source](), unbound: shares.NewHeld[source](),
-		accounts: shares.NewHeld[account](), tenants: shares.NewHeld[string](),
+		by: limit.NewHeld[source](), unbound: limit.NewHeld[source](),
+		accounts: limit.NewHeld[account](), tenants: limit.NewHeld[string](),
 	}
 }
 

@@ -24,8 +24,8 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/session"
-	"github.com/postern-im/postern/gateway/shares"
 	"github.com/postern-im/postern/internal/floodlog"
+	"github.com/postern-im/postern/internal/limit"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -136,7 +136,7 @@ func New(c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared.Rates = session.Rates{Bytes: shares.PerSecond(c.ByteRate, c.ByteBurst), Stanzas: shares.PerSecond(c.StanzaRate, c.StanzaBurst)}
+	shared.Rates = session.Rates{Bytes: limit.PerSecond(c.ByteRate, c.ByteBurst), Stanzas: limit.PerSecond(c.StanzaRate, c.StanzaBurst)}
 	g := &Gateway{config: c, log: c.Log, shared: shared}
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -155,8 +155,8 @@ func New(c Config) (*Gateway, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
-	g.limits.by, g.limits.unbound = shares.NewHeld[source](), shares.NewHeld[source]()
-	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, shares.NewHeld[account](), shares.NewHeld[string]()
+	g.limits.by, g.limits.unbound = limit.NewHeld[source](), limit.NewHeld[source]()
+	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, limit.NewHeld[account](), limit.NewHeld[string]()
 	g.often = floodlog.New(floodlog.Config{Logger: c.Log, Key: "limit"})
 	g.telling = make(chan struct{}, maxTelling)
 	g.sessions.by = make(map[account][]*session.Session)

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // A source is what connections are counted by: an IPv4 address or an IPv6 /64,
@@ -61,9 +61,9 @@ type limits struct {
 
 	mu          sync.Mutex // guards all below
 	all         int
-	by, unbound shares.Held[source]  // connections, and those without a session
-	accounts    shares.Held[account] // sessions
-	tenants     shares.Held[string]  // sessions
+	by, unbound limit.Held[source]  // connections, and those without a session
+	accounts    limit.Held[account] // sessions
+	tenants     limit.Held[string]  // sessions
 }
 
 // A place is what one connection takes of the limits. It belongs to one goroutine

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/gateway/negotiate"
-	"github.com/postern-im/postern/gateway/shares"
 	"github.com/postern-im/postern/internal/floodlog"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // maxFailures bounds the accounts with sources, and the sources, whose failures
@@ -42,14 +42,14 @@ type logins struct {
 
 // Failures are counted by account and network, and by network.
 type failures struct {
-	byAccount *shares.Counts[claim]
-	bySource  *shares.Counts[source]
+	byAccount *limit.Counts[claim]
+	bySource  *limit.Counts[source]
 }
 
 func newFailures(ofAccount, ofSource int) failures {
 	return failures{
-		byAccount: shares.NewCounts[claim](shares.PerMinute(ofAccount), maxFailures),
-		bySource:  shares.NewCounts[source](shares.PerMinute(ofSource), maxFailures),
+		byAccount: limit.NewCounts[claim](limit.PerMinute(ofAccount), maxFailures),
+		bySource:  limit.NewCounts[source](limit.PerMinute(ofSource), maxFailures),
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postern-im/postern/gateway/shares"
 	"github.com/postern-im/postern/internal/floodlog"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 const (
@@ -26,14 +26,14 @@ type unbound struct {
 	more *floodlog.Logger
 
 	mu    sync.Mutex // guards lines
-	lines *shares.Counts[source]
+	lines *limit.Counts[source]
 }
 
 func newUnbound(log *slog.Logger) *unbound {
 	return &unbound{
 		log:   log,
 		more:  floodlog.New(floodlog.Config{Logger: log, Key: "source", Every: unboundEvery}),
-		lines: shares.NewCounts[source](shares.PerMinute(unboundLines), maxFailures),
+		lines: limit.NewCounts[source](limit.PerMinute(unboundLines), maxFailures),
 	}
 }
 

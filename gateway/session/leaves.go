@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // The shares of the large buffers of one direction. A peer that takes what is in
@@ -19,13 +19,13 @@ const (
 type leaves struct {
 	mu        sync.Mutex // guards all below
 	taken     int
-	byTenant  shares.Held[string]
-	byAccount shares.Held[string] // accounts are told apart by their domains, which have one tenant
-	given     chan struct{}       // closed when one is given back; nil: nobody waits
+	byTenant  limit.Held[string]
+	byAccount limit.Held[string] // accounts are told apart by their domains, which have one tenant
+	given     chan struct{}      // closed when one is given back; nil: nobody waits
 }
 
 func newLeaves() *leaves {
-	return &leaves{byTenant: shares.NewHeld[string](), byAccount: shares.NewHeld[string]()}
+	return &leaves{byTenant: limit.NewHeld[string](), byAccount: limit.NewHeld[string]()}
 }
 
 // take waits for a leave until ctx is done.

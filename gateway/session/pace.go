@@ -5,12 +5,12 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // Rates are how much a client may send. Over it, reading waits, so that TCP slows
 // the client down; nothing is dropped. The zero Rate is no limit.
-type Rates struct{ Bytes, Stanzas shares.Rate }
+type Rates struct{ Bytes, Stanzas limit.Rate }
 
 // The indices of [Shared.Throttled]: which rate a client had exceeded.
 const (
@@ -21,7 +21,7 @@ const (
 
 // A pace is what a client has sent. It belongs to the pump that reads the client.
 type pace struct {
-	bytes, stanzas     shares.Bucket
+	bytes, stanzas     limit.Bucket
 	newBytes, newCount int32 // since the last wait
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postern-im/postern/gateway/shares"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // TestPace: a client that sends more than it may is read as fast as it may send,
@@ -19,9 +19,9 @@ func TestPace(t *testing.T) {
 		by    int
 		least time.Duration
 	}{
-		"bytes":   {Rates{Bytes: shares.PerSecond(11_000, 22_000)}, ThrottledBytes, 8 * time.Second},
-		"stanzas": {Rates{Stanzas: shares.PerSecond(100, 200)}, ThrottledStanzas, 8 * time.Second},
-		"both":    {Rates{shares.PerSecond(1<<20, 1<<20), shares.PerSecond(100, 200)}, ThrottledStanzas, 8 * time.Second},
+		"bytes":   {Rates{Bytes: limit.PerSecond(11_000, 22_000)}, ThrottledBytes, 8 * time.Second},
+		"stanzas": {Rates{Stanzas: limit.PerSecond(100, 200)}, ThrottledStanzas, 8 * time.Second},
+		"both":    {Rates{limit.PerSecond(1<<20, 1<<20), limit.PerSecond(100, 200)}, ThrottledStanzas, 8 * time.Second},
 		"none":    {Rates{}, ThrottledBytes, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestPace(t *testing.T) {
 func TestPaceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)
-		r.shared.Rates = Rates{Stanzas: shares.PerSecond(1, 1)}
+		r.shared.Rates = Rates{Stanzas: limit.PerSecond(1, 1)}
 		toBackend, toClient := collect(r.backend), collect(r.client)
 		send(r.client, strings.Repeat("<presence/>", 60))
 		<-time.After(5 * time.Second)

@@ -46,12 +46,12 @@ var imports = map[string]string{
 
 	// internal/certdate: both daemons tell of certificates that expire.
 	// internal/floodlog: whoever reaches the port can cause log lines.
-	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog",
+	// internal/limit: what one source may take.
+	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog internal/limit",
 	// gateway/proxyheader: a backend may want to be told the client's address.
 	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
-	// gateway/shares: a client sends no more than its share.
-	"gateway/session": "decision gateway/shares xmpp/...",
-	"gateway/shares":  "",
+	// internal/limit: a client sends no more than its share.
+	"gateway/session": "decision xmpp/... internal/limit",
 
 	"gateway/proxyheader": "",
 
@@ -61,6 +61,7 @@ var imports = map[string]string{
 	// internal/floodlog: whoever reaches the port can cause log lines.
 	"internal/natsserver": "internal/floodlog",
 	"internal/certdate":   "",
+	"internal/limit":      "",
 	"internal/recordfile": "",
 	"internal/settings":   "",
 
@@ -85,7 +86,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/shares gateway/proxyheader"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody internal/limit gateway/proxyheader"
 
 // impure are the imports and calls a pure package must not have.
 var (

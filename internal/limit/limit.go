@@ -1,10 +1,10 @@
-// Package shares divides what a gateway has among those that want it: it counts
+// Package limit divides what a program has among those that want it: it counts
 // what each has taken, and says when one has to wait or is refused.
 //
 // It promises that its memory is bounded whatever is asked of it. It reads no
 // clock, since the time is an argument, and takes no lock: its values belong to
 // the caller.
-package shares
+package limit
 
 import "time"
 

@@ -1,4 +1,4 @@
-package shares
+package limit
 
 import (
 	"math/rand/v2"
