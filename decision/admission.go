@@ -44,7 +44,7 @@ type Admission struct {
 	MaxSessions uint64
 	// LogID and Position tell the state of the log it was made at. Every
 	// Question of a session of this admission carries them as OpenedLog and
-	// Opened: an ending that comes while the session is negotiated ends it.
+	// Opened: a revocation that comes while the session is negotiated ends it.
 	LogID    string
 	Position uint64
 }
@@ -59,10 +59,11 @@ type Opening struct {
 	Position uint64
 }
 
-// An Ending tells that sessions opened before Position are to be asked about
-// again, so that idle ones end at once. It hastens; correctness never depends
-// on it.
-type Ending struct {
+// A Revocation tells gateways that sessions opened before Position may have to
+// end. A gateway asks about each of them again, so that idle ones end at once. A
+// Revocation that is lost costs only time: the next Question of a revoked session
+// is answered with End.
+type Revocation struct {
 	Tenant   string // empty, never on the wire: everybody
 	Account  string // empty: all accounts of the tenant
 	Position uint64

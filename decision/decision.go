@@ -33,7 +33,7 @@ type Session struct {
 	Resource []byte
 	Grant    []byte // the restricted credential; empty for an ordinary password
 	// Opened is the log position at which the session's domain was admitted: a
-	// later ending of its tenant, domain, member or grant ends the session.
+	// later revocation of its tenant, domain, member or grant ends the session.
 	Opened uint64
 	// OpenedLog is the id of the log that Opened is a position of. Another log
 	// knows nothing of what it meant, and ends the session. Empty when the

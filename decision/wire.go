@@ -24,7 +24,7 @@ const (
 	tagBatch        tag = 0x81
 	tagReply        tag = 0x82
 	tagAnnouncement tag = 0x83
-	tagEnding       tag = 0x84
+	tagRevocation   tag = 0x84
 	tagSessionQuery tag = 0x85
 	tagSessionReply tag = 0x86
 )

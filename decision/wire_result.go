@@ -126,18 +126,18 @@ func DecodeOpening(b []byte, o *Opening) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendEnding appends an ending; it is a whole message.
-func AppendEnding(dst []byte, e *Ending) []byte {
-	dst = appendText(append(dst, byte(tagEnding)), e.Tenant)
+// AppendRevocation appends a revocation; it is a whole message.
+func AppendRevocation(dst []byte, e *Revocation) []byte {
+	dst = appendText(append(dst, byte(tagRevocation)), e.Tenant)
 	dst = appendText(dst, e.Account)
 	dst = appendText(dst, e.LogID)
 	return binary.AppendUvarint(dst, e.Position)
 }
 
-// DecodeEnding reads a message that is an ending and nothing more.
-func DecodeEnding(b []byte, e *Ending) error {
+// DecodeRevocation reads a message that is a revocation and nothing more.
+func DecodeRevocation(b []byte, e *Revocation) error {
 	r := reader{b: b}
-	r.tag(tagEnding, "ending")
+	r.tag(tagRevocation, "revocation")
 	e.Tenant = string(r.tenant())
 	e.Account = ""
 	if len(r.b) > 0 && r.b[0] == 0 {

@@ -237,10 +237,10 @@ func TestMessagesRoundTrip(t *testing.T) {
 	if err := DecodeAnnouncement(AppendAnnouncement(nil, &a), &gotA); err != nil || gotA != a {
 		t.Errorf("announcement: %+v, %v", gotA, err)
 	}
-	for _, e := range []Ending{{Tenant: "acme", Account: "bob@alpha.test", Position: 7, LogID: "l"}, {Tenant: "acme", Position: 8}} {
-		var gotE Ending
-		if err := DecodeEnding(AppendEnding(nil, &e), &gotE); err != nil || gotE != e {
-			t.Errorf("ending: %+v, %v", gotE, err)
+	for _, e := range []Revocation{{Tenant: "acme", Account: "bob@alpha.test", Position: 7, LogID: "l"}, {Tenant: "acme", Position: 8}} {
+		var gotE Revocation
+		if err := DecodeRevocation(AppendRevocation(nil, &e), &gotE); err != nil || gotE != e {
+			t.Errorf("revocation: %+v, %v", gotE, err)
 		}
 	}
 
@@ -422,14 +422,14 @@ func FuzzDecodeReply(f *testing.F) {
 
 func FuzzDecodeNotice(f *testing.F) {
 	f.Add(AppendAnnouncement(nil, &Announcement{Node: "n1", Boot: 99, Load: 250, Ready: true, At: Mark{"l", 3}}))
-	f.Add(AppendEnding(nil, &Ending{Tenant: "acme", Account: "bob@alpha.test", Position: 7, LogID: "l"}))
+	f.Add(AppendRevocation(nil, &Revocation{Tenant: "acme", Account: "bob@alpha.test", Position: 7, LogID: "l"}))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var a Announcement
 		if DecodeAnnouncement(msg, &a) == nil && !bytes.Equal(AppendAnnouncement(nil, &a), msg) {
 			t.Errorf("two encodings of %+v", a)
 		}
-		var e Ending
-		if DecodeEnding(msg, &e) == nil && !bytes.Equal(AppendEnding(nil, &e), msg) {
+		var e Revocation
+		if DecodeRevocation(msg, &e) == nil && !bytes.Equal(AppendRevocation(nil, &e), msg) {
 			t.Errorf("two encodings of %+v", e)
 		}
 	})

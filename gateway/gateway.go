@@ -95,19 +95,19 @@ const (
 
 // A Gateway serves clients.
 type Gateway struct {
-	config     Config
-	log        *slog.Logger
-	negotiator *negotiate.Negotiator
-	shared     *session.Shared
-	limits     limits
-	logins     *logins
-	unbound    *unbound
-	sessions   sessions
-	endings    endings
-	metrics    *metrics
-	often      *floodlog.Logger // lines that clients can cause as often as they like
-	telling    chan struct{}    // has room for refusals that are being told
-	work       sync.WaitGroup   // connections
+	config      Config
+	log         *slog.Logger
+	negotiator  *negotiate.Negotiator
+	shared      *session.Shared
+	limits      limits
+	logins      *logins
+	unbound     *unbound
+	sessions    sessions
+	revocations revocations
+	metrics     *metrics
+	often       *floodlog.Logger // lines that clients can cause as often as they like
+	telling     chan struct{}    // has room for refusals that are being told
+	work        sync.WaitGroup   // connections
 }
 
 // New returns a Gateway that serves nobody yet.
@@ -160,7 +160,7 @@ func New(c Config) (*Gateway, error) {
 	g.often = floodlog.New(floodlog.Config{Logger: c.Log, Key: "limit"})
 	g.telling = make(chan struct{}, maxTelling)
 	g.sessions.by = make(map[account][]*session.Session)
-	g.endings.wake = make(chan struct{}, 1)
+	g.revocations.wake = make(chan struct{}, 1)
 	return g, nil
 }
 
@@ -233,7 +233,7 @@ const notLoggedIn = "log-in-failed"
 // serve negotiates one connection and runs its session. The session runs in a
 // goroutine of its own: the stack of the one that shook hands has grown.
 func (g *Gateway) serve(accepting, running context.Context, conn *connection, direct bool, p *place) {
-	began, heard := time.Now(), g.endings.count()
+	began, heard := time.Now(), g.revocations.count()
 	bound, err := g.negotiate(accepting, conn, direct)
 	if err != nil {
 		p.leave()
@@ -301,8 +301,8 @@ func (r *running) attrs() []any {
 	return []any{"session", r.id, "tenant", r.tenant, "jid", r.jid + "/" + r.resource, "remote", r.remote.String()}
 }
 
-// begin makes the session and registers it. heard is how many notices of
-// endings there had been when its connection came.
+// begin makes the session and registers it. heard is how many
+// revocations had come when its connection came.
 func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*session.Session, *running) {
 	r := &running{
 		account: account{b.Tenant, string(b.JID.Bare())},
@@ -327,10 +327,10 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 	g.log.Info("session bound", append(r.attrs(), "mechanism", b.Mechanism, "position", b.Position)...)
 	g.metrics.sessions.Inc()
 	g.sessions.add(r.account, s)
-	if g.endings.count() != heard {
+	if g.revocations.count() != heard {
 		// What was asked of it so far may have been answered before the notice,
 		// which did not find it here.
-		g.endings.add(decision.Ending{Tenant: r.tenant, Account: r.jid, Position: b.Position, LogID: b.LogID}, false)
+		g.revocations.add(decision.Revocation{Tenant: r.tenant, Account: r.jid, Position: b.Position, LogID: b.LogID}, false)
 	}
 	return s, r
 }

@@ -352,22 +352,22 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	}
 }
 
-// TestEndedWhileNegotiating: an ending after the domain was admitted concerns
+// TestEndedWhileNegotiating: a revocation after the domain was admitted concerns
 // the session that is being negotiated, though it is bound only later: whoever
 // has authenticated before is not let off. Nothing has to be sent for it.
 func TestEndedWhileNegotiating(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	for name, notice := range map[string]decision.Ending{
-		"an ending":             {Tenant: "acme", Position: 8, LogID: "log"},
-		"another log's":         {Tenant: "acme", Position: 5, LogID: "other"},
-		"what may be missed":    {},
-		"an ending of long ago": {Tenant: "acme", Position: 1, LogID: "log"},
+	for name, notice := range map[string]decision.Revocation{
+		"a revocation":             {Tenant: "acme", Position: 8, LogID: "log"},
+		"another log's":            {Tenant: "acme", Position: 5, LogID: "other"},
+		"what may be missed":       {},
+		"a revocation of long ago": {Tenant: "acme", Position: 1, LogID: "log"},
 	} {
 		t.Run(name, func(t *testing.T) { endedWhileNegotiating(t, notice) })
 	}
 }
 
-func endedWhileNegotiating(t *testing.T, notice decision.Ending) {
+func endedWhileNegotiating(t *testing.T, notice decision.Revocation) {
 	b := startSink(t)
 	defer b.stop()
 	p := &meanwhile{table: newTable(), notice: notice, followed: make(chan struct{}, 1)}
@@ -398,7 +398,7 @@ func endedWhileNegotiating(t *testing.T, notice decision.Ending) {
 // and is followed to its end: the witness has been asked about.
 type meanwhile struct {
 	*table
-	notice   decision.Ending
+	notice   decision.Revocation
 	followed chan struct{} // has a token when the witness was asked about
 
 	opened atomic.Bool // the witness is there

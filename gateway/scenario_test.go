@@ -228,7 +228,7 @@ func (s *script) line(line string) {
 //	policy down, policy up, backend down
 //	wait DURATION
 //	hang up client, hang up backend
-//	ending ACCOUNT [opening]       the account's sessions are to end, now or
+//	revoke ACCOUNT [opening]       the account's sessions are revoked, now or
 //	                               while the next one is being opened
 //	stop                           the gateway is told to stop
 func (s *script) directive(f []string) {
@@ -275,7 +275,7 @@ func (s *script) directive(f []string) {
 		case "gateway": // see configure
 		case "verdict":
 			s.policy.rule(s.t, f[1:])
-		case "ending":
+		case "revoke":
 			if len(f) > 2 {
 				s.policy.atOpen = f[1]
 			} else {

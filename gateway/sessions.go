@@ -50,35 +50,34 @@ func (r *sessions) of(a account) (found []*session.Session) {
 	return found
 }
 
-// maxEndings bounds the notices that wait. With more, everybody is asked
-// about, which is right as well, if dearer.
-const maxEndings = 1024
+// maxRevocations bounds the revocations that wait. Beyond it, all sessions are
+// asked about again, which is correct as well but costs more questions.
+const maxRevocations = 1024
 
-// endings are notices that wait to be followed.
-type endings struct {
+// revocations is the queue of revocations that have not been acted on.
+type revocations struct {
 	wake chan struct{} // has a token when there may be something
 
-	mu      sync.Mutex // guards the three below
-	waiting []decision.Ending
-	all     bool
-	heard   uint64 // how many notices there have been
+	mu      sync.Mutex // guards the fields below
+	waiting []decision.Revocation
+	all     bool   // more came than waiting holds
+	heard   uint64 // how many revocations have come
 }
 
-// Recheck has the sessions of a notice asked about soon, and those that are
-// being negotiated once they run. It does not wait.
-func (g *Gateway) Recheck(e decision.Ending) {
-	g.endings.add(e, true)
+// Recheck asks about the sessions of a revocation again soon, and about those
+// under negotiation once they run. It does not wait for the answers.
+func (g *Gateway) Recheck(v decision.Revocation) {
+	g.revocations.add(v, true)
 }
 
-// add has the sessions of a notice asked about soon; heard says that the notice
-// came from outside.
-func (n *endings) add(e decision.Ending, heard bool) {
+// add queues a revocation. heard: a policy node has sent it.
+func (n *revocations) add(v decision.Revocation, heard bool) {
 	n.mu.Lock()
 	if heard {
 		n.heard++
 	}
-	if len(n.waiting) < maxEndings {
-		n.waiting = append(n.waiting, e)
+	if len(n.waiting) < maxRevocations {
+		n.waiting = append(n.waiting, v)
 	} else {
 		n.all = true
 	}
@@ -89,17 +88,17 @@ func (n *endings) add(e decision.Ending, heard bool) {
 	}
 }
 
-// count returns how many notices there have been. They are counted, and their
-// positions not compared, because those of two logs cannot be, and that of a
-// notice of what may have been missed is none.
-func (n *endings) count() uint64 {
+// count returns how many revocations have come. They are counted because their
+// positions cannot be compared: positions of different logs are not comparable,
+// and a revocation that says "some may have been lost" has none.
+func (n *revocations) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.heard
 }
 
 // take returns the accounts to ask about.
-func (n *endings) take() []account {
+func (n *revocations) take() []account {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	waiting, all := n.waiting, n.all
@@ -108,8 +107,8 @@ func (n *endings) take() []account {
 		return []account{{}}
 	}
 	var as []account
-	for _, e := range waiting {
-		as = append(as, account{e.Tenant, e.Account})
+	for _, v := range waiting {
+		as = append(as, account{v.Tenant, v.Account})
 	}
 	return as
 }
@@ -117,20 +116,20 @@ func (n *endings) take() []account {
 const (
 	// recheckBatch is how many sessions are asked about at once.
 	recheckBatch = 64
-	// recheckHold is how long a notice is worth waiting for an answer: its
-	// sessions ask again with their next stanza anyway.
+	// recheckHold is how long a revocation waits for an answer about its
+	// sessions, which ask again with their next stanza anyway.
 	recheckHold = 5 * time.Second
 )
 
-// recheckAll follows notices until ctx is done.
+// recheckAll acts on revocations until ctx is done.
 func (g *Gateway) recheckAll(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.endings.wake:
+		case <-g.revocations.wake:
 		}
-		for _, a := range g.endings.take() {
+		for _, a := range g.revocations.take() {
 			for batch := range slices.Chunk(g.sessions.of(a), recheckBatch) {
 				g.recheck(ctx, batch)
 			}

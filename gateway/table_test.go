@@ -16,7 +16,7 @@ import (
 // A table decides by a stanza's id; what has no rule passes. It stands in for
 // policy nodes, which this package may not know.
 type table struct {
-	recheck func(decision.Ending)
+	recheck func(decision.Revocation)
 	atOpen  string        // whose sessions are to end just after one was opened
 	most    atomic.Uint64 // sessions of the tenant; 0: no limit
 
@@ -161,7 +161,7 @@ func (p *table) end(account string) {
 	p.mu.Lock()
 	p.ended[account] = true
 	p.mu.Unlock()
-	p.recheck(decision.Ending{Tenant: "acme", Account: account, Position: 9, LogID: "log"})
+	p.recheck(decision.Revocation{Tenant: "acme", Account: account, Position: 9, LogID: "log"})
 }
 
 func (p *table) rule(t *testing.T, f []string) {

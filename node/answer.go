@@ -65,7 +65,7 @@ func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) de
 }
 
 // judge has policy decide, if the session was opened under this very log. The
-// position of another one says nothing here: an ending that this log knows may
+// position of another one says nothing here: a revocation that this log knows may
 // stand at a lower position than the session names, as after a restore.
 func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
 	if string(q.Session.OpenedLog) != n.cfg.LogID {

@@ -97,24 +97,24 @@ func (n *Node) fold(ctx context.Context) error {
 	return nil
 }
 
-// notify tells of the sessions a commit may have ended: each account it
-// speaks of, or all of the tenant when that is not known. Telling of too many
-// costs a question each; telling of too few costs an idle session's delay.
+// notify calls OnRevocation for the sessions a commit may have revoked: for each
+// account its events name, or for all of the tenant when they name none. Too many
+// cost a question each; too few only delay the end of idle sessions.
 func (n *Node) notify(c *events.Commit) {
-	accounts, all := endings(c.Events)
+	accounts, all := revocations(c.Events)
 	if all {
 		accounts = []string{""}
 	}
 	for _, account := range accounts {
-		n.cfg.OnEnding(decision.Ending{
+		n.cfg.OnRevocation(decision.Revocation{
 			Tenant: c.Tenant, Account: account, Position: uint64(c.Position), LogID: n.cfg.LogID,
 		})
 	}
 }
 
-// endings lists the accounts whose sessions the events may have ended; all
+// revocations lists the accounts whose sessions the events may have revoked; all
 // means every account of the tenant.
-func endings(list []events.Event) (accounts []string, all bool) {
+func revocations(list []events.Event) (accounts []string, all bool) {
 	for _, e := range list {
 		switch e := e.(type) {
 		case events.TenantCreated:

@@ -32,8 +32,8 @@ func TestInstallation(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	for len(r.endings) > 0 {
-		if e := <-r.endings; e.Tenant == "" {
+	for len(r.revocations) > 0 {
+		if e := <-r.revocations; e.Tenant == "" {
 			t.Errorf("told gateways of sessions of no tenant: %+v", e)
 		}
 	}

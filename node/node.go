@@ -86,9 +86,9 @@ type Config struct {
 	// SnapshotEvery is the number of commits after which a snapshot is written;
 	// zero is 100,000.
 	SnapshotEvery int
-	// OnEnding hears, after each commit that may end sessions, whose are to be
-	// asked about again; nil ignores it. It must not block.
-	OnEnding func(decision.Ending)
+	// OnRevocation is called after each commit that may have revoked sessions, with
+	// the sessions to ask about again. It must not block. Nil ignores revocations.
+	OnRevocation func(decision.Revocation)
 	// Logger is told of progress and of what stops the node; nil is
 	// slog.Default().
 	Logger *slog.Logger
@@ -134,8 +134,8 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if cfg.OnEnding == nil {
-		cfg.OnEnding = func(decision.Ending) {}
+	if cfg.OnRevocation == nil {
+		cfg.OnRevocation = func(decision.Revocation) {}
 	}
 	n := &Node{
 		cfg:       cfg,

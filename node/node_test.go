@@ -56,11 +56,11 @@ func (r *recorder) Record(d node.Decided) error {
 // A rig is a running node.
 type rig struct {
 	*node.Node
-	t        testing.TB
-	recorder *recorder
-	endings  chan decision.Ending
-	stop     func() error
-	done     chan error // what Run has returned, until stop takes it
+	t           testing.TB
+	recorder    *recorder
+	revocations chan decision.Revocation
+	stop        func() error
+	done        chan error // what Run has returned, until stop takes it
 }
 
 // start runs a node on a log until the test ends, or stop. It records with the
@@ -75,14 +75,14 @@ func start(t testing.TB, l node.Log, logID string, with ...node.Recorder) *rig {
 }
 
 // run runs a node until the test ends, or stop. What the config leaves out is
-// the rig's own; it hears of endings.
+// the rig's own; it hears of revocations.
 func run(t testing.TB, cfg node.Config) *rig {
 	t.Helper()
-	r := &rig{t: t, recorder: new(recorder), endings: make(chan decision.Ending, 1024)}
+	r := &rig{t: t, recorder: new(recorder), revocations: make(chan decision.Revocation, 1024)}
 	cfg.ID = "n1"
-	cfg.OnEnding = func(e decision.Ending) {
+	cfg.OnRevocation = func(e decision.Revocation) {
 		select {
-		case r.endings <- e:
+		case r.revocations <- e:
 		default: // nobody listens
 		}
 	}
@@ -374,19 +374,19 @@ func TestUnfoldable(t *testing.T) {
 	}
 }
 
-func TestEndings(t *testing.T) {
+func TestRevocations(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
 	r.tenants()
-	bob := func(p uint64) []decision.Ending {
-		return []decision.Ending{{Tenant: "acme", Account: "bob@acme.test", Position: p, LogID: l.LogID()}}
+	bob := func(p uint64) []decision.Revocation {
+		return []decision.Revocation{{Tenant: "acme", Account: "bob@acme.test", Position: p, LogID: l.LogID()}}
 	}
-	all := func(p uint64) []decision.Ending {
-		return []decision.Ending{{Tenant: "acme", Position: p, LogID: l.LogID()}}
+	all := func(p uint64) []decision.Revocation {
+		return []decision.Revocation{{Tenant: "acme", Position: p, LogID: l.LogID()}}
 	}
 	for i, tt := range []struct {
 		change tenants.Change
-		want   func(uint64) []decision.Ending
+		want   func(uint64) []decision.Revocation
 	}{
 		{tenants.SetMemberRoles{JID: "bob@acme.test", Role: "lab:mute"}, bob},
 		{tenants.SuspendMember{JID: "bob@acme.test"}, bob},
@@ -400,14 +400,14 @@ func TestEndings(t *testing.T) {
 		{tenants.SuspendTenant{}, all},
 		{tenants.ResumeTenant{}, nil},
 	} {
-		for len(r.endings) > 0 {
-			<-r.endings
+		for len(r.revocations) > 0 {
+			<-r.revocations
 		}
 		result := r.do("acme", fmt.Sprint("c", i), tt.change)
 		// The next commit's notice comes after all of this one's.
 		r.do("beta", fmt.Sprint("mark", i), tenants.EndMemberSessions{JID: "mark@beta.test"})
-		var got, want []decision.Ending
-		for e := range r.endings {
+		var got, want []decision.Revocation
+		for e := range r.revocations {
 			if e.Tenant == "beta" {
 				break
 			}

@@ -60,9 +60,9 @@ func explain(v *projections.View, q *decision.Question) Explanation {
 	case !known:
 		return end(&rowNobody, decision.RolesChanged)
 	case j.standing.Suspended:
-		return end(&rowEnded, decision.RolesChanged)
+		return end(&rowRevoked, decision.RolesChanged)
 	case uint64(j.standing.Ended) > q.Session.Opened:
-		return end(&rowEnded, decision.RolesChanged)
+		return end(&rowRevoked, decision.RolesChanged)
 	}
 	switch q.Direction {
 	case decision.Out:

@@ -72,7 +72,7 @@ var (
 	rowForgedFrom = row{what: "from that is not the session's own", refused: "the stream ends, invalid-from"}
 	rowNoStanza   = row{what: "any other element", refused: "the stream ends, unsupported-stanza-type"}
 	rowNobody     = row{what: "no such session", refused: "the session ends"}
-	rowEnded      = row{what: "roles changed, or something was suspended, since the session was opened", refused: "the session ends"}
+	rowRevoked    = row{what: "roles changed, or something was suspended, since the session was opened", refused: "the session ends"}
 )
 
 var outRows = []*row{&rowMessage, &rowPresence, &rowPresencePriority, &rowSubscription, &rowProbe, &rowPresenceError, &rowPresenceUnknown}

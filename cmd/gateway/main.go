@@ -136,7 +136,7 @@ func (p *process) connect(c *config) error {
 	}
 	p.asker, err = overnats.New(overnats.Config{
 		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
-		OnEnding: func(e decision.Ending) { p.gateway.Recheck(e) },
+		OnRevocation: func(e decision.Revocation) { p.gateway.Recheck(e) },
 	})
 	if err != nil {
 		p.conn.Close()

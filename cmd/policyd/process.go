@@ -180,7 +180,7 @@ func (p *process) makeNode() (err error) {
 	c := p.config
 	p.node, err = node.New(node.Config{
 		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: node.NewJournal(p.journal),
-		OnEnding: p.notify, Logger: p.log, Metrics: p.registry,
+		OnRevocation: p.notify, Logger: p.log, Metrics: p.registry,
 	})
 	if err != nil {
 		return err
@@ -199,9 +199,9 @@ func (p *process) makeNode() (err error) {
 }
 
 // notify hastens the end of idle sessions. Nothing depends on it.
-func (p *process) notify(e decision.Ending) {
+func (p *process) notify(e decision.Revocation) {
 	if err := p.responder.Notify(e); err != nil {
-		p.log.Debug("gateways were not told of an ending", "error", err)
+		p.log.Debug("gateways were not told of a revocation", "error", err)
 	}
 }
 

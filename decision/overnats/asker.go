@@ -26,7 +26,7 @@ const (
 	// maxReplies bounds the replies received and not yet read. What is over
 	// is dropped by the NATS client, and counts as a miss.
 	maxReplies = 4096
-	// maxNotices does so for announcements and endings.
+	// maxNotices does so for announcements and revocations.
 	maxNotices = 4096
 )
 
@@ -40,11 +40,11 @@ type Config struct {
 	// Gateway is this gateway's id (decision.IsToken), which its NATS user's
 	// rights name.
 	Gateway string
-	// OnEnding hears of each notice that sessions are to be asked about
-	// again, and, with no tenant, that notices may have been missed: after a
-	// connection was made, and of a node that is new or was started anew. nil
-	// ignores them. It must not block.
-	OnEnding func(decision.Ending)
+	// OnRevocation is called for each revocation. One without a tenant means
+	// that revocations may have been lost, after a reconnect or when a node
+	// appears or restarts: ask about all sessions again. It must not block. Nil
+	// ignores revocations.
+	OnRevocation func(decision.Revocation)
 	// Logger hears what an operator must know; nil is slog.Default().
 	Logger *slog.Logger
 	// Metrics is where counters are registered; nil is nowhere.
@@ -93,8 +93,8 @@ func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if cfg.OnEnding == nil {
-		cfg.OnEnding = func(decision.Ending) {}
+	if cfg.OnRevocation == nil {
+		cfg.OnRevocation = func(decision.Revocation) {}
 	}
 	a := &Asker{
 		cfg: cfg,

@@ -286,7 +286,7 @@ func (c *core) connection(now time.Time, up bool) {
 // announced takes what a node says of itself.
 //
 // It reports whether the node was unknown, or another one before: notices of
-// endings may have been missed then.
+// revocations may have been missed then.
 func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
 	c.sawMark(now, a.At)
 	n := c.node(a.Node)

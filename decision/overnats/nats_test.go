@@ -548,10 +548,10 @@ func TestNoOtherName(t *testing.T) {
 	}
 }
 
-func TestEndingsAreHeard(t *testing.T) {
+func TestRevocationsAreHeard(t *testing.T) {
 	s := startNATS(t, -1)
-	heard := make(chan decision.Ending, 10)
-	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet(), OnEnding: func(e decision.Ending) { heard <- e }})
+	heard := make(chan decision.Revocation, 10)
+	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet(), OnRevocation: func(e decision.Revocation) { heard <- e }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -562,14 +562,14 @@ func TestEndingsAreHeard(t *testing.T) {
 	}
 	// Of a node it has not known it may have missed some. The announcement
 	// tells of it, which the answer above may have overtaken.
-	if got, missed := <-heard, (decision.Ending{LogID: "log", Position: 10}); got != missed {
+	if got, missed := <-heard, (decision.Revocation{LogID: "log", Position: 10}); got != missed {
 		t.Errorf("of a new node, heard %+v", got)
 	}
 	stranger := connect(t, s)
-	if err := stranger.Publish(endingSubject, []byte("garbage")); err != nil {
+	if err := stranger.Publish(revocationSubject, []byte("garbage")); err != nil {
 		t.Fatal(err)
 	}
-	want := decision.Ending{Tenant: "acme", Account: "bob@alpha.test", Position: 12, LogID: "log"}
+	want := decision.Revocation{Tenant: "acme", Account: "bob@alpha.test", Position: 12, LogID: "log"}
 	if err := r.Notify(want); err != nil {
 		t.Fatal(err)
 	}

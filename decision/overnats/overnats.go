@@ -29,7 +29,7 @@ import (
 //	postern.first.GATEWAY        what it asks any, until it knows one
 //	postern.reply.GATEWAY.….TRY  where the answer goes
 //	postern.nodes                what nodes say of themselves
-//	postern.sessions.end         whose sessions are to be asked about again
+//	postern.sessions.end         a revocation: whose sessions are to be asked about again
 //	postern.gateways.GATEWAY     that a gateway is there, or goes
 //	postern.sessions.ask.GATEWAY.NODE           what a node asks of a gateway's sessions
 //	postern.sessions.reply.NODE.GATEWAY         what the gateway answers
@@ -38,10 +38,12 @@ const (
 	firstPrefix     = "postern.first."
 	replyPrefix     = "postern.reply."
 	announceSubject = "postern.nodes"
-	endingSubject   = "postern.sessions.end"
-	gatewayPrefix   = "postern.gateways."
-	inquiryPrefix   = "postern.sessions.ask."
-	presentPrefix   = "postern.sessions.reply."
+	// revocationSubject says "end", as it did before revocations had their name:
+	// gateways and nodes of different versions must hear each other.
+	revocationSubject = "postern.sessions.end"
+	gatewayPrefix     = "postern.gateways."
+	inquiryPrefix     = "postern.sessions.ask."
+	presentPrefix     = "postern.sessions.reply."
 )
 
 const (
@@ -68,20 +70,20 @@ type Rights struct {
 }
 
 // GatewayRights are the rights of the gateway with that id: to ask in its own
-// name, to get its own replies, to hear of nodes and endings, and to be asked
+// name, to get its own replies, to hear of nodes and revocations, and to be asked
 // about its own sessions and answer in its own name.
 func GatewayRights(id string) Rights {
 	return Rights{
 		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, presentPrefix + "*." + id},
-		Subscribe: []string{replyPrefix + id + ".>", announceSubject, endingSubject, inquiryPrefix + id + ".*"},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, revocationSubject, inquiryPrefix + id + ".*"},
 	}
 }
 
 // NodeRights are the rights of the policy node with that id: to be asked, to
-// answer gateways, and to tell of itself and of endings.
+// answer gateways, and to tell of itself and of revocations.
 func NodeRights(id string) Rights {
 	return Rights{
-		Publish:   []string{replyPrefix + ">", announceSubject, endingSubject, inquiryPrefix + "*." + id},
+		Publish:   []string{replyPrefix + ">", announceSubject, revocationSubject, inquiryPrefix + "*." + id},
 		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", presentPrefix + id + ".*"},
 	}
 }

@@ -138,10 +138,10 @@ func (r *Responder) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Notify tells gateways of an ending.
-func (r *Responder) Notify(e decision.Ending) error {
-	if err := r.cfg.Conn.Publish(endingSubject, decision.AppendEnding(nil, &e)); err != nil {
-		return fmt.Errorf("publish an ending: %w", err)
+// Notify tells gateways of a revocation.
+func (r *Responder) Notify(e decision.Revocation) error {
+	if err := r.cfg.Conn.Publish(revocationSubject, decision.AppendRevocation(nil, &e)); err != nil {
+		return fmt.Errorf("publish a revocation: %w", err)
 	}
 	return nil
 }

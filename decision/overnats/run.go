@@ -24,7 +24,7 @@ func (a *Asker) Run(ctx context.Context) error {
 	for _, s := range []struct {
 		subject string
 		ch      chan *nats.Msg
-	}{{a.inbox + "*", replies}, {announceSubject, notices}, {endingSubject, notices}} {
+	}{{a.inbox + "*", replies}, {announceSubject, notices}, {revocationSubject, notices}} {
 		sub, err := conn.ChanSubscribe(s.subject, s.ch)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", s.subject, err)
@@ -81,7 +81,7 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 			case !ok:
 				status = nil // the connection is closed for good
 			case now == nats.CONNECTED:
-				a.cfg.OnEnding(decision.Ending{}) // what was missed meanwhile
+				a.cfg.OnRevocation(decision.Revocation{}) // what was missed meanwhile
 			}
 			a.tick(connected())
 		case <-a.wake:
@@ -143,7 +143,7 @@ func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 	}
 }
 
-// hear takes announcements and endings until ctx ends.
+// hear takes announcements and revocations until ctx ends.
 func (a *Asker) hear(ctx context.Context, notices <-chan *nats.Msg) {
 	var announcement decision.Announcement
 	for {
@@ -167,17 +167,17 @@ func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
 		anew := a.core.announced(time.Now(), announcement)
 		a.unlock()
 		if anew {
-			a.cfg.OnEnding(decision.Ending{Position: announcement.At.Position, LogID: announcement.At.LogID})
+			a.cfg.OnRevocation(decision.Revocation{Position: announcement.At.Position, LogID: announcement.At.LogID})
 		}
 		return nil
 	}
-	var e decision.Ending
-	if err := decision.DecodeEnding(m.Data, &e); err != nil {
+	var e decision.Revocation
+	if err := decision.DecodeRevocation(m.Data, &e); err != nil {
 		return err
 	}
 	a.mu.Lock()
 	a.core.sawMark(time.Now(), decision.Mark{LogID: e.LogID, Position: e.Position})
 	a.unlock()
-	a.cfg.OnEnding(e)
+	a.cfg.OnRevocation(e)
 	return nil
 }

@@ -158,7 +158,7 @@ type Bound struct {
 	// ID names the session in the audit log.
 	ID string
 	// Position and LogID are those at which the stream's domain was admitted,
-	// before SASL: an ending after that, while the session was negotiated,
+	// before SASL: a revocation after that, while the session was negotiated,
 	// concerns it as well.
 	Position  uint64
 	LogID     string

@@ -11,7 +11,7 @@ import (
 
 // TestVerdictOfAnotherLog ends the session, whatever it says and whichever way
 // the stanza goes: the position the session was opened at is none of that
-// log's, so an ending in it could go unseen.
+// log's, so a revocation in it could go unseen.
 func TestVerdictOfAnotherLog(t *testing.T) {
 	for name, try := range map[string]struct {
 		effect decision.Effect
