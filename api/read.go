@@ -285,7 +285,7 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	reply := MemberReply{
 		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
 		Member: memberFrom(t, a.member), Listed: a.listed,
-		BarredBy: a.barredBy, BarredByOperator: a.byOperator, EndedAt: uint64(a.standing.Ended), Permissions: []Permission{},
+		BarredBy: a.barredBy, BarredByOperator: a.byOperator, EndedAt: uint64(a.standing.RevokedAt), Permissions: []Permission{},
 	}
 	for p := range permission.All() {
 		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, p.Name()))

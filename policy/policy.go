@@ -61,7 +61,7 @@ func explain(v *projections.View, q *decision.Question) Explanation {
 		return end(&rowNobody, decision.RolesChanged)
 	case j.standing.Suspended:
 		return end(&rowRevoked, decision.RolesChanged)
-	case uint64(j.standing.Ended) > q.Session.Opened:
+	case uint64(j.standing.RevokedAt) > q.Session.Opened:
 		return end(&rowRevoked, decision.RolesChanged)
 	}
 	switch q.Direction {

@@ -217,7 +217,7 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 	if t.version = d.number(versions); t.version == 0 {
 		d.fail("version 0")
 	}
-	t.ended = d.position(1)
+	t.revokedAt = d.position(1)
 	has := d.number(bitRemoved | bitTenantSuspended | bitTenantLimited)
 	if has == bitRemoved {
 		t.removed = true
@@ -252,12 +252,12 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 func (d *decoder) roles(t *Tenant) {
 	t.roleTable = d.view.base
 	builtin := len(t.roles)
-	ended := make([]events.Position, builtin)
+	revokedAt := make([]events.Position, builtin)
 	changed := len(t.ceiling) > 0
 	for i := range builtin {
 		allow, deny := d.texts(), d.texts()
-		ended[i] = d.position(0)
-		if allow == nil && deny == nil && ended[i] == 0 {
+		revokedAt[i] = d.position(0)
+		if allow == nil && deny == nil && revokedAt[i] == 0 {
 			continue
 		}
 		r := *t.roles[i]
@@ -268,17 +268,17 @@ func (d *decoder) roles(t *Tenant) {
 	}
 	d.each(maxRoles, func() {
 		n := int(d.number(maxRoles))
-		if n <= len(ended) {
+		if n <= len(revokedAt) {
 			d.fail("role number %d", n)
 			return
 		}
-		if !changed || len(ended) == builtin {
+		if !changed || len(revokedAt) == builtin {
 			t.roles = slices.Clone(t.roles)
 		}
 		changed = true
-		ended = append(ended, make([]events.Position, n-len(ended))...)
+		revokedAt = append(revokedAt, make([]events.Position, n-len(revokedAt))...)
 		t.roles = append(t.roles, make([]*role, n-len(t.roles))...)
-		t.roles[n-1], ended[n-1] = d.customRole(), d.position(0)
+		t.roles[n-1], revokedAt[n-1] = d.customRole(), d.position(0)
 		d.nameRole(t, roleRef(n))
 	})
 	if d.err != nil || !changed {
@@ -301,7 +301,7 @@ func (d *decoder) roles(t *Tenant) {
 		return
 	}
 	for i := range t.compiled {
-		t.compiled[i].ended = ended[i]
+		t.compiled[i].revokedAt = revokedAt[i]
 	}
 }
 
@@ -367,8 +367,8 @@ func (d *decoder) domain(t *Tenant, p *place) {
 		d.fail("suspended by the operator, but not suspended")
 	}
 	p.defaultRole = d.ref(t)
-	p.ended = d.position(1)
-	p.defaultEnded = d.position(0)
+	p.revokedAt = d.position(1)
+	p.defaultRevokedAt = d.position(0)
 	d.each(math.MaxInt32, func() {
 		b := events.Backend{Address: d.text()}
 		n := d.number(bitProxy | uint64(events.SecurityTLS))
@@ -411,7 +411,7 @@ func (d *decoder) keep(t *Tenant, p *place, m member) {
 
 func (d *decoder) member(t *Tenant) member {
 	m := member{local: string(d.bytes(maxLocal))}
-	has := d.number(bitListed | bitSuspended | bitRole | bitEnded | bitSecondary | bitByOperator)
+	has := d.number(bitListed | bitSuspended | bitRole | bitRevoked | bitSecondary | bitByOperator)
 	if has&bitListed != 0 {
 		m.flags |= flagListed
 	}
@@ -424,14 +424,14 @@ func (d *decoder) member(t *Tenant) member {
 		}
 		m.flags |= flagByOperator
 	}
-	if has&bitListed == 0 && has&^bitEnded != 0 {
+	if has&bitListed == 0 && has&^bitRevoked != 0 {
 		d.fail("an account that is no member has what only members have")
 	}
 	if has&bitRole != 0 {
 		m.role = d.ref(t)
 	}
-	if has&bitEnded != 0 {
-		m.ended = d.position(1)
+	if has&bitRevoked != 0 {
+		m.revokedAt = d.position(1)
 	}
 	if has&bitSecondary != 0 {
 		d.each(maxSecondary, func() { m.secondary = append(m.secondary, d.ref(t)) })

@@ -28,26 +28,26 @@ import (
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
-//	tenant   id, name, version, ended, bits (1 removed, 2 suspended, 4 limited);
+//	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited);
 //	         of a removed one that is all. Then: the number of sessions, if it
 //	         is limited; presence mode, audit addresses, ceiling (list of text),
 //	         the built-in roles, custom roles (list), places (list, by name)
-//	built-in allow, deny (lists of text), ended
+//	built-in allow, deny (lists of text), revoked
 //	custom   number, ascending, name, parents (list of role numbers), allow,
-//	         deny, ended
+//	         deny, revoked
 //	place    name, kind; of a domain also: bits (1 suspended, 2 by the
-//	         operator), default role, ended, default ended, backends (list of
+//	         operator), default role, revoked, default revoked, backends (list of
 //	         address, security and 4 for a PROXY header), members (list, by localpart)
-//	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 ended,
+//	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 revoked,
 //	         16 secondary, 32 suspended by the operator), then what those of
-//	         role, ended and secondary announce
+//	         role, revoked and secondary announce
 //
 // What concerns the installation as a whole gets a section of its own: a
 // number here, a line in Encode and one in Decode.
 const (
 	// magic names the format and its version. Another version is refused: the
 	// log has everything, so a snapshot is never converted. A fold that makes
-	// something else of the same commits than it did, an ended position more,
+	// something else of the same commits than it did, a revocation more,
 	// is another version too: or else a node that starts from an old snapshot
 	// decides otherwise than one that folds the whole log.
 	magic = "postern view 2\n"
@@ -73,12 +73,12 @@ const (
 	bitListed     = 1
 	bitSuspended  = 2
 	bitRole       = 4
-	bitEnded      = 8
+	bitRevoked    = 8
 	bitSecondary  = 16
 	bitByOperator = 32
 )
 
-// catalogueHash names what roles were compiled by. The positions that ended
+// catalogueHash names what roles were compiled by. The positions that revoke
 // sessions depend on it, so a View folded under another one is refused.
 func catalogueHash() (sum [sha256.Size]byte) {
 	h := sha256.New()
@@ -181,7 +181,7 @@ func (e *encoder) tenant(t *Tenant) {
 	e.text(t.id)
 	e.text(t.name)
 	e.number(t.version)
-	e.number(uint64(t.ended))
+	e.number(uint64(t.revokedAt))
 	e.number(bits(t.removed, t.suspended, t.maxSessions > 0))
 	if t.removed {
 		return
@@ -210,7 +210,7 @@ func (e *encoder) roles(t *Tenant) {
 	for i, r := range t.roles[:builtin] {
 		e.texts(r.allow)
 		e.texts(r.deny)
-		e.number(uint64(t.compiled[i].ended))
+		e.number(uint64(t.compiled[i].revokedAt))
 	}
 	e.number(uint64(t.RoleCount()))
 	for i, r := range t.roles {
@@ -222,7 +222,7 @@ func (e *encoder) roles(t *Tenant) {
 		e.refs(r.parents)
 		e.texts(r.allow)
 		e.texts(r.deny)
-		e.number(uint64(t.compiled[i].ended))
+		e.number(uint64(t.compiled[i].revokedAt))
 	}
 }
 
@@ -234,8 +234,8 @@ func (e *encoder) place(name string, p *place) {
 	}
 	e.number(bits(p.suspended, p.byOperator))
 	e.number(uint64(p.defaultRole))
-	e.number(uint64(p.ended))
-	e.number(uint64(p.defaultEnded))
+	e.number(uint64(p.revokedAt))
+	e.number(uint64(p.defaultRevokedAt))
 	e.number(uint64(len(p.backends)))
 	for _, b := range p.backends {
 		e.text(b.Address)
@@ -256,12 +256,12 @@ func (e *encoder) member(r record) {
 	e.number(uint64(len(r.local)))
 	e.w.Write(r.local)
 	n := r.secondaryCount()
-	e.number(bits(r.flags&flagListed != 0, r.flags&flagSuspended != 0, r.role != 0, r.ended != 0, n > 0, r.flags&flagByOperator != 0))
+	e.number(bits(r.flags&flagListed != 0, r.flags&flagSuspended != 0, r.role != 0, r.revokedAt != 0, n > 0, r.flags&flagByOperator != 0))
 	if r.role != 0 {
 		e.number(uint64(r.role))
 	}
-	if r.ended != 0 {
-		e.number(uint64(r.ended))
+	if r.revokedAt != 0 {
+		e.number(uint64(r.revokedAt))
 	}
 	if n > 0 {
 		e.number(uint64(n))

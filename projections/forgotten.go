@@ -3,8 +3,8 @@ package projections
 import "iter"
 
 // Forgotten yields, in no order, the accounts without an entry of which the
-// tenant keeps when their sessions were ended: they were members once, or had
-// their sessions ended.
+// tenant keeps when their sessions were revoked: they were members once, or had
+// their sessions revoked.
 func (t *Tenant) Forgotten() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		list := t.domainList()

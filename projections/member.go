@@ -18,7 +18,7 @@ type Member struct {
 	Secondary  []string
 	Suspended  bool
 	ByOperator bool            // with Suspended: only an operator may undo it
-	Ended      events.Position // newest position that ended its sessions in particular
+	RevokedAt  events.Position // the newest position that revoked its sessions in particular
 }
 
 // Member returns one member by its prepared bare JID; false when the account
@@ -94,7 +94,7 @@ func (t *Tenant) memberInfo(d *place, r record) Member {
 		JID:        string(r.local) + "@" + d.name,
 		Suspended:  r.flags&flagSuspended != 0,
 		ByOperator: r.flags&flagByOperator != 0,
-		Ended:      r.ended,
+		RevokedAt:  r.revokedAt,
 	}
 	if r.role != 0 {
 		out.Role = t.roleName(r.role)
@@ -137,7 +137,7 @@ func (ch *change) applyMember(e events.Event) error {
 			if m.flags&flagListed == 0 {
 				return m, fmt.Errorf("no member %q", e.JID)
 			}
-			return member{local: m.local, ended: ch.position}, nil
+			return member{local: m.local, revokedAt: ch.position}, nil
 		})
 	case events.MemberSuspended:
 		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
@@ -145,7 +145,7 @@ func (ch *change) applyMember(e events.Event) error {
 			if e.ByOperator {
 				m.flags |= flagByOperator
 			}
-			m.ended = ch.position
+			m.revokedAt = ch.position
 			return m, nil
 		})
 	case events.MemberResumed:
@@ -155,7 +155,7 @@ func (ch *change) applyMember(e events.Event) error {
 		})
 	case events.MemberSessionsEnded:
 		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
-			m.ended = ch.position
+			m.revokedAt = ch.position
 			return m, nil
 		})
 	}
@@ -188,10 +188,10 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 		if m.role == 0 {
 			// From now on the account may no longer look at what ended the
 			// sessions of those without a role, so it takes it along.
-			m.ended = max(m.ended, d.defaultEnded)
+			m.revokedAt = max(m.revokedAt, d.defaultRevokedAt)
 		}
 		if d.primary(m.role) != d.primary(role) {
-			m.ended = ch.position
+			m.revokedAt = ch.position
 		}
 		m.role, m.secondary = role, secondary
 		m.flags |= flagListed

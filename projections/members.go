@@ -24,7 +24,7 @@ type members struct {
 //
 //	index   4 bytes per slot: tag (2), where the record begins (2); a hash
 //	        table with linear probing, at most ¾ full; a free slot is 0
-//	records ended (8), role (2), length of the localpart and flags (2), the
+//	records revokedAt (8), role (2), length of the localpart and flags (2), the
 //	        localpart; then, with flagSecondary, count (2) and roles (2 each)
 type packed struct {
 	bytes []byte
@@ -35,7 +35,7 @@ type packed struct {
 // member is one record, unpacked.
 type member struct {
 	local     string
-	ended     events.Position
+	revokedAt events.Position
 	role      roleRef
 	flags     uint16
 	secondary []roleRef
@@ -48,7 +48,7 @@ const (
 
 	flagSuspended uint16 = 1 << 10
 	// flagListed is set while the account is a member. Without it the record
-	// only keeps the position that ended the account's sessions.
+	// only keeps the position that revoked the account's sessions.
 	flagListed    uint16 = 1 << 11
 	flagSecondary uint16 = 1 << 12
 	// flagByOperator stands with flagSuspended only.
@@ -81,11 +81,11 @@ func entryFor(hash uint64, at int) uint32 { return uint32(tagOf(hash)) | uint32(
 
 // record is a packed record, cut into what every reader needs.
 type record struct {
-	ended events.Position
-	role  roleRef
-	flags uint16
-	local []byte
-	rest  []byte // what follows in the leaf
+	revokedAt events.Position
+	role      roleRef
+	flags     uint16
+	local     []byte
+	rest      []byte // what follows in the leaf
 }
 
 func recordAt(leaf []byte, at int) record {
@@ -93,11 +93,11 @@ func recordAt(leaf []byte, at int) record {
 	word := binary.LittleEndian.Uint16(r[10:])
 	end := fixedBytes + int(word&maxLocal)
 	return record{
-		ended: events.Position(binary.LittleEndian.Uint64(r)),
-		role:  roleRef(binary.LittleEndian.Uint16(r[8:])),
-		flags: word &^ maxLocal,
-		local: r[fixedBytes:end],
-		rest:  r[end:],
+		revokedAt: events.Position(binary.LittleEndian.Uint64(r)),
+		role:      roleRef(binary.LittleEndian.Uint16(r[8:])),
+		flags:     word &^ maxLocal,
+		local:     r[fixedBytes:end],
+		rest:      r[end:],
 	}
 }
 
@@ -131,7 +131,7 @@ func (m *members) find(hash uint64, local []byte) record {
 
 // unpack reads the record of local with its secondary roles.
 func (r record) unpack(local string) member {
-	m := member{local: local, ended: r.ended, role: r.role, flags: r.flags}
+	m := member{local: local, revokedAt: r.revokedAt, role: r.role, flags: r.flags}
 	if n := r.secondaryCount(); n > 0 {
 		m.secondary = make([]roleRef, n)
 		for i := range m.secondary {
@@ -187,7 +187,7 @@ func (m *member) pack(b []byte) []byte {
 	if len(m.secondary) > 0 {
 		flags |= flagSecondary
 	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(m.ended))
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.revokedAt))
 	b = binary.LittleEndian.AppendUint16(b, uint16(m.role))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(m.local))|flags)
 	b = append(b, m.local...)

@@ -167,11 +167,11 @@ type observed struct {
 	oldest events.Position // a session may be of
 }
 
-// TestEnded compares Standing.Ended with the rule it stands for, on random
+// TestRevokedAt compares Standing.RevokedAt with the rule it stands for, on random
 // histories: a session opened at p is over at q exactly if between the two the
 // account's domain was away, something ended its sessions, its primary role
 // became another, or its role lost a permission that resets.
-func TestEnded(t *testing.T) {
+func TestRevokedAt(t *testing.T) {
 	for seed := range rounds(40) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 2))
 		l := newLog(t)
@@ -186,7 +186,7 @@ func TestEnded(t *testing.T) {
 			tn := l.v.Tenant([]byte("t"))
 			for _, account := range accounts {
 				history[account] = append(history[account], observe(tn, account, e, l.v.Position()))
-				checkEnded(t, seed, account, history[account], events.Describe(e))
+				checkRevokedAt(t, seed, account, history[account], events.Describe(e))
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func observe(tn *Tenant, account string, e events.Event, at events.Position) obs
 	_, domain, _ := strings.Cut(account, "@")
 	s, ok := tn.Standing([]byte(account), []byte(domain))
 	m, _ := tn.Member(account)
-	o := observed{role: s.Role, reset: s.Effective & resets, there: ok, own: m.Role != "", oldest: s.Ended}
+	o := observed{role: s.Role, reset: s.Effective & resets, there: ok, own: m.Role != "", oldest: s.RevokedAt}
 	switch e := e.(type) {
 	case events.MemberRemoved:
 		o.ended = e.JID == account
@@ -247,9 +247,9 @@ func observe(tn *Tenant, account string, e events.Event, at events.Position) obs
 	return o
 }
 
-// checkEnded holds the newest observation against all before it. Positions
+// checkRevokedAt holds the newest observation against all before it. Positions
 // are those of the history: the first commit of the test stands before it.
-func checkEnded(t *testing.T, seed int, account string, h []observed, last string) {
+func checkRevokedAt(t *testing.T, seed int, account string, h []observed, last string) {
 	t.Helper()
 	now := h[len(h)-1]
 	if !now.there {
@@ -318,7 +318,7 @@ func TestMembers(t *testing.T) {
 		by := new(maker)
 		want := map[string]member{}
 		for range 8000 {
-			rec := member{local: localpart(rng), ended: events.Position(rng.Uint64()), role: roleRef(rng.Uint32()), flags: flagListed}
+			rec := member{local: localpart(rng), revokedAt: events.Position(rng.Uint64()), role: roleRef(rng.Uint32()), flags: flagListed}
 			for range rng.IntN(3) * rng.IntN(4) {
 				rec.secondary = append(rec.secondary, roleRef(rng.Uint32()))
 			}
@@ -363,7 +363,7 @@ func localpart(rng *rand.Rand) string {
 
 func checkMember(t *testing.T, got, want member) {
 	t.Helper()
-	if got.local != want.local || got.ended != want.ended || got.role != want.role || got.flags != want.flags || !slices.Equal(got.secondary, want.secondary) {
+	if got.local != want.local || got.revokedAt != want.revokedAt || got.role != want.role || got.flags != want.flags || !slices.Equal(got.secondary, want.secondary) {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
 }

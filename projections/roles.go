@@ -42,7 +42,7 @@ type roleTable struct {
 type compiledRole struct {
 	name      string
 	effective permission.Set // what the role gives, without the ceiling's
-	ended     events.Position
+	revokedAt events.Position
 }
 
 // builtinRoleTable is what every tenant starts with.
@@ -298,9 +298,9 @@ func (t *Tenant) compile(at events.Position) error {
 		}
 		c := compiledRole{name: r.name, effective: memo[i].yes.Minus(t.ceilingMask)}
 		if i < len(t.compiled) && t.compiled[i].name == r.name {
-			c.ended = t.compiled[i].ended
+			c.revokedAt = t.compiled[i].revokedAt
 			if t.compiled[i].effective.Minus(c.effective)&resets != 0 {
-				c.ended = at
+				c.revokedAt = at
 			}
 		}
 		compiled[i] = c

@@ -231,7 +231,7 @@ func standing(s Standing) string {
 	if s.Suspended {
 		suspended = ", suspended"
 	}
-	return fmt.Sprintf("%s, ended %d%s\n%s", s.Role, s.Ended, suspended, set(s.Effective))
+	return fmt.Sprintf("%s, ended %d%s\n%s", s.Role, s.RevokedAt, suspended, set(s.Effective))
 }
 
 // set writes a set the shorter way.
@@ -296,7 +296,7 @@ func dump(tn *Tenant) string {
 		}
 	}
 	for _, m := range tn.MembersAfter("", 1000) {
-		fmt.Fprintf(&b, "\nmember %s role %q secondary %v suspended %s ended %d", m.JID, m.Role, m.Secondary, suspendedBy(m.Suspended, m.ByOperator), m.Ended)
+		fmt.Fprintf(&b, "\nmember %s role %q secondary %v suspended %s ended %d", m.JID, m.Role, m.Secondary, suspendedBy(m.Suspended, m.ByOperator), m.RevokedAt)
 	}
 	fmt.Fprintf(&b, "\n%d domains, %d services, %d roles, %d members", tn.DomainCount(), tn.ServiceCount(), tn.RoleCount(), tn.MemberCount())
 	return b.String()

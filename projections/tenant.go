@@ -17,7 +17,7 @@ type Tenant struct {
 	// What a Standing reads stands first, in as few cache lines as possible.
 	seed      maphash.Seed
 	places    table[place]
-	ended     events.Position
+	revokedAt events.Position
 	suspended bool
 	removed   bool
 	settings  Settings
@@ -92,9 +92,9 @@ type Standing struct {
 	Role string
 	// Effective is what the role gives and the ceiling leaves.
 	Effective permission.Set
-	// Ended is the newest position that ended sessions of this account: one
-	// opened at an older position is over.
-	Ended events.Position
+	// RevokedAt is the newest position at which sessions of this account were
+	// revoked: a session opened at an older position has ended.
+	RevokedAt events.Position
 	// Suspended is set while the tenant, the domain or the member is.
 	Suspended bool
 }
@@ -113,16 +113,16 @@ func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
 	}
 	m := d.members.find(maphash.Bytes(t.seed, local), local)
 	role := m.role
-	ended := max(t.ended, d.ended, m.ended)
+	revokedAt := max(t.revokedAt, d.revokedAt, m.revokedAt)
 	if role == 0 {
 		role = d.defaultRole
-		ended = max(ended, d.defaultEnded)
+		revokedAt = max(revokedAt, d.defaultRevokedAt)
 	}
 	r := &t.compiled[role-1]
 	return Standing{
 		Role:      r.name,
 		Effective: r.effective,
-		Ended:     max(ended, r.ended),
+		RevokedAt: max(revokedAt, r.revokedAt),
 		Suspended: t.suspended || d.suspended || m.flags&flagSuspended != 0,
 	}, true
 }
@@ -135,18 +135,18 @@ func (ch *change) applyTenant(e events.Event) error {
 		if t.created() {
 			return errNotNew
 		}
-		t.name, t.ended = strings.Clone(e.Name), ch.position
+		t.name, t.revokedAt = strings.Clone(e.Name), ch.position
 	case events.TenantRenamed:
 		t.name = strings.Clone(e.Name)
 	case events.TenantSuspended:
-		t.suspended, t.ended = true, ch.position
+		t.suspended, t.revokedAt = true, ch.position
 	case events.TenantResumed:
 		t.suspended = false
 	case events.TenantRemoved:
 		for name := range t.places.all() {
 			ch.disown(name)
 		}
-		*t = Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, ended: ch.position, by: t.by}
+		*t = Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, revokedAt: ch.position, by: t.by}
 	case events.SettingsChanged:
 		t.settings = Settings{e.PresenceWithoutMessages, e.AuditAddresses}
 	case events.CeilingSet:
@@ -169,8 +169,8 @@ func (t *Tenant) trim(by *maker) {
 }
 
 // created reports whether TenantCreated was applied: a tenant ends sessions
-// older than itself, so its ended is never zero.
-func (t *Tenant) created() bool { return t.ended > 0 }
+// older than itself, so its revokedAt is never zero.
+func (t *Tenant) created() bool { return t.revokedAt > 0 }
 
 // DomainInfo is one XMPP host of a tenant, as it is listed.
 type DomainInfo struct {
@@ -185,13 +185,13 @@ type DomainInfo struct {
 // place is a domain or a service of one tenant; a service has its kind only.
 // What a Standing reads is in the value itself: it stands in the table's leaf.
 type place struct {
-	kind         Place
-	suspended    bool
-	byOperator   bool // with suspended
-	defaultRole  roleRef
-	members      members
-	ended        events.Position
-	defaultEnded events.Position // ends sessions of accounts without a role of their own
+	kind             Place
+	suspended        bool
+	byOperator       bool // with suspended
+	defaultRole      roleRef
+	members          members
+	revokedAt        events.Position
+	defaultRevokedAt events.Position // ends sessions of accounts without a role of their own
 	*domain
 }
 
@@ -306,7 +306,7 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	}
 	name := strings.Clone(e.Domain)
 	return ch.addPlace(name, place{
-		kind: Domain, defaultRole: role, ended: ch.position,
+		kind: Domain, defaultRole: role, revokedAt: ch.position,
 		domain: &domain{name: name, backends: keptBackends(e.Backends), by: ch.by},
 	})
 }
@@ -351,7 +351,7 @@ func (ch *change) setDefaultRole(d *place, name string) error {
 		return err
 	}
 	if role != d.defaultRole {
-		d.defaultRole, d.defaultEnded = role, ch.position
+		d.defaultRole, d.defaultRevokedAt = role, ch.position
 	}
 	return nil
 }

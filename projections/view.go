@@ -256,7 +256,7 @@ func (ch *change) apply(e events.Event) error {
 		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
 	case events.DomainSuspended:
 		return ch.editDomain(e.Domain, func(d *place) error {
-			d.suspended, d.byOperator, d.ended = true, d.byOperator || e.ByOperator, ch.position
+			d.suspended, d.byOperator, d.revokedAt = true, d.byOperator || e.ByOperator, ch.position
 			return nil
 		})
 	case events.DomainResumed:

@@ -316,7 +316,7 @@ func whyEnded(before, after projections.Standing, is bool) string {
 	switch {
 	case !is:
 		return "removed"
-	case after.Ended <= before.Ended:
+	case after.RevokedAt <= before.RevokedAt:
 		return ""
 	case after.Suspended && !before.Suspended:
 		return "suspended"
