@@ -12,6 +12,9 @@ const (
 	numSecurities
 )
 
+// Valid reports whether this version knows the value.
+func (s Security) Valid() bool { return s < numSecurities }
+
 // flagProxy stands beside a Security on the wire. A gateway that does not know it
 // refuses the admission, and so never connects without the header.
 const flagProxy = 0x80

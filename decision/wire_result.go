@@ -95,7 +95,7 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	for range n {
 		how := r.byte("security")
 		s := Security(how &^ flagProxy)
-		if s >= numSecurities {
+		if !s.Valid() {
 			r.fail("security")
 		}
 		address := string(r.text(maxBackend, "backend"))

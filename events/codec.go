@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -157,8 +158,8 @@ func (c *codec) count(n protowire.Number, p *uint64) {
 	}
 }
 
-// enum is a field with the values 0 to most.
-func enum[T ~uint8](c *codec, n protowire.Number, p *T, most T) {
+// enum is a field with the valid values of a type.
+func enum[E Enum](c *codec, n protowire.Number, p *E) {
 	if !c.decoding {
 		if *p != 0 {
 			c.out = protowire.AppendTag(c.out, n, protowire.VarintType)
@@ -170,11 +171,11 @@ func enum[T ~uint8](c *codec, n protowire.Number, p *T, most T) {
 		return
 	}
 	v := c.varint(n)
-	if v > uint64(most) {
+	if v > math.MaxUint8 || !E(v).Valid() {
 		c.fail(n, ErrUnknownValue)
 		return
 	}
-	*p = T(v)
+	*p = E(v)
 }
 
 // flag is a field that is there when it is true.

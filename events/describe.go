@@ -164,22 +164,3 @@ func plain(s string) string {
 	}
 	return s
 }
-
-func (s Security) String() string {
-	return nameOf(uint8(s), "none", "starttls", "tls")
-}
-
-func (m PresenceMode) String() string {
-	return nameOf(uint8(m), "clamp", "refuse")
-}
-
-func (a AuditAddresses) String() string {
-	return nameOf(uint8(a), "full", "domain", "class")
-}
-
-func nameOf(v uint8, names ...string) string {
-	if int(v) < len(names) {
-		return names[v]
-	}
-	return "unknown(" + strconv.Itoa(int(v)) + ")"
-}

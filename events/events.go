@@ -57,6 +57,13 @@ const (
 	SecurityTLS                      // direct TLS, certificate verified
 )
 
+var securityNames = names{SecurityNone: "none", SecurityStartTLS: "starttls", SecurityTLS: "tls"}
+
+func (s Security) String() string { return securityNames.of(uint8(s)) }
+
+// Valid reports whether this version knows the value.
+func (s Security) Valid() bool { return securityNames.valid(uint8(s)) }
+
 // A Backend is one address of a domain's own XMPP server.
 type Backend struct {
 	Address  string // host:port
@@ -76,6 +83,13 @@ const (
 	PresenceRefuse                     // refused, as Prosody's module does
 )
 
+var presenceNames = names{PresenceClamp: "clamp", PresenceRefuse: "refuse"}
+
+func (m PresenceMode) String() string { return presenceNames.of(uint8(m)) }
+
+// Valid reports whether this version knows the value.
+func (m PresenceMode) Valid() bool { return presenceNames.valid(uint8(m)) }
+
 // AuditAddresses says how much of an address an audit record holds.
 type AuditAddresses uint8
 
@@ -85,6 +99,13 @@ const (
 	AuditDomain                       // its domain only
 	AuditClass                        // only whether it is own, local or remote
 )
+
+var auditNames = names{AuditFull: "full", AuditDomain: "domain", AuditClass: "class"}
+
+func (a AuditAddresses) String() string { return auditNames.of(uint8(a)) }
+
+// Valid reports whether this version knows the value.
+func (a AuditAddresses) Valid() bool { return auditNames.valid(uint8(a)) }
 
 // The events. Every list keeps the order of the command.
 type (

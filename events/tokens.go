@@ -10,9 +10,12 @@ const (
 	TokenOperator                   // everything, everywhere
 )
 
-func (s TokenScope) String() string {
-	return nameOf(uint8(s), "read", "write", "operator")
-}
+var scopeNames = names{TokenRead: "read", TokenWrite: "write", TokenOperator: "operator"}
+
+func (s TokenScope) String() string { return scopeNames.of(uint8(s)) }
+
+// Valid reports whether this version knows the value.
+func (s TokenScope) Valid() bool { return scopeNames.valid(uint8(s)) }
 
 // The events of tokens, which are the installation's: see installation.go.
 type (

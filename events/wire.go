@@ -219,7 +219,7 @@ func decodeBody(c *codec, n protowire.Number) Event {
 
 func (e *Backend) wire(c *codec) {
 	c.name(1, &e.Address)
-	enum(c, 2, &e.Security, SecurityTLS)
+	enum(c, 2, &e.Security)
 	c.flag(3, &e.Proxy)
 }
 
@@ -238,8 +238,8 @@ func (e *TenantResumed) wire(*codec) {}
 func (e *TenantRemoved) wire(*codec) {}
 
 func (e *SettingsChanged) wire(c *codec) {
-	enum(c, 1, &e.PresenceWithoutMessages, PresenceRefuse)
-	enum(c, 2, &e.AuditAddresses, AuditClass)
+	enum(c, 1, &e.PresenceWithoutMessages)
+	enum(c, 2, &e.AuditAddresses)
 }
 
 func (e *CeilingSet) wire(c *codec) {
@@ -330,7 +330,7 @@ func (e *MemberSessionsEnded) wire(c *codec) {
 func (e *TokenCreated) wire(c *codec) {
 	c.name(1, &e.ID)
 	c.name(2, &e.Name)
-	enum(c, 3, &e.Scope, TokenOperator)
+	enum(c, 3, &e.Scope)
 	c.text(4, &e.Tenant)
 	c.hash(5, &e.Hash)
 	c.count(6, &e.Expires)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/policy"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/xmpp/jid"
@@ -107,26 +106,13 @@ func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 	}
 	a.Known, a.Tenant, a.Domain, a.MaxSessions = true, t.ID(), domain, t.MaxSessions()
 	for _, b := range info.Backends {
-		s, ok := security(b.Security)
-		if !ok {
+		s := decision.Security(b.Security) // their numbers are the same
+		if !s.Valid() {
 			return decision.Admission{LogID: a.LogID, Position: a.Position}
 		}
 		a.Backends = append(a.Backends, decision.Backend{Address: b.Address, Security: s, Proxy: b.Proxy})
 	}
 	return a
-}
-
-// security is the wire's word for the log's.
-func security(s events.Security) (decision.Security, bool) {
-	switch s {
-	case events.SecurityNone:
-		return decision.Plain, true
-	case events.SecurityStartTLS:
-		return decision.StartTLS, true
-	case events.SecurityTLS:
-		return decision.TLS, true
-	}
-	return 0, false
 }
 
 // open says whether a session may begin, and at which position it does.

@@ -123,6 +123,20 @@ func (d *decoder) number(most uint64) uint64 {
 	return n
 }
 
+// enum reads the number of a value.
+func enum[E events.Enum](d *decoder) E { return known[E](d, d.number(math.MaxUint8)) }
+
+// known is the value that has a number, which it takes a version that knows it
+// to have written.
+func known[E events.Enum](d *decoder, n uint64) E {
+	v := E(n)
+	if !v.Valid() {
+		d.fail("%d is no value of a %T", n, v)
+		return 0
+	}
+	return v
+}
+
 // position reads one that is neither before least nor behind the View.
 func (d *decoder) position(least events.Position) events.Position {
 	p := events.Position(d.number(uint64(d.view.position)))
@@ -232,8 +246,8 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 			d.fail("a limit of no sessions")
 		}
 	}
-	t.settings.PresenceWithoutMessages = events.PresenceMode(d.number(uint64(events.PresenceRefuse)))
-	t.settings.AuditAddresses = events.AuditAddresses(d.number(uint64(events.AuditClass)))
+	t.settings.PresenceWithoutMessages = enum[events.PresenceMode](d)
+	t.settings.AuditAddresses = enum[events.AuditAddresses](d)
 	t.ceiling = d.texts()
 	t.ceilingMask = maskOf(t.ceiling)
 	d.roles(t)
@@ -371,8 +385,8 @@ func (d *decoder) domain(t *Tenant, p *place) {
 	p.defaultRevokedAt = d.position(0)
 	d.each(math.MaxInt32, func() {
 		b := events.Backend{Address: d.text()}
-		n := d.number(bitProxy | uint64(events.SecurityTLS))
-		b.Security, b.Proxy = events.Security(n&^bitProxy), n&bitProxy != 0
+		n := d.number(bitProxy<<1 - 1)
+		b.Security, b.Proxy = known[events.Security](d, n&^bitProxy), n&bitProxy != 0
 		p.backends = append(p.backends, b)
 	})
 	last := ""

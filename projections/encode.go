@@ -58,7 +58,7 @@ const (
 	sectionShared       = 3
 )
 
-// bitProxy stands beside the number of a backend's security.
+// bitProxy stands beside the number of a backend's security, which is less.
 const bitProxy = 4
 
 // The bits of a tenant, of a domain and of a member.

@@ -469,6 +469,14 @@ func TestFormat(t *testing.T) {
 	}
 }
 
+// TestSecurityBeside: a backend's security and its bit for the proxy stand in
+// one number.
+func TestSecurityBeside(t *testing.T) {
+	if n := len(events.Names[events.Security]()); n > bitProxy {
+		t.Errorf("%d values of a security reach into bit %d", n, bitProxy)
+	}
+}
+
 // limitedView has tenants with limits.
 func limitedView(t testing.TB) *View {
 	l := newLog(nil)

@@ -87,7 +87,7 @@ func (e *encoder) tokens(list []*Token) {
 func (d *decoder) tokens(n *installation) {
 	last := ""
 	d.each(uint64(events.MaxSize)*n.version, func() {
-		t := &Token{ID: d.text(), Name: d.text(), Scope: events.TokenScope(d.number(uint64(events.TokenOperator)))}
+		t := &Token{ID: d.text(), Name: d.text(), Scope: enum[events.TokenScope](d)}
 		t.Tenant = d.text()
 		d.read(t.Hash[:])
 		t.Expires = d.number(1<<64 - 1)

@@ -23,6 +23,12 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
+// oneOf lists the values that there are, as in "full, domain or class".
+func oneOf(names []string) string {
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
 func isVisibleASCII(r rune) bool { return r > ' ' && r < 0x7f }
 
 // isPrintable refuses control and format characters: no name breaks a line or
@@ -83,8 +89,8 @@ func CheckBackend(b events.Backend) error {
 	if len(b.Address) > maxAddress || !ok || !isPort(port) {
 		return fmt.Errorf("backend address %s: want host:port, such as 127.0.0.1:5222 or [::1]:5222", quote(b.Address))
 	}
-	if b.Security > events.SecurityTLS {
-		return fmt.Errorf("backend %s: unknown security; want none, starttls or tls", quote(b.Address))
+	if !b.Security.Valid() {
+		return fmt.Errorf("backend %s: unknown security; want %s", quote(b.Address), oneOf(events.Names[events.Security]()))
 	}
 	bracketed := strings.HasPrefix(b.Address, "[")
 	ip, err := netip.ParseAddr(host)

@@ -97,14 +97,14 @@ func (c SetAuditAddresses) plan(p *plan) {
 }
 
 func (p *plan) presence(field string, mode events.PresenceMode) {
-	if mode > events.PresenceRefuse {
-		p.fail(Invalid, field, "unknown presence mode: want clamp or refuse")
+	if !mode.Valid() {
+		p.fail(Invalid, field, "unknown presence mode: want %s", oneOf(events.Names[events.PresenceMode]()))
 	}
 }
 
 func (p *plan) audit(field string, addresses events.AuditAddresses) {
-	if addresses > events.AuditClass {
-		p.fail(Invalid, field, "unknown audit setting: want full, domain or class")
+	if !addresses.Valid() {
+		p.fail(Invalid, field, "unknown audit setting: want %s", oneOf(events.Names[events.AuditAddresses]()))
 	}
 }
 

@@ -48,7 +48,7 @@ func (c CreateToken) plan(p *plan) {
 		p.fail(Invalid, "Hash", "the token's hash is missing")
 	}
 	switch {
-	case c.Scope > events.TokenOperator:
+	case !c.Scope.Valid():
 		p.fail(Invalid, "Scope", "unknown scope")
 	case c.Scope == events.TokenOperator && c.Tenant != "":
 		p.fail(Invalid, "Tenant", "an operator's token is for no one tenant: leave the tenant out, or choose the scope read or write")
