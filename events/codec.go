@@ -160,6 +160,13 @@ func (c *codec) count(n protowire.Number, p *uint64) {
 
 // enum is a field with the valid values of a type.
 func enum[E Enum](c *codec, n protowire.Number, p *E) {
+	v := uint8(*p)
+	c.value(n, &v, func(v uint8) bool { return E(v).Valid() })
+	*p = E(v)
+}
+
+// value is a field with those numbers that are valid, 0 among them.
+func (c *codec) value(n protowire.Number, p *uint8, valid func(uint8) bool) {
 	if !c.decoding {
 		if *p != 0 {
 			c.out = protowire.AppendTag(c.out, n, protowire.VarintType)
@@ -171,11 +178,11 @@ func enum[E Enum](c *codec, n protowire.Number, p *E) {
 		return
 	}
 	v := c.varint(n)
-	if v > math.MaxUint8 || !E(v).Valid() {
+	if v > math.MaxUint8 || !valid(uint8(v)) {
 		c.fail(n, ErrUnknownValue)
 		return
 	}
-	*p = E(v)
+	*p = uint8(v)
 }
 
 // flag is a field that is there when it is true.

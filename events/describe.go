@@ -23,8 +23,7 @@ func Describe(e Event) string {
 	case TenantRemoved:
 		return "tenant removed"
 	case SettingsChanged:
-		return line("settings changed", "presence-without-messages", e.PresenceWithoutMessages.String(),
-			"audit-addresses", e.AuditAddresses.String())
+		return describeSettings(e)
 	case CeilingSet:
 		if len(e.Permissions) == 0 {
 			return "ceiling set denies nothing"

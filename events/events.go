@@ -73,41 +73,8 @@ type Backend struct {
 	Proxy bool
 }
 
-// PresenceMode says what happens to an available presence that would make
-// the server deliver messages to a session without messages:read.
-type PresenceMode uint8
-
-// The presence modes.
-const (
-	PresenceClamp  PresenceMode = iota // forwarded with priority -1
-	PresenceRefuse                     // refused, as Prosody's module does
-)
-
-var presenceNames = names{PresenceClamp: "clamp", PresenceRefuse: "refuse"}
-
-func (m PresenceMode) String() string { return presenceNames.of(uint8(m)) }
-
-// Valid reports whether this version knows the value.
-func (m PresenceMode) Valid() bool { return presenceNames.valid(uint8(m)) }
-
-// AuditAddresses says how much of an address an audit record holds.
-type AuditAddresses uint8
-
-// The audit settings.
-const (
-	AuditFull   AuditAddresses = iota // the whole address
-	AuditDomain                       // its domain only
-	AuditClass                        // only whether it is own, local or remote
-)
-
-var auditNames = names{AuditFull: "full", AuditDomain: "domain", AuditClass: "class"}
-
-func (a AuditAddresses) String() string { return auditNames.of(uint8(a)) }
-
-// Valid reports whether this version knows the value.
-func (a AuditAddresses) Valid() bool { return auditNames.valid(uint8(a)) }
-
-// The events. Every list keeps the order of the command.
+// The events; SettingsChanged is in settings.go. Every list keeps the order of
+// the command.
 type (
 	// TenantCreated is always the first event of a tenant.
 	TenantCreated struct{ Name string }
@@ -120,11 +87,6 @@ type (
 	// TenantRemoved frees the tenant's domains and services; its id is never
 	// used again.
 	TenantRemoved struct{}
-	// SettingsChanged holds the tenant's settings, all of them.
-	SettingsChanged struct {
-		PresenceWithoutMessages PresenceMode
-		AuditAddresses          AuditAddresses
-	}
 	// CeilingSet replaces the ceiling: what no role of the tenant can give.
 	CeilingSet struct{ Permissions []string }
 	// TenantLimitsSet replaces the limits of the tenant, all of them.

@@ -237,11 +237,6 @@ func (e *TenantResumed) wire(*codec) {}
 
 func (e *TenantRemoved) wire(*codec) {}
 
-func (e *SettingsChanged) wire(c *codec) {
-	enum(c, 1, &e.PresenceWithoutMessages)
-	enum(c, 2, &e.AuditAddresses)
-}
-
 func (e *CeilingSet) wire(c *codec) {
 	c.names(1, &e.Permissions)
 }

@@ -232,13 +232,13 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 		d.fail("version 0")
 	}
 	t.revokedAt = d.position(1)
-	has := d.number(bitRemoved | bitTenantSuspended | bitTenantLimited)
+	has := d.number(bitRemoved | bitTenantSuspended | bitTenantLimited | bitTenantSettings)
 	if has == bitRemoved {
 		t.removed = true
 		return t
 	}
 	if has&bitRemoved != 0 {
-		d.fail("removed, and suspended or limited")
+		d.fail("removed, and suspended, limited or with settings")
 	}
 	t.suspended = has&bitTenantSuspended != 0
 	if has&bitTenantLimited != 0 {
@@ -246,8 +246,7 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 			d.fail("a limit of no sessions")
 		}
 	}
-	t.settings.PresenceWithoutMessages = enum[events.PresenceMode](d)
-	t.settings.AuditAddresses = enum[events.AuditAddresses](d)
+	t.settings = d.settings(firstSettings, has&bitTenantSettings != 0)
 	t.ceiling = d.texts()
 	t.ceilingMask = maskOf(t.ceiling)
 	d.roles(t)

@@ -28,11 +28,14 @@ import (
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
-//	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited);
-//	         of a removed one that is all. Then: the number of sessions, if it
-//	         is limited; presence mode, audit addresses, ceiling (list of text),
+//	tenant   id, name, version,revoked, bits (1 removed, 2 suspended, 4 limited,
+//	         8 later settings); of a removed one that is all. Then: the number
+//	         of sessions, if it is limited; settings, ceiling (list of text),
 //	         the built-in roles, custom roles (list), places (list, by name)
-//	built-in allow, deny (lists of text), revoked
+//	settings the values of presence_without_messages and audit_addresses; then,
+//	         if they are announced, the later settings that are not 0 (list, by
+//	         number): number, value
+//	built-in allow, deny (lists of text),revoked
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, revoked
 //	place    name, kind; of a domain also: bits (1 suspended, 2 by the
@@ -66,6 +69,7 @@ const (
 	bitRemoved         = 1
 	bitTenantSuspended = 2
 	bitTenantLimited   = 4
+	bitTenantSettings  = 8
 
 	bitDomainSuspended  = 1
 	bitDomainByOperator = 2
@@ -182,15 +186,15 @@ func (e *encoder) tenant(t *Tenant) {
 	e.text(t.name)
 	e.number(t.version)
 	e.number(uint64(t.revokedAt))
-	e.number(bits(t.removed, t.suspended, t.maxSessions > 0))
+	later := laterSettings(t.settings, firstSettings)
+	e.number(bits(t.removed, t.suspended, t.maxSessions > 0, len(later) > 0))
 	if t.removed {
 		return
 	}
 	if t.maxSessions > 0 {
 		e.number(t.maxSessions)
 	}
-	e.number(uint64(t.settings.PresenceWithoutMessages))
-	e.number(uint64(t.settings.AuditAddresses))
+	e.settings(t.settings, firstSettings, later)
 	e.texts(t.ceiling)
 	e.roles(t)
 	names := make([]string, 0, t.places.len)

@@ -20,7 +20,7 @@ type Tenant struct {
 	revokedAt events.Position
 	suspended bool
 	removed   bool
-	settings  Settings
+	settings  events.Settings
 	services  int32
 	roleTable
 
@@ -31,12 +31,6 @@ type Tenant struct {
 	maxSessions uint64
 	listed      int // members of all domains
 	by          *maker
-}
-
-// Settings are a tenant's own choices.
-type Settings struct {
-	PresenceWithoutMessages events.PresenceMode
-	AuditAddresses          events.AuditAddresses
 }
 
 // ID is the tenant's id.
@@ -52,7 +46,7 @@ func (t *Tenant) Version() uint64 { return t.version }
 func (t *Tenant) Suspended() bool { return t.suspended }
 
 // Settings returns the tenant's settings.
-func (t *Tenant) Settings() Settings { return t.settings }
+func (t *Tenant) Settings() events.Settings { return t.settings }
 
 // Ceiling lists what no role of the tenant can give, as it was set. The
 // caller must not change it.
@@ -148,7 +142,7 @@ func (ch *change) applyTenant(e events.Event) error {
 		}
 		*t = Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, revokedAt: ch.position, by: t.by}
 	case events.SettingsChanged:
-		t.settings = Settings{e.PresenceWithoutMessages, e.AuditAddresses}
+		t.settings = events.Settings(e)
 	case events.CeilingSet:
 		t.ceiling, t.ceilingMask = kept(e.Permissions), maskOf(e.Permissions)
 		ch.recompile = true

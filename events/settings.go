@@ -1,0 +1,135 @@
+package events
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Settings are a tenant's own choices. The zero value is what a new tenant has.
+//
+// A new setting is a type with its names, a field here, an entry of the table
+// below and a field of events.proto's SettingsChanged: encodings, commands and
+// policy files go through the table. Code that obeys the setting reads the
+// field.
+type Settings struct {
+	PresenceWithoutMessages PresenceMode
+	AuditAddresses          AuditAddresses
+}
+
+// SettingsChanged holds the tenant's settings, all of them.
+type SettingsChanged Settings
+
+// PresenceMode says what happens to an available presence that would make
+// the server deliver messages to a session without messages:read.
+type PresenceMode uint8
+
+// The presence modes.
+const (
+	PresenceClamp  PresenceMode = iota // forwarded with priority -1
+	PresenceRefuse                     // refused, as Prosody's module does
+)
+
+var presenceNames = names{PresenceClamp: "clamp", PresenceRefuse: "refuse"}
+
+func (m PresenceMode) String() string { return presenceNames.of(uint8(m)) }
+
+// Valid reports whether this version knows the value.
+func (m PresenceMode) Valid() bool { return presenceNames.valid(uint8(m)) }
+
+// AuditAddresses says how much of an address an audit record holds.
+type AuditAddresses uint8
+
+// The audit settings.
+const (
+	AuditFull   AuditAddresses = iota // the whole address
+	AuditDomain                       // its domain only
+	AuditClass                        // only whether it is own, local or remote
+)
+
+var auditNames = names{AuditFull: "full", AuditDomain: "domain", AuditClass: "class"}
+
+func (a AuditAddresses) String() string { return auditNames.of(uint8(a)) }
+
+// Valid reports whether this version knows the value.
+func (a AuditAddresses) Valid() bool { return auditNames.valid(uint8(a)) }
+
+// settings is the table of the settings, in the order of their numbers. An
+// entry names a setting as policy files and the admin API do.
+var settings = [...]Setting{
+	setting(1, "presence_without_messages", presenceNames, func(s *Settings) *PresenceMode { return &s.PresenceWithoutMessages }),
+	setting(2, "audit_addresses", auditNames, func(s *Settings) *AuditAddresses { return &s.AuditAddresses }),
+}
+
+// A Setting is one of the Settings: which of its values a tenant has chosen.
+type Setting struct {
+	// Number is the setting's field in SettingsChanged.
+	Number uint64
+	// Name is what policy files and the admin API call the setting.
+	Name string
+	// Values are the names of its values, by their numbers. The first one is
+	// what a new tenant has.
+	Values []string
+
+	get func(Settings) uint8
+	set func(Settings, uint8) Settings
+}
+
+// setting makes an entry of the table. field points to the setting.
+func setting[E Enum](number uint64, name string, values names, field func(*Settings) *E) Setting {
+	return Setting{
+		Number: number, Name: name, Values: values,
+		get: func(s Settings) uint8 { return uint8(*field(&s)) },
+		set: func(s Settings, v uint8) Settings {
+			*field(&s) = E(v)
+			return s
+		},
+	}
+}
+
+// AllSettings yields the settings in the order of their numbers.
+func AllSettings() iter.Seq[Setting] { return slices.Values(settings[:]) }
+
+// SettingNamed finds a setting by its name.
+func SettingNamed(name string) (Setting, bool) {
+	for _, setting := range settings {
+		if setting.Name == name {
+			return setting, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Of returns the number of the value that s has.
+func (t Setting) Of(s Settings) uint8 { return t.get(s) }
+
+// In returns s with another value of the setting, which must be valid.
+func (t Setting) In(s Settings, value uint8) Settings { return t.set(s, value) }
+
+// Valid reports whether the setting has a value of this number.
+func (t Setting) Valid(value uint8) bool { return int(value) < len(t.Values) }
+
+// Parse returns the number of the value that has a name; false when none has it.
+func (t Setting) Parse(name string) (uint8, bool) {
+	i := slices.Index(t.Values, name)
+	return uint8(max(i, 0)), i >= 0
+}
+
+func (e *SettingsChanged) wire(c *codec) {
+	for _, setting := range settings {
+		v := setting.get(Settings(*e))
+		c.value(protowire.Number(setting.Number), &v, setting.Valid)
+		*e = SettingsChanged(setting.set(Settings(*e), v))
+	}
+}
+
+func describeSettings(e SettingsChanged) string {
+	parts := []string{"settings changed"}
+	for _, setting := range settings {
+		value := names(setting.Values).of(setting.get(Settings(e)))
+		parts = append(parts, strings.ReplaceAll(setting.Name, "_", "-"), value)
+	}
+	return line(parts...)
+}
