@@ -28,14 +28,14 @@ import (
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
-//	tenant   id, name, version,revoked, bits (1 removed, 2 suspended, 4 limited,
+//	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited,
 //	         8 later settings); of a removed one that is all. Then: the number
 //	         of sessions, if it is limited; settings, ceiling (list of text),
 //	         the built-in roles, custom roles (list), places (list, by name)
 //	settings the values of presence_without_messages and audit_addresses; then,
 //	         if they are announced, the later settings that are not 0 (list, by
 //	         number): number, value
-//	built-in allow, deny (lists of text),revoked
+//	built-in allow, deny (lists of text), revoked
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, revoked
 //	place    name, kind; of a domain also: bits (1 suspended, 2 by the

@@ -19,11 +19,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/natsserver"
-	"github.com/postern-im/postern/internal/recordfile"
 	"github.com/postern-im/postern/node"
 )
 
@@ -37,8 +37,8 @@ type process struct {
 	started  time.Time
 
 	events    *eventlog.Log
-	journal   *recordfile.File   // of decisions
-	calls     *recordfile.File   // of the admin API
+	journal   *audit.File        // of decisions
+	calls     *audit.File        // of the admin API
 	server    *natsserver.Server // nil: run by others
 	refusals  *refusals          // nil: as the server
 	conn      *nats.Conn
@@ -105,10 +105,10 @@ func (p *process) openLog() (err error) {
 	if p.events.Created() {
 		p.log.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
 	}
-	if p.journal, err = recordfile.Open(c.journal()); err != nil {
+	if p.journal, err = audit.Open(c.journal()); err != nil {
 		return fmt.Errorf("decisions: %w", err)
 	}
-	if p.calls, err = recordfile.Open(c.adminCalls()); err != nil {
+	if p.calls, err = audit.Open(c.adminCalls()); err != nil {
 		return fmt.Errorf("admin calls: %w", err)
 	}
 	return nil
@@ -320,7 +320,7 @@ func (p *process) reopen() {
 		p.noticeCertificates()
 	}
 	for _, r := range []struct {
-		file *recordfile.File
+		file *audit.File
 		path string
 	}{{p.calls, p.config.adminCalls()}, {p.journal, p.config.journal()}} {
 		if err := r.file.Reopen(); err != nil {

@@ -34,7 +34,7 @@ var imports = map[string]string{
 	// backends.
 	"import/prosody": "tenants tenants/policyfile events permission xmpp/jid",
 
-	"audit":        "decision",
+	"audit":        "decision xmpp/jid xmpp/stanza",
 	"audit/replay": "audit events projections policy decision",
 
 	// xmpp/jid: Admit gets a raw domain, the journal shortens addresses.
@@ -62,7 +62,6 @@ var imports = map[string]string{
 	"internal/natsserver": "internal/floodlog",
 	"internal/certdate":   "",
 	"internal/limit":      "",
-	"internal/recordfile": "",
 	"internal/settings":   "",
 
 	// Wiring. internal/settings reads the configuration of both daemons.

@@ -1,11 +1,11 @@
-// Package recordfile keeps records in a file that only grows: whole lines, one
+// Package audit keeps records in a file that only grows: whole lines, one
 // behind the other.
 //
 // A line that was cut off, by a full disk or a kill, never swallows the next
 // one: that begins on a line of its own, in this process and in the one after
 // it. The file is its owner's alone. It is moved away and opened again to
 // rotate it. The package does not know what a line holds.
-package recordfile
+package audit
 
 import (
 	"errors"
