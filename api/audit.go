@@ -9,9 +9,9 @@ import (
 )
 
 // An Auditor keeps the record of calls: one line of JSON each, without its
-// end. A durable one must be on disk when Record returns.
+// end. A durable one must be on disk when Append returns.
 type Auditor interface {
-	Record(line []byte, durable bool) error
+	Append(line []byte, durable bool) error
 }
 
 // The phases of a record. What changes something has two, with one call id:
@@ -103,7 +103,7 @@ func (s *Server) record(c *call, phase string) error {
 	line.Time, line.Phase, line.Micros = now.UTC(), phase, now.Sub(c.began).Microseconds()
 	text, err := json.Marshal(&line)
 	if err == nil {
-		err = s.audit.Record(text, phase == phaseIntent)
+		err = s.audit.Append(text, phase == phaseIntent)
 	}
 	if err == nil {
 		return nil

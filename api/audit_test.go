@@ -34,7 +34,7 @@ type record struct {
 	durable bool
 }
 
-func (r *records) Record(line []byte, durable bool) error {
+func (r *records) Append(line []byte, durable bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var rec record
@@ -130,7 +130,7 @@ func TestHostileRecords(t *testing.T) {
 	for _, hostile := range []string{"a\nb@x.test", "a\r\n{\"phase\":\"call\"}", "\u2028\u202e", "\xff\x00", `"},{"a":"`, strings.Repeat("x", 9000)} {
 		n := len(r.audit.since(0))
 		r.get(t, "/v1/tenants/acme/members/"+url.PathEscape(hostile))
-		list := r.audit.since(n) // Record refuses more than one line
+		list := r.audit.since(n) // Append refuses more than one line
 		if len(list) != 1 || len(list[0].Path) > 5000 {
 			t.Errorf("%q: %+v", hostile, list)
 		}

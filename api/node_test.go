@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/projections"
@@ -27,7 +28,7 @@ const within = 30 * time.Second
 // nothing records nothing: the tests of the API ask no Questions.
 type nothing struct{}
 
-func (nothing) Record(node.Decided) error { return nil }
+func (nothing) Record([]audit.Record) error { return nil }
 
 // A workshop takes long work and never gets further: what becomes of it is
 // policyd's to test.

@@ -1,10 +1,9 @@
-// Package audit keeps records in a file that only grows: whole lines, one
-// behind the other.
+// Package audit is what is kept of the decisions of a policy node and of the
+// calls of its administrators: Record says what a record holds, and Writer puts
+// records into a file that only grows, one JSON line each.
 //
-// A line that was cut off, by a full disk or a kill, never swallows the next
-// one: that begins on a line of its own, in this process and in the one after
-// it. The file is its owner's alone. It is moved away and opened again to
-// rotate it. The package does not know what a line holds.
+// A line that was cut off, by a full disk or a kill, never spoils the next one:
+// that begins on a line of its own, in this process and in the one after it.
 package audit
 
 import (
@@ -15,24 +14,36 @@ import (
 	"sync"
 )
 
-// A File is an open file of records. Its methods may be called at the same
-// time; what each of them writes stays together.
-type File struct {
+// A Writer appends records to a file that nobody but its owner may read. The
+// file may be moved away to rotate it; then Reopen makes a new one. Its methods
+// may be called at the same time; the lines of one call stay together.
+//
+// What a call has written without an error has been handed to the operating
+// system: it outlives the process, and a loss of power only once the system
+// has written it. A line that Append is to make durable is on disk.
+type Writer struct {
 	path string
 
-	// mu guards the file: whole lines, one behind the other.
-	mu   sync.Mutex
-	file *os.File
-	torn bool // the file may end within a line
+	// mu guards what follows: whole lines, one behind the other.
+	mu    sync.Mutex
+	file  file
+	torn  bool  // the file may end within a line
+	lines lines // of the records being written
+}
+
+// A file is an *os.File, or its fault in a test.
+type file interface {
+	io.WriteCloser
+	Sync() error
 }
 
 // Open opens the file, or makes it with mode 0600.
-func Open(path string) (*File, error) {
+func Open(path string) (*Writer, error) {
 	file, torn, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	return &File{path: path, file: file, torn: torn}, nil
+	return &Writer{path: path, file: file, torn: torn}, nil
 }
 
 func open(path string) (file *os.File, torn bool, err error) {
@@ -51,67 +62,67 @@ func open(path string) (file *os.File, torn bool, err error) {
 	return file, torn, nil
 }
 
-// Record appends a line, which has no end of its own. With durable it is on
-// disk when Record returns.
-func (f *File) Record(line []byte, durable bool) error {
-	text := make([]byte, 0, len(line)+1)
-	text = append(append(text, line...), '\n')
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return appendLines(f.file, &f.torn, text, durable)
+// Record appends the lines of records, with one write.
+func (w *Writer) Record(records []Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = w.lines[:0]
+	for i := range records {
+		w.lines.add(&records[i])
+	}
+	return w.write(w.lines)
 }
 
-// Write appends lines, each with its end. It implements io.Writer.
-func (f *File) Write(lines []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := appendLines(f.file, &f.torn, lines, false); err != nil {
-		return 0, err
+// Append appends a line, which has no end of its own. With durable it is on
+// disk when Append returns.
+func (w *Writer) Append(line []byte, durable bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(append(w.lines[:0], line...), '\n')
+	if err := w.write(w.lines); err != nil {
+		return err
 	}
-	return len(lines), nil
-}
-
-// appendLines appends whole lines to a file that may end within one.
-func appendLines(f interface {
-	io.Writer
-	Sync() error
-}, torn *bool, lines []byte, durable bool) error {
-	if *torn {
-		// Cut off or not, the file ends with a line's end then.
-		if _, err := f.Write([]byte{'\n'}); err != nil {
-			return fmt.Errorf("append a record: %w", err)
-		}
-	}
-	*torn = true
-	if _, err := f.Write(lines); err != nil {
-		return fmt.Errorf("append a record: %w", err)
-	}
-	*torn = false
 	if durable {
-		if err := f.Sync(); err != nil {
+		if err := w.file.Sync(); err != nil {
 			return fmt.Errorf("sync a record: %w", err)
 		}
 	}
 	return nil
 }
 
+// write writes whole lines behind a file that may end within one.
+func (w *Writer) write(lines []byte) error {
+	if w.torn {
+		// Cut off or not, the file ends with a line's end then.
+		if _, err := w.file.Write([]byte{'\n'}); err != nil {
+			return fmt.Errorf("append a record: %w", err)
+		}
+	}
+	w.torn = true
+	if _, err := w.file.Write(lines); err != nil {
+		return fmt.Errorf("append a record: %w", err)
+	}
+	w.torn = false
+	return nil
+}
+
 // Reopen opens the path again, after the file was moved away. On error the old
 // file stays in use.
-func (f *File) Reopen() error {
-	file, torn, err := open(f.path)
+func (w *Writer) Reopen() error {
+	file, torn, err := open(w.path)
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	old := f.file
-	f.file, f.torn = file, torn
-	f.mu.Unlock()
+	w.mu.Lock()
+	old := w.file
+	w.file, w.torn = file, torn
+	w.mu.Unlock()
 	return old.Close()
 }
 
 // Close closes the file; nothing is recorded any more.
-func (f *File) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.file.Close()
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.file.Close()
 }

@@ -8,20 +8,20 @@ import (
 	"testing"
 )
 
-// TestFile: lines are kept whole, through a torn one, a rotation and a
+// TestWriter: lines are kept whole, through a torn one, a rotation and a
 // process that comes after.
-func TestFile(t *testing.T) {
+func TestWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.jsonl")
 	if err := os.WriteFile(path, []byte("{\"a\":1}\n{\"torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	w, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	record := func(line string) {
 		t.Helper()
-		if err := f.Record([]byte(line), true); err != nil {
+		if err := w.Append([]byte(line), true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,14 +31,14 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	record("3")
-	if err := f.Reopen(); err != nil {
+	if err := w.Reopen(); err != nil {
 		t.Fatal(err)
 	}
 	record("4")
-	if err := f.Close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Record([]byte("5"), false); err == nil {
+	if err := w.Append([]byte("5"), false); err == nil {
 		t.Error("recorded in a closed file")
 	}
 	for name, want := range map[string]string{path + ".1": "{\"a\":1}\n{\"torn\n1\n2\n3\n", path: "4\n"} {
@@ -66,6 +66,8 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+func (d *fullDisk) Close() error { return nil }
+
 func (d *fullDisk) Sync() error {
 	if d.noSync {
 		return errors.New("input/output error")
@@ -76,16 +78,17 @@ func (d *fullDisk) Sync() error {
 // TestFullDisk: a line that was cut off is an error, and the next one stands
 // alone; so is a durable one that cannot be synced.
 func TestFullDisk(t *testing.T) {
-	d, torn := &fullDisk{room: 3}, false
-	if err := appendLines(d, &torn, []byte("first\n"), false); err == nil || !torn {
-		t.Errorf("cut off: %v, torn %v", err, torn)
+	d := &fullDisk{room: 3}
+	w := &Writer{file: d}
+	if err := w.Append([]byte("first"), false); err == nil || !w.torn {
+		t.Errorf("cut off: %v, torn %v", err, w.torn)
 	}
 	d.room = 100
-	if err := appendLines(d, &torn, []byte("second\n"), true); err != nil || torn || d.String() != "fir\nsecond\n" {
-		t.Errorf("%q, %v, torn %v", d.String(), err, torn)
+	if err := w.Append([]byte("second"), true); err != nil || w.torn || d.String() != "fir\nsecond\n" {
+		t.Errorf("%q, %v, torn %v", d.String(), err, w.torn)
 	}
 	d.noSync = true
-	if err := appendLines(d, &torn, []byte("third\n"), true); err == nil {
+	if err := w.Append([]byte("third"), true); err == nil {
 		t.Error("not on disk, and no error")
 	}
 }

@@ -30,7 +30,7 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 		r.Results = append(r.Results, n.decide(v, &b.Requests[i], at))
 	}
 	if len(r.Results) > 0 {
-		if err := n.record(b, r, v, at); err != nil {
+		if err := n.record(b, r.Results, v, at); err != nil {
 			n.fail(err)
 			select {
 			case n.unrecorded <- err:
@@ -77,14 +77,6 @@ func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) de
 func (n *Node) stamp(verdict decision.Verdict, v *projections.View) decision.Verdict {
 	verdict.LogID, verdict.Position = n.cfg.LogID, uint64(v.Position())
 	return verdict
-}
-
-func (n *Node) record(b *decision.Batch, r *decision.Reply, v *projections.View, at time.Time) error {
-	err := n.cfg.Recorder.Record(Decided{Node: n.cfg.ID, At: at, View: v, Batch: b, Results: r.Results})
-	if err != nil {
-		return fmt.Errorf("record verdicts: %w", err)
-	}
-	return nil
 }
 
 // admit says whether a domain is served, and where. A domain of a suspended

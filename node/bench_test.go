@@ -2,18 +2,24 @@ package node_test
 
 import (
 	"fmt"
-	"io"
+	"os"
 	"testing"
 
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/node"
 )
 
-// BenchmarkAnswer decides batches of chat messages; with the journal, and
-// without any record, which is its floor.
+// BenchmarkAnswer decides batches of chat messages; with records written to no
+// disk, and without any record, which is its floor.
 func BenchmarkAnswer(b *testing.B) {
+	written, err := audit.Open(os.DevNull)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = written.Close() })
 	for _, size := range []int{1, 64} {
-		for name, recorder := range map[string]node.Recorder{"none": new(recorder), "journal": node.NewJournal(io.Discard)} {
+		for name, recorder := range map[string]node.Recorder{"none": new(recorder), "written": written} {
 			b.Run(fmt.Sprintf("record=%s/batch=%d", name, size), func(b *testing.B) {
 				l := openLog(b)
 				r := start(b, l, l.LogID(), recorder).ready()

@@ -1,18 +1,14 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/node"
@@ -232,52 +228,6 @@ func TestStopWithCommandsWaiting(t *testing.T) {
 	}
 	if _, err := r.Execute(t.Context(), command("late", "create", tenants.CreateTenant{})); !errors.Is(err, node.ErrStopped) {
 		t.Errorf("after the end: %v", err)
-	}
-}
-
-func TestJournal(t *testing.T) {
-	l := openLog(t)
-	r := start(t, l, l.LogID()).ready()
-	r.tenants()
-	decided := func(setting events.AuditAddresses, id, to string) map[string]any {
-		t.Helper()
-		r.do("acme", id, tenants.SetAuditAddresses{Addresses: setting})
-		q := chat(t, "acme", "bob@acme.test", to, 1)
-		var out bytes.Buffer
-		err := node.NewJournal(&out).Record(node.Decided{
-			Node: "n1", View: r.View(), Batch: &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: []decision.Request{q}},
-			Results: []decision.Result{{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Refuse, Permission: "xmpp:federate", Position: 3}}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var line map[string]any
-		if err := json.Unmarshal(out.Bytes(), &line); err != nil || strings.Count(out.String(), "\n") != 1 {
-			t.Fatalf("%q: %v", out.String(), err)
-		}
-		return line
-	}
-	line := decided(events.AuditFull, "1", "eve@beta.test/x")
-	for key, want := range map[string]any{
-		"msg": "verdict", "node": "n1", "gateway": "gw1", "tenant": "acme", "account": "bob@acme.test", "session": "s1",
-		"direction": "out", "effect": "refuse", "permission": "xmpp:federate", "position": 3.0, "to": "eve@beta.test/x",
-	} {
-		if line[key] != want {
-			t.Errorf("%s is %v, want %v", key, line[key], want)
-		}
-	}
-	// Nothing anybody chooses can begin a line or a field of its own.
-	nasty := "bob@acme.test/a\"b\\\",\"effect\":\"pass\" é"
-	if to := decided(events.AuditFull, "nasty", nasty)["to"]; to != nasty {
-		t.Errorf("recorded %q, want %q", to, nasty)
-	}
-	if to := decided(events.AuditDomain, "2", "eve@beta.test/x")["to"]; to != "beta.test" {
-		t.Errorf("domain only: %v", to)
-	}
-	for to, want := range map[string]string{"eve@beta.test/x": "remote", "eve@acme.test": "local", "bob@acme.test/tablet": "own"} {
-		if got := decided(events.AuditClass, "3"+to, to)["to"]; got != want {
-			t.Errorf("class of %s: %v, want %s", to, got, want)
-		}
 	}
 }
 

@@ -26,10 +26,10 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
@@ -57,19 +57,10 @@ type Log interface {
 
 // A Recorder writes the audit log.
 type Recorder interface {
-	// Record writes a record of each result and returns when they are as
-	// durable as they are promised to be. It is called from several
-	// goroutines and keeps nothing of what it is given.
-	Record(Decided) error
-}
-
-// Decided is a batch and what was decided about it.
-type Decided struct {
-	Node    string
-	At      time.Time
-	View    *projections.View
-	Batch   *decision.Batch
-	Results []decision.Result
+	// Record writes records of one batch, one or more, and returns when they
+	// are as durable as they are promised to be. It is called from several
+	// goroutines, and keeps nothing of what it is given.
+	Record([]audit.Record) error
 }
 
 // Config is what a node needs. All down to Recorder are required.
@@ -117,6 +108,8 @@ type Node struct {
 	// commands wait for the writer, those of operators apart: see gather.
 	commands, operators chan *execution
 	written             chan struct{} // closed when no command is carried out any more
+
+	scratch sync.Pool // of *[]audit.Record, empty
 
 	mu      sync.Mutex    // guards what follows
 	changed chan struct{} // closed and replaced with each new View or failure

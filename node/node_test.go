@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
@@ -39,17 +40,17 @@ func openLog(t testing.TB) *eventlog.Log {
 	return l
 }
 
-// A recorder keeps how many results were recorded, and fails when told to.
+// A recorder keeps how many records were written, and fails when told to.
 type recorder struct {
-	results atomic.Int64
+	records atomic.Int64
 	broken  atomic.Bool
 }
 
-func (r *recorder) Record(d node.Decided) error {
+func (r *recorder) Record(records []audit.Record) error {
 	if r.broken.Load() {
 		return errors.New("disk full")
 	}
-	r.results.Add(int64(len(d.Results)))
+	r.records.Add(int64(len(records)))
 	return nil
 }
 
@@ -233,8 +234,8 @@ func TestDecide(t *testing.T) {
 			t.Errorf("tenant %s: %+v", tenant, v)
 		}
 	}
-	if n := r.recorder.results.Load(); n != 5 {
-		t.Errorf("%d results were recorded, want 5", n)
+	if n := r.recorder.records.Load(); n != 5 {
+		t.Errorf("%d records were written, want 5", n)
 	}
 }
 

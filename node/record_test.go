@@ -2,11 +2,15 @@ package node_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/node"
@@ -17,14 +21,22 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// recorded is what a node's records of a batch are on disk.
-func recorded(t *testing.T, d node.Decided) []byte {
+// lines are what records are on disk.
+func lines(t *testing.T, records []audit.Record) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	if err := node.NewJournal(&out).Record(d); err != nil {
+	path := filepath.Join(t.TempDir(), "records.jsonl")
+	w, err := audit.Open(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes()
+	if err := errors.Join(w.Record(records), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // TestRecordsStay: the lines of decisions.jsonl are read by programs of others,
@@ -37,11 +49,9 @@ func TestRecordsStay(t *testing.T) {
 	var out []byte
 	for i, setting := range []events.AuditAddresses{events.AuditFull, events.AuditDomain, events.AuditClass} {
 		r.do("acme", "addresses"+string(rune('0'+i)), tenants.SetAuditAddresses{Addresses: setting})
-		out = append(out, recorded(t, node.Decided{
-			Node: "n1", At: time.Date(2026, 3, 1, 12, 0, i, 120_000_000, time.FixedZone("", 3600)), View: r.View(),
-			Batch:   &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: requests},
-			Results: results,
-		})...)
+		at := time.Date(2026, 3, 1, 12, 0, i, 120_000_000, time.FixedZone("", 3600))
+		batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: requests}
+		out = append(out, lines(t, node.Records(r.View(), at, batch, results))...)
 	}
 	const golden = "testdata/records.jsonl"
 	if *update {
@@ -55,6 +65,49 @@ func TestRecordsStay(t *testing.T) {
 	}
 	if !bytes.Equal(out, want) {
 		t.Errorf("recorded\n%s\nwant\n%s", out, want)
+	}
+}
+
+// TestRecord: what a line says, and how much of an address.
+func TestRecord(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	decided := func(setting events.AuditAddresses, id, to string) map[string]any {
+		t.Helper()
+		r.do("acme", id, tenants.SetAuditAddresses{Addresses: setting})
+		q := chat(t, "acme", "bob@acme.test", to, 1)
+		batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: []decision.Request{q}}
+		out := lines(t, node.Records(r.View(), time.Time{}, batch, []decision.Result{
+			{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Refuse, Permission: "xmpp:federate", Position: 3}},
+		}))
+		var line map[string]any
+		if err := json.Unmarshal(out, &line); err != nil || bytes.Count(out, []byte("\n")) != 1 {
+			t.Fatalf("%q: %v", out, err)
+		}
+		return line
+	}
+	line := decided(events.AuditFull, "1", "eve@beta.test/x")
+	for key, want := range map[string]any{
+		"msg": "verdict", "node": "n1", "gateway": "gw1", "tenant": "acme", "account": "bob@acme.test", "session": "s1",
+		"direction": "out", "effect": "refuse", "permission": "xmpp:federate", "position": 3.0, "to": "eve@beta.test/x",
+	} {
+		if line[key] != want {
+			t.Errorf("%s is %v, want %v", key, line[key], want)
+		}
+	}
+	// Nothing anybody chooses can begin a line or a field of its own.
+	nasty := "bob@acme.test/a\"b\\\",\"effect\":\"pass\" é"
+	if to := decided(events.AuditFull, "nasty", nasty)["to"]; to != nasty {
+		t.Errorf("recorded %q, want %q", to, nasty)
+	}
+	if to := decided(events.AuditDomain, "2", "eve@beta.test/x")["to"]; to != "beta.test" {
+		t.Errorf("domain only: %v", to)
+	}
+	for to, want := range map[string]string{"eve@beta.test/x": "remote", "eve@acme.test": "local", "bob@acme.test/tablet": "own"} {
+		if got := decided(events.AuditClass, "3"+to, to)["to"]; got != want {
+			t.Errorf("class of %s: %v, want %s", to, got, want)
+		}
 	}
 }
 
@@ -102,4 +155,20 @@ func everyRecord(t *testing.T) ([]decision.Request, []decision.Result) {
 			{Kind: decision.Admit, Admission: decision.Admission{Known: true, Tenant: "acme", Domain: "acme.test", Position: 5}}, {Kind: decision.Admit},
 			{Kind: decision.Open, Opening: decision.Opening{Allowed: true, Position: 6}}, {Kind: decision.Open},
 		}
+}
+
+// TestUnknownDomain: who asks for a domain nobody serves, which anybody may do,
+// writes nothing to the disk; who is let in does.
+func TestUnknownDomain(t *testing.T) {
+	batch := &decision.Batch{Requests: []decision.Request{
+		{Kind: decision.Admit, Domain: []byte("nowhere.test")}, {Kind: decision.Admit, Domain: []byte("alpha.test")},
+	}}
+	results := make([]decision.Result, 2)
+	if records := node.Records(nil, time.Time{}, batch, results); len(records) > 0 {
+		t.Errorf("recorded %+v", records)
+	}
+	results[1].Admission.Known = true
+	if records := node.Records(nil, time.Time{}, batch, results); len(records) != 1 || string(records[0].Domain) != "alpha.test" {
+		t.Errorf("recorded %+v", records)
+	}
 }

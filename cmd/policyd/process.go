@@ -37,8 +37,8 @@ type process struct {
 	started  time.Time
 
 	events    *eventlog.Log
-	journal   *audit.File        // of decisions
-	calls     *audit.File        // of the admin API
+	journal   *audit.Writer      // of decisions
+	calls     *audit.Writer      // of the admin API
 	server    *natsserver.Server // nil: run by others
 	refusals  *refusals          // nil: as the server
 	conn      *nats.Conn
@@ -179,7 +179,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 func (p *process) makeNode() (err error) {
 	c := p.config
 	p.node, err = node.New(node.Config{
-		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: node.NewJournal(p.journal),
+		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: p.journal,
 		OnRevocation: p.notify, Logger: p.log, Metrics: p.registry,
 	})
 	if err != nil {
@@ -320,7 +320,7 @@ func (p *process) reopen() {
 		p.noticeCertificates()
 	}
 	for _, r := range []struct {
-		file *audit.File
+		file *audit.Writer
 		path string
 	}{{p.calls, p.config.adminCalls()}, {p.journal, p.config.journal()}} {
 		if err := r.file.Reopen(); err != nil {

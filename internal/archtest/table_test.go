@@ -34,11 +34,12 @@ var imports = map[string]string{
 	// backends.
 	"import/prosody": "tenants tenants/policyfile events permission xmpp/jid",
 
+	// xmpp/stanza: a record says what stanza a verdict was on.
 	"audit":        "decision xmpp/jid xmpp/stanza",
 	"audit/replay": "audit events projections policy decision",
 
-	// xmpp/jid: Admit gets a raw domain, the journal shortens addresses.
-	"node": "events projections policy decision tenants xmpp/jid",
+	// xmpp/jid: Admit gets a raw domain, records hold shortened addresses.
+	"node": "events projections policy decision tenants audit xmpp/jid",
 	// xmpp/jid: the names in a request's path are prepared before look-up.
 	"api":     "tenants projections events permission xmpp/jid",
 	"oauth2":  "events projections",

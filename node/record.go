@@ -1,0 +1,119 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/postern-im/postern/audit"
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/policy"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/xmpp/jid"
+)
+
+// record has the Recorder write what was decided about a batch.
+func (n *Node) record(b *decision.Batch, results []decision.Result, v *projections.View, at time.Time) error {
+	scratch, _ := n.scratch.Get().(*[]audit.Record)
+	if scratch == nil {
+		scratch = new([]audit.Record)
+	}
+	records := (&decided{n.cfg.ID, at, v, b, results}).records((*scratch)[:0])
+	var err error
+	if len(records) > 0 {
+		err = n.cfg.Recorder.Record(records)
+	}
+	clear(records) // it must not keep the batch's memory
+	*scratch = records
+	n.scratch.Put(scratch)
+	if err != nil {
+		return fmt.Errorf("record verdicts: %w", err)
+	}
+	return nil
+}
+
+// decided is a batch and what was decided about it.
+type decided struct {
+	node    string
+	at      time.Time
+	view    *projections.View
+	batch   *decision.Batch
+	results []decision.Result
+}
+
+// records appends the records of a batch. They are views of its bytes.
+func (d *decided) records(to []audit.Record) []audit.Record {
+	for i := range d.batch.Requests {
+		q, r := &d.batch.Requests[i], &d.results[i]
+		if unknown(q, r) {
+			continue
+		}
+		to = append(to, audit.Record{Time: d.at, Node: d.node, Gateway: d.batch.Gateway})
+		to := &to[len(to)-1]
+		switch q.Kind {
+		case decision.Ask:
+			d.verdict(to, &q.Question, &r.Verdict)
+		case decision.Admit:
+			a := &r.Admission
+			to.Kind, to.Domain, to.Known, to.Tenant, to.Position = audit.Admission, q.Domain, a.Known, a.Tenant, a.Position
+		case decision.Open:
+			to.Kind, to.Session, to.Allowed, to.Position = audit.Opening, q.Session, r.Opening.Allowed, r.Opening.Position
+		}
+	}
+	return to
+}
+
+// unknown reports whether somebody asked for a domain nobody serves. That lets
+// nobody in and anybody may do it, before TLS even: it is counted by the
+// gateway, and must not fill the disk that decisions are recorded on.
+func unknown(q *decision.Request, r *decision.Result) bool {
+	return q.Kind == decision.Admit && !r.Admission.Known
+}
+
+func (d *decided) verdict(to *audit.Record, q *decision.Question, v *decision.Verdict) {
+	to.Kind, to.Position, to.Table = audit.Verdict, v.Position, policy.TableVersion
+	to.Question, to.Session, to.Direction = q.ID, q.Session, q.Direction
+	to.Effect, to.Reason, to.Permission = v.Effect, v.Reason, v.Permission
+	desc, s := &q.Desc, &to.Stanza
+	s.Kind, s.Type, s.Fault = desc.Kind, desc.Type, desc.Fault
+	a := addresses{view: d.view, tenant: d.view.Tenant(q.Session.Tenant), account: q.Session.Account}
+	s.To, s.From = a.show(desc.To), a.show(desc.From)
+	if len(desc.Payloads) > 0 {
+		p := &desc.Payloads[0]
+		s.Space, s.OtherSpace, s.Name = p.Space, p.Other, p.Local
+	}
+}
+
+// addresses show as much of an address as the tenant wants in its records.
+type addresses struct {
+	view    *projections.View
+	tenant  *projections.Tenant // nil: there is none to have a wish
+	account []byte
+}
+
+func (s *addresses) show(a jid.Addr) audit.Address {
+	setting := events.AuditClass
+	if s.tenant != nil {
+		setting = s.tenant.Settings().AuditAddresses
+	}
+	switch {
+	case a.IsZero():
+		return audit.Address{}
+	case setting == events.AuditFull:
+		return audit.Address{Text: a.Bytes()}
+	case setting == events.AuditDomain:
+		return audit.Address{Text: a.Domain()}
+	}
+	return audit.Address{Class: s.class(a)}
+}
+
+func (s *addresses) class(a jid.Addr) audit.Class {
+	switch {
+	case bytes.Equal(a.Bare(), s.account):
+		return audit.Own
+	case s.tenant != nil && s.view.PlaceFor(s.tenant, a.Domain()) != projections.Elsewhere:
+		return audit.Local
+	}
+	return audit.Remote
+}
