@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
@@ -27,43 +27,62 @@ const (
 
 // A suite is one file of cases with the state its policy files make.
 type suite struct {
-	file  string
 	cases *policyfile.Cases
 	view  *projections.View
+	// now is the clock, for how long each case takes.
+	now func() time.Time
 }
 
-// run decides the cases that match.
-func (s *suite) run(only *regexp.Regexp, report *testReport) error {
+// A caseOutcome is the policy's answer to one case.
+type caseOutcome struct {
+	Case *policyfile.Case
+	// Name is the case's, or one made of its account and stanza.
+	Name string
+	// Account is the bare address whose session it is.
+	Account string
+	Passed  bool
+	Effect  string
+	Missing []string // all permissions that are missing, in the catalogue's order
+	Row     string   // of the table of stanzas
+	Text    string   // what a refusal says
+	Asked   []lookup
+	Took    time.Duration
+}
+
+// A lookup is one permission a stanza asks for, looked up in the account's role.
+// The last step decides.
+type lookup struct {
+	Permission string
+	Steps      []projections.Step
+}
+
+// decide decides the cases whose names match, in order. Untested are the
+// tenants' own roles, and built-in ones they have changed, that decided none of
+// them, as "ROLE of TENANT".
+func (s *suite) decide(only *regexp.Regexp) (outcomes []caseOutcome, untested []string, err error) {
 	accounts := make([]string, len(s.cases.List))
 	for i := range s.cases.List {
 		account, err := s.account(&s.cases.List[i])
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		accounts[i] = account
 	}
 	try, tested := trial.New(), map[string]bool{}
 	for i := range s.cases.List {
 		c := &s.cases.List[i]
-		if c.Name == "" {
-			c.Name = fmt.Sprintf("%s: %s", accounts[i], c.Stanza)
-		}
-		if !only.MatchString(c.Name) {
+		name := cmp.Or(c.Name, fmt.Sprintf("%s: %s", accounts[i], c.Stanza))
+		if !only.MatchString(name) {
 			continue
 		}
-		result, err := s.decide(try, c, accounts[i], tested)
+		outcome, err := s.decideCase(try, c, accounts[i], tested)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		report.Cases = append(report.Cases, result)
-		if result.Passed {
-			report.Passed++
-		} else {
-			report.Failed++
-		}
+		outcome.Name = name
+		outcomes = append(outcomes, outcome)
 	}
-	report.Untested = append(report.Untested, untested(s.view, tested)...)
-	return nil
+	return outcomes, s.untested(tested), nil
 }
 
 // account gives the account a case speaks of. For a role or permissions it
@@ -119,7 +138,7 @@ func (s *suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) 
 		}
 	}
 	if len(names) != 1 {
-		return nil, "", s.cases.Note(c, "role", "in which domain? The policy files have %s: say domain = \"…\"", orNone(names))
+		return nil, "", s.cases.Note(c, "role", "in which domain? The policy files have %s: say domain = \"…\"", cmp.Or(strings.Join(names, ", "), "-"))
 	}
 	return tenant, names[0], nil
 }
@@ -139,55 +158,45 @@ func (s *suite) change(c *policyfile.Case, key, tenant string, change tenants.Ch
 	return nil
 }
 
-// decide decides one case.
-func (s *suite) decide(try *trial.Trial, c *policyfile.Case, account string, tested map[string]bool) (caseResult, error) {
-	began := time.Now()
-	resource := c.Resource
-	if resource == "" {
-		resource = "r1"
-	}
-	full, err := jid.Parse([]byte(account + "/" + resource))
+// decideCase decides one case of an account, and adds its role to tested.
+func (s *suite) decideCase(try *trial.Trial, c *policyfile.Case, account string, tested map[string]bool) (caseOutcome, error) {
+	began := s.now()
+	full, err := jid.Parse([]byte(account + "/" + cmp.Or(c.Resource, "r1")))
 	if err != nil {
-		return caseResult{}, s.cases.Note(c, "resource", "resource %q: %v", resource, err)
+		return caseOutcome{}, s.cases.Note(c, "resource", "resource %q: %v", c.Resource, err)
 	}
 	xml, dir, err := s.stanza(c, string(full.Bytes()))
 	if err != nil {
-		return caseResult{}, err
+		return caseOutcome{}, err
 	}
 	memory, err := s.memory(c)
 	if err != nil {
-		return caseResult{}, err
+		return caseOutcome{}, err
 	}
 	t, _ := s.view.Owner(full.Domain())
 	e, _, err := try.Explain(s.view, trial.Session(s.view, t.ID(), full), dir, xml, memory, began)
 	if err != nil {
-		return caseResult{}, s.cases.Note(c, "stanza", "%v", err)
+		return caseOutcome{}, s.cases.Note(c, "stanza", "%v", err)
 	}
-	r := caseResult{
-		File: s.file, Line: c.Line, Name: c.Name, Who: account, Stanza: c.Stanza, Expected: c.Expect,
-		Effect: e.Verdict.Effect.String(), Missing: e.Missing.Names(), Row: e.Row, Text: e.Verdict.Text(), Why: []api.Permission{},
+	o := caseOutcome{
+		Case: c, Account: account,
+		Effect: e.Verdict.Effect.String(), Missing: e.Missing.Names(), Row: e.Row, Text: e.Verdict.Text(),
 	}
-	if c.Role != "" {
-		r.Who = "role " + c.Role
-	} else if c.Account == "" {
-		r.Who = "permissions " + orNone(c.Permissions)
-	}
-	r.Passed = r.Effect == c.Expect
+	o.Passed = o.Effect == c.Expect
 	if c.MissingGiven {
-		got := r.Missing
+		got := o.Missing
 		if c.FirstMissing {
 			got = got[:min(1, len(got))]
 		}
-		r.Passed = r.Passed && slices.Equal(got, c.Missing)
-		r.expectedMissing = ", missing " + orNone(c.Missing)
+		o.Passed = o.Passed && slices.Equal(got, c.Missing)
 	}
 	standing, _ := t.Standing(full.Bare(), full.Domain())
 	tested[t.ID()+" "+standing.Role] = true
 	for _, name := range e.Asked.Names() {
-		r.Why = append(r.Why, stepsOf(t, standing.Role, name))
+		o.Asked = append(o.Asked, lookup{name, t.Explain(standing.Role, name)})
 	}
-	r.took = time.Since(began)
-	return r, nil
+	o.Took = s.now().Sub(began)
+	return o, nil
 }
 
 // stanza gives a case's stanza as XML, and its way.
@@ -230,13 +239,17 @@ func (s *suite) memory(c *policyfile.Case) (*trial.Memory, error) {
 	return m, nil
 }
 
-// stepsOf looks one permission up in a role and keeps every step, in the
-// words of the API.
-func stepsOf(t *projections.Tenant, role, name string) api.Permission {
-	p := api.Permission{Permission: name, Steps: []api.Step{}}
-	for _, step := range t.Explain(role, name) {
-		p.Steps = append(p.Steps, api.Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
-		p.Granted = step.Answer.Granted() // the last one decides
+// untested names the tenants' own roles, and built-in ones they have changed, of
+// which tested has none.
+func (s *suite) untested(tested map[string]bool) []string {
+	var names []string
+	for t := range s.view.Tenants() {
+		for role := range t.Roles() {
+			own := !role.Builtin || len(role.Allow)+len(role.Deny) > 0
+			if own && !tested[t.ID()+" "+role.Name] && !strings.HasPrefix(role.Name, testRolePrefix) {
+				names = append(names, role.Name+" of "+t.ID())
+			}
+		}
 	}
-	return p
+	return names
 }

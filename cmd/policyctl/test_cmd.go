@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -90,6 +89,46 @@ type caseResult struct {
 	took            time.Duration
 }
 
+// resultOf is an outcome in the words of the report.
+func resultOf(file string, o *caseOutcome) caseResult {
+	c := o.Case
+	r := caseResult{
+		File: file, Line: c.Line, Name: o.Name, Who: o.Account, Stanza: c.Stanza, Passed: o.Passed, Expected: c.Expect,
+		Effect: o.Effect, Missing: o.Missing, Row: o.Row, Text: o.Text, Why: []api.Permission{}, took: o.Took,
+	}
+	switch {
+	case c.Role != "":
+		r.Who = "role " + c.Role
+	case c.Account == "":
+		r.Who = "permissions " + orNone(c.Permissions)
+	}
+	if c.MissingGiven {
+		r.expectedMissing = ", missing " + orNone(c.Missing)
+	}
+	for _, asked := range o.Asked {
+		p := api.Permission{Permission: asked.Permission, Steps: []api.Step{}}
+		for _, step := range asked.Steps {
+			p.Steps = append(p.Steps, api.Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
+			p.Granted = step.Answer.Granted() // the last one decides
+		}
+		r.Why = append(r.Why, p)
+	}
+	return r
+}
+
+// add adds the outcomes of one file of cases.
+func (r *testReport) add(file string, outcomes []caseOutcome, untested []string) {
+	for i := range outcomes {
+		r.Cases = append(r.Cases, resultOf(file, &outcomes[i]))
+		if outcomes[i].Passed {
+			r.Passed++
+		} else {
+			r.Failed++
+		}
+	}
+	r.Untested = append(r.Untested, untested...)
+}
+
 // errCasesFailed is the end of a run in which cases failed; it has been said
 // already how.
 var errCasesFailed = errors.New("some cases failed")
@@ -110,9 +149,11 @@ func (c *testCmd) Run(a *app) error {
 		if err != nil {
 			return &usageError{err}
 		}
-		if err := s.run(only, &report); err != nil {
+		outcomes, untested, err := s.decide(only)
+		if err != nil {
 			return &usageError{err}
 		}
+		report.add(file, outcomes, untested)
 	}
 	if len(report.Cases) == 0 {
 		return usagef("no case matches --run %s", c.Only)
@@ -173,7 +214,7 @@ func loadSuite(a *app, file string) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &suite{file: file, cases: cases}
+	s := &suite{cases: cases, now: time.Now}
 	var policies []*policyfile.File
 	for i, name := range cases.Policies {
 		key := fmt.Sprintf("policy[%d]", i)
@@ -258,19 +299,4 @@ func (c *caseResult) writeFailure(w io.Writer) {
 	}
 	t.write(w)
 	fmt.Fprintln(w)
-}
-
-// untested gives the tenants' own roles, and built-in ones they have changed,
-// that no case was decided by.
-func untested(v *projections.View, tested map[string]bool) []string {
-	var names []string
-	for t := range v.Tenants() {
-		for role := range t.Roles() {
-			name := role.Name
-			if (!role.Builtin || len(role.Allow)+len(role.Deny) > 0) && !tested[t.ID()+" "+name] && !strings.HasPrefix(name, testRolePrefix) {
-				names = append(names, name+" of "+t.ID())
-			}
-		}
-	}
-	return names
 }
