@@ -80,10 +80,10 @@ func (e *lineError) Unwrap() error { return e.err }
 
 // checkStream answers each line of in with a line of out, in order, by the
 // state v. It stops at the first line that is no question.
-func checkStream(v *projections.View, in io.Reader, out io.Writer) error {
+func checkStream(v *projections.View, now func() time.Time, in io.Reader, out io.Writer) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	w := bufio.NewWriterSize(out, 64<<10)
-	c := newChecker(v)
+	c := &checker{view: v, trial: trial.New(), now: now}
 	err := c.lines(r, w)
 	if flushErr := w.Flush(); flushErr != nil {
 		return fmt.Errorf("write answers: %w", flushErr)
@@ -95,10 +95,7 @@ func checkStream(v *projections.View, in io.Reader, out io.Writer) error {
 type checker struct {
 	view  *projections.View
 	trial *trial.Trial
-}
-
-func newChecker(v *projections.View) *checker {
-	return &checker{view: v, trial: trial.New()}
+	now   func() time.Time
 }
 
 func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
@@ -177,7 +174,7 @@ func (c *checker) answer(q *checkQuestion) checkAnswer {
 	if *q.Direction == "in" {
 		dir = decision.In
 	}
-	e, fault, err := c.trial.Explain(c.view, session, dir, *q.Stanza, q.Session.memory(), time.Now())
+	e, fault, err := c.trial.Explain(c.view, session, dir, *q.Stanza, q.Session.memory(), c.now())
 	if err != nil {
 		return refuse("%v", err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants/policyfile"
@@ -56,7 +57,7 @@ func (c *checkCmd) Run(a *app) error {
 		defer f.Close()
 		in = f
 	}
-	err = checkStream(view, in, a.out)
+	err = checkStream(view, time.Now, in, a.out)
 	if bad, ok := errors.AsType[*lineError](err); ok {
 		return &usageError{bad}
 	}

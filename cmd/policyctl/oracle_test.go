@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/permission"
 )
@@ -137,7 +138,7 @@ func TestOracle(t *testing.T) {
 	}
 	view := loadPolicy(t, oraclePolicy(roles))
 	var out bytes.Buffer
-	if err := checkStream(view, &in, &out); err != nil {
+	if err := checkStream(view, time.Now, &in, &out); err != nil {
 		t.Fatal(err)
 	}
 
