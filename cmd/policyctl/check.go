@@ -1,223 +1,90 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
+	"os"
 	"time"
 
-	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/policy"
-	"github.com/postern-im/postern/policy/trial"
+	"github.com/postern-im/postern/policy/suite"
 	"github.com/postern-im/postern/projections"
-	"github.com/postern-im/postern/xmpp/jid"
-	"github.com/postern-im/postern/xmpp/stanza"
+	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// maxCheckLine bounds one line of input: a stanza of the backend's limit,
-// escaped as JSON.
-const maxCheckLine = 64 << 20
-
-// A checkQuestion is one line of input.
-type checkQuestion struct {
-	ID        json.RawMessage `json:"id"`
-	Account   *string         `json:"account"`
-	Resource  *string         `json:"resource"`
-	Direction *string         `json:"direction"`
-	Stanza    *string         `json:"stanza"`
-	Session   checkMemory     `json:"session"`
+type checkCmd struct {
+	File   []string `short:"f" required:"" help:"A policy file; once for each tenant." placeholder:"FILE"`
+	Shared []string `help:"A service the operator shares with all tenants, which no policy file says; may be given more than once." placeholder:"DOMAIN"`
+	JSONL  string   `name:"jsonl" help:"The questions, one JSON object a line; standard input when absent or -." default:"-" placeholder:"FILE"`
 }
 
-// A checkMemory is what the session is said to remember.
-type checkMemory struct {
-	JoinedRooms []string       `json:"joined"`
-	Requests    []checkRequest `json:"outstanding"`
+// Help is the command's help.
+func (*checkCmd) Help() string {
+	return `Each line of input is one question:
+
+    {"id": 1, "account": "bob@alpha.test", "resource": "phone",
+     "direction": "out", "stanza": "<message to='a@beta.test'><body/></message>",
+     "session": {"joined": ["room@muc.alpha.test"],
+                 "outstanding": [{"peer": "a@beta.test/x", "id": "7"}]}}
+
+account is always the session's, direction is out (client to server) or in;
+session may be left out. joined are rooms the session has asked to join;
+outstanding are requests not answered yet, of which one to a bare JID may be an
+archive query. Each is answered with one line, in order:
+
+    {"id": 1, "effect": "refuse", "permissions": ["xmpp:federate", …],
+     "missing": ["xmpp:federate"],
+     "error": {"type": "auth", "condition": "forbidden"}, "text": "…"}
+
+effect is pass, refuse (the one who sent it is answered), drop (silently) or
+clamp (presence, forwarded with priority -1). A line that is no question ends
+the run with exit code 2; what was answered before it stands.
+
+Example:
+
+    policyctl check -f acme.toml --jsonl questions.jsonl`
 }
 
-type checkRequest struct {
-	Peer string `json:"peer"`
-	ID   string `json:"id"`
-}
-
-// memory leaves out what is no address: nothing can match it.
-func (m *checkMemory) memory() *trial.Memory {
-	memory := &trial.Memory{}
-	for _, room := range m.JoinedRooms {
-		_ = memory.Join(room)
+// Run answers the questions.
+func (c *checkCmd) Run(a *app) error {
+	view, err := c.view(a.warn)
+	if err != nil {
+		return &usageError{err}
 	}
-	for _, r := range m.Requests {
-		_ = memory.Await(r.Peer, r.ID)
+	in := a.in
+	if c.JSONL != "-" {
+		f, err := os.Open(c.JSONL)
+		if err != nil {
+			return &usageError{err}
+		}
+		defer f.Close()
+		in = f
 	}
-	return memory
-}
-
-// A checkAnswer is one line of output.
-type checkAnswer struct {
-	ID          json.RawMessage `json:"id"`
-	Effect      string          `json:"effect"`
-	Permissions []string        `json:"permissions"`
-	Missing     []string        `json:"missing"`
-	Error       *checkError     `json:"error"`
-	Text        string          `json:"text"`
-}
-
-type checkError struct {
-	Type      string `json:"type"`
-	Condition string `json:"condition"`
-}
-
-// A lineError is bad input at one line. Answers to earlier lines stand.
-type lineError struct {
-	line int
-	err  error
-}
-
-func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
-func (e *lineError) Unwrap() error { return e.err }
-
-// checkStream answers each line of in with a line of out, in order, by the
-// state v. It stops at the first line that is no question.
-func checkStream(v *projections.View, now func() time.Time, in io.Reader, out io.Writer) error {
-	r := bufio.NewReaderSize(in, 64<<10)
-	w := bufio.NewWriterSize(out, 64<<10)
-	c := &checker{view: v, trial: trial.New(), now: now}
-	err := c.lines(r, w)
-	if flushErr := w.Flush(); flushErr != nil {
-		return fmt.Errorf("write answers: %w", flushErr)
+	err = suite.Check(view, time.Now, in, a.out)
+	if bad, ok := errors.AsType[*suite.LineError](err); ok {
+		return &usageError{bad}
 	}
 	return err
 }
 
-// A checker answers questions offline by the code that answers gateways.
-type checker struct {
-	view  *projections.View
-	trial *trial.Trial
-	now   func() time.Time
-}
-
-func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	for n := 1; ; n++ {
-		line, err := readLine(r)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return &lineError{n, err}
-		}
-		if len(bytes.TrimSpace(line)) > 0 {
-			q, badLine := parseQuestion(line)
-			if badLine != nil {
-				return &lineError{n, badLine}
-			}
-			if err := enc.Encode(c.answer(q)); err != nil {
-				return fmt.Errorf("write answer %d: %w", n, err)
-			}
-		}
+// view is the state in which just the files' tenants exist.
+func (c *checkCmd) view(warn func(string)) (*projections.View, error) {
+	var files []*policyfile.File
+	for _, name := range c.File {
+		text, err := readFile(name)
 		if err != nil {
-			return nil
+			return nil, err
 		}
-	}
-}
-
-// readLine reads one line without a bound of its own but maxCheckLine. It
-// returns io.EOF with the last one.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > maxCheckLine {
-			return nil, fmt.Errorf("longer than %d bytes", maxCheckLine)
+		f, err := policyfile.Parse(name, text)
+		if err != nil {
+			return nil, err
 		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
+		for _, n := range f.Warnings {
+			warn(n.String())
 		}
+		files = append(files, f)
 	}
-}
-
-func parseQuestion(line []byte) (*checkQuestion, error) {
-	var q checkQuestion
-	if err := json.Unmarshal(line, &q); err != nil {
-		return nil, fmt.Errorf("read JSON: %w", err)
-	}
-	for _, f := range []struct {
-		name    string
-		present bool
-	}{
-		{"id", q.ID != nil}, {"account", q.Account != nil}, {"resource", q.Resource != nil},
-		{"direction", q.Direction != nil}, {"stanza", q.Stanza != nil},
-	} {
-		if !f.present {
-			return nil, fmt.Errorf("field %q is missing", f.name)
-		}
-	}
-	if *q.Direction != "out" && *q.Direction != "in" {
-		return nil, fmt.Errorf("direction %q: want \"out\" or \"in\"", *q.Direction)
-	}
-	return &q, nil
-}
-
-// answer decides one question.
-func (c *checker) answer(q *checkQuestion) checkAnswer {
-	a := checkAnswer{ID: q.ID, Permissions: []string{}, Missing: []string{}}
-	refuse := func(format string, args ...any) checkAnswer {
-		a.Effect, a.Text = decision.Refuse.String(), fmt.Sprintf(format, args...)
-		return a
-	}
-	session, err := c.session(q)
+	v, err := policyfile.View(files...)
 	if err != nil {
-		return refuse("%v", err)
+		return nil, err
 	}
-	dir := decision.Out
-	if *q.Direction == "in" {
-		dir = decision.In
-	}
-	e, fault, err := c.trial.Explain(c.view, session, dir, *q.Stanza, q.Session.memory(), c.now())
-	if err != nil {
-		return refuse("%v", err)
-	}
-	return fill(a, e, fault)
-}
-
-// session is whom the question is asked for.
-func (c *checker) session(q *checkQuestion) (decision.Session, error) {
-	account, err := jid.Bare(*q.Account)
-	if err != nil {
-		return decision.Session{}, fmt.Errorf("account %q: %w", *q.Account, err)
-	}
-	full, err := jid.Parse([]byte(account + "/" + *q.Resource))
-	if err != nil {
-		return decision.Session{}, fmt.Errorf("resource %q: %w", *q.Resource, err)
-	}
-	owner, place := c.view.Owner(full.Domain())
-	if place != projections.Domain {
-		return decision.Session{}, fmt.Errorf("account %q: its domain is none of the policy's", *q.Account)
-	}
-	return trial.Session(c.view, owner.ID(), full), nil
-}
-
-// fill turns an explanation into the answer's words. A session that would end
-// is a refusal here, and so is an address that does not prepare, whatever the
-// kind of stanza it stands in.
-func fill(a checkAnswer, e policy.Explanation, fault stanza.Fault) checkAnswer {
-	v := &e.Verdict
-	a.Permissions, a.Missing = e.Asked.Names(), e.Missing.Names()
-	a.Text = v.Text()
-	switch v.Effect {
-	case decision.Strip:
-		a.Effect = decision.Pass.String()
-	case decision.End:
-		a.Effect = decision.Refuse.String()
-	default:
-		a.Effect = v.Effect.String()
-	}
-	if fault == stanza.BadTo || fault == stanza.BadFrom {
-		a.Effect = decision.Refuse.String()
-	}
-	if answer := v.Answer(); a.Effect == decision.Refuse.String() && answer.Type != "" {
-		a.Error = &checkError{Type: answer.Type, Condition: answer.Condition}
-	}
-	return a
+	return policyfile.Share(v, c.Shared)
 }

@@ -29,6 +29,11 @@ var imports = map[string]string{
 	// events: a parsed file is the payload of commands, backends included.
 	// xmpp/jid: a name that does not prepare is refused at its line.
 	"tenants/policyfile": "tenants projections permission events xmpp/jid",
+	// Many questions at once. tenants, events: a case that names a role gets an
+	// account that has it, by the commands that would make one. tenants/policyfile:
+	// remarks about a case name its line. permission: which names there are.
+	"policy/suite": "policy policy/trial tenants tenants/policyfile projections decision events permission xmpp/...",
+
 	// permission: built-in roles and their order. xmpp/jid: hosts, admins and
 	// accounts are prepared as the gateway will see them. events: a domain's
 	// backends.
@@ -69,7 +74,7 @@ var imports = map[string]string{
 	"cmd/gateway": "gateway decision decision/overnats internal/settings",
 	"cmd/policyd": "*",
 	// events, permission: names and payloads of what it sends and prints.
-	"cmd/policyctl": "api tenants/... import/prosody policy policy/trial decision xmpp/... audit/... events events/eventlog projections permission",
+	"cmd/policyctl": "api tenants/... import/prosody policy policy/trial policy/suite decision xmpp/... audit/... events events/eventlog projections permission",
 
 	"test/e2e/...": "*",
 }
@@ -86,7 +91,7 @@ var never = []struct{ from, to, reason string }{
 var testOnly = "internal/expat internal/archtest events/logtest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
-var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader"
+var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader policy/suite"
 
 // clockless are packages that name types of net or take a lock, so that they are
 // not pure, but get the time as an argument and start no goroutine.

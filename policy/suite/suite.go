@@ -1,4 +1,11 @@
-package main
+// Package suite puts many questions to a policy that need not be in force. A
+// Suite decides the cases of a file and compares each answer with the one that
+// the case expects; Check answers questions that come as lines of JSON.
+//
+// It promises the answer of a node that has this policy: both ways go through
+// policy/trial, by the code that answers gateways. It is pure. The caller reads
+// the files and has the clock, and prints what comes of it.
+package suite
 
 import (
 	"cmp"
@@ -18,23 +25,40 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Who stands in for a role or a list of permissions. Nobody and nothing in a
-// policy file has such a name by chance; if one has, the case is refused.
+// The prefixes of roles and accounts that a Suite makes for cases that name a
+// role or permissions instead of an account. No policy file has such a name by
+// chance; if one has, the case is refused.
 const (
 	testRolePrefix  = "policy-test:"
 	testLocalPrefix = "policy-test-"
 )
 
-// A suite is one file of cases with the state its policy files make.
-type suite struct {
-	cases *policyfile.Cases
-	view  *projections.View
-	// now is the clock, for how long each case takes.
-	now func() time.Time
+// A Config is all that a Suite needs.
+type Config struct {
+	// Cases is the file of cases. Remarks about a case name its line.
+	Cases *policyfile.Cases
+	// View is the state that the policy files make, with all services the
+	// operator shares.
+	View *projections.View
+	// Now is the clock: it measures how long each case takes.
+	Now func() time.Time
 }
 
-// A caseOutcome is the policy's answer to one case.
-type caseOutcome struct {
+// A Suite is one file of cases with the state its policy files make. It serves
+// one goroutine at a time.
+type Suite struct {
+	cases *policyfile.Cases
+	view  *projections.View // with the accounts and roles made for cases
+	now   func() time.Time
+}
+
+// New returns a Suite.
+func New(c Config) *Suite {
+	return &Suite{cases: c.Cases, view: c.View, now: c.Now}
+}
+
+// An Outcome is the policy's answer to one case.
+type Outcome struct {
 	Case *policyfile.Case
 	// Name is the case's, or one made of its account and stanza.
 	Name string
@@ -45,21 +69,21 @@ type caseOutcome struct {
 	Missing []string // all permissions that are missing, in the catalogue's order
 	Row     string   // of the table of stanzas
 	Text    string   // what a refusal says
-	Asked   []lookup
+	Asked   []Lookup
 	Took    time.Duration
 }
 
-// A lookup is one permission a stanza asks for, looked up in the account's role.
+// A Lookup is one permission a stanza asks for, looked up in the account's role.
 // The last step decides.
-type lookup struct {
+type Lookup struct {
 	Permission string
 	Steps      []projections.Step
 }
 
-// decide decides the cases whose names match, in order. Untested are the
+// Decide decides the cases whose names match, in order. Untested are the
 // tenants' own roles, and built-in ones they have changed, that decided none of
 // them, as "ROLE of TENANT".
-func (s *suite) decide(only *regexp.Regexp) (outcomes []caseOutcome, untested []string, err error) {
+func (s *Suite) Decide(only *regexp.Regexp) (outcomes []Outcome, untested []string, err error) {
 	accounts := make([]string, len(s.cases.List))
 	for i := range s.cases.List {
 		account, err := s.account(&s.cases.List[i])
@@ -87,7 +111,7 @@ func (s *suite) decide(only *regexp.Regexp) (outcomes []caseOutcome, untested []
 
 // account gives the account a case speaks of. For a role or permissions it
 // makes one, by the commands that would make it in a running installation.
-func (s *suite) account(c *policyfile.Case) (string, error) {
+func (s *Suite) account(c *policyfile.Case) (string, error) {
 	if c.Account != "" {
 		bare, err := jid.Bare(c.Account)
 		if err != nil {
@@ -118,7 +142,7 @@ func (s *suite) account(c *policyfile.Case) (string, error) {
 }
 
 // domain is where a case plays that names no account.
-func (s *suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) {
+func (s *Suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) {
 	if c.Domain != "" {
 		name, err := jid.Domain(c.Domain)
 		if err != nil {
@@ -144,7 +168,7 @@ func (s *suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) 
 }
 
 // change applies a command to the state; what is wrong with it is said at key.
-func (s *suite) change(c *policyfile.Case, key, tenant string, change tenants.Change) error {
+func (s *Suite) change(c *policyfile.Case, key, tenant string, change tenants.Change) error {
 	plan, err := tenants.Check(s.view, tenant, change)
 	if err != nil {
 		return s.cases.Note(c, key, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -159,26 +183,26 @@ func (s *suite) change(c *policyfile.Case, key, tenant string, change tenants.Ch
 }
 
 // decideCase decides one case of an account, and adds its role to tested.
-func (s *suite) decideCase(try *trial.Trial, c *policyfile.Case, account string, tested map[string]bool) (caseOutcome, error) {
+func (s *Suite) decideCase(try *trial.Trial, c *policyfile.Case, account string, tested map[string]bool) (Outcome, error) {
 	began := s.now()
 	full, err := jid.Parse([]byte(account + "/" + cmp.Or(c.Resource, "r1")))
 	if err != nil {
-		return caseOutcome{}, s.cases.Note(c, "resource", "resource %q: %v", c.Resource, err)
+		return Outcome{}, s.cases.Note(c, "resource", "resource %q: %v", c.Resource, err)
 	}
 	xml, dir, err := s.stanza(c, string(full.Bytes()))
 	if err != nil {
-		return caseOutcome{}, err
+		return Outcome{}, err
 	}
 	memory, err := s.memory(c)
 	if err != nil {
-		return caseOutcome{}, err
+		return Outcome{}, err
 	}
 	t, _ := s.view.Owner(full.Domain())
 	e, _, err := try.Explain(s.view, trial.Session(s.view, t.ID(), full), dir, xml, memory, began)
 	if err != nil {
-		return caseOutcome{}, s.cases.Note(c, "stanza", "%v", err)
+		return Outcome{}, s.cases.Note(c, "stanza", "%v", err)
 	}
-	o := caseOutcome{
+	o := Outcome{
 		Case: c, Account: account,
 		Effect: e.Verdict.Effect.String(), Missing: e.Missing.Names(), Row: e.Row, Text: e.Verdict.Text(),
 	}
@@ -193,14 +217,14 @@ func (s *suite) decideCase(try *trial.Trial, c *policyfile.Case, account string,
 	standing, _ := t.Standing(full.Bare(), full.Domain())
 	tested[t.ID()+" "+standing.Role] = true
 	for _, name := range e.Asked.Names() {
-		o.Asked = append(o.Asked, lookup{name, t.Explain(standing.Role, name)})
+		o.Asked = append(o.Asked, Lookup{name, t.Explain(standing.Role, name)})
 	}
 	o.Took = s.now().Sub(began)
 	return o, nil
 }
 
 // stanza gives a case's stanza as XML, and its way.
-func (s *suite) stanza(c *policyfile.Case, self string) (xml string, dir decision.Direction, err error) {
+func (s *Suite) stanza(c *policyfile.Case, self string) (xml string, dir decision.Direction, err error) {
 	if trial.IsShort(c.Stanza) {
 		xml, dir, err = trial.Expand(c.Stanza, self)
 		if err != nil {
@@ -218,7 +242,7 @@ func (s *suite) stanza(c *policyfile.Case, self string) (xml string, dir decisio
 	return c.Stanza, dir, nil
 }
 
-func (s *suite) memory(c *policyfile.Case) (*trial.Memory, error) {
+func (s *Suite) memory(c *policyfile.Case) (*trial.Memory, error) {
 	m := &trial.Memory{}
 	for i, room := range c.Joined {
 		if err := m.Join(room); err != nil {
@@ -241,7 +265,7 @@ func (s *suite) memory(c *policyfile.Case) (*trial.Memory, error) {
 
 // untested names the tenants' own roles, and built-in ones they have changed, of
 // which tested has none.
-func (s *suite) untested(tested map[string]bool) []string {
+func (s *Suite) untested(tested map[string]bool) []string {
 	var names []string
 	for t := range s.view.Tenants() {
 		for role := range t.Roles() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/policy/suite"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -90,7 +91,7 @@ type caseResult struct {
 }
 
 // resultOf is an outcome in the words of the report.
-func resultOf(file string, o *caseOutcome) caseResult {
+func resultOf(file string, o *suite.Outcome) caseResult {
 	c := o.Case
 	r := caseResult{
 		File: file, Line: c.Line, Name: o.Name, Who: o.Account, Stanza: c.Stanza, Passed: o.Passed, Expected: c.Expect,
@@ -117,7 +118,7 @@ func resultOf(file string, o *caseOutcome) caseResult {
 }
 
 // add adds the outcomes of one file of cases.
-func (r *testReport) add(file string, outcomes []caseOutcome, untested []string) {
+func (r *testReport) add(file string, outcomes []suite.Outcome, untested []string) {
 	for i := range outcomes {
 		r.Cases = append(r.Cases, resultOf(file, &outcomes[i]))
 		if outcomes[i].Passed {
@@ -149,7 +150,7 @@ func (c *testCmd) Run(a *app) error {
 		if err != nil {
 			return &usageError{err}
 		}
-		outcomes, untested, err := s.decide(only)
+		outcomes, untested, err := s.Decide(only)
 		if err != nil {
 			return &usageError{err}
 		}
@@ -205,7 +206,7 @@ func caseFiles(paths []string) ([]string, error) {
 }
 
 // loadSuite reads a file of cases and the policy files it names.
-func loadSuite(a *app, file string) (*suite, error) {
+func loadSuite(a *app, file string) (*suite.Suite, error) {
 	data, err := readFile(file)
 	if err != nil {
 		return nil, err
@@ -214,7 +215,6 @@ func loadSuite(a *app, file string) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &suite{cases: cases, now: time.Now}
 	var policies []*policyfile.File
 	for i, name := range cases.Policies {
 		key := fmt.Sprintf("policy[%d]", i)
@@ -234,13 +234,14 @@ func loadSuite(a *app, file string) (*suite, error) {
 		}
 		policies = append(policies, f)
 	}
-	if s.view, err = policyfile.View(policies...); err != nil {
+	view, err := policyfile.View(policies...)
+	if err != nil {
 		return nil, err
 	}
-	if s.view, err = policyfile.Share(s.view, cases.Shared); err != nil {
+	if view, err = policyfile.Share(view, cases.Shared); err != nil {
 		return nil, cases.Note(nil, "shared_services", "%v", err)
 	}
-	return s, nil
+	return suite.New(suite.Config{Cases: cases, View: view, Now: time.Now}), nil
 }
 
 // write shows the results: the failed ones, with verbose all.

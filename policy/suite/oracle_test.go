@@ -1,4 +1,4 @@
-package main
+package suite
 
 import (
 	"bufio"
@@ -19,8 +19,8 @@ import (
 // The measured outcomes of Prosody's mod_restrict_xmpp, and every shape in
 // which Postern differs from them, with the reason.
 const (
-	oracleFile      = "../../policy/testdata/oracle.jsonl.gz"
-	differencesFile = "../../policy/testdata/oracle-differences.txt"
+	oracleFile      = "../testdata/oracle.jsonl.gz"
+	differencesFile = "../testdata/oracle-differences.txt"
 )
 
 // A measurement is one line of the oracle.
@@ -138,7 +138,7 @@ func TestOracle(t *testing.T) {
 	}
 	view := loadPolicy(t, oraclePolicy(roles))
 	var out bytes.Buffer
-	if err := checkStream(view, time.Now, &in, &out); err != nil {
+	if err := Check(view, time.Now, &in, &out); err != nil {
 		t.Fatal(err)
 	}
 
