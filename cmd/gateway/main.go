@@ -57,7 +57,7 @@ type process struct {
 	certs    *gateway.Certificates
 	gateway  *gateway.Gateway
 	asker    *overnats.Asker
-	attends  *overnats.Attendance
+	reporter *overnats.SessionReporter
 	conn     *nats.Conn
 	registry *prometheus.Registry
 	health   net.Listener
@@ -117,7 +117,7 @@ func build(c *config) (*process, error) {
 		p.conn.Close()
 		return nil, err
 	}
-	p.attends = &overnats.Attendance{Conn: p.conn, Gateway: c.ID, Sessions: p.gateway.Sessions}
+	p.reporter = &overnats.SessionReporter{Conn: p.conn, Gateway: c.ID, Sessions: p.gateway.Sessions}
 	return p, nil
 }
 
@@ -220,7 +220,7 @@ func (p *process) serve(ctx context.Context) error {
 		}
 	})
 	rest.Go(func() {
-		if err := p.attends.Serve(asking); err != nil {
+		if err := p.reporter.Serve(asking); err != nil {
 			fail(fmt.Errorf("answer about sessions: %w", err))
 		}
 	})

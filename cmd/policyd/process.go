@@ -45,7 +45,7 @@ type process struct {
 	link      *overnats.Link
 	node      *node.Node
 	responder *overnats.Responder
-	census    *overnats.Census
+	directory *overnats.SessionDirectory
 	worker    *worker
 	admin     *api.Server
 	socket    net.Listener
@@ -134,10 +134,10 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	if p.census, err = overnats.NewCensus(p.conn, c.ID, c.NATS.Gateways, p.log); err != nil {
+	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.NATS.Gateways, p.log); err != nil {
 		return err
 	}
-	return p.census.Register(p.registry)
+	return p.directory.Register(p.registry)
 }
 
 // embed makes the NATS server. This node's key lives as long as the process;
@@ -191,7 +191,7 @@ func (p *process) makeNode() (err error) {
 	}
 	p.worker = newWorker(p.events, c.Data, p.log)
 	p.admin, err = api.New(api.Config{
-		Work: p.worker, Gateways: gateways{p.census},
+		Work: p.worker, Gateways: gateways{p.directory},
 		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.log,
 	})
@@ -259,7 +259,7 @@ func (p *process) serve(ctx context.Context) error {
 	start(&backs, back, "node", p.node.Run)
 	start(&backs, back, "work", p.worker.Run)
 	start(&fronts, front, "responder", p.responder.Serve)
-	start(&fronts, front, "sessions", p.census.Run)
+	start(&fronts, front, "sessions", p.directory.Run)
 	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
 	if p.network != nil {
 		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })

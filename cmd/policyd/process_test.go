@@ -224,7 +224,7 @@ func TestFromCommandToVerdict(t *testing.T) {
 		t.Error("the metrics do not count verdicts")
 	}
 	if m := get(c, "/metrics"); !strings.Contains(m, "postern_census_inquiries_total") {
-		t.Error("the metrics do not count inquiries")
+		t.Error("the metrics do not count queries about sessions")
 	}
 }
 

@@ -10,19 +10,19 @@ import (
 )
 
 // gateways are the gateways as the admin API knows them.
-type gateways struct{ census *overnats.Census }
+type gateways struct{ directory *overnats.SessionDirectory }
 
 // Sessions implements api.Gateways.
 func (g gateways) Sessions(ctx context.Context, q api.SessionQuery) (api.SessionsFound, error) {
 	if q.Gateway != "" && !decision.IsToken(q.Gateway) {
 		return api.SessionsFound{}, invalid("gateway %q: an id is one to 32 of a-z and 0-9", q.Gateway)
 	}
-	found, err := g.census.Ask(ctx, q.Gateway, decision.SessionQuery{
+	found, err := g.directory.Ask(ctx, q.Gateway, decision.SessionQuery{
 		End: q.End, Tenant: q.Tenant, Domain: q.Domain, Account: q.Account, Session: q.Session,
 		After: q.After, Limit: min(q.Limit, decision.MaxSessions),
 	})
 	switch {
-	case errors.Is(err, overnats.ErrManyInquiries):
+	case errors.Is(err, overnats.ErrManyQueries):
 		return api.SessionsFound{}, &api.Error{Code: api.CodeBusy, Text: err.Error()}
 	case err != nil:
 		return api.SessionsFound{}, err

@@ -60,18 +60,19 @@ func (a *Asker) register() error {
 	return nil
 }
 
-// censusCounts is what a Census has seen.
-type censusCounts struct{ inquiries, unanswered, incredible, turnedAway uint64 }
+// directoryCounts is what a SessionDirectory has seen.
+type directoryCounts struct{ queries, unanswered, incredible, turnedAway uint64 }
 
-// Register makes the Census's counters known.
-func (c *Census) Register(r prometheus.Registerer) error {
+// Register makes the SessionDirectory's counters known.
+func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 	read := func(of func() float64) func() float64 {
 		return func() float64 {
-			c.mu.Lock()
-			defer c.mu.Unlock()
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			return of()
 		}
 	}
+	// The metrics keep the name census, which operators' dashboards know.
 	count := func(name, help string, n *uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "postern_census_" + name + "_total", Help: help}, read(func() float64 { return float64(*n) }))
 	}
@@ -79,12 +80,12 @@ func (c *Census) Register(r prometheus.Registerer) error {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_census_" + name, Help: help}, read(of))
 	}
 	for _, m := range []prometheus.Collector{
-		count("inquiries", "Inquiries about live sessions.", &c.counts.inquiries),
-		count("unanswered", "Gateways that did not answer an inquiry, each time.", &c.counts.unanswered),
-		count("not_credible", "Answers of gateways that could not be read or held what was not asked for.", &c.counts.incredible),
-		count("turned_away", "Inquiries refused because too many were under way.", &c.counts.turnedAway),
-		gauge("gateways", "Gateways that are expected to answer.", func() float64 { return float64(len(c.known)) }),
-		gauge("silent", "Gateways that did not answer and were not heard since.", func() float64 { return float64(len(c.silent)) }),
+		count("inquiries", "Queries about live sessions.", &d.counts.queries),
+		count("unanswered", "Gateways that did not answer a query, each time.", &d.counts.unanswered),
+		count("not_credible", "Answers of gateways that could not be read or held what was not asked for.", &d.counts.incredible),
+		count("turned_away", "Queries refused because too many were under way.", &d.counts.turnedAway),
+		gauge("gateways", "Gateways that are expected to answer.", func() float64 { return float64(len(d.known)) }),
+		gauge("silent", "Gateways that did not answer and were not heard since.", func() float64 { return float64(len(d.silent)) }),
 	} {
 		if err := r.Register(m); err != nil {
 			return err

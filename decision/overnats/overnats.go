@@ -42,8 +42,8 @@ const (
 	// gateways and nodes of different versions must hear each other.
 	revocationSubject = "postern.sessions.end"
 	gatewayPrefix     = "postern.gateways."
-	inquiryPrefix     = "postern.sessions.ask."
-	presentPrefix     = "postern.sessions.reply."
+	queryPrefix       = "postern.sessions.ask."
+	reportPrefix      = "postern.sessions.reply."
 )
 
 const (
@@ -74,8 +74,8 @@ type Rights struct {
 // about its own sessions and answer in its own name.
 func GatewayRights(id string) Rights {
 	return Rights{
-		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, presentPrefix + "*." + id},
-		Subscribe: []string{replyPrefix + id + ".>", announceSubject, revocationSubject, inquiryPrefix + id + ".*"},
+		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, reportPrefix + "*." + id},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, revocationSubject, queryPrefix + id + ".*"},
 	}
 }
 
@@ -83,8 +83,8 @@ func GatewayRights(id string) Rights {
 // answer gateways, and to tell of itself and of revocations.
 func NodeRights(id string) Rights {
 	return Rights{
-		Publish:   []string{replyPrefix + ">", announceSubject, revocationSubject, inquiryPrefix + "*." + id},
-		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", presentPrefix + id + ".*"},
+		Publish:   []string{replyPrefix + ">", announceSubject, revocationSubject, queryPrefix + "*." + id},
+		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", reportPrefix + id + ".*"},
 	}
 }
 
@@ -96,11 +96,11 @@ func GatewayOf(subject string) (id string, ok bool) {
 		_, id, _ = strings.Cut(rest, ".")
 		return id, decision.IsToken(id)
 	}
-	if rest, found := strings.CutPrefix(subject, presentPrefix); found {
+	if rest, found := strings.CutPrefix(subject, reportPrefix); found {
 		_, id, _ = strings.Cut(rest, ".")
 		return id, decision.IsToken(id)
 	}
-	for _, prefix := range []string{firstPrefix, replyPrefix, gatewayPrefix, inquiryPrefix} {
+	for _, prefix := range []string{firstPrefix, replyPrefix, gatewayPrefix, queryPrefix} {
 		if rest, found := strings.CutPrefix(subject, prefix); found {
 			id, _, _ = strings.Cut(rest, ".")
 			return id, decision.IsToken(id)

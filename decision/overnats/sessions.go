@@ -17,27 +17,27 @@ import (
 	"github.com/postern-im/postern/internal/floodlog"
 )
 
-// This file asks gateways which sessions they have, and has them end one: the
-// Census is the node's end, the Attendance the gateway's. A gateway is asked
-// on a subject of its own and answers on one that names it, to which no other
-// may publish.
+// A policy node asks gateways which sessions they have, and has them end one. The
+// SessionDirectory is the node's end, the SessionReporter the gateway's. Each
+// gateway is asked on a subject of its own and answers on a subject that names it;
+// no other gateway may publish there.
 
 const (
 	// answerWithin is how long gateways have to answer.
 	answerWithin = 2 * time.Second
-	// maxInquiries bounds what a gateway is asked and has not answered, and
+	// maxQueries bounds what a gateway is asked and has not answered, and
 	// what a node asks at the same time. What is over goes unanswered there,
 	// and is an error here.
-	maxInquiries = 8
+	maxQueries = 8
 	// maxGateways bounds the gateways a node remembers.
 	maxGateways = 1024
 )
 
-// ErrManyInquiries: too many ask about sessions at the same time.
-var ErrManyInquiries = errors.New("too many ask about sessions: try again")
+// ErrManyQueries: too many ask about sessions at the same time.
+var ErrManyQueries = errors.New("too many ask about sessions: try again")
 
-// An Attendance answers what nodes ask about a gateway's sessions.
-type Attendance struct {
+// A SessionReporter answers what nodes ask about a gateway's sessions.
+type SessionReporter struct {
 	// Conn is the connection, made by Connect, and Gateway this gateway's id.
 	Conn    *nats.Conn
 	Gateway string
@@ -48,12 +48,12 @@ type Attendance struct {
 
 // Serve answers, and says each second that the gateway is there, until ctx
 // ends; then it says that the gateway goes.
-func (a *Attendance) Serve(ctx context.Context) error {
-	if err := checkID("gateway", a.Gateway); err != nil {
+func (r *SessionReporter) Serve(ctx context.Context) error {
+	if err := checkID("gateway", r.Gateway); err != nil {
 		return err
 	}
-	asked := make(chan *nats.Msg, maxInquiries)
-	sub, err := a.Conn.ChanSubscribe(inquiryPrefix+a.Gateway+".*", asked)
+	asked := make(chan *nats.Msg, maxQueries)
+	sub, err := r.Conn.ChanSubscribe(queryPrefix+r.Gateway+".*", asked)
 	if err != nil {
 		return fmt.Errorf("subscribe to questions about sessions: %w", err)
 	}
@@ -62,34 +62,34 @@ func (a *Attendance) Serve(ctx context.Context) error {
 	defer tell.Stop()
 	run := rand.Uint64()
 	// Without a connection nobody hears any of it, and nobody needs to.
-	_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(here, run))
+	_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
 	for {
 		select {
 		case <-ctx.Done():
-			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(goes, run))
-			_ = a.Conn.FlushTimeout(flushWithin)
+			_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(goes, run))
+			_ = r.Conn.FlushTimeout(flushWithin)
 			return nil
 		case <-tell.C:
-			_ = a.Conn.Publish(gatewayPrefix+a.Gateway, announcement(here, run))
+			_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
 		case m := <-asked:
-			a.answer(m)
+			r.answer(m)
 		}
 	}
 }
 
-func (a *Attendance) answer(m *nats.Msg) {
+func (r *SessionReporter) answer(m *nats.Msg) {
 	node := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	var q decision.SessionQuery
 	if !decision.IsToken(node) || decision.DecodeSessionQuery(m.Data, &q) != nil {
 		return // the node counts this gateway as one that has not answered
 	}
-	reply := a.Sessions(&q)
-	reply.ID, reply.Gateway = q.ID, a.Gateway
-	_ = a.Conn.Publish(presentPrefix+node+"."+a.Gateway, decision.AppendSessionReply(nil, &reply))
+	reply := r.Sessions(&q)
+	reply.ID, reply.Gateway = q.ID, r.Gateway
+	_ = r.Conn.Publish(reportPrefix+node+"."+r.Gateway, decision.AppendSessionReply(nil, &reply))
 }
 
-// A Census asks all gateways about their sessions, as one node.
-type Census struct {
+// A SessionDirectory asks all gateways about their sessions, as one node.
+type SessionDirectory struct {
 	conn *nats.Conn
 	node string
 	busy chan struct{} // holds a token for each Ask under way
@@ -101,7 +101,7 @@ type Census struct {
 	// those that were heard of and have not said that they go. One that has
 	// fallen silent stays: its sessions may live.
 	known map[string]bool // true: told of
-	// silent are those of known that let an inquiry go unanswered and were
+	// silent are those of known that let a query go unanswered and were
 	// not heard since. They are asked and, when they do not answer, missing;
 	// but no list waits for them, which would cost each of its pages the time
 	// one has to answer.
@@ -109,12 +109,12 @@ type Census struct {
 	// runs are those heard of each id.
 	runs   map[string]*runs
 	next   uint64
-	open   map[uint64]*inquiry
-	counts censusCounts
+	open   map[uint64]*openQuery
+	counts directoryCounts
 }
 
-// An inquiry is one query under way.
-type inquiry struct {
+// An openQuery is one query that gateways have not all answered.
+type openQuery struct {
 	query decision.SessionQuery
 	// asked are those that have not answered: true where it is waited for.
 	asked   map[string]bool
@@ -135,28 +135,29 @@ type Sessions struct {
 	Missing []string
 }
 
-// NewCensus returns a Census that knows of no answer until Run. The gateways
-// named are expected to be there. The log is told of an id that two gateways use.
-func NewCensus(conn *nats.Conn, node string, gateways []string, log *slog.Logger) (*Census, error) {
-	c := &Census{
-		conn: conn, node: node, busy: make(chan struct{}, maxInquiries),
-		known: map[string]bool{}, silent: map[string]bool{}, open: map[uint64]*inquiry{},
-		runs: map[string]*runs{}, often: floodlog.New(floodlog.Config{Logger: log, Key: "gateway", Every: complainEach}),
+// NewSessionDirectory returns a SessionDirectory that hears no answer until Run.
+// The gateways named here are expected to answer. The logger is told of an id that
+// two gateways use.
+func NewSessionDirectory(conn *nats.Conn, node string, gateways []string, logger *slog.Logger) (*SessionDirectory, error) {
+	d := &SessionDirectory{
+		conn: conn, node: node, busy: make(chan struct{}, maxQueries),
+		known: map[string]bool{}, silent: map[string]bool{}, open: map[uint64]*openQuery{},
+		runs: map[string]*runs{}, often: floodlog.New(floodlog.Config{Logger: logger, Key: "gateway", Every: complainEach}),
 	}
 	for _, g := range gateways {
 		if err := checkID("gateway", g); err != nil {
 			return nil, err
 		}
-		c.known[g] = true
+		d.known[g] = true
 	}
-	return c, checkID("node", node)
+	return d, checkID("node", node)
 }
 
 // Run hears gateways until ctx ends.
-func (c *Census) Run(ctx context.Context) error {
+func (d *SessionDirectory) Run(ctx context.Context) error {
 	heard := make(chan *nats.Msg, maxGateways)
-	for _, subject := range []string{gatewayPrefix + "*", presentPrefix + c.node + ".*"} {
-		sub, err := c.conn.ChanSubscribe(subject, heard)
+	for _, subject := range []string{gatewayPrefix + "*", reportPrefix + d.node + ".*"} {
+		sub, err := d.conn.ChanSubscribe(subject, heard)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
@@ -167,90 +168,90 @@ func (c *Census) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case m := <-heard:
-			c.hear(m)
+			d.hear(m)
 		}
 	}
 }
 
 // hear takes what a gateway has sent. Its name is the subject's, to which only
 // it may publish.
-func (c *Census) hear(m *nats.Msg) {
+func (d *SessionDirectory) hear(m *nats.Msg) {
 	if gateway, ok := strings.CutPrefix(m.Subject, gatewayPrefix); ok {
-		c.announced(gateway, m.Data)
+		d.announced(gateway, m.Data)
 		return
 	}
 	gateway := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	var reply decision.SessionReply
 	err := decision.DecodeSessionReply(m.Data, &reply)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.silent, gateway)
-	i := c.open[reply.ID]
-	if i == nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.silent, gateway)
+	o := d.open[reply.ID]
+	if o == nil {
 		return
 	}
-	waited, asked := i.asked[gateway]
+	waited, asked := o.asked[gateway]
 	if !asked {
 		return
 	}
-	delete(i.asked, gateway)
-	if err != nil || reply.Gateway != gateway || !credible(&i.query, &reply) {
-		i.bad = append(i.bad, gateway)
-		c.counts.incredible++
+	delete(o.asked, gateway)
+	if err != nil || reply.Gateway != gateway || !credible(&o.query, &reply) {
+		o.bad = append(o.bad, gateway)
+		d.counts.incredible++
 	} else {
 		for n := range reply.Sessions {
 			reply.Sessions[n].Gateway = gateway
 		}
-		i.replies = append(i.replies, reply)
-		if c.runs[gateway].twice(time.Now()) {
-			i.bad = append(i.bad, gateway) // the other one has not answered
+		o.replies = append(o.replies, reply)
+		if d.runs[gateway].twice(time.Now()) {
+			o.bad = append(o.bad, gateway) // the other one has not answered
 		}
 	}
 	if waited {
-		i.answered()
+		o.answered()
 	}
 }
 
 // answered takes one off those that are waited for.
-func (i *inquiry) answered() {
-	if i.waiting--; i.waiting == 0 {
-		close(i.done)
+func (o *openQuery) answered() {
+	if o.waiting--; o.waiting == 0 {
+		close(o.done)
 	}
 }
 
-func (c *Census) announced(gateway string, b []byte) {
+func (d *SessionDirectory) announced(gateway string, b []byte) {
 	state, run, ok := readAnnouncement(b)
 	if !decision.IsToken(gateway) || !ok {
 		return
 	}
-	if c.note(gateway, state, run) {
-		c.sayTwins(gateway)
+	if d.note(gateway, state, run) {
+		d.sayTwins(gateway)
 	}
 }
 
 // note takes an announcement, and reports whether the id is used twice.
-func (c *Census) note(gateway string, state byte, run uint64) (twice bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	told, known := c.known[gateway]
-	delete(c.silent, gateway)
+func (d *SessionDirectory) note(gateway string, state byte, run uint64) (twice bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	told, known := d.known[gateway]
+	delete(d.silent, gateway)
 	if state == goes {
 		if !told {
-			delete(c.known, gateway)
+			delete(d.known, gateway)
 		}
-		delete(c.runs, gateway)
+		delete(d.runs, gateway)
 		return false
 	}
-	if !known && len(c.known) >= maxGateways {
+	if !known && len(d.known) >= maxGateways {
 		return false
 	}
-	c.known[gateway] = told
-	if c.runs[gateway] == nil {
-		c.runs[gateway] = new(runs)
+	d.known[gateway] = told
+	if d.runs[gateway] == nil {
+		d.runs[gateway] = new(runs)
 	}
 	now := time.Now()
-	c.runs[gateway].hear(run, now)
-	return c.runs[gateway].twice(now)
+	d.runs[gateway].hear(run, now)
+	return d.runs[gateway].twice(now)
 }
 
 // credible reports whether a reply holds what was asked for and nothing else.
@@ -271,80 +272,80 @@ func credible(q *decision.SessionQuery, r *decision.SessionReply) bool {
 
 // Ask asks all gateways, or the one named, and puts together what they answer.
 // One that is named must be a token; it is asked even if it was never heard of.
-func (c *Census) Ask(ctx context.Context, gateway string, q decision.SessionQuery) (Sessions, error) {
+func (d *SessionDirectory) Ask(ctx context.Context, gateway string, q decision.SessionQuery) (Sessions, error) {
 	select {
-	case c.busy <- struct{}{}:
-		defer func() { <-c.busy }()
+	case d.busy <- struct{}{}:
+		defer func() { <-d.busy }()
 	default:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.counts.turnedAway++
-		return Sessions{}, ErrManyInquiries
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.counts.turnedAway++
+		return Sessions{}, ErrManyQueries
 	}
-	i, gateways := c.begin(gateway, q)
-	msg := decision.AppendSessionQuery(nil, &i.query)
+	o, gateways := d.begin(gateway, q)
+	msg := decision.AppendSessionQuery(nil, &o.query)
 	for _, g := range gateways {
 		// One that cannot be asked does not answer.
-		_ = c.conn.Publish(inquiryPrefix+g+"."+c.node, msg)
+		_ = d.conn.Publish(queryPrefix+g+"."+d.node, msg)
 	}
 	wait, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	select {
-	case <-i.done:
+	case <-o.done:
 	case <-wait.Done():
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.open, i.query.ID)
-	c.counts.unanswered += uint64(len(i.asked))
-	for g, waited := range i.asked {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, o.query.ID)
+	d.counts.unanswered += uint64(len(o.asked))
+	for g, waited := range o.asked {
 		// One that had its time; whoever asked may have gone sooner.
-		if _, known := c.known[g]; known && waited && ctx.Err() == nil {
-			c.silent[g] = true
+		if _, known := d.known[g]; known && waited && ctx.Err() == nil {
+			d.silent[g] = true
 		}
 	}
-	return i.merge(), nil
+	return o.merge(), nil
 }
 
 // begin notes that gateways are asked.
-func (c *Census) begin(gateway string, q decision.SessionQuery) (*inquiry, []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.next++
-	c.counts.inquiries++
-	q.ID = c.next
-	i := &inquiry{query: q, asked: map[string]bool{}, done: make(chan struct{})}
+func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*openQuery, []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next++
+	d.counts.queries++
+	q.ID = d.next
+	o := &openQuery{query: q, asked: map[string]bool{}, done: make(chan struct{})}
 	var gateways []string
 	// What one session is asked for, or its end, is worth waiting for.
 	list := gateway == "" && q.Session == "" && !q.End
-	for g := range c.known {
+	for g := range d.known {
 		if gateway == "" || g == gateway {
 			gateways = append(gateways, g)
-			i.asked[g] = !list || !c.silent[g]
+			o.asked[g] = !list || !d.silent[g]
 		}
 	}
 	if gateway != "" && len(gateways) == 0 {
 		// It was not heard of, which does not say that it is not there.
-		gateways, i.asked[gateway] = []string{gateway}, true
+		gateways, o.asked[gateway] = []string{gateway}, true
 	}
-	for _, waited := range i.asked {
+	for _, waited := range o.asked {
 		if waited {
-			i.waiting++
+			o.waiting++
 		}
 	}
-	if i.waiting == 0 {
-		close(i.done)
+	if o.waiting == 0 {
+		close(o.done)
 	}
-	c.open[q.ID] = i
-	return i, gateways
+	d.open[q.ID] = o
+	return o, gateways
 }
 
 // merge puts the replies together. What stands behind the last session of one
 // that has more is left for the next page, so that no page leaves one out.
-func (i *inquiry) merge() Sessions {
+func (o *openQuery) merge() Sessions {
 	var all Sessions
 	end := ""
-	for _, r := range i.replies {
+	for _, r := range o.replies {
 		all.Sessions = append(all.Sessions, r.Sessions...)
 		if r.More {
 			all.More = true
@@ -358,12 +359,12 @@ func (i *inquiry) merge() Sessions {
 	if end != "" {
 		all.Sessions = slices.DeleteFunc(all.Sessions, func(s decision.LiveSession) bool { return s.Key() > end })
 	}
-	all.Sessions = all.Sessions[:min(len(all.Sessions), i.query.Limit)]
+	all.Sessions = all.Sessions[:min(len(all.Sessions), o.query.Limit)]
 	all.More = all.More || len(all.Sessions) < n
-	for g := range i.asked {
-		i.bad = append(i.bad, g)
+	for g := range o.asked {
+		o.bad = append(o.bad, g)
 	}
-	slices.Sort(i.bad)
-	all.Missing = i.bad
+	slices.Sort(o.bad)
+	all.Missing = o.bad
 	return all
 }

@@ -16,7 +16,7 @@ import (
 // attend has a gateway answer with what it has, or with what answer makes of it.
 func attend(t *testing.T, s *server.Server, gateway string, has []decision.LiveSession, answer func(*decision.SessionReply)) {
 	t.Helper()
-	a := &Attendance{Conn: connect(t, s), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
+	a := &SessionReporter{Conn: connect(t, s), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
 		var r decision.SessionReply
 		for i := range has {
 			if q.Wants(&has[i]) {
@@ -38,10 +38,10 @@ func live(tenant, account, id string) decision.LiveSession {
 	return decision.LiveSession{ID: id, Tenant: tenant, Account: account, Resource: "r", Since: time.Unix(1, 0), Active: time.Unix(2, 0)}
 }
 
-// census starts one and waits until it can be answered by all it is told of.
-func census(t *testing.T, s *server.Server, answering string, gateways ...string) *Census {
+// directory starts one and waits until it can be answered by all it is told of.
+func directory(t *testing.T, s *server.Server, answering string, gateways ...string) *SessionDirectory {
 	t.Helper()
-	c, err := NewCensus(connect(t, s), "n1", gateways, quiet())
+	c, err := NewSessionDirectory(connect(t, s), "n1", gateways, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +68,9 @@ func idsOf(s Sessions) (ids []string) {
 	return ids
 }
 
-// TestCensusPages: what two gateways have is listed once each, in order,
+// TestDirectoryPages: what two gateways have is listed once each, in order,
 // whatever the page's size.
-func TestCensusPages(t *testing.T) {
+func TestDirectoryPages(t *testing.T) {
 	s := startNATS(t, -1)
 	var one, two []decision.LiveSession
 	var want []string
@@ -85,7 +85,7 @@ func TestCensusPages(t *testing.T) {
 	}
 	attend(t, s, "gw1", one, nil)
 	attend(t, s, "gw2", two, nil)
-	c := census(t, s, "", "gw1", "gw2")
+	c := directory(t, s, "", "gw1", "gw2")
 	for _, limit := range []int{1, 2, 7, 200} {
 		q, got := decision.SessionQuery{Tenant: "acme", Limit: limit}, []string(nil)
 		for {
@@ -105,9 +105,9 @@ func TestCensusPages(t *testing.T) {
 	}
 }
 
-// TestCensusBelievesNoLiar: a gateway that is dead, or answers with what it was
+// TestDirectoryBelievesNoLiar: a gateway that is dead, or answers with what it was
 // not asked for or in another's name, is missing, and nothing of it is shown.
-func TestCensusBelievesNoLiar(t *testing.T) {
+func TestDirectoryBelievesNoLiar(t *testing.T) {
 	mine := live("acme", "bob@a.test", "s1")
 	for name, lie := range map[string]func(*decision.SessionReply){
 		"another tenant's": func(r *decision.SessionReply) { r.Sessions = []decision.LiveSession{live("other", "eve@c.test", "s9")} },
@@ -123,7 +123,7 @@ func TestCensusBelievesNoLiar(t *testing.T) {
 			s := startNATS(t, -1)
 			attend(t, s, "good", []decision.LiveSession{mine}, nil)
 			attend(t, s, "liar", []decision.LiveSession{mine}, lie)
-			c := census(t, s, "good", "good", "liar")
+			c := directory(t, s, "good", "good", "liar")
 			got, err := c.Ask(t.Context(), "", decision.SessionQuery{Tenant: "acme", Limit: 5})
 			if err != nil || !slices.Equal(got.Missing, []string{"liar"}) || !slices.Equal(idsOf(got), []string{"good:s1"}) {
 				t.Errorf("%+v, %v", got, err)
@@ -133,11 +133,11 @@ func TestCensusBelievesNoLiar(t *testing.T) {
 	t.Run("another's name", func(t *testing.T) {
 		s := startNATS(t, -1)
 		attend(t, s, "good", []decision.LiveSession{mine}, nil)
-		c := census(t, s, "good", "good", "dead")
+		c := directory(t, s, "good", "good", "dead")
 		// What it says under its own subject is in the other's name.
-		liar := &Attendance{Conn: connect(t, s), Gateway: "dead"}
+		liar := &SessionReporter{Conn: connect(t, s), Gateway: "dead"}
 		reply := decision.AppendSessionReply(nil, &decision.SessionReply{ID: c.next + 1, Gateway: "good"})
-		if err := liar.Conn.Publish(presentPrefix+"n1.dead", reply); err != nil {
+		if err := liar.Conn.Publish(reportPrefix+"n1.dead", reply); err != nil {
 			t.Fatal(err)
 		}
 		got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5})
@@ -147,12 +147,12 @@ func TestCensusBelievesNoLiar(t *testing.T) {
 	})
 }
 
-// TestCensusOfTwins: where two gateways use one id, it is missing from what is
+// TestDirectoryOfTwins: where two gateways use one id, it is missing from what is
 // said of sessions, and the log names it. One that is started again is one.
-func TestCensusOfTwins(t *testing.T) {
+func TestDirectoryOfTwins(t *testing.T) {
 	s := startNATS(t, -1)
 	attend(t, s, "gw1", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
-	c := census(t, s, "gw1", "gw1")
+	c := directory(t, s, "gw1", "gw1")
 	if got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5}); err != nil || len(got.Missing) != 0 {
 		t.Errorf("one gateway: %+v, %v", got, err)
 	}
@@ -206,31 +206,31 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// TestCensusOfTheUnheard: a gateway that is named is asked though it was never
+// TestDirectoryOfTheUnheard: a gateway that is named is asked though it was never
 // heard of, and is missing when it does not answer; nothing is not the answer.
-func TestCensusOfTheUnheard(t *testing.T) {
+func TestDirectoryOfTheUnheard(t *testing.T) {
 	s := startNATS(t, -1)
-	c := census(t, s, "")
+	c := directory(t, s, "")
 	got, err := c.Ask(t.Context(), "dead", decision.SessionQuery{Limit: 5})
 	if err != nil || !slices.Equal(got.Missing, []string{"dead"}) || len(got.Sessions) != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	attend(t, s, "late", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
-	c = census(t, s, "late") // told of nobody, and waits until it is answered
+	c = directory(t, s, "late") // told of nobody, and waits until it is answered
 	got, err = c.Ask(t.Context(), "late", decision.SessionQuery{Limit: 5})
 	if err != nil || len(got.Missing) != 0 || !slices.Equal(idsOf(got), []string{"late:s1"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-// TestCensusOfTheSilent: a gateway that has not answered costs the first page
+// TestDirectoryOfTheSilent: a gateway that has not answered costs the first page
 // its time and no other, is missing from each, and is waited for again once it
 // is heard, or where one session is asked for.
-func TestCensusOfTheSilent(t *testing.T) {
+func TestDirectoryOfTheSilent(t *testing.T) {
 	s := startNATS(t, -1)
 	mine := live("acme", "bob@a.test", "s1")
 	attend(t, s, "good", []decision.LiveSession{mine}, nil)
-	c := census(t, s, "good", "good", "dead")
+	c := directory(t, s, "good", "good", "dead")
 	metrics := prometheus.NewRegistry()
 	if err := c.Register(metrics); err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func gathered(t *testing.T, r *prometheus.Registry) map[string]float64 {
 func TestSessionRights(t *testing.T) {
 	rights := GatewayRights("gw1")
 	for _, subject := range slices.Concat(rights.Publish, rights.Subscribe) {
-		for _, prefix := range []string{gatewayPrefix, inquiryPrefix, presentPrefix} {
+		for _, prefix := range []string{gatewayPrefix, queryPrefix, reportPrefix} {
 			rest, ok := strings.CutPrefix(subject, prefix)
 			if ok && !slices.Contains(strings.Split(rest, "."), "gw1") {
 				t.Errorf("a gateway has the right to %s", subject)

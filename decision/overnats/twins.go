@@ -56,7 +56,7 @@ func (r *runs) twice(now time.Time) bool {
 }
 
 // sayTwins tells the operator.
-func (c *Census) sayTwins(gateway string) {
-	c.often.Say(slog.LevelError, gateway, "two gateways use the same id: what is said of their sessions is not whole",
+func (d *SessionDirectory) sayTwins(gateway string) {
+	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: what is said of their sessions is not whole",
 		"remedy", "give each an id of its own, named in gateways of policyd's [nats], and the seed file that is made for it")
 }
