@@ -2,8 +2,9 @@
 // what each has taken, and says when one has to wait or is refused.
 //
 // It promises that its memory is bounded whatever is asked of it. It reads no
-// clock, since the time is an argument, and takes no lock: its values belong to
-// the caller.
+// clock: the time is an argument. A Bucket, Counts and Held take no lock: they
+// belong to their caller, which often counts one thing in several of them under
+// one lock. A Counter and a listener may be used by many goroutines at once.
 package limit
 
 import "time"
@@ -115,33 +116,3 @@ func (c *Counts[K]) makeRoom(now time.Time) {
 	}
 	delete(c.by, oldest)
 }
-
-// Held counts what is held by key. The zero Held is not ready: see NewHeld.
-type Held[K comparable] struct {
-	by map[K]int
-}
-
-// NewHeld returns an empty Held.
-func NewHeld[K comparable]() Held[K] { return Held[K]{by: make(map[K]int)} }
-
-// Take counts one more of k's, unless it holds most already.
-func (h Held[K]) Take(k K, most int) bool {
-	if h.by[k] >= most {
-		return false
-	}
-	h.by[k]++
-	return true
-}
-
-// Give counts one less.
-func (h Held[K]) Give(k K) {
-	if h.by[k]--; h.by[k] <= 0 {
-		delete(h.by, k)
-	}
-}
-
-// Of returns how many k holds.
-func (h Held[K]) Of(k K) int { return h.by[k] }
-
-// Keys returns how many keys hold any.
-func (h Held[K]) Keys() int { return len(h.by) }

@@ -1,0 +1,46 @@
+package limit
+
+import (
+	"net"
+
+	"golang.org/x/net/netutil"
+)
+
+// Listener returns a listener with bounds on its open connections. A connection
+// that is one too many for its Source is closed at once, so that no source holds
+// all of them. While all connections are open, further ones wait to be accepted.
+func Listener(l net.Listener, each, all int) net.Listener {
+	return netutil.LimitListener(&sharing{Listener: l, open: NewCounter[Source](each, all)}, all)
+}
+
+// A sharing listener closes what goes beyond a source's share of connections.
+type sharing struct {
+	net.Listener
+	open *Counter[Source]
+}
+
+// Accept returns the next connection that is within its source's share.
+func (l *sharing) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if leave, ok := l.open.Enter(SourceOf(c.RemoteAddr())); ok {
+			return &counted{Conn: c, leave: leave}, nil
+		}
+		_ = c.Close() // nobody uses it yet
+	}
+}
+
+// A counted connection is counted until it is closed.
+type counted struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
