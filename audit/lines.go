@@ -8,69 +8,82 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// lines are JSON objects, a line each. Every key but time begins with a comma.
-// Programs of others read them: keys are added, never renamed or moved.
+// lines are JSON objects, a line each. Programs of others read them: keys are
+// added, never renamed. In this file a key is written as it stands in a line,
+// with its comma and its colon.
 type lines []byte
 
-// add adds the line of one record.
-func (l *lines) add(r *Record) {
-	*l = append(*l, `{"time":"`...)
-	*l = r.Time.UTC().AppendFormat(*l, time.RFC3339Nano)
-	*l = append(*l, '"')
+// addAll adds the lines of records. Those of one batch share their time, whose
+// text is made once.
+func (l *lines) addAll(records []Record) {
+	var buffer [len(time.RFC3339Nano)]byte
+	var at time.Time
+	var clock []byte // the text of at
+	for i := range records {
+		if r := &records[i]; clock == nil || r.Time != at {
+			at, clock = r.Time, r.Time.UTC().AppendFormat(buffer[:0], time.RFC3339Nano)
+		}
+		l.add(&records[i], clock)
+	}
+}
+
+// add adds the line of one record; clock is the text of its time.
+func (l *lines) add(r *Record, clock []byte) {
+	*l = append(append(append(*l, `{"time":"`...), clock...), '"')
 	switch r.Kind {
 	case Verdict:
-		text(l, "msg", "verdict")
+		l.put(`,"msg":"verdict"`)
 		l.verdict(r)
 	case Admission:
-		text(l, "msg", "admission")
-		text(l, "domain", r.Domain)
-		l.bool("known", r.Known)
-		text(l, "tenant", r.Tenant)
-		l.number("position", r.Position)
+		l.put(`,"msg":"admission"`)
+		text(l, `,"domain":`, r.Domain)
+		l.bool(`,"known":`, r.Known)
+		text(l, `,"tenant":`, r.Tenant)
+		l.number(`,"position":`, r.Position)
 	case Opening:
-		text(l, "msg", "opening")
+		l.put(`,"msg":"opening"`)
 		l.session(&r.Session)
-		l.bool("allowed", r.Allowed)
-		l.number("position", r.Position)
+		l.bool(`,"allowed":`, r.Allowed)
+		l.number(`,"position":`, r.Position)
 	}
-	text(l, "node", r.Node)
-	text(l, "gateway", r.Gateway)
+	text(l, `,"node":`, r.Node)
+	text(l, `,"gateway":`, r.Gateway)
 	*l = append(*l, "}\n"...)
 }
 
 func (l *lines) session(s *decision.Session) {
-	text(l, "session", s.ID)
-	text(l, "tenant", s.Tenant)
-	text(l, "account", s.Account)
-	text(l, "resource", s.Resource)
-	text(l, "grant", s.Grant)
+	text(l, `,"session":`, s.ID)
+	text(l, `,"tenant":`, s.Tenant)
+	text(l, `,"account":`, s.Account)
+	text(l, `,"resource":`, s.Resource)
+	text(l, `,"grant":`, s.Grant)
 }
 
 func (l *lines) verdict(r *Record) {
-	l.number("question", r.Question)
+	l.number(`,"question":`, r.Question)
 	l.session(&r.Session)
-	direction := "out"
+	direction := `,"direction":"out"`
 	if r.Direction == decision.In {
-		direction = "in"
+		direction = `,"direction":"in"`
 	}
-	text(l, "direction", direction)
+	l.put(direction)
 	s := &r.Stanza
-	l.number("kind", uint64(s.Kind))
-	l.number("type", uint64(s.Type))
-	l.number("fault", uint64(s.Fault))
-	l.address("to", &s.To)
-	l.address("from", &s.From)
+	l.number(`,"kind":`, uint64(s.Kind))
+	l.number(`,"type":`, uint64(s.Type))
+	l.number(`,"fault":`, uint64(s.Fault))
+	l.address(`,"to":`, &s.To)
+	l.address(`,"from":`, &s.From)
 	if s.Space.HasText() {
-		text(l, "space", s.OtherSpace)
+		text(l, `,"space":`, s.OtherSpace)
 	} else {
-		text(l, "space", s.Space.Text())
+		text(l, `,"space":`, s.Space.Text())
 	}
-	text(l, "name", s.Name)
-	text(l, "effect", r.Effect.String())
-	l.number("reason", uint64(r.Reason))
-	text(l, "permission", r.Permission)
-	l.number("position", r.Position)
-	l.number("table", r.Table)
+	text(l, `,"name":`, s.Name)
+	text(l, `,"effect":`, r.Effect.String())
+	l.number(`,"reason":`, uint64(r.Reason))
+	text(l, `,"permission":`, r.Permission)
+	l.number(`,"position":`, r.Position)
+	l.number(`,"table":`, r.Table)
 }
 
 func (l *lines) address(key string, a *Address) {
@@ -78,18 +91,15 @@ func (l *lines) address(key string, a *Address) {
 	text(l, key, a.Class.String())
 }
 
-func (l *lines) key(key string) {
-	*l = append(append(append(*l, `,"`...), key...), `":`...)
-}
+// put adds what stands in the line as it is.
+func (l *lines) put(s string) { *l = append(*l, s...) }
 
 func (l *lines) number(key string, n uint64) {
-	l.key(key)
-	*l = strconv.AppendUint(*l, n, 10)
+	*l = strconv.AppendUint(append(*l, key...), n, 10)
 }
 
 func (l *lines) bool(key string, b bool) {
-	l.key(key)
-	*l = strconv.AppendBool(*l, b)
+	*l = strconv.AppendBool(append(*l, key...), b)
 }
 
 // text adds a text, where it is not empty.
@@ -97,7 +107,7 @@ func text[T string | []byte](l *lines, key string, value T) {
 	if len(value) == 0 {
 		return
 	}
-	l.key(key)
+	*l = append(*l, key...)
 	if !isPlain(value) {
 		quoted, _ := json.Marshal(string(value)) // a string never fails
 		*l = append(*l, quoted...)

@@ -67,9 +67,7 @@ func (w *Writer) Record(records []Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lines = w.lines[:0]
-	for i := range records {
-		w.lines.add(&records[i])
-	}
+	w.lines.addAll(records)
 	return w.write(w.lines)
 }
 

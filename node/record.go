@@ -49,8 +49,9 @@ func (d *decided) records(to []audit.Record) []audit.Record {
 		if unknown(q, r) {
 			continue
 		}
-		to = append(to, audit.Record{Time: d.at, Node: d.node, Gateway: d.batch.Gateway})
+		to = append(to, audit.Record{})
 		to := &to[len(to)-1]
+		to.Time, to.Node, to.Gateway = d.at, d.node, d.batch.Gateway
 		switch q.Kind {
 		case decision.Ask:
 			d.verdict(to, &q.Question, &r.Verdict)
