@@ -1,21 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/postern-im/postern/events"
-	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/node/datafolder"
 )
-
-// keptFolder is what a data folder may have in it when a log is restored: the
-// keys of the gateways, which are of no log.
-const keptFolder = "nats"
 
 type restoreCmd struct {
 	consent
@@ -66,20 +57,10 @@ func (c *restoreCmd) Run(a *app) error {
 	})
 }
 
-func (c *restoreCmd) restore(a *app) (result restored, err error) {
-	if err := mayRestore(c.Data); err != nil {
-		return result, err
-	}
-	if _, err := os.Stat(c.From); err != nil {
-		return result, fmt.Errorf("look for the backup: %w", err)
-	}
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return result, fmt.Errorf("make the data folder: %w", err)
-	}
-	dir := filepath.Join(c.Data, logFolder)
+func (c *restoreCmd) restore(a *app) (restored, error) {
 	var p *progress
 	var step string
-	_, o, err := eventlog.Restore(a.patient, c.From, logConfig(a, dir), func(now string, done, all uint64) {
+	r, err := datafolder.Restore(a.patient, c.From, datafolder.Config{Dir: c.Data, Fatal: a.diskFailed}, func(now string, done, all uint64) {
 		if now != step {
 			if p != nil {
 				p.close()
@@ -92,40 +73,7 @@ func (c *restoreCmd) restore(a *app) (result restored, err error) {
 		p.close()
 	}
 	if err != nil {
-		return result, err
+		return restored{}, err
 	}
-	config := logConfig(a, dir)
-	config.ReadOnly = true
-	l, err := eventlog.Open(config)
-	if err != nil {
-		return result, err
-	}
-	return restored{l.LogID(), o.Position, origin{o.LogID, o.Position, o.Time}}, l.Close()
-}
-
-// mayRestore refuses a data folder that a node has used: its records and its
-// log belong to another history.
-func mayRestore(data string) error {
-	list, err := os.ReadDir(data)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look into the data folder: %w", err)
-	}
-	var names []string
-	for _, e := range list {
-		if name := e.Name(); name != keptFolder && name != filepath.Base(eventlog.Restoring(logFolder)) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	const most = 5
-	if n := len(names) - most; n > 0 {
-		names = append(names[:most], fmt.Sprintf("%d more", n))
-	}
-	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move what is there away (%s may stay)",
-		data, strings.Join(names, ", "), keptFolder)
+	return restored{r.LogID, r.Origin.Position, originOf(r.Origin)}, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/node/datafolder"
 	"github.com/postern-im/postern/projections"
 )
 
@@ -24,7 +25,7 @@ import (
 func nodeData(t *testing.T, n int) (data, backup string) {
 	t.Helper()
 	data, backup = filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup")
-	l, err := eventlog.Open(eventlog.Config{Dir: filepath.Join(data, logFolder)})
+	l, err := eventlog.Open(eventlog.Config{Dir: datafolder.Log(data)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("%+v, %+v", of, copied)
 	}
 	to := filepath.Join(t.TempDir(), "new", "data")
-	if err := os.MkdirAll(filepath.Join(to, keptFolder), 0o700); err != nil {
+	if err := os.MkdirAll(datafolder.Keys(to), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	code, out, errOut := policyctl("", "--json", "restore", "--yes", "--from", backup, "--data", to)
@@ -116,7 +117,7 @@ func TestVerifyFinds(t *testing.T) {
 		return db.Set(binary.BigEndian.AppendUint64([]byte("e|"), 7), []byte("x"), pebble.Sync)
 	}
 	data, backup := nodeData(t, 20)
-	change(t, filepath.Join(data, logFolder), record)
+	change(t, datafolder.Log(data), record)
 	change(t, filepath.Join(backup, "log"), record)
 	for _, args := range [][]string{{"verify", "--data", data}, {"verify", "--backup", backup}} {
 		code, out, errOut := policyctl("", append([]string{"--json"}, args...)...)
@@ -134,7 +135,7 @@ func TestVerifyFinds(t *testing.T) {
 
 	// A snapshot that is well kept, and not what its commits come to.
 	data, _ = nodeData(t, 20)
-	l, err := eventlog.Open(eventlog.Config{Dir: filepath.Join(data, logFolder)})
+	l, err := eventlog.Open(eventlog.Config{Dir: datafolder.Log(data)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestVerifyFinds(t *testing.T) {
 		if code, _, errOut := policyctl("", "verify", "--data", data); code != exitError || !strings.Contains(errOut, what) {
 			t.Errorf("exit %d: %s", code, errOut)
 		}
-		if l, err = eventlog.Open(eventlog.Config{Dir: filepath.Join(data, logFolder)}); err != nil {
+		if l, err = eventlog.Open(eventlog.Config{Dir: datafolder.Log(data)}); err != nil {
 			t.Fatal(err)
 		}
 	}

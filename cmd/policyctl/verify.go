@@ -1,24 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
-	"syscall"
 	"time"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
-	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/node/datafolder"
 )
-
-// logFolder is where a policy node's data folder holds the log.
-const logFolder = "log"
 
 type verifyCmd struct {
 	Data   string `xor:"where" help:"Data folder of a policy node that does not run." placeholder:"DIR"`
@@ -59,13 +52,7 @@ type origin struct {
 	Restored time.Time       `json:"restored"`
 }
 
-func originsOf(list []eventlog.Origin) []origin {
-	all := []origin{}
-	for _, o := range list {
-		all = append(all, origin{o.LogID, o.Position, o.Time})
-	}
-	return all
-}
+func originOf(o eventlog.Origin) origin { return origin{o.LogID, o.Position, o.Time} }
 
 // Run verifies a log that nobody has open.
 func (c *verifyCmd) Run(a *app) error {
@@ -84,9 +71,12 @@ func (c *verifyCmd) Run(a *app) error {
 	}
 	position, _ := l.Head()
 	p := a.progress("verify", int64(position), "commits")
-	snapshots, err := verifyLog(a.patient, l, p.at)
+	snapshots, err := datafolder.Verify(a.patient, l, func(done events.Position) { p.at(int64(done)) })
 	p.close()
-	result := verified{LogID: l.LogID(), Position: position, Snapshots: snapshots, Origins: originsOf(l.Origins()), Backup: of}
+	result := verified{LogID: l.LogID(), Position: position, Snapshots: snapshots, Origins: []origin{}, Backup: of}
+	for _, o := range l.Origins() {
+		result.Origins = append(result.Origins, originOf(o))
+	}
 	if err := errors.Join(err, l.Close()); err != nil {
 		return aboutLog(err)
 	}
@@ -104,29 +94,18 @@ func (c *verifyCmd) Run(a *app) error {
 // open opens what is to be verified, for reading.
 func (c *verifyCmd) open(a *app) (*eventlog.Log, *eventlog.Backup, error) {
 	if c.Backup != "" {
-		l, b, err := eventlog.OpenBackup(logConfig(a, c.Backup))
+		l, b, err := eventlog.OpenBackup(eventlog.Config{Dir: c.Backup, Fatal: a.diskFailed})
 		return l, &b, err
 	}
-	dir := filepath.Join(c.Data, logFolder)
-	if _, err := os.Stat(dir); err != nil {
-		return nil, nil, fmt.Errorf("there is no log in %s: %w", c.Data, err)
-	}
-	config := logConfig(a, dir)
-	config.ReadOnly = true
-	l, err := eventlog.Open(config)
-	if errors.Is(err, syscall.EAGAIN) {
-		return nil, nil, fmt.Errorf("the log in %s is in use: stop the node, or verify a backup of it", c.Data)
-	}
+	l, err := datafolder.Open(datafolder.Config{Dir: c.Data, Fatal: a.diskFailed})
 	return l, nil, err
 }
 
-// logConfig is for a log that this command alone uses. When the disk fails so
-// that nobody knows what stands on it, there is nothing left to do.
-func logConfig(a *app, dir string) eventlog.Config {
-	return eventlog.Config{Dir: dir, Fatal: func(reason string) {
-		fmt.Fprintln(a.err, "policyctl: the disk has failed:", reason)
-		os.Exit(exitError)
-	}}
+// diskFailed ends the process. This command alone uses the log: when the disk
+// fails so that nobody knows what is on it, there is nothing left to do.
+func (a *app) diskFailed(reason string) {
+	fmt.Fprintln(a.err, "policyctl: the disk has failed:", reason)
+	os.Exit(exitError)
 }
 
 // A logError is about a log on this machine, and no node.
@@ -140,46 +119,4 @@ func aboutLog(err error) error {
 		return nil
 	}
 	return &logError{err}
-}
-
-// verifyLog walks a log and folds it, and holds each snapshot against what its
-// commits come to. It gives the positions of the snapshots, newest first.
-func verifyLog(ctx context.Context, l *eventlog.Log, at func(done int64)) ([]events.Position, error) {
-	list, err := l.Snapshots()
-	if err != nil {
-		return nil, err
-	}
-	b := projections.NewBuilder()
-	err = l.VerifyEach(ctx, func(c *events.Commit) error {
-		if err := b.Apply(c); err != nil {
-			return &events.CorruptError{Position: c.Position, Err: err}
-		}
-		at(int64(c.Position))
-		if !slices.Contains(list, c.Position) {
-			return nil
-		}
-		v := b.View()
-		b = projections.BuilderFrom(v)
-		return verifySnapshot(ctx, l, v)
-	})
-	return list, err
-}
-
-// verifySnapshot compares the snapshot at a View's position with that View.
-func verifySnapshot(ctx context.Context, l *eventlog.Log, v *projections.View) error {
-	at, r, found, err := l.Snapshot(ctx, v.Position())
-	if err != nil {
-		return err
-	}
-	if !found {
-		return fmt.Errorf("the snapshot at %d is damaged; the commits up to there are good", v.Position())
-	}
-	of, err := projections.Decode(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("the snapshot at %d: %w; the commits up to there are good", at, err)
-	}
-	if at != v.Position() || of.Hash() != v.Hash() {
-		return fmt.Errorf("the snapshot at %d is damaged, or not what its commits come to; the commits up to there are good", v.Position())
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/internal/settings"
+	"github.com/postern-im/postern/node/datafolder"
 )
 
 // envPrefix begins the environment variables that override the file:
@@ -132,8 +133,8 @@ func (c *config) checkAdmin() error {
 
 // The folders and files of Data.
 
-func (c *config) logDir() string               { return filepath.Join(c.Data, "log") }
-func (c *config) natsDir() string              { return filepath.Join(c.Data, "nats") }
+func (c *config) logDir() string               { return datafolder.Log(c.Data) }
+func (c *config) natsDir() string              { return datafolder.Keys(c.Data) }
 func (c *config) gatewaySeed(id string) string { return filepath.Join(c.natsDir(), id+".nkey") }
 func (c *config) adminCalls() string           { return filepath.Join(c.Data, "admin.jsonl") }
 func (c *config) journal() string              { return filepath.Join(c.Data, "decisions.jsonl") }
