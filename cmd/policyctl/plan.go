@@ -56,7 +56,7 @@ Examples:
 type planned struct {
 	file   string
 	text   []byte
-	claims []policyfile.Claim
+	claims policyfile.Claims
 	policy api.TenantApply
 	notes  []policyfile.Note
 	reply  api.PlanReply
@@ -184,7 +184,11 @@ func readPolicies(a *app, path string) ([]planned, error) {
 	if err := few(errs); err != nil {
 		return nil, err
 	}
-	return plans, few(clashes(plans))
+	claims := make([]policyfile.Claims, len(plans))
+	for i := range plans {
+		claims[i] = plans[i].claims
+	}
+	return plans, few(policyfile.Clashes(claims))
 }
 
 // few joins errors of files, the first ones.
@@ -194,28 +198,6 @@ func few(errs []error) error {
 		bad = append(bad[:maxBad:maxBad], fmt.Errorf("and %d more files are wrong", more))
 	}
 	return errors.Join(bad...)
-}
-
-// clashes finds what two files claim.
-func clashes(plans []planned) (errs []error) {
-	tenants, places := map[string]*planned{}, map[string]*planned{}
-	for i := range plans {
-		p := &plans[i]
-		if other := tenants[p.reply.Tenant]; other != nil {
-			errs = append(errs, fmt.Errorf("%s and %s are both the policy of tenant %s", other.file, p.file, p.reply.Tenant))
-			continue
-		}
-		tenants[p.reply.Tenant] = p
-		for _, c := range p.claims {
-			if other := places[c.Name]; other != nil {
-				errs = append(errs, errors.New(policyfile.Note{File: p.file, Line: c.Line, Column: c.Column, Text: fmt.Sprintf(
-					"%s stands in %s as well: a domain or service has one tenant", c.Name, other.file)}.String()))
-				break
-			}
-			places[c.Name] = p
-		}
-	}
-	return errs
 }
 
 func (p *planned) read(a *app, name string) error {

@@ -10,8 +10,6 @@ package policyfile
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/postern-im/postern/events"
@@ -71,23 +69,6 @@ func (f *File) Events(v *projections.View) ([]events.Event, error) {
 		return nil, f.source.refused(err)
 	}
 	return plan.Events, nil
-}
-
-// A Claim is a domain or service a file has, prepared, and where.
-type Claim struct {
-	Name         string
-	Line, Column int
-}
-
-// Claims are the file's domains and services, in its order.
-func (f *File) Claims() []Claim {
-	names := slices.SortedFunc(maps.Keys(f.source.places), func(a, b string) int { return f.source.places[a] - f.source.places[b] })
-	claims := make([]Claim, len(names))
-	for i, name := range names {
-		claims[i].Name = name
-		claims[i].Line, claims[i].Column = f.source.lines.place(f.source.places[name])
-	}
-	return claims
 }
 
 // A Refusal is what a policy node finds wrong with a file's command: the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,31 @@ func TestView(t *testing.T) {
 	}
 	if _, err := View(a, a); err == nil {
 		t.Error("the same tenant twice")
+	}
+}
+
+// TestClashes: a tenant has one file, and a domain or service has one tenant. A
+// file is named once, whatever it shares with others.
+func TestClashes(t *testing.T) {
+	var all []Claims
+	for name, text := range map[string]string{
+		"a.toml": "tenant='a'\n[[domain]]\nname='a.test'\nservices=['muc.test']",
+		"b.toml": "tenant='b'\n[[domain]]\nname='MUC.test'\nservices=['a.test']",
+		"c.toml": "tenant='c'\n[[domain]]\nname='c.test'",
+		"d.toml": "tenant='c'\n[[domain]]\nname='a.test'",
+	} {
+		f, err := Parse(name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f.Claims())
+	}
+	slices.SortFunc(all, func(a, b Claims) int { return strings.Compare(a.File, b.File) })
+	got := errors.Join(Clashes(all)...)
+	const want = "b.toml:3:6: muc.test stands in a.toml as well: a domain or service has one tenant\n" +
+		"c.toml and d.toml are both the policy of tenant c"
+	if got == nil || got.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", got, want)
 	}
 }
 
