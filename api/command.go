@@ -70,11 +70,11 @@ func commands() map[string]commandSpec {
 		as(func(c TenantSetCeiling) tenants.Change { return tenants.SetCeiling{Permissions: c.Permissions} }),
 		spec(func(c TenantSetPresence) (tenants.Change, error) {
 			mode, err := oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes)
-			return tenants.SetPresence{Mode: mode}, err
+			return tenants.SetSetting{Setting: "presence_without_messages", Value: uint8(mode)}, err
 		}),
 		spec(func(c TenantSetAuditAddresses) (tenants.Change, error) {
 			addresses, err := oneOf("audit_addresses", c.AuditAddresses, auditAddresses)
-			return tenants.SetAuditAddresses{Addresses: addresses}, err
+			return tenants.SetSetting{Setting: "audit_addresses", Value: uint8(addresses)}, err
 		}),
 		spec(func(c DomainAdd) (tenants.Change, error) { return addDomain("", c) }),
 		spec(func(c DomainSetBackends) (tenants.Change, error) {
@@ -151,7 +151,7 @@ func createTenant(c TenantCreate) (tenants.CreateTenant, error) {
 	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended}
 	var err error
 	if c.PresenceWithoutMessages != "" {
-		if out.Presence, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {
+		if out.PresenceWithoutMessages, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {
 			return out, err
 		}
 	}

@@ -136,7 +136,7 @@ func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (an
 	c := tenants.Desired(t)
 	p := TenantApply{
 		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
-		PresenceWithoutMessages: c.Presence.String(), AuditAddresses: c.AuditAddresses.String(),
+		PresenceWithoutMessages: c.PresenceWithoutMessages.String(), AuditAddresses: c.AuditAddresses.String(),
 	}
 	byOperator := []string{}
 	for d := range t.Domains() {

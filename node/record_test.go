@@ -48,7 +48,7 @@ func TestRecordsStay(t *testing.T) {
 	requests, results := everyRecord(t)
 	var out []byte
 	for i, setting := range []events.AuditAddresses{events.AuditFull, events.AuditDomain, events.AuditClass} {
-		r.do("acme", "addresses"+string(rune('0'+i)), tenants.SetAuditAddresses{Addresses: setting})
+		r.do("acme", "addresses"+string(rune('0'+i)), tenants.SetSetting{Setting: "audit_addresses", Value: uint8(setting)})
 		at := time.Date(2026, 3, 1, 12, 0, i, 120_000_000, time.FixedZone("", 3600))
 		batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: requests}
 		out = append(out, lines(t, node.Records(r.View(), at, batch, results))...)
@@ -75,7 +75,7 @@ func TestRecord(t *testing.T) {
 	r.tenants()
 	decided := func(setting events.AuditAddresses, id, to string) map[string]any {
 		t.Helper()
-		r.do("acme", id, tenants.SetAuditAddresses{Addresses: setting})
+		r.do("acme", id, tenants.SetSetting{Setting: "audit_addresses", Value: uint8(setting)})
 		q := chat(t, "acme", "bob@acme.test", to, 1)
 		batch := &decision.Batch{BatchHead: decision.BatchHead{Gateway: "gw1"}, Requests: []decision.Request{q}}
 		out := lines(t, node.Records(r.View(), time.Time{}, batch, []decision.Result{

@@ -131,11 +131,9 @@ func (c ApplyTenant) suspensions(p *plan) suspensions {
 // the same. Everything in it is sorted, but for lists whose order has a
 // meaning. An entry of a member that says nothing is left out.
 func Desired(t *projections.Tenant) ApplyTenant {
-	s := t.Settings()
 	c := ApplyTenant{
 		DisplayName: t.Name(), Ceiling: sorted(t.Ceiling()), MaxSessions: t.MaxSessions(),
-		Presence: s.PresenceWithoutMessages, AuditAddresses: s.AuditAddresses,
-		Suspended: ifSuspended(t.Suspended()),
+		Settings: t.Settings(), Suspended: ifSuspended(t.Suspended()),
 	}
 	for r := range t.Roles() {
 		switch {
@@ -212,7 +210,7 @@ func commandOf(e events.Event) string {
 	case events.TenantRemoved:
 		return RemoveTenant{}.Name()
 	case events.SettingsChanged:
-		return SetPresence{}.Name()
+		return settingCommands()[0].Zero.Name()
 	case events.CeilingSet:
 		return SetCeiling{}.Name()
 	case events.TenantLimitsSet:

@@ -23,7 +23,7 @@ func randomTenant(rng *rand.Rand) CreateTenant {
 		yes := rng.IntN(3) == 0
 		return &yes
 	}
-	c := CreateTenant{DisplayName: fmt.Sprint("n", rng.IntN(2)), Ceiling: perms(), MaxSessions: uint64(rng.IntN(3)), Presence: events.PresenceMode(rng.IntN(2)), Suspended: suspended()}
+	c := CreateTenant{DisplayName: fmt.Sprint("n", rng.IntN(2)), Ceiling: perms(), MaxSessions: uint64(rng.IntN(3)), Settings: events.Settings{PresenceWithoutMessages: events.PresenceMode(rng.IntN(2))}, Suspended: suspended()}
 	roles := names("r1", "r2", "r3", "r4")
 	for i, r := range roles {
 		c.Roles = append(c.Roles, DefineRole{r, names(append([]string{permission.Guest}, roles[:i]...)...), perms(), perms()})

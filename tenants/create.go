@@ -12,17 +12,16 @@ import (
 // one after the other, each as if it were a command of its own; roles may
 // stand in any order.
 type CreateTenant struct {
-	DisplayName    string // empty: the id
-	Ceiling        []string
-	MaxSessions    uint64 // as in SetLimits
-	Presence       events.PresenceMode
-	AuditAddresses events.AuditAddresses
-	Roles          []DefineRole
-	BuiltinRoles   []AdjustRole
-	Domains        []AddDomain
-	Services       []AddService
-	Members        []SetMemberRoles
-	Suspended      *bool // nil: not, but for ApplyTenant as it is
+	DisplayName string // empty: the id
+	Ceiling     []string
+	MaxSessions uint64 // as in SetLimits
+	events.Settings
+	Roles        []DefineRole
+	BuiltinRoles []AdjustRole
+	Domains      []AddDomain
+	Services     []AddService
+	Members      []SetMemberRoles
+	Suspended    *bool // nil: not, but for ApplyTenant as it is
 }
 
 // Name is the command's name.
@@ -62,9 +61,10 @@ func (c CreateTenant) parts(p *plan) {
 	}
 	p.ceiling("Ceiling", c.Ceiling)
 	p.limits("MaxSessions", c.MaxSessions)
-	p.presence("Presence", c.Presence)
-	p.audit("AuditAddresses", c.AuditAddresses)
-	p.settings(c.Presence, c.AuditAddresses)
+	for setting := range events.AllSettings() {
+		p.value(setting.Name, setting, setting.Of(c.Settings))
+	}
+	p.settings(c.Settings)
 	if !p.advance(1) {
 		return
 	}

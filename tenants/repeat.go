@@ -40,7 +40,11 @@ func (c *Command) Hash() (hash events.CommandHash) {
 	e.text(c.Tenant)
 	e.value(reflect.ValueOf(c.Actor))
 	e.text(c.Change.Name())
-	e.value(reflect.ValueOf(c.Change))
+	if s, ok := c.Change.(SetSetting); ok {
+		e.setting(s)
+	} else {
+		e.value(reflect.ValueOf(c.Change))
+	}
 	sum := sha256.Sum256(e.bytes)
 	copy(hash[:], sum[:])
 	return hash
@@ -88,15 +92,57 @@ func (e *hashed) value(v reflect.Value) {
 }
 
 func (e *hashed) fields(v reflect.Value) {
-	var said []int
+	said := said(v)
+	e.number(uint64(len(said)))
+	for _, f := range said {
+		e.text(f.name)
+		e.value(f.value)
+	}
+}
+
+// A saidField is a field that is not empty, by the name that the hash has for
+// it.
+type saidField struct {
+	name  string
+	value reflect.Value
+}
+
+// said lists the fields of a struct that are not empty. Those of a struct
+// embedded in it count as its own.
+func said(v reflect.Value) []saidField {
+	var list []saidField
 	for i := range v.NumField() {
-		if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
-			said = append(said, i)
+		f, field := v.Field(i), v.Type().Field(i)
+		switch {
+		case f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0:
+		case field.Anonymous:
+			list = append(list, said(f)...)
+		default:
+			list = append(list, saidField{hashedName(field.Name), f})
 		}
 	}
-	e.number(uint64(len(said)))
-	for _, i := range said {
-		e.text(v.Type().Field(i).Name)
-		e.value(v.Field(i))
+	return list
+}
+
+// hashedName is what the hash calls a field: the name it had when commands
+// were first hashed.
+func hashedName(field string) string {
+	if field == "PresenceWithoutMessages" {
+		return "Presence"
 	}
+	return field
+}
+
+// setting encodes the command of a setting as it was when each setting had a
+// type of its own, with the value as its one field. Commands of settings have
+// different names, so the setting's name is not in the encoding.
+func (e *hashed) setting(c SetSetting) {
+	if c.Value == 0 {
+		e.number(0)
+		return
+	}
+	_, value := c.spelling()
+	e.number(1)
+	e.text(value)
+	e.number(uint64(c.Value))
 }

@@ -196,7 +196,7 @@ func TestRepeatsNoOther(t *testing.T) {
 		{SetMemberRoles{JID: "j"}, SetMemberRoles{JID: "j", Suspended: &no}},
 		{SuspendMember{"j"}, ResumeMember{"j"}},
 		{CreateTenant{DisplayName: "x"}, ApplyTenant{DisplayName: "x"}},
-		{SetPresence{1}, SetAuditAddresses{1}},
+		{SetSetting{"presence_without_messages", 1}, SetSetting{"audit_addresses", 1}},
 		{AddDomain{Domain: "d"}, AddDomain{Domain: "d", DefaultRole: "r"}},
 		{AddDomain{Domain: "d"}, AddDomain{Domain: "d", Backends: []events.Backend{{Address: "b:1"}}}},
 		{ApplyTenant{Members: []SetMemberRoles{{JID: "a"}, {JID: "b", Role: "r"}}}, ApplyTenant{Members: []SetMemberRoles{{JID: "a", Role: "b"}, {JID: "r"}}}},
@@ -244,10 +244,33 @@ func TestRepeatsOfOld(t *testing.T) {
 func TestHash(t *testing.T) {
 	yes := true
 	c := Command{Tenant: "acme", Actor: Actor{Name: "token:0123", Tenant: "acme", Token: "0123"}, ID: "1", Change: ApplyTenant{
-		Ceiling: []string{"xmpp:federate"}, Presence: events.PresenceRefuse, Suspended: &yes,
+		Ceiling: []string{"xmpp:federate"}, Settings: events.Settings{PresenceWithoutMessages: events.PresenceRefuse}, Suspended: &yes,
 		Domains: []AddDomain{{Domain: "a.test", Backends: []events.Backend{{Address: "h:1", Security: events.SecurityTLS}}}},
 	}}
 	if got, want := fmt.Sprintf("%x", c.Hash()), "4fd84292b6976910d27f35025a7c4d81"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestHashOfSettings holds the hashes of commands still that were given when
+// each setting had a command and a field of its own.
+func TestHashOfSettings(t *testing.T) {
+	yes := true
+	for want, change := range map[string]Change{
+		"58717c4faba672d976ca6ea0302aa622": SetSetting{"presence_without_messages", 0},
+		"cf0a10a5e1e2ea43f73391570c2e4a54": SetSetting{"presence_without_messages", 1},
+		"1e44257309982102493c49fa7ee8be1c": SetSetting{"audit_addresses", 0},
+		"c6ef3dd68e76f008ff08e196d9992dc0": SetSetting{"audit_addresses", 2},
+		"d93a5fb939369a75fe18be14878cf3e6": CreateTenant{
+			DisplayName: "x", MaxSessions: 3, Settings: events.Settings{PresenceWithoutMessages: events.PresenceRefuse, AuditAddresses: events.AuditDomain},
+			Roles: []DefineRole{{Role: "r"}}, Suspended: &yes,
+		},
+		"f26ece6d58226fbb66a3c2f98610c365": ApplyTenant{Settings: events.Settings{AuditAddresses: events.AuditClass}},
+		"7585de2cd851c3551785b34419f165b2": ApplyTenant{},
+	} {
+		c := Command{Tenant: "acme", Actor: Actor{Name: "operator:root", Operator: true}, ID: "1", Change: change}
+		if got := fmt.Sprintf("%x", c.Hash()); got != want {
+			t.Errorf("%s %+v: %s, want %s", change.Name(), change, got, want)
+		}
 	}
 }

@@ -143,6 +143,7 @@ func changeOf(t testing.TB, name, args string) Change {
 			continue
 		}
 		c := reflect.New(reflect.TypeOf(e.Zero))
+		c.Elem().Set(reflect.ValueOf(e.Zero))
 		if args != "" {
 			d := json.NewDecoder(strings.NewReader(args))
 			d.DisallowUnknownFields()

@@ -6,7 +6,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// The commands on a tenant as a whole; CreateTenant stands in create.go.
+// The commands on a tenant as a whole; CreateTenant is in
+// create.go, SetSetting in settings.go.
 type (
 	// RenameTenant changes the display name.
 	RenameTenant struct{ DisplayName string }
@@ -25,22 +26,15 @@ type (
 		// as many as there is room for. Sessions that are open stay.
 		MaxSessions uint64
 	}
-	// SetPresence says what becomes of an available presence of a session
-	// without messages:read.
-	SetPresence struct{ Mode events.PresenceMode }
-	// SetAuditAddresses says how much of an address an audit record holds.
-	SetAuditAddresses struct{ Addresses events.AuditAddresses }
 )
 
 // Name is the command's name.
-func (RenameTenant) Name() string      { return "tenant.rename" }
-func (SuspendTenant) Name() string     { return "tenant.suspend" }
-func (ResumeTenant) Name() string      { return "tenant.resume" }
-func (RemoveTenant) Name() string      { return "tenant.remove" }
-func (SetCeiling) Name() string        { return "tenant.set-ceiling" }
-func (SetLimits) Name() string         { return "tenant.set-limits" }
-func (SetPresence) Name() string       { return "tenant.set-presence" }
-func (SetAuditAddresses) Name() string { return "tenant.set-audit-addresses" }
+func (RenameTenant) Name() string  { return "tenant.rename" }
+func (SuspendTenant) Name() string { return "tenant.suspend" }
+func (ResumeTenant) Name() string  { return "tenant.resume" }
+func (RemoveTenant) Name() string  { return "tenant.remove" }
+func (SetCeiling) Name() string    { return "tenant.set-ceiling" }
+func (SetLimits) Name() string     { return "tenant.set-limits" }
 
 func (c RenameTenant) plan(p *plan) {
 	p.text("DisplayName", "display name", c.DisplayName, MaxDisplayName, isPrintable)
@@ -81,37 +75,5 @@ func (p *plan) limits(field string, sessions uint64) {
 	}
 	if sessions != p.tenant.MaxSessions() {
 		p.emit(events.TenantLimitsSet{MaxSessions: sessions})
-	}
-}
-
-func (c SetPresence) plan(p *plan) {
-	p.presence("Mode", c.Mode)
-	s := p.tenant.Settings()
-	p.settings(c.Mode, s.AuditAddresses)
-}
-
-func (c SetAuditAddresses) plan(p *plan) {
-	p.audit("Addresses", c.Addresses)
-	s := p.tenant.Settings()
-	p.settings(s.PresenceWithoutMessages, c.Addresses)
-}
-
-func (p *plan) presence(field string, mode events.PresenceMode) {
-	if !mode.Valid() {
-		p.fail(Invalid, field, "unknown presence mode: want %s", oneOf(events.Names[events.PresenceMode]()))
-	}
-}
-
-func (p *plan) audit(field string, addresses events.AuditAddresses) {
-	if !addresses.Valid() {
-		p.fail(Invalid, field, "unknown audit setting: want %s", oneOf(events.Names[events.AuditAddresses]()))
-	}
-}
-
-// settings is the event of new settings, all of them.
-func (p *plan) settings(presence events.PresenceMode, audit events.AuditAddresses) {
-	s := p.tenant.Settings()
-	if s.PresenceWithoutMessages != presence || s.AuditAddresses != audit {
-		p.emit(events.SettingsChanged{PresenceWithoutMessages: presence, AuditAddresses: audit})
 	}
 }

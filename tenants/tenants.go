@@ -193,7 +193,7 @@ type Entry struct {
 
 // Catalogue lists every command. The slice is the caller's own.
 func Catalogue() []Entry {
-	list := []Entry{
+	ofTenant := []Entry{
 		{Zero: CreateTenant{}, Operator: true},
 		{Zero: ApplyTenant{}},
 		{Zero: RenameTenant{}},
@@ -202,8 +202,8 @@ func Catalogue() []Entry {
 		{Zero: RemoveTenant{}, Operator: true},
 		{Zero: SetCeiling{}, Operator: true},
 		{Zero: SetLimits{}, Operator: true},
-		{Zero: SetPresence{}},
-		{Zero: SetAuditAddresses{}},
+	}
+	inTenant := []Entry{
 		{Zero: AddDomain{}, Operator: true},
 		{Zero: SetDomainBackends{}, Operator: true},
 		{Zero: SetDomainDefaultRole{}},
@@ -225,6 +225,7 @@ func Catalogue() []Entry {
 		{Zero: AddSharedService{}, Operator: true, Installation: true},
 		{Zero: RemoveSharedService{}, Operator: true, Installation: true},
 	}
+	list := slices.Concat(ofTenant, settingCommands(), inTenant)
 	for i := range list {
 		list[i].Name = list[i].Zero.Name()
 	}

@@ -35,6 +35,7 @@ func TestCatalogue(t *testing.T) {
 	if len(slices.Compact(names)) != len(listed) {
 		t.Error("a name stands twice")
 	}
+	listed = slices.Compact(listed) // each setting has an entry
 	if want := changeTypes(t); !slices.Equal(listed, want) {
 		t.Errorf("the catalogue lists\n%v\nthe package has\n%v", listed, want)
 	}
@@ -69,11 +70,12 @@ var pools = map[string][]string{
 	"account": {"x@a.test", "y@a.test", "x@b.test", "y@b.test", "x@c.test", "X@A.test", "a.test"},
 	"role":    {"ra", "rb", "shared", "", permission.Guest, permission.Registered, permission.Admin, "prosody:x"},
 	"perm":    {"xmpp:federate", permission.MessagesRead.Name(), permission.PresenceWrite.Name(), "acme:x", "xmpp:typo", "bad"},
+	"setting": {"presence_without_messages", "audit_addresses", "presence", "?"},
 }
 
 // poolOf says which pool an argument is taken from.
 var poolOf = map[string]string{
-	"Domain": "place", "Service": "place", "JID": "account",
+	"Setting": "setting", "Domain": "place", "Service": "place", "JID": "account",
 	"Role": "role", "DefaultRole": "role", "Inherits": "role", "Secondary": "role",
 	"Allow": "perm", "Deny": "perm", "Add": "perm", "Remove": "perm", "Permissions": "perm", "Ceiling": "perm",
 }
@@ -88,6 +90,12 @@ func fill(t *testing.T, rng *rand.Rand, v reflect.Value, name string) {
 	switch {
 	case v.Type() == reflect.TypeFor[events.Backend]():
 		v.Set(reflect.ValueOf(events.Backend{Address: fmt.Sprintf("127.0.0.1:%d", 5222+rng.IntN(3))}))
+	case v.Type() == reflect.TypeFor[events.Settings]():
+		s := events.Settings{}
+		for setting := range events.AllSettings() {
+			s = setting.In(s, uint8(rng.IntN(len(setting.Values))))
+		}
+		v.Set(reflect.ValueOf(s))
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
 			fill(t, rng, v.Field(i), v.Type().Field(i).Name)

@@ -81,13 +81,8 @@ func (s *steps) tenant() {
 		s.change(events.TenantLimitsSet{MaxSessions: a.MaxSessions()}, events.TenantLimitsSet{MaxSessions: b.MaxSessions()})
 	}
 	if b.Settings() != a.Settings() {
-		s.change(settingsEvent(a), settingsEvent(b))
+		s.change(events.SettingsChanged(a.Settings()), events.SettingsChanged(b.Settings()))
 	}
-}
-
-func settingsEvent(t *projections.Tenant) events.Event {
-	s := t.Settings()
-	return events.SettingsChanged{PresenceWithoutMessages: s.PresenceWithoutMessages, AuditAddresses: s.AuditAddresses}
 }
 
 // leave removes domains, with their members, and services. It stands first, so

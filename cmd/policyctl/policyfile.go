@@ -23,7 +23,7 @@ func parsePolicy(name string, text []byte) (*policyfile.File, error) {
 // commandOf is the command that makes a file's tenant.
 func commandOf(f *policyfile.File) (c api.TenantCreate) {
 	t := f.Create
-	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, MaxSessions: t.MaxSessions, PresenceWithoutMessages: t.Presence.String(), AuditAddresses: t.AuditAddresses.String(), Suspended: t.Suspended}
+	c = api.TenantCreate{DisplayName: t.DisplayName, Ceiling: t.Ceiling, MaxSessions: t.MaxSessions, PresenceWithoutMessages: t.PresenceWithoutMessages.String(), AuditAddresses: t.AuditAddresses.String(), Suspended: t.Suspended}
 	for _, d := range t.Domains {
 		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
 		for _, b := range d.Backends {

@@ -332,7 +332,11 @@ func (r *reader) tables(t *value, key string) []*value {
 }
 
 func (r *reader) file(root *value) *File {
-	r.keys(root, "policy file", "tenant", "name", "ceiling", "max_sessions", "presence_without_messages", "audit_addresses", "suspended", "services", "allow_unknown", "domain", "role", "member")
+	known := []string{"tenant", "name", "ceiling", "max_sessions"}
+	for setting := range events.AllSettings() {
+		known = append(known, setting.Name)
+	}
+	r.keys(root, "policy file", append(known, "suspended", "services", "allow_unknown", "domain", "role", "member")...)
 	if v := r.bool(root, "allow_unknown", "AllowUnknown"); v != nil {
 		r.allowUnknown = *v
 	}
@@ -341,23 +345,8 @@ func (r *reader) file(root *value) *File {
 	f.Create.DisplayName = r.text(root, "name", "DisplayName")
 	f.Create.Ceiling = r.permissions(root, "ceiling", "Ceiling", tenants.MaxPermissions)
 	f.Create.MaxSessions = r.number(root, "max_sessions", "MaxSessions")
-	switch mode := r.text(root, "presence_without_messages", "Presence"); mode {
-	case "", "clamp":
-		f.Create.Presence = events.PresenceClamp
-	case "refuse":
-		f.Create.Presence = events.PresenceRefuse
-	default:
-		r.errorf(r.fields["Presence"], "presence_without_messages is %s: want \"clamp\" or \"refuse\"", short(mode))
-	}
-	switch addresses := r.text(root, "audit_addresses", "AuditAddresses"); addresses {
-	case "", "full":
-		f.Create.AuditAddresses = events.AuditFull
-	case "domain":
-		f.Create.AuditAddresses = events.AuditDomain
-	case "class":
-		f.Create.AuditAddresses = events.AuditClass
-	default:
-		r.errorf(r.fields["AuditAddresses"], "audit_addresses is %s: want \"full\", \"domain\" or \"class\"", short(addresses))
+	for setting := range events.AllSettings() {
+		f.Create.Settings = r.setting(root, setting, f.Create.Settings)
 	}
 	f.Create.Suspended = r.bool(root, "suspended", "Suspended")
 	r.services(&f.Create, root, "AllServices")
@@ -371,6 +360,30 @@ func (r *reader) file(root *value) *File {
 		r.member(&f.Create, t)
 	}
 	return f
+}
+
+// setting reads one of the tenant's settings into s.
+func (r *reader) setting(root *value, setting events.Setting, s events.Settings) events.Settings {
+	name := r.text(root, setting.Name, setting.Name)
+	if name == "" {
+		return s
+	}
+	v, ok := setting.Parse(name)
+	if !ok {
+		r.errorf(r.fields[setting.Name], "%s is %s: want %s", setting.Name, short(name), oneOf(setting.Values))
+		return s
+	}
+	return setting.In(s, v)
+}
+
+// oneOf lists the names of values, as in "full", "domain" or "class".
+func oneOf(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = strconv.Quote(name)
+	}
+	last := len(quoted) - 1
+	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
 // tenant reads the tenant's id. Without one another stands in, so that the
@@ -444,17 +457,12 @@ func (r *reader) backend(t *value, at string) events.Backend {
 	r.keys(t, "backend", "address", "security", "proxy")
 	r.fields[at] = t.at
 	b := events.Backend{Address: r.needText(t, "address", at+".Address")}
-	switch security := r.needText(t, "security", at+".Security"); security {
-	case "none":
-		b.Security = events.SecurityNone
-	case "starttls":
-		b.Security = events.SecurityStartTLS
-	case "tls":
-		b.Security = events.SecurityTLS
-	default:
+	name := r.needText(t, "security", at+".Security")
+	security, ok := events.Parse[events.Security](name)
+	if b.Security = security; !ok {
 		b.Security = events.SecurityTLS // so that the address is checked by itself
-		if security != "" {
-			r.errorf(r.fields[at+".Security"], "security is %s: want \"none\", \"starttls\" or \"tls\"", short(security))
+		if name != "" {
+			r.errorf(r.fields[at+".Security"], "security is %s: want %s", short(name), oneOf(events.Names[events.Security]()))
 		}
 	}
 	if proxy := r.bool(t, "proxy", at+".Proxy"); proxy != nil {

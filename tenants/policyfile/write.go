@@ -33,11 +33,10 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	if c.MaxSessions > 0 {
 		fmt.Fprintf(w, "max_sessions = %d\n", c.MaxSessions)
 	}
-	if c.Presence != events.PresenceClamp {
-		w.text("presence_without_messages", c.Presence.String())
-	}
-	if c.AuditAddresses != events.AuditFull {
-		w.text("audit_addresses", c.AuditAddresses.String())
+	for setting := range events.AllSettings() {
+		if v := setting.Of(c.Settings); v != 0 {
+			w.text(setting.Name, setting.Values[v])
+		}
 	}
 	var services []string
 	for _, s := range c.Services {
