@@ -44,7 +44,7 @@ func Describe(e Event) string {
 		if s := describeToken(e); s != "" {
 			return s
 		}
-		if s := describeInstallation(e); s != "" {
+		if s := describeSharedService(e); s != "" {
 			return s
 		}
 		return fmt.Sprintf("%T", e)

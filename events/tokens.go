@@ -17,7 +17,7 @@ func (s TokenScope) String() string { return scopeNames.of(uint8(s)) }
 // Valid reports whether this version knows the value.
 func (s TokenScope) Valid() bool { return scopeNames.valid(uint8(s)) }
 
-// The events of tokens, which are the installation's: see installation.go.
+// The events of tokens. They are events of the installation.
 type (
 	// TokenCreated lets whoever bears a token administer over the network. Of
 	// the token there is its hash alone.
@@ -51,4 +51,17 @@ func describeToken(e Event) string {
 		return line("token revoked", plain(e.ID))
 	}
 	return ""
+}
+
+func (e *TokenCreated) wire(c *codec) {
+	c.name(1, &e.ID)
+	c.name(2, &e.Name)
+	enum(c, 3, &e.Scope)
+	c.text(4, &e.Tenant)
+	c.hash(5, &e.Hash)
+	c.count(6, &e.Expires)
+}
+
+func (e *TokenRevoked) wire(c *codec) {
+	c.name(1, &e.ID)
 }

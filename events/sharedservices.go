@@ -1,7 +1,7 @@
 package events
 
-// The events of the installation: they stand in commits without a tenant.
-// Those about tokens are in tokens.go.
+// The events of the services that all tenants share. They are events of the
+// installation.
 type (
 	// SharedServiceAdded declares a service that belongs to no tenant, such as
 	// a push or upload service of a vendor, local to every tenant.
@@ -18,7 +18,7 @@ func (e *SharedServiceRemoved) wire(c *codec) {
 	c.name(1, &e.Service)
 }
 
-func describeInstallation(e Event) string {
+func describeSharedService(e Event) string {
 	switch e := e.(type) {
 	case SharedServiceAdded:
 		return line("shared service added", plain(e.Service))

@@ -1,0 +1,112 @@
+package events
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// Security says how a gateway reaches a backend.
+type Security uint8
+
+// The ways to reach a backend (RFC 6120 section 5, XEP-0368).
+const (
+	SecurityNone     Security = iota // plain, for loopback and private networks
+	SecurityStartTLS                 // STARTTLS, certificate verified
+	SecurityTLS                      // direct TLS, certificate verified
+)
+
+var securityNames = names{SecurityNone: "none", SecurityStartTLS: "starttls", SecurityTLS: "tls"}
+
+func (s Security) String() string { return securityNames.of(uint8(s)) }
+
+// Valid reports whether this version knows the value.
+func (s Security) Valid() bool { return securityNames.valid(uint8(s)) }
+
+// A Backend is one address of a domain's own XMPP server.
+type Backend struct {
+	Address  string // host:port
+	Security Security
+	// Proxy: gateways send it a PROXY protocol header (version 2) with the
+	// client's address, before anything else.
+	Proxy bool
+}
+
+// The events of a domain.
+type (
+	// DomainAdded gives the tenant an XMPP host. DefaultRole is never empty.
+	DomainAdded struct {
+		Domain      string
+		DefaultRole string
+		Backends    []Backend
+	}
+	// DomainBackendsSet replaces a domain's backends, tried in order.
+	DomainBackendsSet struct {
+		Domain   string
+		Backends []Backend
+	}
+	// DomainDefaultRoleSet ends the sessions of members without a role of
+	// their own in that domain.
+	DomainDefaultRoleSet struct{ Domain, Role string }
+	// DomainSuspended ends the domain's sessions and admits none. ByOperator
+	// is set when an operator did it, whom it takes to undo it; it may follow
+	// one without.
+	DomainSuspended struct {
+		Domain     string
+		ByOperator bool
+	}
+	// DomainResumed undoes DomainSuspended, whoever did it.
+	DomainResumed struct{ Domain string }
+	// DomainRemoved ends the domain's sessions and removes its members.
+	DomainRemoved struct{ Domain string }
+)
+
+func (e *Backend) wire(c *codec) {
+	c.name(1, &e.Address)
+	enum(c, 2, &e.Security)
+	c.flag(3, &e.Proxy)
+}
+
+func (e *DomainAdded) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.name(2, &e.DefaultRole)
+	c.backends(3, &e.Backends)
+}
+
+func (e *DomainBackendsSet) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.backends(2, &e.Backends)
+}
+
+func (e *DomainDefaultRoleSet) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.name(2, &e.Role)
+}
+
+func (e *DomainSuspended) wire(c *codec) {
+	c.name(1, &e.Domain)
+	c.flag(2, &e.ByOperator)
+}
+
+func (e *DomainResumed) wire(c *codec) {
+	c.name(1, &e.Domain)
+}
+
+func (e *DomainRemoved) wire(c *codec) {
+	c.name(1, &e.Domain)
+}
+
+// backends is a list of Backend.
+func (c *codec) backends(n protowire.Number, p *[]Backend) {
+	if !c.decoding {
+		for i := range *p {
+			m := c.enter(n)
+			(*p)[i].wire(c)
+			c.leave(m)
+		}
+		return
+	}
+	for c.next(n, protowire.BytesType) {
+		var b Backend
+		m := c.enter(n)
+		b.wire(c)
+		c.leave(m)
+		*p = append(*p, b)
+	}
+}
