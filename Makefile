@@ -54,7 +54,7 @@ soak: deps build ## the long forms of the tests that have one
 	POSTERN_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
 	POSTERN_SOAK=1 $(GO) test -tags e2e -count=1 -timeout 60m ./test/e2e/...
 
-docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, docs/openapi.json from the routes
+docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, api/openapi.json from the routes
 	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
 	$(GO) test ./api -run '^TestOpenAPI$$' -count=1 -update
 

@@ -64,8 +64,8 @@ func Lines() []Line {
 	return list
 }
 
-// OpenAPI is the description.
-func (s *Server) OpenAPI() []byte { return s.openapi }
+// OpenAPI is the description the server answers with.
+var OpenAPI = openapi
 
 // Tap puts a handler around the mux.
 func (s *Server) Tap(around func(http.Handler) http.Handler) {

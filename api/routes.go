@@ -13,7 +13,8 @@ import (
 
 // A route is one line of the table of everything the API answers. All else is
 // derived from it: the mux, the strict check of the query, who may use it, and
-// the OpenAPI description. What has no line does not exist.
+// (by a test, which writes openapi.json) the OpenAPI description. What has no
+// line does not exist.
 //
 // To add one, write its types into a wire*.go file (whose comments become the
 // description's), its handler beside the others, and its line into the part of
@@ -33,8 +34,8 @@ import (
 //     where intends is set.
 //   - errors lists the codes it answers with beside those in commonCodes.
 //
-// Then run `go test ./api -update`, which writes docs/openapi.json, and give
-// the route its line in the test of two tenants.
+// Then run `make docs`, which writes openapi.json, and give the route its line
+// in the test of two tenants.
 //
 // A command on a tenant needs no line here: its entry in commands makes one.
 type route struct {
@@ -74,7 +75,7 @@ func (s *Server) installationRoutes() []route {
 		{
 			method: http.MethodGet, path: "/v1/openapi.json", name: "openapi", scope: anyone,
 			summary: "This description",
-			reply:   json.RawMessage{}, handle: func(http.ResponseWriter, *http.Request) (any, error) { return s.openapi, nil },
+			reply:   json.RawMessage{}, handle: getOpenAPI,
 		},
 		{
 			method: http.MethodGet, path: "/v1/self", name: "self", scope: anyone,

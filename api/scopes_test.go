@@ -32,7 +32,7 @@ type stage struct {
 	*running
 	plain, secure string
 	roots         *http.Transport // its TLS settings
-	doc           *openapi3.T     // docs/openapi.json, as others read it
+	doc           *openapi3.T     // openapi.json, as others read it
 	described     map[string]bool // operations with a status, held to it
 	tokens        map[string]string
 	made          int // tenants, and addresses to come from
@@ -309,7 +309,7 @@ const (
 // does something, as every kind of caller on every way in. Who has the scope
 // succeeds; everybody else gets one and the same answer and changes nothing;
 // nobody is told anything of another tenant; every call is recorded under the
-// caller's name; and every answer is one that docs/openapi.json describes.
+// caller's name; and every answer is one that openapi.json describes.
 func TestEveryRouteForEverybody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -421,7 +421,7 @@ func recorded(t *testing.T, name string, l api.Line, v visitor, h house, got ans
 }
 
 // holdToDescription checks a request that succeeded, and any answer, against
-// docs/openapi.json.
+// openapi.json.
 func (s *stage) holdToDescription(t *testing.T, l api.Line, v visitor, h house, at, body string, got answer) {
 	t.Helper()
 	q := httptest.NewRequest(l.Method, at, strings.NewReader(body))

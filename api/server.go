@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,7 +66,6 @@ type Server struct {
 
 	commands map[string]commandSpec
 	mux      *http.ServeMux
-	openapi  json.RawMessage // the description of the routes
 	failures failures
 	shares   shares
 	running  chan struct{} // holds a token for each request being worked on
@@ -102,13 +100,8 @@ func New(c Config) (*Server, error) {
 	if c.Log != nil {
 		s.history = newHistory(c.Log)
 	}
-	table := s.table()
-	if err := s.mount(table); err != nil {
+	if err := s.mount(s.table()); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
-	}
-	var err error
-	if s.openapi, err = describe(table); err != nil {
-		return nil, fmt.Errorf("api: describe the routes: %w", err)
 	}
 	return s, nil
 }
