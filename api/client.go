@@ -289,6 +289,90 @@ func (c *Client) BlameRole(ctx context.Context, tenant, role, permission string)
 	return get[BlameReply](ctx, c, path("tenants", tenant, "roles", role, "blame"), c.timed(url.Values{"permission": {permission}}))
 }
 
+// Diff reads what changed of a tenant between two moments, as At takes them;
+// an empty to is now.
+func (c *Client) Diff(ctx context.Context, tenant, from, to string) (DiffReply, error) {
+	q := url.Values{"from": {from}}
+	if to != "" {
+		q.Set("to", to)
+	}
+	return get[DiffReply](ctx, c, path("tenants", tenant, "diff"), q)
+}
+
+// Plan asks what a policy would change of a tenant.
+func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (PlanReply, error) {
+	body, err := json.Marshal(policy)
+	if err != nil {
+		return PlanReply{}, fmt.Errorf("encode the policy: %w", err)
+	}
+	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
+}
+
+// PlanRemoval asks what the removal of a tenant would change.
+func (c *Client) PlanRemoval(ctx context.Context, tenant string) (PlanReply, error) {
+	return get[PlanReply](ctx, c, path("tenants", tenant, "removal"), nil)
+}
+
+// Policy reads a tenant as a policy.
+func (c *Client) Policy(ctx context.Context, tenant string) (PolicyReply, error) {
+	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), c.timed(nil))
+}
+
+// SharedServices lists the services of the installation.
+func (c *Client) SharedServices(ctx context.Context) (SharedServiceList, error) {
+	return get[SharedServiceList](ctx, c, path("services"), nil)
+}
+
+// A SessionFilter says which sessions to list; empty is any.
+type SessionFilter struct{ Account, Domain, Gateway string }
+
+// Sessions reads one page of the live sessions of a tenant, or of all (empty).
+func (c *Client) Sessions(ctx context.Context, tenant string, f SessionFilter, after string, limit int) (SessionList, error) {
+	q := page(after, limit)
+	for name, value := range map[string]string{"account": f.Account, "domain": f.Domain, "gateway": f.Gateway} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return get[SessionList](ctx, c, sessionPath(tenant), q)
+}
+
+// Session reads one live session of a tenant, or of any (empty).
+func (c *Client) Session(ctx context.Context, tenant, id string) (SessionReply, error) {
+	return get[SessionReply](ctx, c, sessionPath(tenant)+"/"+url.PathEscape(id), nil)
+}
+
+// EndSession ends one. An error of CodeUnknown, or one that is no *Error, says
+// that it is not known whether it was; it may be given again.
+func (c *Client) EndSession(ctx context.Context, tenant, id string, q SessionEnd) (SessionEnded, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return SessionEnded{}, fmt.Errorf("encode the request: %w", err)
+	}
+	return post[SessionEnded](ctx, c, sessionPath(tenant)+"/"+url.PathEscape(id)+"/end", body)
+}
+
+func sessionPath(tenant string) string {
+	if tenant == "" {
+		return path("sessions")
+	}
+	return path("tenants", tenant, "sessions")
+}
+
+// StartWork begins long work on the log.
+func (c *Client) StartWork(ctx context.Context, q WorkRequest) (Work, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return Work{}, fmt.Errorf("encode the request: %w", err)
+	}
+	return post[Work](ctx, c, path("work"), body)
+}
+
+// Work gives the long work under way, or the last one.
+func (c *Client) Work(ctx context.Context) (Work, error) {
+	return get[Work](ctx, c, path("work"), nil)
+}
+
 // path joins segments below /v1, each escaped.
 func path(segments ...string) string {
 	var b strings.Builder

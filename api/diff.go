@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/postern-im/postern/projections"
 )
@@ -62,14 +61,4 @@ func (s *Server) tenantThen(ctx context.Context, v *projections.View, id, name, 
 		as.At.Time = then.Time() // as in tenantAt
 	}
 	return then.Tenant([]byte(id)), *as.At, nil
-}
-
-// Diff reads what changed of a tenant between two moments, as At takes them;
-// an empty to is now.
-func (c *Client) Diff(ctx context.Context, tenant, from, to string) (DiffReply, error) {
-	q := url.Values{"from": {from}}
-	if to != "" {
-		q.Set("to", to)
-	}
-	return get[DiffReply](ctx, c, path("tenants", tenant, "diff"), q)
 }

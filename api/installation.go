@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/postern-im/postern/projections"
@@ -13,9 +12,4 @@ const sharedService = "shared service"
 
 func readSharedServices(_ *http.Request, v *projections.View) (any, error) {
 	return SharedServiceList{Position: uint64(v.Position()), Services: list(v.SharedServices())}, nil
-}
-
-// SharedServices lists the services of the installation.
-func (c *Client) SharedServices(ctx context.Context) (SharedServiceList, error) {
-	return get[SharedServiceList](ctx, c, path("services"), nil)
 }

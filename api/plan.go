@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -176,23 +175,4 @@ func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (an
 func (c TenantApply) Change() (tenants.ApplyTenant, error) {
 	change, err := createTenant(TenantCreate(c))
 	return tenants.ApplyTenant(change), err
-}
-
-// Plan asks what a policy would change of a tenant.
-func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (PlanReply, error) {
-	body, err := json.Marshal(policy)
-	if err != nil {
-		return PlanReply{}, fmt.Errorf("encode the policy: %w", err)
-	}
-	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
-}
-
-// PlanRemoval asks what the removal of a tenant would change.
-func (c *Client) PlanRemoval(ctx context.Context, tenant string) (PlanReply, error) {
-	return get[PlanReply](ctx, c, path("tenants", tenant, "removal"), nil)
-}
-
-// Policy reads a tenant as a policy.
-func (c *Client) Policy(ctx context.Context, tenant string) (PolicyReply, error) {
-	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), c.timed(nil))
 }

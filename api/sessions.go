@@ -3,10 +3,8 @@ package api
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -299,40 +297,4 @@ func checkReason(reason string) error {
 		return &Error{Code: CodeInvalid, Text: fmt.Sprintf("reason: want at most %d printable characters", tenants.MaxReason)}
 	}
 	return nil
-}
-
-// A SessionFilter says which sessions to list; empty is any.
-type SessionFilter struct{ Account, Domain, Gateway string }
-
-// Sessions reads one page of the live sessions of a tenant, or of all (empty).
-func (c *Client) Sessions(ctx context.Context, tenant string, f SessionFilter, after string, limit int) (SessionList, error) {
-	q := page(after, limit)
-	for name, value := range map[string]string{"account": f.Account, "domain": f.Domain, "gateway": f.Gateway} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	return get[SessionList](ctx, c, sessionPath(tenant), q)
-}
-
-// Session reads one live session of a tenant, or of any (empty).
-func (c *Client) Session(ctx context.Context, tenant, id string) (SessionReply, error) {
-	return get[SessionReply](ctx, c, sessionPath(tenant)+"/"+url.PathEscape(id), nil)
-}
-
-// EndSession ends one. An error of CodeUnknown, or one that is no *Error, says
-// that it is not known whether it was; it may be given again.
-func (c *Client) EndSession(ctx context.Context, tenant, id string, q SessionEnd) (SessionEnded, error) {
-	body, err := json.Marshal(q)
-	if err != nil {
-		return SessionEnded{}, fmt.Errorf("encode the request: %w", err)
-	}
-	return post[SessionEnded](ctx, c, sessionPath(tenant)+"/"+url.PathEscape(id)+"/end", body)
-}
-
-func sessionPath(tenant string) string {
-	if tenant == "" {
-		return path("sessions")
-	}
-	return path("tenants", tenant, "sessions")
 }

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 )
 
@@ -45,18 +42,4 @@ func (s *Server) postWork(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, &Error{Code: CodeInvalid, Text: "a backup names a folder, and nothing else does"}
 	}
 	return s.worker.Start(q)
-}
-
-// StartWork begins long work on the log.
-func (c *Client) StartWork(ctx context.Context, q WorkRequest) (Work, error) {
-	body, err := json.Marshal(q)
-	if err != nil {
-		return Work{}, fmt.Errorf("encode the request: %w", err)
-	}
-	return post[Work](ctx, c, path("work"), body)
-}
-
-// Work gives the long work under way, or the last one.
-func (c *Client) Work(ctx context.Context) (Work, error) {
-	return get[Work](ctx, c, path("work"), nil)
 }
