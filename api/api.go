@@ -47,8 +47,6 @@ const (
 	// maxTenants bounds those of all tenants' tokens together: a share is left
 	// that only operators' can take.
 	maxTenants = maxNetwork - maxShare
-	// requestTime bounds one request, from its header to its answer.
-	requestTime = 30 * time.Second
 	// headerTime bounds the wait for a header once a connection has begun
 	// one, idleTime that between two requests.
 	headerTime = 5 * time.Second
@@ -64,8 +62,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       requestTime,
-		WriteTimeout:      requestTime + stopTime,
+		ReadTimeout:       RequestTime,
+		WriteTimeout:      RequestTime + stopTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),

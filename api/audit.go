@@ -124,7 +124,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err e
 	var e *Error
 	if err != nil {
 		e = s.errorOf(r, err)
-		c.Status, c.Code = e.status(), e.Code
+		c.Status, c.Code = statusOf(e.Code), e.Code
 	}
 	phase := phaseCall
 	if c.intended {
@@ -134,7 +134,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err e
 		e = s.errorOf(r, failed)
 	}
 	if e != nil {
-		writeJSON(w, e.status(), errorBody{e})
+		writeJSON(w, statusOf(e.Code), ErrorBody{e})
 		return
 	}
 	writeJSON(w, http.StatusOK, reply)

@@ -19,10 +19,16 @@ import (
 	"time"
 )
 
+// DefaultSocket is where a policy node listens for its operator.
+const DefaultSocket = "/run/postern/policyd.sock"
+
+// RequestTime bounds one request at the node, from its header to its answer.
+const RequestTime = 30 * time.Second
+
 const (
 	// clientTime bounds one request of a Client: a little more than the
 	// server's own bound, so that the server's answer is heard.
-	clientTime = requestTime + 10*time.Second
+	clientTime = RequestTime + 10*time.Second
 	// dialTime bounds the connecting, which on one machine is at once or not
 	// at all.
 	dialTime = 5 * time.Second
@@ -70,13 +76,13 @@ func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error
 	switch u.Scheme {
 	case "https":
 	case "http":
-		if !loopbackHost(u.Host) {
+		if !LoopbackHost(u.Host) {
 			return nil, fmt.Errorf("%s: a token is not sent in clear to another machine: use https", server)
 		}
 	default:
 		return nil, fmt.Errorf("%q is no server: its address begins with https://", server)
 	}
-	if _, ok := parseToken(token); !ok {
+	if _, ok := ParseToken(token); !ok {
 		return nil, errors.New("that is not a token: one is postern_ID_SECRET, as policyctl token create prints it")
 	}
 	return &Client{
@@ -125,7 +131,7 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}
-	body, err := json.Marshal(commandRequest{CommandID: meta.ID, Reason: meta.Reason, IfVersion: meta.IfVersion, IfLog: meta.IfLog, Args: args})
+	body, err := json.Marshal(CommandRequest{CommandID: meta.ID, Reason: meta.Reason, IfVersion: meta.IfVersion, IfLog: meta.IfLog, Args: args})
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}
@@ -445,7 +451,7 @@ func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) 
 
 // failure reads an answer that is not a success.
 func failure(status int, body []byte) error {
-	var e errorBody
+	var e ErrorBody
 	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil || e.Error.Code == "" {
 		return &Error{Code: CodeBadResponse, Text: fmt.Sprintf("the policy node answered %d %s", status, http.StatusText(status))}
 	}

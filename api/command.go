@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,21 +10,6 @@ import (
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/tenants"
 )
-
-// A commandRequest is the body of a command.
-type commandRequest struct {
-	// CommandID is the command's own id; empty makes one.
-	CommandID string `json:"command_id,omitempty"`
-	// Reason is the actor's own words.
-	Reason string `json:"reason,omitempty"`
-	// IfVersion, where not zero, is the version the tenant must be at.
-	IfVersion uint64 `json:"if_version,omitempty"`
-	// IfLog, where given, is the log the version was read from: another one
-	// gives its versions to other contents.
-	IfLog string `json:"if_log,omitempty"`
-	// Args is the command itself; absent for one without arguments.
-	Args json.RawMessage `json:"args,omitempty"`
-}
 
 // A commandSpec is one command: how its arguments are read.
 type commandSpec struct {
@@ -184,7 +168,7 @@ func createTenant(c TenantCreate) (tenants.CreateTenant, error) {
 
 // postCommand carries out a command.
 func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec commandSpec) (any, error) {
-	var q commandRequest
+	var q CommandRequest
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err
 	}

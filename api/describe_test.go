@@ -107,7 +107,7 @@ func (d *describer) operation(rt *route) (object, error) {
 	responses := object{"200": object{"description": "Done.", "content": content(reply)}}
 	byStatus := map[int][]Code{}
 	for _, c := range codes {
-		status := (&Error{Code: c}).status()
+		status := statusOf(c)
 		byStatus[status] = append(byStatus[status], c)
 	}
 	for status, codes := range byStatus {

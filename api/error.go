@@ -69,8 +69,8 @@ type Detail struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// errorBody is an Error on the wire.
-type errorBody struct {
+// An ErrorBody is the body of an answer that is not a success.
+type ErrorBody struct {
 	Error *Error `json:"error"`
 }
 
@@ -89,9 +89,9 @@ func (s *Server) errorOf(r *http.Request, err error) *Error {
 	return e
 }
 
-// status is the HTTP status of an error.
-func (e *Error) status() int {
-	if status := statuses[e.Code]; status != 0 {
+// statusOf is the HTTP status of a code.
+func statusOf(c Code) int {
+	if status := statuses[c]; status != 0 {
 		return status
 	}
 	return http.StatusInternalServerError

@@ -79,8 +79,5 @@ func WithCaller(ctx context.Context, actor string, operator bool, tenant string,
 	return withCaller(ctx, caller{actor: actor, source: "test", operator: operator, tenant: tenant, write: write})
 }
 
-// Bearer and ParseToken read a header.
-var (
-	Bearer     = bearer
-	ParseToken = parseToken
-)
+// Bearer reads a header.
+var Bearer = bearer

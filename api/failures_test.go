@@ -40,7 +40,7 @@ func TestNames(t *testing.T) {
 		"localhost": true, "localhost:1": true, "127.0.0.1:9": true, "127.8.8.8": true, "[::1]:9": true, "::1": true, "[::ffff:127.0.0.1]:1": true,
 		"": false, "evil.test": false, "localhost.evil.test:1": false, "127.0.0.1.evil.test": false, "10.0.0.1:9": false, "0.0.0.0": false,
 	} {
-		if loopbackHost(host) != want {
+		if LoopbackHost(host) != want {
 			t.Errorf("%q: %v", host, !want)
 		}
 	}

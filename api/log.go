@@ -49,7 +49,7 @@ const (
 	// reply then says from where to go on.
 	maxScan = 50_000
 	// maxWait bounds the seconds a request waits for something to happen; it
-	// leaves time to answer within requestTime.
+	// leaves time to answer within RequestTime.
 	maxWait = 25
 	// maxFollowers bounds the requests that wait, so that they leave room for
 	// others among maxRunning.

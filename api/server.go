@@ -125,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		default:
 			e := s.errorOf(r, denied)
-			writeJSON(w, e.status(), errorBody{e})
+			writeJSON(w, statusOf(e.Code), ErrorBody{e})
 			return
 		}
 	}
@@ -154,7 +154,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.finish(w, r, nil, &Error{Code: CodeBusy, Text: "too many requests at once; try again"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	ctx, cancel := context.WithTimeout(r.Context(), RequestTime)
 	defer cancel()
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
 }

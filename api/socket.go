@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// DefaultSocket is where a policy node listens for its operator.
-const DefaultSocket = "/run/postern/policyd.sock"
-
 // Who may connect to the socket is said by the file system: the folder is its
 // owner's alone, so nothing can be reached, replaced or raced in it.
 const (

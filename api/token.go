@@ -22,15 +22,17 @@ import (
 // is fixed, so that whoever looks for leaked secrets can find it.
 const (
 	tokenPrefix = "postern_"
+	// tokenIDSize is the length of a token's id, in hex digits.
+	tokenIDSize = 16
 	secretSize  = 64
-	tokenSize   = len(tokenPrefix) + tenants.TokenIDSize + 1 + secretSize
+	tokenSize   = len(tokenPrefix) + tokenIDSize + 1 + secretSize
 )
 
 // NewToken makes a token: its text, which nothing keeps, and what the node is
 // told of it.
 func NewToken() (token, id, hash string) {
 	var secret [secretSize / 2]byte
-	var public [tenants.TokenIDSize / 2]byte
+	var public [tokenIDSize / 2]byte
 	rand.Read(secret[:]) // never fails
 	rand.Read(public[:])
 	id = hex.EncodeToString(public[:])
@@ -39,14 +41,14 @@ func NewToken() (token, id, hash string) {
 	return token, id, hex.EncodeToString(sum[:])
 }
 
-// parseToken gives the id of what has a token's form.
-func parseToken(token string) (id string, ok bool) {
+// ParseToken gives the id in a token, if its text has the form of one.
+func ParseToken(token string) (id string, ok bool) {
 	if len(token) != tokenSize || !strings.HasPrefix(token, tokenPrefix) {
 		return "", false
 	}
 	id, secret, ok := strings.Cut(token[len(tokenPrefix):], "_")
 	const digits = "0123456789abcdef"
-	return id, ok && len(id) == tenants.TokenIDSize && strings.Trim(id, digits) == "" && strings.Trim(secret, digits) == ""
+	return id, ok && len(id) == tokenIDSize && strings.Trim(id, digits) == "" && strings.Trim(secret, digits) == ""
 }
 
 // bearer gives the token of a request: exactly one header, "Bearer", one
@@ -66,7 +68,7 @@ func bearer(h http.Header) (token string, given bool) {
 // knownAs is the caller who bears a token, by a View; the zero caller for any
 // that is not in force.
 func knownAs(v *projections.View, token string, now time.Time) caller {
-	id, ok := parseToken(token)
+	id, ok := ParseToken(token)
 	if !ok {
 		return caller{}
 	}
@@ -127,7 +129,7 @@ func errUnauthorized() error {
 // recorded: or else whoever knocks could fill the disk.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who caller, record bool, err error) {
 	who = callerOf(r.Context())
-	if r.TLS == nil && !loopbackHost(r.Host) {
+	if r.TLS == nil && !LoopbackHost(r.Host) {
 		// A page that got its name to point here would ask by that name.
 		return who, s.failures.allow(who.source, time.Now()), &Error{Code: CodeForbidden, Text: "ask for this node by its loopback address"}
 	}
@@ -152,8 +154,8 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who calle
 	return who, true, errUnauthorized()
 }
 
-// loopbackHost reports whether a Host header names this machine to itself.
-func loopbackHost(host string) bool {
+// LoopbackHost reports whether a Host header names this machine to itself.
+func LoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}

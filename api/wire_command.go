@@ -1,11 +1,28 @@
 package api
 
+import "encoding/json"
+
 // A Command is what a tenant's path can be told, in its own words. Its name is
 // the last part of its address: /v1/tenants/{tenant}/commands/{name}. The set
 // is closed.
 type Command interface {
 	// Command is the command's name, such as "domain.add".
 	Command() string
+}
+
+// A CommandRequest is the body of a command.
+type CommandRequest struct {
+	// CommandID is the command's own id; empty makes one.
+	CommandID string `json:"command_id,omitempty"`
+	// Reason is the actor's own words.
+	Reason string `json:"reason,omitempty"`
+	// IfVersion, where not zero, is the version the tenant must be at.
+	IfVersion uint64 `json:"if_version,omitempty"`
+	// IfLog, where given, is the log the version was read from: another one
+	// gives its versions to other contents.
+	IfLog string `json:"if_log,omitempty"`
+	// Args is the command itself; absent for one without arguments.
+	Args json.RawMessage `json:"args,omitempty"`
 }
 
 // A Result is what a command did.
