@@ -54,9 +54,9 @@ soak: deps build ## the long forms of the tests that have one
 	POSTERN_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
 	POSTERN_SOAK=1 $(GO) test -tags e2e -count=1 -timeout 60m ./test/e2e/...
 
-docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, api/openapi.json from the routes
+docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, api/server/openapi.json from the routes
 	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
-	$(GO) test ./api -run '^TestOpenAPI$$' -count=1 -update
+	$(GO) test ./api/server -run '^TestOpenAPI$$' -count=1 -update
 
 man: $(BIN)/policyctl ## the manual pages, into bin/man
 	@mkdir -p $(BIN)/man

@@ -1,4 +1,6 @@
-// Package api is the admin API of a policy node: both ends of it, over HTTP.
+// Package api is the admin API of a policy node as its clients see it: the
+// types of requests and answers, the codes of errors, the form of a token, and
+// a client over HTTP. Package server, below, answers it.
 //
 // What is read has an address of its own under /v1 (tenants, their domains,
 // services, roles and members, the log); what changes something is a command,
@@ -7,85 +9,8 @@
 // below a tenant's path shows or changes another tenant: whoever may be kept
 // to a path may be kept to a tenant.
 //
-// It promises: requests are read strictly (no unknown, doubled or null field,
-// no unknown query parameter, nothing behind the end) and within bounds of
-// size, number and time; a read is answered from one View, so it is consistent
-// in itself and names the position it was true at; an answer that is not a
-// success carries a code a program may branch on and a text that is safe to
-// show. The types on the wire are its own, so that neither the log's nor the
-// View's can change them by accident.
-//
-// It decides nothing: tenants checks commands, a Runner carries them out. It
-// never writes a log, and never shows an internal error's text.
+// It promises: an answer that is not a success carries a code a program may
+// branch on and a text that is safe to show. The types on the wire are its own,
+// so that neither the log's nor the View's can change them by accident; it
+// imports nothing of Postern.
 package api
-
-import (
-	"context"
-	"errors"
-	"log/slog"
-	"net"
-	"net/http"
-	"time"
-)
-
-// Bounds of the server. An admin's requests are few and small; what goes past
-// these is a mistake or worse.
-const (
-	// MaxRequest bounds a request's body. A commit is at most 960 KiB
-	// (events.MaxSize); the JSON of one can be some three times its record.
-	MaxRequest = 4 << 20
-	// maxHeader bounds a request's header.
-	maxHeader = 16 << 10
-	// maxRunning bounds the requests being worked on; one more is told to
-	// come back, so that nothing piles up behind a slow log.
-	maxRunning = 64
-	// maxNetwork bounds those of them that came over the network: the local
-	// socket is where one revokes a token that keeps the node busy.
-	maxNetwork = maxRunning * 3 / 4
-	// maxShare bounds those of one tenant's tokens, or one operator's token.
-	maxShare = maxRunning / 4
-	// maxTenants bounds those of all tenants' tokens together: a share is left
-	// that only operators' can take.
-	maxTenants = maxNetwork - maxShare
-	// headerTime bounds the wait for a header once a connection has begun
-	// one, idleTime that between two requests.
-	headerTime = 5 * time.Second
-	idleTime   = 2 * time.Minute
-	// stopTime is what requests under way get when the server stops.
-	stopTime = 5 * time.Second
-)
-
-// Serve answers requests on l until ctx ends, then lets those under way end
-// within stopTime, closes everything and returns. The error is nil when ctx
-// was the reason.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       RequestTime,
-		WriteTimeout:      RequestTime + stopTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
-		ConnContext:       withPeer,
-		BaseContext:       func(net.Listener) context.Context { return withStopping(context.WithoutCancel(ctx), ctx) },
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- h.Serve(l) }()
-	select {
-	case err := <-failed:
-		return errors.Join(err, h.Close())
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	err := h.Shutdown(stop)
-	if err != nil {
-		// Somebody has not finished in time; that is theirs, not ours.
-		err = h.Close()
-	}
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
-}

@@ -3,19 +3,10 @@ package api
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
-	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
-
-	"github.com/postern-im/postern/events"
-	"github.com/postern-im/postern/projections"
-	"github.com/postern-im/postern/tenants"
 )
 
 // A token is "postern_", its id, "_" and its secret: 256 random bits. Its form
@@ -51,109 +42,6 @@ func ParseToken(token string) (id string, ok bool) {
 	return id, ok && len(id) == tokenIDSize && strings.Trim(id, digits) == "" && strings.Trim(secret, digits) == ""
 }
 
-// bearer gives the token of a request: exactly one header, "Bearer", one
-// space, the token (RFC 6750 section 2.1; the scheme's case does not count).
-func bearer(h http.Header) (token string, given bool) {
-	values := h.Values("Authorization")
-	if len(values) != 1 {
-		return "", len(values) > 0
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", true
-	}
-	return token, true
-}
-
-// knownAs is the caller who bears a token, by a View; the zero caller for any
-// that is not in force.
-func knownAs(v *projections.View, token string, now time.Time) caller {
-	id, ok := ParseToken(token)
-	if !ok {
-		return caller{}
-	}
-	sum := sha256.Sum256([]byte(token))
-	t := v.Token(id)
-	if t == nil {
-		t = &projections.Token{Revoked: 1} // compared all the same, and refused
-	}
-	same := subtle.ConstantTimeCompare(sum[:], t.Hash[:]) == 1
-	switch {
-	case !same, !inForce(v, t, now):
-		return caller{}
-	}
-	c := caller{actor: "token:" + t.ID, token: t.ID}
-	switch t.Scope {
-	case events.TokenOperator:
-		c.operator = true
-	case events.TokenWrite:
-		c.tenant, c.write = t.Tenant, true
-	case events.TokenRead:
-		c.tenant = t.Tenant
-	default:
-		return caller{}
-	}
-	return c
-}
-
-// inForce reports whether a token is neither revoked nor expired, and its
-// tenant is there.
-func inForce(v *projections.View, t *projections.Token, now time.Time) bool {
-	return t.Revoked == 0 && (t.Expires == 0 || uint64(max(now.Unix(), 0)) < t.Expires) &&
-		(t.Scope == events.TokenOperator || v.Tenant([]byte(t.Tenant)) != nil)
-}
-
-// stillKnown reports whether the token of a request that took its time, as
-// for its body or to follow the log, is still in force.
-func (s *Server) stillKnown(r *http.Request) bool {
-	id := callerOf(r.Context()).token
-	if id == "" {
-		return true
-	}
-	v := s.runner.View()
-	if v == nil {
-		return false
-	}
-	t := v.Token(id)
-	return t != nil && inForce(v, t, time.Now())
-}
-
-// errUnauthorized is the one answer to whoever is not known, for whatever
-// reason.
-func errUnauthorized() error {
-	return &Error{Code: CodeUnauthorized, Text: "give a token that is in force: Authorization: Bearer postern_…"}
-}
-
-// authenticate finds out who makes a request that came over the network, anew
-// for each request. What fails too often is neither answered in full nor
-// recorded: or else whoever knocks could fill the disk.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who caller, record bool, err error) {
-	who = callerOf(r.Context())
-	if r.TLS == nil && !LoopbackHost(r.Host) {
-		// A page that got its name to point here would ask by that name.
-		return who, s.failures.allow(who.source, time.Now()), &Error{Code: CodeForbidden, Text: "ask for this node by its loopback address"}
-	}
-	v, err := s.view()
-	if err != nil {
-		return who, s.failures.allow(who.source, time.Now()), err
-	}
-	token, given := bearer(r.Header)
-	known := knownAs(v, token, time.Now())
-	if known.actor != "" {
-		known.source, known.network = who.source, true
-		return known, true, nil
-	}
-	challenge := `Bearer realm="postern"`
-	if given {
-		challenge += `, error="invalid_token"`
-	}
-	w.Header().Set("WWW-Authenticate", challenge)
-	if !s.failures.allow(who.source, time.Now()) {
-		return who, false, &Error{Code: CodeBusy, Text: "too many requests without a valid token from this address; wait a minute"}
-	}
-	return who, true, errUnauthorized()
-}
-
 // LoopbackHost reports whether a Host header names this machine to itself.
 func LoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
@@ -165,81 +53,4 @@ func LoopbackHost(host string) bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.Unmap().IsLoopback()
-}
-
-// The bounds of failed authentications that are answered and recorded one by
-// one. They cost nobody anything who has a valid token.
-const (
-	failuresAMinute = 20
-	maxFailing      = 4096 // addresses remembered
-)
-
-// failures counts failed authentications by address.
-type failures struct {
-	// mu guards the counts, which begin anew each minute.
-	mu     sync.Mutex
-	minute int64
-	counts map[string]int
-}
-
-// allow counts a failure, and reports whether it is within bounds. When too
-// many addresses fail, those that are new are over the bound.
-func (f *failures) allow(source string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if minute := now.Unix() / 60; minute != f.minute || f.counts == nil {
-		f.minute, f.counts = minute, map[string]int{}
-	}
-	n, known := f.counts[source]
-	if !known && len(f.counts) >= maxFailing {
-		return false
-	}
-	f.counts[source] = min(n+1, failuresAMinute+1)
-	return n < failuresAMinute
-}
-
-// remoteSource names who is at the other end of a connection, without its
-// port; of IPv6 the network, as its host part is the other side's choice.
-func remoteSource(addr net.Addr) string {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return "network"
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() && !a.IsLoopback() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
-}
-
-func readTokens(_ *http.Request, v *projections.View) (any, error) {
-	reply := TokenList{Position: uint64(v.Position()), Tokens: []Token{}}
-	for _, t := range v.Tokens() {
-		reply.Tokens = append(reply.Tokens, Token{
-			ID: t.ID, Label: t.Name, Scope: t.Scope.String(), Tenant: t.Tenant, Expires: t.Expires,
-			Created: uint64(t.Created), Revoked: uint64(t.Revoked),
-		})
-	}
-	return reply, nil
-}
-
-func getSelf(_ http.ResponseWriter, r *http.Request) (any, error) {
-	c := callerOf(r.Context())
-	return Self{Actor: c.actor, Scope: c.scope(), Tenant: c.tenant}, nil
-}
-
-func createToken(c TokenCreate) (tenants.Change, error) {
-	out := tenants.CreateToken{ID: c.ID, Label: c.Label, Tenant: c.Tenant, Expires: c.Expires}
-	var err error
-	if out.Scope, err = oneOf("scope", c.Scope, []events.TokenScope{events.TokenRead, events.TokenWrite, events.TokenOperator}); err != nil {
-		return nil, err
-	}
-	sum, err := hex.DecodeString(c.Hash)
-	if err != nil || len(sum) != len(out.Hash) {
-		return nil, invalidField("hash", fmt.Sprintf("the hash must be %d bytes in hex", len(out.Hash)))
-	}
-	copy(out.Hash[:], sum)
-	return out, nil
 }

@@ -30,7 +30,7 @@ bench 'Ask through embedded NATS, against a bare echo' Ask ./decision/overnats
 bench 'a node answering batches, with its record of them and without' Answer ./node
 bench 'decoding commits, reading the log' . ./events ./events/eventlog
 bench 'start without a snapshot, against a scan of Pebble, a scan that decodes, and Read' Rebuild ./node
-bench 'the past of one tenant, against a scan and a fold of the whole log (a million commits when POSTERN_SOAK=1)' Past ./api
+bench 'the past of one tenant, against a scan and a fold of the whole log (a million commits when POSTERN_SOAK=1)' Past ./api/server
 bench 'plan of 1,000 tenants x 100 members, nothing to change (at most 5 s)' PlanUnchanged ./cmd/policyctl
 bench 'gateway with TLS to a sink, against a bare copy; memory of idle sessions' . ./gateway
 bench 'client to client through gateway and Prosody, against Prosody alone' Delivery -tags e2e ./test/e2e

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -200,7 +201,7 @@ func (c *exportCmd) export(a *app, id string) error {
 	if err != nil {
 		return err
 	}
-	change, err := p.Policy.Change()
+	change, err := server.PolicyChange(p.Policy)
 	if err != nil {
 		return fmt.Errorf("read the policy of tenant %s: %w", id, err)
 	}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/certdate"
@@ -69,7 +69,7 @@ func (c *config) examineData(f *settings.Findings, init bool) {
 // examineAdmin looks at the socket and the port for administrators.
 func (c *config) examineAdmin(f *settings.Findings, now time.Time) {
 	if c.Admin.Socket != "" {
-		f.Error("", api.CheckSocket(c.Admin.Socket))
+		f.Error("", server.CheckSocket(c.Admin.Socket))
 		f.Error("admin: socket", settings.CheckFolder(filepath.Dir(c.Admin.Socket)))
 	}
 	if c.Admin.Listen != "" {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/policy"
 	"github.com/postern-im/postern/policy/trial"
@@ -15,17 +16,17 @@ import (
 
 // explainStanza says what would become of a stanza of a session opened now,
 // by the very code that answers gateways. It is the admin API's Explainer.
-func explainStanza(_ context.Context, v *projections.View, tenant string, q api.ExplainRequest) (api.Explained, error) {
+func explainStanza(_ context.Context, v *projections.View, tenant string, q api.ExplainRequest) (server.Explained, error) {
 	full, err := jid.Parse([]byte(q.Account + "/" + q.Resource))
 	if q.Resource == "" {
 		full, err = jid.Parse([]byte(q.Account))
 	}
 	if err != nil {
-		return api.Explained{}, invalid("the session's address %s/%s: %v", q.Account, q.Resource, err)
+		return server.Explained{}, invalid("the session's address %s/%s: %v", q.Account, q.Resource, err)
 	}
 	memory, err := memoryOf(q)
 	if err != nil {
-		return api.Explained{}, err
+		return server.Explained{}, err
 	}
 	direction := decision.Out
 	if q.Direction == "in" {
@@ -33,7 +34,7 @@ func explainStanza(_ context.Context, v *projections.View, tenant string, q api.
 	}
 	e, _, err := trial.New().Explain(v, trial.Session(v, tenant, full), direction, q.Stanza, memory, time.Now())
 	if err != nil {
-		return api.Explained{}, invalid("%v", err)
+		return server.Explained{}, invalid("%v", err)
 	}
 	return explained(e), nil
 }
@@ -43,8 +44,8 @@ func invalid(format string, args ...any) error {
 }
 
 // explained puts an explanation into the API's words.
-func explained(e policy.Explanation) api.Explained {
-	out := api.Explained{
+func explained(e policy.Explanation) server.Explained {
+	out := server.Explained{
 		Effect:  e.Verdict.Effect.String(),
 		Row:     e.Row,
 		Asked:   e.Asked.Names(),

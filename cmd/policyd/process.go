@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
@@ -47,7 +47,7 @@ type process struct {
 	responder *overnats.Responder
 	directory *overnats.SessionDirectory
 	worker    *worker
-	admin     *api.Server
+	admin     *server.Server
 	socket    net.Listener
 	network   *adminNetwork // nil: none
 	health    net.Listener  // nil: none
@@ -190,7 +190,7 @@ func (p *process) makeNode() (err error) {
 		return err
 	}
 	p.worker = newWorker(p.events, c.Data, p.log)
-	p.admin, err = api.New(api.Config{
+	p.admin, err = server.New(server.Config{
 		Work: p.worker, Gateways: gateways{p.directory},
 		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.log,
@@ -206,7 +206,7 @@ func (p *process) notify(e decision.Revocation) {
 }
 
 func (p *process) listen() (err error) {
-	if p.socket, err = api.Listen(p.config.Admin.Socket); err != nil {
+	if p.socket, err = server.Listen(p.config.Admin.Socket); err != nil {
 		return err
 	}
 	if p.config.Admin.Listen != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
 )
@@ -12,10 +13,10 @@ import (
 // gateways are the gateways as the admin API knows them.
 type gateways struct{ directory *overnats.SessionDirectory }
 
-// Sessions implements api.Gateways.
-func (g gateways) Sessions(ctx context.Context, q api.SessionQuery) (api.SessionsFound, error) {
+// Sessions implements server.Gateways.
+func (g gateways) Sessions(ctx context.Context, q server.SessionQuery) (server.SessionsFound, error) {
 	if q.Gateway != "" && !decision.IsToken(q.Gateway) {
-		return api.SessionsFound{}, invalid("gateway %q: an id is one to 32 of a-z and 0-9", q.Gateway)
+		return server.SessionsFound{}, invalid("gateway %q: an id is one to 32 of a-z and 0-9", q.Gateway)
 	}
 	found, err := g.directory.Ask(ctx, q.Gateway, decision.SessionQuery{
 		End: q.End, Tenant: q.Tenant, Domain: q.Domain, Account: q.Account, Session: q.Session,
@@ -23,11 +24,11 @@ func (g gateways) Sessions(ctx context.Context, q api.SessionQuery) (api.Session
 	})
 	switch {
 	case errors.Is(err, overnats.ErrManyQueries):
-		return api.SessionsFound{}, &api.Error{Code: api.CodeBusy, Text: err.Error()}
+		return server.SessionsFound{}, &api.Error{Code: api.CodeBusy, Text: err.Error()}
 	case err != nil:
-		return api.SessionsFound{}, err
+		return server.SessionsFound{}, err
 	}
-	reply := api.SessionsFound{Missing: found.Missing}
+	reply := server.SessionsFound{Missing: found.Missing}
 	for i := range found.Sessions {
 		reply.Sessions = append(reply.Sessions, sessionFrom(&found.Sessions[i]))
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // A worker does long work on the log for the admin API: one piece at a time,
-// in its Run. It implements api.Worker.
+// in its Run. It implements server.Worker.
 type worker struct {
 	events *eventlog.Log
 	data   string // no backup goes in here
@@ -35,7 +35,7 @@ func newWorker(l *eventlog.Log, data string, log *slog.Logger) *worker {
 	return &worker{events: l, data: data, log: log, begun: make(chan struct{}, 1), now: api.Work{State: api.WorkNone}}
 }
 
-// Start implements api.Worker.
+// Start implements server.Worker.
 func (w *worker) Start(q api.WorkRequest) (api.Work, error) {
 	if q.Kind == api.WorkBackup {
 		if err := w.mayWrite(q.Dir); err != nil {
@@ -119,7 +119,7 @@ func makeFolder(dir string) error {
 	return nil
 }
 
-// Work implements api.Worker.
+// Work implements server.Worker.
 func (w *worker) Work() api.Work {
 	w.mu.Lock()
 	defer w.mu.Unlock()

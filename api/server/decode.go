@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postern-im/postern/api"
+)
+
+// maxDepth bounds how deep a request nests; the deepest is a tenant's list of
+// domains with their backends.
+const maxDepth = 8
+
+// decodeBody reads a request's body into v, strictly.
+func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
+	if mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(mediaType) != "application/json" {
+		return &api.Error{Code: api.CodeMediaType, Text: "the body must be application/json"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &api.Error{Code: api.CodeTooLarge, Text: fmt.Sprintf("the body is larger than %d bytes", MaxRequest)}
+	case err != nil:
+		return &api.Error{Code: api.CodeBadRequest, Text: "the body ended early"}
+	}
+	if err := decode(body, v); err != nil {
+		return &api.Error{Code: api.CodeBadRequest, Text: err.Error()}
+	}
+	return nil
+}
+
+// decode reads one JSON value into v and accepts nothing about which two
+// parsers might differ: unknown fields, names in another case, the same name
+// twice, null, invalid UTF-8, anything behind the value. Its errors are safe
+// to show: they name what the sender wrote.
+func decode(body []byte, v any) error {
+	if !utf8.Valid(body) {
+		return errors.New("the body is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if err := checkValue(d, 1); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more behind the end of the JSON value")
+	}
+	d = json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return jsonError(err)
+	}
+	return nil
+}
+
+// checkValue walks one value for what encoding/json would let pass.
+func checkValue(d *json.Decoder, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("JSON nested deeper than %d", maxDepth)
+	}
+	token, err := d.Token()
+	if err != nil {
+		return jsonError(err)
+	}
+	switch token := token.(type) {
+	case nil:
+		return errors.New("null is not a value here; leave the field out")
+	case string:
+		return checkText(token)
+	case json.Delim:
+		if token == '{' {
+			return checkObject(d, depth)
+		}
+		for d.More() {
+			if err := checkValue(d, depth+1); err != nil {
+				return err
+			}
+		}
+		if _, err := d.Token(); err != nil {
+			return jsonError(err)
+		}
+	}
+	return nil
+}
+
+func checkObject(d *json.Decoder, depth int) error {
+	seen := map[string]bool{}
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return jsonError(err)
+		}
+		name, _ := token.(string)
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			// encoding/json would match names in any case.
+			return fmt.Errorf("unknown field %q", name)
+		}
+		if seen[name] {
+			return fmt.Errorf("field %q stands twice", name)
+		}
+		seen[name] = true
+		if err := checkValue(d, depth+1); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return jsonError(err)
+	}
+	return nil
+}
+
+// checkText refuses what stands for a character that could not be read: half
+// a surrogate pair becomes it.
+func checkText(s string) error {
+	if strings.ContainsRune(s, utf8.RuneError) {
+		return errors.New("a text holds U+FFFD or half a surrogate pair")
+	}
+	return nil
+}
+
+// jsonError says what encoding/json found, without Go's names of types.
+func jsonError(err error) error {
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not JSON at byte %d: %v", syntax.Offset, err)
+	case errors.As(err, &typ):
+		return fmt.Errorf("field %q: a value of type %s does not belong there", typ.Field, typ.Value)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON value is not complete")
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: ")) // unknown field "x"
+}

@@ -1,0 +1,64 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/postern-im/postern/api"
+)
+
+var statuses = map[api.Code]int{
+	api.CodeBadRequest:   http.StatusBadRequest,
+	api.CodeInvalid:      http.StatusUnprocessableEntity,
+	api.CodeNotFound:     http.StatusNotFound,
+	api.CodeExists:       http.StatusConflict,
+	api.CodeConflict:     http.StatusConflict,
+	api.CodeInUse:        http.StatusConflict,
+	api.CodeForbidden:    http.StatusForbidden,
+	api.CodeUnauthorized: http.StatusUnauthorized,
+	api.CodeMethod:       http.StatusMethodNotAllowed,
+	api.CodeMediaType:    http.StatusUnsupportedMediaType,
+	api.CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	api.CodeBusy:         http.StatusTooManyRequests,
+	api.CodeUnavailable:  http.StatusServiceUnavailable,
+	api.CodeUnknown:      http.StatusGatewayTimeout,
+	api.CodeInternal:     http.StatusInternalServerError,
+}
+
+func notFound(format string, args ...any) error {
+	return &api.Error{Code: api.CodeNotFound, Text: fmt.Sprintf(format, args...)}
+}
+
+// errorOf is the answer to err; what is not an Error is told to nobody but the
+// node's own log.
+func (s *Server) errorOf(r *http.Request, err error) *api.Error {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		s.logger.Error("admin request", "method", r.Method, "path", r.URL.Path, "error", err)
+		e = &api.Error{Code: api.CodeInternal, Text: "the node failed; its log says more"}
+	}
+	return e
+}
+
+// statusOf is the HTTP status of a code.
+func statusOf(c api.Code) int {
+	if status := statuses[c]; status != 0 {
+		return status
+	}
+	return http.StatusInternalServerError
+}
+
+// writeJSON answers with v. What fails behind the header can only be the
+// connection, of which the other side knows.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/permission"
+	"github.com/postern-im/postern/projections"
+)
+
+// An Explainer says what would become of a stanza of an account, by a View.
+// It is a function of the node, because this package knows no stanzas. The
+// account is prepared and of one of the tenant's domains. Its error is an
+// *Error where the request is at fault.
+type Explainer func(ctx context.Context, v *projections.View, tenant string, q api.ExplainRequest) (Explained, error)
+
+// Explained is what an Explainer says. Asked and Missing are in the
+// catalogue's order.
+type Explained struct {
+	Effect  string
+	Row     string
+	Asked   []string
+	Missing []string
+	Error   *api.StanzaError
+	Text    string
+}
+
+// postExplain answers what an account may do, and why.
+func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error) {
+	var q api.ExplainRequest
+	if err := decodeBody(w, r, &q); err != nil {
+		return nil, err
+	}
+	v, t, as, err := s.tenantAt(r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := accountOf(t, q.Account)
+	if err != nil {
+		return nil, err
+	}
+	q.Account = a.jid
+	reply := api.ExplainReply{
+		AsOf:     as,
+		Position: uint64(v.Position()), Tenant: t.ID(), Account: a.jid,
+		Role: a.standing.Role, RoleIsOwn: a.member.Role != "",
+		BarredBy: a.barredBy, BarredByOperator: a.byOperator, Permissions: []api.Permission{}, Missing: []string{},
+	}
+	asked := []string{q.Permission}
+	switch {
+	case (q.Stanza == "") == (q.Permission == ""):
+		return nil, &api.Error{Code: api.CodeInvalid, Text: "give either a stanza or a permission"}
+	case q.Permission != "":
+		if err := permission.CheckName(q.Permission); err != nil {
+			return nil, &api.Error{Code: api.CodeInvalid, Text: err.Error()}
+		}
+		if !t.Grants(a.standing.Role, q.Permission) {
+			reply.Missing = asked
+		}
+	default:
+		if asked, err = s.explainStanza(r.Context(), v, q, &reply); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range asked {
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, name))
+	}
+	return reply, nil
+}
+
+// explainStanza fills in what becomes of a stanza and gives what it asks for.
+func (s *Server) explainStanza(ctx context.Context, v *projections.View, q api.ExplainRequest, reply *api.ExplainReply) ([]string, error) {
+	switch q.Direction {
+	case "":
+		q.Direction = "out"
+	case "out", "in":
+	default:
+		return nil, &api.Error{Code: api.CodeInvalid, Text: fmt.Sprintf("direction %q: give out or in", q.Direction)}
+	}
+	if s.explain == nil {
+		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node explains no stanzas"}
+	}
+	e, err := s.explain(ctx, v, reply.Tenant, q)
+	if err != nil {
+		return nil, err
+	}
+	reply.Effect, reply.Row, reply.Error, reply.Text = e.Effect, e.Row, e.Error, e.Text
+	reply.Missing = list(e.Missing)
+	return e.Asked, nil
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants"
+)
+
+// maxNamed bounds the members named in one group of a plan.
+const maxNamed = 10_000
+
+// postPlan says what a policy would change.
+func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
+	var q api.TenantApply
+	if err := decodeBody(w, r, &q); err != nil {
+		return nil, err
+	}
+	change, err := PolicyChange(q)
+	if err != nil {
+		return nil, err
+	}
+	end, err := s.planTurn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	v, err := s.view()
+	if err != nil {
+		return nil, err
+	}
+	id := r.PathValue("tenant")
+	before := v.Tenant([]byte(id))
+	// What its apply would be refused for, the plan is refused for; but to read
+	// what would be is enough to plan.
+	caller := callerOf(r.Context())
+	actor := tenants.Actor{Name: "plan", Operator: caller.operator, Tenant: caller.tenant}
+	c := tenants.Command{Tenant: id, Actor: actor, ID: "plan", Change: change}
+	reply := api.PlanReply{Position: uint64(v.Position()), LogID: s.logID, Tenant: id}
+	if before == nil {
+		c.Change = tenants.CreateTenant(change)
+	} else {
+		reply.TenantVersion = before.Version()
+	}
+	return s.planned(v, before, &c, reply)
+}
+
+// planRemoval says what the removal of a tenant would change.
+func (s *Server) planRemoval(r *http.Request, v *projections.View) (any, error) {
+	t, err := tenantOf(r, v)
+	if err != nil {
+		return nil, err
+	}
+	c := tenants.Command{Tenant: t.ID(), Actor: tenants.Actor{Name: "plan", Operator: true}, ID: "plan", Change: tenants.RemoveTenant{}}
+	return s.planned(v, t, &c, api.PlanReply{Position: uint64(v.Position()), LogID: s.logID, Tenant: t.ID(), TenantVersion: t.Version()})
+}
+
+// planned checks a command and completes the reply with what it would change.
+// before is the tenant as it is, nil where there is none.
+func (s *Server) planned(v *projections.View, before *projections.Tenant, c *tenants.Command, reply api.PlanReply) (any, error) {
+	plan, err := c.Check(v)
+	if err != nil {
+		return nil, s.refusal(c.Change.Name(), "", err)
+	}
+	for _, warning := range plan.Warnings {
+		reply.Warnings = append(reply.Warnings, warning.Text)
+	}
+	reply.Warnings = list(reply.Warnings)
+	if len(plan.Events) > 0 {
+		next, err := v.Apply(&events.Commit{
+			Position: v.Position() + 1, Time: v.Time(), Tenant: c.Tenant, TenantVersion: reply.TenantVersion + 1, Events: plan.Events,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("apply a plan: %w", err)
+		}
+		reply.Changes, reply.Effective = differenceOf(before, next.Tenant([]byte(c.Tenant)))
+	} else {
+		reply.Changes, reply.Effective = wireDifference(tenants.Difference{})
+	}
+	return reply, nil
+}
+
+// planTurn waits for a tenant's turn to plan: where it has a million members,
+// that takes as long as its past, and several hundred megabytes. Operators, who
+// plan many tenants at once, are trusted with that.
+func (s *Server) planTurn(ctx context.Context) (end func(), err error) {
+	if s.history == nil || callerOf(ctx).operator {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, foldTime)
+	defer cancel()
+	return s.history.turn(ctx)
+}
+
+func differenceOf(before, after *projections.Tenant) ([]api.PlanChange, api.Effective) {
+	return wireDifference(tenants.Compare(before, after))
+}
+
+func wireDifference(d tenants.Difference) ([]api.PlanChange, api.Effective) {
+	changes := []api.PlanChange{}
+	for _, e := range d.Edits {
+		c := api.PlanChange{Op: string(e.Op), Type: eventType(e.Event), What: events.Describe(e.Event)}
+		if e.Was != nil {
+			c.Was = events.Describe(e.Was)
+		}
+		changes = append(changes, c)
+	}
+	f := api.Effective{
+		Permissions: groupsOf(d.Permissions), Secondary: groupsOf(d.Secondary),
+		Sessions: []api.EffectiveEnding{}, Incomplete: d.Incomplete,
+	}
+	for _, e := range d.Sessions {
+		f.Sessions = append(f.Sessions, api.EffectiveEnding{Why: e.Why, EffectiveAccounts: accountsOf(e.Accounts)})
+	}
+	return changes, f
+}
+
+func groupsOf(groups []tenants.Group) []api.EffectiveGroup {
+	out := []api.EffectiveGroup{}
+	for _, g := range groups {
+		out = append(out, api.EffectiveGroup{Role: g.Role, Gain: list(g.Gain), Lose: list(g.Lose), EffectiveAccounts: accountsOf(g.Accounts)})
+	}
+	return out
+}
+
+func accountsOf(a tenants.Accounts) api.EffectiveAccounts {
+	return api.EffectiveAccounts{
+		MemberCount: len(a.Members), Members: list(a.Members[:min(len(a.Members), maxNamed)]), Domains: list(a.Domains),
+	}
+}
+
+// readPolicy answers a tenant as a policy.
+func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
+	c := tenants.Desired(t)
+	p := api.TenantApply{
+		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
+		PresenceWithoutMessages: c.PresenceWithoutMessages.String(), AuditAddresses: c.AuditAddresses.String(),
+	}
+	byOperator := []string{}
+	for d := range t.Domains() {
+		if d.ByOperator {
+			byOperator = append(byOperator, d.Name)
+		}
+	}
+	for _, d := range c.Domains {
+		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
+		for _, b := range d.Backends {
+			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
+		}
+		p.Domains = append(p.Domains, domain)
+	}
+	for _, s := range c.Services {
+		p.Services = append(p.Services, s.Service)
+	}
+	for _, r := range c.Roles {
+		p.Roles = append(p.Roles, api.RoleDefine(r))
+	}
+	for _, r := range c.BuiltinRoles {
+		p.BuiltinRoles = append(p.BuiltinRoles, api.RoleAdjust(r))
+	}
+	for _, m := range c.Members {
+		p.Members = append(p.Members, api.MemberSet(m))
+		if is, _ := t.Member(m.JID); is.ByOperator {
+			byOperator = append(byOperator, m.JID)
+		}
+	}
+	return api.PolicyReply{
+		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
+		Policy: p, SuspendedByOperator: byOperator,
+	}, nil
+}
+
+// PolicyChange is the policy as tenants knows it.
+func PolicyChange(c api.TenantApply) (tenants.ApplyTenant, error) {
+	change, err := createTenant(api.TenantCreate(c))
+	return tenants.ApplyTenant(change), err
+}
