@@ -68,28 +68,58 @@ func (e *DomainAdded) wire(c *codec) {
 	c.name(2, &e.DefaultRole)
 	c.backends(3, &e.Backends)
 }
+func (e DomainAdded) encode(out []byte) []byte { return encodeBody(out, 8, &e) }
+func (e DomainAdded) describe() string {
+	return line("domain added", plain(e.Domain), "default-role", plain(e.DefaultRole), backends(e.Backends))
+}
+func (e DomainAdded) subject() Subject { return Subject{KindDomain, e.Domain} }
+func (DomainAdded) effects() Effects   { return ChangesPermissions | ChangesAdmission }
 
 func (e *DomainBackendsSet) wire(c *codec) {
 	c.name(1, &e.Domain)
 	c.backends(2, &e.Backends)
 }
+func (e DomainBackendsSet) encode(out []byte) []byte { return encodeBody(out, 9, &e) }
+func (e DomainBackendsSet) describe() string {
+	return line("domain backends set", plain(e.Domain), backends(e.Backends))
+}
+func (e DomainBackendsSet) subject() Subject { return Subject{KindDomain, e.Domain} }
+func (DomainBackendsSet) effects() Effects   { return 0 }
 
 func (e *DomainDefaultRoleSet) wire(c *codec) {
 	c.name(1, &e.Domain)
 	c.name(2, &e.Role)
 }
+func (e DomainDefaultRoleSet) encode(out []byte) []byte { return encodeBody(out, 10, &e) }
+func (e DomainDefaultRoleSet) describe() string {
+	return line("domain default role set", plain(e.Domain), plain(e.Role))
+}
+func (e DomainDefaultRoleSet) subject() Subject { return Subject{KindDomain, e.Domain} }
+func (DomainDefaultRoleSet) effects() Effects   { return ChangesPermissions | RevokesSessions }
 
 func (e *DomainSuspended) wire(c *codec) {
 	c.name(1, &e.Domain)
 	c.flag(2, &e.ByOperator)
 }
-
-func (e *DomainResumed) wire(c *codec) {
-	c.name(1, &e.Domain)
+func (e DomainSuspended) encode(out []byte) []byte { return encodeBody(out, 11, &e) }
+func (e DomainSuspended) describe() string {
+	return line("domain suspended", plain(e.Domain), byOperator(e.ByOperator))
 }
+func (e DomainSuspended) subject() Subject { return Subject{KindDomain, e.Domain} }
+func (DomainSuspended) effects() Effects   { return ChangesAdmission | RevokesSessions }
 
-func (e *DomainRemoved) wire(c *codec) {
-	c.name(1, &e.Domain)
+func (e *DomainResumed) wire(c *codec)           { c.name(1, &e.Domain) }
+func (e DomainResumed) encode(out []byte) []byte { return encodeBody(out, 12, &e) }
+func (e DomainResumed) describe() string         { return line("domain resumed", plain(e.Domain)) }
+func (e DomainResumed) subject() Subject         { return Subject{KindDomain, e.Domain} }
+func (DomainResumed) effects() Effects           { return ChangesAdmission }
+
+func (e *DomainRemoved) wire(c *codec)           { c.name(1, &e.Domain) }
+func (e DomainRemoved) encode(out []byte) []byte { return encodeBody(out, 13, &e) }
+func (e DomainRemoved) describe() string         { return line("domain removed", plain(e.Domain)) }
+func (e DomainRemoved) subject() Subject         { return Subject{KindDomain, e.Domain} }
+func (DomainRemoved) effects() Effects {
+	return ChangesPermissions | ChangesAdmission | RevokesSessions
 }
 
 // backends is a list of Backend.

@@ -45,33 +45,59 @@ type CommandHash [16]byte
 // An Event is one thing that has happened. The set is closed: an event type
 // this version does not know stops the reader, because a View that skipped
 // something must not decide.
-type Event interface{ event() }
+//
+// A new event is a type with the methods below, in the file of its noun, a case
+// of decodeBody, and a field of events.proto's Event.
+type Event interface {
+	// encode appends the event, as the field of Event that has its number.
+	encode(out []byte) []byte
+	describe() string // see Describe
+	subject() Subject // see SubjectOf
+	effects() Effects // see EffectsOf
+}
 
-func (TenantCreated) event()        {}
-func (TenantRenamed) event()        {}
-func (TenantSuspended) event()      {}
-func (TenantResumed) event()        {}
-func (TenantRemoved) event()        {}
-func (SettingsChanged) event()      {}
-func (CeilingSet) event()           {}
-func (DomainAdded) event()          {}
-func (DomainBackendsSet) event()    {}
-func (DomainDefaultRoleSet) event() {}
-func (DomainSuspended) event()      {}
-func (DomainResumed) event()        {}
-func (DomainRemoved) event()        {}
-func (ServiceAdded) event()         {}
-func (ServiceRemoved) event()       {}
-func (RoleDefined) event()          {}
-func (RoleRemoved) event()          {}
-func (BuiltinRoleAdjusted) event()  {}
-func (MemberRolesSet) event()       {}
-func (MemberRemoved) event()        {}
-func (MemberSuspended) event()      {}
-func (MemberResumed) event()        {}
-func (MemberSessionsEnded) event()  {}
-func (TokenCreated) event()         {}
-func (TokenRevoked) event()         {}
-func (SharedServiceAdded) event()   {}
-func (SharedServiceRemoved) event() {}
-func (TenantLimitsSet) event()      {}
+// SubjectOf returns the thing that an event is about.
+func SubjectOf(e Event) Subject { return e.subject() }
+
+// EffectsOf says what an event may change for the accounts it covers.
+func EffectsOf(e Event) Effects { return e.effects() }
+
+// A Subject is the thing an event is about.
+type Subject struct {
+	Kind Kind
+	// Name is the name of the domain, service or role, the account's bare JID,
+	// or the token's id. It is empty where the Kind is KindTenant.
+	Name string
+}
+
+// A Kind is a kind of Subject. Each has a file of its events here and in
+// package projections, and one of its commands in package tenants.
+type Kind uint8
+
+// The kinds of what a tenant has. Those of the installation are in
+// installation.go.
+const (
+	KindTenant  Kind = iota + 1 // the tenant as a whole
+	KindDomain                  // covers the domain's accounts
+	KindService                 // covers no accounts
+	KindRole                    // covers the accounts that have the role, or inherit from it
+	KindMember                  // covers one account
+)
+
+// Effects are what an event may change for the accounts that its subject
+// covers. What an event does change depends on the state it meets.
+type Effects uint8
+
+// The effects.
+const (
+	// ChangesPermissions: what the accounts' roles give, or which roles they
+	// have, or whether there are such accounts or roles.
+	ChangesPermissions Effects = 1 << iota
+	// ChangesAdmission: whether the accounts are let in.
+	ChangesAdmission
+	// RevokesSessions: whether sessions of the accounts may go on.
+	RevokesSessions
+)
+
+// Have reports whether any of some effects is among e.
+func (e Effects) Have(any Effects) bool { return e&any != 0 }

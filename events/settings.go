@@ -124,8 +124,11 @@ func (e *SettingsChanged) wire(c *codec) {
 		*e = SettingsChanged(setting.set(Settings(*e), v))
 	}
 }
+func (e SettingsChanged) encode(out []byte) []byte { return encodeBody(out, 6, &e) }
+func (SettingsChanged) subject() Subject           { return Subject{Kind: KindTenant} }
+func (SettingsChanged) effects() Effects           { return 0 }
 
-func describeSettings(e SettingsChanged) string {
+func (e SettingsChanged) describe() string {
 	parts := []string{"settings changed"}
 	for _, setting := range settings {
 		value := names(setting.Values).of(setting.get(Settings(e)))

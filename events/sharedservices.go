@@ -10,20 +10,16 @@ type (
 	SharedServiceRemoved struct{ Service string }
 )
 
-func (e *SharedServiceAdded) wire(c *codec) {
-	c.name(1, &e.Service)
-}
+func (e *SharedServiceAdded) wire(c *codec)           { c.name(1, &e.Service) }
+func (e SharedServiceAdded) encode(out []byte) []byte { return encodeBody(out, 26, &e) }
+func (e SharedServiceAdded) describe() string         { return line("shared service added", plain(e.Service)) }
+func (e SharedServiceAdded) subject() Subject         { return Subject{KindSharedService, e.Service} }
+func (SharedServiceAdded) effects() Effects           { return 0 }
 
-func (e *SharedServiceRemoved) wire(c *codec) {
-	c.name(1, &e.Service)
+func (e *SharedServiceRemoved) wire(c *codec)           { c.name(1, &e.Service) }
+func (e SharedServiceRemoved) encode(out []byte) []byte { return encodeBody(out, 27, &e) }
+func (e SharedServiceRemoved) describe() string {
+	return line("shared service removed", plain(e.Service))
 }
-
-func describeSharedService(e Event) string {
-	switch e := e.(type) {
-	case SharedServiceAdded:
-		return line("shared service added", plain(e.Service))
-	case SharedServiceRemoved:
-		return line("shared service removed", plain(e.Service))
-	}
-	return ""
-}
+func (e SharedServiceRemoved) subject() Subject { return Subject{KindSharedService, e.Service} }
+func (SharedServiceRemoved) effects() Effects   { return 0 }

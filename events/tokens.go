@@ -35,24 +35,6 @@ type (
 	TokenRevoked struct{ ID string }
 )
 
-func describeToken(e Event) string {
-	switch e := e.(type) {
-	case TokenCreated:
-		tenant := ""
-		if e.Tenant != "" {
-			tenant = "tenant " + plain(e.Tenant)
-		}
-		expires := "never expires"
-		if e.Expires != 0 {
-			expires = "expires " + unixTime(e.Expires)
-		}
-		return line("token created", plain(e.ID), quoted(e.Name), "scope", e.Scope.String(), tenant, expires)
-	case TokenRevoked:
-		return line("token revoked", plain(e.ID))
-	}
-	return ""
-}
-
 func (e *TokenCreated) wire(c *codec) {
 	c.name(1, &e.ID)
 	c.name(2, &e.Name)
@@ -61,7 +43,23 @@ func (e *TokenCreated) wire(c *codec) {
 	c.hash(5, &e.Hash)
 	c.count(6, &e.Expires)
 }
-
-func (e *TokenRevoked) wire(c *codec) {
-	c.name(1, &e.ID)
+func (e TokenCreated) encode(out []byte) []byte { return encodeBody(out, 24, &e) }
+func (e TokenCreated) describe() string {
+	tenant := ""
+	if e.Tenant != "" {
+		tenant = "tenant " + plain(e.Tenant)
+	}
+	expires := "never expires"
+	if e.Expires != 0 {
+		expires = "expires " + unixTime(e.Expires)
+	}
+	return line("token created", plain(e.ID), quoted(e.Name), "scope", e.Scope.String(), tenant, expires)
 }
+func (e TokenCreated) subject() Subject { return Subject{KindToken, e.ID} }
+func (TokenCreated) effects() Effects   { return 0 }
+
+func (e *TokenRevoked) wire(c *codec)           { c.name(1, &e.ID) }
+func (e TokenRevoked) encode(out []byte) []byte { return encodeBody(out, 25, &e) }
+func (e TokenRevoked) describe() string         { return line("token revoked", plain(e.ID)) }
+func (e TokenRevoked) subject() Subject         { return Subject{KindToken, e.ID} }
+func (TokenRevoked) effects() Effects           { return 0 }

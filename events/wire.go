@@ -2,85 +2,28 @@ package events
 
 import (
 	"fmt"
+	"reflect"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The two tables below and the wire methods are events.proto in Go. A new
-// event is a line in each, and a wire method.
-
 // encodeEvent writes the one field of an Event message.
 func encodeEvent(c *codec, e Event) {
-	switch e := e.(type) {
-	case TenantCreated:
-		encodeBody(c, 1, &e)
-	case TenantRenamed:
-		encodeBody(c, 2, &e)
-	case TenantSuspended:
-		encodeBody(c, 3, &e)
-	case TenantResumed:
-		encodeBody(c, 4, &e)
-	case TenantRemoved:
-		encodeBody(c, 5, &e)
-	case SettingsChanged:
-		encodeBody(c, 6, &e)
-	case CeilingSet:
-		encodeBody(c, 7, &e)
-	case DomainAdded:
-		encodeBody(c, 8, &e)
-	case DomainBackendsSet:
-		encodeBody(c, 9, &e)
-	case DomainDefaultRoleSet:
-		encodeBody(c, 10, &e)
-	case DomainSuspended:
-		encodeBody(c, 11, &e)
-	case DomainResumed:
-		encodeBody(c, 12, &e)
-	case DomainRemoved:
-		encodeBody(c, 13, &e)
-	case ServiceAdded:
-		encodeBody(c, 14, &e)
-	case ServiceRemoved:
-		encodeBody(c, 15, &e)
-	case RoleDefined:
-		encodeBody(c, 16, &e)
-	case RoleRemoved:
-		encodeBody(c, 17, &e)
-	case BuiltinRoleAdjusted:
-		encodeBody(c, 18, &e)
-	case MemberRolesSet:
-		encodeBody(c, 19, &e)
-	case MemberRemoved:
-		encodeBody(c, 20, &e)
-	case MemberSuspended:
-		encodeBody(c, 21, &e)
-	case MemberResumed:
-		encodeBody(c, 22, &e)
-	case MemberSessionsEnded:
-		encodeBody(c, 23, &e)
-	case TokenCreated:
-		encodeBody(c, 24, &e)
-	case TokenRevoked:
-		encodeBody(c, 25, &e)
-	case SharedServiceAdded:
-		encodeBody(c, 26, &e)
-	case SharedServiceRemoved:
-		encodeBody(c, 27, &e)
-	case TenantLimitsSet:
-		encodeBody(c, 28, &e)
-	default:
+	if t := reflect.TypeOf(e); t == nil || t.Kind() == reflect.Pointer {
 		panic(fmt.Sprintf("events: %T is not the value of an event", e))
 	}
+	c.out = e.encode(c.out)
 }
 
-func encodeBody(c *codec, n protowire.Number, e interface{ wire(*codec) }) {
+// encodeBody appends event n. The codec is one of its own: an interface's
+// method has its argument on the heap, and the codec that decodes a record,
+// which must be fast, shall not be there.
+func encodeBody(out []byte, n protowire.Number, e interface{ wire(*codec) }) []byte {
+	c := codec{out: out}
 	m := c.enter(n)
-	// A codec of its own, for what an interface is given moves to the heap,
-	// and decoding, which must be fast, goes through the same methods.
-	inner := codec{out: c.out}
-	e.wire(&inner)
-	c.out = inner.out
+	e.wire(&c)
 	c.leave(m)
+	return c.out
 }
 
 // decodeEvent reads the one field of an Event message.
@@ -97,7 +40,8 @@ func decodeEvent(c *codec) Event {
 	return e
 }
 
-// decodeBody reads event n.
+// decodeBody reads event n: this is the list of all events there are. An event
+// has its number here, in its encode method and in events.proto.
 func decodeBody(c *codec, n protowire.Number) Event {
 	switch n {
 	case 1:
