@@ -26,8 +26,9 @@ const (
 	// maxReplies bounds the replies received and not yet read. What is over
 	// is dropped by the NATS client, and counts as a miss.
 	maxReplies = 4096
-	// maxNotices does so for announcements and revocations.
-	maxNotices = 4096
+	// noticeBuffer bounds the announcements and revocations received and not yet
+	// read. The NATS client drops what is over.
+	noticeBuffer = 4096
 )
 
 // Config is what an Asker needs.
@@ -66,8 +67,8 @@ type Asker struct {
 	wake    chan struct{} // tells Run that the timer is to fire sooner
 
 	mu sync.Mutex // guards what follows
-	// core is only ever touched between lock and unlock, which carries out
-	// what it wants.
+	// core is touched only with the lock held. After each input the lock is
+	// released by flush, which does what the core asks for.
 	core   *core
 	timer  time.Time     // when Run calls tick; zero: not at all
 	room   chan struct{} // closed when a call ends, where somebody waits for room
@@ -204,13 +205,13 @@ func (a *Asker) do(ctx context.Context, k *call) error {
 		return err
 	}
 	a.core.add(time.Now(), k)
-	a.unlock()
+	a.flush()
 	select {
 	case <-k.finished:
 	case <-ctx.Done():
 		a.mu.Lock()
 		a.core.cancel(k, context.Cause(ctx))
-		a.unlock()
+		a.flush()
 		<-k.finished
 	}
 	return k.err

@@ -160,7 +160,7 @@ type core struct {
 	newest   decision.Mark
 	newestAt time.Time
 
-	// What whoever owns the core takes after each input.
+	// The core's owner takes these after each input.
 	sends []sending
 	ended []*call
 	rearm bool          // next may tell something sooner than before

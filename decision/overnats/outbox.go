@@ -7,9 +7,9 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// This file carries out what the core wants.
+// The core asks for messages to be sent and calls to be ended; flush does both.
 
-// An outbox is what is to be published when the lock is released.
+// An outbox holds the messages to publish once the lock is released.
 type outbox struct {
 	messages []message
 	buffer   []byte
@@ -22,12 +22,12 @@ type message struct {
 	from, to       int // of the buffer
 }
 
-// unlock carries out what the core wants and releases the lock. Publishing
-// can block for as long as the connection's write deadline, so that is done
-// without the lock.
-func (a *Asker) unlock() {
+// flush does what the core asks for and releases the lock, which its caller
+// holds. Publishing can block for as long as the connection's write deadline, so
+// it happens after the lock is released.
+func (a *Asker) flush() {
 	for {
-		out := a.take()
+		out := a.drain()
 		a.mu.Unlock()
 		if out == nil {
 			return
@@ -52,9 +52,10 @@ func (a *Asker) unlock() {
 	}
 }
 
-// take tells callers that their calls have ended, sets the timer, and builds
-// the messages to be sent, if there are any.
-func (a *Asker) take() *outbox {
+// drain empties the core's lists: it tells callers that their calls have ended,
+// sets the timer, and builds the messages to send. It returns nil when there are
+// none.
+func (a *Asker) drain() *outbox {
 	c := a.core
 	if len(c.ended) > 0 {
 		for i, k := range c.ended {

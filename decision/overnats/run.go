@@ -20,7 +20,7 @@ import (
 func (a *Asker) Run(ctx context.Context) error {
 	conn := a.cfg.Conn
 	replies := make(chan *nats.Msg, maxReplies)
-	notices := make(chan *nats.Msg, maxNotices)
+	notices := make(chan *nats.Msg, noticeBuffer)
 	for _, s := range []struct {
 		subject string
 		ch      chan *nats.Msg
@@ -74,7 +74,7 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 			a.mu.Lock()
 			a.closed = true
 			a.core.close(ErrClosed)
-			a.unlock()
+			a.flush()
 			return
 		case now, ok := <-status:
 			switch {
@@ -100,7 +100,7 @@ func (a *Asker) tick(connected bool) {
 	a.core.connection(time.Now(), connected)
 	a.core.tick(time.Now())
 	a.core.rearm = true
-	a.unlock()
+	a.flush()
 }
 
 // read takes replies until it gets nil. It does nothing else, because each
@@ -122,7 +122,7 @@ func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == noRespondersCode {
 		a.mu.Lock()
 		a.core.lost(time.Now(), id)
-		a.unlock()
+		a.flush()
 		return
 	}
 	err = decision.DecodeReply(m.Data, r)
@@ -134,7 +134,7 @@ func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 	}
 	took := a.core.took
 	a.core.took = 0
-	a.unlock()
+	a.flush()
 	if took > 0 && a.latency != nil {
 		a.latency.Observe(took.Seconds())
 	}
@@ -165,7 +165,7 @@ func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
 		}
 		a.mu.Lock()
 		anew := a.core.announced(time.Now(), announcement)
-		a.unlock()
+		a.flush()
 		if anew {
 			a.cfg.OnRevocation(decision.Revocation{Position: announcement.At.Position, LogID: announcement.At.LogID})
 		}
@@ -177,7 +177,7 @@ func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
 	}
 	a.mu.Lock()
 	a.core.sawMark(time.Now(), decision.Mark{LogID: e.LogID, Position: e.Position})
-	a.unlock()
+	a.flush()
 	a.cfg.OnRevocation(e)
 	return nil
 }
