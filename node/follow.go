@@ -136,9 +136,9 @@ func revocations(list []events.Event) (accounts []string, all bool) {
 			return nil, true
 		}
 	}
-	return accounts, len(accounts) > maxNotices
+	return accounts, len(accounts) > maxAccountNotices
 }
 
-// maxNotices is the number of accounts in one commit above which the whole
-// tenant is told of instead.
-const maxNotices = 64
+// maxAccountNotices is how many accounts one commit may name in notices of their
+// own. A commit that names more has one notice for the whole tenant.
+const maxAccountNotices = 64
