@@ -29,9 +29,10 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// Policy is what the gateway asks; see the interfaces it is made of.
-type Policy interface {
-	negotiate.Policy
+// A Decider answers all that the gateway asks: about domains, about sessions that
+// are to begin, and about stanzas.
+type Decider interface {
+	negotiate.Admitter
 	session.Decider
 }
 
@@ -40,7 +41,7 @@ type Config struct {
 	// Listeners, with STARTTLS (RFC 6120) and direct TLS (XEP-0368). The
 	// gateway owns them from New on.
 	STARTTLS, DirectTLS []net.Listener
-	Policy              Policy
+	Decider             Decider
 	Certificates        *Certificates
 	// BackendTLS is for backends reached with TLS; nil: the system's roots.
 	BackendTLS *tls.Config
@@ -112,8 +113,8 @@ type Gateway struct {
 
 // New returns a Gateway that serves nobody yet.
 func New(c Config) (*Gateway, error) {
-	if c.Policy == nil || c.Certificates == nil || c.Log == nil || c.Metrics == nil {
-		return nil, errors.New("gateway: policy, certificates, log and metrics are needed")
+	if c.Decider == nil || c.Certificates == nil || c.Log == nil || c.Metrics == nil {
+		return nil, errors.New("gateway: decider, certificates, logger and metrics are needed")
 	}
 	if len(c.STARTTLS)+len(c.DirectTLS) == 0 {
 		return nil, errors.New("gateway: no listener")
@@ -132,7 +133,7 @@ func New(c Config) (*Gateway, error) {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	shared, err := session.NewShared(c.Policy, c.Log)
+	shared, err := session.NewShared(c.Decider, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func New(c Config) (*Gateway, error) {
 	g.logins = newLogins(&c, g.metrics)
 	g.unbound = newUnbound(c.Log)
 	if g.negotiator, err = negotiate.New(negotiate.Config{
-		Policy: c.Policy, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
+		Admitter: c.Decider, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
 		Logins: g.logins, Places: places{g},
 		Withheld: (&downgrades{log: c.Log, told: make(map[string]time.Time)}).tell,
 		Idle:     session.IdleTimeout,

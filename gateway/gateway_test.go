@@ -126,7 +126,7 @@ type served struct {
 	done             chan error
 }
 
-func serveGateway(tb testing.TB, policy gateway.Policy, backend string, change func(*gateway.Config)) *served {
+func serveGateway(tb testing.TB, policy gateway.Decider, backend string, change func(*gateway.Config)) *served {
 	tb.Helper()
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,7 +139,7 @@ func serveGateway(tb testing.TB, policy gateway.Policy, backend string, change f
 	a, b := listen(), listen()
 	s.starttls, s.direct = a.Addr().String(), b.Addr().String()
 	c := gateway.Config{
-		STARTTLS: []net.Listener{a}, DirectTLS: []net.Listener{b}, Policy: policy,
+		STARTTLS: []net.Listener{a}, DirectTLS: []net.Listener{b}, Decider: policy,
 		Certificates: gateway.NewCertificates("", true),
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, backend)

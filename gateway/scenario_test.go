@@ -114,7 +114,7 @@ func runScenario(t *testing.T, text string) string {
 	config := gateway.Config{
 		STARTTLS:     []net.Listener{s.starts},
 		DirectTLS:    []net.Listener{s.direct},
-		Policy:       s.policy,
+		Decider:      s.policy,
 		Certificates: gateway.NewCertificates("", true),
 		Dial:         s.dial,
 		Log:          slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),

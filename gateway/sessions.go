@@ -144,7 +144,7 @@ func (g *Gateway) recheck(ctx context.Context, batch []*session.Session) {
 	for i, s := range batch {
 		qs[i] = s.Question()
 	}
-	if err := g.config.Policy.Ask(ctx, qs, vs, recheckHold); err != nil {
+	if err := g.config.Decider.Ask(ctx, qs, vs, recheckHold); err != nil {
 		g.log.Warn("no answer about sessions that may have ended", "err", err)
 	}
 	for i, s := range batch {

@@ -105,7 +105,7 @@ func build(c *config) (*process, error) {
 		return nil, err
 	}
 	p.gateway, err = gateway.New(gateway.Config{
-		STARTTLS: ports.starttls, DirectTLS: ports.direct, Policy: p.asker, Certificates: p.certs,
+		STARTTLS: ports.starttls, DirectTLS: ports.direct, Decider: p.asker, Certificates: p.certs,
 		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
 		MaxUnauthenticated: c.Limits.Unauthenticated, MaxSessionsPerAccount: c.Limits.SessionsPerAccount, Proxies: proxies,
 		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,

@@ -150,7 +150,7 @@ func testCert(t *testing.T, name string, roots *x509.CertPool) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-type noPolicy struct{ Policy }
+type noAdmitter struct{ Admitter }
 
 func TestConnect(t *testing.T) {
 	pool := x509.NewCertPool()
@@ -176,7 +176,7 @@ func TestConnect(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			address := startBackend(t, &c.backend)
 			n, err := New(Config{
-				Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+				Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil },
 				BackendTLS: &tls.Config{RootCAs: pool},
 			})
 			if err != nil {
@@ -243,7 +243,7 @@ func TestIntroduce(t *testing.T) {
 			c.b.clients = make(chan string, 1)
 			c.asked.Address = startBackend(t, &c.b)
 			n, err := New(Config{
-				Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+				Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil },
 				BackendTLS: &tls.Config{RootCAs: pool},
 			})
 			if err != nil {
@@ -272,7 +272,7 @@ func TestIntroduce(t *testing.T) {
 // error says so, for the server itself may not know what it was sent.
 func TestUnexpectedHeader(t *testing.T) {
 	for _, proxy := range []bool{true, false} {
-		n, err := New(Config{Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil }, BackendTLS: new(tls.Config)})
+		n, err := New(Config{Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil }, BackendTLS: new(tls.Config)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +305,7 @@ func TestConnectInOrder(t *testing.T) {
 	good := startBackend(t, b)
 	var dialed []string
 	n, err := New(Config{
-		Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil },
+		Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil },
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			dialed = append(dialed, address)
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)

@@ -182,7 +182,7 @@ func (x *negotiation) openSession(ctx context.Context) error {
 		Resource: x.full.Resource(),
 		Opened:   x.admission.Position,
 	}
-	opening, err := x.policy.Open(ctx, x.session)
+	opening, err := x.admitter.Open(ctx, x.session)
 	switch {
 	case err != nil:
 		return fail("internal-server-error", "access control is temporarily unavailable", err)

@@ -120,7 +120,7 @@ func (x *negotiation) certified() bool {
 func (x *negotiation) admit(ctx context.Context, domain string) error {
 	ctx, cancel := context.WithTimeout(ctx, HoldTimeout)
 	defer cancel()
-	a, err := x.policy.Admit(ctx, domain)
+	a, err := x.admitter.Admit(ctx, domain)
 	switch {
 	case err != nil:
 		return fail("internal-server-error", "access control is temporarily unavailable", err)

@@ -297,7 +297,7 @@ func TestConnectSilent(t *testing.T) {
 
 func pacedNegotiator(t *testing.T, dial func(context.Context, string, string) (net.Conn, error)) *Negotiator {
 	t.Helper()
-	n, err := New(Config{Policy: noPolicy{}, Certificate: func(string) *tls.Certificate { return nil }, Dial: dial})
+	n, err := New(Config{Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil }, Dial: dial})
 	if err != nil {
 		t.Fatal(err)
 	}

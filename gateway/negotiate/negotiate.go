@@ -65,16 +65,16 @@ const (
 	partingTimeout = 2 * time.Second
 )
 
-// Policy says which domains are served and which sessions may begin. An error
+// An Admitter says which domains are served and which sessions may begin. An error
 // means that no policy node has answered.
-type Policy interface {
+type Admitter interface {
 	Admit(ctx context.Context, domain string) (decision.Admission, error)
 	Open(ctx context.Context, s decision.Session) (decision.Opening, error)
 }
 
 // Config is what a Negotiator needs.
 type Config struct {
-	Policy Policy
+	Admitter Admitter
 	// Certificate returns the certificate for a prepared domain, nil if there
 	// is none.
 	Certificate func(domain string) *tls.Certificate
@@ -99,7 +99,7 @@ type Config struct {
 // A Negotiator negotiates connections. Of them it keeps only who waits to
 // connect to a backend.
 type Negotiator struct {
-	policy     Policy
+	admitter   Admitter
 	cert       func(domain string) *tls.Certificate
 	clientTLS  *tls.Config
 	backendTLS *tls.Config
@@ -113,11 +113,11 @@ type Negotiator struct {
 
 // New returns a Negotiator.
 func New(c Config) (*Negotiator, error) {
-	if c.Policy == nil || c.Certificate == nil {
-		return nil, errors.New("negotiate: policy and certificates are needed")
+	if c.Admitter == nil || c.Certificate == nil {
+		return nil, errors.New("negotiate: admitter and certificates are needed")
 	}
 	n := &Negotiator{
-		policy: c.Policy, cert: c.Certificate, dial: c.Dial, idle: c.Idle,
+		admitter: c.Admitter, cert: c.Certificate, dial: c.Dial, idle: c.Idle,
 		logins: c.Logins, places: c.Places, withheld: c.Withheld,
 	}
 	n.lanes.by = make(map[string]*lane)
