@@ -148,7 +148,7 @@ func (g *Gateway) recheck(ctx context.Context, batch []*session.Session) {
 		g.log.Warn("no answer about sessions that may have ended", "err", err)
 	}
 	for i, s := range batch {
-		s.Obey(&vs[i])
+		s.Apply(&vs[i])
 	}
 }
 

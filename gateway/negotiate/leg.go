@@ -18,9 +18,9 @@ const readSize = 2 << 10
 
 var errTokens = &stream.Error{Condition: "policy-violation", Text: "too many elements before the session"}
 
-// A leg is one side of a negotiation: its connection, its framer, and what has
-// been read from it. It belongs to one goroutine.
-type leg struct {
+// An openingLeg is the connection to one of a negotiation's two peers, with its
+// framer and the bytes read and not yet used. It belongs to one goroutine.
+type openingLeg struct {
 	conn   net.Conn
 	framer *stream.Framer
 	buf    []byte // begins with the last token
@@ -34,13 +34,13 @@ type leg struct {
 	interrupted atomic.Bool // the gateway stops: nothing is waited for any more
 }
 
-func newLeg(conn net.Conn, c stream.Config) *leg {
-	return &leg{conn: conn, framer: stream.NewFramer(c)}
+func newLeg(conn net.Conn, c stream.Config) *openingLeg {
+	return &openingLeg{conn: conn, framer: stream.NewFramer(c)}
 }
 
 // release lets ctx interrupt what the leg waits for, until the returned
 // function is called.
-func (l *leg) release(ctx context.Context) (stop func()) {
+func (l *openingLeg) release(ctx context.Context) (stop func()) {
 	conn := l.conn // without TLS; its deadlines serve what is on top of it too
 	unhook := context.AfterFunc(ctx, func() {
 		l.interrupted.Store(true)
@@ -52,7 +52,7 @@ func (l *leg) release(ctx context.Context) (stop func()) {
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-func (l *leg) setDeadline(t time.Time) {
+func (l *openingLeg) setDeadline(t time.Time) {
 	_ = l.conn.SetDeadline(t)
 	if l.interrupted.Load() {
 		_ = l.conn.SetDeadline(past)
@@ -61,7 +61,7 @@ func (l *leg) setDeadline(t time.Time) {
 
 // next reads the next token: a header if one is due, else anything but white
 // space. The element is valid until the next call.
-func (l *leg) next(header bool) (stream.Kind, stream.Element, error) {
+func (l *openingLeg) next(header bool) (stream.Kind, stream.Element, error) {
 	for {
 		kind, err := l.token(header)
 		if err != nil {
@@ -73,7 +73,7 @@ func (l *leg) next(header bool) (stream.Kind, stream.Element, error) {
 	}
 }
 
-func (l *leg) token(header bool) (stream.Kind, error) {
+func (l *openingLeg) token(header bool) (stream.Kind, error) {
 	l.buf = l.buf[:copy(l.buf, l.buf[l.used:])]
 	l.used = 0
 	for {
@@ -96,7 +96,7 @@ func (l *leg) token(header bool) (stream.Kind, error) {
 	}
 }
 
-func (l *leg) read() error {
+func (l *openingLeg) read() error {
 	if cap(l.buf)-len(l.buf) < readSize/2 {
 		grown := make([]byte, len(l.buf), 2*cap(l.buf)+readSize)
 		copy(grown, l.buf)
@@ -116,14 +116,14 @@ func (l *leg) read() error {
 
 // silent reports whether err is that the peer has said nothing at all in its
 // time.
-func (l *leg) silent(err error) bool { return !l.heard && isTimeout(err) }
+func (l *openingLeg) silent(err error) bool { return !l.heard && isTimeout(err) }
 
 // pending reports whether bytes stand behind the last token.
-func (l *leg) pending() bool { return len(l.buf) > l.used }
+func (l *openingLeg) pending() bool { return len(l.buf) > l.used }
 
 // rest returns a copy of the bytes behind the last token, nil if there are
 // none.
-func (l *leg) rest() []byte {
+func (l *openingLeg) rest() []byte {
 	if !l.pending() {
 		return nil
 	}
@@ -132,24 +132,24 @@ func (l *leg) rest() []byte {
 
 // restart begins a new stream on the leg (RFC 6120 section 4.3.3). What stands
 // behind the last token belongs to it.
-func (l *leg) restart() {
+func (l *openingLeg) restart() {
 	l.framer.Reset()
 	l.header = false
 }
 
-func (l *leg) write(b []byte) error {
+func (l *openingLeg) write(b []byte) error {
 	_, err := l.conn.Write(b)
 	return err
 }
 
 // open sends our opening tag.
-func (l *leg) open(o stream.OpenTag) error {
+func (l *openingLeg) open(o stream.OpenTag) error {
 	l.header = true
 	return l.write(stream.AppendOpen(nil, o))
 }
 
 // secure puts TLS on the leg, which must not have bytes of before TLS left.
-func (l *leg) secure(ctx context.Context, conn *tls.Conn) error {
+func (l *openingLeg) secure(ctx context.Context, conn *tls.Conn) error {
 	if l.pending() {
 		return errors.New("bytes from before TLS are left")
 	}
@@ -162,7 +162,7 @@ func (l *leg) secure(ctx context.Context, conn *tls.Conn) error {
 }
 
 // close ends the stream, with an error if there is one, and the connection.
-func (l *leg) close(e *Error) {
+func (l *openingLeg) close(e *Error) {
 	_ = l.conn.SetDeadline(time.Now().Add(partingTimeout))
 	var out []byte
 	switch {

@@ -192,7 +192,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 		if e, ok := errors.AsType[*Error](err); ok {
 			e.LogInFailed = x.failed
 		}
-		x.part(err)
+		x.close(err)
 		return nil, err
 	}
 	x.placed = false // it is the caller's now
@@ -204,8 +204,8 @@ type negotiation struct {
 	*Negotiator
 	until   time.Time // deadline of what the client does in this phase
 	last    time.Time // deadline of the whole negotiation
-	client  *leg
-	backend *leg
+	client  *openingLeg
+	backend *openingLeg
 	unhook  func() // releases backend from its context
 
 	remote    net.Addr // the client's address
@@ -294,8 +294,9 @@ func (x *negotiation) bound() *Bound {
 	}
 }
 
-// part tells both peers that it is over, the client also why, and closes.
-func (x *negotiation) part(err error) {
+// close tells both peers that the negotiation has failed, the client also why, and
+// closes their connections.
+func (x *negotiation) close(err error) {
 	if x.backend != nil {
 		x.backend.close(nil)
 	}

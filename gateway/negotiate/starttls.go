@@ -42,7 +42,7 @@ func (x *negotiation) startTLS(ctx context.Context) error {
 
 // dropSpace throws away the XML white space behind the last token, and tells
 // how much it was. ok is false if another byte stands there.
-func (l *leg) dropSpace() (n int, ok bool) {
+func (l *openingLeg) dropSpace() (n int, ok bool) {
 	n = leadingSpace(l.buf[l.used:])
 	l.used += n
 	return n, !l.pending()

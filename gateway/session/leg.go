@@ -19,12 +19,12 @@ var errEnded = errors.New("stream was closed by us")
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-// A leg is one side of a session. It is read by one pump and written by both:
-// what is passed on comes from one, answers come from the other.
-type leg struct {
-	conn  net.Conn
-	final atomic.Int64 // a read deadline that nothing extends, Unix nanoseconds
-	brief atomic.Bool  // the session ends: writes get little time
+// A runningLeg is the connection to one of a session's two peers. One pump reads
+// it and both write it: one passes stanzas on, the other answers refused ones.
+type runningLeg struct {
+	conn   net.Conn
+	final  atomic.Int64 // a read deadline that nothing extends, Unix nanoseconds
+	urgent atomic.Bool  // the session ends: writes get little time
 
 	mu     sync.Mutex // held for one write, so that elements do not mix
 	broken error      // a write has failed: what was sent last may be a part
@@ -32,7 +32,7 @@ type leg struct {
 }
 
 // arm sets the deadline of the next read.
-func (l *leg) arm(d time.Duration) {
+func (l *runningLeg) arm(d time.Duration) {
 	_ = l.conn.SetReadDeadline(time.Now().Add(d))
 	if t := l.final.Load(); t != 0 {
 		_ = l.conn.SetReadDeadline(time.Unix(0, t))
@@ -40,21 +40,21 @@ func (l *leg) arm(d time.Duration) {
 }
 
 // lastRead bounds all reads from now on.
-func (l *leg) lastRead(t time.Time) {
+func (l *runningLeg) lastRead(t time.Time) {
 	l.final.Store(t.UnixNano())
 	_ = l.conn.SetReadDeadline(t)
 }
 
-// hurry ends reads at once and writes soon.
-func (l *leg) hurry() {
-	l.brief.Store(true)
+// abort ends reads at once, and writes after partingTimeout.
+func (l *runningLeg) abort() {
+	l.urgent.Store(true)
 	_ = l.conn.SetWriteDeadline(time.Now().Add(partingTimeout))
 	l.lastRead(past)
 }
 
 // write hands over whole elements. The verdicts they stand on were asked for
 // at asked or later; the zero time means that they stand on none.
-func (l *leg) write(b []byte, asked time.Time) error {
+func (l *runningLeg) write(b []byte, asked time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !asked.IsZero() && time.Since(asked) > maxVerdictAge {
@@ -64,7 +64,7 @@ func (l *leg) write(b []byte, asked time.Time) error {
 }
 
 // end sends the stream error, if there is one, and the closing tag, once.
-func (l *leg) end(e *stream.Error) {
+func (l *runningLeg) end(e *stream.Error) {
 	var out []byte
 	if e != nil {
 		out = e.AppendTo(out)
@@ -77,14 +77,14 @@ func (l *leg) end(e *stream.Error) {
 
 // send writes piece by piece, so that a slow peer has writeTimeout for each.
 // The caller holds the lock.
-func (l *leg) send(b []byte) error {
+func (l *runningLeg) send(b []byte) error {
 	if l.closed {
 		return errEnded
 	}
 	for len(b) > 0 && l.broken == nil {
 		n := min(len(b), writePiece)
 		_ = l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if l.brief.Load() { // looked at after, so that hurry's deadline holds
+		if l.urgent.Load() { // looked at after, so that abort's deadline holds
 			_ = l.conn.SetWriteDeadline(time.Now().Add(partingTimeout))
 		}
 		_, l.broken = l.conn.Write(b[:n])
@@ -94,7 +94,7 @@ func (l *leg) send(b []byte) error {
 }
 
 // unlimited takes the deadline from the next read, but for the last one.
-func (l *leg) unlimited() {
+func (l *runningLeg) unlimited() {
 	_ = l.conn.SetReadDeadline(time.Time{})
 	if t := l.final.Load(); t != 0 {
 		_ = l.conn.SetReadDeadline(time.Unix(0, t))

@@ -59,15 +59,15 @@ func TestObeyAnotherLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)
 		_, _ = collect(r.client), collect(r.backend)
-		r.session.Obey(&decision.Verdict{})
-		r.session.Obey(&decision.Verdict{Effect: decision.Pass, LogID: testLog})
+		r.session.Apply(&decision.Verdict{})
+		r.session.Apply(&decision.Verdict{Effect: decision.Pass, LogID: testLog})
 		synctest.Wait()
 		select {
 		case err := <-r.done:
 			t.Fatalf("it has ended: %v", err)
 		default:
 		}
-		r.session.Obey(&decision.Verdict{Effect: decision.Pass, LogID: "restored"})
+		r.session.Apply(&decision.Verdict{Effect: decision.Pass, LogID: "restored"})
 		if err := <-r.done; told(err) != "reset" {
 			t.Errorf("it ends with %v", err)
 		}

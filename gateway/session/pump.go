@@ -19,7 +19,7 @@ import (
 type pump struct {
 	s        *Session
 	dir      decision.Direction
-	from, to *leg
+	from, to *runningLeg
 	rest     []byte  // read before the session began
 	first    [1]byte // where an idle pump reads to
 }
@@ -350,7 +350,7 @@ func relayedCondition(c string) string {
 }
 
 // writeFailure says how the session ends when writing to l has failed.
-func (p *pump) writeFailure(l *leg, err error) error {
+func (p *pump) writeFailure(l *runningLeg, err error) error {
 	if l == &p.s.backend {
 		return fmt.Errorf("write to the backend: %w: %w", err, &stream.Error{Condition: "remote-connection-failed"})
 	}

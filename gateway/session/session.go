@@ -79,7 +79,7 @@ type Session struct {
 	who             decision.Session
 	logID           string
 	memory          memory
-	client, backend leg
+	client, backend runningLeg
 	rest            [2][]byte // by direction
 	live            decision.LiveSession
 	sent            pace
@@ -123,7 +123,7 @@ func (s *Session) Run(ctx context.Context) error {
 	if !ended {
 		s.pump(ctx)
 	}
-	return s.part()
+	return s.close()
 }
 
 // pump runs both pumps until both have ended.
@@ -190,18 +190,18 @@ func (s *Session) ended(err error) {
 	if cancel != nil {
 		cancel()
 	}
-	s.client.hurry()
-	s.backend.hurry()
+	s.client.abort()
+	s.backend.abort()
 }
 
-// part tells both peers that the session is over, and closes. Both pumps have
-// ended.
-func (s *Session) part() error {
+// close tells both peers that the session has ended, and closes their connections.
+// Both pumps have ended before.
+func (s *Session) close() error {
 	s.mu.Lock()
 	cause := s.cause
 	s.mu.Unlock()
-	s.client.brief.Store(true)
-	s.backend.brief.Store(true)
+	s.client.urgent.Store(true)
+	s.backend.urgent.Store(true)
 	var told *stream.Error
 	errors.As(cause, &told)
 	s.client.end(told)
@@ -220,8 +220,8 @@ func (s *Session) Question() decision.Question {
 	return q
 }
 
-// Obey ends the session if v, the verdict on its Question, says so.
-func (s *Session) Obey(v *decision.Verdict) {
+// Apply ends the session if v, the verdict on its Question, says so.
+func (s *Session) Apply(v *decision.Verdict) {
 	s.judge(v)
 	if v.Effect == decision.End {
 		s.End(ending(v))
