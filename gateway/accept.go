@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/postern-im/postern/internal/limit"
 )
 
 const (
@@ -61,13 +63,13 @@ func (g *Gateway) received(accepting, running context.Context, raw net.Conn, dir
 	conn := &connection{Conn: raw}
 	p := &place{limits: &g.limits}
 	proxied := g.trusts(raw.RemoteAddr())
-	limit := p.enter()
-	if limit == "" && !proxied {
-		limit = p.take(sourceOf(raw.RemoteAddr()))
+	reached := p.enter()
+	if reached == "" && !proxied {
+		reached = p.take(limit.SourceOf(raw.RemoteAddr()))
 	}
-	if limit != "" {
+	if reached != "" {
 		p.leave()
-		g.refuse(conn, direct, limit)
+		g.refuse(conn, direct, reached)
 		return
 	}
 	g.work.Go(func() {

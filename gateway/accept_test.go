@@ -9,39 +9,27 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-func TestSource(t *testing.T) {
-	for _, c := range [][2]string{
-		{"192.0.2.1:5222", "192.0.2.1/32"},
-		{"[::ffff:192.0.2.1]:5222", "192.0.2.1/32"},
-		{"[2001:db8:1:2:3:4:5:6]:5222", "2001:db8:1:2::/64"},
-		{"[fe80::1%eth0]:5222", "fe80::/64"},
-	} {
-		a := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c[0]))
-		if got := netip.Prefix(sourceOf(a)).String(); got != c[1] {
-			t.Errorf("%s: %s, want %s", c[0], got, c[1])
-		}
-	}
-}
-
 func newTestLimits(total, each, early, perAccount int) *limits {
 	return &limits{
 		total: total, each: each, early: early, perAccount: perAccount,
-		by: limit.NewHeld[source](), unbound: limit.NewHeld[source](),
+		by: limit.NewHeld[limit.Source](), unbound: limit.NewHeld[limit.Source](),
 		accounts: limit.NewHeld[account](), tenants: limit.NewHeld[string](),
 	}
 }
 
-// come is a connection from a prefix, bound at once if it may come in.
+// come is a connection from a prefix's first address, bound at once if it may
+// come in.
 func (l *limits) come(from string) (*place, string) {
 	p := &place{limits: l}
-	limit := p.enter()
-	if limit == "" {
-		limit = p.take(source(netip.MustParsePrefix(from)))
+	reached := p.enter()
+	if reached == "" {
+		ip := netip.MustParsePrefix(from).Addr()
+		reached = p.take(limit.SourceOf(net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 1))))
 	}
-	if limit != "" {
+	if reached != "" {
 		p.leave()
 	}
-	return p, limit
+	return p, reached
 }
 
 func TestLimits(t *testing.T) {

@@ -156,7 +156,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
-	g.limits.by, g.limits.unbound = limit.NewHeld[source](), limit.NewHeld[source]()
+	g.limits.by, g.limits.unbound = limit.NewHeld[limit.Source](), limit.NewHeld[limit.Source]()
 	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, limit.NewHeld[account](), limit.NewHeld[string]()
 	g.often = floodlog.New(floodlog.Config{Logger: c.Log, Key: "limit"})
 	g.telling = make(chan struct{}, maxTelling)

@@ -2,43 +2,10 @@ package gateway
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"sync"
 
 	"github.com/postern-im/postern/internal/limit"
 )
-
-// A source is what connections are counted by: an IPv4 address or an IPv6 /64,
-// and also an IPv6 /48, of which a customer of many providers has one.
-type source netip.Prefix
-
-func sourceOf(a net.Addr) source {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return source{}
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return source{}
-	}
-	return source(p)
-}
-
-// siteOf is the /48 of an IPv6 source; ok is false where there is none.
-func siteOf(s source) (site source, ok bool) {
-	p := netip.Prefix(s)
-	if !p.Addr().Is6() {
-		return source{}, false
-	}
-	site48, err := p.Addr().Prefix(48)
-	return source(site48), err == nil
-}
 
 // siteShare is how many sources' connections may come from an IPv6 /48.
 const siteShare = 8
@@ -61,16 +28,16 @@ type limits struct {
 
 	mu          sync.Mutex // guards all below
 	all         int
-	by, unbound limit.Held[source]  // connections, and those without a session
-	accounts    limit.Held[account] // sessions
-	tenants     limit.Held[string]  // sessions
+	by, unbound limit.Held[limit.Source] // connections, and those without a session
+	accounts    limit.Held[account]      // sessions
+	tenants     limit.Held[string]       // sessions
 }
 
 // A place is what one connection takes of the limits. It belongs to one goroutine
 // at a time.
 type place struct {
 	limits  *limits
-	from    source
+	from    limit.Source
 	inside  bool // counted in all
 	counted bool // counted by source
 	early   bool // counted among those without a session
@@ -91,7 +58,7 @@ func (p *place) enter() (limit string) {
 }
 
 // take counts the connection to its source, as enter does.
-func (p *place) take(from source) (limit string) {
+func (p *place) take(from limit.Source) (limit string) {
 	l := p.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +68,7 @@ func (p *place) take(from source) (limit string) {
 	if !l.unbound.Take(from, l.early) {
 		return byEarly
 	}
-	if site, ok := siteOf(from); ok && !l.by.Take(site, siteShare*l.each) {
+	if site, ok := from.Site(); ok && !l.by.Take(site, siteShare*l.each) {
 		l.unbound.Give(from)
 		return byAddress
 	}
@@ -136,7 +103,7 @@ func (p *place) leave() {
 	if p.counted {
 		p.counted = false
 		l.by.Give(p.from)
-		if site, ok := siteOf(p.from); ok {
+		if site, ok := p.from.Site(); ok {
 			l.by.Give(site)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -43,18 +42,18 @@ type logins struct {
 // Failures are counted by account and network, and by network.
 type failures struct {
 	byAccount *limit.Counts[claim]
-	bySource  *limit.Counts[source]
+	bySource  *limit.Counts[limit.Source]
 }
 
 func newFailures(ofAccount, ofSource int) failures {
 	return failures{
 		byAccount: limit.NewCounts[claim](limit.PerMinute(ofAccount), maxFailures),
-		bySource:  limit.NewCounts[source](limit.PerMinute(ofSource), maxFailures),
+		bySource:  limit.NewCounts[limit.Source](limit.PerMinute(ofSource), maxFailures),
 	}
 }
 
 // limit says which limit keeps an account from being tried from a network.
-func (f *failures) limit(account string, from source, now time.Time) string {
+func (f *failures) limit(account string, from limit.Source, now time.Time) string {
 	switch {
 	case f.bySource.Spent(from, now):
 		return "address"
@@ -64,7 +63,7 @@ func (f *failures) limit(account string, from source, now time.Time) string {
 	return ""
 }
 
-func (f *failures) add(account string, from source, now time.Time) {
+func (f *failures) add(account string, from limit.Source, now time.Time) {
 	f.bySource.Add(from, now)
 	if account != "" {
 		f.byAccount.Add(claim{account, from}, now)
@@ -74,7 +73,7 @@ func (f *failures) add(account string, from source, now time.Time) {
 // A claim is an account that somebody at a source says it is.
 type claim struct {
 	account string
-	source  source
+	source  limit.Source
 }
 
 func newLogins(c *Config, m *metrics) *logins {
@@ -91,23 +90,23 @@ func (l *logins) Run(ctx context.Context) { l.limited.Run(ctx) }
 
 // Limited implements negotiate.Logins.
 func (l *logins) Limited(a negotiate.Login) string {
-	from, now := sourceOf(a.Remote), time.Now()
+	from, now := limit.SourceOf(a.Remote), time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	limit := l.local.limit(a.Account, from, now)
-	if site, ok := siteOf(from); ok && limit == "" {
-		limit = l.wide.limit(a.Account, site, now)
+	reached := l.local.limit(a.Account, from, now)
+	if site, ok := from.Site(); ok && reached == "" {
+		reached = l.wide.limit(a.Account, site, now)
 	}
-	return limit
+	return reached
 }
 
 // Failed implements negotiate.Logins.
 func (l *logins) Failed(a negotiate.Login) {
 	if guessed(a.Condition) {
-		from, now := sourceOf(a.Remote), time.Now()
+		from, now := limit.SourceOf(a.Remote), time.Now()
 		l.mu.Lock()
 		l.local.add(a.Account, from, now)
-		if site, ok := siteOf(from); ok {
+		if site, ok := from.Site(); ok {
 			l.wide.add(a.Account, site, now)
 		}
 		l.mu.Unlock()
@@ -135,13 +134,8 @@ func guessed(condition string) bool {
 
 // addressOf is the IP address of a peer, without port and zone.
 func addressOf(a net.Addr) string {
-	if ip, ok := ipOf(a); ok {
+	if ip, ok := limit.IP(a); ok {
 		return ip.String()
 	}
 	return a.String()
-}
-
-func ipOf(a net.Addr) (ip netip.Addr, ok bool) {
-	ap, err := netip.ParseAddrPort(a.String())
-	return ap.Addr().Unmap().WithZone(""), err == nil
 }

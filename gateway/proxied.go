@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/gateway/proxyheader"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // proxyTimeout is for a trusted proxy's header, which it sends at once.
@@ -20,7 +21,7 @@ const proxyTimeout = 5 * time.Second
 
 // trusts reports whether a peer is one of the proxies in front.
 func (g *Gateway) trusts(peer net.Addr) bool {
-	ip, ok := ipOf(peer)
+	ip, ok := limit.IP(peer)
 	return ok && slices.ContainsFunc(g.config.Proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
@@ -37,12 +38,12 @@ func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool,
 		}
 		return false
 	}
-	limit := p.take(sourceOf(conn.RemoteAddr()))
-	if limit == "" {
+	reached := p.take(limit.SourceOf(conn.RemoteAddr()))
+	if reached == "" {
 		return true
 	}
 	p.leave()
-	g.refuse(conn, direct, limit)
+	g.refuse(conn, direct, reached)
 	return false
 }
 

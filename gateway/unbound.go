@@ -26,14 +26,14 @@ type unbound struct {
 	more *floodlog.Logger
 
 	mu    sync.Mutex // guards lines
-	lines *limit.Counts[source]
+	lines *limit.Counts[limit.Source]
 }
 
 func newUnbound(log *slog.Logger) *unbound {
 	return &unbound{
 		log:   log,
 		more:  floodlog.New(floodlog.Config{Logger: log, Key: "source", Every: unboundEvery}),
-		lines: limit.NewCounts[source](limit.PerMinute(unboundLines), maxFailures),
+		lines: limit.NewCounts[limit.Source](limit.PerMinute(unboundLines), maxFailures),
 	}
 }
 
@@ -44,7 +44,7 @@ func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err 
 	}
 	const message = "connection not bound"
 	attrs := []any{"remote", remote.String(), "condition", condition, "err", err}
-	if u.each(sourceOf(remote)) {
+	if u.each(limit.SourceOf(remote)) {
 		u.log.Log(context.Background(), level, message, attrs...)
 		return
 	}
@@ -52,7 +52,7 @@ func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err 
 }
 
 // each reports whether a source's next one is told by itself.
-func (u *unbound) each(from source) bool {
+func (u *unbound) each(from limit.Source) bool {
 	now := time.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
