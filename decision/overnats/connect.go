@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/postern-im/postern/internal/floodlog"
+	"github.com/postern-im/postern/internal/limit"
 )
 
 const (
@@ -164,7 +165,7 @@ func (cfg *ConnectConfig) checkURL(s string) error {
 		return errors.New("a NATS server's URL must hold no secret: name a seed file")
 	case u.Hostname() == "":
 		return fmt.Errorf("NATS server %q: want nats://HOST:PORT", s)
-	case cfg.TLS == nil && !isLoopback(u.Hostname()):
+	case cfg.TLS == nil && !limit.IsLoopback(u.Hostname()):
 		return fmt.Errorf("NATS server %s: without TLS it must be on loopback", s)
 	}
 	return nil
@@ -194,14 +195,6 @@ func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
 		return fmt.Errorf("seed file %s: %w", cfg.SeedFile, err)
 	}
 	return auth(opts)
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // A dialer connects only to a server that gives itself the right name, before

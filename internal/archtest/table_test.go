@@ -18,7 +18,8 @@ var imports = map[string]string{
 
 	"decision": "xmpp/jid xmpp/stanza",
 	// internal/floodlog: a gateway can cause log lines as fast as it sends.
-	"decision/overnats": "decision internal/floodlog",
+	// internal/limit: without TLS, NATS must be on loopback.
+	"decision/overnats": "decision internal/floodlog internal/limit",
 
 	// events: tenant settings are named there, and a View hands them out.
 	"policy": "projections decision permission events xmpp/...",
@@ -73,7 +74,8 @@ var imports = map[string]string{
 	"internal/natsserver": "internal/floodlog",
 	"internal/certdate":   "",
 	"internal/limit":      "",
-	"internal/settings":   "",
+	// internal/limit: what answers everybody listens on loopback.
+	"internal/settings": "internal/limit",
 
 	// Wiring. internal/settings reads the configuration of both daemons.
 	"cmd/gateway": "gateway decision decision/overnats internal/settings",

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // Load reads into a pointer to a struct with toml tags: the file, where path
@@ -147,11 +149,10 @@ func (l Log) Logger(to io.Writer) (*slog.Logger, error) {
 // CheckLoopback refuses an address off loopback, for listeners that answer
 // whoever asks.
 func CheckLoopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(address); err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !limit.IsLoopback(address) {
 		return fmt.Errorf("%s is not on loopback, and it answers whoever asks", address)
 	}
 	return nil
