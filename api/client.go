@@ -43,6 +43,8 @@ type Client struct {
 	base  string
 	token string // empty over the socket
 	at    string // the moment tenants are read at; empty: now
+	// within bounds each request besides its context; zero: no further bound.
+	within time.Duration
 }
 
 // NewClient makes a client of the node that listens on a unix socket.
@@ -273,6 +275,15 @@ func (c *Client) At(moment string) *Client {
 	return &at
 }
 
+// Within is a client that waits at most d for each answer, however many requests
+// are made in one context; a d of 0 or less is over at once. It shares the
+// connections of c.
+func (c *Client) Within(d time.Duration) *Client {
+	within := *c
+	within.within = max(d, 1)
+	return &within
+}
+
 // timed adds the moment to a query.
 func (c *Client) timed(q url.Values) url.Values {
 	if q == nil {
@@ -415,6 +426,11 @@ func post[T any](ctx context.Context, c *Client, at string, body []byte) (T, err
 // ask asks and reads the answer. Fields this version does not know are passed
 // over: a newer node may say more.
 func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) (reply T, err error) {
+	if c.within > 0 {
+		within, cancel := context.WithTimeout(ctx, c.within)
+		defer cancel()
+		ctx = within
+	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+at, bytes.NewReader(body))
 	if err != nil {
 		return reply, fmt.Errorf("ask for %s: %w", at, err)

@@ -1,8 +1,13 @@
 package api_test
 
 import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -42,5 +47,26 @@ func TestLoopbackHost(t *testing.T) {
 		if api.LoopbackHost(host) != want {
 			t.Errorf("%q: %v", host, !want)
 		}
+	}
+}
+
+// TestWithin: a client that waits at most so long for each answer gives up then,
+// in a context that goes on.
+func TestWithin(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	silent, err := net.Listen("unix", socket) // accepts, by its backlog, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	client := api.NewClient(socket)
+	defer client.Close()
+	for _, d := range []time.Duration{20 * time.Millisecond, 0, -1} {
+		if _, err := client.Within(d).Status(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("within %v: %v", d, err)
+		}
+	}
+	if err := t.Context().Err(); err != nil {
+		t.Error(err)
 	}
 }
