@@ -6,26 +6,29 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// NSDenied is the namespace of the application condition that tells which
-// permission was missing, and at which log position.
+// NSDenied is the namespace of the <denied/> application condition. It reports
+// the missing permission and the log position of the decision.
 const NSDenied = "urn:postern:denied:0"
 
 const nsStanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 // A Reply is an answer to one stanza. Its texts are escaped when written.
 type Reply struct {
-	// To and From are the answer's own addresses; empty ones are left out.
+	// To and From are the addresses of the answer itself. An empty address is
+	// left out.
 	To, From []byte
-	// Type and Condition are those of RFC 6120 sections 8.3.2 and 8.3.3.
+	// Type and Condition are the error type and the defined condition of RFC
+	// 6120 sections 8.3.2 and 8.3.3.
 	Type, Condition string
 	Text            string // left out when empty
-	// Permission, where set, adds the application condition <denied/>.
+	// Permission, if not empty, adds the application condition <denied/> with
+	// Position.
 	Permission string
 	Position   uint64
 }
 
-// AppendError appends the stanza error that answers el: the same kind and id,
-// no echo of the payload.
+// AppendError appends the stanza error that answers el. It has the kind and id
+// of el and does not echo the payload.
 func AppendError(dst []byte, el stream.Element, r Reply) []byte {
 	dst = appendHeader(dst, el, "error", r)
 	dst = append(dst, "><error type='"...)
@@ -56,8 +59,8 @@ func AppendResult(dst []byte, el stream.Element, to, from []byte) []byte {
 	return append(dst, "/>"...)
 }
 
-// appendHeader appends an opening tag up to, and without, its end. el is a
-// message, presence or iq, so its local name needs no escaping.
+// appendHeader appends an opening tag without its closing bracket. el is a
+// message, presence or iq; therefore its local name needs no escaping.
 func appendHeader(dst []byte, el stream.Element, typ string, r Reply) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, el.Local()...)

@@ -7,10 +7,10 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// Describe fills d with what el is. Whatever el holds, d is complete
-// afterwards: what could not be described is told by d.Fault, and the header
-// fields (kind, type, id, addresses) are filled as far as they could be read,
-// so that the stanza can still be answered.
+// Describe fills d with the description of el. It always completes: if a part
+// of el cannot be described, d.Fault gives the reason. The header fields (kind,
+// type, id, addresses) are then filled as far as they could be read, so that
+// the stanza can still be answered.
 func (d *Descriptor) Describe(el stream.Element) {
 	*d = Descriptor{
 		Payloads:  d.Payloads[:0],
@@ -69,8 +69,9 @@ func kindOf(el stream.Element) Kind {
 	return UnknownKind
 }
 
-// fault notes the first fault; a later one adds nothing. Only BadEmbedded,
-// which is none in a stanza from the server, hides no other.
+// fault records the first fault; later faults are ignored. BadEmbedded is the
+// exception: any later fault replaces it, because package decision clears
+// BadEmbedded in stanzas from the server.
 func (d *Descriptor) fault(f Fault) {
 	if d.Fault == NoFault || d.Fault == BadEmbedded {
 		d.Fault = f
@@ -109,7 +110,8 @@ func (d *Descriptor) header(el stream.Element) {
 	}
 }
 
-// address prepares raw, keeping a copy; what does not prepare is fault f.
+// address prepares a copy of raw. If raw cannot be prepared, it records fault
+// f.
 func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
 	if len(raw) > MaxAddress {
 		d.fault(f)
@@ -125,8 +127,8 @@ func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
 	return addr, true
 }
 
-// MaxAddress is the longest address of RFC 7622 section 3.1: three parts of
-// 1023 bytes, an at sign and a slash.
+// MaxAddress is the length of the longest address that RFC 7622 section 3.1
+// allows: three parts of 1023 bytes, an at sign and a slash.
 const MaxAddress = 3*1023 + 2
 
 func typeOf(kind Kind, typ []byte, present bool) Type {
@@ -189,7 +191,7 @@ func presenceType(typ []byte) Type {
 	return UnknownType
 }
 
-// name sets a part's name to el's.
+// name sets the name of p to the name of el.
 func (d *Descriptor) name(p *Part, el stream.Element) {
 	space := el.Space()
 	p.Space = SpaceOf(space)
@@ -199,14 +201,14 @@ func (d *Descriptor) name(p *Part, el stream.Element) {
 	p.Local = d.keep(el.Local())
 }
 
-// node sets a part's node to el's, if it has one.
+// node copies the node attribute of el into p, if el has one.
 func (d *Descriptor) node(p *Part, el stream.Element) {
 	if node, ok := el.Attr("node"); ok {
 		p.Node, p.HasNode = d.keep(node), true
 	}
 }
 
-// addPayload describes el as a payload; nil when there are too many.
+// addPayload adds el to the payloads. It returns nil if there are too many.
 func (d *Descriptor) addPayload(el stream.Element) *Part {
 	if len(d.Payloads) == MaxPayloads {
 		d.fault(Undescribable)
@@ -218,7 +220,7 @@ func (d *Descriptor) addPayload(el stream.Element) *Part {
 	return p
 }
 
-// addPart describes el as a part; inner tells that it is no direct child of
+// addPart adds el to the parts. inner is true if el is not a direct child of
 // the payload.
 func (d *Descriptor) addPart(el stream.Element, inner bool) {
 	if len(d.Parts) == MaxParts {
@@ -231,7 +233,7 @@ func (d *Descriptor) addPart(el stream.Element, inner bool) {
 	d.node(p, el)
 }
 
-// addAddressed notes the address in el's attribute, if there is one.
+// addAddressed records the address in the attribute attr of el, if el has it.
 func (d *Descriptor) addAddressed(el stream.Element, attr string) {
 	raw, ok := el.Attr(attr)
 	if !ok {
@@ -277,8 +279,8 @@ func (d *Descriptor) children(el stream.Element) {
 	}
 }
 
-// beside reports whether p may stand beside an event, a carbon or an archive
-// result without being a content of its own.
+// beside reports whether p may accompany an event, a carbon or an archive
+// result without counting as content.
 func beside(p *Part) bool {
 	switch p.Space {
 	case Delay:
@@ -329,8 +331,8 @@ func (d *Descriptor) mark(p *Part) {
 	}
 }
 
-// addressees notes the addresses that c, a child of a message or presence,
-// carries to others (XEP-0045 sections 7.8 and 7.8.1, XEP-0249, XEP-0033).
+// addressees records the addresses of third parties in c, a child of a message
+// or presence (XEP-0045 sections 7.8 and 7.8.1, XEP-0249, XEP-0033).
 func (d *Descriptor) addressees(c stream.Element, space Space) {
 	switch space {
 	case MUCUser:
@@ -364,9 +366,9 @@ func (d *Descriptor) eventNodes(el stream.Element) {
 	}
 }
 
-// negative reports whether a priority's text is a minus sign and digits with
-// nothing around them, from -128 to -1. Anything else servers read each in
-// their own way.
+// negative reports whether the text of a priority is a minus sign followed by
+// digits and nothing else, with a value from -128 to -1. Servers disagree about
+// every other spelling.
 func (d *Descriptor) negative(priority stream.Element) bool {
 	if priority.FirstChild().Valid() {
 		return false
@@ -389,5 +391,5 @@ func (d *Descriptor) negative(priority stream.Element) bool {
 	return value >= 1 && value <= 128
 }
 
-// maxPriorityDigits leaves room for leading zeros, which every server reads.
+// maxPriorityDigits leaves room for leading zeros, which all servers accept.
 const maxPriorityDigits = 8

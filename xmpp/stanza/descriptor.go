@@ -1,10 +1,10 @@
-// Package stanza says what a stanza is, as far as a decision about it needs
-// to know: kind, type, addresses, payloads, nodes, embedded addressees. Never
-// a body. It also writes stanza errors and makes the few edits a gateway may
-// make, as splices whose result is framed again.
+// Package stanza describes a stanza as far as a decision about it needs: kind,
+// type, addresses, payloads, nodes and embedded addressees. It never includes a
+// body. The package also writes stanza errors and makes the few edits that a
+// gateway may make. An edit is a splice whose result is framed again.
 //
-// It is pure. What it cannot describe fully it marks as a Fault, and whoever
-// decides refuses what has one.
+// The package is pure. If a stanza cannot be described completely, its
+// description has a Fault, and the policy refuses every stanza with a fault.
 package stanza
 
 import (
@@ -26,15 +26,15 @@ const (
 	numKinds
 )
 
-// Known reports whether the number is one of this version's.
+// Known reports whether this version defines the kind.
 func (k Kind) Known() bool { return k < numKinds }
 
-// A Type is a stanza's type attribute, read as its kind reads it.
+// A Type is the type attribute of a stanza, interpreted according to its kind.
 type Type uint8
 
-// The types. An absent type is Normal for a message and Available for
-// presence; an unknown one is Normal for a message (RFC 6121 section 5.2.2)
-// and UnknownType for the others.
+// The types. An absent type means Normal for a message and Available for
+// presence. An unknown type means Normal for a message (RFC 6121 section 5.2.2)
+// and UnknownType for the other kinds.
 const (
 	UnknownType Type = iota
 	Get
@@ -55,41 +55,43 @@ const (
 	numTypes
 )
 
-// Known reports whether the number is one of this version's.
+// Known reports whether this version defines the type.
 func (t Type) Known() bool { return t < numTypes }
 
-// A Fault is why a stanza cannot be judged by its contents. A stanza with a
-// fault is never forwarded.
+// A Fault is the reason why a stanza cannot be judged by its contents. A stanza
+// with a fault is never forwarded.
 type Fault uint8
 
 // The faults.
 const (
 	NoFault Fault = iota
-	// Undescribable: over the describer's limits, or with a part the framer
-	// could not vouch for.
+	// Undescribable: the stanza exceeds a limit of the description, or the
+	// framer reports a fault in it.
 	Undescribable
-	// BadTo, BadFrom, BadEmbedded: an address that does not prepare (RFC 7622).
+	// BadTo, BadFrom, BadEmbedded: an address that cannot be prepared (RFC
+	// 7622).
 	BadTo
 	BadFrom
 	BadEmbedded
-	// BadIQ: no id, unknown type, get or set without exactly one child
-	// element (RFC 6120 section 8.2.3).
+	// BadIQ: an iq without id, with an unknown type, or a get or set without
+	// exactly one child element (RFC 6120 section 8.2.3).
 	BadIQ
-	// BadPresenceType: a type RFC 6121 section 4.7.1 does not know.
+	// BadPresenceType: a type that RFC 6121 section 4.7.1 does not define.
 	BadPresenceType
-	// Unsupported: not a stanza at all.
+	// Unsupported: the element is not a stanza.
 	Unsupported
-	// ForgedFrom: the client's from is neither absent nor its own. Set by
-	// whoever knows the session.
+	// ForgedFrom: the from attribute is present and is not the client's own
+	// address. Package decision sets this fault, since a Descriptor does not
+	// know the client.
 	ForgedFrom
 	// NumFaults is one more than the last fault.
 	NumFaults
 )
 
-// Known reports whether the number is one of this version's.
+// Known reports whether this version defines the fault.
 func (f Fault) Known() bool { return f < NumFaults }
 
-// String names the fault as metrics do.
+// String returns the name that metrics use for the fault.
 func (f Fault) String() string {
 	switch f {
 	case NoFault:
@@ -112,66 +114,66 @@ func (f Fault) String() string {
 	return "undescribable"
 }
 
-// Marks are what a rule wants to know of a stanza's children.
+// Marks are facts about the children of a stanza that the rules test.
 type Marks uint16
 
 // The marks.
 const (
-	// HasContent: a message with a body, a subject or an encryption payload.
+	// HasContent: a message with a body, a subject or an encrypted payload.
 	HasContent Marks = 1 << iota
-	// IsCarbon: received or sent of urn:xmpp:carbons:2.
+	// IsCarbon: a received or sent element of urn:xmpp:carbons:2.
 	IsCarbon
-	// IsArchive: result or fin of urn:xmpp:mam:….
+	// IsArchive: a result or fin element of urn:xmpp:mam:….
 	IsArchive
-	// IsEvent: event of http://jabber.org/protocol/pubsub#event.
+	// IsEvent: an event element of http://jabber.org/protocol/pubsub#event.
 	IsEvent
 	// HasMUCUser: a message or presence with a child in
 	// http://jabber.org/protocol/muc#user.
 	HasMUCUser
-	// IsAlone: what IsCarbon, IsArchive or IsEvent tells of is the only
-	// meaningful child, beside delay, stanza-id, origin-id, processing hints,
-	// SHIM and addresses.
+	// IsAlone: the carbon, archive result or event is the only meaningful
+	// child. Delay, stanza-id, origin-id, processing hints, SHIM and addresses
+	// do not count.
 	IsAlone
-	// NegativePriority: presence with exactly one priority, and that negative.
+	// NegativePriority: presence with exactly one priority, whose value is
+	// negative.
 	NegativePriority
 	// RemovesOffline: an offline request (XEP-0013) that removes messages.
 	RemovesOffline
 	// IsInvite: a message with a mediated or a direct invitation to a room
 	// (XEP-0045 section 7.8.2, XEP-0249).
 	IsInvite
-	// HasMUC: presence with x of http://jabber.org/protocol/muc, which asks to
-	// join a room (XEP-0045 section 7.2).
+	// HasMUC: presence with an x element of http://jabber.org/protocol/muc, a
+	// request to join a room (XEP-0045 section 7.2).
 	HasMUC
 	// IsPlain: a get of ping, version, time or disco#info in its defined form
-	// and nothing beside it: no child, no text, no attribute but the node of a
-	// caps form (XEP-0115) on disco#info.
+	// and nothing else: no child, no text, and no attribute except the node of
+	// a caps form (XEP-0115) on disco#info.
 	IsPlain
-	// BadInside: an address that would stand in Inside does not prepare.
+	// BadInside: an address that belongs in Inside cannot be prepared.
 	BadInside
-	// ManyInside: there are more addresses than Inside holds.
+	// ManyInside: the payload has more addresses than Inside may hold.
 	ManyInside
 	allMarks = ManyInside<<1 - 1
 )
 
-// A Part is one element a rule may speak of. Its bytes belong to the
+// A Part is one element that a rule may refer to. Its bytes belong to the
 // Descriptor.
 type Part struct {
 	Space Space
-	// Other is the namespace's text where Space.HasText.
+	// Other is the text of the namespace, set if Space.HasText.
 	Other []byte
 	Local []byte
-	// Node is the node attribute, HasNode whether there is one.
+	// Node is the node attribute. HasNode reports whether the element has one.
 	Node    []byte
 	HasNode bool
-	// Inner: the element is not a direct child of the payload but stands
-	// deeper in it.
+	// Inner: the element is nested deeper than a direct child of the payload.
 	Inner bool
 }
 
-// Known reports whether all marks are this version's.
+// Known reports whether this version defines every mark in m.
 func (m Marks) Known() bool { return m&^allMarks == 0 }
 
-// Bounds of a description. What has more is Undescribable.
+// Bounds of a description. A stanza that exceeds one of them is Undescribable.
 const (
 	MaxPayloads  = 64
 	MaxParts     = 64
@@ -181,52 +183,55 @@ const (
 	MaxText = 1024
 )
 
-// A Descriptor describes one stanza. It keeps a copy of every text it holds,
-// so the stanza's buffer may move on; the texts are valid until it is used
-// again. The zero value is ready for use, and used again it allocates nothing
-// in the steady state.
+// A Descriptor describes one stanza. It holds a copy of every text, so the
+// buffer of the stanza may be reused. The texts are valid until the next call
+// of Describe. The zero value is ready for use. A Descriptor that is used again
+// does not allocate in the steady state.
 type Descriptor struct {
 	Kind  Kind
 	Type  Type
 	Fault Fault
 	Marks Marks
-	// ID is the id attribute, HasID whether there is one.
+	// ID is the id attribute. HasID reports whether the stanza has one.
 	ID    []byte
 	HasID bool
-	// To and From are prepared; zero where absent.
+	// To and From are prepared addresses. An absent address is zero.
 	To, From jid.Addr
-	// Payloads are the element children: the payload of an iq, all children
-	// of a message or presence. An iq result or error has none: it is
-	// described by its header alone.
+	// Payloads are the child elements: the one payload of an iq, or all
+	// children of a message or presence. An iq result or error has none,
+	// because only its header is described.
 	Payloads []Part
-	// Parts are the elements further inside that rules speak of: children of
-	// private storage and of pubsub requests, everything with a node under those,
-	// everything with a node in a pubsub event.
+	// Parts are the nested elements that rules refer to: the children of
+	// private storage and of pubsub requests, every element with a node below
+	// those children, and every element with a node in a pubsub event.
 	Parts []Part
-	// Addressed are the addresses a stanza carries to others inside it.
+	// Addressed are the addresses of third parties inside the stanza: invited
+	// people, XEP-0033 addressees, subjects of room administration and the
+	// like.
 	Addressed []jid.Addr
-	// Inside are the other jid attributes in the payload of an iq set. They are
-	// addressees where the request goes to a service, which may act on them.
+	// Inside are the other jid attributes in the payload of an iq set. If the
+	// request goes to a service, they count as addressees, since the service
+	// may act on them.
 	Inside []jid.Addr
-	// ToEdited tells that To differs from the to attribute as written, so
-	// that the stanza must be forwarded with the prepared form.
+	// ToEdited reports that To differs from the to attribute as written. The
+	// stanza must then be forwarded with the prepared address.
 	ToEdited bool
 
-	text []byte // what the texts above are views of
+	text []byte // the buffer behind the texts above
 }
 
-// Size is about how much memory the descriptor keeps for being used again.
+// Size is roughly how much memory the descriptor keeps between uses.
 func (d *Descriptor) Size() int {
 	const part, addr = 96, 40
 	return cap(d.text) + part*(cap(d.Payloads)+cap(d.Parts)) + addr*(cap(d.Addressed)+cap(d.Inside))
 }
 
-// Has reports whether all of m are set.
+// Has reports whether d has all marks of m.
 func (d *Descriptor) Has(m Marks) bool { return d.Marks&m == m }
 
-// IsCaps reports whether the part's node is one of entity capabilities
-// (XEP-0115), NODE#VER, which names a client's software and nothing of the
-// account.
+// IsCaps reports whether the node of the part has the form NODE#VER of entity
+// capabilities (XEP-0115). Such a node identifies client software and no
+// account data.
 func (p *Part) IsCaps() bool {
 	return p.HasNode && bytes.IndexByte(p.Node, '#') >= 0
 }

@@ -2,27 +2,27 @@ package stanza
 
 import "github.com/postern-im/postern/xmpp/stream"
 
-// The edits below write a changed copy of a stanza by splicing: every byte
-// that is not the edit's own is the sender's. raw is the stanza's bytes, el
-// the element they were framed to. The result must be framed again before it
-// is sent; no edit may be the one place where the grammar is not checked.
+// The functions below append an edited copy of a stanza. They splice: bytes
+// outside the edit stay as the sender wrote them. raw is the stanza and el is
+// the element framed from it. The caller must frame the result again before
+// sending it, so that no edit can bypass the checks of the grammar.
 
-// AppendWithTo appends raw with its to attribute replaced by to, which is in
-// prepared form.
+// AppendWithTo appends raw with the value of its to attribute replaced by to, a
+// prepared address.
 func AppendWithTo(dst, raw []byte, el stream.Element, to []byte) []byte {
 	start, end, ok := el.AttrSpan("to")
 	if !ok {
 		return append(dst, raw...)
 	}
 	dst = append(dst, raw[:start]...)
-	dst = stream.AppendAttr(dst, "to", to) // with a space of its own before it
+	dst = stream.AppendAttr(dst, "to", to) // it begins with a space
 	return append(dst, raw[end:]...)
 }
 
-// AppendClamped appends a presence with exactly one priority, -1: the server
-// then delivers no message sent to the bare JID (RFC 6121 section 8.5.2). A
-// priority of any namespace is taken out, because not every server looks at
-// namespaces.
+// AppendClamped appends a presence with exactly one priority, -1. The server
+// then does not deliver messages sent to the bare JID (RFC 6121 section 8.5.2).
+// Priorities in any namespace are removed, because some servers ignore the
+// namespace.
 func AppendClamped(dst, raw []byte, el stream.Element) []byte {
 	start, end := el.ContentSpan()
 	dst = appendOpenTag(dst, raw, el)
@@ -40,11 +40,10 @@ func AppendClamped(dst, raw []byte, el stream.Element) []byte {
 	return appendCloseTag(dst, raw, el)
 }
 
-// AppendStripped appends what is left of an error stanza when nothing but the
-// error may pass: its kind, id and addresses, and its first error child with
-// the conditions and the text that RFC 6120 section 8.3 defines. All of it is
-// written anew, so no other attribute, child or namespace of the sender's
-// comes along.
+// AppendStripped appends an error stanza reduced to the error: its kind, id and
+// addresses, and its first error child with the conditions and the text that
+// RFC 6120 section 8.3 defines. The stanza is written from scratch, so no other
+// attribute, child or namespace of the sender passes.
 func AppendStripped(dst, _ []byte, el stream.Element) []byte {
 	to, _ := el.Attr("to")
 	from, _ := el.Attr("from")
@@ -60,8 +59,8 @@ func AppendStripped(dst, _ []byte, el stream.Element) []byte {
 	return append(dst, '>')
 }
 
-// appendPlainError appends what RFC 6120 section 8.3 defines of an error
-// element.
+// appendPlainError appends the parts of an error element that RFC 6120 section
+// 8.3 defines.
 func appendPlainError(dst []byte, e stream.Element) []byte {
 	dst = append(dst, "<error"...)
 	switch typ, _ := e.Attr("type"); string(typ) {
@@ -90,8 +89,8 @@ func appendPlainError(dst []byte, e stream.Element) []byte {
 	return append(dst, "</error>"...)
 }
 
-// isCondition reports whether a stanza error condition of this name is defined
-// (RFC 6120 section 8.3.3).
+// isCondition reports whether RFC 6120 section 8.3.3 defines a stanza error
+// condition with this name.
 func isCondition(local string) bool {
 	switch local {
 	case "bad-request", "conflict", "feature-not-implemented", "forbidden", "gone", "internal-server-error",
@@ -116,6 +115,6 @@ func appendOpenTag(dst, raw []byte, el stream.Element) []byte {
 func appendCloseTag(dst, raw []byte, el stream.Element) []byte {
 	nameEnd, _, _ := el.OpenTagEnd()
 	dst = append(dst, "</"...)
-	dst = append(dst, raw[1:nameEnd]...) // the name as written, prefix and all
+	dst = append(dst, raw[1:nameEnd]...) // the name as written, with its prefix
 	return append(dst, '>')
 }

@@ -41,15 +41,15 @@ func (d *Descriptor) request(el stream.Element) {
 	case MIXPAM:
 		d.addAddressed(payload, "channel")
 	case Roster, Blocking, Privacy:
-		return // naming somebody in one's own list is no communication
+		return // an address in the user's own list receives nothing
 	}
 	if d.Type == Set {
 		d.inside(payload, isPubSub(p.Space))
 	}
 }
 
-// inside notes the jid attributes of el and its descendants. The contents of
-// pubsub items are left out: they are published, and nobody acts on them.
+// inside records the jid attributes of el and its descendants. It skips the
+// contents of pubsub items: they are published, and no service acts on them.
 func (d *Descriptor) inside(el stream.Element, pubsub bool) {
 	d.addInside(el)
 	if pubsub && string(el.Local()) == "item" && isPubSub(SpaceOf(el.Space())) {
@@ -60,8 +60,8 @@ func (d *Descriptor) inside(el stream.Element, pubsub bool) {
 	}
 }
 
-// addInside notes the address in el's jid attribute, if there is one that is
-// not noted yet.
+// addInside records the address in the jid attribute of el, unless it is
+// recorded already.
 func (d *Descriptor) addInside(el stream.Element) {
 	raw, ok := el.Attr("jid")
 	if !ok || d.Fault != NoFault {
@@ -90,8 +90,8 @@ func holds(list []jid.Addr, a jid.Addr) bool {
 	return false
 }
 
-// isPlain reports whether a request for what entities commonly ask of each
-// other says nothing but that. el is the iq, payload its only child.
+// isPlain reports whether a request is one of the common queries between
+// entities and carries nothing else. el is the iq, payload its only child.
 func isPlain(el, payload stream.Element, p *Part) bool {
 	var local string
 	attrs := 0
@@ -115,23 +115,23 @@ func isPlain(el, payload stream.Element, p *Part) bool {
 		isEmpty(payload) && isAlone(el, payload) && hasOwnAttrs(el)
 }
 
-// isEmpty reports whether nothing at all stands in an element, not even white
+// isEmpty reports whether an element has no content at all, not even white
 // space.
 func isEmpty(el stream.Element) bool {
 	start, end := el.ContentSpan()
 	return start == end
 }
 
-// isAlone reports whether nothing at all stands beside el's child, not even
-// white space.
+// isAlone reports whether child is the only content of el: there is no other
+// child and no text, not even white space.
 func isAlone(el, child stream.Element) bool {
 	start, end := el.ContentSpan()
 	first, last := child.Span()
 	return start == first && end == last
 }
 
-// hasOwnAttrs reports whether el has no attribute but those of RFC 6120
-// section 8.1. A namespace prefix that it declares counts as an attribute.
+// hasOwnAttrs reports whether all attributes of el are defined by RFC 6120
+// section 8.1. A declared namespace prefix counts as another attribute.
 func hasOwnAttrs(el stream.Element) bool {
 	defined := 0
 	for _, name := range [...]string{"type", "id", "to", "from"} {
@@ -147,11 +147,12 @@ func hasOwnAttrs(el stream.Element) bool {
 
 const nsXML = "http://www.w3.org/XML/1998/namespace"
 
-// actions notes what a pubsub request names: each direct child of the payload,
-// whatever its namespace, because Prosody acts on the first one by its local
-// name alone, and further inside each element with a node. Payloads of items,
-// in other namespaces, are not looked into. The set of a paged request
-// (XEP-0060 section 6.5.4) is no action to anybody.
+// actions records the elements that a pubsub request refers to. Every direct
+// child of the payload is recorded, in any namespace, because Prosody acts on
+// the first child and looks only at its local name. Below the children, only
+// elements with a node are recorded. The payloads of items, in other
+// namespaces, are skipped. So is the set element of a paged request (XEP-0060
+// section 6.5.4), which no server treats as an action.
 func (d *Descriptor) actions(el stream.Element, inner bool) {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		s := SpaceOf(c.Space())
@@ -167,8 +168,9 @@ func (d *Descriptor) actions(el stream.Element, inner bool) {
 	}
 }
 
-// removesOffline: XEP-0013 removes by <purge/>, or by items whose action is
-// remove; anything but a view or a fetch counts.
+// removesOffline reports whether an offline request (XEP-0013) may remove
+// messages. <purge/> and an item whose action is remove do; to be safe, every
+// child other than a view or a fetch counts.
 func removesOffline(payload stream.Element) bool {
 	for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
 		action, _ := c.Attr("action")

@@ -2,12 +2,13 @@ package stanza
 
 import "bytes"
 
-// A Space is a namespace a decision knows, as a number. The numbers are part
-// of the wire format of questions and of audit records: append, never reorder.
+// A Space is a number for a namespace that the rules know. The numbers are part
+// of the wire format of questions and of audit records: append new ones, never
+// reorder.
 type Space uint8
 
-// The namespaces rules speak of. OtherSpace is any other; its text stands
-// beside it in a Part.
+// The namespaces that the rules refer to. OtherSpace is any other namespace;
+// the Part then holds its text.
 const (
 	OtherSpace Space = iota
 	NoSpace          // xmlns=''
@@ -67,7 +68,7 @@ const (
 )
 
 // The rules keep a set of Spaces in 64 bits. A 65th Space would match no rule
-// and be refused without a word; this constant makes it an error to compile.
+// and be refused silently; this constant turns it into a compile error.
 const _ = uint(64 - numSpaces)
 
 const (
@@ -77,7 +78,7 @@ const (
 	uploadName = "urn:xmpp:http:upload"
 )
 
-// spaceNames gives the text of each namespace that has exactly one.
+// spaceNames holds the name of each Space that has exactly one.
 var spaceNames = [numSpaces]string{
 	Client:              nsClient,
 	Roster:              "jabber:iq:roster",
@@ -128,7 +129,7 @@ var spaceNames = [numSpaces]string{
 	MUCSub:              "urn:xmpp:mucsub:0",
 }
 
-// Text is the namespace's name, or "" where the number stands for several.
+// Text is the name of the namespace, or "" if the number covers several.
 func (s Space) Text() string {
 	if s >= numSpaces {
 		return ""
@@ -136,11 +137,11 @@ func (s Space) Text() string {
 	return spaceNames[s]
 }
 
-// Known reports whether the number is one of this version's.
+// Known reports whether this version defines the number.
 func (s Space) Known() bool { return s < numSpaces }
 
-// HasText reports whether a Part of this Space carries the namespace's text
-// beside the number, because the number stands for several.
+// HasText reports whether a Part of this Space also carries the text of the
+// namespace, because the number covers several.
 func (s Space) HasText() bool {
 	switch s {
 	case OtherSpace, MAM, MAMOther, CarbonsOld, Upload, MIXPAM:
@@ -149,7 +150,8 @@ func (s Space) HasText() bool {
 	return false
 }
 
-// SpaceOf numbers a namespace name. Names are compared byte for byte.
+// SpaceOf returns the number for a namespace name. Names are compared byte for
+// byte.
 func SpaceOf(name []byte) Space {
 	switch string(name) {
 	case "":

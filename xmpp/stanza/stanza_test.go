@@ -20,7 +20,7 @@ func parse(t testing.TB, xml string) stream.Element {
 	return el
 }
 
-// TestSpaces holds the two lists of namespaces together.
+// TestSpaces checks that SpaceOf and Text agree.
 func TestSpaces(t *testing.T) {
 	for s := range numSpaces {
 		if text := s.Text(); text != "" && SpaceOf([]byte(text)) != s {
@@ -113,7 +113,7 @@ func TestBounds(t *testing.T) {
 		"node":      "<iq type='get' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='" + strings.Repeat("x", MaxText+1) + "'/></pubsub></iq>",
 		"namespace": "<iq type='get' id='1'><a xmlns='u:" + strings.Repeat("x", MaxText) + "'/></iq>",
 		"name":      "<iq type='get' id='1'><" + strings.Repeat("x", MaxText+1) + "/></iq>",
-		// An embedded address that does not prepare hides none of it.
+		// A bad embedded address does not hide the faults after it.
 		"behind embedded": "<message><x xmlns='jabber:x:conference' jid='@'/><a xmlns='u:" + strings.Repeat("x", MaxText) + "'/></message>",
 		"many behind":     "<message><x xmlns='jabber:x:conference' jid='@'/>" + strings.Repeat("<a xmlns='u:a'/>", MaxPayloads) + "</message>",
 	} {
@@ -130,8 +130,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestInside: the addresses inside what is set are noted, each once, where a
-// service could act on them.
+// TestInside checks that the addresses inside an iq set are recorded, each
+// once, where a service could act on them.
 func TestInside(t *testing.T) {
 	many := ""
 	for i := range MaxAddressed + 1 {
@@ -165,8 +165,8 @@ const chat = "<message to='juliet@capulet.example/balcony' type='chat' id='ae8f2
 	"<body>Art thou not Romeo?</body><active xmlns='http://jabber.org/protocol/chatstates'/>" +
 	"<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='ae8f2c10'/></message>"
 
-// TestDescribeKeeps: a description outlives the framer's tape, and describing
-// allocates nothing in the steady state.
+// TestDescribeKeeps checks that a description stays valid after the framer's
+// tape is reset, and that describing does not allocate in the steady state.
 func TestDescribeKeeps(t *testing.T) {
 	f := stream.NewFramer(stream.Config{Limits: stream.ClientLimits()})
 	raw := []byte(chat)
@@ -189,9 +189,9 @@ func TestDescribeKeeps(t *testing.T) {
 	}
 }
 
-// BenchmarkFrameAndDescribe is what judging costs a gateway for each stanza,
-// beside encoding/xml reading the same bytes as tokens, and bytes.IndexByte
-// going over them once, the floor.
+// BenchmarkFrameAndDescribe measures the cost of judging one stanza in a
+// gateway. For comparison, it runs encoding/xml as a tokenizer over the same
+// bytes, and one pass of bytes.IndexByte as the lower bound.
 func BenchmarkFrameAndDescribe(b *testing.B) {
 	for _, c := range []struct{ name, stanza string }{
 		{"chat338", padded(chat, "</body>", 338)},
@@ -239,8 +239,8 @@ const publish = "<iq type='set' id='pub1'><pubsub xmlns='http://jabber.org/proto
 	"<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#publish-options</value></field>" +
 	"<field var='pubsub#access_model'><value>open</value></field></x></publish-options></pubsub></iq>"
 
-// padded fills text in before mark until the stanza has size bytes. For sizes
-// beyond a chat message, some of it is markup.
+// padded inserts filler before mark until the stanza has size bytes. If the
+// stanza is longer than a chat message, part of the filler is markup.
 func padded(stanza, mark string, size int) string {
 	filler := ""
 	for size-len(stanza) > 512 {
@@ -257,8 +257,8 @@ func padded(stanza, mark string, size int) string {
 	return stanza[:at] + filler + stanza[at:]
 }
 
-// FuzzDescribe: whatever the framer accepts can be described, and every edit
-// and answer of it is itself accepted.
+// FuzzDescribe checks that every element the framer accepts can be described,
+// and that the framer accepts every edit and answer of it.
 func FuzzDescribe(f *testing.F) {
 	for _, s := range []string{
 		chat, "<presence/>", "<presence><priority> -1</priority></presence>",
