@@ -2,14 +2,15 @@ package jid
 
 import "bytes"
 
-// ASCII bytes that are prepared as they stand, by part.
+// The parts of an address in which an ASCII byte needs no preparation.
 const (
 	inLocal = 1 << iota
 	inDomain
 )
 
-// asciiClass says in which parts a byte needs no preparation. Upper case is
-// in neither localpart nor domainpart; bytes from 0x80 are nowhere.
+// asciiClass holds, for each byte, the parts in which it needs no preparation.
+// Upper case needs preparation in both localpart and domainpart. Bytes from
+// 0x80 are in no part.
 var asciiClass = func() (t [256]byte) {
 	for c := '!'; c <= '~'; c++ {
 		if !('A' <= c && c <= 'Z') {
@@ -25,15 +26,16 @@ var asciiClass = func() (t [256]byte) {
 	return t
 }()
 
-// localExcluded is what RFC 7622 section 3.3.1 and nodeprep (RFC 6122
-// appendix A.5) take out of the localpart.
+// localExcluded are the characters that RFC 7622 section 3.3.1 and nodeprep
+// (RFC 6122 appendix A.5) forbid in the localpart.
 const localExcluded = `"&'/:<>@`
 
 // maxLabel is the greatest length of a domain's label in ASCII (RFC 1034).
 const maxLabel = 63
 
-// parseASCII reads raw if its bare address is prepared and plain ASCII. It
-// refuses some prepared ASCII domains too (IP literals), which only costs time.
+// parseASCII accepts raw if its bare address is prepared and plain ASCII. It
+// returns false for some prepared ASCII domains too (IP literals); the slow
+// path then handles them.
 func parseASCII(raw []byte) (Addr, bool) {
 	bare := len(raw)
 	if i := bytes.IndexByte(raw, '/'); i >= 0 {
@@ -66,9 +68,10 @@ func isLocal(s []byte) bool {
 	return true
 }
 
-// isDomain reports whether s is a prepared name of plain labels: letters,
-// digits and inner hyphens, and not hyphens in both third and fourth place,
-// where A-labels and other reserved ones have them (RFC 5890 section 2.3.1).
+// isDomain reports whether s is a prepared domain name of plain labels:
+// letters, digits and inner hyphens. A label with hyphens in both third and
+// fourth place is refused, since A-labels and other reserved labels have that
+// form (RFC 5890 section 2.3.1).
 func isDomain[T string | []byte](s T) bool {
 	if len(s) == 0 || len(s) > MaxPart {
 		return false
@@ -94,14 +97,14 @@ func isDomain[T string | []byte](s T) bool {
 	return endsLabel(len(s)-start, s[len(s)-1])
 }
 
-// endsLabel reports whether a label of n bytes may end in last.
+// endsLabel reports whether a label of n bytes may end with the byte last.
 func endsLabel(n int, last byte) bool {
 	return 0 < n && n <= maxLabel && last != '-'
 }
 
 // foldASCII lowers ASCII letters before the resourcepart and strips one
-// trailing dot of the domainpart, which is all that preparation does to most
-// ASCII addresses. changed is false when there was nothing to do.
+// trailing dot of the domainpart. For most ASCII addresses, that is the whole
+// preparation. changed is false if raw stays the same.
 func foldASCII(raw []byte) (folded []byte, changed bool) {
 	bare := raw
 	if i := bytes.IndexByte(raw, '/'); i >= 0 {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// sameAsSlow checks that the short cuts for ASCII give what the whole
-// preparation gives, accepted or refused.
+// sameAsSlow checks that the fast path for ASCII gives the same result as the
+// full preparation, for accepted and refused addresses.
 func sameAsSlow(t *testing.T, raw string) {
 	t.Helper()
 	fast, fastErr := Parse([]byte(raw))
@@ -21,8 +21,8 @@ func sameAsSlow(t *testing.T, raw string) {
 	}
 }
 
-// TestFastEqualsSlowEachByte places each ASCII character, and each pair of
-// them, at the start, the end and in the middle of each part.
+// TestFastEqualsSlowEachByte places each ASCII character, and many pairs of
+// characters, at the start, in the middle and at the end of each part.
 func TestFastEqualsSlowEachByte(t *testing.T) {
 	places := []string{"X", "Xa", "aX", "aXb", "abX", "abXc", "aX.b", "a.Xb"}
 	check := func(s string) {

@@ -1,6 +1,6 @@
 package jid
 
-// Part names what of an address an Error is about.
+// Part names the part of an address that an Error is about.
 type Part string
 
 // The parts of an address.
@@ -11,20 +11,21 @@ const (
 	Resourcepart Part = "resourcepart"
 )
 
-// Error says which part of an address was refused and why. Its text holds
+// Error reports which part of an address was refused and why. Its text contains
 // nothing of the address, so it may be logged and sent to a peer.
 type Error struct {
 	Part   Part
 	Reason string
 }
 
-// The reasons are whole sentences' ends: "jid: localpart is empty".
+// A reason completes a sentence that begins with the part: "jid: localpart is
+// empty".
 const (
 	reasonUTF8       = "is not UTF-8"
 	reasonEmpty      = "is empty"
 	reasonNothing    = "is read as empty by servers"
 	reasonMissing    = "is missing"
-	reasonUnwanted   = "is not wanted here"
+	reasonUnwanted   = "is not allowed here"
 	reasonLong       = "is longer than 1023 bytes"
 	reasonUnprepared = "is not in its prepared form"
 	reasonForbidden  = "has a character that is not allowed there"

@@ -1,18 +1,19 @@
-// Package jid reads XMPP addresses: it prepares, compares and splits them.
+// Package jid parses XMPP addresses: it prepares, compares and splits them.
 //
-// An address decides who is addressed, so two programs that read one spelling
-// as two different users are a hole. The package promises that the bare
-// address it accepts is read as the same by RFC 7622 (PRECIS, IDNA2008) and by
-// RFC 6122 (stringprep), that preparing a prepared address changes nothing,
-// and that no input panics. Where the two readings differ, it refuses.
+// Decisions depend on addresses. If two programs read the same spelling as two
+// different users, access control has a hole. Therefore the package promises:
+// RFC 7622 (PRECIS, IDNA2008) and RFC 6122 (stringprep) read every accepted
+// bare address as the same user, preparing a prepared address changes nothing,
+// and no input panics. If the two RFCs read an address differently, it is
+// refused.
 //
-// A resourcepart is opaque: valid UTF-8 without control characters is kept as
-// it is. A server may change it, but no rule depends on somebody else's
-// resource. Rules do depend on whether there is one, so a resourcepart that
-// servers read as empty is refused.
+// A resourcepart is opaque: valid UTF-8 without control characters is kept
+// unchanged. A server may change it, but no rule depends on the resource of
+// another user. Rules do depend on whether there is a resourcepart, so a
+// resourcepart that servers read as empty is refused.
 //
-// A prepared address is what all other packages compare, by its bytes. The
-// package never looks anything up, and never repairs beyond preparation.
+// All other packages compare prepared addresses, byte by byte. The package
+// never looks anything up and never repairs an address beyond preparation.
 package jid
 
 import (
@@ -22,21 +23,23 @@ import (
 )
 
 // MaxPart is the greatest length in bytes of a localpart, domainpart or
-// resourcepart (RFC 7622 sections 3.2 to 3.4). It holds before and after
-// preparation: some servers read no longer part, and it bounds the work.
+// resourcepart (RFC 7622 sections 3.2 to 3.4). It applies before and after
+// preparation, because some servers check the unprepared part, and because it
+// bounds the work.
 const MaxPart = 1023
 
-// Addr is a prepared address, a view of bytes that must not change while it
-// is in use. The zero Addr is the absent address. Copying an Addr is cheap.
+// Addr is a prepared address. It is a view of bytes that must not change while
+// the Addr is in use. The zero Addr is the absent address. Copying an Addr is
+// cheap.
 type Addr struct {
 	b     []byte
 	local uint16 // length of the localpart, 0 when there is none
 	bare  uint16 // length of the bare address
 }
 
-// Parse prepares an address. When the bare address in raw already is prepared
-// and ASCII, the Addr is a view of raw and nothing is allocated; otherwise it is a fresh copy.
-// The error is an *Error.
+// Parse prepares an address. If the bare address in raw is prepared ASCII
+// already, the Addr is a view of raw and nothing is allocated; otherwise it is
+// a new copy. The error is an *Error.
 func Parse(raw []byte) (Addr, error) {
 	if a, ok := parseASCII(raw); ok {
 		return a, nil
@@ -49,14 +52,14 @@ func Parse(raw []byte) (Addr, error) {
 	return parse(raw)
 }
 
-// parse is Parse without the short cuts for ASCII.
+// parse is Parse without the fast path for ASCII.
 func parse(raw []byte) (Addr, error) {
 	if !utf8.Valid(raw) {
 		return Addr{}, &Error{Whole, reasonUTF8}
 	}
 	s := string(raw)
-	// The separators are found before preparation, because preparation may
-	// produce more of them (RFC 7622 section 3.1).
+	// Separators are found before preparation, because preparation may produce
+	// more of them (RFC 7622 section 3.1).
 	s, resource, hasResource := strings.Cut(s, "/")
 	if hasResource && resource == "" {
 		return Addr{}, &Error{Resourcepart, reasonEmpty}
@@ -70,8 +73,8 @@ func parse(raw []byte) (Addr, error) {
 	return Join(local, domain, resource)
 }
 
-// Split takes an address that claims to be prepared and verifies the claim.
-// The Addr is a view of prepared when that is ASCII, else a fresh copy.
+// Split parses an address that must be prepared already and refuses any other.
+// The Addr is a view of prepared if that is ASCII, otherwise a new copy.
 func Split(prepared []byte) (Addr, error) {
 	a, err := Parse(prepared)
 	if err != nil {
@@ -83,8 +86,8 @@ func Split(prepared []byte) (Addr, error) {
 	return a, nil
 }
 
-// Join prepares three parts and joins them. An empty localpart or
-// resourcepart is an absent one.
+// Join prepares three parts and joins them. An empty localpart or resourcepart
+// means that the part is absent.
 func Join(local, domain, resource string) (Addr, error) {
 	domain, err := Domain(domain)
 	if err != nil {
@@ -109,8 +112,8 @@ func Join(local, domain, resource string) (Addr, error) {
 	return a, nil
 }
 
-// Domain prepares a domainpart: a domain name, its A-labels turned into
-// U-labels and its trailing dot stripped, or an IP literal.
+// Domain prepares a domainpart, which is a domain name or an IP literal. In a
+// domain name it turns A-labels into U-labels and strips a trailing dot.
 func Domain(s string) (string, error) {
 	if isDomain(s) {
 		return s, nil
@@ -138,16 +141,16 @@ func (a Addr) IsZero() bool { return len(a.b) == 0 }
 // Bytes returns the whole prepared address. The caller must not change it.
 func (a Addr) Bytes() []byte { return a.b }
 
-// String returns the whole prepared address as a string of its own.
+// String returns the whole prepared address as a new string.
 func (a Addr) String() string { return string(a.b) }
 
-// HasLocal reports whether there is a localpart.
+// HasLocal reports whether the address has a localpart.
 func (a Addr) HasLocal() bool { return a.local > 0 }
 
-// HasResource reports whether there is a resourcepart.
+// HasResource reports whether the address has a resourcepart.
 func (a Addr) HasResource() bool { return int(a.bare) < len(a.b) }
 
-// Local returns the localpart, empty when there is none.
+// Local returns the localpart. It is empty if the address has none.
 func (a Addr) Local() []byte { return a.b[:a.local:a.local] }
 
 // Domain returns the domainpart.
@@ -158,7 +161,7 @@ func (a Addr) Domain() []byte {
 	return a.b[:a.bare:a.bare]
 }
 
-// Resource returns the resourcepart, empty when there is none.
+// Resource returns the resourcepart. It is empty if the address has none.
 func (a Addr) Resource() []byte {
 	if !a.HasResource() {
 		return nil
@@ -178,5 +181,5 @@ func (a Addr) Clone() Addr { return Addr{bytes.Clone(a.b), a.local, a.bare} }
 // Equal reports whether both are the same address, or both absent.
 func (a Addr) Equal(b Addr) bool { return bytes.Equal(a.b, b.b) }
 
-// SameAs reports whether raw is, byte for byte, the prepared form.
+// SameAs reports whether raw equals the prepared address byte for byte.
 func (a Addr) SameAs(raw []byte) bool { return bytes.Equal(a.b, raw) }

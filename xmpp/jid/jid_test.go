@@ -21,7 +21,7 @@ func TestParseAccepts(t *testing.T) {
 		{"bob@a.test/ x ", "bob@a.test/ x "},
 		{"b!#$%()*+,-.;=?[\\]^_`{|}~@a.test", "b!#$%()*+,-.;=?[\\]^_`{|}~@a.test"},
 
-		// Case goes, except in the resourcepart.
+		// Case is folded, except in the resourcepart.
 		{"BOB@A.TEST/Phone", "bob@a.test/Phone"},
 		{"ＢＯＢ@Ａ.test", "bob@a.test"},
 		{"ÉMILE@a.test/É", "émile@a.test/É"},
@@ -96,10 +96,10 @@ func TestParseRefuses(t *testing.T) {
 		{"bob@a.test/" + x, Resourcepart, reasonLong},
 		{strings.Repeat("a.", 512) + "a", Domainpart, reasonLong},
 		{strings.Repeat("é", 512) + "@a.test", Localpart, reasonLong},
-		{strings.Repeat("Ｂ", 342) + "@a.test", Localpart, reasonLong}, // 342 bytes when prepared
-		{strings.Repeat("\u0390", 511) + "@a.test", Localpart, ""},    // grows in nodeprep's eyes
+		{strings.Repeat("Ｂ", 342) + "@a.test", Localpart, reasonLong}, // 1026 bytes before preparation
+		{strings.Repeat("\u0390", 511) + "@a.test", Localpart, ""},    // longer when nodeprep prepares it
 
-		// What no reading allows.
+		// Neither RFC allows these.
 		{"b b@a.test", Localpart, reasonForbidden},
 		{"b\tb@a.test", Localpart, reasonForbidden},
 		{"b\x00b@a.test", Localpart, reasonForbidden},
@@ -120,7 +120,8 @@ func TestParseRefuses(t *testing.T) {
 		{"bob@a.test/\u034f\u1806\u180b\u180d\u200b\u200d\u2060\ufe00\ufe0f\ufeff", Resourcepart, reasonNothing},
 		{"b\u0627@a.test", Localpart, reasonForbidden},
 
-		// One reading folds what the other refuses: it would be another user.
+		// One RFC folds the character, the other refuses it. Accepting it could
+		// name another user.
 		{"ⅆ@a.test", Localpart, reasonForbidden},
 		{"\U0001D41Aob@a.test", Localpart, reasonForbidden},
 		{"㏙@a.test", Localpart, reasonForbidden},
@@ -128,7 +129,7 @@ func TestParseRefuses(t *testing.T) {
 		{"b\u200dob@a.test", Localpart, reasonForbidden},
 		{"\u212abob@a.test", Localpart, ""}, // Kelvin sign: both read k
 
-		// Both readings allow it and differ.
+		// Both RFCs allow these and prepare them differently.
 		{"ß@a.test", Localpart, reasonDiffers},
 		{"ς@a.test", Localpart, reasonDiffers},
 		{"ᾳ@a.test", Localpart, reasonDiffers},
@@ -138,13 +139,13 @@ func TestParseRefuses(t *testing.T) {
 		{"bob@a\u3002test", Domainpart, reasonDiffers},
 		{"bob@a\uff61test", Domainpart, reasonDiffers},
 
-		// Servers differ where the tables do not.
+		// Servers differ from the tables of the RFCs.
 		{"\U0002F868@a.test", Localpart, reasonDiffers},          // ICU, corrigendum 4
 		{"a\u033d\u030e\u0326@a.test", Localpart, reasonDiffers}, // ejabberd, order of marks
 		{"bob@\u33c6.test", Domainpart, reasonDiffers},           // ejabberd, case
 		{"a" + strings.Repeat("\u0301", 31) + "@a.test", Localpart, reasonForbidden},
 
-		// Unknown to Unicode 3.2.
+		// Characters that Unicode 3.2 does not have.
 		{"\U0001F600@a.test", Localpart, reasonUnassigned},
 		{"bob@\U0001F600.test", Domainpart, reasonUnassigned},
 		{"bob@xn--e28h.test", Domainpart, reasonDiffers}, // the same as an A-label
@@ -180,7 +181,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		a, err := Parse([]byte(tt.raw))
-		if tt.reason == "" { // a neighbour of a refused one
+		if tt.reason == "" { // accepted: similar to a refused address
 			if err != nil {
 				t.Errorf("Parse(%.80q): %v", tt.raw, err)
 			}
@@ -199,7 +200,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// checkAddr checks what holds for every address that was accepted.
+// checkAddr checks the properties of every accepted address.
 func checkAddr(t *testing.T, a Addr) {
 	t.Helper()
 	again, err := Parse(a.Bytes())
@@ -237,8 +238,8 @@ func checkAddr(t *testing.T, a Addr) {
 	checkMellium(t, a)
 }
 
-// checkMellium checks that RFC 7622, as mellium has it, reads a's bare address
-// as it is.
+// checkMellium checks that the mellium library, which implements RFC 7622,
+// leaves the bare address of a unchanged.
 func checkMellium(t *testing.T, a Addr) {
 	t.Helper()
 	j, err := mellium.Parse(string(a.Bare()))
@@ -269,7 +270,7 @@ func TestParseViewsOrCopies(t *testing.T) {
 	if a.String() != "rob@a.test/x" || kept.String() != "bob@a.test/x" {
 		t.Errorf("a prepared address is not a view: %q, clone %q", a, kept)
 	}
-	// Growing a part must not write into its neighbour.
+	// Appending to a part must not overwrite the next part.
 	_ = append(a.Local(), '!')
 	_ = append(a.Domain(), '!')
 	_ = append(a.Bare(), '!')

@@ -12,7 +12,7 @@ import (
 	mellium "mellium.im/xmpp/jid"
 )
 
-// The profiles of RFC 6122, which today's servers apply: nodeprep (appendix A)
+// The profiles of RFC 6122, which today's servers use: nodeprep (appendix A)
 // and nameprep (RFC 3491).
 var (
 	nodeprep = stringprep.Profile{
@@ -29,11 +29,11 @@ var (
 	}
 )
 
-// todoHyphen completes stringprep.TableB1, which lacks this one row of RFC
-// 3454's table: U+1806 maps to nothing.
+// todoHyphen adds the one row of RFC 3454's table B.1 that stringprep.TableB1
+// lacks: U+1806 maps to nothing.
 var todoHyphen = stringprep.Mapping{0x1806: nil}
 
-// prohibited is what every profile prohibits, and more.
+// prohibited returns the sets that every profile prohibits, and more.
 func prohibited(more ...stringprep.Set) []stringprep.Set {
 	return append([]stringprep.Set{
 		stringprep.TableC1_2, stringprep.TableC2_2, stringprep.TableC3, stringprep.TableC4,
@@ -48,13 +48,15 @@ func runeSet(sorted string) (set stringprep.Set) {
 	return set
 }
 
-// misread are characters that servers are known to prepare otherwise than the
-// tables say. The normal form of the ideographs was corrected after Unicode
-// 3.2 (corrigendum 4); ejabberd leaves a capital in what U+33C6 becomes.
+// misread are characters that some servers prepare differently from the tables.
+// The normal form of the ideographs was corrected after Unicode 3.2
+// (corrigendum 4). U+33C6 becomes a text with a capital letter, which ejabberd
+// does not lower.
 var misread = runeSet("\u33C6\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
 
-// prepare brings a localpart or domainpart, not empty and valid UTF-8, into the form that the
-// new and the old reading share, or refuses it.
+// prepare brings a localpart or domainpart into the form in which RFC 7622 and
+// RFC 6122 agree. raw must not be empty. prepare refuses a part about which
+// they do not agree.
 func prepare(part Part, raw string) (string, error) {
 	if len(raw) > MaxPart {
 		return "", &Error{part, reasonLong}
@@ -67,7 +69,8 @@ func prepare(part Part, raw string) (string, error) {
 		return "", &Error{part, reason}
 	}
 	if out != raw {
-		// What is forwarded is the prepared form: it must stay what it is.
+		// The prepared form is forwarded, so preparing it again must not change
+		// it.
 		if again, reason := readBoth(part, out); reason != "" || again != out {
 			return "", &Error{part, reasonDiffers}
 		}
@@ -75,8 +78,8 @@ func prepare(part Part, raw string) (string, error) {
 	return out, nil
 }
 
-// readBoth reads a part in the new and in the old way and returns what both
-// read, or the reason why there is no such thing.
+// readBoth prepares a part by RFC 7622 and by RFC 6122. It returns their common
+// result, or the reason why there is none.
 func readBoth(part Part, s string) (out, reason string) {
 	for _, r := range s {
 		if r < utf8.RuneSelf {
@@ -103,7 +106,7 @@ func readBoth(part Part, s string) (out, reason string) {
 	return out, ""
 }
 
-// readNew prepares by RFC 7622.
+// readNew prepares a part by RFC 7622.
 func readNew(part Part, s string) (string, error) {
 	if part == Localpart {
 		j, err := mellium.JID{}.WithLocal(s)
@@ -113,13 +116,13 @@ func readNew(part Part, s string) (string, error) {
 	return j.Domainpart(), err
 }
 
-// readOld prepares by RFC 6122.
+// readOld prepares a part by RFC 6122.
 func readOld(part Part, s string) (string, error) {
 	if part == Localpart {
 		return nodeprep.Prepare(s)
 	}
-	// Nameprep is for single labels (RFC 3490 section 4). Only the full stop
-	// divides them: servers do not take U+3002 for one.
+	// Nameprep applies to single labels (RFC 3490 section 4). Only the full
+	// stop separates labels: servers do not treat U+3002 as a separator.
 	labels := strings.Split(s, ".")
 	for i, label := range labels {
 		prepared, err := nameprep.Prepare(label)
@@ -131,12 +134,12 @@ func readOld(part Part, s string) (string, error) {
 	return idna.Punycode.ToUnicode(strings.Join(labels, "."))
 }
 
-// resourceFault is the reason why a resourcepart, which is not empty, cannot
-// stand in an address, or "". It may have at most MaxPart bytes of valid UTF-8,
-// every character allowed in XML (XML 1.0 section 2.2), and none of them a
-// control character. Something of it must be left when a server prepares it:
-// ejabberd takes a full address whose resourcepart it maps to nothing for the
-// bare address, and acts on presence to that as on presence of the account.
+// resourceFault returns the reason why a resourcepart is refused, or "". b is
+// not empty. A resourcepart is at most MaxPart bytes of valid UTF-8. XML must
+// allow every character (XML 1.0 section 2.2), and none may be a control
+// character. At least one character must remain when a server prepares it: if
+// ejabberd maps the whole resourcepart to nothing, it treats the full address
+// as the bare address, and presence sent to it as sent to the account.
 func resourceFault(b []byte) string {
 	if len(b) > MaxPart {
 		return reasonLong
@@ -164,8 +167,8 @@ func resourceFault(b []byte) string {
 	return ""
 }
 
-// mapsToNothing reports whether resourceprep takes r out (RFC 6122 appendix
-// B.3, RFC 3454 table B.1).
+// mapsToNothing reports whether resourceprep deletes r (RFC 6122 appendix B.3,
+// RFC 3454 table B.1).
 func mapsToNothing(r rune) bool {
 	if _, deleted := todoHyphen.Map(r); deleted {
 		return true
@@ -174,7 +177,7 @@ func mapsToNothing(r rune) bool {
 	return deleted
 }
 
-// prepareDomain is Domain for whatever is not plain ASCII labels.
+// prepareDomain is Domain for names that are not plain ASCII labels.
 func prepareDomain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
 	switch {
@@ -204,8 +207,8 @@ func prepareDomain(s string) (string, error) {
 	return s, nil
 }
 
-// prepareLiteral reads an IPv6 literal (RFC 7622 section 3.2). Servers
-// compare literals as text, so only the one spelling of RFC 5952 is taken.
+// prepareLiteral parses an IPv6 literal (RFC 7622 section 3.2). Servers compare
+// literals as text, so only the canonical spelling of RFC 5952 is accepted.
 func prepareLiteral(s string) (string, error) {
 	inner, closed := strings.CutSuffix(s[1:], "]")
 	ip, err := netip.ParseAddr(inner)
@@ -215,9 +218,9 @@ func prepareLiteral(s string) (string, error) {
 	return "[" + ip.String() + "]", nil
 }
 
-// sortsMarks reports whether normalization moves a combining mark of s past
-// two or more others. ejabberd moves it one place only, and so takes two
-// spellings of one address for two users.
+// sortsMarks reports whether normalization moves a combining mark of s past two
+// or more other marks. ejabberd moves a mark by one place only, and so reads
+// two spellings of one address as two users.
 func sortsMarks(s string) bool {
 	var first, second uint8 // the two greatest combining classes since the last starter
 	for i, r := range s {
@@ -250,10 +253,10 @@ func sortsMarks(s string) bool {
 	return false
 }
 
-// recomposes reports whether s, in normal form, has a sequence that
-// implementations of Unicode 3.2 composed against its intent: two characters
-// that compose, with only combining marks between them (public review issue
-// 29, corrigendum 5).
+// recomposes reports whether s, in normal form, contains a sequence that
+// implementations of Unicode 3.2 wrongly composed: two characters that compose,
+// with only combining marks between them (public review issue 29, corrigendum
+// 5).
 func recomposes(s string) bool {
 	starter, marks := "", false
 	for i, r := range s {

@@ -9,13 +9,15 @@ import (
 )
 
 // TestEveryCodePoint places each code point up to U+2FFFF between two ASCII
-// letters in localpart and domainpart. What is accepted must be read alike by
-// RFC 7622 and RFC 6122 and stay as it is when prepared again.
+// letters in the localpart and the domainpart. RFC 7622 and RFC 6122 must
+// prepare every accepted address to the same form, and preparing that form
+// again must not change it.
 //
-// The sums stand for all that was accepted and what it became: this very
-// table was read as it stands by Prosody 0.12 with ICU, by ejabberd 23.01 and
-// by libidn 1.41, raw and prepared. If one changes, say because the tables of
-// a newer Unicode are compiled in, they are to be asked again.
+// The sums cover all accepted code points and their prepared forms. Prosody
+// 0.12 with ICU, ejabberd 23.01 and libidn 1.41 were asked about each of these
+// addresses, raw and prepared, and read them as this package does. If a sum
+// changes, for example because of the tables of a newer Unicode, those servers
+// must be asked again.
 func TestEveryCodePoint(t *testing.T) {
 	for _, tt := range []struct {
 		part     Part
@@ -31,7 +33,7 @@ func TestEveryCodePoint(t *testing.T) {
 			for r := rune(0); r <= 0x2FFFF; r++ {
 				raw := "a" + string(r) + "b"
 				if raw == "a@b" || raw == "a/b" {
-					continue // a separator makes other parts
+					continue // a separator splits the address differently
 				}
 				if out, ok := checkCodePoint(t, tt.part, raw); ok {
 					accepted++
@@ -80,8 +82,8 @@ func checkCodePoint(t *testing.T, part Part, raw string) (string, bool) {
 	return got, true
 }
 
-// TestOpaqueResources places each code point in a resourcepart. All that XML
-// allows is kept byte for byte, but for control characters.
+// TestOpaqueResources places each code point in a resourcepart. Every character
+// that XML allows must be kept byte for byte, except control characters.
 func TestOpaqueResources(t *testing.T) {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		raw := "b@a.test/a" + string(r) + "b"
