@@ -30,7 +30,8 @@ func TestParseStanza(t *testing.T) {
 	}
 }
 
-// TestErrorStays: a broken stream is not read on, until Reset.
+// TestErrorStays checks that a Framer refuses all input after an error, until
+// Reset.
 func TestErrorStays(t *testing.T) {
 	f := stream.NewFramer(stream.Config{})
 	_, _, first := f.Next([]byte("<a b='1' b='2'/>"), false)
@@ -44,7 +45,8 @@ func TestErrorStays(t *testing.T) {
 	}
 }
 
-// TestMisuse: a shorter buffer, or another kind of token expected, begins anew.
+// TestMisuse checks that a shorter buffer, or another value of expectHeader,
+// begins a new token.
 func TestMisuse(t *testing.T) {
 	f := stream.NewFramer(stream.Config{})
 	header := stream.AppendOpen(nil, stream.OpenTag{Version: "1.0"})
@@ -83,8 +85,8 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
-// TestFullBuffer: a session that reads no more than the limit must not wait for
-// bytes that cannot come.
+// TestFullBuffer checks the error at the limit. A session that buffers no more
+// than the limit would otherwise wait for bytes that it cannot read.
 func TestFullBuffer(t *testing.T) {
 	f := stream.NewFramer(stream.Config{Limits: stream.Limits{Bytes: 20}})
 	in := []byte("<message><body>12345")
@@ -96,7 +98,8 @@ func TestFullBuffer(t *testing.T) {
 	}
 }
 
-// TestFullBufferOfRefused: the same for an element that is read to be refused.
+// TestFullBufferOfRefused does the same for an element that is read in order to
+// be refused.
 func TestFullBufferOfRefused(t *testing.T) {
 	f := stream.NewFramer(stream.Config{Limits: stream.Limits{Bytes: 20, Refused: 40}})
 	in := []byte("<message><body>1234512345123451234512345")
@@ -121,8 +124,8 @@ func TestDefaultLimits(t *testing.T) {
 	}
 }
 
-// TestLargeRoster: ten thousand contacts pass on the backend's leg, described
-// by the header and the first elements.
+// TestLargeRoster checks that a roster of ten thousand contacts from the
+// backend passes, described by the header and the first elements.
 func TestLargeRoster(t *testing.T) {
 	in := []byte("<iq type='result' id='r1'><query xmlns='jabber:iq:roster'>" +
 		strings.Repeat("<item jid='someone@example.org' subscription='both'><group>x</group></item>", 10_000) + "</query></iq>")
@@ -141,8 +144,8 @@ func TestLargeRoster(t *testing.T) {
 	}
 }
 
-// TestHostileDepth: a stranger's stanza of bare tags is dropped, and does not
-// end the session of who it is sent to.
+// TestHostileDepth checks that a stranger's stanza of deeply nested tags is
+// dropped and does not end the session of the recipient.
 func TestHostileDepth(t *testing.T) {
 	in := []byte(strings.Repeat("<a>", 70_000) + strings.Repeat("</a>", 70_000) + "<presence/>")
 	f := stream.NewFramer(stream.Config{Lenient: true, Limits: stream.BackendLimits()})
@@ -161,7 +164,8 @@ func TestHostileDepth(t *testing.T) {
 	}
 }
 
-// TestNoAllocation: neither framing nor reading allocates in the steady state.
+// TestNoAllocation checks that framing and reading do not allocate in the
+// steady state.
 func TestNoAllocation(t *testing.T) {
 	f := stream.NewFramer(stream.Config{})
 	full := sample{name: "a thousand elements", in: []byte("<a>" + strings.Repeat("<b c='&lt;'/>", 999) + "</a>")}
@@ -198,7 +202,8 @@ func touch(e stream.Element) (sum int) {
 	return sum
 }
 
-// TestHugeElementIsGivenBack: an idle Framer keeps little of a huge element.
+// TestHugeElementIsGivenBack checks that an idle Framer releases the memory of
+// a huge element.
 func TestHugeElementIsGivenBack(t *testing.T) {
 	f := stream.NewFramer(stream.Config{Lenient: true, Limits: stream.Limits{
 		Bytes: 1 << 30, Depth: 1 << 20, Elements: 1 << 30, Attrs: 1 << 20, Namespaces: 1 << 20, TotalAttrs: 1 << 30,
@@ -236,8 +241,8 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// TestMemoryOfHostileElements: what a client's element makes us hold is bounded
-// by a small multiple of its own bytes, whatever is in it.
+// TestMemoryOfHostileElements checks that the memory held for a client's
+// element is bounded by a small multiple of its size, whatever it contains.
 func TestMemoryOfHostileElements(t *testing.T) {
 	fill := func(head, middle, tail string) []byte {
 		n := (stream.ClientLimits().Bytes - len(head) - len(tail)) / len(middle)
@@ -269,7 +274,8 @@ func TestMemoryOfHostileElements(t *testing.T) {
 	}
 }
 
-// TestMemoryOfHostileBackendElements: what is not recorded costs nothing.
+// TestMemoryOfHostileBackendElements checks that unrecorded elements use no
+// memory.
 func TestMemoryOfHostileBackendElements(t *testing.T) {
 	one := "<b xmlns='u:&#120;" + strings.Repeat("x", 60) + "' c='&amp;'><d/></b>"
 	in := []byte("<a>" + strings.Repeat(one, 50_000) + "</a>")
@@ -287,8 +293,9 @@ func TestMemoryOfHostileBackendElements(t *testing.T) {
 	runtime.KeepAlive(in)
 }
 
-// TestLinear feeds the longest of everything byte by byte. If a byte were
-// looked at again each time one arrives, each would take minutes.
+// TestLinear feeds the longest names, values and texts byte by byte. If the
+// framer read all earlier bytes again for each new byte, each case would take
+// minutes.
 func TestLinear(t *testing.T) {
 	size := stream.ClientLimits().Bytes
 	long := func(head, middle, tail string) []byte {

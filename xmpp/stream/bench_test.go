@@ -20,8 +20,9 @@ func corpusFile(t testing.TB, name string) []byte {
 	return bytes.TrimSuffix(in, []byte("\n"))
 }
 
-// BenchmarkFramer frames one stanza with its tape, beside encoding/xml's Token
-// over the same bytes and, as the floor, one bytes.IndexByte that finds nothing.
+// BenchmarkFramer frames one stanza with its tape. For comparison, it runs
+// encoding/xml's Token over the same bytes and, as the lower bound, one
+// bytes.IndexByte that finds nothing.
 func BenchmarkFramer(b *testing.B) {
 	for _, name := range []string{"chat338", "pubsub4k"} {
 		in := corpusFile(b, name)
@@ -73,8 +74,9 @@ func tokenOnce(b *testing.B, in []byte) func() {
 	}
 }
 
-// ratio runs all three by turns, takes the best turn of each, since whatever
-// else the machine does only adds, and reports how they compare.
+// ratio runs the three functions by turns and reports the ratios of their
+// times. It takes the best turn of each, because other load on the machine can
+// only add time.
 func ratio(b *testing.B, framer, tokens, floor func()) {
 	best := [3]float64{math.Inf(1), math.Inf(1), math.Inf(1)}
 	for b.Loop() {

@@ -5,14 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// Classes of single bytes, combined in the table class.
+// Classes of single bytes, combined as bits in the table class.
 const (
-	nameStart  = 1 << iota // ASCII NCName, first character
-	nameChar               // ASCII NCName, further characters
+	nameStart  = 1 << iota // first character of an ASCII NCName
+	nameChar               // further characters of an ASCII NCName
 	white                  // XML white space
-	plainText              // character data that needs no second look
+	plainText              // character data that needs no further check
 	plainValue             // the same inside an attribute value
-	plainURI               // a namespace name that needs no second look
+	plainURI               // part of a namespace name that needs no further check
 )
 
 var class = classes()
@@ -41,7 +41,7 @@ func classes() (t [256]uint8) {
 	return t
 }
 
-// skip returns how many bytes of class k stand at the beginning of b.
+// skip returns the number of bytes of class k at the start of b.
 func skip(b []byte, k uint8) (n int) {
 	for n < len(b) && class[b[n]]&k != 0 {
 		n++
@@ -49,11 +49,11 @@ func skip(b []byte, k uint8) (n int) {
 	return n
 }
 
-// character returns the size of the character b begins with, 0 if more bytes
-// are needed to tell. It is called for everything the tables do not settle:
-// control characters are refused, and so is what is not UTF-8 (RFC 3629: no
-// overlong forms, no surrogates, nothing above U+10FFFF) or not a Char of
-// XML 1.0 (U+FFFE, U+FFFF).
+// character returns the size of the character at the start of b, or 0 if more
+// bytes are needed. It is called for bytes that the table does not settle. It
+// refuses control characters, invalid UTF-8 (RFC 3629: no overlong forms, no
+// surrogates, nothing above U+10FFFF) and U+FFFE and U+FFFF, which are not a
+// Char of XML 1.0.
 func character(b []byte) (int, *Error) {
 	c := b[0]
 	if c < 0x80 {
@@ -104,12 +104,12 @@ func isChar(r rune) bool {
 		r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= utf8.MaxRune
 }
 
-// maxReference is the longest reference accepted, "&#x10FFFF;". Leading zeros
-// beyond it mean nothing and are refused.
+// maxReference is the length of the longest reference accepted, "&#x10FFFF;". A
+// reference that is longer because of leading zeros is refused.
 const maxReference = 10
 
-// reference reads the reference b begins with. Its size is 0 if more bytes are
-// needed.
+// reference reads the reference at the start of b. It returns the size 0 if
+// more bytes are needed.
 func reference(b []byte) (r rune, n int, err *Error) {
 	b = b[:min(len(b), maxReference)]
 	if len(b) < 2 {
@@ -179,14 +179,14 @@ func charReference(b []byte) (r rune, n int, err *Error) {
 }
 
 // appendValue appends an attribute value as an XML parser reports it:
-// references resolved, white space written as such turned into spaces
-// (XML 1.0, sections 2.11 and 3.3.3). raw has passed the framer.
+// references are resolved, and literal white space becomes spaces (XML 1.0,
+// sections 2.11 and 3.3.3). raw has been checked by the framer.
 func appendValue(dst, raw []byte) []byte {
 	for i := 0; i < len(raw); {
 		switch c := raw[i]; c {
 		case '&':
 			r, n, err := reference(raw[i:])
-			if err != nil || n == 0 { // cannot be: the framer has read it
+			if err != nil || n == 0 { // impossible: the framer has checked it
 				return dst
 			}
 			dst = utf8.AppendRune(dst, r)
@@ -214,7 +214,7 @@ func appendData(dst, raw []byte) []byte {
 		switch c := raw[i]; c {
 		case '&':
 			r, n, err := reference(raw[i:])
-			if err != nil || n == 0 { // cannot be: the framer has read it
+			if err != nil || n == 0 { // impossible: the framer has checked it
 				return dst
 			}
 			dst = utf8.AppendRune(dst, r)
@@ -233,8 +233,8 @@ func appendData(dst, raw []byte) []byte {
 	return dst
 }
 
-// appendCDATA appends the inside of a CDATA section, where only line ends
-// are normalised.
+// appendCDATA appends the inside of a CDATA section, where only line ends are
+// normalised.
 func appendCDATA(dst, raw []byte) []byte {
 	for i, c := range raw {
 		switch {

@@ -14,9 +14,10 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A stanza must read the same whatever stands around it, since it travels from
-// one stream into another: behind a plain header, behind one full of prefixes
-// that mean other things, and (a strict one) behind none at all.
+// A stanza must read the same in every context, since it travels from one
+// stream into another. The contexts are a plain header, a header that binds the
+// same prefixes to other namespaces, and, for a strict stanza, no header at
+// all.
 const (
 	plainHead  = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 	crowdHead  = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' xmlns:p='u:other' xmlns:q='u:other' xmlns:c='u:other' xmlns:s='u:other' xmlns:a='u:other' xmlns:d='u:other' xmlns:evil='u:other'>"
@@ -25,7 +26,7 @@ const (
 	bareTail   = "</r>"
 )
 
-// differ compares the framer with expat and counts.
+// differ compares the framer with expat and counts the results.
 type differ struct {
 	strict, lenient, again *stream.Framer
 	r                      *rand.Rand
@@ -33,8 +34,8 @@ type differ struct {
 	mutants, expatAccepts, tokens int
 	accepts, lenientAccepts       int
 	faults, faultsRaw             int
-	refused                       map[string]int // accepted by expat, by our error
-	dropped                       map[string]int // the same, by our fault
+	refused                       map[string]int // accepted by expat, an error of ours
+	dropped                       map[string]int // accepted by expat, a fault of ours
 	bad                           []string
 }
 
@@ -52,7 +53,7 @@ func (d *differ) fail(in []byte, format string, args ...any) {
 	d.bad = append(d.bad, fmt.Sprintf("%q: ", in)+fmt.Sprintf(format, args...))
 }
 
-// judge puts one input through both framers and expat.
+// judge feeds one input to both framers and to expat.
 func (d *differ) judge(s sample) {
 	d.mutants++
 	strict := d.read(d.strict, s, false)
@@ -67,18 +68,18 @@ func (d *differ) judge(s sample) {
 	d.pieces(s)
 }
 
-// reading is what a framer made of an input.
+// reading is the result of framing an input.
 type reading struct {
 	elements int
 	err      error
-	all      bool // nothing was left over
+	all      bool // the whole input was framed
 	closed   bool // by a client's stream error
 }
 
 // wholeDocument compares the verdicts on the input as a whole.
 func (d *differ) wholeDocument(s sample, got reading) {
 	head, in := plainHead, string(s.in)
-	if s.header { // white space before it is a token of its own
+	if s.header { // white space before the header is a separate token
 		head, in = "", strings.TrimLeft(in, " \t\r\n")
 	}
 	doc, err := expat.Parse('\n', head, in, streamTail)
@@ -148,8 +149,8 @@ func (d *differ) stanza(e stream.Element, token string, lenient bool) {
 	}
 }
 
-// compare reads the token with expat, set up as ejabberd (separator \n) or
-// Prosody (\x01) do.
+// compare reads the token with expat, configured like ejabberd (separator \n)
+// or Prosody (\x01).
 func (d *differ) compare(separator byte, e stream.Element, token, head, tail string, root bool) {
 	x, err := expat.Parse(separator, head, token, tail)
 	if err != nil {
@@ -168,7 +169,7 @@ func (d *differ) compare(separator byte, e stream.Element, token, head, tail str
 	}
 }
 
-// parseAgain checks that the token alone is one stanza, with the same tape.
+// parseAgain checks that the token alone is one stanza with the same tape.
 func (d *differ) parseAgain(token string, e stream.Element) {
 	var want, got strings.Builder
 	dump(&want, e, 1)
@@ -182,14 +183,14 @@ func (d *differ) parseAgain(token string, e stream.Element) {
 	}
 }
 
-// faulted looks at an element that must be dropped. A parser that knows nothing
-// of namespaces must see the same frame: what follows is the next stanza.
+// faulted checks an element that must be dropped. A parser without namespaces
+// must see the same framing, since the next stanza begins after the element.
 func (d *differ) faulted(token string, fault error) {
 	d.faults++
 	d.dropped[fault.Error()]++
 	x, err := expat.Parse(expat.Raw, "<r>", token, "</r>")
 	if err != nil {
-		return // a name that is none in any edition of XML
+		return // the name is not a name in any edition of XML
 	}
 	d.faultsRaw++
 	if len(x.Children) != 1 || x.Text != "" {
@@ -197,8 +198,8 @@ func (d *differ) faulted(token string, fault error) {
 	}
 }
 
-// pieces feeds the input in random pieces; every fourth one, for the time it
-// takes.
+// pieces feeds the input in random pieces. It does so for every fourth input
+// only, to save time.
 func (d *differ) pieces(s sample) {
 	if d.mutants%4 != 1 {
 		return
@@ -212,7 +213,7 @@ func (d *differ) pieces(s sample) {
 	}
 }
 
-// difference compares an element with expat's, down to the leaves.
+// difference compares an element and all its descendants with expat's.
 func difference(e stream.Element, x *expat.Element) string {
 	name := func(space, local string) string { return "{" + space + "}" + local }
 	if got, want := name(string(e.Space()), string(e.Local())), name(x.Space, x.Local); got != want {
@@ -258,8 +259,8 @@ func difference(e stream.Element, x *expat.Element) string {
 	return ""
 }
 
-// ours are the rules by which we refuse what expat accepts. Any other reason
-// would be a stanza lost for nothing.
+// ours are the rules by which we refuse input that expat accepts. A refusal for
+// any other reason would lose valid stanzas.
 var ours = []string{
 	"restricted-xml: comment",
 	"restricted-xml: processing instruction",
@@ -274,7 +275,7 @@ var ours = []string{
 	"not-well-formed: malformed reference", // too many leading zeros
 }
 
-// oursInHeaders are those for what begins with a stream header.
+// oursInHeaders are the same rules for input that begins with a stream header.
 var oursInHeaders = append([]string{
 	"restricted-xml: document type",
 	"restricted-xml: entity reference", // declared in that document type
@@ -288,8 +289,8 @@ var oursInHeaders = append([]string{
 }, ours...)
 
 // TestDifferential changes stanzas at random and compares the framer's reading
-// with expat's: nothing we accept may be rejected or read differently there.
-// POSTERN_SOAK=1 runs the long form.
+// with expat's. Expat must accept everything that we accept, and read it the
+// same way. POSTERN_SOAK=1 runs the long form.
 func TestDifferential(t *testing.T) {
 	mutants := 20_000
 	if os.Getenv("POSTERN_SOAK") == "1" {

@@ -5,14 +5,14 @@ import "bytes"
 // tape describes one top-level element by offsets into its bytes.
 type tape struct {
 	buf     []byte // the token's bytes; nil unless one is complete
-	gen     uint32 // counts tokens, so that a stale Element is known
+	gen     uint32 // counts tokens, to detect an Element of an earlier token
 	nodes   []node // in document order
-	attrs   []attr // grouped by element; namespace declarations left out
+	attrs   []attr // grouped by element; without namespace declarations
 	spaces  []space
 	scratch []byte // decoded values
 
 	truncated bool
-	isClose   bool // a client's stream error
+	isClose   bool // it is a stream error from a client, which closes the stream
 	fault     *Error
 }
 
@@ -22,23 +22,23 @@ type node struct {
 
 	partAt     uint32 // where the local name begins
 	attr0      uint32 // first attribute
-	attrs      uint32 // how many
-	skip       uint32 // the node behind its last descendant
+	attrs      uint32 // number of attributes
+	skip       uint32 // the node after its last descendant
 	children   uint32
 	depth      uint32
 	ns         int32
 	text       bool
 	selfClosed bool
-	prefixes   bool // it declares one
+	prefixes   bool // it declares a namespace prefix
 }
 
-// attr is an attribute that declares no namespace.
+// attr is an attribute that does not declare a namespace.
 type attr struct {
 	nameAt, partAt, nameEnd, valAt, valEnd uint32
 
 	ns    int32
 	state valueState
-	at    uint32 // the decoded value in scratch
+	at    uint32 // offset of the decoded value in scratch
 	end   uint32
 }
 
@@ -46,19 +46,19 @@ type valueState uint8
 
 const (
 	valueRaw     valueState = iota // the raw bytes are the value
-	valueEncoded                   // needs decoding, not done yet
+	valueEncoded                   // the value must be decoded first
 	valueDecoded
 )
 
-// space is a namespace name, in the token's bytes or decoded in scratch.
+// space is a namespace name. It is in the token's bytes, or decoded in scratch.
 type space struct {
 	at, end uint32
 	decoded bool
 }
 
-// What a Framer keeps from one token to the next, at most: enough for any
-// client's element, with the room append leaves. What a huge element needed
-// beyond it is given back.
+// Capacities that a Framer keeps from one token to the next, at most. They are
+// enough for any client's element, plus the extra capacity that append
+// allocates. A slice that grew larger for a huge element is released.
 const (
 	keepNodes   = 1500
 	keepAttrs   = 2048
@@ -96,7 +96,7 @@ func (t *tape) space(b []byte, ns int32) []byte {
 	return b[s.at:s.end:s.end]
 }
 
-// value returns an attribute's value as a parser reports it.
+// value returns the value of an attribute as a parser reports it.
 func (t *tape) value(a *attr) []byte {
 	switch a.state {
 	case valueRaw:
@@ -109,11 +109,12 @@ func (t *tape) value(a *attr) []byte {
 	return t.scratch[a.at:a.end:a.end]
 }
 
-// Element is one element of the token a Framer has read last: a small value to
-// pass around. All offsets count from the token's first byte. The slices it
-// returns must not be written to and live as long as the token. The zero
-// Element, and one whose token is gone, is not Valid and has nothing in it.
-// Reading decodes on demand, so it belongs to the Framer's goroutine.
+// Element is one element of the token that a Framer read last. It is a small
+// value, passed by copy. All offsets count from the first byte of the token.
+// The slices it returns must not be written to and are valid as long as the
+// token. The zero Element and an Element of an earlier token are not Valid and
+// are empty. Reading decodes on demand, so an Element may only be used by the
+// goroutine that uses the Framer.
 type Element struct {
 	t   *tape
 	i   uint32
@@ -122,7 +123,8 @@ type Element struct {
 
 var noNode node
 
-// get returns the element's node; one without content if it is not valid.
+// get returns the node of the element. It returns an empty node if e is not
+// valid.
 func (e Element) get() *node {
 	if !e.Valid() {
 		return &noNode
@@ -138,7 +140,7 @@ func (e Element) attrs() []attr {
 	return e.t.attrs[n.attr0 : n.attr0+n.attrs]
 }
 
-// Valid reports whether there is an element here.
+// Valid reports whether e refers to an element of the current token.
 func (e Element) Valid() bool {
 	return e.t != nil && e.gen == e.t.gen && int(e.i) < len(e.t.nodes)
 }
@@ -152,7 +154,8 @@ func (e Element) Local() []byte {
 	return e.t.buf[n.partAt:n.nameEnd:n.nameEnd]
 }
 
-// Space returns the namespace name, empty for none.
+// Space returns the namespace name. It is empty if the element is in no
+// namespace.
 func (e Element) Space() []byte {
 	n := e.get()
 	if n == &noNode {
@@ -161,7 +164,7 @@ func (e Element) Space() []byte {
 	return e.t.space(e.t.buf, n.ns)
 }
 
-// Is reports whether the element has this name.
+// Is reports whether the element has this namespace and local name.
 func (e Element) Is(space, local string) bool {
 	return string(e.Local()) == local && string(e.Space()) == space && e.Valid()
 }
@@ -185,8 +188,8 @@ func (e Element) find(local string) *attr {
 	return nil
 }
 
-// AttrNS returns the value of an attribute by its namespace, which is empty
-// for attributes without a prefix.
+// AttrNS returns the value of an attribute by namespace and local name. An
+// attribute without a prefix is in no namespace, written as "".
 func (e Element) AttrNS(space, local string) (value []byte, ok bool) {
 	attrs := e.attrs()
 	for k := range attrs {
@@ -198,15 +201,15 @@ func (e Element) AttrNS(space, local string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// NumAttrs returns how many attributes there are, namespace declarations not
+// NumAttrs returns the number of attributes. Namespace declarations are not
 // counted.
 func (e Element) NumAttrs() int { return int(e.get().attrs) }
 
 // DeclaresPrefix reports whether the element declares a namespace prefix. Some
-// servers hand such a declaration on as an attribute.
+// servers forward such a declaration as an attribute.
 func (e Element) DeclaresPrefix() bool { return e.get().prefixes }
 
-// AttrAt returns the attribute at i, in document order.
+// AttrAt returns the attribute with index i, in document order.
 func (e Element) AttrAt(i int) (space, local, value []byte) {
 	attrs := e.attrs()
 	if i < 0 || i >= len(attrs) {
@@ -216,8 +219,8 @@ func (e Element) AttrAt(i int) (space, local, value []byte) {
 	return e.t.space(e.t.buf, a.ns), e.t.buf[a.partAt:a.nameEnd:a.nameEnd], e.t.value(a)
 }
 
-// AttrSpan returns the raw span of an attribute in no namespace, from the
-// first byte of its name to behind its closing quote.
+// AttrSpan returns the raw span of an attribute in no namespace, from the first
+// byte of its name to just after its closing quote.
 func (e Element) AttrSpan(local string) (nameStart, end int, ok bool) {
 	if a := e.find(local); a != nil {
 		return int(a.nameAt), int(a.valEnd) + 1, true
@@ -245,12 +248,13 @@ func (e Element) NextSibling() Element {
 
 func (e Element) at(i uint32) Element { return Element{t: e.t, i: i, gen: e.gen} }
 
-// NumChildren returns how many child elements there are, recorded or not.
+// NumChildren returns the number of child elements, including those not on the
+// tape.
 func (e Element) NumChildren() int { return int(e.get().children) }
 
-// HasText reports whether any character data but literal white space stands
-// directly in the element. A reference or a CDATA section counts, whatever is
-// in it.
+// HasText reports whether the element directly contains character data other
+// than literal white space. A reference or a CDATA section always counts, even
+// an empty one.
 func (e Element) HasText() bool { return e.get().text }
 
 // Text appends the character data directly in the element, as a parser reports
@@ -274,7 +278,7 @@ func (e Element) Text(dst []byte) []byte {
 		}
 		if bytes.HasPrefix(b, []byte(cdataOpen)) {
 			end := bytes.Index(b, []byte(cdataClose))
-			if end < 0 { // cannot be: the framer has read it
+			if end < 0 { // impossible: the framer has read its end
 				break
 			}
 			if depth == 0 {
@@ -294,7 +298,8 @@ func (e Element) Text(dst []byte) []byte {
 	return dst
 }
 
-// tagEnd returns the size of the tag b begins with. The framer has read it.
+// tagEnd returns the size of the tag at the start of b, which the framer has
+// checked.
 func tagEnd(b []byte) int {
 	quote := byte(0)
 	for i, c := range b {
@@ -318,14 +323,14 @@ func (e Element) Span() (start, end int) {
 }
 
 // OpenTagEnd returns where the element's name ends, where its start tag ends,
-// and whether that tag is the whole element.
+// and whether that tag is an empty-element tag.
 func (e Element) OpenTagEnd() (nameEnd, end int, selfClosed bool) {
 	n := e.get()
 	return int(n.nameEnd), int(n.openEnd), n.selfClosed
 }
 
-// ContentSpan returns the raw span between the tags; it is empty and behind
-// the tag for an element of one tag.
+// ContentSpan returns the raw span between the tags. For an empty-element tag,
+// the span is empty and begins after the tag.
 func (e Element) ContentSpan() (start, end int) {
 	n := e.get()
 	return int(n.openEnd), int(n.contentEnd)
@@ -340,11 +345,11 @@ func (e Element) Raw() []byte {
 	return e.t.buf[n.start:n.end:n.end]
 }
 
-// Truncated reports whether elements were read that are not on the tape.
+// Truncated reports whether the token has elements that are not on the tape.
 func (e Element) Truncated() bool { return e.Valid() && e.t.truncated }
 
-// Fault returns the breach of a lenient Framer's token, which must be dropped;
-// nil if there is none.
+// Fault returns the breach in a token that a Framer delivered in spite of it,
+// or nil. A token with a fault must be dropped.
 func (e Element) Fault() error {
 	if !e.Valid() || e.t.fault == nil {
 		return nil

@@ -82,7 +82,8 @@ func TestAttributesByName(t *testing.T) {
 	}
 }
 
-// TestValuesStay: decoding one value must not move another.
+// TestValuesStay checks that decoding a value does not move the values decoded
+// before.
 func TestValuesStay(t *testing.T) {
 	var in strings.Builder
 	in.WriteString("<m")
@@ -108,7 +109,7 @@ func TestValuesStay(t *testing.T) {
 	}
 }
 
-// TestNothingThere: what is not valid has nothing in it, and does not panic.
+// TestNothingThere checks that an invalid Element is empty and does not panic.
 func TestNothingThere(t *testing.T) {
 	f := stream.NewFramer(stream.Config{Lenient: true})
 	in := []byte("<message a='1'><p:b/>text</message>")
@@ -159,7 +160,8 @@ func TestIs(t *testing.T) {
 	}
 }
 
-// TestDeclaresPrefix: a default namespace is no prefix, whatever stands around.
+// TestDeclaresPrefix checks that a default namespace does not count as a
+// prefix.
 func TestDeclaresPrefix(t *testing.T) {
 	for in, want := range map[string]string{
 		"<iq><a/></iq>": "false false",

@@ -2,9 +2,9 @@ package stream
 
 import "unicode/utf8"
 
-// AppendEscaped appends s for use as character data or inside a quoted
-// attribute value, so that a parser reports s again. What XML cannot carry
-// (control characters, bytes that are not UTF-8) becomes U+FFFD.
+// AppendEscaped appends s as character data or the inside of a quoted attribute
+// value, so that a parser reports s. Control characters and invalid UTF-8,
+// which XML cannot carry, become U+FFFD.
 func AppendEscaped[T ~string | ~[]byte](dst []byte, s T) []byte {
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
@@ -41,8 +41,8 @@ func AppendEscaped[T ~string | ~[]byte](dst []byte, s T) []byte {
 	return dst
 }
 
-// AppendAttr appends a space and name='value', the value escaped. The name is
-// the caller's own.
+// AppendAttr appends a space and name='value', with the value escaped. The
+// caller must supply a valid name.
 func AppendAttr[T ~string | ~[]byte](dst []byte, name string, value T) []byte {
 	dst = append(dst, ' ')
 	dst = append(dst, name...)

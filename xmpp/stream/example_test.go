@@ -6,8 +6,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A session keeps what it has read in one buffer, takes token after token from
-// its front, and reads on when the Framer needs more.
+// A session buffers the bytes it has read, takes one token after another from
+// the front of the buffer, and reads more when the Framer needs it.
 func ExampleFramer() {
 	f := stream.NewFramer(stream.Config{Limits: stream.PreAuthLimits()})
 	buf := []byte("<?xml version='1.0'?><stream:stream to='a.test' version='1.0'" +

@@ -2,34 +2,35 @@ package stream
 
 import "bytes"
 
-// Framer cuts a byte stream into top-level tokens. It keeps nothing between
-// two tokens, so it can live in a pool while its session is idle; Reset it
-// before it goes there. It is for one goroutine at a time.
+// Framer cuts a byte stream into top-level tokens. It holds nothing between two
+// tokens, so it can be kept in a pool while its session is idle; call Reset
+// before returning it to the pool. Only one goroutine at a time may use it.
 type Framer struct {
 	limits  Limits
-	tooBig  *Error // of the limits
+	tooBig  *Error // the TooBig error of limits
 	lenient bool
 
 	state  state
 	header bool   // the token being read must be a stream header
-	kind   Kind   // what the token is, once complete
+	kind   Kind   // the kind of the token, once it is complete
 	err    *Error // the stream is broken until Reset
 
-	pos int // the next byte to look at; all before it has been judged
+	pos int // the next byte to read; all bytes before it have been judged
 
-	// The tag or section being read.
-	tok     int    // its '<'
+	// The tag or section being read. Offsets count from the token's
+	// first byte.
+	tok     int    // offset of its '<'
 	nameAt  int    // where the name being read begins
-	partAt  int    // where the part behind its colon begins, or nameAt
+	partAt  int    // where the local part of that name begins; nameAt without a prefix
 	nameEnd int    // where the attribute's name ends
-	tagPart int    // partAt of the tag's name
-	attr0   int    // its first attribute on the tape
+	tagPart int    // the value of partAt for the name of the tag
+	attr0   int    // the tag's first attribute on the tape
 	valAt   int    // where the attribute value begins
-	quote   byte   // what ends the value
-	decode  bool   // the value needs decoding
-	attrs   int    // attributes of the tag so far
-	bloom   uint64 // their names, coarsely
-	defNS   int32  // default namespace the tag has declared, or none
+	quote   byte   // the quote that ends the value
+	decode  bool   // the value contains references or white space to decode
+	attrs   int    // number of attributes of the tag so far
+	bloom   uint64 // bloom filter of their names
+	defNS   int32  // default namespace that the tag declares, or unset
 	tag     open   // the element being opened
 
 	elements int
@@ -41,14 +42,14 @@ type Framer struct {
 type state uint8
 
 const (
-	atStart  state = iota // nothing of the token has been read
-	atDecl                // before the stream header
+	atStart  state = iota // no byte of the token has been read
+	atDecl                // in the XML declaration before the stream header
 	inText                // element content
 	inMarkup              // at a '<'
 	inName
-	inTag      // behind a name or a value, no white space yet
-	inTagSpace // the same, behind white space
-	inSlash    // behind the '/' of an empty-element tag
+	inTag      // after a name or a value, before any white space
+	inTagSpace // after white space that follows a name or a value
+	inSlash    // after the '/' of an empty-element tag
 	inAttrName
 	inEq
 	inQuote
@@ -59,18 +60,19 @@ const (
 	complete
 )
 
-// open is an element whose end tag has not been read.
+// open is an element whose end tag has not been read yet.
 type open struct {
 	nameAt, nameEnd uint32
-	node            int32  // on the tape, or -1
-	defNS           int32  // its default namespace
-	binds           uint32 // how many bindings and namespaces
-	spaces          uint32 // were there before it
-	scratch         uint32
+	node            int32  // index on the tape, or -1 if not recorded
+	defNS           int32  // default namespace inside it
+	binds           uint32 // len(binds) before its start tag
+	spaces          uint32 // len(tape.spaces) before it
+	scratch         uint32 // len(tape.scratch) before it
 }
 
-// maxOpen bounds open elements on a lenient leg, where the depth limit only
-// faults an element: a stranger's 512 KiB stanza of bare tags passes below it.
+// maxOpen bounds the open elements of a lenient Framer, for which the depth
+// limit is only a fault. It must be high enough that a stranger's 512 KiB
+// stanza of bare tags does not end the session.
 const maxOpen = 1 << 17
 
 // NewFramer returns a Framer at the start of a token.
@@ -80,18 +82,19 @@ func NewFramer(c Config) *Framer {
 	return f
 }
 
-// SetLimits changes the limits, at once.
+// SetLimits changes the limits. They apply from the next call of Next.
 func (f *Framer) SetLimits(l Limits) {
 	f.limits, f.tooBig = l.withDefaults(), l.TooBig()
 }
 
-// Reset forgets a partial element, an error, and every Element handed out.
+// Reset discards a partial element and an error, and invalidates every Element
+// that was returned.
 func (f *Framer) Reset() {
 	f.restart()
 	f.err = nil
 }
 
-// restart begins a new token. Elements handed out become invalid.
+// restart begins a new token. Every Element that was returned becomes invalid.
 func (f *Framer) restart() {
 	f.state, f.kind, f.pos, f.elements = atStart, Incomplete, 0, 0
 	f.stack = shrink(f.stack, keepOpen)
@@ -99,11 +102,12 @@ func (f *Framer) restart() {
 	f.tape.reset()
 }
 
-// Next looks at the start of buf, which must begin where the last token ended,
-// and goes on where the last call left off when it is called again with more
-// of the same bytes; they may have been moved. n is how many bytes the token
-// takes, 0 when it is Incomplete. expectHeader says that a stream header must
-// come now. An error is an *Error and stays until Reset.
+// Next reads the token at the start of buf, which must begin where the last
+// token ended. If the token is Incomplete, n is 0; the caller calls again with
+// more bytes after the same bytes (the buffer may have moved), and Next
+// continues where it stopped. Otherwise n is the size of the token.
+// expectHeader requires the token to be a stream header. An error is an *Error;
+// it is returned by every call until Reset.
 func (f *Framer) Next(buf []byte, expectHeader bool) (kind Kind, n int, err error) {
 	if f.err != nil {
 		return Incomplete, 0, f.err
@@ -139,8 +143,8 @@ func (f *Framer) Next(buf []byte, expectHeader bool) (kind Kind, n int, err erro
 }
 
 // Element returns the root of the last Stanza or Header token. It is valid
-// until the next call of Next, ParseStanza or Reset, and while the bytes of
-// that token are untouched.
+// until the next call of Next, ParseStanza or Reset, and only while the bytes
+// of that token stay unchanged.
 func (f *Framer) Element() Element {
 	if f.tape.buf == nil {
 		return Element{}
@@ -148,8 +152,8 @@ func (f *Framer) Element() Element {
 	return Element{t: &f.tape, gen: f.tape.gen}
 }
 
-// ParseStanza frames exactly one stanza that must fill b entirely. A fault is
-// an error here.
+// ParseStanza frames exactly one stanza, which must fill b entirely. A fault of
+// the stanza is returned as an error.
 func (f *Framer) ParseStanza(b []byte) (Element, error) {
 	f.Reset()
 	kind, n, err := f.Next(b, false)
@@ -163,7 +167,7 @@ func (f *Framer) ParseStanza(b []byte) (Element, error) {
 	return f.Element(), f.Element().Fault()
 }
 
-// run reads on until the token is complete (true) or b is used up (false).
+// run reads until the token is complete (true) or b is used up (false).
 func (f *Framer) run(b []byte) (bool, *Error) {
 	for {
 		var ok bool
@@ -194,13 +198,14 @@ func (f *Framer) run(b []byte) (bool, *Error) {
 	}
 }
 
-// finish completes the token before end.
+// finish completes the token, which ends at end.
 func (f *Framer) finish(kind Kind, end int) {
 	f.state, f.kind, f.pos = complete, kind, end
 }
 
-// breach is a breach of our subset that does not touch the framing: an error,
-// or on a lenient leg a fault of the element.
+// breach reports a breach of our subset that leaves the framing intact. It
+// returns the error, or records it as a fault of the element if the Framer is
+// lenient.
 func (f *Framer) breach(e *Error) *Error {
 	if !f.lenient {
 		return e
@@ -219,7 +224,7 @@ func (f *Framer) start(b []byte) (bool, *Error) {
 		f.finish(Space, i)
 		return true, nil
 	}
-	f.pos = i // behind an XML declaration
+	f.pos = i // after an XML declaration
 	if i == len(b) {
 		return false, nil
 	}
@@ -245,7 +250,7 @@ func (f *Framer) start(b []byte) (bool, *Error) {
 	return true, nil
 }
 
-// beginTag starts on the tag whose '<' is at i.
+// beginTag begins the tag whose '<' is at i.
 func (f *Framer) beginTag(i int) {
 	f.state, f.tok, f.pos = inName, i, i+1
 	f.nameAt, f.partAt = i+1, i+1
@@ -258,7 +263,8 @@ func (f *Framer) beginTag(i int) {
 	}
 }
 
-// bang refuses everything that begins with "<!" and is no CDATA section.
+// bang returns the error for markup that begins with "<!" and is not a CDATA
+// section.
 func (f *Framer) bang(b []byte) (bool, *Error) {
 	if len(b) < 3 {
 		return false, nil
@@ -276,7 +282,7 @@ func (f *Framer) bang(b []byte) (bool, *Error) {
 	return false, errMarkup
 }
 
-// closeTag reads on in the stream's closing tag.
+// closeTag continues to read the closing tag of the stream.
 func (f *Framer) closeTag(b []byte) (bool, *Error) {
 	const name = "stream:stream"
 	i := f.pos
@@ -339,7 +345,7 @@ func (f *Framer) text(b []byte) (bool, *Error) {
 	}
 }
 
-// bracket judges the ']' b begins with: "]]>" must not stand in text.
+// bracket reads the ']' at the start of b: "]]>" is not allowed in text.
 func bracket(b []byte) (int, *Error) {
 	for i := 1; i < 3; i++ {
 		if i == len(b) {
@@ -352,7 +358,7 @@ func bracket(b []byte) (int, *Error) {
 	return 0, errCDEnd
 }
 
-// markup looks at a '<' inside an element.
+// markup reads a '<' inside an element.
 func (f *Framer) markup(b []byte) (bool, *Error) {
 	i := f.pos
 	if i+1 == len(b) {
@@ -413,7 +419,7 @@ func (f *Framer) cdata(b []byte) (bool, *Error) {
 	return false, nil
 }
 
-// endTag reads on in the end tag of the innermost open element.
+// endTag continues to read the end tag of the innermost open element.
 func (f *Framer) endTag(b []byte) (bool, *Error) {
 	el := &f.stack[len(f.stack)-1]
 	name := b[el.nameAt:el.nameEnd]
@@ -443,8 +449,8 @@ func (f *Framer) endTag(b []byte) (bool, *Error) {
 	return true, nil
 }
 
-// closeElement puts the end of el on the tape and takes its namespace
-// bindings out of scope.
+// closeElement records the end of el on the tape and ends the scope of its
+// namespace bindings.
 func (f *Framer) closeElement(el *open, contentEnd, end int) {
 	t := &f.tape
 	f.binds = f.binds[:el.binds]
@@ -457,7 +463,7 @@ func (f *Framer) closeElement(el *open, contentEnd, end int) {
 	t.scratch = t.scratch[:el.scratch]
 }
 
-// afterElement goes on behind an element that ends at end.
+// afterElement sets the state after an element that ends at end.
 func (f *Framer) afterElement(end int) {
 	if len(f.stack) > 0 {
 		f.state, f.pos = inText, end

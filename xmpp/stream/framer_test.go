@@ -16,7 +16,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected outcomes under testdata")
 
 // scenario is one case of a file under testdata: a line "== name", options,
-// input lines "> …" (Go escapes; joined without line ends), then the outcome.
+// input lines "> …" (with Go escapes, joined without line ends), and the
+// expected outcome.
 type scenario struct {
 	name    string
 	options []string
@@ -64,7 +65,7 @@ func (s scenario) config(t testing.TB) (c stream.Config, header bool) {
 	return c, header
 }
 
-// readScenarios reads a file, and its text before the first scenario.
+// readScenarios reads a file. head is the text before the first scenario.
 func readScenarios(t testing.TB, path string) (head string, all []scenario) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -106,7 +107,7 @@ func allScenarios(t testing.TB) (all []scenario) {
 }
 
 // TestScenarios feeds every scenario whole, byte by byte, and cut at every
-// offset; all ways must give the outcome in the file.
+// offset. Each way must give the outcome in the file.
 func TestScenarios(t *testing.T) {
 	paths, _ := filepath.Glob("testdata/*.txt")
 	for _, path := range paths {

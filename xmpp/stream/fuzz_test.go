@@ -12,15 +12,15 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// FuzzFramer: no panic, the same outcome however the bytes arrive, and what is
-// accepted expat reads the same way.
+// FuzzFramer checks that no input panics, that the outcome does not depend on
+// how the bytes arrive, and that expat reads accepted input the same way.
 func FuzzFramer(f *testing.F) {
 	for _, s := range corpus(f) {
 		f.Add(s.in, s.header, uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, in []byte, header bool, seed uint64) {
 		if len(in) > 8<<10 {
-			return // feeding it in pieces copies it as many times
+			return // pieces copies the input once per piece
 		}
 		d := newDiffer(seed)
 		d.judge(sample{in: in, header: header})
@@ -30,8 +30,9 @@ func FuzzFramer(f *testing.F) {
 	})
 }
 
-// FuzzLimits: small limits refuse, fault or truncate; they never change what is
-// read, and what is accepted under them is accepted without.
+// FuzzLimits checks that small limits only refuse, fault or truncate. An
+// element accepted under them is also accepted without them, and reads the
+// same.
 func FuzzLimits(f *testing.F) {
 	for _, s := range corpus(f) {
 		f.Add(s.in, uint16(len(s.in)), uint8(4), uint8(4), uint8(9), uint8(3), uint8(3), uint8(9), false)
@@ -82,7 +83,7 @@ func FuzzLimits(f *testing.F) {
 	})
 }
 
-// samePrefix checks that what a truncated tape has, the whole one has too.
+// samePrefix checks that a truncated tape is a prefix of the whole tape.
 func samePrefix(t *testing.T, small, large stream.Element) {
 	sa, sb := small.Span()
 	la, lb := large.Span()
@@ -98,8 +99,8 @@ func samePrefix(t *testing.T, small, large stream.Element) {
 	}
 }
 
-// FuzzEscape: what is escaped comes back, in text and in values, here and in
-// expat.
+// FuzzEscape checks that escaped text is read back unchanged, in text and in
+// values, by the framer and by expat.
 func FuzzEscape(f *testing.F) {
 	for _, s := range append(bits, "plain", "\r\n\t ]]>", "\uFFFD\uFFFE\U0010FFFF\xed\xa0\x80") {
 		f.Add(s)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxDeclaration bounds the XML declaration, which is read in one piece.
+// maxDeclaration bounds the XML declaration, which must be buffered completely.
 const maxDeclaration = 256
 
 // declaration reads the XML declaration in front of a stream header.
@@ -31,8 +31,8 @@ func (f *Framer) declaration(b []byte) (bool, *Error) {
 	return true, nil
 }
 
-// judgeDeclaration reads the pseudo-attributes: version, then encoding and
-// standalone, which may be absent (XML 1.0, section 2.8).
+// judgeDeclaration checks the pseudo-attributes: version, then optionally
+// encoding and standalone (XML 1.0, section 2.8).
 func judgeDeclaration(s string) *Error {
 	names := []string{"version", "encoding", "standalone"}
 	for k := 0; ; {
@@ -80,13 +80,13 @@ func pseudoAttribute(s string) (name, value, rest string, ok bool) {
 	return name, value, rest, ok
 }
 
-// OpenTag is what is read from, or written into, a stream's opening tag.
+// OpenTag holds the attributes of a stream's opening tag.
 type OpenTag struct {
 	To, From, ID, Lang, Version string
 }
 
-// ParseOpen reads the opening tag from the root of a Header token. An XMPP
-// version below 1.0 is an error, with the tag read all the same.
+// ParseOpen reads the opening tag from the root of a Header token. If the XMPP
+// version is below 1.0, it returns both the tag and an error.
 func ParseOpen(e Element) (OpenTag, error) {
 	if !e.Is(NSStreams, "stream") {
 		return OpenTag{}, errHeaderName
@@ -106,8 +106,8 @@ func ParseOpen(e Element) (OpenTag, error) {
 	return o, nil
 }
 
-// supported reports whether a peer's version is 1.0 or newer; the answer is
-// 1.0 then (RFC 6120, section 4.7.5).
+// supported reports whether a peer's version is 1.0 or newer. The stream then
+// uses version 1.0 (RFC 6120, section 4.7.5).
 func supported(version string) bool {
 	major, minor, ok := strings.Cut(version, ".")
 	return ok && digits(major) && digits(minor) && strings.Trim(major, "0") != ""
@@ -118,7 +118,7 @@ func digits(s string) bool {
 }
 
 // AppendOpen appends an XML declaration and a stream's opening tag. Empty
-// fields are left out.
+// fields are omitted.
 func AppendOpen(dst []byte, o OpenTag) []byte {
 	dst = append(dst, `<?xml version='1.0'?><stream:stream xmlns='`+NSClient+`' xmlns:stream='`+NSStreams+`'`...)
 	for _, a := range [...][2]string{
@@ -134,13 +134,13 @@ func AppendOpen(dst []byte, o OpenTag) []byte {
 // AppendClose appends a stream's closing tag.
 func AppendClose(dst []byte) []byte { return append(dst, "</stream:stream>"...) }
 
-// AppendError appends a stream error. A condition that RFC 6120 does not know
-// becomes undefined-condition; text may be empty.
+// AppendError appends a stream error. A condition that RFC 6120 does not define
+// is replaced by undefined-condition. text may be empty.
 func AppendError(dst []byte, condition, text string) []byte {
 	return appendError(dst, condition, text, "")
 }
 
-// AppendTo appends e as a stream error with its application condition.
+// AppendTo appends e as a stream error, with its application condition.
 func (e *Error) AppendTo(dst []byte) []byte {
 	return appendError(dst, e.Condition, e.Text, e.App)
 }
@@ -163,8 +163,9 @@ func appendError(dst []byte, condition, text, app string) []byte {
 	return append(dst, "</stream:error>"...)
 }
 
-// knownCondition reports whether RFC 6120, section 4.9.3 has the condition.
-// see-other-host is not among them: it needs a host, and nothing here sends it.
+// knownCondition reports whether RFC 6120, section 4.9.3 defines the condition.
+// see-other-host is left out: it needs a host name, and this program never
+// sends it.
 func knownCondition(c string) bool {
 	switch c {
 	case "bad-format", "bad-namespace-prefix", "conflict", "connection-timeout",

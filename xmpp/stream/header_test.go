@@ -63,7 +63,7 @@ func TestOpenTagReadsUnqualifiedAttributesOnly(t *testing.T) {
 	}
 }
 
-// TestAppendError reads our stream errors as a client's framer does.
+// TestAppendError reads our stream errors with a client's framer.
 func TestAppendError(t *testing.T) {
 	for _, c := range []struct{ condition, text, want string }{
 		{"not-well-formed", "", "not-well-formed"},
@@ -86,7 +86,7 @@ func TestAppendError(t *testing.T) {
 	}
 }
 
-// TestErrorsCanBeSent sends every error the scenarios know.
+// TestErrorsCanBeSent writes and reads back every error in the scenarios.
 func TestErrorsCanBeSent(t *testing.T) {
 	for _, s := range allScenarios(t) {
 		c, expect := s.config(t)

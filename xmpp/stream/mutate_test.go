@@ -10,15 +10,16 @@ import (
 	"testing"
 )
 
-// sample is an input worth mutating; header says that it begins with one.
+// sample is an input to mutate. header reports that it begins with a stream
+// header.
 type sample struct {
 	name   string
 	in     []byte
 	header bool
 }
 
-// corpus is the realistic stanzas under testdata/corpus, several times, and the
-// inputs of all scenarios, most of which are refused as they are.
+// corpus returns the realistic stanzas under testdata/corpus, several times
+// each, and the inputs of all scenarios, most of which are refused.
 func corpus(t testing.TB) (all []sample) {
 	paths, err := filepath.Glob("testdata/corpus/*.xml")
 	if err != nil || len(paths) == 0 {
@@ -40,7 +41,8 @@ func corpus(t testing.TB) (all []sample) {
 	return all
 }
 
-// bits are what mutants are made with: everything a parser may trip over.
+// bits are the fragments that mutants are made with: everything that may
+// confuse a parser.
 var bits = []string{
 	"<", ">", "/", "/>", "</", "<!", "<?", "&", ";", "'", "\"", "=", " ", "\t", "\n", "\r", "\r\n", ":", "]", "]]>", "<![CDATA[", "<![CDATA[]]>",
 	"<!-- c -->", "<?p i?>", "<?xml version='1.0'?>", "<!DOCTYPE x>", "<!ENTITY a 'b'>", "\x00", "\x01", "\x7f", "\x80", "\xbf", "\xc0\x80",
@@ -72,24 +74,24 @@ func mutant(r *rand.Rand, all []sample) sample {
 		at := place(r, in)
 		end := min(len(in), at+1+r.IntN(12))
 		switch r.IntN(9) {
-		case 0: // take something away
+		case 0: // remove bytes
 			in = append(in[:at:at], in[end:]...)
-		case 1: // say it twice
+		case 1: // repeat bytes
 			in = append(in[:end:end], in[at:]...)
-		case 2, 3, 4: // put something in
+		case 2, 3, 4: // insert a fragment
 			in = append(in[:at:at], append([]byte(bits[r.IntN(len(bits))]), in[at:]...)...)
-		case 5: // put something in its place
+		case 5: // replace a byte by a fragment
 			in = append(in[:at:at], append([]byte(bits[r.IntN(len(bits))]), in[min(at+1, len(in)):]...)...)
-		case 6: // any byte
+		case 6: // set a random byte
 			in[at] = byte(r.IntN(256))
-		case 7: // a piece of another sample
+		case 7: // insert a piece of another sample
 			o := all[r.IntN(len(all))].in
 			if len(o) > 0 {
 				from := place(r, o)
 				piece := o[from:min(len(o), from+1+r.IntN(60))]
 				in = append(in[:at:at], append(bytes.Clone(piece), in[at:]...)...)
 			}
-		case 8: // a piece of itself, elsewhere
+		case 8: // insert a copied piece of itself
 			from := place(r, in)
 			piece := bytes.Clone(in[from:min(len(in), from+1+r.IntN(60))])
 			in = append(in[:at:at], append(piece, in[at:]...)...)
@@ -98,8 +100,9 @@ func mutant(r *rand.Rand, all []sample) sample {
 	return sample{s.name, in, s.header}
 }
 
-// fitting picks an offset where the bit may well be legal: an attribute at the
-// end of a tag, an element between tags, anything else in text or in a value.
+// fitting picks an offset where the fragment is likely to be legal: the end of
+// a tag for an attribute, between tags for an element, in text or in a value
+// for anything else.
 func fitting(r *rand.Rand, in []byte, bit string) int {
 	from := r.IntN(len(in))
 	find, behind := "<>'\"", 1
@@ -115,7 +118,7 @@ func fitting(r *rand.Rand, in []byte, bit string) int {
 	return from + at + behind
 }
 
-// place picks an offset, for choice one where markup stands.
+// place picks an offset, in two of three cases next to markup.
 func place(r *rand.Rand, in []byte) int {
 	at := r.IntN(len(in))
 	if r.IntN(3) == 0 {

@@ -2,9 +2,9 @@ package stream
 
 import "bytes"
 
-// Namespaces are numbers while a stanza is read. Two bindings in scope at the
-// same time have the same number if and only if their names are equal, which
-// is what finding duplicate attributes needs.
+// Namespaces are numbers while a stanza is read. Two bindings that are in scope
+// at the same time have the same number if and only if their names are equal.
+// The search for duplicate attributes depends on this.
 const (
 	unset     int32 = -1
 	nsNone    int32 = 0
@@ -12,10 +12,10 @@ const (
 	nsClient  int32 = 2
 	nsServer  int32 = 3
 	nsStreams int32 = 4
-	nsFirst   int32 = 5 // the stanza's own begin here
+	nsFirst   int32 = 5 // the first number for a namespace of the stanza's own
 )
 
-// knownSpaces are the names of the numbers below nsFirst.
+// knownSpaces holds the names of the numbers below nsFirst.
 var knownSpaces = [nsFirst][]byte{
 	nsXML:     []byte(NSXML),
 	nsClient:  []byte(NSClient),
@@ -25,12 +25,12 @@ var knownSpaces = [nsFirst][]byte{
 
 // binding is a prefix in scope.
 type binding struct {
-	prefixAt, prefixEnd uint32 // empty: a default namespace
+	prefixAt, prefixEnd uint32 // empty for a default namespace
 	ns                  int32
 }
 
-// declare takes an xmlns attribute. Its prefix stands between prefixAt and
-// f.nameEnd, its value ends at end.
+// declare processes an xmlns attribute. Its prefix is between prefixAt and
+// f.nameEnd, and its value ends at end.
 func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 	prefix := b[prefixAt:f.nameEnd]
 	for _, d := range f.binds[f.tag.binds:] {
@@ -50,7 +50,7 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 	}
 	e := reserved(prefix, raw)
 	ns := f.number(b, raw)
-	if e == nil && ns == unset && !isURI(raw) { // what has a number was judged before
+	if e == nil && ns == unset && !isURI(raw) { // a name with a number is known to be valid
 		e = errNSName
 	}
 	if e != nil {
@@ -75,8 +75,9 @@ func (f *Framer) declare(b []byte, prefixAt, end int) *Error {
 	return nil
 }
 
-// reserved says what is wrong with binding prefix to name. Beyond the rules of
-// Namespaces in XML, the prefix stream means one thing only.
+// reserved returns the error for binding prefix to name, or nil. In addition to
+// the rules of Namespaces in XML, the prefix stream may only be bound to the
+// streams namespace.
 func reserved(prefix, name []byte) *Error {
 	switch string(name) {
 	case NSXML:
@@ -104,11 +105,12 @@ func reserved(prefix, name []byte) *Error {
 	return nil
 }
 
-// isURI reports whether name is a URI reference (RFC 3986), as a namespace
-// name has to be, and one that every parser hands on as it is: libxml2 alters
-// an ampersand, and refuses or reports what is no URI; and a name with a
-// parser's separator character in it has let elements be forged. User names,
-// literal addresses, empty ports and apostrophes are left out.
+// isURI reports whether name is a URI reference (RFC 3986), as every namespace
+// name must be, and also one that every parser forwards unchanged. libxml2
+// alters an ampersand, and refuses or reports a name that is not a URI. A name
+// that contains the separator character of a parser has been used to forge
+// elements. For the same reasons, user names, literal addresses, empty ports
+// and apostrophes are refused.
 func isURI(name []byte) bool {
 	colon, slash, hashes := -1, -1, 0
 	for i, c := range name {
@@ -154,7 +156,7 @@ func isScheme(s []byte) bool {
 	return len(s) > 0 && class[s[0]]&nameStart != 0
 }
 
-// isAuthority judges the host and port that rest begins with.
+// isAuthority checks the host and port at the start of rest.
 func isAuthority(rest []byte) bool {
 	host := 0
 	for host < len(rest) && class[rest[host]]&plainURI != 0 && rest[host] != '@' {
@@ -175,7 +177,8 @@ func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
 }
 
-// number finds a namespace name among those known or in scope.
+// number returns the number of a namespace name that is known or in scope, or
+// unset.
 func (f *Framer) number(b, name []byte) int32 {
 	switch string(name) {
 	case "":
@@ -197,8 +200,8 @@ func (f *Framer) number(b, name []byte) int32 {
 	return unset
 }
 
-// lookup finds what a prefix is bound to. Nothing is inherited from the stream
-// header.
+// lookup returns the namespace that a prefix is bound to. Bindings of the
+// stream header do not count.
 func (f *Framer) lookup(b, prefix []byte) int32 {
 	if string(prefix) == "xml" {
 		return nsXML
@@ -211,7 +214,7 @@ func (f *Framer) lookup(b, prefix []byte) int32 {
 	return unset
 }
 
-// elementNS resolves the name of the element being opened.
+// elementNS resolves the name of the start tag being read.
 func (f *Framer) elementNS(b []byte, depth int) (int32, *Error) {
 	ns := f.tag.defNS
 	local := b[f.tagPart:f.tag.nameEnd]
@@ -236,17 +239,18 @@ func (f *Framer) elementNS(b []byte, depth int) (int32, *Error) {
 	return ns, nil
 }
 
-// inherits says whether a top-level element may be in the streams namespace,
-// and so take the prefix stream from the stream header: errors and a server's
-// features. A client that sends a stream error is closing its stream.
+// inherits reports whether a top-level element may be in the streams namespace
+// and use the prefix stream from the stream header. Only errors and a server's
+// features may. A client that sends a stream error is closing its stream.
 func (f *Framer) inherits(local []byte) bool {
 	return string(local) == "error" || f.lenient && string(local) == "features"
 }
 
 // attributeNS resolves the prefixes of the tag's attributes. A qualified
-// attribute in a namespace of the stream itself, c:to beside to, is refused:
-// nobody means it well, and servers differ on what becomes of it. So is an
-// xml:id, which some parsers trim and judge, and what else may yet get a meaning.
+// attribute in a namespace of the stream itself, such as c:to beside to, is
+// refused: it has no honest use, and servers disagree on its meaning. xml:id is
+// refused, because some parsers trim and validate it. All other xml: attributes
+// without a known meaning are refused too.
 func (f *Framer) attributeNS(b []byte) *Error {
 	attrs := f.tape.attrs[f.attr0:]
 	for k := range attrs {

@@ -9,9 +9,10 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// outcome feeds in to a Framer as a session does, step(rest) bytes more at a
-// time, and writes down what comes out. Every piece moves the buffer and spoils
-// the old one: a Framer that keeps a slice is found out.
+// outcome feeds in to a Framer as a session does, step(rest) more bytes at a
+// time, and returns a text of the results. Each step moves the buffer and
+// overwrites the old one, so that a Framer that keeps a slice of it is
+// detected.
 func outcome(f *stream.Framer, header bool, in []byte, step func(rest int) int) string {
 	var out strings.Builder
 	var buf []byte
@@ -61,7 +62,7 @@ func outcome(f *stream.Framer, header bool, in []byte, step func(rest int) int) 
 	}
 }
 
-// dump writes down everything an Element tells.
+// dump writes everything that an Element reports.
 func dump(out *strings.Builder, e stream.Element, depth int) {
 	fmt.Fprintf(out, "%s{%s}%s", strings.Repeat("  ", depth), e.Space(), e.Local())
 	for i := range e.NumAttrs() {
@@ -98,8 +99,8 @@ func dump(out *strings.Builder, e stream.Element, depth int) {
 func whole(rest int) int { return rest }
 func single(int) int     { return 1 }
 
-// splits returns the outcomes of feeding in whole, byte by byte, and cut once
-// at every offset, by name of the way.
+// disagreement feeds in whole, byte by byte, and cut once at every offset. It
+// returns the outcomes that differ, or "".
 func disagreement(c stream.Config, header bool, in []byte) string {
 	want := outcome(stream.NewFramer(c), header, in, whole)
 	if got := outcome(stream.NewFramer(c), header, in, single); got != want {

@@ -1,26 +1,27 @@
-// Package stream turns the bytes of an XMPP stream into whole top-level
+// Package stream cuts the bytes of an XMPP stream into whole top-level
 // elements, and writes stream headers and stream errors (RFC 6120, section 4).
 //
 // It is the only XML parser that judges bytes from the network. It accepts a
-// strict subset of XML 1.0 with namespaces, in UTF-8 only, and refuses
-// everything on which two conforming parsers might differ: comments,
+// strict subset of XML 1.0 with namespaces, in UTF-8 only. It refuses every
+// construct that two conforming parsers might read differently: comments,
 // processing instructions, document types, prefixes that are not bound inside
-// the stanza itself, non-ASCII names, odd namespace names and more. What it
-// accepts, expat accepts, and reads the same way; that is tested with mutants
-// of real stanzas. So the bytes of an accepted stanza can be handed on
-// unchanged: the next parser sees what the decision was made on.
+// the stanza itself, non-ASCII names, odd namespace names and more. Expat
+// accepts every input that this package accepts, and reads it the same way;
+// tests compare the two on mutants of real stanzas. Therefore the bytes of an
+// accepted stanza can be forwarded unchanged: the next parser sees the stanza
+// that the decision was made on.
 //
-// Every element read is described by a tape of offsets into the caller's
-// buffer, read through [Element]. Limits are enforced while reading. In the
-// steady state nothing is allocated.
+// A tape of offsets into the caller's buffer describes every element; [Element]
+// reads it. Limits are enforced while reading. In the steady state nothing is
+// allocated.
 //
-// The package does no I/O, starts no goroutine, reads no clock and never
-// panics on input. It does not decide which elements a peer may send.
+// The package does no I/O, starts no goroutine, reads no clock and never panics
+// on input. It does not decide which elements a peer may send.
 package stream
 
 import "strconv"
 
-// Namespace names this package knows.
+// Namespace names that this package knows.
 const (
 	NSClient  = "jabber:client"
 	NSServer  = "jabber:server"
@@ -30,7 +31,8 @@ const (
 	NSErrors  = "urn:ietf:params:xml:ns:xmpp-streams"
 )
 
-// Limits bound one top-level element. Zero fields mean the documented default.
+// Limits bound one top-level element. A zero field means the documented
+// default.
 type Limits struct {
 	Bytes      int // whole top-level element; default 256 KiB, at most 1 GiB
 	Depth      int // nesting, the top-level element is 1; default 64
@@ -40,27 +42,28 @@ type Limits struct {
 	Namespaces int // namespace declarations in scope at any element; default 64
 	TotalAttrs int // attributes recorded per top-level element; default 8192, at least Attrs
 
-	// Refused is up to how many bytes an element over Bytes is read. It is
-	// judged like any other, and delivered with Fault() != nil, so that it can
-	// be answered; it must not be handed on. Default: none, so that more than
-	// Bytes is an error.
+	// Refused is the largest size up to which an element over Bytes is still
+	// read. Such an element is framed like any other and delivered with Fault()
+	// != nil, so that it can be answered; it must not be forwarded. An element
+	// larger than both is an error. The default is Bytes, so that every element
+	// over Bytes is an error.
 	Refused int
 }
 
-// maxBytes keeps every offset, and every sum of two, inside 32 bits.
+// maxBytes keeps every offset, and every sum of two offsets, within 32 bits.
 const maxBytes = 1 << 30
 
-// ClientLimits are the limits of an authenticated client: the defaults, and
-// up to 1 MiB an element is read to be refused.
+// ClientLimits are the limits for an authenticated client: the defaults, except
+// that an element of up to 1 MiB is read in order to be refused.
 func ClientLimits() Limits { return Limits{Refused: 1 << 20}.withDefaults() }
 
-// PreAuthLimits are the limits of a client that has not authenticated yet.
+// PreAuthLimits are the limits for a client that has not authenticated yet.
 func PreAuthLimits() Limits {
 	return Limits{Bytes: 8 << 10, Elements: 32, TotalAttrs: 256}.withDefaults()
 }
 
-// BackendLimits are the limits of a tenant's own server: a roster of 10,000
-// contacts passes, described by its first thousand elements.
+// BackendLimits are the limits for a tenant's own server. A roster of 10,000
+// contacts passes; its first thousand elements are described.
 func BackendLimits() Limits {
 	return Limits{
 		Bytes: 16 << 20, Depth: 200, Attrs: 256,
@@ -88,31 +91,31 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// TooBig is the error of an element over Bytes. It names the limit.
+// TooBig is the error for an element over Bytes. Its text contains the limit.
 func (l Limits) TooBig() *Error {
 	text := "element larger than " + strconv.Itoa(l.withDefaults().Bytes) + " bytes"
 	return &Error{Condition: "policy-violation", Text: text, App: "stanza-too-big"}
 }
 
-// Config says how strict a Framer is.
+// Config configures a Framer.
 type Config struct {
 	Limits Limits
 
-	// Lenient is for the backend's leg. A server passes on what strangers
-	// write, and a stranger must not be able to end a session: what breaks our
-	// subset or a limit, but not the framing, does not fail the stream. The
-	// element is delivered with Fault() != nil and the caller must drop it.
-	// Ill-formed XML, restricted XML and an element over Limits.Refused are
-	// errors all the same.
+	// Lenient is set for the stream from the backend. A server delivers stanzas
+	// that strangers wrote, and a stranger must not be able to end a session.
+	// Therefore a breach of our subset or of a limit does not fail the stream
+	// if the framing is intact: the element is delivered with Fault() != nil,
+	// and the caller must drop it. Ill-formed XML, restricted XML and an
+	// element over Limits.Refused are still errors.
 	Lenient bool
 }
 
-// Kind says what Next has found.
+// Kind is the kind of token that Next has found.
 type Kind uint8
 
 const (
 	Incomplete Kind = iota // more bytes are needed
-	Space                  // white space between elements, a keep-alive
+	Space                  // white space between elements, used as a keep-alive
 	Header                 // the stream's opening tag, after an optional XML declaration
 	Stanza                 // one whole top-level element
 	Close                  // the stream's closing tag
@@ -134,8 +137,8 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Error is a breach that ends the stream. Condition is a stream error
-// condition of RFC 6120, section 4.9.3; Text is safe to show to the peer.
+// Error is a breach that ends the stream. Condition is a stream error condition
+// of RFC 6120, section 4.9.3. Text is safe to show to the peer.
 type Error struct {
 	Condition string
 	Text      string
@@ -149,9 +152,9 @@ func (e *Error) Error() string {
 	return e.Condition + ": " + e.Text
 }
 
-// The breaches, one value each but for [Limits.TooBig], which a Framer has one
-// of: an error is made without allocation and carries nothing of the peer's
-// bytes.
+// The breaches. Each is one value, except [Limits.TooBig], of which each Framer
+// has its own. Returning a breach therefore allocates nothing, and its text
+// contains none of the peer's bytes.
 var (
 	errChar         = &Error{Condition: "not-well-formed", Text: "character not allowed"}
 	errUTF8         = &Error{Condition: "not-well-formed", Text: "not UTF-8"}

@@ -2,9 +2,9 @@ package stream
 
 import "bytes"
 
-// startTag reads on in a start tag or an empty-element tag. A case falls
-// through to what comes next in the tag, and leaves the switch where b ends or
-// the end of a name or a value cannot be told yet.
+// startTag continues to read a start tag or an empty-element tag. Each case
+// falls through to the next part of the tag. It leaves the switch if b ends, or
+// if more bytes are needed to find the end of a name or a value.
 func (f *Framer) startTag(b []byte) (bool, *Error) {
 	i := f.pos
 	for i < len(b) {
@@ -77,8 +77,8 @@ func (f *Framer) startTag(b []byte) (bool, *Error) {
 	return false, nil
 }
 
-// value reads on in an attribute value. It returns where it came to and whether
-// the value has ended there.
+// value continues to read an attribute value. It returns the offset it reached
+// and whether the value ended there.
 func (f *Framer) value(b []byte, i int) (int, bool, *Error) {
 	for {
 		i += skip(b[i:], plainValue)
@@ -110,8 +110,8 @@ func (f *Framer) value(b []byte, i int) (int, bool, *Error) {
 	}
 }
 
-// name reads on in the name that begins at f.nameAt. It returns where it came
-// to and whether the name has ended there.
+// name continues to read the name that begins at f.nameAt. It returns the
+// offset it reached and whether the name ended there.
 func (f *Framer) name(b []byte, i int) (int, bool, *Error) {
 	for i < len(b) {
 		if i > f.partAt {
@@ -143,10 +143,10 @@ func (f *Framer) name(b []byte, i int) (int, bool, *Error) {
 	return i, false, nil
 }
 
-// oddName judges what stands in a name and has no place in an ASCII QName. On
-// a lenient leg it is a fault if XML 1.0 without namespaces would take it, or
-// might: which characters outside ASCII a name may hold differs between
-// editions, and the element is dropped either way.
+// oddName judges a character that an ASCII QName does not allow. It is only a
+// breach, and so a fault for a lenient Framer, if XML 1.0 without namespaces
+// allows the character or might allow it: the editions of XML differ on the
+// characters outside ASCII, and the element is dropped in any case.
 func (f *Framer) oddName(b []byte, i int) (n int, ended bool, err *Error) {
 	switch c := b[i]; {
 	case c >= 0x80:
@@ -163,7 +163,7 @@ func (f *Framer) oddName(b []byte, i int) (n int, ended bool, err *Error) {
 	return n, ended, err
 }
 
-// named takes the element's name, which ends at end.
+// named processes the name of the element, which ends at end.
 func (f *Framer) named(b []byte, end int) *Error {
 	f.tag.nameAt, f.tag.nameEnd = uint32(f.nameAt), uint32(end)
 	f.tagPart = f.partAt
@@ -174,7 +174,7 @@ func (f *Framer) named(b []byte, end int) *Error {
 	return nil
 }
 
-// attribute takes the attribute whose value ends at end.
+// attribute processes the attribute whose value ends at end.
 func (f *Framer) attribute(b []byte, end int) *Error {
 	if f.attrs++; f.attrs > f.limits.Attrs {
 		return f.breach(errAttrs)
@@ -210,7 +210,7 @@ func (f *Framer) attribute(b []byte, end int) *Error {
 	return nil
 }
 
-// openElement takes the start tag that ends at end.
+// openElement processes the start tag that ends at end.
 func (f *Framer) openElement(b []byte, end int, selfClosed bool) *Error {
 	depth := len(f.stack) + 1
 	if f.elements++; f.elements > f.limits.Elements {
@@ -251,7 +251,7 @@ func (f *Framer) openElement(b []byte, end int, selfClosed bool) *Error {
 	return nil
 }
 
-// record puts the element on the tape, if there is room.
+// record adds the element to the tape if there is room.
 func (f *Framer) record(end int, ns int32, depth int, selfClosed bool) {
 	t := &f.tape
 	if depth > 1 {
@@ -280,9 +280,10 @@ func (f *Framer) declaresPrefix() bool {
 	return declared > 1 || declared == 1 && f.defNS == unset
 }
 
-// openHeader completes the stream header. It is judged strictly on both legs.
+// openHeader completes the stream header. It is strict even if the Framer is
+// lenient.
 func (f *Framer) openHeader(b []byte, end int, ns int32, selfClosed bool) *Error {
-	name := string(b[f.tag.nameAt:f.tag.nameEnd]) // compared only: not allocated
+	name := string(b[f.tag.nameAt:f.tag.nameEnd]) // for comparisons only: not allocated
 	switch {
 	case name != "stream:stream" && ns == nsStreams && string(b[f.tagPart:f.tag.nameEnd]) == "stream":
 		return errHeaderPfx
@@ -303,7 +304,7 @@ func (f *Framer) openHeader(b []byte, end int, ns int32, selfClosed bool) *Error
 	return nil
 }
 
-// markText notes character data in the innermost open element.
+// markText records that the innermost open element contains character data.
 func (f *Framer) markText() {
 	if n := f.stack[len(f.stack)-1].node; n >= 0 {
 		f.tape.nodes[n].text = true
