@@ -1,7 +1,8 @@
 package permission
 
-// Nearest is the permission whose name is most like a misspelt one; false when
-// none is like it. It is for telling people what they may have meant.
+// Nearest returns the permission whose name is most similar to a misspelt name,
+// as a suggestion for an error message. It returns false if no name is similar
+// enough.
 func Nearest(name string) (Permission, bool) {
 	best, least := Permission(0), max(2, len(name)/4)+1
 	if len(name) > maxNameBytes {
@@ -16,8 +17,8 @@ func Nearest(name string) (Permission, bool) {
 	return best, found
 }
 
-// distance is how many bytes must be changed, put in or taken out to make one
-// text the other (Levenshtein's).
+// distance is the number of bytes to replace, insert or delete in order to turn
+// one text into the other (Levenshtein distance).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -2,8 +2,8 @@ package permission
 
 import "testing"
 
-// TestNearest: what is meant by a name with a slip in it, and that nothing is
-// made up for a name that is like none.
+// TestNearest checks the suggestion for names with a slip, and that there is
+// none for a name unlike all others.
 func TestNearest(t *testing.T) {
 	for name, want := range map[string]string{
 		"xmpp:fedreate":                "xmpp:federate",

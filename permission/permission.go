@@ -1,10 +1,10 @@
-// Package permission is the catalogue: the names of what may be asked for,
-// their order, their bits, and what the built-in roles give.
+// Package permission is the catalogue of permissions: their names, their order,
+// their bits, and the permissions that the built-in roles give.
 //
-// It is pure data. The order of the catalogue is the order of every list of
-// permissions Postern prints. Names are opaque: there are no wildcards and no
-// prefixes, and a role may carry names that are not in the catalogue, which no
-// stanza ever asks for.
+// It is pure data. Every list of permissions that Postern prints has the order
+// of the catalogue. Names are opaque: there are no wildcards and no prefixes. A
+// role may contain names that are not in the catalogue; no stanza ever asks for
+// them.
 package permission
 
 import (
@@ -14,10 +14,10 @@ import (
 	"strings"
 )
 
-// A Permission is one entry of the catalogue, numbered by its place in it.
+// A Permission is one entry of the catalogue, numbered by its position in it.
 type Permission uint8
 
-// The catalogue. For each pair, read stands before write.
+// The catalogue. In each pair, read comes before write.
 const (
 	Federate Permission = iota
 	MessagesRead
@@ -53,9 +53,9 @@ const (
 type Entry struct {
 	Name    string
 	Meaning string
-	// Source says where the name comes from: "documented" (by Prosody's
-	// mod_restrict_xmpp), "module's code" (asked for by its code only), or
-	// "Postern".
+	// Source is the origin of the name: "documented" (by Prosody's
+	// mod_restrict_xmpp), "module's code" (used in its code but not
+	// documented), or "Postern".
 	Source string
 }
 
@@ -90,13 +90,13 @@ var catalogue = [Count]Entry{
 // Name returns the permission's name, such as "xmpp:account:messages:read".
 func (p Permission) Name() string { return catalogue[p].Name }
 
-// Entry returns the permission's line of the catalogue.
+// Entry returns the permission's entry in the catalogue.
 func (p Permission) Entry() Entry { return catalogue[p] }
 
 // String is Name.
 func (p Permission) String() string { return p.Name() }
 
-// ByName finds a permission of the catalogue.
+// ByName returns the permission with this name in the catalogue.
 func ByName(name string) (Permission, bool) {
 	for i := range catalogue {
 		if catalogue[i].Name == name {
@@ -117,7 +117,7 @@ func All() iter.Seq[Permission] {
 	}
 }
 
-// A Set is a set of the catalogue's permissions, one bit each.
+// A Set is a set of permissions of the catalogue, one bit each.
 type Set uint64
 
 // Of returns the set of the given permissions.
@@ -138,7 +138,7 @@ func (s Set) Has(p Permission) bool { return s&(1<<p) != 0 }
 // With returns the set with p added.
 func (s Set) With(p Permission) Set { return s | 1<<p }
 
-// Minus returns what is in s and not in t.
+// Minus returns the permissions of s that are not in t.
 func (s Set) Minus(t Set) Set { return s &^ t }
 
 // First returns the first permission of the set in the catalogue's order.
@@ -149,7 +149,7 @@ func (s Set) First() (Permission, bool) {
 	return Permission(bits.TrailingZeros64(uint64(s))), true
 }
 
-// Names lists the set in the catalogue's order. It is never nil.
+// Names returns the names in the order of the catalogue. It is never nil.
 func (s Set) Names() []string {
 	names := make([]string, 0, bits.OnesCount64(uint64(s)))
 	for p := range All() {
@@ -160,14 +160,14 @@ func (s Set) Names() []string {
 	return names
 }
 
-// String joins the names with a space.
+// String returns the names joined by spaces.
 func (s Set) String() string { return strings.Join(s.Names(), " ") }
 
 // maxNameBytes bounds a permission's name, so that a role's record stays small.
 const maxNameBytes = 128
 
-// CheckName refuses a name outside the grammar [a-z0-9-]+(:[a-z0-9-]+)+. The
-// name need not be in the catalogue.
+// CheckName returns an error for a name outside the grammar
+// [a-z0-9-]+(:[a-z0-9-]+)+. The name need not be in the catalogue.
 func CheckName(name string) error {
 	if len(name) > maxNameBytes {
 		return fmt.Errorf("permission name of %d bytes: at most %d", len(name), maxNameBytes)
@@ -190,9 +190,9 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Misspelt reports whether a name claims the reserved prefix "xmpp:" and is
-// not in the catalogue: in a deny or a ceiling such a name would fail open, so
-// it draws a warning.
+// Misspelt reports whether a name has the reserved prefix "xmpp:" and is not in
+// the catalogue. Such a name draws a warning, because in a deny or a ceiling it
+// would fail open.
 func Misspelt(name string) bool {
 	_, known := ByName(name)
 	return !known && strings.HasPrefix(name, "xmpp:")

@@ -2,8 +2,8 @@ package permission
 
 import "strings"
 
-// The built-in roles, from the least to the most; each inherits the one
-// before it. They exist in every tenant.
+// The built-in roles, from the weakest to the strongest. Each inherits the
+// previous one. They exist in every tenant.
 const (
 	Guest      = "prosody:guest"
 	Registered = "prosody:registered"
@@ -12,17 +12,18 @@ const (
 	Operator   = "prosody:operator"
 )
 
-// DefaultRole is the role of a member without one, in a domain without one.
+// DefaultRole is the role of a member without a role, in a domain without a
+// default role.
 const DefaultRole = Registered
 
-// ReservedPrefix begins the names of built-in roles; no custom role may
-// take it.
+// ReservedPrefix begins the names of the built-in roles. The name of a custom
+// role must not begin with it.
 const ReservedPrefix = "prosody:"
 
-// A BuiltinRole is a role every tenant has from the start.
+// A BuiltinRole is a role that every tenant has.
 type BuiltinRole struct {
 	Name     string
-	Inherits string // empty for the first
+	Inherits string // empty for the first role
 	Gives    Set
 }
 
@@ -34,11 +35,11 @@ var builtinRoles = [...]BuiltinRole{
 	{Operator, Admin, 0},
 }
 
-// registeredGives is what registered gives beyond guest.
+// registeredGives are the permissions that registered adds to guest.
 const registeredGives = Set(1<<Federate | 1<<AccountRead | 1<<AccountWrite | 1<<LegacyStorageRead | 1<<LegacyStorageWrite)
 
-// BuiltinRoles lists the built-in roles, parents before children. The slice
-// is the caller's own.
+// BuiltinRoles returns the built-in roles, parents before children. The caller
+// may change the slice.
 func BuiltinRoles() []BuiltinRole {
 	return append([]BuiltinRole(nil), builtinRoles[:]...)
 }
@@ -53,5 +54,5 @@ func IsBuiltin(name string) bool {
 	return false
 }
 
-// IsReserved reports whether name has the built-in roles' prefix.
+// IsReserved reports whether name begins with the prefix of the built-in roles.
 func IsReserved(name string) bool { return strings.HasPrefix(name, ReservedPrefix) }
