@@ -91,7 +91,7 @@ func TestExplainRefuses(t *testing.T) {
 		{"half a stanza", api.ExplainRequest{Stanza: "<presence>"}, "not one well-formed element"},
 		{"no resource", api.ExplainRequest{Stanza: "<presence/>", Resource: "a\x00b"}, "the session's address"},
 		{"no room", api.ExplainRequest{Stanza: "<presence/>", Joined: []string{"@"}}, `joined "@"`},
-		{"no peer", api.ExplainRequest{Stanza: "<presence/>", Outstanding: []api.Request{{Peer: "@", ID: "1"}}}, `outstanding request of "@"`},
+		{"no peer", api.ExplainRequest{Stanza: "<presence/>", Outstanding: []api.Request{{Peer: "@", ID: "1"}}}, `outstanding request with "@"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.q.Account = "bob@alpha.test"

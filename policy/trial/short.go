@@ -9,28 +9,28 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// ShortForm says how the short form of a stanza is written.
+// ShortForm is the grammar of the short form of a stanza.
 const ShortForm = `message [TYPE] [WORD VALUE]…
 presence [TYPE] [priority N] [WORD VALUE]…
 iq get|set [ELEMENT] NAMESPACE [node NODE] [WORD VALUE]…`
 
-// shortTypes are the types that may follow the kind.
+// shortTypes are the types that may follow each kind.
 var shortTypes = map[string]string{
 	"message":  "chat normal groupchat headline error",
 	"presence": "unavailable subscribe subscribed unsubscribe unsubscribed probe error",
 	"iq":       "get set",
 }
 
-// IsShort reports whether a stanza is written in the short form.
+// IsShort reports whether a stanza is written in the short form, not as XML.
 func IsShort(text string) bool {
 	text = strings.TrimSpace(text)
 	return text != "" && text[0] != '<'
 }
 
-// Expand writes the short form out, and says which way the stanza goes: what
-// has a from comes in, everything else goes out. self is the full address of
-// the session, to which what comes in is addressed unless it has a to. A
-// message has a body; the body says nothing.
+// Expand turns the short form into XML and returns the direction of the stanza:
+// incoming if it has a from, otherwise outgoing. self is the full address of
+// the session; an incoming stanza without a to is addressed to it. A message
+// has a fixed body.
 func Expand(short, self string) (xml string, dir decision.Direction, err error) {
 	w := strings.Fields(short)
 	if len(w) == 0 {
@@ -39,7 +39,7 @@ func Expand(short, self string) (xml string, dir decision.Direction, err error) 
 	kind := w[0]
 	types, ok := shortTypes[kind]
 	if !ok {
-		return "", 0, fmt.Errorf("%q begins no stanza: write message, presence or iq, or the stanza as XML", kind)
+		return "", 0, fmt.Errorf("%q is not a kind of stanza: write message, presence or iq, or the stanza as XML", kind)
 	}
 	w = w[1:]
 	typ := ""
@@ -65,17 +65,18 @@ func Expand(short, self string) (xml string, dir decision.Direction, err error) 
 	return s.xml(), dir, nil
 }
 
-// A shortStanza is one taken apart.
+// A shortStanza is a parsed short form.
 type shortStanza struct {
 	kind, typ          string
 	element, namespace string
 	words              map[string]string
 }
 
-// payload reads [ELEMENT] NAMESPACE of an iq.
+// payload parses the [ELEMENT] NAMESPACE of an iq and returns the rest of the
+// words.
 func (s *shortStanza) payload(w []string) ([]string, error) {
 	if s.typ == "" {
-		return nil, fmt.Errorf("an iq is get or set: write iq get NAMESPACE")
+		return nil, fmt.Errorf("an iq needs a type, get or set: write iq get NAMESPACE")
 	}
 	var names []string
 	for len(w) > 0 && len(names) < 2 && !slices.Contains(s.known(), w[0]) {
@@ -83,13 +84,13 @@ func (s *shortStanza) payload(w []string) ([]string, error) {
 	}
 	switch len(names) {
 	case 0:
-		return nil, fmt.Errorf("iq %s of what? Write its payload's namespace, such as iq get jabber:iq:roster", s.typ)
+		return nil, fmt.Errorf("iq %s: the namespace of the payload is missing; write it, such as iq get jabber:iq:roster", s.typ)
 	case 1:
 		s.element, s.namespace = s.usualElement(names[0]), names[0]
 	case 2:
 		s.element, s.namespace = names[0], names[1]
 		if strings.ContainsFunc(s.element, func(r rune) bool { return !isNameRune(r) }) {
-			return nil, fmt.Errorf("%q is no element's name: write iq %s [ELEMENT] NAMESPACE", s.element, s.typ)
+			return nil, fmt.Errorf("%q is not an element name: write iq %s [ELEMENT] NAMESPACE", s.element, s.typ)
 		}
 	}
 	return w, nil
@@ -99,7 +100,7 @@ func isNameRune(r rune) bool {
 	return r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
-// usualElement is the element most requests of a namespace have.
+// usualElement returns the element of most requests in a namespace.
 func (s *shortStanza) usualElement(namespace string) string {
 	switch namespace {
 	case "vcard-temp":
@@ -125,7 +126,7 @@ func (s *shortStanza) usualElement(namespace string) string {
 	return "query"
 }
 
-// known are the words that are followed by a value.
+// known returns the words that are followed by a value.
 func (s *shortStanza) known() []string {
 	switch s.kind {
 	case "message":
@@ -142,9 +143,9 @@ func (s *shortStanza) pairs(w []string) error {
 		case !slices.Contains(known, w[0]):
 			return fmt.Errorf("%q is not understood in the short form of %s: it has types (%s) and %s", w[0], s.kind, shortTypes[s.kind], strings.Join(known, ", "))
 		case len(w) == 1:
-			return fmt.Errorf("%s what? A value is missing", w[0])
+			return fmt.Errorf("%s: a value is missing", w[0])
 		case s.words[w[0]] != "":
-			return fmt.Errorf("%s stands twice", w[0])
+			return fmt.Errorf("%s is given twice", w[0])
 		}
 		s.words[w[0]] = w[1]
 	}

@@ -1,8 +1,7 @@
-// Package trial puts the text of a stanza to the policy the way a gateway and
-// a node do together: framed by the same framer, described by the same
-// describer, asked by the same question, decided by policy.Explain. It serves
-// whoever wants to know beforehand: explain, check and policy tests. It is
-// pure, decides nothing itself, and takes any text.
+// Package trial asks the policy about a stanza given as text. It takes the same
+// steps as a gateway and a node together: it frames, describes and asks with
+// the same code, and policy.Explain decides. It serves policyctl explain, check
+// and policy tests. It is pure, decides nothing itself, and accepts any text.
 package trial
 
 import (
@@ -18,13 +17,13 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A Trial tries stanzas, one after the other.
+// A Trial tries stanzas, one at a time.
 type Trial struct {
 	client, backend *stream.Framer
 	describe        stanza.Descriptor
 }
 
-// New returns a Trial with the limits gateways have.
+// New returns a Trial with the limits of a gateway.
 func New() *Trial {
 	return &Trial{
 		client:  stream.NewFramer(stream.Config{Limits: stream.ClientLimits()}),
@@ -42,9 +41,9 @@ func Session(v *projections.View, tenant string, full jid.Addr) decision.Session
 	}
 }
 
-// Explain says what becomes of one stanza, and what of it could not be
-// described. An error is a text that is not one well-formed element: a gateway
-// would end the stream.
+// Explain returns the decision about one stanza, and its fault if it could not
+// be described. It returns an error if the text is not one well-formed element.
+// A gateway would then end the stream.
 func (t *Trial) Explain(v *projections.View, s decision.Session, dir decision.Direction, xml string, m decision.Memory, at time.Time) (policy.Explanation, stanza.Fault, error) {
 	framer := t.client
 	if dir == decision.In {
@@ -59,8 +58,8 @@ func (t *Trial) Explain(v *projections.View, s decision.Session, dir decision.Di
 	return policy.Explain(v, &question, at), question.Desc.Fault, nil
 }
 
-// A Memory is what a session is said to remember. It implements
-// decision.Memory; the zero one is empty.
+// A Memory is the memory of a session for a trial. It implements
+// decision.Memory. The zero Memory is empty.
 type Memory struct {
 	joined   []jid.Addr
 	requests []request
@@ -71,7 +70,7 @@ type request struct {
 	id   string
 }
 
-// Join remembers that the session has asked to join a room.
+// Join records that the session has asked to join a room.
 func (m *Memory) Join(room string) error {
 	a, err := jid.Parse([]byte(room))
 	if err != nil {
@@ -81,11 +80,11 @@ func (m *Memory) Join(room string) error {
 	return nil
 }
 
-// Await remembers a request that is not answered yet, of or to a peer.
+// Await records an unanswered request to or from a peer.
 func (m *Memory) Await(peer, id string) error {
 	a, err := jid.Parse([]byte(peer))
 	if err != nil {
-		return fmt.Errorf("outstanding request of %q: %w", peer, err)
+		return fmt.Errorf("outstanding request with %q: %w", peer, err)
 	}
 	m.requests = append(m.requests, request{a, id})
 	return nil
@@ -101,8 +100,8 @@ func (m *Memory) Joined(peer jid.Addr, _ stanza.Type) (joined, muc bool) {
 	return false, false
 }
 
-// Queried implements decision.Memory. It is not said of a request what it asks
-// for, so one to a bare JID may be an archive query.
+// Queried implements decision.Memory. A recorded request does not say what it
+// asks for, so any request to a bare JID counts as an archive query.
 func (m *Memory) Queried(peer jid.Addr) bool {
 	for _, r := range m.requests {
 		if r.peer.Equal(peer) && !peer.HasResource() {

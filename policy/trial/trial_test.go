@@ -23,14 +23,14 @@ func TestExpand(t *testing.T) {
 		"iq set disable urn:xmpp:push:0":                      "out <iq type='set' id='t1'><disable xmlns='urn:xmpp:push:0'/></iq>",
 		"iq set http://jabber.org/protocol/pubsub node urn:y": "out <iq type='set' id='t1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:y'/></pubsub></iq>",
 		"message to a'<b":                                     "out <message type='chat' to='a&apos;&lt;b'><body>text</body></message>",
-		// What is not understood.
+		// Texts that are not understood.
 		"":                        "error the stanza is empty",
-		"msg to x":                `error "msg" begins no stanza: write message, presence or iq, or the stanza as XML`,
-		"iq jabber:iq:roster":     "error an iq is get or set: write iq get NAMESPACE",
-		"iq get":                  "error iq get of what? Write its payload's namespace, such as iq get jabber:iq:roster",
-		"iq get a/b jabber:x":     `error "a/b" is no element's name: write iq get [ELEMENT] NAMESPACE`,
-		"message to":              "error to what? A value is missing",
-		"message to a to b":       "error to stands twice",
+		"msg to x":                `error "msg" is not a kind of stanza: write message, presence or iq, or the stanza as XML`,
+		"iq jabber:iq:roster":     "error an iq needs a type, get or set: write iq get NAMESPACE",
+		"iq get":                  "error iq get: the namespace of the payload is missing; write it, such as iq get jabber:iq:roster",
+		"iq get a/b jabber:x":     `error "a/b" is not an element name: write iq get [ELEMENT] NAMESPACE`,
+		"message to":              "error to: a value is missing",
+		"message to a to b":       "error to is given twice",
 		"presence priority 300":   `error priority "300": want -128 to 127`,
 		"message loudly to x.org": `error "loudly" is not understood in the short form of message: it has types (chat normal groupchat headline error) and to, from, event`,
 	} {
@@ -45,8 +45,8 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// FuzzExpand: whatever is written, what comes of it is one element of the kind
-// that was named, unless its namespace is none.
+// FuzzExpand checks that the result for any text is an error or one element of
+// the named kind, unless the namespace is invalid.
 func FuzzExpand(f *testing.F) {
 	for _, s := range []string{"message to bob@a.test", "iq set pubsub http://jabber.org/protocol/pubsub node x", "presence priority -1 from a@b"} {
 		f.Add(s)
@@ -63,10 +63,10 @@ func FuzzExpand(f *testing.F) {
 		}
 		el, err := framer.ParseStanza([]byte(xml))
 		if len(xml) > 1000 {
-			return // over a limit, perhaps
+			return // possibly over a limit
 		}
 		if !el.Valid() && strings.Contains(err.Error(), "namespace") {
-			return // refused as a gateway would
+			return // a gateway refuses it too
 		}
 		if !el.Valid() {
 			t.Fatalf("%q gives %s: %v", short, xml, err)
