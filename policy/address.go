@@ -9,41 +9,41 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A class is who an address belongs to, as a bit, so that a row of the table
-// can name several.
+// A class is the relation of an address to the account of the session. It is
+// one bit, so that a row of the table can name several classes.
 type class uint8
 
-// The classes. An absent address is the own account.
+// The classes. An absent address counts as the own account.
 const (
-	ownAccount   class = 1 << iota // the own bare JID
-	ownResource                    // the own bare JID with a resource
+	ownAccount   class = 1 << iota // the account's bare JID
+	ownResource                    // the account's bare JID with a resource
 	ownServer                      // the account's domain, with or without a resource
-	localUser                      // any other JID with a localpart in a domain of the tenant
+	localUser                      // any other JID with a localpart, in a domain of the tenant
 	localServer                    // another domain of the tenant, with or without a resource
 	localService                   // any JID in a service of the tenant or of the installation
-	remote                         // everything else, other tenants included
+	remote                         // everything else, including other tenants
 
 	own      = ownAccount | ownResource | ownServer
 	local    = localUser | localServer | localService
 	anywhere = own | local | remote
 )
 
-// judge is one question being answered: the question, and what the View says
-// of the one it is about.
+// judge is the state of one decision: the question, and the parts of the View
+// that belong to its session.
 type judge struct {
 	q        *decision.Question
 	view     *projections.View
 	tenant   *projections.Tenant
 	standing projections.Standing
-	domain   []byte // the account's
-	peer     class  // of to (out) or from (in)
+	domain   []byte // domain of the account
+	peer     class  // class of to (out) or from (in)
 }
 
 func domainOf(account []byte) []byte {
 	return account[bytes.IndexByte(account, '@')+1:]
 }
 
-// classOf tells who a belongs to.
+// classOf returns the class of a.
 func (j *judge) classOf(a jid.Addr) class {
 	if a.IsZero() {
 		return ownAccount
@@ -83,14 +83,13 @@ func (j *judge) anyRemote(list []jid.Addr) bool {
 	return false
 }
 
-// actsOnInside reports whether the stanza's receiver may act on any address in
-// the payload: services do so with what is set.
+// actsOnInside reports whether the receiver of the stanza may act on addresses
+// anywhere in the payload. A service does so for an iq set.
 func (j *judge) actsOnInside() bool {
 	return j.q.Desc.Kind == stanza.IQ && j.q.Desc.Type == stanza.Set && j.peer == localService
 }
 
-// isServed reports whether a is in a domain that this installation serves, of
-// any tenant.
+// isServed reports whether a is in a domain of any tenant of this installation.
 func (j *judge) isServed(a jid.Addr) bool {
 	_, place := j.view.Owner(a.Domain())
 	return place == projections.Domain

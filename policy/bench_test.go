@@ -16,9 +16,9 @@ import (
 
 const benchTenants, benchMembers = 1000, 1000
 
-// BenchmarkDecide judges a chat message of a random one of a million members
-// in a thousand tenants, beside the floor: a bare map of maps from the same
-// names to a permission mask. The ratio of the two is what counts.
+// BenchmarkDecide judges a chat message of a random member, out of a million
+// members in a thousand tenants. The lower bound is a bare map of maps from the
+// same names to permission masks. The ratio of the two is the result.
 func BenchmarkDecide(b *testing.B) {
 	var log logOf
 	floor := map[string]map[string]permission.Set{}
@@ -73,9 +73,10 @@ func BenchmarkDecide(b *testing.B) {
 	})
 }
 
-// A randomSession is whom one question is about. The texts of all lie in one
-// array in the order they are asked, as a question just received lies in the
-// cache: what is measured is the look-up, not the fetching of the question.
+// A randomSession is the session and the receiver of one question. The texts of
+// all sessions lie in one array in the order of use, so that they are in the
+// cache like the texts of a question just received. The benchmark thus measures
+// the look-up and not cache misses.
 type randomSession struct {
 	tenant, account []byte
 	to              jid.Addr

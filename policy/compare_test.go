@@ -17,15 +17,16 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// compareRounds is the number of tenants before and after that are compared.
+// compareRounds is the number of pairs of states, before and after, that are
+// compared.
 const compareRounds = 300
 
-// outsideNames are the permissions the driver gives that no catalogue has.
+// outsideNames are names outside the catalogue that the driver gives to roles.
 var outsideNames = []string{"lab:door", "xmpp:account"}
 
-// TestCompare: what a plan and a diff say of who gains and loses what, and
-// whose sessions end, is what asking about every account and permission on
-// both sides finds.
+// TestCompare checks tenants.Compare, on which plans and diffs are built: who
+// gains and loses which permission, and whose sessions end. The expected result
+// comes from asking about every account and permission in both states.
 func TestCompare(t *testing.T) {
 	rounds := compareRounds
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -42,7 +43,7 @@ func TestCompare(t *testing.T) {
 			}
 			(&bruteForce{t: t, d: d, before: before, after: d.view, seen: seen}).check()
 		}
-		// A tenant that is not there yet, or no more.
+		// The tenant is created in this step, or was removed.
 		(&bruteForce{t: t, d: d, before: projections.New(), after: d.view, seen: seen}).check()
 		if d.rng.IntN(2) == 0 {
 			before := d.view
@@ -50,7 +51,7 @@ func TestCompare(t *testing.T) {
 			(&bruteForce{t: t, d: d, before: before, after: d.view, seen: seen}).check()
 		}
 	}
-	// What never happened was not compared.
+	// Every kind of difference must have occurred, or it was not compared.
 	for _, what := range []string{"gain", "lose", "gain and lose", "outside", "domain", "secondary gain", "secondary lose", "many in a group", "kept session",
 		"removed", "suspended", "the role changes", "ended", "reset: loses xmpp:account:messages:read", "reset: loses xmpp:account:presence:write"} {
 		if seen[what] < rounds/50 {
@@ -59,7 +60,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// any gives a random command: the driver's, or one on what domains there are.
+// any returns a random command: the driver's, or one that adds or removes a
+// domain.
 func (d *ruleDriver) any() {
 	domain := d.one("alpha.test", "beta.test", "delta.test")
 	switch d.rng.IntN(30) {
@@ -74,8 +76,9 @@ func (d *ruleDriver) any() {
 	}
 }
 
-// give carries a command out, if it is allowed, without asking the rule book;
-// of that only the names of roles are kept.
+// give executes a command if it is allowed, without asking the rule book. It
+// keeps the rule book's set of role names up to date, since the driver needs
+// it.
 func (d *ruleDriver) give(c tenants.Change) {
 	plan, err := tenants.Check(d.view, "acme", c)
 	if err != nil || len(plan.Events) == 0 {
@@ -90,7 +93,7 @@ func (d *ruleDriver) give(c tenants.Change) {
 	}
 }
 
-// bruteForce compares two states by asking.
+// bruteForce compares two states by asking about every account and permission.
 type bruteForce struct {
 	t             *testing.T
 	d             *ruleDriver
@@ -117,7 +120,7 @@ func (b *bruteForce) check() {
 	for _, domain := range []string{"alpha.test", "beta.test", "delta.test"} {
 		for _, local := range []string{"ann", "bob", "cat", "zed"} {
 			account := local + "@" + domain
-			// An account that neither state lists is meant by its domain.
+			// An account that neither state lists is reported under its domain.
 			who := account
 			if !listed(was, account) && !listed(is, account) {
 				who = "*@" + domain
@@ -151,8 +154,9 @@ func whoOf(a tenants.Accounts) []string {
 	return list
 }
 
-// said is what is said of each, by "role who", every group with something to
-// say, in order, and nobody in two of them.
+// said returns the text reported for each "role who". It checks that every
+// group has a text, that the groups are in order, and that nobody is in two
+// groups.
 func (b *bruteForce) said(groups []tenants.Group) map[string]string {
 	said, known := map[string]string{}, map[string]bool{}
 	for _, g := range groups {
@@ -195,8 +199,8 @@ func listed(t *projections.Tenant, account string) bool {
 	return ok
 }
 
-// question finds a stanza that asks for one permission alone, whatever domains
-// the tenant has.
+// question returns a stanza that asks for exactly this permission, whichever
+// domains the tenant has.
 func (b *bruteForce) question(perm string) (int, bool) {
 	for i, s := range ruleStanzas {
 		if "xmpp:"+s.asks == perm && !strings.Contains(s.xml, " to=") {
@@ -206,16 +210,17 @@ func (b *bruteForce) question(perm string) (int, bool) {
 	return 0, false
 }
 
-// decides asks about a stanza of an account's session, which is as old as the
-// state that is asked or as another one.
+// decides asks about a stanza of a session that was opened at the given
+// position.
 func (b *bruteForce) decides(v *projections.View, account string, opened uint64, question int) decision.Effect {
 	session := decision.Session{Tenant: []byte("acme"), Account: []byte(account), Resource: []byte("r"), Opened: opened}
 	q := decision.NewQuestion(session, decision.Out, &b.d.questions[question], nil)
 	return Decide(v, &q, time.Unix(0, 0)).Effect
 }
 
-// has asks whether a session opened now may: of a decision where there is a
-// stanza for it, and of the steps of the look-up.
+// has reports whether a session opened now has a permission. It asks the
+// explanation of the role, and checks that a decision agrees if there is a
+// stanza for the permission.
 func (b *bruteForce) has(v *projections.View, account, perm string) bool {
 	t := v.Tenant([]byte("acme"))
 	if t == nil || b.decides(v, account, uint64(v.Position()), 0) == decision.End {
@@ -237,7 +242,7 @@ func gives(t *projections.Tenant, role, perm string) bool {
 	return len(steps) > 0 && steps[len(steps)-1].Answer.Granted()
 }
 
-// differ finds what is gained and lost, asking for every name there is.
+// differ lists the permissions gained and lost, asking about every name.
 func differ(had, has func(perm string) bool) string {
 	var gain, lose []string
 	for _, perm := range slices.Concat(permission.Everything.Names(), outsideNames) {
@@ -255,7 +260,7 @@ func (b *bruteForce) change(account string) string {
 	return differ(func(p string) bool { return b.has(b.before, account, p) }, func(p string) bool { return b.has(b.after, account, p) })
 }
 
-// holds reports whether an account could be let in with a secondary role.
+// holds reports whether an account could be admitted with a secondary role.
 func (b *bruteForce) holds(v *projections.View, account, role string) bool {
 	t := v.Tenant([]byte("acme"))
 	if t == nil || b.decides(v, account, uint64(v.Position()), 0) == decision.End {
@@ -265,7 +270,7 @@ func (b *bruteForce) holds(v *projections.View, account, role string) bool {
 	return slices.Contains(m.Secondary, role)
 }
 
-// secondaries are all roles there are on either side.
+// secondaries returns the roles of both states.
 func (b *bruteForce) secondaries(account string) []string {
 	roles := map[string]bool{}
 	for _, v := range []*projections.View{b.before, b.after} {
@@ -285,8 +290,9 @@ func (b *bruteForce) secondaryChange(account, role string) string {
 	return differ(by(b.before), by(b.after))
 }
 
-// ending asks whether a session from before, of any age, is over, and finds out
-// why.
+// ending checks whether sessions of an account end, for a session opened at any
+// position before the change, and compares the reported reason with the real
+// one.
 func (b *bruteForce) ending(account, said string) {
 	alive, over := false, false
 	for opened := range uint64(b.before.Position()) + 1 {
@@ -296,8 +302,9 @@ func (b *bruteForce) ending(account, said string) {
 		}
 	}
 	if !alive {
-		// It could have no session then; one that began in between may have
-		// ended, but not where there was no such account.
+		// The account could have no session before. One opened during the
+		// change may have ended since, but not if the account's domain did not
+		// exist.
 		if _, domain, _ := strings.Cut(account, "@"); said != "" && (b.before.Tenant([]byte("acme")) == nil || !hasDomain(b.before, domain)) {
 			b.t.Fatalf("sessions of %s, who was not there, are said to end: %s", account, said)
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// in decides about a stanza from the server. Forgery checks come first; then
-// every row that applies asks.
+// in decides about a stanza from the server. Forgery is checked first. Then all
+// rows that apply contribute the permissions they ask for.
 func (j *judge) in() Explanation {
 	d := &j.q.Desc
 	if e, faulty := inFault(d); faulty {
@@ -71,7 +71,7 @@ func (j *judge) inMessage() Explanation {
 	return e
 }
 
-// event asks what the pubsub event in the message asks for.
+// event adds the permissions that the pubsub event in the message asks for.
 func (j *judge) event(e *Explanation) {
 	d := &j.q.Desc
 	if j.peer == ownAccount {
@@ -105,9 +105,10 @@ func (j *judge) inPresence() Explanation {
 	return pass(&rowInPresence)
 }
 
-// joined reports whether the session is in the room that a presence comes
-// from. Rooms of the tenant stand in its services, never in a domain of users;
-// a remote room is told from a user by the session's asking to join it.
+// joined reports whether the session is in the room that a presence comes from.
+// Rooms of the tenant are in its services, never in a domain of users. A remote
+// room cannot be told from a remote user by its address; it counts as a room if
+// the session asked to join it.
 func (j *judge) joined() bool {
 	switch j.peer {
 	case localService:
@@ -129,7 +130,7 @@ func (j *judge) inIQ() Explanation {
 		}
 		return drop(&rowInResultUnasked, decision.NotOutstanding)
 	}
-	if len(d.Payloads) != 1 { // a gateway calls that a fault
+	if len(d.Payloads) != 1 { // a gateway reports this as a fault
 		return refuse(&rowTooMuch, decision.UnavailableUndescribable)
 	}
 	space := d.Payloads[0].Space
@@ -146,17 +147,18 @@ func (j *judge) inIQ() Explanation {
 	return pass(&rowInRequest)
 }
 
-// push is a change the server tells of; only the own account's server may.
+// push decides about a change that the server announces. Only the own account
+// may send it.
 func (j *judge) push(r *row) Explanation {
 	if j.peer != ownAccount {
 		return drop(&rowForgedPush, decision.Forgery)
 	}
 	e := pass(r)
-	e.Verdict.Reason = decision.PushRefused // if it is refused at all
+	e.Verdict.Reason = decision.PushRefused // applies only if permissions are missing
 	return e
 }
 
-// inEffect turns what is missing into what happens.
+// inEffect determines the effect from the missing permissions.
 func (j *judge) inEffect(e Explanation) Explanation {
 	if e.Verdict.Effect == decision.Drop {
 		return e
@@ -179,8 +181,8 @@ func (j *judge) inEffect(e Explanation) Explanation {
 	return e
 }
 
-// answersSender reports whether the sender of a refused stanza is told that
-// it was not served, as a server tells of a user who is not there.
+// answersSender reports whether the sender of a refused stanza gets an error.
+// The error is the same as a server's for a user who is not there.
 func (j *judge) answersSender(missing permission.Permission) bool {
 	d := &j.q.Desc
 	switch d.Kind {
@@ -193,9 +195,9 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 		if missing == permission.Federate {
 			return true
 		}
-		// A room puts out an occupant that answers it with an error, so a message
-		// in the room's own name is not answered. One says that a visitor asks to
-		// speak (XEP-0045 section 7.13).
+		// A room removes an occupant that answers it with an error. Therefore a
+		// message from the room itself is not answered. An example is the note
+		// that a visitor asks for voice (XEP-0045 section 7.13).
 		ofRoom := j.peer == localService && !d.From.HasResource()
 		return !ofRoom && d.To.HasResource() &&
 			d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0
@@ -203,8 +205,9 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 	return false
 }
 
-// inFault decides about a stanza that cannot be judged by its contents. An
-// embedded address is no addressee of what comes in, so a bad one is no fault.
+// inFault decides about a stanza that cannot be judged by its contents. A bad
+// embedded address is not a fault here, since an incoming stanza has no
+// addressees but the session.
 func inFault(d *stanza.Descriptor) (Explanation, bool) {
 	switch d.Fault {
 	case stanza.NoFault, stanza.BadEmbedded:

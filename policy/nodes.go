@@ -7,7 +7,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A pair is what a read and a write of one thing ask for.
+// A pair holds the permissions for reading and for writing the same data.
 type pair struct{ read, write permission.Set }
 
 func (p pair) of(t stanza.Type) permission.Set {
@@ -36,7 +36,7 @@ var (
 	presenceWrite = permission.Of(permission.PresenceWrite)
 )
 
-// nodePair maps a PEP node to what it holds.
+// nodePair returns the permissions for the data in a PEP node.
 func nodePair(node []byte) pair {
 	switch string(node) {
 	case "storage:bookmarks", "urn:xmpp:bookmarks:1":
@@ -65,8 +65,9 @@ func isNumber(b []byte) bool {
 	return len(b) > 0
 }
 
-// storageAsks maps every child of private XML storage (XEP-0049); servers
-// differ in which of several they act on.
+// storageAsks returns the permissions for private XML storage (XEP-0049). It
+// counts every child, because servers differ on which of several children they
+// act on.
 func storageAsks(d *stanza.Descriptor) permission.Set {
 	var asked permission.Set
 	for i := range d.Parts {
@@ -88,8 +89,8 @@ func storagePair(s stanza.Space) pair {
 	return legacyStorage
 }
 
-// pubsubAsks maps every node a pubsub request names, and pep for an action
-// that names none.
+// pubsubAsks returns the permissions for every node that a pubsub request
+// names. An action that names no node asks for pep.
 func pubsubAsks(d *stanza.Descriptor) permission.Set {
 	var asked permission.Set
 	for i := range d.Parts {
@@ -103,7 +104,7 @@ func pubsubAsks(d *stanza.Descriptor) permission.Set {
 		asked |= node.of(d.Type)
 		switch string(p.Local) {
 		case "subscribe", "unsubscribe", "options":
-			// A subscription delivers items as well as changing state.
+			// A subscription delivers items and changes state.
 			asked |= node.read | node.write
 		}
 	}
@@ -113,8 +114,8 @@ func pubsubAsks(d *stanza.Descriptor) permission.Set {
 	return asked
 }
 
-// namesNodes reports whether every action of a pubsub request names a node,
-// and none the bookmarks'.
+// namesNodes reports whether every action of a pubsub request names a node and
+// no action names the bookmarks node.
 func namesNodes(d *stanza.Descriptor) bool {
 	named := false
 	for i := range d.Parts {
@@ -129,8 +130,8 @@ func namesNodes(d *stanza.Descriptor) bool {
 	return named
 }
 
-// isModifier reports whether p, an action without a node, only modifies
-// another action beside it (XEP-0060 sections 6.3.7, 7.1.5 and 8.1.3).
+// isModifier reports whether p is an action without a node that only modifies
+// another action in the request (XEP-0060 sections 6.3.7, 7.1.5 and 8.1.3).
 func isModifier(d *stanza.Descriptor, p *stanza.Part) bool {
 	switch string(p.Local) {
 	case "publish-options":
@@ -153,7 +154,8 @@ func hasAction(d *stanza.Descriptor, space stanza.Space, local string) bool {
 	return false
 }
 
-// eventAsks is the read of every node a pubsub event names.
+// eventAsks returns the read permissions of every node that a pubsub event
+// names.
 func eventAsks(d *stanza.Descriptor) permission.Set {
 	var asked permission.Set
 	for i := range d.Parts {

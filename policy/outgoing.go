@@ -7,25 +7,26 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A requestRow is one row of the table of iq get and set, client to server.
-// The first row that matches is the one that asks.
+// A requestRow is one row of the table for iq get and set from the client. Only
+// the first row that matches applies.
 type requestRow struct {
-	what  string // the row in words, for the printed table
+	what  string // describes the row, for the printed table
 	to    class
 	space spaces
-	// local, where set, is the payload's local name; where empty, any.
+	// local, if not nil, lists the local names of the payload that match.
 	local []string
-	// when, where set, must hold as well.
+	// when, if not nil, must return true as well.
 	when func(*stanza.Descriptor) bool
-	// asks is what a get (read) and a set (write) ask for.
+	// asks are the permissions for a get (read) and a set (write).
 	asks pair
-	// more, where set, asks for what the payload's inside names.
+	// more, if not nil, returns the permissions for the contents of the
+	// payload.
 	more func(*stanza.Descriptor) permission.Set
-	note string // more, in words
+	note string // describes more, for the printed table
 }
 
-// spaces is a set of namespaces; everySpace matches all, unknown ones and none
-// at all included.
+// spaces is a set of namespaces. everySpace matches every payload, including
+// payloads in unknown namespaces or without a namespace.
 type spaces uint64
 
 const everySpace = ^spaces(0)
@@ -38,35 +39,36 @@ func in(list ...stanza.Space) spaces {
 	return s
 }
 
-// requestRows is section 4 of the permissions, iq get and set, in its order.
+// requestRows is the table for iq get and set. docs/PERMISSIONS.md has the same
+// order.
 var requestRows = []requestRow{
 	{what: "jabber:iq:roster", to: own, space: in(stanza.Roster), asks: contacts},
 	{what: "vcard-temp, urn:ietf:params:xml:ns:vcard-4.0", to: own, space: in(stanza.VCardTemp, stanza.VCard4), asks: profile},
 	{what: "jabber:iq:private", to: own, space: in(stanza.Private), more: storageAsks,
-		note: "every child: storage:bookmarks asks for bookmarks; storage:rosternotes, roster:delimiter, storage:metacontacts for contacts; other or none for legacy-storage"},
+		note: "for every child: storage:bookmarks asks for bookmarks; storage:rosternotes, roster:delimiter, storage:metacontacts ask for contacts; any other child, or no child, asks for legacy-storage"},
 	{what: "urn:xmpp:mam:0..2 query, metadata", to: own, space: in(stanza.MAM), local: []string{"query", "metadata"}, asks: archive},
 	{what: "any other urn:xmpp:mam:* query, metadata", to: own, space: in(stanza.MAMOther), local: []string{"query", "metadata"},
 		asks: pair{account.read | archive.read, account.write | archive.write}},
 	{what: "urn:xmpp:mam:* prefs", to: own, space: in(stanza.MAM, stanza.MAMOther), local: []string{"prefs"}, asks: history},
 	{what: "http://jabber.org/protocol/offline", to: own, space: in(stanza.Offline), asks: pair{messages.read, messages.read}, more: offlineAsks,
-		note: "remove or purge: history:write as well"},
+		note: "remove or purge: also history:write"},
 	{what: "urn:xmpp:carbons:0..2", to: own, space: in(stanza.CarbonsOld, stanza.Carbons), asks: pair{messages.read, messages.read}},
 	{what: "urn:xmpp:blocking, jabber:iq:privacy", to: own, space: in(stanza.Blocking, stanza.Privacy), asks: blocklist},
 	{what: "disco#info, disco#items", to: ownAccount, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoNodeAsks,
-		note: "get with a node: the node's read as well"},
+		note: "get with a node: also the read permission of the node"},
 	{what: "disco#info, disco#items", to: ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoAsks,
-		note: "get with a node that is no caps node: the node's read as well"},
+		note: "get with a node that is not a caps node: also the read permission of the node"},
 	{what: "pubsub, pubsub#owner", to: own, space: in(stanza.PubSub, stanza.PubSubOwner), more: pubsubAsks,
-		note: "the node of every child, of any namespace, and of every descendant that has one; a child that names none asks for pep; subscribe, unsubscribe, options ask for read and write"},
+		note: "the permissions of the node of every child, in any namespace, and of every descendant with a node; a child without a node asks for pep; subscribe, unsubscribe, options ask for read and write"},
 	{what: "urn:xmpp:push:0", to: own, space: in(stanza.Push), asks: pair{account.write, account.write}, more: pushAsks,
-		note: "enable: messages:read as well"},
+		note: "enable: also messages:read"},
 	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own | localServer,
 		space: in(stanza.Register, stanza.IQAuth, stanza.Commands, stanza.ClientAccess, stanza.ManageClients), asks: account},
 	{what: "urn:xmpp:ping", to: own, space: in(stanza.Ping)},
 	{what: "urn:xmpp:ping get, with no child and no attribute", to: localService, space: in(stanza.Ping), when: isPlain},
 	{what: "disco#info, disco#items without a node or with a caps node", to: ownServer, space: in(stanza.DiscoInfo, stanza.DiscoItems), when: withoutNode},
 	{what: "urn:ietf:params:xml:ns:xmpp-session", to: ownAccount | ownServer, space: in(stanza.Session)},
-	{what: "anything else, and no or unknown payload", to: ownAccount | ownResource, space: everySpace, asks: account},
+	{what: "any other iq, also with no or an unknown payload", to: ownAccount | ownResource, space: everySpace, asks: account},
 	{what: "urn:xmpp:mam:* query", to: local | remote, space: in(stanza.MAM, stanza.MAMOther), local: []string{"query"},
 		asks: pair{requests.read | archive.read, requests.read | archive.read}},
 	{what: "urn:xmpp:http:upload* slot request", to: local | remote, space: in(stanza.Upload), asks: pair{requests.write, requests.write}},
@@ -98,11 +100,13 @@ func withoutNode(d *stanza.Descriptor) bool {
 	return !p.HasNode || p.IsCaps()
 }
 
-// isPlain: a room passes a request to an occupant on to a person's client, so
-// only a ping that says nothing else is free.
+// isPlain matches requests that carry nothing but their defined form. A room
+// forwards a request for an occupant to that person's client, so only a plain
+// ping is free.
 func isPlain(d *stanza.Descriptor) bool { return d.Has(stanza.IsPlain) }
 
-// discoAsks: a client's resource has caps nodes, which say nothing of the
+// discoAsks returns the permissions for disco requests to a resource. The nodes
+// of a client's capabilities are free, since they contain no data of the
 // account.
 func discoAsks(d *stanza.Descriptor) permission.Set {
 	if withoutNode(d) {
@@ -111,7 +115,8 @@ func discoAsks(d *stanza.Descriptor) permission.Set {
 	return discoNodeAsks(d)
 }
 
-// discoNodeAsks: every node of the account itself is one of its PEP nodes.
+// discoNodeAsks returns the permissions for a node of the account, always a PEP
+// node.
 func discoNodeAsks(d *stanza.Descriptor) permission.Set {
 	if d.Type != stanza.Get || !d.Payloads[0].HasNode {
 		return 0
@@ -126,8 +131,9 @@ func offlineAsks(d *stanza.Descriptor) permission.Set {
 	return 0
 }
 
-// pushAsks: anything but a disable counts as enabling, which makes the server
-// send message data out (XEP-0357).
+// pushAsks returns the permissions for push requests (XEP-0357). Every request
+// except a disable counts as enabling push, which makes the server send message
+// data elsewhere.
 func pushAsks(d *stanza.Descriptor) permission.Set {
 	if string(d.Payloads[0].Local) == "disable" {
 		return 0
@@ -188,7 +194,7 @@ func (j *judge) outIQ() Explanation {
 		}
 		return drop(&rowResultUnasked, decision.NotOutstanding)
 	}
-	if len(d.Payloads) != 1 { // a gateway calls that a fault
+	if len(d.Payloads) != 1 { // a gateway reports this as a fault
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
 	if j.actsOnInside() && d.Marks&(stanza.BadInside|stanza.ManyInside) != 0 {
@@ -199,8 +205,8 @@ func (j *judge) outIQ() Explanation {
 	}
 	row := rowOf(d, j.peer)
 	if row == nil {
-		// The last row matches everything, so this is never reached; if a
-		// change of the table ever makes it so, nothing passes.
+		// The last row matches everything, so this is unreachable. If a change
+		// of the table makes it reachable, the request is refused.
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
 	asked := row.asksOf(d)
@@ -210,8 +216,7 @@ func (j *judge) outIQ() Explanation {
 	return Explanation{Row: row.what, Asked: asked, Verdict: decision.Verdict{Effect: decision.Pass}}
 }
 
-// rowOf returns the first row that matches a request to an address of class
-// to.
+// rowOf returns the first row that matches a request to an address of class to.
 func rowOf(d *stanza.Descriptor, to class) *requestRow {
 	for i := range requestRows {
 		if row := &requestRows[i]; row.matches(d, to) {
@@ -229,11 +234,12 @@ func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
 	return asked
 }
 
-// senderAsks is what a request to another user's address asks for because the
-// server may act on the account that sends it, whatever the address is.
-// ejabberd does so with most of what an account may set, Prosody with
-// bookmarks. Another tenant's domain may be the same server's: accounts of any
-// domain are managed there by whom the server obeys.
+// senderAsks returns the additional permissions for a request to another user's
+// address. A server may apply such a request to the account that sends it,
+// whatever the address is: ejabberd does so with most of what an account may
+// set, and Prosody with bookmarks. A domain of another tenant may be on the
+// same server; an administrator of that server can manage accounts of any
+// domain through it.
 func (j *judge) senderAsks() permission.Set {
 	d := &j.q.Desc
 	if !d.To.HasLocal() {
@@ -244,7 +250,7 @@ func (j *judge) senderAsks() permission.Set {
 	}
 	if ownSpaces()&(1<<d.Payloads[0].Space) == 0 {
 		if d.Type == stanza.Set && !d.To.HasResource() && j.isServed(d.To) {
-			return account.write // the server answers for such an address
+			return account.write // the server answers for the bare JID
 		}
 		return 0
 	}
@@ -257,7 +263,7 @@ func (j *judge) senderAsks() permission.Set {
 	return account.of(d.Type)
 }
 
-// ownSpaces are the namespaces that a row of the own account's table names.
+// ownSpaces are the namespaces named by the rows for the own account.
 func ownSpaces() (named spaces) {
 	for i := range requestRows {
 		if r := &requestRows[i]; r.to&ownAccount != 0 && r.space != everySpace {
@@ -267,8 +273,7 @@ func ownSpaces() (named spaces) {
 	return named
 }
 
-// readsOther reports whether it is the meaning of a get to read what is
-// another user's.
+// readsOther reports whether a get is meant to read data of another user.
 func readsOther(d *stanza.Descriptor) bool {
 	switch d.Payloads[0].Space {
 	case stanza.VCardTemp, stanza.VCard4, stanza.DiscoInfo, stanza.DiscoItems:
@@ -279,7 +284,7 @@ func readsOther(d *stanza.Descriptor) bool {
 	return false
 }
 
-// outEffect turns what is missing into what happens.
+// outEffect determines the effect from the missing permissions.
 func (j *judge) outEffect(e Explanation) Explanation {
 	d := &j.q.Desc
 	missing := e.Missing
@@ -341,7 +346,7 @@ func outFault(d *stanza.Descriptor) (Explanation, bool) {
 		e = refuse(&rowTooMuch, decision.NotAcceptable)
 	}
 	if d.Type == stanza.Result || d.Type == stanza.Error {
-		e.Verdict.Effect = decision.Drop // RFC 6120 section 8.3.1: an error is never answered
+		e.Verdict.Effect = decision.Drop // RFC 6120 section 8.3.1: never answer an error
 	}
 	return e, true
 }

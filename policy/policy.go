@@ -1,12 +1,13 @@
-// Package policy is the only place that says yes or no.
+// Package policy contains every rule about which stanzas may pass. No other
+// package decides.
 //
-// Decide answers a Question from a View; it is pure, so the same View, the
-// same Question and the same time always give the same Verdict, today and in a
-// replay. The rules are those of docs/PERMISSIONS.md: outgoing.go holds the
-// table of what a client sends, incoming.go that of what a server sends.
+// Decide answers a Question from a View. It is pure: the same View, Question
+// and time always give the same Verdict, today and in a replay.
+// docs/PERMISSIONS.md lists the rules. outgoing.go contains the table for
+// stanzas from a client, incoming.go the table for stanzas from a server.
 //
-// What is not understood is refused: an unknown tenant, account or kind, a
-// stanza with a fault, a row that does not exist.
+// Anything unknown is refused: an unknown tenant, account or kind, a stanza
+// with a fault, a stanza that matches no row.
 package policy
 
 import (
@@ -17,27 +18,27 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// TableVersion numbers the rules. An audit record carries it; a replay
-// verifies records of its own version only.
+// TableVersion is the version of the rules. An audit record carries it; a
+// replay verifies only records of its own version.
 const TableVersion = 2
 
-// An Explanation is a Verdict with what led to it.
+// An Explanation is a Verdict with the reasons for it.
 type Explanation struct {
 	Verdict decision.Verdict
-	// Row names the row of the table that applied.
+	// Row describes the row of the table that applied.
 	Row string
-	// Asked is all the stanza asks for, Missing what of that the session's
-	// account does not have.
+	// Asked are the permissions that the stanza asks for. Missing are the
+	// permissions of Asked that the account does not have.
 	Asked, Missing permission.Set
 }
 
-// Decide answers q by the state v at time at. It keeps nothing of q.
+// Decide answers q from the state v at time at. It does not keep q.
 func Decide(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
 	return Explain(v, q, at).Verdict
 }
 
-// Explain is Decide with the reasons. at is the time of the decision; no rule
-// depends on it yet, grants that expire will.
+// Explain is Decide with the reasons. The time of the decision has no effect
+// yet; grants that expire will need it.
 func Explain(v *projections.View, q *decision.Question, _ time.Time) Explanation {
 	e := explain(v, q)
 	e.Verdict.Position = uint64(v.Position())
@@ -45,8 +46,8 @@ func Explain(v *projections.View, q *decision.Question, _ time.Time) Explanation
 }
 
 func explain(v *projections.View, q *decision.Question) Explanation {
-	// A restricted credential is not known to this version: what it bounds
-	// cannot be told, so nothing of it passes.
+	// This version does not know restricted credentials and cannot tell what
+	// they permit. A session with a Grant is therefore ended.
 	if len(q.Session.Grant) != 0 {
 		return end(&rowNobody, decision.RolesChanged)
 	}
@@ -91,7 +92,8 @@ func end(r *row, why decision.Reason) Explanation {
 	return Explanation{Row: r.what, Verdict: decision.Verdict{Effect: decision.End, Reason: why}}
 }
 
-// also applies one more row; the last one names the explanation.
+// also adds the permissions of another row. The last row added is named in the
+// explanation.
 func (e *Explanation) also(r *row) {
 	e.Row = r.what
 	e.Asked |= r.asks

@@ -21,10 +21,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the scenarios' expected lines")
 
-// scenarioView: tenant acme with domains alpha.test and beta.test and service
-// muc.alpha.test; tenant other with gamma.test. In alpha.test, all@ may do
-// everything and none@ nothing; each permission NAME also has a role
-// "lab:no-NAME" without it.
+// scenarioView returns a View with two tenants. Tenant acme has the domains
+// alpha.test and beta.test and the service muc.alpha.test; tenant other has
+// gamma.test. In alpha.test, all@ has every permission and none@ has none. For
+// each permission NAME, the role "lab:no-NAME" has all others.
 func scenarioView(t testing.TB) *projections.View {
 	var log logOf
 	all := permission.Everything.Names()
@@ -52,7 +52,7 @@ func scenarioView(t testing.TB) *projections.View {
 
 func lacking(p permission.Permission) string { return fmt.Sprintf("no-%d@alpha.test", p) }
 
-// logOf folds commits as they are made.
+// logOf applies commits to a View as they are created.
 type logOf struct {
 	view     *projections.View
 	versions map[string]uint64
@@ -74,7 +74,7 @@ func (l *logOf) commit(t testing.TB, tenant string, evs ...events.Event) {
 	l.view = next
 }
 
-// remembers is a session's memory in a scenario.
+// remembers is the memory of a session in a scenario.
 type remembers struct{ joined, muc, outstanding, queried bool }
 
 func (m remembers) Joined(jid.Addr, stanza.Type) (joined, muc bool)       { return m.joined || m.muc, m.muc }
@@ -88,7 +88,7 @@ func ask(t testing.TB, v *projections.View, account string, dir decision.Directi
 		limits, lenient = stream.BackendLimits(), true
 	}
 	el, err := stream.NewFramer(stream.Config{Limits: limits, Lenient: lenient}).ParseStanza([]byte(xml))
-	if err != nil && !el.Valid() { // a fault of a lenient framer is described
+	if err != nil && !el.Valid() { // a lenient framer reports a fault, which is described
 		t.Fatalf("%s: %v", xml, err)
 	}
 	var d stanza.Descriptor
@@ -98,10 +98,11 @@ func ask(t testing.TB, v *projections.View, account string, dir decision.Directi
 	return Explain(v, &q, time.Unix(0, 0))
 }
 
-// TestScenarios judges each stanza of the two files. In a stanza ME stands
-// for the account. Below it stand, written by -update: the row and what it
-// asks for, what becomes of it for all@ and none@, and, for each permission
-// asked for, what becomes of it for an account that lacks only that one.
+// TestScenarios judges each stanza of the two files. ME in a stanza is the
+// account. -update writes the results below each stanza: the row and the
+// permissions it asks for, the effect for all@ and none@, and, for each
+// permission asked for, the effect for an account that lacks only this
+// permission.
 func TestScenarios(t *testing.T) {
 	v := scenarioView(t)
 	for _, file := range []string{"testdata/outgoing.txt", "testdata/incoming.txt"} {

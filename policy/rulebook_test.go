@@ -9,9 +9,9 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// The rules of roles once more, written down from docs/PERMISSIONS.md and
-// Prosody's documentation by names and maps alone: what this file knows of
-// commands, roles and sessions it has from nowhere else in the source.
+// ruleBook implements the rules of roles a second time, from
+// docs/PERMISSIONS.md and Prosody's documentation, with names and maps only. It
+// shares no code with the product except the types of the commands.
 type ruleBook struct {
 	roles     map[string]ruleRole
 	ceiling   []string
@@ -21,19 +21,19 @@ type ruleBook struct {
 }
 
 type ruleRole struct {
-	builtin, allow, deny, inherits []string // builtin: what it gives by itself
+	builtin, allow, deny, inherits []string // builtin: permissions the role has without an adjustment
 	own                            bool
 }
 
 type ruleDomain struct {
 	role      string
-	suspended string // by whom: "operator", "tenant", or nobody
+	suspended string // "operator", "tenant", or empty if not suspended
 }
 
 type ruleMember struct {
 	role      string
 	secondary []string
-	suspended string // as of a domain
+	suspended string // as for a domain
 }
 
 func newRuleBook() *ruleBook {
@@ -61,8 +61,9 @@ func newRuleBook() *ruleBook {
 	}
 }
 
-// answer is what a role says of a permission: 1 yes, -1 no, 0 nothing. Its own
-// table is asked first, deny before allow; then its parents, left to right.
+// answer returns a role's answer for a permission: 1 yes, -1 no, 0 none. The
+// role's own table decides first, deny before allow; then its parents, from
+// left to right.
 func (b *ruleBook) answer(role, permission string) int {
 	r := b.roles[role]
 	switch {
@@ -91,8 +92,8 @@ func (b *ruleBook) barred(account string) bool {
 	return b.suspended || !there || b.members[account].suspended != "" || domain.suspended != ""
 }
 
-// lifts says whether, of what an operator suspended, something is not there
-// any more so suspended: who is no operator may not bring that about.
+// lifts reports whether a suspension by an operator is gone after a command.
+// Only an operator may cause that.
 func (b *ruleBook) lifts(after *ruleBook) bool {
 	for name, d := range b.domains {
 		if d.suspended == "operator" && after.domains[name].suspended != "operator" {
@@ -107,7 +108,8 @@ func (b *ruleBook) lifts(after *ruleBook) bool {
 	return false
 }
 
-// byWhom is a suspension after somebody has suspended: the operator's stays.
+// byWhom returns the new suspension. A tenant does not replace an operator's
+// suspension.
 func byWhom(was, who string) string {
 	if was == "operator" {
 		return was
@@ -175,14 +177,14 @@ func sound(lists ...[]string) bool {
 	return true
 }
 
-// obey carries out a command of an operator or of the tenant's administrator,
-// who, and says whether it is one to refuse whatever it does; ends names
-// the account whose sessions it ends whatever else it does.
+// obey executes a command of who, an operator or the tenant's administrator.
+// refused reports that the command must be refused whatever its effect. ends is
+// the account whose sessions the command ends in any case.
 func (b *ruleBook) obey(c tenants.Change, who string) (refused bool, ends string) {
 	switch c.(type) {
 	case tenants.SetCeiling, tenants.SuspendTenant, tenants.ResumeTenant, tenants.AddDomain:
 		if who != "operator" {
-			return true, "" // they set the tenant's bounds
+			return true, "" // these set bounds for the tenant
 		}
 	}
 	switch c := c.(type) {
@@ -223,7 +225,7 @@ func (b *ruleBook) obey(c tenants.Change, who string) (refused bool, ends string
 		return b.setDomain(c.Domain, ""), ""
 	case tenants.AddDomain:
 		if _, there := b.domains[c.Domain]; there || c.Domain == "gamma.test" || c.DefaultRole != "" && !b.known(c.DefaultRole) {
-			return true, "" // that one is another tenant's
+			return true, "" // gamma.test belongs to another tenant
 		}
 		d := ruleDomain{role: c.DefaultRole}
 		if d.role == "" {
@@ -279,7 +281,7 @@ func (b *ruleBook) obeyMember(c tenants.Change, who string) (refused bool, ends 
 		}
 	case tenants.RemoveMember:
 		if m, listed := b.members[c.JID]; !listed || m.suspended != "" {
-			return true, "" // who is kept out would be let in again
+			return true, "" // removal would lift the suspension
 		}
 		delete(b.members, c.JID)
 		return false, c.JID
@@ -306,18 +308,19 @@ func (b *ruleBook) obeyMember(c tenants.Change, who string) (refused bool, ends 
 	return false, ""
 }
 
-// survives says whether a session of an account outlives a command: not when
-// it acts in another role, may not be there, or would go on receiving or being
-// seen as what it no longer is.
+// survives reports whether a session of an account survives a command. It does
+// not if the account acts in another role or is barred, or if it lost the
+// permission to receive messages or to send presence.
 func survives(before, after *ruleBook, account string) bool {
 	lost := func(p string) bool { return before.may(account, p) && !after.may(account, p) }
 	return before.acts(account) == after.acts(account) && !after.barred(account) &&
 		!lost("xmpp:account:messages:read") && !lost("xmpp:account:presence:write")
 }
 
-// leansOn says whether an account gives up a role of its own for its domain's
-// default role. Even where that is the same role, a change of the default role
-// since the session began may end it now; no rule says that it must.
+// leansOn reports whether an account changes from a role of its own to the
+// default role of its domain. Even if both are the same role, the session may
+// end, because the default role may have changed since the session began. No
+// rule says that it must end.
 func leansOn(before, after *ruleBook, account string) bool {
 	_, there := after.domains[account[strings.IndexByte(account, '@')+1:]]
 	return there && before.members[account].role != "" && after.members[account].role == ""

@@ -19,8 +19,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// ruleStanzas are what is asked about, with what the documented table asks
-// for, in the catalogue's order.
+// ruleStanzas are the stanzas to ask about, with the permissions that the
+// documented table asks for, in the order of the catalogue.
 var ruleStanzas = []struct{ xml, asks string }{
 	{`<message to='zed@alpha.test'><body>x</body></message>`, "account:messages:write"},
 	{`<message to='zed@far.test'><body>x</body></message>`, "federate account:messages:write"},
@@ -58,7 +58,7 @@ type ruleDriver struct {
 	view      *projections.View
 	questions []stanza.Descriptor
 	sessions  []ruleSession
-	commands  map[string]int // carried out, by name
+	commands  map[string]int // number of commands executed, by name
 	answers   map[decision.Effect]int
 }
 
@@ -71,9 +71,10 @@ type ruleSession struct {
 // ruleSteps is the number of commands, each followed by questions.
 const ruleSteps = 100_000
 
-// TestRuleBook: the product and the rule book agree on what is refused, what
-// changes nothing, what each account may do, and whose sessions end, through
-// random role graphs, commands and questions.
+// TestRuleBook checks that the product and the rule book agree through random
+// role graphs, commands and questions: on refused commands, on commands that
+// change nothing, on the permissions of each account, and on the sessions that
+// end.
 func TestRuleBook(t *testing.T) {
 	steps := ruleSteps
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -88,7 +89,7 @@ func TestRuleBook(t *testing.T) {
 			d.step()
 		}
 	}
-	// What never happened was not compared.
+	// Every kind of command must have occurred, or it was not compared.
 	for _, name := range []string{"role.define", "role.adjust", "role.remove", "tenant.set-ceiling", "tenant.suspend", "tenant.resume",
 		"domain.set-default-role", "domain.suspend", "domain.resume", "domain.add", "domain.remove", "member.set-role", "member.remove", "member.suspend", "member.resume", "member.end-sessions"} {
 		if commands[name] < steps/1000 || commands["refused "+name] == 0 {
@@ -138,7 +139,8 @@ func (d *ruleDriver) commit(tenant string, evs ...events.Event) {
 
 func (d *ruleDriver) one(list ...string) string { return list[d.rng.IntN(len(list))] }
 
-// account is one of few, so that commands meet; now and then a stranger's.
+// account returns one of few accounts, so that commands affect each other.
+// Rarely, it returns an account of another tenant.
 func (d *ruleDriver) account() string {
 	if d.rng.IntN(30) == 0 {
 		return "eve@gamma.test"
@@ -212,7 +214,7 @@ func (d *ruleDriver) command() tenants.Change {
 	return tenants.ResumeTenant{}
 }
 
-// said is what a command says of being suspended, mostly nothing.
+// said returns the value of a command's suspended field, mostly absent.
 func (d *ruleDriver) said() *bool {
 	if n := d.rng.IntN(8); n < 2 {
 		yes := n == 0
@@ -221,7 +223,7 @@ func (d *ruleDriver) said() *bool {
 	return nil
 }
 
-// step gives one command, an operator's or the tenant's administrator's, then
+// step gives one command of an operator or of the tenant's administrator, then
 // asks.
 func (d *ruleDriver) step() {
 	c, who := d.command(), d.one("operator", "operator", "tenant")
@@ -264,12 +266,12 @@ func (d *ruleDriver) step() {
 	d.ask()
 }
 
-// ask opens a session and asks about a few stanzas of it and of older ones.
+// ask opens a session and asks about stanzas of it and of older sessions.
 func (d *ruleDriver) ask() {
 	account := d.one("ann", "bob", "cat", "dan") + "@" + d.one("alpha.test", "beta.test")
 	if fresh := (ruleSession{account, uint64(d.view.Position()), true}); !d.book.barred(account) {
 		d.sessions = append(d.sessions, fresh)
-	} else { // it would not be admitted, and if it were, nothing would pass
+	} else { // it would not be admitted; if it were, every verdict would end it
 		fresh.alive = false
 		d.askAbout(fresh)
 	}
@@ -284,13 +286,13 @@ func (d *ruleDriver) ask() {
 	}
 }
 
-// askAbout asks about a stanza of one session.
+// askAbout asks about one stanza of a session.
 func (d *ruleDriver) askAbout(s ruleSession) {
 	i := d.rng.IntN(len(ruleStanzas))
 	want, missing := decision.Pass, ""
 	asks := strings.Fields(ruleStanzas[i].asks)
 	if _, there := d.book.domains["alpha.test"]; !there && strings.Contains(ruleStanzas[i].xml, "@alpha.test") {
-		asks = append([]string{"federate"}, asks...) // it is nobody's of the tenant's then
+		asks = append([]string{"federate"}, asks...) // the domain is not the tenant's any more, so it is remote
 	}
 	for _, p := range asks {
 		if !d.book.may(s.account, "xmpp:"+p) {

@@ -8,9 +8,10 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// TestSharedService: a service of the installation is local to every tenant, in
-// both directions and as an embedded addressee, by that very name and until it
-// is removed; it lifts xmpp:federate, also where the ceiling takes that from every role.
+// TestSharedService checks that a service of the installation is local to every
+// tenant: in both directions, as an embedded addressee, only under its exact
+// name, and until it is removed. Stanzas to it do not need xmpp:federate, even
+// if the ceiling takes that permission from every role.
 func TestSharedService(t *testing.T) {
 	const inside = "in@alpha.test"
 	var log logOf
@@ -29,7 +30,7 @@ func TestSharedService(t *testing.T) {
 		name   string
 		dir    decision.Direction
 		xml    string
-		shared bool // passes while it is shared
+		shared bool // passes while the service is shared
 	}{
 		{"push enabled at it", decision.Out, enable("push.vendor.test"), true},
 		{"push enabled at an account of it", decision.Out, enable("x@push.vendor.test/r"), true},

@@ -6,17 +6,17 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// A row is one line of the table of stanzas that are not an iq get or set from
-// the client (those are requestRows): what asks for what.
+// A row is one line of the table for all stanzas except iq get and set from the
+// client, for which there are requestRows.
 type row struct {
 	what    string
-	to      string // who is addressed; for what comes in, who sent it
+	to      string // the receiver; for stanzas from the server, the sender
 	asks    permission.Set
-	more    string // what it asks for beyond asks, in words
-	refused string // what happens when something is missing, where not refused
+	more    string // describes the permissions beyond asks
+	refused string // the effect if permissions are missing, unless the stanza is refused
 }
 
-// Client to server (section 4 of the permissions).
+// Rows for stanzas from the client.
 var (
 	rowClientState      = row{what: "urn:xmpp:csi:0 active, inactive", to: "server"}
 	rowMessage          = row{what: "message, any type", to: "anyone", asks: messages.write, refused: "without body, subject or encryption payload, or an error: dropped"}
@@ -28,51 +28,51 @@ var (
 	rowPresenceUnknown  = row{what: "presence of any other type", to: "anyone", refused: "always refused, bad-request"}
 	rowOwnResult        = row{what: "iq result, error", to: "own account, resource, server"}
 	rowResult           = row{what: "iq result, error that answers a get or set this session was shown", to: "others"}
-	rowSender           = row{what: "iq get, set: a namespace that a row of the own account names", to: "any other address with a localpart, but in local services", more: "as well as its own row, what the same request to the own account asks; not a get of vcard-temp, vcard-4.0, disco, or of pubsub nodes that are all named and not the bookmarks'"}
-	rowManaged          = row{what: "iq get, set: jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: "domains of other tenants of the installation", more: "as well as its own row, what the same request to the own account asks"}
-	rowSenderSet        = row{what: "iq set: any other namespace", to: "another user's bare JID in a domain of the installation", asks: account.write, more: "as well as its own row"}
-	rowInside           = row{what: "iq set with a jid attribute that is remote (contents of pubsub items left out)", to: "local services", asks: federate, more: "as well as its own row"}
-	rowResultUnasked    = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
+	rowSender           = row{what: "iq get, set: a namespace that a row for the own account names", to: "any other address with a localpart, except in local services", more: "in addition to its own row: what the same request to the own account asks for; except a get of vcard-temp, vcard-4.0, disco, or of pubsub nodes if all are named and none is the bookmarks node"}
+	rowManaged          = row{what: "iq get, set: jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: "domains of other tenants of the installation", more: "in addition to its own row: what the same request to the own account asks for"}
+	rowSenderSet        = row{what: "iq set: any other namespace", to: "another user's bare JID in a domain of the installation", asks: account.write, more: "in addition to its own row"}
+	rowInside           = row{what: "iq set with a jid attribute that is remote (outside the contents of pubsub items)", to: "local services", asks: federate, more: "in addition to its own row"}
+	rowResultUnasked    = row{what: "iq result, error that answers no request", to: "others", refused: "always dropped"}
 )
 
-// Server to client (section 5).
+// Rows for stanzas from the server.
 var (
 	rowInMessage       = row{what: "message of any other kind", to: "anyone", asks: messages.read, refused: "dropped; chat or normal to the full JID, without muc#user and not from a local service's bare JID: answered service-unavailable"}
 	rowCarbon          = row{what: "carbon (received, sent)", to: "own account", asks: messages.read, refused: "dropped"}
 	rowForgedCarbon    = row{what: "carbon", to: "anyone else", refused: "always dropped, a forgery"}
 	rowArchive         = row{what: "archive result (result, fin)", to: "own account", asks: archive.read, refused: "dropped"}
-	rowRoomArchive     = row{what: "archive result (result, fin)", to: "a bare JID whose answer to this session's archive query is not at its end", asks: messages.read, refused: "dropped"}
+	rowRoomArchive     = row{what: "archive result (result, fin)", to: "a bare JID that has not finished its answer to an archive query of this session", asks: messages.read, refused: "dropped"}
 	rowForgedArchive   = row{what: "archive result (result, fin)", to: "anyone else", refused: "always dropped, a forgery"}
-	rowOwnEvent        = row{what: "pubsub event", to: "own account", more: "the read of every node it names", refused: "dropped"}
-	rowContactEvent    = row{what: "pubsub event, headline, nothing else in it", to: "a bare JID that is no service", asks: contacts.read, refused: "dropped"}
+	rowOwnEvent        = row{what: "pubsub event", to: "own account", more: "the read permission of every node it names", refused: "dropped"}
+	rowContactEvent    = row{what: "pubsub event, headline, with no other contents", to: "a bare JID that is not in a service", asks: contacts.read, refused: "dropped"}
 	rowEvent           = row{what: "any other pubsub event", to: "anyone", asks: messages.read, refused: "dropped"}
-	rowMore            = row{what: "carbon, archive result or event with other contents beside it", to: "anyone", asks: messages.read, more: "as well as its own row", refused: "dropped"}
+	rowMore            = row{what: "carbon, archive result or event with other contents", to: "anyone", asks: messages.read, more: "in addition to its own row", refused: "dropped"}
 	rowMessageError    = row{what: "message error", to: "anyone", asks: messages.write, more: "without messages:read everything but its error is stripped", refused: "dropped"}
 	rowInPresence      = row{what: "presence of contacts, subscription requests", to: "anyone", asks: contacts.read, refused: "dropped"}
 	rowRoomPresence    = row{what: "presence available, unavailable, with muc#user", to: "a local service this session has sent directed presence to, or a remote room it has asked to join, and has not left"}
 	rowOwnPresence     = row{what: "presence", to: "own resources"}
 	rowInPresenceError = row{what: "presence error", to: "anyone", more: "without messages:read everything but its error is stripped"}
-	rowRosterPush      = row{what: "roster push", to: "own account", asks: contacts.read, refused: "dropped, the server is answered result"}
-	rowBlockPush       = row{what: "block list push", to: "own account", asks: blocklist.read, refused: "dropped, the server is answered result"}
-	rowPrivacyPush     = row{what: "privacy list push", to: "own account", asks: blocklist.read, refused: "dropped, the server is answered result"}
+	rowRosterPush      = row{what: "roster push", to: "own account", asks: contacts.read, refused: "dropped; the server gets an empty result"}
+	rowBlockPush       = row{what: "block list push", to: "own account", asks: blocklist.read, refused: "dropped; the server gets an empty result"}
+	rowPrivacyPush     = row{what: "privacy list push", to: "own account", asks: blocklist.read, refused: "dropped; the server gets an empty result"}
 	rowForgedPush      = row{what: "roster push, block list push", to: "anyone else", refused: "always dropped, a forgery"}
 	rowInHarmless      = row{what: "iq get of ping, version, time, disco#info, with no child and no attribute but the node of a caps form", to: "anyone"}
 	rowInRequest       = row{what: "any other iq get, set", to: "anyone", asks: messages.read, refused: "answered service-unavailable"}
 	rowInOwnResult     = row{what: "iq result, error", to: "own account, resource, server"}
 	rowInResult        = row{what: "iq result, error that answers this session's get or set", to: "others"}
-	rowInResultUnasked = row{what: "iq result, error that answers none", to: "others", refused: "always dropped"}
-	rowInRemote        = row{what: "anything", to: "a remote address", asks: federate, more: "as well as its own row", refused: "iq get, set, chat and normal messages: answered service-unavailable; the rest dropped"}
+	rowInResultUnasked = row{what: "iq result, error that answers no request", to: "others", refused: "always dropped"}
+	rowInRemote        = row{what: "anything", to: "a remote address", asks: federate, more: "in addition to its own row", refused: "iq get, set, chat and normal messages: answered service-unavailable; the rest dropped"}
 )
 
-// What no row speaks of, because it cannot be judged by its contents.
+// Rows for stanzas that cannot be judged by their contents.
 var (
-	rowBadAddress = row{what: "an address that does not prepare", refused: "refused, jid-malformed"}
+	rowBadAddress = row{what: "an address that cannot be prepared", refused: "refused, jid-malformed"}
 	rowBadIQ      = row{what: "iq without id, of unknown type, or get, set without exactly one child", refused: "refused, bad-request"}
-	rowTooMuch    = row{what: "more than can be described", refused: "refused, not-acceptable"}
-	rowForgedFrom = row{what: "from that is not the session's own", refused: "the stream ends, invalid-from"}
+	rowTooMuch    = row{what: "a stanza that cannot be described completely", refused: "refused, not-acceptable"}
+	rowForgedFrom = row{what: "a from that is not the session's own address", refused: "the stream ends, invalid-from"}
 	rowNoStanza   = row{what: "any other element", refused: "the stream ends, unsupported-stanza-type"}
 	rowNobody     = row{what: "no such session", refused: "the session ends"}
-	rowRevoked    = row{what: "roles changed, or something was suspended, since the session was opened", refused: "the session ends"}
+	rowRevoked    = row{what: "a session older than a change of roles, a suspension or another revocation", refused: "the session ends"}
 )
 
 var outRows = []*row{&rowMessage, &rowPresence, &rowPresencePriority, &rowSubscription, &rowProbe, &rowPresenceError, &rowPresenceUnknown}
@@ -87,16 +87,16 @@ var inRows = []*row{
 
 // A Line is one line of the printed table.
 type Line struct {
-	// Stanza is what the line is about; Address whom it is addressed to, or,
-	// for what the server sends, who sent it.
+	// Stanza describes the stanza. Address is its receiver or, for a stanza
+	// from the server, its sender.
 	Stanza, Address string
-	// Asks names what is asked for; Refused what happens without it, where
-	// that is not the ordinary refusal.
+	// Asks names the permissions it asks for. Refused is the effect without
+	// them, if that is not the ordinary refusal.
 	Asks, Refused string
 }
 
-// Table returns both tables as they are enforced: what a client sends, and
-// what a server sends to it.
+// Table returns both tables as they are enforced: out for stanzas from a
+// client, in for stanzas from a server.
 func Table() (out, in []Line) {
 	for _, r := range outRows {
 		out = append(out, r.line())

@@ -23,7 +23,7 @@ func testIncoming(t *testing.T, s *site) {
 	// Two rows only ask besides others, which name the verdict: a message with
 	// other contents beside an event, and everything from a remote address.
 	driven := map[string]bool{
-		"carbon, archive result or event with other contents beside it": true,
+		"carbon, archive result or event with other contents": true,
 		"anything": true,
 	}
 	lacking := map[string]bool{}

@@ -116,7 +116,7 @@ func testOutgoing(t *testing.T, s *site) {
 	ctx := waiting(t)
 	lines := append(readScenario(t, outgoingScenario), readScenario(t, "testdata/outgoing.txt")...)
 	tooMuch := line{
-		where: "made up", row: "more than can be described",
+		where: "made up", row: "a stanza that cannot be described completely",
 		stanza: "<message to='bob@alpha.test'>" + strings.Repeat("<x xmlns='lab:x'/>", 100) + "</message>",
 	}
 	much := parseVerdict("refuse modify/not-acceptable: The stanza has more parts than can be checked")
@@ -182,13 +182,13 @@ func besideRow(l line) string {
 	case l.row != "any other iq":
 		return ""
 	case service && slices.Contains(l.asks, "xmpp:federate"):
-		return "iq set with a jid attribute that is remote (contents of pubsub items left out)"
+		return "iq set with a jid attribute that is remote (outside the contents of pubsub items)"
 	case service || len(l.asks) < 2:
 		return ""
 	case set && slices.Contains(l.asks, "xmpp:account:write") && strings.Contains(l.stanza, "urn:xmpp:jingle:1"):
 		return "iq set: any other namespace"
 	case slices.ContainsFunc(l.asks, func(p string) bool { return strings.HasPrefix(p, "xmpp:account:") }):
-		return "a namespace that a row of the own account names"
+		return "a namespace that a row for the own account names"
 	}
 	return ""
 }
