@@ -15,7 +15,7 @@ type permissionsCmd struct {
 
 // Help is the command's help.
 func (*permissionsCmd) Help() string {
-	return `It prints the tables decisions are made by, and needs no node.
+	return `It prints the tables that decisions are based on. It needs no node.
 
 Examples:
 
@@ -37,7 +37,7 @@ type catalogueRow struct {
 	Name    string `json:"name"`
 	Meaning string `json:"meaning"`
 	Source  string `json:"source"`
-	// From is the least built-in role that gives it.
+	// From is the weakest built-in role that gives the permission.
 	From string `json:"given_from"`
 }
 
@@ -124,7 +124,7 @@ func writeStanzas(w io.Writer, rows []stanzaRow, address string) {
 	}
 }
 
-// rolesLine says how the built-in roles build on each other.
+// rolesLine describes the order of the built-in roles.
 func rolesLine(roles []builtinRow, quote string) string {
 	var chain, same []string
 	for _, b := range roles {
@@ -133,18 +133,18 @@ func rolesLine(roles []builtinRow, quote string) string {
 			same = append(same, quote+b.Role+quote)
 		}
 	}
-	return fmt.Sprintf("Built-in roles, each with all that the one before it gives: %s. By themselves %s add nothing.",
+	return fmt.Sprintf("Built-in roles, each with all permissions of the role before it: %s. %s add no permissions of their own.",
 		strings.Join(chain, " < "), strings.Join(same, ", "))
 }
 
 const markdownHead = `# Permissions, and which stanza asks for which
 
-This page is printed by ` + "`policyctl permissions --markdown`" + ` from the tables that decisions are made by
-(table version %d). Do not edit it.
+` + "`policyctl permissions --markdown`" + ` prints this page from the tables that decisions are based on (table version %d).
+Do not edit it.
 
-Names are opaque: there are no wildcards and no prefixes. A role may also carry names of the tenant's own, of the form
-` + "`[a-z0-9-]+(:[a-z0-9-]+)+`" + `; no stanza asks for them. The order of this table is the order of every list of
-permissions, and the first missing one names a refusal. *documented* and *module's code* are names of Prosody's
+Names are opaque: there are no wildcards and no prefixes. A role may also contain names that a tenant invents, of the
+form ` + "`[a-z0-9-]+(:[a-z0-9-]+)+`" + `; no stanza asks for them. Every list of permissions has the order of this table. A
+refusal names the first missing permission. The sources *documented* and *module's code* refer to Prosody's
 mod_restrict_xmpp.
 
 `
@@ -152,17 +152,19 @@ mod_restrict_xmpp.
 const markdownOut = `
 ## What a client sends
 
-*own account*: no address, or the account's bare address. *own resource*: that with a resource. *own server*: the
-account's domain. *local*: any other address in a domain or service of the same tenant, or in a service that the
-operator shares with all tenants. *remote*: everything else, other tenants of the same installation included; a remote address always asks for ` + "`xmpp:federate`" + ` as well. Where nothing
-else is said, what is refused is answered ` + "`auth/forbidden`" + ` with the permission's name, and not passed on.
+*own account*: no address, or the account's bare JID. *own resource*: the account's bare JID with a resource. *own
+server*: the account's domain. *local*: any other address in a domain or service of the same tenant, or in a service
+that the operator shares with all tenants. *remote*: everything else, including other tenants of the same installation.
+A stanza to a remote address also asks for ` + "`xmpp:federate`" + `. Unless the last column says otherwise, a stanza is
+refused if a permission is missing: it is not forwarded, and the client gets the error ` + "`auth/forbidden`" + ` with the
+name of the permission.
 
 `
 
 const markdownIn = `
 ## What the server sends to a client
 
-Forgeries are dropped first; then every row that applies asks.
+Forgeries are dropped first. Any other stanza asks for the permissions of every row that applies to it.
 
 `
 
@@ -173,8 +175,8 @@ const markdownEnd = `
 - A remote occupant behind a local room.
 - What the server does for the account's other sessions.
 
-These need the server's own rules. The server's own client ports (c2s, BOSH, WebSocket) must be reachable by gateways
-only. Components that are not declared as services count as remote.
+The server's own rules must cover these cases. Only gateways may be able to reach the server's own client ports (c2s,
+BOSH, WebSocket). Components that are not declared as services count as remote.
 `
 
 func (r *permissionsReply) markdown() string {
@@ -200,7 +202,7 @@ func markdownRows(b *strings.Builder, rows []stanzaRow, address string) {
 	}
 }
 
-// cell makes a text one that ends no table's cell.
+// cell escapes a text so that it stays within one cell of a Markdown table.
 func cell(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ", "*", `\*`).Replace(s) }
 
 // code marks the permissions of a text as code.
