@@ -17,12 +17,13 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// somebody is an account that nothing is stored of.
+// somebody is an account about which nothing is stored.
 const somebody = "somebody"
 
-// TestNeverMore compares what accounts of each sample may do here with what
-// Prosody 13's own role code said that they may do there, which -record writes
-// down: never more, but for what only Postern asks for.
+// TestNeverMore compares the permissions of each sample's accounts here with
+// the answers of Prosody 13's own role code, which -record writes down. An
+// account must never have more here, except for permissions that only Postern
+// asks for.
 func TestNeverMore(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil || len(dirs) < 20 {
@@ -34,7 +35,7 @@ func TestNeverMore(t *testing.T) {
 		s, o := sample(t, dir)
 		r, err := Import(t.Context(), s, o)
 		if err != nil || o.DefaultForUnread || slices.Contains(unread, filepath.Base(dir)) {
-			continue // TestSamples knows which, and more may have been asked for
+			continue // TestSamples checks which samples fail; -record may have needed more inputs
 		}
 		if *record != "" {
 			answers := authorize(t, dir, s)
@@ -55,7 +56,8 @@ func TestNeverMore(t *testing.T) {
 			compared++
 			there := permission.Of(permission.RequestsRead, permission.RequestsWrite) // only Postern asks for them
 			if parts[3] == "free" {
-				// Nobody asks for these without the module, which gives them to nobody.
+				// Without the module, Prosody does not check these permissions;
+				// the module gives them to nobody.
 				there |= permission.Of(permission.AccountRead, permission.AccountWrite, permission.LegacyStorageRead, permission.LegacyStorageWrite)
 			}
 			for name := range strings.FieldsSeq(parts[4]) {
@@ -80,7 +82,7 @@ func TestNeverMore(t *testing.T) {
 	}
 }
 
-// imports is what an account may do by what came of an import.
+// imports returns the permissions of an account according to an import.
 func imports(t *testing.T, r *Result, host, user string) permission.Set {
 	t.Helper()
 	for _, file := range r.Files {
@@ -104,7 +106,7 @@ func imports(t *testing.T, r *Result, host, user string) permission.Set {
 	return 0
 }
 
-// authorize asks Prosody's code of every account that a sample knows of.
+// authorize asks Prosody's code about every account that a sample mentions.
 func authorize(t *testing.T, dir string, s Source) []byte {
 	t.Helper()
 	c, err := evaluate(t.Context(), s, nil, nil)

@@ -15,40 +15,42 @@ import (
 )
 
 const (
-	maxFile     = 1 << 20 // bytes of one file of the configuration
-	maxFiles    = 500     // read by one configuration
-	maxIncludes = 20      // inside one another
+	maxFile     = 1 << 20 // bytes of one configuration file
+	maxFiles    = 500     // files read by one configuration
+	maxIncludes = 20      // depth of nested Includes
 	maxHosts    = 20_000
 	maxNotes    = 1000
 )
 
-// global is where Prosody keeps options of no host.
+// global is the section in which Prosody keeps options that belong to no host.
 const global = "*"
 
-// A config is what Prosody's configuration manager makes of the files: options
-// by host, and where each was set last.
+// A config is the result of Prosody's configuration manager: the options of
+// each host, and where each option was last set.
 type config struct {
 	hosts map[string]map[string]lua.LValue
 	place map[string]string // host, a NUL and the option → file:line
 	order []string          // hosts in the order of the files
-	// spelt is each host's name as Prosody keeps it, which names its folder.
+	// spelt is each host's name in Prosody's spelling, from which its folder is
+	// named.
 	spelt map[string]string
 	notes []Finding
-	files []string // that were read
-	// unknown are the inputs that were read and not given, in the order of
-	// their first reading.
+	files []string // files that were read
+	// unknown are the inputs that were read but not given, in the order in
+	// which they were first read.
 	unknown []unknown
-	wanted  map[input]bool // the same
-	decides []unknown      // of those, what the outcome depends on
-	// compared are the texts that the configuration compares values with.
+	wanted  map[input]bool // the inputs in unknown, as a set
+	decides []unknown      // the unknown inputs on which the outcome depends
+	// compared are the texts with which the configuration compares values.
 	compared []string
-	literals map[string]bool // the texts in the files
-	steps    int             // that the evaluation took
-	// asked are the options that were looked up.
+	literals map[string]bool // the text literals in the files
+	steps    int             // number of steps of the evaluation
+	// asked are the names of the options that were looked up.
 	asked map[string]bool
 }
 
-// get is an option of a host, or the global one.
+// get returns an option of a host, or the global option if the host does not
+// set it.
 func (c *config) get(host, option string) lua.LValue {
 	c.asked[option] = true
 	if v, ok := c.hosts[host][option]; ok && v != lua.LNil {
@@ -60,7 +62,7 @@ func (c *config) get(host, option string) lua.LValue {
 	return lua.LNil
 }
 
-// own is an option set for that very host.
+// own returns an option only if it is set for this host.
 func (c *config) own(host, option string) lua.LValue {
 	c.asked[option] = true
 	if v, ok := c.hosts[host][option]; ok {
@@ -69,7 +71,8 @@ func (c *config) own(host, option string) lua.LValue {
 	return lua.LNil
 }
 
-// at says where an option of a host stands, be it the host's or global.
+// at returns the place where an option of a host is set, for the host or
+// globally.
 func (c *config) at(host, option string) string {
 	if p, ok := c.place[host+"\x00"+option]; ok && c.own(host, option) != lua.LNil {
 		return p
@@ -83,28 +86,29 @@ type evaluation struct {
 	budget *budget
 	config *config
 	source Source
-	given  map[input]string // stand-ins for inputs that source does not give
+	given  map[input]string // substitutes for inputs that source does not contain
 	chunks chunks
 	lib    *lua.LTable
 	depth  int
-	// within is the innermost Include of a pattern that is under way, by its
-	// number, and the file of it that is being read; setBy says the same of
-	// each option that was set within one.
+	// within is the number of the innermost Include with a pattern that is
+	// running, and file is its file being read. setBy holds the same values for
+	// each option that was set within such an Include.
 	within, includes int
 	file             string
 	setBy            map[string]setting
 }
 
-// A setting is where an option was set within an Include of a pattern.
+// A setting records where an option was set within an Include with a pattern.
 type setting struct {
 	include int
 	file    string
 }
 
-// evaluate runs a configuration as Prosody's configuration manager does, in a
-// sandbox. The given stand in for inputs that source does not give. The config
-// is never nil: after an error it says how far the evaluation came. The known
-// chunks are used and added to.
+// evaluate runs a configuration in a sandbox, as Prosody's configuration
+// manager does. given holds substitutes for inputs that source does not
+// contain. The config is never nil; after an error it shows how far the
+// evaluation came. known is a cache of compiled chunks, which evaluate uses and
+// extends.
 func evaluate(ctx context.Context, source Source, given map[input]string, known chunks) (c *config, err error) {
 	c = &config{
 		hosts: map[string]map[string]lua.LValue{global: {}}, place: map[string]string{}, spelt: map[string]string{},
@@ -125,7 +129,7 @@ func evaluate(ctx context.Context, source Source, given map[input]string, known 
 	return c, e.run(source.File)
 }
 
-// set stores an option and remembers where that was.
+// set stores an option and records where it was set.
 func (e *evaluation) set(host, option string, v lua.LValue) {
 	c := e.config
 	if c.hosts[host] == nil {
@@ -141,8 +145,9 @@ func (e *evaluation) set(host, option string, v lua.LValue) {
 	c.place[key] = strings.TrimSuffix(e.where(), ":")
 }
 
-// ordered tells of an option that two files of one Include set: Prosody reads
-// them in whichever order the directory gives, so either may hold.
+// ordered reports an option that two files of one Include set. Prosody reads
+// these files in the order in which the directory lists them, so either value
+// may win there.
 func (e *evaluation) ordered(host, option, key string, v lua.LValue) {
 	if e.within == 0 || !slices.Contains(decisive[:], option) {
 		return
@@ -152,11 +157,11 @@ func (e *evaluation) ordered(host, option, key string, v lua.LValue) {
 	if !twice || before.include != e.within || before.file == e.file || describe(v) == describe(e.config.hosts[host][option]) {
 		return
 	}
-	e.find(Changed, fmt.Sprintf("%s is set in %s as well; Prosody reads the files of an Include in no certain order, and takes either: here the later name holds", option, before.file),
+	e.find(Changed, fmt.Sprintf("%s is also set in %s. Prosody reads the files of an Include in an undefined order, so either value may win there; the import uses the file whose name comes later", option, before.file),
 		"set it in one of the files")
 }
 
-// where is the line of the configuration that is being run.
+// where returns the line of the configuration that is running.
 func (e *evaluation) where() string {
 	for level := 1; level < maxCalls; level++ {
 		w := strings.TrimSpace(e.l.Where(level))
@@ -176,8 +181,8 @@ func (e *evaluation) find(kind Kind, text, fix string) {
 	}
 }
 
-// run evaluates one file; each has globals of its own and begins in the global
-// section.
+// run evaluates one file. Each file has its own globals and begins in the
+// global section.
 func (e *evaluation) run(file string) error {
 	source, err := e.read(file)
 	if err != nil {
@@ -192,7 +197,7 @@ func (e *evaluation) run(file string) error {
 		e.config.literals[text] = true
 	}
 	if e.depth++; e.depth > maxIncludes {
-		return fmt.Errorf("%s: files include one another more than %d deep", file, maxIncludes)
+		return fmt.Errorf("%s: Includes are nested more than %d deep", file, maxIncludes)
 	}
 	defer func() { e.depth-- }()
 	f := e.l.NewFunctionFromProto(chunk.proto)
@@ -210,10 +215,10 @@ func (e *evaluation) run(file string) error {
 	return nil
 }
 
-// A section is the host later options of a file belong to.
+// A section is the host to which the following options of a file belong.
 type section struct{ host string }
 
-// list is what ipairs would go through.
+// list returns the items that ipairs would iterate over.
 func list(v lua.LValue) []lua.LValue {
 	t, ok := v.(*lua.LTable)
 	if !ok {
@@ -229,7 +234,7 @@ func list(v lua.LValue) []lua.LValue {
 	}
 }
 
-// host prepares a host's name.
+// host prepares the name of a host and checks its spelling.
 func (e *evaluation) host(what string) string {
 	name := e.l.OptString(1, "")
 	prepared, err := jid.Domain(name)
@@ -238,10 +243,10 @@ func (e *evaluation) host(what string) string {
 	}
 	spelt := prepared
 	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		spelt = strings.ToLower(name) // an A-label stays one
+		spelt = strings.ToLower(name) // an A-label stays an A-label
 	}
 	if before, twice := e.config.spelt[prepared]; twice && before != spelt {
-		e.l.RaiseError("%s %q is the domain %q again, which Prosody keeps apart: write both alike", what, name, before)
+		e.l.RaiseError("%s %q is another spelling of the domain %q, which Prosody treats as a different host: spell both the same", what, name, before)
 	}
 	e.config.spelt[prepared] = spelt
 	return prepared
@@ -250,7 +255,7 @@ func (e *evaluation) host(what string) string {
 func (e *evaluation) virtualHost(at *section) int {
 	name := e.host("VirtualHost")
 	if e.config.own(name, "component_module") != lua.LNil {
-		e.l.RaiseError("VirtualHost %q is a Component already", name)
+		e.l.RaiseError("VirtualHost %q is already a Component", name)
 	}
 	at.host = name
 	e.set(name, "defined", lua.LTrue)
@@ -258,7 +263,7 @@ func (e *evaluation) virtualHost(at *section) int {
 		at.host = global
 		t, ok := l.Get(1).(*lua.LTable)
 		if !ok {
-			l.RaiseError("VirtualHost %q is followed by a %s: want options or nothing", name, l.Get(1).Type())
+			l.RaiseError("VirtualHost %q is followed by a %s; only a table of options may follow", name, l.Get(1).Type())
 		}
 		e.options(name, t)
 		return 0
@@ -273,7 +278,7 @@ func (e *evaluation) options(host string, t *lua.LTable) {
 func (e *evaluation) component(at *section) int {
 	name := e.host("Component")
 	if e.config.own(name, "defined") != lua.LNil && e.config.own(name, "component_module") == lua.LNil {
-		e.l.RaiseError("Component %q is a VirtualHost already", name)
+		e.l.RaiseError("Component %q is already a VirtualHost", name)
 	}
 	e.set(name, "component_module", lua.LString("component"))
 	e.set(name, "load_global_modules", lua.LFalse)
@@ -296,7 +301,7 @@ func (e *evaluation) component(at *section) int {
 	return 1
 }
 
-// virtualHosts and components are the enabled hosts of each kind, in the
+// virtualHosts and components return the enabled hosts of each kind, in the
 // order of the files.
 func (c *config) virtualHosts() []string { return c.ofKind(false) }
 func (c *config) components() []string   { return c.ofKind(true) }
@@ -312,7 +317,7 @@ func (c *config) ofKind(component bool) (names []string) {
 
 func (c *config) enabled(host string) bool { return c.get(host, "enabled") != lua.LFalse }
 
-// modules are the modules a virtual host loads by the configuration.
+// modules returns the modules that the configuration loads for a virtual host.
 func (c *config) modules(host string) []string {
 	set := map[string]bool{}
 	for _, h := range []string{global, host} {

@@ -17,12 +17,12 @@ import (
 
 var record = flag.String("record", "", "Prosody's lib directory: let its configuration manager write what testdata/*.read says")
 
-// unread are samples that Prosody cannot read either, because files they ask for
-// are not among theirs.
+// unread are samples that Prosody cannot read either, because they lack files
+// that their configuration needs.
 var unread = []string{"family-server"}
 
-// TestConfigurationManager compares what is read of each sample with what
-// Prosody's own configuration manager (13) read of it, which -record writes
+// TestConfigurationManager compares the options read from each sample with
+// those that Prosody 13's own configuration manager read, which -record writes
 // down.
 func TestConfigurationManager(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
@@ -82,7 +82,7 @@ func dump(c *config) string {
 	for host, options := range c.hosts {
 		for option, v := range options {
 			if v == lua.LNil {
-				continue // as good as never set
+				continue // same as not set
 			}
 			all = append(all, fmt.Sprintf("%s\x00%s = %s\n", host, option, describe(v)))
 		}

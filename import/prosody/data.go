@@ -12,13 +12,13 @@ const (
 	maxDatumItems = 100_000
 )
 
-// A datum is a table as Prosody stores it. Its values are string, bool,
-// float64 and datum; numbers are keys by their text, "#" before it.
+// A datum is a table as Prosody stores it. Its values are string, bool, float64
+// or datum. A key that is a number is its text with "#" before it.
 type datum map[string]any
 
-// parseDatum reads the subset of Lua that Prosody's util.serialization writes:
+// parseDatum parses the subset of Lua that Prosody's util.serialization writes:
 // one returned table of strings, numbers, booleans and tables. Anything else,
-// a call or an operator above all, is an error: nothing is ever run.
+// such as a call or an operator, is an error. Nothing is ever executed.
 func parseDatum(data []byte) (datum, error) {
 	if len(data) > maxDatum {
 		return nil, fmt.Errorf("%d bytes: at most %d", len(data), maxDatum)
@@ -41,7 +41,7 @@ func parseDatum(data []byte) (datum, error) {
 		r.space()
 	}
 	if r.at < len(r.s) {
-		return nil, r.errorf("something stands behind the table")
+		return nil, r.errorf("unexpected text after the table")
 	}
 	return d, nil
 }
@@ -91,7 +91,7 @@ func (r *datumReader) need(s string) error {
 	return nil
 }
 
-// word reads a name; empty when there is none.
+// word reads a name. It returns "" if there is none.
 func (r *datumReader) word() string {
 	start := r.at
 	for r.at < len(r.s) {
@@ -110,7 +110,7 @@ func (r *datumReader) value(depth int) (any, error) {
 	}
 	r.space()
 	if r.at == len(r.s) {
-		return nil, r.errorf("ends too early")
+		return nil, r.errorf("the file ends within a value")
 	}
 	switch c := r.s[r.at]; {
 	case c == '{':
@@ -122,10 +122,10 @@ func (r *datumReader) value(depth int) (any, error) {
 	case c == '(':
 		for _, special := range []string{"(1/0)", "(-1/0)", "(0/0)"} {
 			if r.take(special) {
-				return 0.0, nil // no role or account has such a number in it
+				return 0.0, nil // no role or account data contains such a number
 			}
 		}
-		return nil, r.errorf("an expression is no stored value")
+		return nil, r.errorf("an expression is not a stored value")
 	}
 	switch w := r.word(); w {
 	case "true", "false":
@@ -133,7 +133,7 @@ func (r *datumReader) value(depth int) (any, error) {
 	case "nil":
 		return nil, nil
 	default:
-		return nil, r.errorf("%q is no stored value", w)
+		return nil, r.errorf("%q is not a stored value", w)
 	}
 }
 
@@ -148,7 +148,7 @@ func (r *datumReader) number() (any, error) {
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return nil, r.errorf("%q is no number", text)
+		return nil, r.errorf("%q is not a number", text)
 	}
 	return n, nil
 }
@@ -174,7 +174,7 @@ func (r *datumReader) text(quote byte) (any, error) {
 	return nil, r.errorf("unfinished string")
 }
 
-// escape reads what stands behind a backslash, up to its last byte.
+// escape reads the characters after a backslash, up to their last byte.
 func (r *datumReader) escape(b *strings.Builder) error {
 	r.at++
 	if r.at == len(r.s) {
@@ -198,7 +198,7 @@ func (r *datumReader) escape(b *strings.Builder) error {
 	}
 	n, err := strconv.ParseUint(digits, base, 8)
 	if err != nil {
-		return r.errorf("an unknown escape in a string")
+		return r.errorf("unknown escape in a string")
 	}
 	b.WriteByte(byte(n))
 	return nil
@@ -229,7 +229,7 @@ func (r *datumReader) table(depth int) (any, error) {
 		}
 		key = strings.TrimPrefix(key, "$")
 		if _, twice := d[key]; twice {
-			return nil, r.errorf("a key stands twice")
+			return nil, r.errorf("a key is set twice")
 		}
 		if v != nil {
 			d[key] = v
@@ -245,8 +245,8 @@ func (r *datumReader) table(depth int) (any, error) {
 	}
 }
 
-// key reads a key and its "="; without one it is empty. A "$" stands before
-// the keys that are strings.
+// key reads a key and its "=". It returns "" if the value has no key. A key
+// that is a string is returned with "$" before it.
 func (r *datumReader) key(depth int) (string, error) {
 	if r.take("[") {
 		v, err := r.value(depth + 1)
@@ -264,7 +264,7 @@ func (r *datumReader) key(depth int) (string, error) {
 		case bool:
 			return "#" + strconv.FormatBool(v), r.need("=")
 		}
-		return "", r.errorf("no key")
+		return "", r.errorf("not a valid key")
 	}
 	before := r.at
 	if w := r.word(); w != "" {
@@ -277,7 +277,7 @@ func (r *datumReader) key(depth int) (string, error) {
 	return "", nil
 }
 
-// encode is how Prosody names the files of hosts and accounts.
+// encode returns the name that Prosody gives to the file of a host or account.
 func encode(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -291,7 +291,7 @@ func encode(s string) string {
 	return b.String()
 }
 
-// decode undoes it.
+// decode is the inverse of encode.
 func decode(s string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -300,11 +300,11 @@ func decode(s string) (string, error) {
 			continue
 		}
 		if i+2 >= len(s) {
-			return "", fmt.Errorf("%q ends within an escape", s)
+			return "", fmt.Errorf("%q ends in the middle of an escape", s)
 		}
 		n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
 		if err != nil {
-			return "", fmt.Errorf("%q has a wrong escape", s)
+			return "", fmt.Errorf("%q has an invalid escape", s)
 		}
 		b.WriteByte(byte(n))
 		i += 2

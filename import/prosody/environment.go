@@ -11,7 +11,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// environment is the globals of one file, as core/configmanager.lua has them.
+// environment returns the globals of one file, as core/configmanager.lua
+// defines them.
 func (e *evaluation) environment(file string) *lua.LTable {
 	l := e.l
 	env, mt := l.NewTable(), l.NewTable()
@@ -69,7 +70,7 @@ func (e *evaluation) environment(file string) *lua.LTable {
 	return env
 }
 
-// global reads a name that is no local one.
+// global returns the value of a name that is not a local variable.
 func (e *evaluation) global(at *section, name string) lua.LValue {
 	if variable, ok := strings.CutPrefix(name, "ENV_"); ok {
 		return e.getenv(variable)
@@ -85,13 +86,13 @@ func (e *evaluation) global(at *section, name string) lua.LValue {
 		return v
 	}
 	if v = e.lib.RawGetString(name); v == lua.LNil {
-		e.find(Info, name+" is no value anybody set: are quotes missing around it?", "")
+		e.find(Info, name+" is not set: are quotes missing around it?", "")
 	}
 	return v
 }
 
-// option is what a configuration gets when it reads a list it set before: it
-// can be added to, by :append or like a call.
+// option returns the object that a configuration gets when it reads a list it
+// has set. Items can be added with :append or by calling the object.
 func (e *evaluation) option(t *lua.LTable) lua.LValue {
 	l := e.l
 	proxy, mt, methods := l.NewTable(), l.NewTable(), l.NewTable()
@@ -118,7 +119,7 @@ func (e *evaluation) option(t *lua.LTable) lua.LValue {
 func (e *evaluation) append(t *lua.LTable, v lua.LValue) {
 	more, ok := v.(*lua.LTable)
 	if !ok {
-		e.l.RaiseError("a list is wanted to add to an option; is a '=' missing?")
+		e.l.RaiseError("only a list can be added to an option; is a '=' missing?")
 	}
 	if more.RawGetInt(1) != lua.LNil {
 		items := list(more)
@@ -134,8 +135,8 @@ func (e *evaluation) append(t *lua.LTable, v lua.LValue) {
 	})
 }
 
-// include runs other files, in the order of their names. (Prosody takes the
-// order of the directory.)
+// include runs other files, in the order of their names. Prosody uses the order
+// of the directory.
 func (e *evaluation) include(file, name string) {
 	full := resolve(file, name)
 	if !strings.ContainsAny(path.Base(name), "*?") {
@@ -166,7 +167,7 @@ func (e *evaluation) include(file, name string) {
 	}
 }
 
-// inside is a directory's path in the file system that was given.
+// inside returns a directory's path within source.Config.
 func (e *evaluation) inside(dir string) (string, error) {
 	root := path.Clean(e.source.Root)
 	switch rest, ok := strings.CutPrefix(dir, strings.TrimSuffix(root, "/")+"/"); {
@@ -175,13 +176,13 @@ func (e *evaluation) inside(dir string) (string, error) {
 	case path.IsAbs(dir) && ok && e.source.Root != "":
 		return rest, nil
 	case path.IsAbs(dir) || !fs.ValidPath(dir):
-		return "", fmt.Errorf("%s stands outside of the configuration's directory %s: name a directory that holds both with --root", dir, e.source.Root)
+		return "", fmt.Errorf("%s is outside the configuration's directory %s: name a directory that contains both with --root", dir, e.source.Root)
 	}
 	return dir, nil
 }
 
-// glob matches a name against * and ?, in steps that grow with their lengths'
-// product.
+// glob matches a name against a pattern with * and ?. Its time is at most
+// proportional to the product of their lengths.
 func glob(pattern, name string) bool {
 	p, n, star, mark := 0, 0, -1, 0
 	for n < len(name) {
@@ -201,8 +202,8 @@ func glob(pattern, name string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// script runs a file outside of the configuration's environment, for what it
-// returns.
+// script runs a file without the configuration's environment and returns its
+// results.
 func (e *evaluation) script(file string) int {
 	source, err := e.read(file)
 	if err == nil {
@@ -220,7 +221,8 @@ func (e *evaluation) script(file string) int {
 	return 0
 }
 
-// getenv is an environment variable; nil when there is none, or none was given.
+// getenv returns an environment variable, or nil if it is unset or was not
+// given.
 func (e *evaluation) getenv(name string) lua.LValue {
 	v, ok := e.source.Env[name]
 	if !ok {
@@ -232,8 +234,8 @@ func (e *evaluation) getenv(name string) lua.LValue {
 	return lua.LString(v)
 }
 
-// contents is what a file has in it that the configuration takes a value from;
-// a stand-in where it cannot be read here.
+// contents returns the contents of a file that the configuration uses as a
+// value, or a placeholder if the file cannot be read here.
 func (e *evaluation) contents(name string) (text string, ok bool) {
 	data, err := e.read(name)
 	if err != nil {
@@ -242,11 +244,12 @@ func (e *evaluation) contents(name string) (text string, ok bool) {
 	return string(data), true
 }
 
-// maxCredential bounds a credential, as Prosody's are: passwords and keys.
+// maxCredential bounds the size of a credential. Credentials are passwords and
+// keys.
 const maxCredential = 1 << 16
 
-// credential is a file of the directory that Prosody's $CREDENTIALS_DIRECTORY
-// names; a stand-in where that was not given.
+// credential returns a file of the directory named by $CREDENTIALS_DIRECTORY,
+// or a placeholder if that directory was not given.
 func (e *evaluation) credential(name string) (text string, ok bool) {
 	if e.source.Credentials != nil && fs.ValidPath(name) {
 		data, err := readSome(e.source.Credentials, name, maxCredential)
@@ -257,20 +260,21 @@ func (e *evaluation) credential(name string) (text string, ok bool) {
 	return e.unknown(input{credential, name}, false)
 }
 
-// read reads a file of the configuration's tree, by the path Prosody would use.
+// read reads a file in the configuration's directory, by the path that Prosody
+// would use.
 func (e *evaluation) read(name string) ([]byte, error) {
 	inside := name
 	if path.IsAbs(name) {
 		root := strings.TrimSuffix(path.Clean(e.source.Root), "/") + "/"
 		rest, ok := strings.CutPrefix(path.Clean(name), root)
 		if !ok || e.source.Root == "" {
-			return nil, fmt.Errorf("%s stands outside of the configuration's directory %s: name a directory that holds both with --root", name, e.source.Root)
+			return nil, fmt.Errorf("%s is outside the configuration's directory %s: name a directory that contains both with --root", name, e.source.Root)
 		}
 		inside = rest
 	}
 	inside = path.Clean(inside)
 	if !fs.ValidPath(inside) {
-		return nil, fmt.Errorf("%s stands outside of the configuration's directory: name a directory that holds both with --root", name)
+		return nil, fmt.Errorf("%s is outside the configuration's directory: name a directory that contains both with --root", name)
 	}
 	if len(e.config.files) >= maxFiles {
 		return nil, fmt.Errorf("more than %d files are read", maxFiles)
@@ -284,7 +288,7 @@ func (e *evaluation) read(name string) ([]byte, error) {
 	return data, nil
 }
 
-// readSome reads a file of at most so many bytes.
+// readSome reads a file of at most the given number of bytes.
 func readSome(from fs.FS, name string, most int) ([]byte, error) {
 	f, err := from.Open(name)
 	if err != nil {
@@ -301,7 +305,8 @@ func readSome(from fs.FS, name string, most int) ([]byte, error) {
 	return data, nil
 }
 
-// reason is the error of a file without its name, which is said already.
+// reason returns the cause of a file error without the name, which the caller
+// adds.
 func reason(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
@@ -309,7 +314,7 @@ func reason(err error) error {
 	return err
 }
 
-// resolve makes a path of a file relative to it.
+// resolve resolves name relative to the directory of file.
 func resolve(file, name string) string {
 	if path.IsAbs(name) {
 		return path.Clean(name)

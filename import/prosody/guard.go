@@ -13,23 +13,24 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// The bounds of one evaluation. A large configuration takes some thousand
+// The bounds of one evaluation. A large configuration needs a few thousand
 // steps.
 const (
-	maxSteps    = 1_000_000 // instructions of the Lua machine
-	maxMemory   = 64 << 20  // bytes of strings and table space asked for in one piece
+	maxSteps    = 1_000_000 // instructions of the Lua VM
+	maxMemory   = 64 << 20  // bytes of strings and table space, in total
 	maxString   = 1 << 20   // bytes of one string
-	maxIndex    = 1 << 16   // the largest whole number a table is indexed with
-	maxNesting  = 200       // expressions and blocks inside one another
-	maxCalls    = 120       // functions inside one another
-	maxRegistry = 1 << 14   // values on the machine's stack
+	maxIndex    = 1 << 16   // the largest integer used as a table index
+	maxNesting  = 200       // depth of nested expressions and blocks
+	maxCalls    = 120       // depth of function calls
+	maxRegistry = 1 << 14   // values on the VM's stack
 )
 
 var errSteps = errors.New("the configuration takes too long: more than a million steps; is there an endless loop?")
 
-// A budget bounds what an evaluation may use. The Lua machine asks its context
-// before each instruction whether it is done, so the budget is its context and
-// counts. Once it is spent it stays so: no pcall gets around it.
+// A budget bounds the resources of an evaluation. The Lua VM asks its context
+// before each instruction whether it is done; therefore the budget is that
+// context and counts the instructions. Once spent, it stays spent, so that no
+// pcall can catch the error.
 type budget struct {
 	context.Context
 	steps, memory int
@@ -43,7 +44,8 @@ func newBudget(ctx context.Context) *budget {
 	return b
 }
 
-// Done counts a step. A nil channel is never ready.
+// Done counts a step. It returns nil, which is never ready, until the budget is
+// spent.
 func (b *budget) Done() <-chan struct{} {
 	b.steps--
 	switch {
@@ -61,7 +63,8 @@ func (b *budget) Done() <-chan struct{} {
 
 func (b *budget) Err() error { return b.spent }
 
-// charge takes memory, or ends the evaluation.
+// charge takes n bytes from the budget. It ends the evaluation if none are
+// left.
 func (b *budget) charge(l *lua.LState, n int) {
 	if b.memory -= n; b.memory < 0 {
 		b.spent = fmt.Errorf("the configuration takes too much memory: more than %d MiB", maxMemory>>20)
@@ -69,7 +72,7 @@ func (b *budget) charge(l *lua.LState, n int) {
 	}
 }
 
-// text is a string of the configuration's making, within bounds.
+// text charges for a new string of n bytes and refuses one over maxString.
 func (b *budget) text(l *lua.LState, n int) {
 	if n > maxString {
 		l.RaiseError("a string of %d bytes: at most %d", n, maxString)
@@ -77,15 +80,15 @@ func (b *budget) text(l *lua.LState, n int) {
 	b.charge(l, n)
 }
 
-// The names of functions that stand in for operations the machine does not
-// bound. No Lua source can spell them.
+// The names of functions that replace operations the VM does not bound. Lua
+// source cannot contain these names.
 const (
 	concatName = "\x00concat"
 	indexName  = "\x00index"
 	equalName  = "\x00equal"
 )
 
-// concat is the operator "..".
+// concat replaces the operator "..".
 func (b *budget) concat(l *lua.LState) int {
 	x, y := l.Get(1), l.Get(2)
 	for _, v := range []lua.LValue{x, y} {
@@ -99,16 +102,17 @@ func (b *budget) concat(l *lua.LState) int {
 	return 1
 }
 
-// equal compares a value with a text of the configuration. The stand-in wild is
-// equal to every one.
+// equal compares a value with a text literal of the configuration. The
+// substitute wild is equal to every text.
 func equal(l *lua.LState) int {
 	x, y := l.Get(1), l.Get(2)
 	l.Push(lua.LBool(x == y || x == lua.LString(wild) || y == lua.LString(wild)))
 	return 1
 }
 
-// index checks a key something is stored under: the machine fills the way to a
-// whole number with nils.
+// index checks the key of an assignment to a table. The VM fills the array up
+// to an integer key with nils, so large integers are refused and others are
+// charged for.
 func (b *budget) index(l *lua.LState) int {
 	v := l.Get(1)
 	if n, ok := v.(lua.LNumber); ok {
@@ -125,15 +129,15 @@ func (b *budget) index(l *lua.LState) int {
 	return 1
 }
 
-// A chunk is a file that was compiled.
+// A chunk is a compiled file.
 type chunk struct {
 	proto    *lua.FunctionProto
-	compared []string // texts that it compares values with
+	compared []string // texts with which it compares values
 	literals map[string]bool
 }
 
-// chunks are those that were compiled already, by file and text: a
-// configuration that reads what is unknown is evaluated many times.
+// chunks caches compiled files by name and text, because a configuration with
+// unknown inputs is evaluated many times.
 type chunks map[[2]string]chunk
 
 func (c chunks) compile(name string, source []byte) (known chunk, err error) {
@@ -148,7 +152,7 @@ func (c chunks) compile(name string, source []byte) (known chunk, err error) {
 	return known, err
 }
 
-// compile turns a file into code that stays within a budget.
+// compile compiles a file into code that stays within a budget.
 func compile(name string, source []byte) (c chunk, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -178,8 +182,8 @@ func compile(name string, source []byte) (c chunk, err error) {
 	return chunk{proto, g.compared, g.literals}, nil
 }
 
-// A guard rewrites a chunk: what the machine would do without a bound becomes
-// a call of a function that has one.
+// A guard rewrites a chunk: operations that the VM does not bound become calls
+// of functions that do.
 type guard struct {
 	name     string
 	depth    int
@@ -258,7 +262,7 @@ func (g *guard) stmt(s ast.Stmt) {
 	}
 }
 
-// target is what something is assigned to.
+// target rewrites the target of an assignment.
 func (g *guard) target(e ast.Expr) {
 	a, ok := e.(*ast.AttrGetExpr)
 	if !ok {
@@ -270,7 +274,7 @@ func (g *guard) target(e ast.Expr) {
 	g.depth--
 }
 
-// key is an expression a value is stored under.
+// key rewrites the key under which a value is stored.
 func (g *guard) key(e ast.Expr) ast.Expr {
 	if _, ok := e.(*ast.StringExpr); ok {
 		return e
@@ -353,17 +357,17 @@ func (g *guard) expr(e ast.Expr) ast.Expr {
 	return e
 }
 
-// whole refuses a number joined to a text that Lua 5.4 may write with ".0" and
-// this machine without: a fraction's outcome, or a literal such as 1.0.
+// whole refuses to concatenate a number that Lua 5.4 may write with ".0" and
+// this VM without: the result of a division or power, or a literal such as 1.0.
 func (g *guard) whole(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.ArithmeticOpExpr:
 		if e.Operator == "/" || e.Operator == "^" {
-			g.fail(e, "the outcome of %s is joined to a text, which Lua 5.4 writes with a decimal point: write the text out", e.Operator)
+			g.fail(e, "the result of %s is concatenated with a text; Lua 5.4 writes it with a decimal point: write the text out", e.Operator)
 		}
 	case *ast.NumberExpr:
 		if strings.ContainsAny(e.Value, ".eEpP") && !strings.HasPrefix(e.Value, "0x") {
-			g.fail(e, "the number %s is joined to a text, which Lua 5.4 writes with a decimal point: write the text out", e.Value)
+			g.fail(e, "the number %s is concatenated with a text; Lua 5.4 writes it with a decimal point: write the text out", e.Value)
 		}
 	}
 }

@@ -12,24 +12,24 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// An input is something a configuration reads that is in none of its files.
+// An input is a value that a configuration reads from outside its files.
 type input struct{ kind, name string }
 
 // The kinds of inputs.
 const (
 	variable   = "variable"   // of the environment
-	file       = "file"       // whose contents are a value
-	credential = "credential" // of $CREDENTIALS_DIRECTORY
+	file       = "file"       // a file whose contents are a value
+	credential = "credential" // a file in $CREDENTIALS_DIRECTORY
 )
 
-// An unknown is an input that was read and not given.
+// An unknown is an input that was read but not given.
 type unknown struct {
 	input
-	where string // it is read first
-	unset bool   // taken as none, unless something stands in for it
+	where string // where it was first read
+	unset bool   // treated as unset unless it has a substitute
 }
 
-// remedy says with which option of the command the input is given.
+// remedy returns the option of the command that gives the input.
 func (u unknown) remedy() string {
 	switch u.kind {
 	case variable:
@@ -47,22 +47,24 @@ func (u unknown) String() string {
 	return u.kind + " " + u.name
 }
 
-// What stands in for inputs. The names are reserved by RFC 2606, so that a host
-// may be made of them. A stand-in that is absent says that there is none; one
-// that is wild counts as equal to every text it is compared with.
+// Substitutes for inputs that were not given. RFC 2606 reserves these names, so
+// a host may be named after them. The substitute absent means that the input
+// does not exist. The substitute wild is equal to every text it is compared
+// with.
 const (
 	placeholder = "not-given.invalid"
 	wild        = "any.invalid"
 	absent      = "\x00absent"
 )
 
-// unknown gives what stands in for an input that was not given, and remembers
-// that it was read. An unset input is none, where nothing stands in for it.
+// unknown returns the substitute for an input that was not given, and records
+// that the input was read. Without a substitute, an input with unset is treated
+// as nonexistent, and any other input becomes placeholder.
 func (e *evaluation) unknown(in input, unset bool) (text string, ok bool) {
 	c := e.config
 	if !c.wanted[in] {
 		if len(c.unknown) == maxNotes {
-			e.l.RaiseError("more than %d variables and files are read that were not given", maxNotes)
+			e.l.RaiseError("more than %d variables and files are read but were not given", maxNotes)
 		}
 		c.wanted[in] = true
 		c.unknown = append(c.unknown, unknown{in, e.where(), unset})
@@ -73,7 +75,7 @@ func (e *evaluation) unknown(in input, unset bool) (text string, ok bool) {
 	return text, ok && text != absent
 }
 
-// decisive are the options that what is imported depends on.
+// decisive are the options on which the imported policy depends.
 var decisive = [...]string{
 	"add_permissions", "admins", "anonymous_login", "authentication", "authorization", "c2s_interfaces", "c2s_ports",
 	"component_module", "custom_roles", "data_path", "default_storage", "default_user_role", "defined", "enabled", "host_user_role",
@@ -81,8 +83,9 @@ var decisive = [...]string{
 	"proxy_port_mappings", "proxy_ports", "public_user_role", "remove_permissions", "server_user_role", "storage",
 }
 
-// outcome is the part of a configuration that decides. A module that nothing is
-// known of does not, if the configuration names it itself.
+// outcome is the part of a configuration on which the imported policy depends.
+// It leaves out modules that the import does not know, if the configuration
+// names them literally.
 func (c *config) outcome() string {
 	var b strings.Builder
 	for _, h := range append([]string{global}, c.order...) {
@@ -105,10 +108,10 @@ func (c *config) outcome() string {
 	return b.String()
 }
 
-// describe writes a value out, tables in the order of their keys.
+// describe writes a value as text, with the entries of tables sorted by key.
 func describe(v lua.LValue) string { return describeTo(v, maxDescribed) }
 
-// maxDescribed is the depth of tables that an option is compared to.
+// maxDescribed is the depth to which the tables of options are compared.
 const maxDescribed = 8
 
 func describeTo(v lua.LValue, depth int) string {
@@ -135,15 +138,15 @@ func describeTo(v lua.LValue, depth int) string {
 	return v.String()
 }
 
-// The bounds of finding out which inputs decide: evaluations, and the steps of
-// all of them. Inputs beyond count as deciding.
+// The bounds of the search for deciding inputs: the number of evaluations, and
+// the total of their steps. Inputs beyond these bounds count as deciding.
 const (
 	maxTries    = 1000
 	maxAllSteps = 10 * maxSteps
 	maxCompared = 16 // texts tried for each input
 )
 
-// trials evaluates one configuration time and again with other inputs.
+// trials evaluates one configuration repeatedly with different inputs.
 type trials struct {
 	ctx          context.Context
 	source       Source
@@ -163,9 +166,10 @@ func (t *trials) evaluate(given map[input]string) (*config, error) {
 	return c, err
 }
 
-// settle evaluates a configuration that may read what was not given. Whatever
-// it cannot do without has a stand-in. It refuses the configuration if the
-// outcome depends on a stand-in, and tells of the inputs that are unknown.
+// settle evaluates a configuration that may read inputs that were not given. An
+// input that the evaluation needs gets a substitute. settle refuses the
+// configuration if the outcome depends on a substitute. It reports the unknown
+// inputs as findings.
 func settle(ctx context.Context, source Source) (*config, error) {
 	t := &trials{ctx: ctx, source: source, chunks: chunks{}}
 	needed := map[input]string{}
@@ -197,19 +201,20 @@ func settle(ctx context.Context, source Source) (*config, error) {
 		}
 	}
 	if len(refused) > 0 {
-		for _, u := range all { // one run shall name them all
+		for _, u := range all { // list all of them in one run
 			if _, stands := needed[u.input]; !stands && deciding[u.input] {
 				refused = append(refused, u)
 			}
 		}
-		return nil, withRemedies(fmt.Errorf("%s: hosts or roles depend on what was not given", source.File), refused)
+		return nil, withRemedies(fmt.Errorf("%s: hosts or roles depend on inputs that were not given", source.File), refused)
 	}
 	c.tell(all, needed, deciding)
 	return c, nil
 }
 
-// further gives a stand-in to one more variable, the one read last before the
-// evaluation ended, if the evaluation comes further with it.
+// further gives a substitute to one more variable, beginning with the one read
+// last before the evaluation failed. It keeps the substitute if the evaluation
+// then comes further.
 func (t *trials) further(needed map[input]string, c *config) (given map[input]string, next *config, err error) {
 	for _, u := range slices.Backward(c.unknown) {
 		if _, has := needed[u.input]; has || !u.unset {
@@ -229,7 +234,7 @@ func (t *trials) further(needed map[input]string, c *config) (given map[input]st
 	return nil, nil, nil
 }
 
-// join adds what is not there yet.
+// join appends the inputs of more that are not in all.
 func join(all, more []unknown) []unknown {
 	there := make(map[input]bool, len(all))
 	for _, u := range all {
@@ -243,8 +248,8 @@ func join(all, more []unknown) []unknown {
 	return all
 }
 
-// texts are what inputs are tried with: a name, what means yes, and the first
-// texts that the configuration compares anything with, each once.
+// texts returns the texts to try for each input: a name, values that mean yes,
+// and the first texts with which the configuration compares values, each once.
 func texts(compared []string) []string {
 	tried := []string{"another.invalid", "1", "2", "true", wild, absent}
 	for _, text := range compared {
@@ -258,15 +263,15 @@ func texts(compared []string) []string {
 	return tried
 }
 
-// deciding are the unknown inputs that the outcome depends on: those with which
-// it changes, alone or together with all others. An input that cannot be tried
-// counts as one. All are the unknown inputs, with those that are read only where
-// another has a certain value.
+// deciding returns the unknown inputs on which the outcome depends, either
+// alone or together with others. An input that cannot be tried counts as
+// deciding. all are the unknown inputs, including those that are read only if
+// another input has a certain value.
 func (t *trials) deciding(base *config, needed map[input]string) (all []unknown, deciding map[input]bool) {
 	deciding = map[input]bool{}
 	want := base.outcome()
 	all = slices.Clone(base.unknown)
-	fits := map[string][]input{} // the inputs that each text did for
+	fits := map[string][]input{} // the inputs that accepted each text
 	for i := 0; i < len(all); i++ {
 		u, tried := all[i], false
 		for _, text := range t.texts {
@@ -276,11 +281,11 @@ func (t *trials) deciding(base *config, needed map[input]string) (all []unknown,
 			}
 			c, err := t.evaluate(with(needed, text, u.input))
 			if err != nil {
-				continue // not a value it can have
+				continue // not a valid value for it
 			}
 			tried = tried || text != absent
 			fits[text] = append(fits[text], u.input)
-			all = join(all, c.unknown) // read only where u has this value
+			all = join(all, c.unknown) // inputs read only if u has this value
 			deciding[u.input] = deciding[u.input] || c.outcome() != want
 		}
 		if !tried {
@@ -295,7 +300,7 @@ func (t *trials) deciding(base *config, needed map[input]string) (all []unknown,
 	return all, deciding
 }
 
-// with adds one text for some inputs.
+// with returns needed with one text added for some inputs.
 func with(needed map[input]string, text string, inputs ...input) map[input]string {
 	given := maps.Clone(needed)
 	for _, in := range inputs {
@@ -304,13 +309,13 @@ func with(needed map[input]string, text string, inputs ...input) map[input]strin
 	return given
 }
 
-// together gives one text to all inputs that do not decide alone. As long as that
-// changes the outcome, it finds a set of them that does and of which none can
-// be left out: each decides beside the others.
+// together gives one text to all inputs that do not decide alone. While that
+// changes the outcome, it finds a minimal set of inputs that changes it; each
+// input of the set then counts as deciding.
 func (t *trials) together(needed map[input]string, text string, inputs []input, deciding map[input]bool) {
 	base, err := t.evaluate(needed)
 	if err != nil {
-		return // these texts do not go together
+		return // these texts exclude each other
 	}
 	changes := func(inputs []input) bool {
 		if t.spent() {
@@ -336,7 +341,8 @@ func (t *trials) together(needed map[input]string, text string, inputs []input, 
 	}
 }
 
-// withRemedies adds what was not given, and how it is.
+// withRemedies adds to err the inputs that were not given and the options that
+// give them.
 func withRemedies(err error, all []unknown) error {
 	if len(all) == 0 {
 		return err
@@ -345,11 +351,11 @@ func withRemedies(err error, all []unknown) error {
 	for _, u := range all {
 		parts = append(parts, fmt.Sprintf("%s (read at %s)", u.remedy(), u.where))
 	}
-	return fmt.Errorf("%w; read and not given: %s", err, strings.Join(parts, ", "))
+	return fmt.Errorf("%w; read but not given: %s", err, strings.Join(parts, ", "))
 }
 
-// tell tells of the inputs that were not given: of those that decide one by
-// one, of the others together.
+// tell records findings about the inputs that were not given: one for each
+// deciding input, and one for all others together.
 func (c *config) tell(all []unknown, needed map[input]string, deciding map[input]bool) {
 	var idle, stands []string
 	for _, u := range all {
@@ -362,9 +368,9 @@ func (c *config) tell(all []unknown, needed map[input]string, deciding map[input
 				what = "the file"
 			}
 			c.notes = append(c.notes, Finding{Changed, u.where,
-				fmt.Sprintf("%s %s is read and was not given: taken as unset, and hosts, roles or modules depend on it", what, u.name),
+				fmt.Sprintf("%s %s is read but was not given: it is treated as unset, and hosts, roles or modules depend on it", what, u.name),
 				fmt.Sprintf("give it with %s if Prosody has it", u.remedy())})
-		case !c.wanted[u.input]: // not with what was given
+		case !c.wanted[u.input]: // not read with the inputs that were given
 		case stand:
 			stands = append(stands, u.String())
 		default:
@@ -372,9 +378,9 @@ func (c *config) tell(all []unknown, needed map[input]string, deciding map[input
 		}
 	}
 	if len(idle) > 0 {
-		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d environment variables or files are read, were not given, and are taken as unset; what is imported depends on none of them: %s", len(idle), strings.Join(idle, ", ")), ""})
+		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d environment variables or files are read but were not given; they are treated as unset, and the result does not depend on them: %s", len(idle), strings.Join(idle, ", ")), ""})
 	}
 	if len(stands) > 0 {
-		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d values are read from where the import does not look, and have a stand-in; what is imported depends on none of them: %s", len(stands), strings.Join(stands, ", ")), ""})
+		c.notes = append(c.notes, Finding{Info, "", fmt.Sprintf("%d values are read from places where the import does not look; they have placeholders, and the result does not depend on them: %s", len(stands), strings.Join(stands, ", ")), ""})
 	}
 }

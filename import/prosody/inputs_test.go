@@ -9,7 +9,8 @@ import (
 	"testing/fstest"
 )
 
-// imported imports one configuration, and is the findings with the file.
+// imported imports one configuration and returns the findings and the policy
+// file.
 func imported(t *testing.T, text string, change func(*Source)) (findings []string, policy string, err error) {
 	t.Helper()
 	s := Source{Config: fstest.MapFS{"etc/c.lua": {Data: []byte(text)}}, File: "etc/c.lua", Root: "/"}
@@ -35,8 +36,8 @@ func has(all []string, parts ...string) bool {
 	})
 }
 
-// TestNeeded: a value that hosts or roles depend on and that was not given is
-// asked for by its option, with all others, in one run.
+// TestNeeded checks the error for inputs that were not given although hosts or
+// roles depend on them: it names all of them, with their options, in one run.
 func TestNeeded(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
@@ -64,8 +65,9 @@ func TestNeeded(t *testing.T) {
 	}
 }
 
-// TestNotNeeded: what no role or host depends on has a stand-in and is told of
-// together; what is unset and decides is told of by itself.
+// TestNotNeeded checks the findings about inputs that were not given: one for
+// all inputs on which no role or host depends, and one for each deciding input
+// that counts as unset.
 func TestNotNeeded(t *testing.T) {
 	findings, policy, err := imported(t, `
 log = { [os.getenv("LOG_LEVEL") or "info"] = "*console" }
@@ -100,7 +102,8 @@ VirtualHost(os.getenv("DOMAIN") or "localhost")
 	}
 }
 
-// TestManyInputs: what cannot be tried within bounds counts as deciding.
+// TestManyInputs checks that inputs which cannot be tried within bounds count
+// as deciding.
 func TestManyInputs(t *testing.T) {
 	var b strings.Builder
 	for i := range 300 {
@@ -115,7 +118,8 @@ func TestManyInputs(t *testing.T) {
 	}
 }
 
-// TestDecisive holds the list of options that decide to what is looked up.
+// TestDecisive checks that the list of deciding options contains all options
+// looked up.
 func TestDecisive(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil || len(dirs) < 5 {
@@ -125,9 +129,9 @@ func TestDecisive(t *testing.T) {
 		s, o := sample(t, filepath.Dir(dir))
 		c, err := evaluate(t.Context(), s, nil, nil)
 		if err != nil {
-			continue // it wants inputs
+			continue // it needs inputs
 		}
-		clear(c.asked) // the configuration itself read other names
+		clear(c.asked) // the configuration itself looks up other names
 		c.tenants(s, o)
 		for option := range c.asked {
 			if !slices.Contains(decisive[:], option) {
@@ -137,8 +141,8 @@ func TestDecisive(t *testing.T) {
 	}
 }
 
-// TestInclusionOrder: an option that two files of one Include set is told of;
-// Prosody takes whichever the directory gives last.
+// TestInclusionOrder checks that an option set by two files of one Include is
+// reported, since Prosody uses the one that the directory lists last.
 func TestInclusionOrder(t *testing.T) {
 	include := func(a, b string) []string {
 		t.Helper()
@@ -151,15 +155,16 @@ func TestInclusionOrder(t *testing.T) {
 		}
 		return findings
 	}
-	if f := include("default_user_role = 'prosody:guest'", "\ndefault_user_role = 'prosody:member'"); !has(f, "changed: etc/conf.d/b.lua:2: default_user_role is set in a.lua as well") {
+	if f := include("default_user_role = 'prosody:guest'", "\ndefault_user_role = 'prosody:member'"); !has(f, "changed: etc/conf.d/b.lua:2: default_user_role is also set in a.lua") {
 		t.Error(f)
 	}
-	if f := include("default_user_role = 'prosody:guest'", "default_user_role = 'prosody:guest' name = 'x'"); has(f, "is set in") {
+	if f := include("default_user_role = 'prosody:guest'", "default_user_role = 'prosody:guest' name = 'x'"); has(f, "is also set in") {
 		t.Error(f)
 	}
 }
 
-// TestSyntax: what Lua 5.4 adds is understood or refused by its name and place.
+// TestSyntax checks that syntax new in Lua 5.4 is understood, or refused with
+// its name and place.
 func TestSyntax(t *testing.T) {
 	for text, want := range map[string]string{
 		"x = 7 // 2":                                  "c.lua:2: // is the integer division",
@@ -174,8 +179,8 @@ func TestSyntax(t *testing.T) {
 		"x = Lua.string.pack('i4', 1)":                "c.lua:2: string.pack is not available",
 		"x = Lua.math.tointeger(3)":                   "c.lua:2: math.tointeger is not available",
 		"x = Lua.utf8.char(65)":                       "c.lua:2: utf8.char is not available",
-		"x = 'h' .. 10 / 2":                           "c.lua:2: the outcome of / is joined",
-		"x = 'h' .. 1.0":                              "c.lua:2: the number 1.0 is joined",
+		"x = 'h' .. 10 / 2":                           "c.lua:2: the result of / is concatenated",
+		"x = 'h' .. 1.0":                              "c.lua:2: the number 1.0 is concatenated",
 		"x = '\\z  \n y' .. (7 & 3)":                  "c.lua:3: & is a bitwise operator",
 		"VirtualHost '\\u{61}\\u{fc}.test'":           "aü.test",
 		"VirtualHost '\\x61\\z \n  .test'":            "a.test",

@@ -10,8 +10,9 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// library is what a configuration finds of Lua: what chooses and joins values.
-// Whatever reaches outside, loads code, or has no bound is named and refused.
+// library returns the Lua functions that a configuration may call: those that
+// choose and join values. Functions that reach outside, load code or have no
+// bound exist by name and raise an error.
 func (e *evaluation) library() *lua.LTable {
 	l := e.l
 	g := l.NewTable()
@@ -123,8 +124,8 @@ func (e *evaluation) library() *lua.LTable {
 	set(os, "getenv", func(l *lua.LState) int { l.Push(e.getenv(l.CheckString(1))); return 1 })
 	g.RawSetString("os", os)
 	set(g.RawGetString("io").(*lua.LTable), "open", e.open)
-	// As for prosodyctl: a configuration may wait for something when the
-	// server itself starts.
+	// The process type is prosodyctl, since a configuration may wait for
+	// something when the server itself starts.
 	prosody := g.RawGetString("prosody").(*lua.LTable)
 	prosody.RawSetString("process_type", lua.LString("prosodyctl"))
 	prosody.RawSetString("config_loaded", lua.LTrue)
@@ -137,9 +138,9 @@ func (e *evaluation) library() *lua.LTable {
 	return g
 }
 
-// open is io.open for reading. It reads the file at once; what it gives has
-// read ("*a", "*l"), lines and close. A file that cannot be read here has a
-// stand-in in it; one that is not there is unset.
+// open is io.open for reading. It reads the file at once. Its result has read
+// ("*a", "*l"), lines and close. A file that cannot be read here has
+// placeholder contents; a file that does not exist is unset.
 func (e *evaluation) open(l *lua.LState) int {
 	name := l.CheckString(1)
 	if mode := l.OptString(2, "r"); strings.Trim(mode, "rb") != "" {
@@ -187,7 +188,8 @@ func (e *evaluation) open(l *lua.LState) int {
 	return 1
 }
 
-// require knows "stringy", which container images split their variables with.
+// require supports "stringy" only, which container images use to split their
+// variables.
 func (e *evaluation) require(l *lua.LState) int {
 	if name := l.CheckString(1); name != "stringy" {
 		l.RaiseError("require %q is not available to an imported configuration: write the value out", name)
@@ -217,7 +219,8 @@ func refuse(name string) lua.LGFunction {
 	}
 }
 
-// refused is a library of which nothing is there but what is set later.
+// refused returns a library whose functions raise an error unless they are set
+// later.
 func (e *evaluation) refused(name string) *lua.LTable {
 	t, mt := e.l.NewTable(), e.l.NewTable()
 	mt.RawSetString("__index", e.l.NewFunction(func(l *lua.LState) int {
@@ -305,7 +308,7 @@ func (e *evaluation) stringLibrary(set func(*lua.LTable, string, lua.LGFunction)
 	return t
 }
 
-// format knows %s, %d, %q and %%, without widths.
+// format supports %s, %d, %q and %%, without widths.
 func format(l *lua.LState) string {
 	var b strings.Builder
 	s, arg := l.CheckString(1), 2

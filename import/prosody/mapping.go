@@ -16,8 +16,8 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// nothing is the role of those Prosody gives no role, or whose role cannot be
-// read: it gives nothing.
+// nothing is a role without permissions. Accounts get it if Prosody gives them
+// no role, or if their role cannot be read.
 const nothing = "imported:nothing"
 
 // A mapping turns a configuration and a store into tenants.
@@ -25,13 +25,13 @@ type mapping struct {
 	config   *config
 	data     fs.FS
 	options  Options
-	folder   map[string]bool // hosts that have one in data
+	folder   map[string]bool // hosts that have a folder in data
 	findings []Finding
 	seen     map[Finding]bool
 	fault    error
 }
 
-// find adds a finding, once.
+// find adds a finding unless it exists.
 func (m *mapping) find(kind Kind, where, text, fix string) {
 	f := Finding{kind, where, text, fix}
 	if m.seen == nil {
@@ -43,15 +43,16 @@ func (m *mapping) find(kind Kind, where, text, fix string) {
 	}
 }
 
-// A member is an account with what is its own.
+// A member is an account with settings of its own.
 type member struct {
 	role      string
 	secondary []string
 	suspended bool
-	damaged   bool // what is stored of it cannot be read: it gets nothing
+	damaged   bool // its stored data cannot be read: it gets the role nothing
 }
 
-// tenant is the command that makes a tenant of hosts whose roles are the same.
+// tenant returns the command that creates a tenant from hosts with the same
+// roles.
 func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 	t := &tenants.CreateTenant{}
 	first := m.registry(hosts[0])
@@ -89,8 +90,8 @@ func (m *mapping) tenant(hosts []string) (*tenants.CreateTenant, error) {
 	return t, m.fault
 }
 
-// domain adds a host with its accounts; it reports whether anyone needs the
-// role that gives nothing.
+// domain adds a host with its accounts. It reports whether anything needs the
+// role nothing.
 func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, backends []events.Backend) (needNothing bool) {
 	c := m.config
 	byDefault := permission.Registered
@@ -109,7 +110,7 @@ func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, back
 	}
 	if !ok {
 		needNothing = true
-		m.find(Changed, c.at(host, "default_user_role"), fmt.Sprintf("the default role %s is not registered: accounts of %s without a role have none in Prosody, and get nothing here", show(byDefault), host), "")
+		m.find(Changed, c.at(host, "default_user_role"), fmt.Sprintf("the default role %s is not registered: accounts of %s without a role have no role in Prosody, and get no permissions here", show(byDefault), host), "")
 	}
 	v := m.readable(host)
 	if foreign := c.authorizes(host); !v.known && (m.data != nil || foreign) && !m.options.DefaultForUnread {
@@ -119,17 +120,17 @@ func (m *mapping) domain(t *tenants.CreateTenant, r *registry, host string, back
 	return m.members(t, r, host, v, byDefault) || needNothing
 }
 
-// members adds the accounts of a host that have something of their own.
+// members adds the accounts of a host that have settings of their own.
 func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string, v view, byDefault string) (needNothing bool) {
 	byName := map[string]*member{}
 	of := func(user string) (p *member, bare string) {
 		bare, err := jid.Bare(user + "@" + host)
 		if err != nil {
-			m.find(Lost, host, fmt.Sprintf("account %s: %v: it cannot log in through a gateway", show(user+"@"+host), err), "")
+			m.find(Lost, host, fmt.Sprintf("account %s: %v; it cannot log in through a gateway", show(user+"@"+host), err), "")
 			return nil, ""
 		}
 		if local, _, _ := strings.Cut(bare, "@"); local != user {
-			m.find(Lost, host, fmt.Sprintf("account %s: nobody logs in by that name, which is written %s: left out", show(user+"@"+host), show(bare)), "")
+			m.find(Lost, host, fmt.Sprintf("account %s: nobody can log in by that name, because its prepared form is %s: left out", show(user+"@"+host), show(bare)), "")
 			return nil, ""
 		}
 		if byName[bare] == nil {
@@ -161,12 +162,12 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string, v v
 		}
 		if a.disabled {
 			p.suspended = true
-			m.find(Info, bare, "the account is disabled: it is suspended", "")
+			m.find(Info, bare, "the account is disabled in Prosody: it is suspended here", "")
 			if !m.ownPasswords(host) {
-				m.find(Changed, host, "accounts that the files call disabled are suspended, though with authentication of "+show(m.config.get(host, "authentication").String())+" Prosody may let them in", "policyctl member resume")
+				m.find(Changed, host, "accounts that the files mark as disabled are suspended here; with authentication by "+show(m.config.get(host, "authentication").String())+" Prosody may let them in", "policyctl member resume")
 			}
 		}
-		if p.damaged { // ahead of everything, admins too
+		if p.damaged { // takes precedence, even over admins
 			p.role, p.secondary, needNothing = nothing, nil, true
 		}
 	}
@@ -180,12 +181,12 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string, v v
 	return needNothing
 }
 
-// member gives an account what is stored of its roles.
+// member gives an account its stored roles.
 func (m *mapping) member(p *member, bare string, a *account, r *registry) (needNothing bool) {
 	switch role := r.roles[a.role]; {
 	case a.role != "" && role == nil:
 		p.role, needNothing = nothing, true
-		m.find(Changed, bare, fmt.Sprintf("its role %s is not registered: it has none in Prosody, and gets nothing here", show(a.role)), "")
+		m.find(Changed, bare, fmt.Sprintf("its role %s is not registered: it has no role in Prosody, and gets no permissions here", show(a.role)), "")
 	case role != nil:
 		p.role = role.name
 	}
@@ -202,15 +203,16 @@ func (m *mapping) member(p *member, bare string, a *account, r *registry) (needN
 	return needNothing
 }
 
-// authorizes reports whether another module than Prosody's own knows a host's
-// roles.
+// authorizes reports whether a module other than Prosody's own decides the
+// roles of a host.
 func (c *config) authorizes(host string) bool {
 	v := c.get(host, "authorization")
 	return v != lua.LNil && v.String() != "internal"
 }
 
-// admins puts those the configuration names ahead of what is stored: an admin
-// of all hosts is an operator, one of a host its admin.
+// admins gives accounts named as admins in the configuration their role, which
+// takes precedence over stored roles. A global admin is an operator, an admin
+// of a host its admin.
 func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 	hosts := m.config.virtualHosts()
 	for _, s := range []struct{ section, role string }{{host, permission.Admin}, {global, permission.Operator}} {
@@ -225,16 +227,16 @@ func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 			user, domain, _ := strings.Cut(bare, "@")
 			switch {
 			case err != nil:
-				m.find(Lost, where, fmt.Sprintf("admin %s is no account's address: left out", show(item.String())), "")
+				m.find(Lost, where, fmt.Sprintf("admin %s is not the address of an account: left out", show(item.String())), "")
 			case domain != host && (s.section != global || !slices.Contains(hosts, domain)):
-				m.find(Lost, where, fmt.Sprintf("admin %s is of another host: a role of an account holds within its own domain only", show(bare)), "")
+				m.find(Lost, where, fmt.Sprintf("admin %s belongs to another host: the role of an account is valid only in the account's own domain", show(bare)), "")
 			case domain == host:
 				switch p, bare := of(user); {
 				case p == nil:
 				case p.damaged:
-					m.find(Changed, where, fmt.Sprintf("%s is among the admins, and gets nothing here, as what is stored of it cannot be read", bare), "once it is known who that is: policyctl member set-role")
+					m.find(Changed, where, fmt.Sprintf("%s is an admin, but gets no permissions here, because its stored data cannot be read", bare), "check whose account it is, then: policyctl member set-role")
 				default:
-					m.find(Info, where, fmt.Sprintf("%s has %s, being among the admins", bare, s.role), "")
+					m.find(Info, where, fmt.Sprintf("%s gets %s, because it is an admin", bare, s.role), "")
 					p.role = s.role
 					p.secondary = slices.DeleteFunc(p.secondary, func(r string) bool { return r == s.role })
 				}
@@ -243,7 +245,7 @@ func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 	}
 }
 
-// services gives the components to the tenant whose host they belong to.
+// services gives each component to the tenant that has its host.
 func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 	for _, c := range m.config.components() {
 		owner := ""
@@ -257,17 +259,17 @@ func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 		}
 		switch {
 		case owner == "":
-			m.find(Lost, c, "component "+c+" belongs to no host by its name: left out, it counts as remote", "policyctl service add")
+			m.find(Lost, c, "component "+c+" belongs to no host by its name: left out; it counts as remote", "policyctl service add")
 		case slices.Contains(hosts, owner) && !m.reaches(owner, c):
-			m.find(Lost, c, fmt.Sprintf("mod_isolate_host keeps accounts of %s from %s: left out, it counts as remote", owner, c), "policyctl service add")
+			m.find(Lost, c, fmt.Sprintf("mod_isolate_host does not let accounts of %s reach %s: left out; it counts as remote", owner, c), "policyctl service add")
 		case slices.Contains(hosts, owner):
 			t.Services = append(t.Services, tenants.AddService{Service: c})
 		}
 	}
 }
 
-// backends are where a gateway on the same machine reaches the server; none
-// when the configuration does not say it plainly.
+// backends returns the address at which a gateway on the same machine reaches
+// the server. It returns none if the configuration is not clear about it.
 func (m *mapping) backends() []events.Backend {
 	port, here := "5222", true
 	for _, option := range []string{"interfaces", "c2s_interfaces"} {
@@ -284,17 +286,17 @@ func (m *mapping) backends() []events.Backend {
 		}
 	}
 	proxied := m.proxied()
-	if len(proxied) > 0 { // where the server sees clients' addresses
+	if len(proxied) > 0 { // the port where the server sees the clients' addresses
 		port = proxied[0]
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !here {
-		m.find(Lost, m.config.at(global, "c2s_ports"), "where a gateway reaches the server cannot be told from c2s_ports and c2s_interfaces: the files name no backend", "add one to each domain: [[domain.backend]] with address and security")
+		m.find(Lost, m.config.at(global, "c2s_ports"), "c2s_ports and c2s_interfaces do not show where a gateway reaches the server: the files contain no backend", "add one to each domain: [[domain.backend]] with address and security")
 		return nil
 	}
 	return []events.Backend{{Address: "127.0.0.1:" + port, Security: events.SecurityNone, Proxy: len(proxied) > 0}}
 }
 
-// items is an option that may be a list or one value.
+// items returns the items of an option that may be a list or a single value.
 func items(v lua.LValue) []lua.LValue {
 	if v.Type() == lua.LTTable {
 		return list(v)
@@ -302,14 +304,14 @@ func items(v lua.LValue) []lua.LValue {
 	return []lua.LValue{v}
 }
 
-// general tells what is the same for all hosts.
+// general records the findings that concern all hosts.
 func (m *mapping) general() {
 	c := m.config
-	m.find(Info, "", "xmpp:requests:read/write, which prosody:guest gets, is Postern's own; Prosody checks no requests to others", "remove it from prosody:guest if that is not meant")
-	m.find(Info, "", "mod_restrict_xmpp checks neither what comes in nor messages to local accounts; Postern does", "")
+	m.find(Info, "", "prosody:guest gets xmpp:requests:read/write, which only Postern knows; Prosody does not check requests to others", "remove it from prosody:guest if guests should not send such requests")
+	m.find(Info, "", "mod_restrict_xmpp checks neither incoming stanzas nor messages to local accounts; Postern checks both", "")
 	m.find(Info, "", "Prosody's c2s, BOSH and WebSocket ports must be reachable by gateways only: bind c2s to loopback (c2s_interfaces = { \"127.0.0.1\" }), allow plain log-in there (c2s_require_encryption = false, allow_unencrypted_plain_auth = true), and let the gateway listen instead", "")
 	if m.data == nil {
-		m.find(Changed, "", "the stored roles and disabled accounts were not read: who has one in Prosody gets the default role here", "give the data directory with --data")
+		m.find(Changed, "", "stored roles and disabled accounts were not read: an account with a stored role in Prosody gets the default role here", "give the data directory with --data")
 	}
 	all := append([]string{global}, c.virtualHosts()...)
 	for _, h := range all {
@@ -333,13 +335,13 @@ func (m *mapping) general() {
 	m.header()
 	for _, h := range c.order {
 		if h != global && !c.enabled(h) {
-			m.find(Info, h, "the host is not enabled: left out", "")
+			m.find(Info, h, "the host is disabled: left out", "")
 		}
 	}
 	for _, h := range c.components() {
 		for _, option := range []string{"custom_roles", "add_permissions", "remove_permissions", "default_user_role", "host_user_role", "server_user_role", "public_user_role", "admins"} {
 			if c.own(h, option) != lua.LNil {
-				m.find(Lost, c.at(h, option), fmt.Sprintf("%s of component %s: a component has no roles of its own in Postern; the component goes on enforcing it", option, h), "")
+				m.find(Lost, c.at(h, option), fmt.Sprintf("%s of component %s: a component has no roles of its own in Postern; the component still enforces the option", option, h), "")
 			}
 		}
 	}

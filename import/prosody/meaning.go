@@ -11,15 +11,16 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// An ApartError says that a host's accounts are kept from another host, so that
-// one tenant, whose domains reach each other, cannot hold both.
+// An ApartError reports that accounts of one host may not reach another host.
+// One tenant cannot hold both, because the domains of a tenant can reach each
+// other.
 type ApartError struct{ Host, Other string }
 
 func (e *ApartError) Error() string {
-	return fmt.Sprintf("mod_isolate_host keeps accounts of %s from %s; domains of one tenant reach each other: use --per-host for a tenant of each host", e.Host, e.Other)
+	return fmt.Sprintf("mod_isolate_host does not let accounts of %s reach %s, but the domains of one tenant can reach each other: use --per-host to create one tenant per host", e.Host, e.Other)
 }
 
-// apart refuses to put hosts into one tenant of which one is isolated.
+// apart returns an error if one of the hosts is isolated from another.
 func (m *mapping) apart(hosts []string) error {
 	for _, h := range hosts {
 		for _, other := range hosts {
@@ -32,13 +33,12 @@ func (m *mapping) apart(hosts []string) error {
 }
 
 // reaches reports whether mod_isolate_host lets all accounts of a host reach a
-// domain of the same server: its own sub-domains of one label more, and
-// exceptions.
+// domain of the same server: a direct sub-domain of the host, or an exception.
 func (m *mapping) reaches(host, domain string) bool {
 	if !slices.Contains(m.config.modules(host), "isolate_host") {
 		return true
 	}
-	for _, section := range []string{global, host} { // the option is inherited
+	for _, section := range []string{global, host} { // a host inherits the global option
 		if slices.ContainsFunc(items(m.config.own(section, "isolate_except_domains")), func(v lua.LValue) bool { return v.String() == domain }) {
 			return true
 		}
@@ -47,10 +47,11 @@ func (m *mapping) reaches(host, domain string) bool {
 	return parent == host
 }
 
-// shared takes from custom roles of all hosts what they may not have inherited.
-// Prosody resolves the names of their parents once and keeps the outcome in the
-// option itself: the roles of every host inherit from those of whichever was
-// loaded first. They get what they would get from any.
+// shared removes permissions from global custom roles that they may not inherit
+// in Prosody. Prosody resolves the parents of such a role once and stores the
+// result in the option, so the roles of every host inherit from the roles of
+// whichever host was loaded first. A role keeps only the permissions that it
+// would inherit from every host.
 func (m *mapping) shared(r *registry, host string) {
 	c := m.config
 	if c.own(host, "custom_roles") != lua.LNil || !slices.ContainsFunc(r.order, func(name string) bool { return len(r.roles[name].inherits) > 0 }) {
@@ -64,7 +65,7 @@ func (m *mapping) shared(r *registry, host string) {
 		}
 	}
 	if len(adjusted) > maxShared && m.fault == nil {
-		m.fault = fmt.Errorf("%s: custom_roles of all hosts, and more than %d hosts with permissions of their own: which inherit from which depends on the order they are loaded in; define custom_roles in each VirtualHost", c.at(global, "custom_roles"), maxShared)
+		m.fault = fmt.Errorf("%s: custom_roles is global, and more than %d hosts have permissions of their own: in Prosody the inherited permissions depend on the order in which hosts are loaded; define custom_roles in each VirtualHost", c.at(global, "custom_roles"), maxShared)
 		return
 	}
 	before := len(m.findings)
@@ -83,25 +84,25 @@ func (m *mapping) shared(r *registry, host string) {
 				here, _ := r.say(role.name, p.Name())
 				if there, _ := other.say(other.roles[name].name, p.Name()); here && !there {
 					role.says[p.Name()] = false
-					m.find(Changed, c.at(global, "custom_roles"), fmt.Sprintf("custom roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first; role %s of %s does not get %s, which it would not inherit from %s", show(role.name), host, p.Name(), h),
+					m.find(Changed, c.at(global, "custom_roles"), fmt.Sprintf("in Prosody, global custom roles inherit from the roles of the host that was loaded first; role %s of %s does not get %s here, because it would not inherit it from %s", show(role.name), host, p.Name(), h),
 						"define custom_roles in each VirtualHost")
 				}
 			}
 		}
 	}
 	if len(m.findings) == before && len(c.virtualHosts())+len(c.components()) > 1 && m.loadedAnywhere("restrict_xmpp") {
-		m.find(Changed, c.at(global, "custom_roles"), "custom roles of all hosts inherit, in Prosody, from the roles of whichever host was loaded first, be it a component or one without mod_restrict_xmpp, where they give less; here from those of their own host", "define custom_roles in each VirtualHost")
+		m.find(Changed, c.at(global, "custom_roles"), "in Prosody, global custom roles inherit from the roles of the host that was loaded first, which may be a component or a host without mod_restrict_xmpp and then gives less; here they inherit from the roles of their own host", "define custom_roles in each VirtualHost")
 	}
 }
 
-// maxShared bounds the hosts whose roles are compared.
+// maxShared bounds the number of hosts whose roles are compared.
 const maxShared = 200
 
 func (m *mapping) loadedAnywhere(module string) bool {
 	return slices.ContainsFunc(m.config.virtualHosts(), func(h string) bool { return slices.Contains(m.config.modules(h), module) })
 }
 
-// loaded splits hosts by whether they load a module.
+// loaded splits hosts into those that load a module and those that do not.
 func (m *mapping) loaded(hosts []string, module string) (with, without []string) {
 	for _, h := range hosts {
 		if slices.Contains(m.config.modules(h), module) {
@@ -113,14 +114,14 @@ func (m *mapping) loaded(hosts []string, module string) (with, without []string)
 	return with, without
 }
 
-// take takes from registered accounts what they get in Postern and
-// mod_restrict_xmpp gives to nobody, if it is loaded.
+// take removes from registered accounts the permissions that Postern gives them
+// and that mod_restrict_xmpp, if loaded, gives to nobody.
 func (m *mapping) take(r *registry, hosts []string) (taken []string) {
 	if with, _ := m.loaded(hosts, "restrict_xmpp"); len(with) == 0 {
 		return nil
 	}
 	for _, p := range []permission.Permission{permission.LegacyStorageRead, permission.LegacyStorageWrite, permission.AccountRead, permission.AccountWrite} {
-		given := r.roles[permission.Guest].says[p.Name()] // and so inherited
+		given := r.roles[permission.Guest].says[p.Name()] // then it is inherited
 		if _, said := r.roles[permission.Registered].says[p.Name()]; !given && !said {
 			r.roles[permission.Registered].says[p.Name()] = false
 			taken = append(taken, p.Name())
@@ -129,21 +130,21 @@ func (m *mapping) take(r *registry, hosts []string) (taken []string) {
 	return taken
 }
 
-// unmended takes the same and tells of it.
+// unmended calls take and records a finding about it.
 func (m *mapping) unmended(r *registry, hosts []string) {
 	taken := m.take(r, hosts)
 	if len(taken) == 0 {
 		return
 	}
 	with, without := m.loaded(hosts, "restrict_xmpp")
-	text := "mod_restrict_xmpp gives " + strings.Join(taken, ", ") + " to nobody, so " + permission.Registered + " does not have them; Postern asks for them wherever account management is addressed, the server's domain included"
+	text := "mod_restrict_xmpp gives " + strings.Join(taken, ", ") + " to nobody, so " + permission.Registered + " does not have them here; Postern asks for them for all account management, including requests to the server's domain"
 	if len(without) > 0 {
-		text += "; " + some(without) + ", without the module, too"
+		text += "; the role also applies on " + some(without) + ", without the module"
 	}
-	m.find(Changed, some(with), text, "give them back to "+permission.Registered+" for push, password changes, session lists and private storage")
+	m.find(Changed, some(with), text, "give them to "+permission.Registered+" for push, password changes, session lists and private storage")
 }
 
-// some names hosts, not all if they are many.
+// some lists hosts, shortened if there are many.
 func some(hosts []string) string {
 	if len(hosts) > 5 {
 		return fmt.Sprintf("%s and %d more", strings.Join(hosts[:5], ", "), len(hosts)-5)
@@ -151,12 +152,13 @@ func some(hosts []string) string {
 	return strings.Join(hosts, ", ")
 }
 
-// What mod_restrict_xmpp asks for nowhere, though it gives or documents it, or
-// does not know.
+// unasked are permissions that mod_restrict_xmpp never asks for, although it
+// gives or documents them, and permissions that it does not know.
 const unasked = permission.Set(1<<permission.MessagesWrite | 1<<permission.OMEMORead | 1<<permission.OMEMOWrite |
 	1<<permission.HistoryWrite | 1<<permission.RequestsRead | 1<<permission.RequestsWrite)
 
-// meaning tells of each role what it holds back here and not in Prosody.
+// meaning records, for each role, the permissions that it lacks with effect
+// here but not in Prosody.
 func (m *mapping) meaning(t *tenants.CreateTenant, r *registry, hosts []string) {
 	with, without := m.loaded(hosts, "restrict_xmpp")
 	for _, name := range r.order {
@@ -165,8 +167,9 @@ func (m *mapping) meaning(t *tenants.CreateTenant, r *registry, hosts []string) 
 	m.binding(t, r, without)
 }
 
-// enforced tells of a custom role's permissions on hosts with
-// mod_restrict_xmpp, which asks for some of them nowhere, for others in part.
+// enforced records findings about a custom role on hosts with
+// mod_restrict_xmpp, which never asks for some permissions and asks for others
+// only in some cases.
 func (m *mapping) enforced(r *registry, name string, with []string) {
 	if len(with) == 0 {
 		return
@@ -174,12 +177,12 @@ func (m *mapping) enforced(r *registry, name string, with []string) {
 	role, where := r.roles[name], m.config.at(with[0], "custom_roles")
 	gives := r.gives(name)
 	lacks := permission.Everything.Minus(gives)
-	const fix = "inherit from a built-in role, or allow what is meant"
+	const fix = "inherit from a built-in role, or allow the permissions that the role needs"
 	if s := lacks & unasked; s != 0 {
-		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody enforces none of them, Postern does", show(role.name), names(s)), fix)
+		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody enforces none of them, but Postern does", show(role.name), names(s)), fix)
 	}
 	if s := lacks.Minus(unasked); s != 0 {
-		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody asks for them in part only, Postern for what comes in, what is addressed to others, and every node and address of the account too", show(role.name), names(s)), "docs/PERMISSIONS.md says what asks for each")
+		m.find(Changed, where, fmt.Sprintf("role %s does not give %s: Prosody asks for them in some cases only; Postern also asks for them for incoming stanzas, for stanzas to others, and for every node and address of the account", show(role.name), names(s)), "docs/PERMISSIONS.md lists the stanzas that ask for each")
 	}
 	var nodes permission.Set
 	for _, pair := range []struct {
@@ -194,12 +197,12 @@ func (m *mapping) enforced(r *registry, name string, with []string) {
 		}
 	}
 	if nodes != 0 {
-		m.find(Changed, where, fmt.Sprintf("role %s gives %s, and not the same of xmpp:account:pep: Prosody's module asks pep for every PEP node, its documentation and Postern ask for the node's own, so the role reaches bookmarks, avatars, vCards and keys in PEP here", show(role.name), names(nodes)), "take them from the role if that is not meant")
+		m.find(Changed, where, fmt.Sprintf("role %s gives %s but not the matching xmpp:account:pep permission. Prosody's module asks for pep for every PEP node; its documentation and Postern ask for the permission of the node itself. Here the role therefore has access to bookmarks, avatars, vCards and keys in PEP", show(role.name), names(nodes)), "remove them from the role if it should not have that access")
 	}
 }
 
-// binding tells of hosts without mod_restrict_xmpp, where roles hold nothing
-// back in Prosody.
+// binding records findings about hosts without mod_restrict_xmpp, where Prosody
+// does not enforce roles.
 func (m *mapping) binding(t *tenants.CreateTenant, r *registry, without []string) {
 	if len(without) == 0 {
 		return
@@ -224,9 +227,9 @@ func (m *mapping) binding(t *tenants.CreateTenant, r *registry, without []string
 	if len(without) < len(m.config.virtualHosts()) || where == "" {
 		where = without[0]
 	}
-	why := "on " + some(without) + ", without mod_restrict_xmpp, no role holds anything back in Prosody"
+	why := "on " + some(without) + ", without mod_restrict_xmpp, Prosody does not enforce any role"
 	if asked != 0 {
-		why += " but " + permission.Federate.Name()
+		why += ", except for " + permission.Federate.Name()
 	}
 	var idle []string
 	for _, name := range append(builtinNames(), r.order...) {
@@ -235,13 +238,13 @@ func (m *mapping) binding(t *tenants.CreateTenant, r *registry, without []string
 		switch {
 		case lacks == 0:
 		case !role.custom && !used[role.name] && len(role.says) == 0:
-			idle = append(idle, show(role.name)+" holds back "+names(lacks))
+			idle = append(idle, show(role.name)+" lacks "+names(lacks))
 		default:
-			m.find(Changed, where, fmt.Sprintf("role %s holds back %s here; %s", show(role.name), names(lacks), why), "allow what shall stay as it was")
+			m.find(Changed, where, fmt.Sprintf("role %s lacks %s here; %s", show(role.name), names(lacks), why), "allow the permissions that should stay available")
 		}
 	}
 	if len(idle) > 0 {
-		m.find(Info, where, why+"; here roles that nobody has do: "+strings.Join(idle, "; "), "")
+		m.find(Info, where, why+"; here these unused roles are enforced too: "+strings.Join(idle, "; "), "")
 	}
 }
 

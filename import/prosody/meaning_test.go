@@ -7,8 +7,9 @@ import (
 	"testing/fstest"
 )
 
-// TestApart: hosts that mod_isolate_host keeps apart are not made one tenant,
-// and a service that it keeps away is not given to the host's.
+// TestApart checks that hosts which mod_isolate_host separates are not put into
+// one tenant, and that a service it separates from a host is not given to the
+// tenant of the host.
 func TestApart(t *testing.T) {
 	const isolated = "modules_enabled = { 'isolate_host' } VirtualHost 'b.test'\n"
 	var apart *ApartError
@@ -24,8 +25,9 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// TestKnownModules: a module is told of, or has a part in roles, if and only if
-// it is known, so that a variable that names it decides.
+// TestKnownModules checks that known is true exactly for the modules that cause
+// a finding or affect roles, so that a variable with the name of such a module
+// counts as deciding.
 func TestKnownModules(t *testing.T) {
 	quiet, err := evaluate(t.Context(), Source{Config: fstest.MapFS{"c.lua": {Data: []byte("VirtualHost 'a.test'")}}, File: "c.lua"}, nil, nil)
 	if err != nil {
@@ -50,8 +52,9 @@ func TestKnownModules(t *testing.T) {
 	}
 }
 
-// TestSpelling: the folder of a host is named as Prosody spells it, and two
-// spellings of one domain, which are two hosts there, are refused.
+// TestSpelling checks that the folder of a host has Prosody's spelling of its
+// name, and that two spellings of one domain are refused, because they are two
+// hosts in Prosody.
 func TestSpelling(t *testing.T) {
 	data := fstest.MapFS{"xn%2d%2dbcher%2dkva%2etest/account_roles/a.dat": {Data: []byte(`return { ["_default"] = "prosody:guest"; };`)}}
 	_, policy, err := imported(t, "VirtualHost 'XN--bcher-kva.test'", func(s *Source) { s.Data = data })

@@ -12,8 +12,8 @@ const (
 	maxPatternDepth = 200
 )
 
-// A matcher matches Lua's patterns (Lua 5.4 reference manual, 6.4.1) and pays a
-// step for each thing it tries.
+// A matcher matches Lua's patterns (Lua 5.4 reference manual, 6.4.1). Each
+// attempt costs a step of the budget.
 type matcher struct {
 	l        *lua.LState
 	budget   *budget
@@ -22,7 +22,7 @@ type matcher struct {
 	captures []capture
 }
 
-type capture struct{ start, size int } // size open or place, or the length
+type capture struct{ start, size int } // size is open, place, or the length
 
 const (
 	open  = -1
@@ -37,7 +37,8 @@ func (m *matcher) step() {
 
 func (m *matcher) fail(text string) { m.l.RaiseError("pattern %q: %s", m.p, text) }
 
-// match tries the pattern from p at s; it returns the end, or -1.
+// match matches the pattern from p on against the text from s on. It returns
+// the end of the match, or -1.
 func (m *matcher) match(s, p int) int {
 	if m.depth++; m.depth > maxPatternDepth {
 		m.fail("too complex")
@@ -132,7 +133,7 @@ func (m *matcher) match(s, p int) int {
 	return s
 }
 
-// classEnd is where the single class at p ends.
+// classEnd returns the end of the single character class at p.
 func (m *matcher) classEnd(p int) int {
 	c := m.p[p]
 	p++
@@ -230,7 +231,7 @@ func class(c, name byte) bool {
 	return in != (name&0x20 == 0)
 }
 
-// find looks for the pattern from a place on.
+// find returns the first match at or after from.
 func (m *matcher) find(from int) (start, end int) {
 	p := 0
 	if strings.HasPrefix(m.p, "^") {
@@ -248,7 +249,7 @@ func (m *matcher) find(from int) (start, end int) {
 	return -1, -1
 }
 
-// push pushes the captures, or the whole match when there are none.
+// push pushes the captures, or the whole match if there are none.
 func (m *matcher) push(start, end int, whole bool) int {
 	if len(m.captures) == 0 && whole {
 		m.l.Push(lua.LString(m.s[start:end]))
@@ -272,7 +273,7 @@ func (m *matcher) capture(i int) lua.LValue {
 	return lua.LString(m.s[c.start : c.start+c.size])
 }
 
-// patterns are the functions of the string library that take one.
+// patterns adds the functions of the string library that take a pattern.
 func (e *evaluation) patterns(t *lua.LTable, set func(*lua.LTable, string, lua.LGFunction)) {
 	matcher := func(l *lua.LState) *matcher {
 		return &matcher{l: l, budget: e.budget, s: l.CheckString(1), p: l.CheckString(2)}

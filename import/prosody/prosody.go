@@ -1,24 +1,25 @@
-// Package prosody reads what a Prosody server knows of roles, its
-// configuration and its stored account roles, and says it as policy files.
+// Package prosody converts the roles of a Prosody server into policy files. It
+// reads the server's configuration and the stored roles of its accounts.
 //
 // It promises that no account gets more than Prosody's own role code gives it.
-// An account whose role is unknown, not registered or damaged gets a role that
-// gives nothing, and so do all accounts of a host whose stored roles are not
-// read, unless Options say otherwise. Whatever has no counterpart or changes its
-// meaning is a Finding that is to be looked at, never silent.
+// An account whose role is unknown, not registered or damaged gets a role
+// without permissions. So do all accounts of a host whose stored roles cannot
+// be read, unless Options say otherwise. If a setting has no counterpart or
+// another meaning in Postern, a Finding reports it; nothing is dropped
+// silently.
 //
-// The configuration is a program: it is evaluated in a sandbox that bounds
-// steps, memory and depth and reaches nothing but the files, variables and
-// credentials that were given. An input that was not given has a stand-in, and
-// is asked for if the outcome depends on it. Stored files are read by a strict
-// reader and never run.
+// The configuration is a program. It is evaluated in a sandbox that bounds
+// steps, memory and depth and has access only to the files, variables and
+// credentials that were given. An input that was not given is replaced by a
+// substitute; if the outcome depends on it, Import returns an error that asks
+// for the input. Stored files are read by a strict parser and never executed.
 //
 // The rules are those of Prosody 13 (core/configmanager, core/storagemanager,
-// core/modulemanager, mod_authz_internal).
-// It is pure: files come through an fs.FS, the time limit with the context.
+// core/modulemanager, mod_authz_internal). The package is pure: files come
+// through an fs.FS, and the context carries the time limit.
 //
-// The package is frozen. It is used once for each server that moves to Postern:
-// faults are corrected, but a setting that Postern gets later needs no place
+// The package is frozen, because each server that moves to Postern needs it
+// only once: faults are corrected, but new settings of Postern are not added
 // here.
 package prosody
 
@@ -33,48 +34,50 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// A Source is a Prosody server's files.
+// A Source holds the files of a Prosody server.
 type Source struct {
-	// Config is the directory the configuration stands in, File the
-	// configuration within it, Root the directory's absolute path, by which
-	// the configuration may name files.
+	// Config is the directory of the configuration, File is the main file
+	// within it, and Root is the directory's absolute path. The configuration
+	// may name files by absolute paths below Root.
 	Config fs.FS
 	File   string
 	Root   string
-	// Env are the environment variables the configuration may read.
+	// Env are the environment variables that the configuration may read.
 	Env map[string]string
-	// Credentials is the directory that Prosody's $CREDENTIALS_DIRECTORY names;
-	// nil when its files are not to be read.
+	// Credentials is the directory named by Prosody's $CREDENTIALS_DIRECTORY,
+	// or nil if it was not given.
 	Credentials fs.FS
-	// Data is Prosody's data directory; nil when there is none to read.
+	// Data is Prosody's data directory, or nil if it was not given.
 	Data fs.FS
 }
 
-// Options say what to make of a source. The zero value is one tenant named
+// Options control the conversion. The zero value makes one tenant named
 // "imported".
 type Options struct {
-	// Tenant is the tenant's id; with PerHost it must be empty.
+	// Tenant is the id of the tenant. It must be empty if PerHost is set.
 	Tenant string
-	// PerHost makes a tenant of each virtual host.
+	// PerHost makes one tenant for each virtual host.
 	PerHost bool
 	// DefaultForUnread gives accounts whose stored roles cannot be read the
-	// default role of their host. They get nothing otherwise, as any may have
-	// less in Prosody. Where a source has no data, the default role is given.
+	// default role of their host. Otherwise they get no permissions, since any
+	// of them may have less than the default in Prosody. If the source has no
+	// data, the default role is always given.
 	DefaultForUnread bool
 }
 
-// The kinds of findings. All but Info are to be looked at.
+// The kinds of findings. An administrator should review all of them except
+// Info.
 type Kind string
 
 const (
-	Info    Kind = "info"    // good to know
-	Changed Kind = "changed" // means something else in Postern
+	Info    Kind = "info"    // for information
+	Changed Kind = "changed" // has another meaning in Postern
 	Lost    Kind = "lost"    // has no counterpart
-	Damaged Kind = "damaged" // could not be read; the account gets nothing
-	Unread  Kind = "unread"  // a host's stored roles could not be read; its accounts get nothing
+	Damaged Kind = "damaged" // could not be read; the account gets no permissions
+	Unread  Kind = "unread"  // a host's stored roles could not be read; its accounts get no permissions
 )
 
-// A Finding is one thing the policy files do not say as Prosody did.
+// A Finding is one difference between the policy files and the Prosody server.
 type Finding struct {
 	Kind  Kind   `json:"kind"`
 	Where string `json:"where,omitempty"` // file:line, a stored file, or a host
@@ -82,7 +85,7 @@ type Finding struct {
 	Fix   string `json:"fix,omitempty"`
 }
 
-// String is "kind: where: text (fix)".
+// String returns "kind: where: text (fix)".
 func (f Finding) String() string {
 	s := string(f.Kind) + ": "
 	if f.Where != "" {
@@ -95,22 +98,23 @@ func (f Finding) String() string {
 	return s
 }
 
-// A Result is what came of a source.
+// A Result is the result of an import.
 type Result struct {
 	Files    []File
 	Findings []Finding
-	// Refused says why there are no files, although all could be read.
+	// Refused is the reason why there are no files although everything could be
+	// read.
 	Refused string
 }
 
-// A File is one tenant's policy.
+// A File is the policy of one tenant.
 type File struct {
 	Tenant                          string
-	Domains, Services, Roles, Named int // counts; Named are the members
+	Domains, Services, Roles, Named int // numbers of each; Named is the number of members
 	Text                            []byte
 }
 
-// Clean reports whether there is nothing to look at.
+// Clean reports whether there is nothing to review.
 func (r *Result) Clean() bool {
 	for _, f := range r.Findings {
 		if f.Kind != Info {
@@ -120,19 +124,20 @@ func (r *Result) Clean() bool {
 	return true
 }
 
-// ErrUnreadable is of a source that could not be read or evaluated.
+// ErrUnreadable means that a source could not be read or evaluated.
 var ErrUnreadable = errors.New("prosody's files cannot be read")
 
-// A DifferError says that the hosts of a configuration define roles
-// differently, so that one tenant cannot hold them.
+// A DifferError reports that the hosts of a configuration define different
+// roles, so that one tenant cannot hold them.
 type DifferError struct{ Host, Other, Text string }
 
 func (e *DifferError) Error() string {
-	return fmt.Sprintf("the roles of %s and %s differ: %s. One tenant has one set of roles; use --per-host for a tenant of each host", e.Host, e.Other, e.Text)
+	return fmt.Sprintf("the roles of %s and %s differ: %s. One tenant has one set of roles; use --per-host to create one tenant per host", e.Host, e.Other, e.Text)
 }
 
-// Import reads a source. The error is an ErrUnreadable, a DifferError, or says
-// what Postern refuses of the outcome; nothing is made then.
+// Import converts a source. The error is an ErrUnreadable, a DifferError or an
+// ApartError, or the reason why Postern refuses the result. There are no files
+// then.
 func Import(ctx context.Context, source Source, o Options) (*Result, error) {
 	c, err := settle(ctx, source)
 	if err != nil {
@@ -141,7 +146,7 @@ func Import(ctx context.Context, source Source, o Options) (*Result, error) {
 	return c.tenants(source, o)
 }
 
-// tenants makes tenants of a configuration and a store.
+// tenants converts a configuration and a store into tenants.
 func (c *config) tenants(source Source, o Options) (*Result, error) {
 	hosts := c.virtualHosts()
 	if len(hosts) == 0 {
@@ -156,13 +161,13 @@ func (c *config) tenants(source Source, o Options) (*Result, error) {
 				m.find(Unread, h, m.missing(h), "give Prosody's data directory with --data; --no-data if it stores nothing yet")
 			}
 		}
-		return &Result{Findings: m.findings, Refused: "the data directory holds nothing of any host"}, nil
+		return &Result{Findings: m.findings, Refused: "the data directory contains nothing of any host"}, nil
 	}
 	groups := [][]string{hosts}
 	ids := []string{o.Tenant}
 	switch {
 	case o.PerHost && o.Tenant != "":
-		return nil, errors.New("with one tenant per host the ids are made of the hosts' names: name no tenant")
+		return nil, errors.New("with one tenant per host, the ids are derived from the hosts' names: do not name a tenant")
 	case o.PerHost:
 		groups, ids = nil, idsOf(hosts)
 		for _, h := range hosts {
@@ -182,7 +187,7 @@ func (c *config) tenants(source Source, o Options) (*Result, error) {
 		}
 		text, err := write(ids[i], t)
 		if err != nil {
-			return nil, fmt.Errorf("postern refuses what came of it: %w", err)
+			return nil, fmt.Errorf("postern refuses the result: %w", err)
 		}
 		r.Files = append(r.Files, File{ids[i], len(t.Domains), len(t.Services), len(t.Roles), len(t.Members), text})
 	}
@@ -190,9 +195,9 @@ func (c *config) tenants(source Source, o Options) (*Result, error) {
 	return r, nil
 }
 
-// write is the policy file of a new tenant. Its bytes are those that an export
-// of the tenant gives once the file is applied, but for its comments on whose a
-// suspension is.
+// write returns the policy file of a new tenant. After the file is applied, an
+// export of the tenant gives the same bytes, except for comments on who
+// suspended an account.
 func write(id string, t *tenants.CreateTenant) ([]byte, error) {
 	parsed, err := policyfile.Parse(id+".toml", policyfile.Write(id, tenants.ApplyTenant(*t)))
 	if err != nil {
@@ -205,7 +210,7 @@ func write(id string, t *tenants.CreateTenant) ([]byte, error) {
 	return policyfile.Write(id, tenants.Desired(v.Tenant([]byte(id)))), nil
 }
 
-// idsOf makes tenant ids of hosts' names, each once.
+// idsOf derives a unique tenant id from each host's name.
 func idsOf(hosts []string) (ids []string) {
 	seen := map[string]bool{}
 	for _, h := range hosts {

@@ -25,8 +25,8 @@ var update = flag.Bool("update", false, "rewrite the expected outcomes in testda
 
 func lines(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
 
-// sample is a directory of testdata as a source. "options" beside it are lines
-// of "per-host" and "env NAME=VALUE".
+// sample returns a directory of testdata as a source. The file of the same name
+// with the suffix .options has lines of "per-host" and "env NAME=VALUE".
 func sample(t testing.TB, dir string) (Source, Options) {
 	t.Helper()
 	s := Source{Config: os.DirFS(filepath.Join(dir, "etc")), File: "prosody.cfg.lua", Root: "/etc/prosody", Env: map[string]string{}}
@@ -42,7 +42,7 @@ func sample(t testing.TB, dir string) (Source, Options) {
 		}
 		o.PerHost = o.PerHost || line == "per-host"
 		o.DefaultForUnread = o.DefaultForUnread || line == "default-for-unread"
-		if root, ok := strings.CutPrefix(line, "root "); ok { // etc is the copy of that
+		if root, ok := strings.CutPrefix(line, "root "); ok { // etc is the copy of this directory
 			s.Root = root
 		}
 		if file, ok := strings.CutPrefix(line, "file "); ok {
@@ -70,8 +70,8 @@ func transcript(s Source, o Options) string {
 	return b.String()
 }
 
-// TestSamples imports the servers of testdata and compares files and report
-// with what is written down.
+// TestSamples imports the servers under testdata and compares files and report
+// with the goldens.
 func TestSamples(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil || len(dirs) < 5 {
@@ -85,16 +85,16 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestNothingGiven imports a sample without the environment variables it asks
-// for: the report names each of them and the option that gives it.
+// TestNothingGiven imports a sample without the environment variables it needs.
+// The report names each variable and the option that gives it.
 func TestNothingGiven(t *testing.T) {
 	s, _ := sample(t, "testdata/container-env")
 	clear(s.Env)
 	isTranscript(t, "testdata/container-unset.golden", func() string { return transcript(s, Options{}) })
 }
 
-// isTranscript compares what run returns with file, and with what it returns
-// when it is run again.
+// isTranscript compares the result of run with the file, and with the result of
+// a second run.
 func isTranscript(t *testing.T, file string, run func() string) {
 	t.Helper()
 	got := run()
@@ -115,8 +115,8 @@ func isTranscript(t *testing.T, file string, run func() string) {
 	}
 }
 
-// TestNobodyGains asks the tenant that came of the roles' sample what accounts
-// may do there.
+// TestNobodyGains imports the sample "roles" and checks the roles of its
+// accounts.
 func TestNobodyGains(t *testing.T) {
 	s, o := sample(t, "testdata/roles")
 	r, err := Import(context.Background(), s, o)
@@ -135,10 +135,10 @@ func TestNobodyGains(t *testing.T) {
 		"bob@roles.test":      nothing, // its role is not registered
 		"broken@roles.test":   nothing, // its file cannot be read
 		"evil@roles.test":     nothing, // its file is a program
-		"disabled@roles.test": "",      // though an admin
+		"disabled@roles.test": "",      // although an admin
 		"olds@roles.test":     nothing,
-		"old@roles.test":      nothing,             // of 0.12, and neither less nor more than the default
-		"boss@roles.test":     permission.Operator, // ahead of what is stored
+		"old@roles.test":      nothing,             // stored by 0.12; neither less nor more than the default
+		"boss@roles.test":     permission.Operator, // admins take precedence over stored roles
 		"chief@roles.test":    permission.Admin,
 		"alice@roles.test":    "kiosk",
 		"nobody@roles.test":   permission.Guest,
@@ -155,8 +155,8 @@ func TestNobodyGains(t *testing.T) {
 	}
 }
 
-// TestStored imports what Prosody 13's own code stored: primary and secondary
-// roles, changed, reset and taken away, and disabled accounts.
+// TestStored imports data that Prosody 13's own code stored: primary and
+// secondary roles that were changed, reset and removed, and disabled accounts.
 func TestStored(t *testing.T) {
 	s, o := sample(t, "testdata/stored")
 	r, err := Import(t.Context(), s, o)
@@ -172,7 +172,7 @@ func TestStored(t *testing.T) {
 		got[m.JID] = fmt.Sprintf("%s %v %t", m.Role, m.Secondary, m.Suspended != nil && *m.Suspended)
 	}
 	want := map[string]string{
-		"plain@stored.test":    "prosody:operator [] false", // admins come before what is stored
+		"plain@stored.test":    "prosody:operator [] false", // admins take precedence over stored roles
 		"both@stored.test":     "prosody:member [kiosk prosody:admin] false",
 		"second@stored.test":   " [custom:night-shift] false",
 		"promoted@stored.test": "kiosk [] false",
@@ -186,8 +186,8 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// TestCanonical: the files are, byte for byte, what an export of the tenants
-// gives that they make.
+// TestCanonical checks that an export of the imported tenants gives the same
+// bytes as the files.
 func TestCanonical(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil {
@@ -198,7 +198,7 @@ func TestCanonical(t *testing.T) {
 		s, o := sample(t, filepath.Dir(dir))
 		r, err := Import(t.Context(), s, o)
 		if err != nil {
-			continue // TestSamples knows which
+			continue // TestSamples checks which samples fail
 		}
 		for _, file := range r.Files {
 			f, err := policyfile.Parse(file.Tenant, file.Text)
@@ -225,7 +225,8 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
-// TestNoRolesAtAll refuses what keeps Prosody's module from loading.
+// TestNoRolesAtAll checks that settings with which Prosody's role module does
+// not load are refused.
 func TestNoRolesAtAll(t *testing.T) {
 	for _, text := range []string{
 		"remove_permissions = 'xmpp:federate'",
@@ -238,7 +239,7 @@ func TestNoRolesAtAll(t *testing.T) {
 	}
 }
 
-// run imports a configuration by itself.
+// run imports a configuration without other files of interest.
 func run(ctx context.Context, text string) error {
 	_, err := Import(ctx, Source{Config: fstest.MapFS{
 		"c.lua":    {Data: []byte(text)},
@@ -247,8 +248,9 @@ func run(ctx context.Context, text string) error {
 	return err
 }
 
-// TestHostile evaluates configurations made to take the machine down. Each
-// ends with an error that says where or why, long before the test's own limit.
+// TestHostile evaluates configurations that try to exhaust the machine. Each
+// must end with an error that gives the place or the cause, long before the
+// test times out.
 func TestHostile(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"endless loop":       {"while true do end", "too long"},
@@ -271,7 +273,7 @@ func TestHostile(t *testing.T) {
 		"minus":              {"x = " + strings.Repeat("- ", 100000) + "1", "nested"},
 		"blocks":             {strings.Repeat("do ", 3000) + strings.Repeat("end ", 3000), "nested"},
 		"includes itself":    {"Include 'self.lua'", "deep"},
-		"outside":            {"Include '/etc/passwd'", "c.lua:1: /etc/passwd stands outside"},
+		"outside":            {"Include '/etc/passwd'", "c.lua:1: /etc/passwd is outside"},
 		"upwards":            {"admins = FileContents '../../passwd' VirtualHost 'a.test'", "--root DIR (with --root-as) with the file ../../passwd in it (read at c.lua:1)"},
 		"os":                 {"x = 1\nLua.os.execute('true')", "c.lua:2: os.execute is not available"},
 		"io":                 {"admins = { Lua.io.open('/etc/passwd'):read('*a') } VirtualHost 'a.test'", "with the file /etc/passwd in it (read at c.lua:1)"},
@@ -304,7 +306,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestDeadline ends an evaluation by its context.
+// TestDeadline checks that the context ends an evaluation.
 func TestDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 	defer cancel()
@@ -314,8 +316,8 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// FuzzConfig holds an import of any configuration to its bounds: an error or
-// policy files that Postern takes, never a panic.
+// FuzzConfig checks that importing any configuration gives an error or policy
+// files that Postern accepts, and never panics.
 func FuzzConfig(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*/etc/*.lua")
 	for _, file := range files {
@@ -332,7 +334,7 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// TestData reads stored files.
+// TestData parses stored files.
 func TestData(t *testing.T) {
 	for text, want := range map[string]string{
 		"return { };":                                 "map[]",
@@ -366,7 +368,7 @@ func TestData(t *testing.T) {
 	}
 }
 
-// FuzzData holds the reader of stored files to its word on any bytes.
+// FuzzData checks the parser of stored files with arbitrary bytes.
 func FuzzData(f *testing.F) {
 	f.Add([]byte("return { [\"_default\"] = \"prosody:guest\"; };"))
 	f.Add([]byte("return {\n\t{ [1] = 'x' }; a = \"\\255\\x41\\\n\", -1e9 };"))
@@ -377,7 +379,7 @@ func FuzzData(f *testing.F) {
 	})
 }
 
-// TestNames holds encode and decode to be each other's inverse.
+// TestNames checks that decode is the inverse of encode.
 func TestNames(t *testing.T) {
 	for _, name := range []string{"example.test", "a_b-c", "ünder%20", ""} {
 		if got, err := decode(encode(name)); err != nil || got != name {
@@ -391,10 +393,10 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestMeasured compares roles with what a running Prosody 13 (trunk of May
-// 2025) answered for the sample "measured" with the defaults of its modules, of
-// each role and permission: true, false, or nil for neither, which is denied. A
-// role that is missing was not registered.
+// TestMeasured compares roles with the answers of a running Prosody 13 (trunk
+// of May 2025) for the sample "measured" with the defaults of its modules. For
+// each role and permission, the answer is true, false, or nil for no answer,
+// which means denied. A role that is missing was not registered.
 func TestMeasured(t *testing.T) {
 	permissions := strings.Fields("xmpp:federate xmpp:account:pep:read xmpp:account:contacts:write xmpp:account:presence:write xmpp:account:messages:write xmpp:account:history:write")
 	measured := map[string]string{
@@ -436,8 +438,8 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
-// TestFolderForFile: Prosody cannot read a folder where it wants a file, and so
-// gives the account nothing.
+// TestFolderForFile checks that an account gets no permissions if there is a
+// folder in place of its file, since Prosody cannot read it either.
 func TestFolderForFile(t *testing.T) {
 	r, err := Import(t.Context(), Source{
 		Config: fstest.MapFS{"prosody.cfg.lua": {Data: []byte("VirtualHost 'a.test'\n")}},
@@ -455,8 +457,8 @@ func TestFolderForFile(t *testing.T) {
 	}
 }
 
-// TestDamagedAdmin: an admin whose stored roles cannot be read gets nothing,
-// and the report does not say that it is an admin.
+// TestDamagedAdmin checks that an admin whose stored roles cannot be read gets
+// no permissions, and that the report does not say it has the role of an admin.
 func TestDamagedAdmin(t *testing.T) {
 	r, err := Import(t.Context(), Source{
 		Config: fstest.MapFS{"prosody.cfg.lua": {Data: []byte("VirtualHost 'a.test'\nadmins = { 'boss@a.test', 'other@a.test' }\n")}},
@@ -472,13 +474,13 @@ func TestDamagedAdmin(t *testing.T) {
 	}
 	said := map[string]Kind{}
 	for _, f := range r.Findings {
-		for _, name := range []string{"boss@a.test has", "boss@a.test is among the admins, and gets nothing", "other@a.test has"} {
+		for _, name := range []string{"boss@a.test gets", "boss@a.test is an admin, but gets no permissions", "other@a.test gets"} {
 			if strings.Contains(f.Text, name) {
 				said[name] = f.Kind
 			}
 		}
 	}
-	if len(said) != 2 || said["boss@a.test is among the admins, and gets nothing"] != Changed || said["other@a.test has"] != Info {
+	if len(said) != 2 || said["boss@a.test is an admin, but gets no permissions"] != Changed || said["other@a.test gets"] != Info {
 		t.Errorf("%v in %+v", said, r.Findings)
 	}
 }

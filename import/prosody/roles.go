@@ -12,23 +12,23 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A role is one of a host's roles: what it says itself about permissions, and
-// whom it asks next.
+// A role is one of a host's roles: its own answers about permissions, and the
+// roles it inherits from.
 type role struct {
-	name     string // in Postern
+	name     string // its name in Postern
 	custom   bool
 	inherits []string
 	says     map[string]bool
 }
 
-// A registry is the roles of one host, by their names in Prosody, as
+// A registry holds the roles of one host by their names in Prosody, as
 // mod_authz_internal registers them.
 type registry struct {
 	roles map[string]*role
 	order []string
 }
 
-// registry registers a host's roles.
+// registry registers the roles of a host.
 func (m *mapping) registry(host string) *registry {
 	c := m.config
 	r := &registry{roles: map[string]*role{}}
@@ -40,7 +40,7 @@ func (m *mapping) registry(host string) *registry {
 	if v := c.get(host, "custom_roles"); v != lua.LNil && v.Type() != lua.LTTable {
 		m.find(Lost, where, "custom_roles is a "+v.Type().String()+", not a list: Prosody registers nothing", "")
 	} else if v != lua.LNil && len(items) == 0 && named(v) {
-		m.find(Lost, where, "custom_roles has no list of roles in it: Prosody registers nothing", "write custom_roles = { { name = … } }")
+		m.find(Lost, where, "custom_roles does not contain a list of roles: Prosody registers nothing", "write custom_roles = { { name = … } }")
 	}
 	for i, item := range items {
 		m.register(r, host, where, i+1, item)
@@ -51,7 +51,7 @@ func (m *mapping) registry(host string) *registry {
 	return r
 }
 
-// named reports whether a table has keys beside its list.
+// named reports whether a table has any keys.
 func named(v lua.LValue) bool {
 	t, ok := v.(*lua.LTable)
 	if !ok {
@@ -74,33 +74,34 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 	}
 	given := name.String()
 	if r.roles[given] != nil {
-		m.find(Lost, where, fmt.Sprintf("custom role %s is registered already: Prosody keeps the first and ignores this one", show(given)), "")
+		m.find(Lost, where, fmt.Sprintf("custom role %s is already registered: Prosody keeps the first definition and ignores this one", show(given)), "")
 		return
 	}
 	role := &role{custom: true, says: map[string]bool{}}
 	parents := t.RawGetString("inherits")
 	if parents != lua.LNil && parents.Type() != lua.LTTable {
-		m.find(Lost, where, fmt.Sprintf("custom role %s: inherits is no list, so Prosody does not register the role; who has it gets nothing", show(given)), "")
+		m.find(Lost, where, fmt.Sprintf("custom role %s: inherits is not a list, so Prosody does not register the role; accounts with it get no permissions", show(given)), "")
 		return
 	}
 	for _, p := range list(parents) {
 		parent := r.roles[p.String()]
 		if p.Type() != lua.LTString || parent == nil {
-			m.find(Lost, where, fmt.Sprintf("custom role %s inherits from %s, which is not registered at that point: Prosody does not register the role; who has it gets nothing", show(given), show(p.String())), "define the parent first, or correct its name")
+			m.find(Lost, where, fmt.Sprintf("custom role %s inherits from %s, which is not registered at that point: Prosody does not register the role; accounts with it get no permissions", show(given), show(p.String())), "define the parent first, or correct its name")
 			return
 		}
 		if !slices.Contains(role.inherits, parent.name) {
 			role.inherits = append(role.inherits, parent.name)
 		}
 	}
-	// Prosody's own code goes through these as through lists: a text is an empty
-	// one, and what is no list at all keeps the role from being registered.
+	// Prosody's own code iterates over these values as lists. A text then
+	// counts as an empty list; a value of another type prevents the
+	// registration of the role.
 	for _, option := range []string{"permissions", "allow", "deny"} {
 		v := t.RawGetString(option)
 		if v == lua.LNil || v == lua.LFalse || v.Type() == lua.LTTable || option != "permissions" && v.Type() == lua.LTString {
 			continue
 		}
-		m.find(Lost, where, fmt.Sprintf("custom role %s: %s is a %s, so Prosody does not register the role; who has it gets nothing", show(given), option, v.Type()), "")
+		m.find(Lost, where, fmt.Sprintf("custom role %s: %s is a %s, so Prosody does not register the role; accounts with it get no permissions", show(given), option, v.Type()), "")
 		return
 	}
 	if p, ok := t.RawGetString("permissions").(*lua.LTable); ok {
@@ -112,7 +113,7 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 	}{{"allow", true}, {"deny", false}} {
 		v := t.RawGetString(o.option)
 		if v.Type() == lua.LTString {
-			m.find(Changed, where, fmt.Sprintf("custom role %s: %s is no list: Prosody takes nothing from it, and so it is here", show(given), o.option), "")
+			m.find(Changed, where, fmt.Sprintf("custom role %s: %s is not a list: Prosody ignores it, and so does Postern", show(given), o.option), "")
 		}
 		for _, p := range list(v) {
 			role.says[p.String()] = o.value
@@ -123,7 +124,7 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 	r.order = append(r.order, given)
 }
 
-// roleName is a role's name in Postern: its own, if that can be.
+// roleName returns a role's name in Postern: the same name if it is valid here.
 func (m *mapping) roleName(r *registry, where, given string) string {
 	if tenants.CheckRoleName(given) == nil && !permission.IsReserved(given) && given != nothing {
 		return given
@@ -148,18 +149,18 @@ func (m *mapping) roleName(r *registry, where, given string) string {
 	for n := 2; taken(name); n++ {
 		name = fmt.Sprintf("%s-%d", base, n)
 	}
-	m.find(Changed, where, fmt.Sprintf("role %s cannot have its name in Postern: it is %s here", show(given), show(name)), "")
+	m.find(Changed, where, fmt.Sprintf("the name of role %s is not valid in Postern: it is called %s here", show(given), show(name)), "")
 	return name
 }
 
-// adjust applies add_permissions or remove_permissions: the later wins, for
-// built-in and custom roles alike.
+// adjust applies add_permissions or remove_permissions to built-in and custom
+// roles. A later entry wins.
 func (m *mapping) adjust(r *registry, host, option string, value bool) {
 	where := m.config.at(host, option)
 	t, ok := m.config.get(host, option).(*lua.LTable)
 	if !ok {
 		if v := m.config.get(host, option); v != lua.LNil && m.fault == nil {
-			m.fault = fmt.Errorf("%s: %s is a %s, not a table of roles: with it Prosody has no roles at all on %s; correct it first", where, option, v.Type(), host)
+			m.fault = fmt.Errorf("%s: %s is a %s, not a table of roles: because of it, Prosody has no roles at all on %s; correct it first", where, option, v.Type(), host)
 		}
 		return
 	}
@@ -174,22 +175,22 @@ func (m *mapping) adjust(r *registry, host, option string, value bool) {
 		switch keys[name].Type() {
 		case lua.LTTable:
 		case lua.LTString:
-			m.find(Changed, where, fmt.Sprintf("%s of role %s is no list: Prosody takes nothing from it, and so it is here", option, show(name)), "")
+			m.find(Changed, where, fmt.Sprintf("%s of role %s is not a list: Prosody ignores it, and so does Postern", option, show(name)), "")
 		default:
 			if m.fault == nil {
-				m.fault = fmt.Errorf("%s: %s of role %s is a %s, not a list: with it Prosody has no roles at all on %s; correct it first", where, option, show(name), keys[name].Type(), host)
+				m.fault = fmt.Errorf("%s: %s of role %s is a %s, not a list: because of it, Prosody has no roles at all on %s; correct it first", where, option, show(name), keys[name].Type(), host)
 			}
 		}
 		for _, p := range list(keys[name]) {
 			role.says[p.String()] = value
 		}
 		if role.custom && len(list(keys[name])) > 0 {
-			m.find(Info, where, fmt.Sprintf("%s of custom role %s became part of its definition", option, show(name)), "")
+			m.find(Info, where, fmt.Sprintf("%s of custom role %s is now part of its definition", option, show(name)), "")
 		}
 	}
 }
 
-// isolate says as permissions what the modules do that keep a host apart.
+// isolate expresses the modules that isolate a host as permissions.
 func (m *mapping) isolate(r *registry, host string) {
 	modules := m.config.modules(host)
 	federate := permission.Federate.Name()
@@ -197,20 +198,20 @@ func (m *mapping) isolate(r *registry, host string) {
 	if !restricted && !isolated {
 		return
 	}
-	guest := r.roles[permission.Guest].says[federate] // what is denied there is not inherited
+	guest := r.roles[permission.Guest].says[federate] // a permission denied to guest is not inherited
 	_, registered := r.roles[permission.Registered].says[federate]
 	if !guest && !registered {
 		r.roles[permission.Registered].says[federate] = false
-		m.find(Changed, host, "mod_restrict_federation or mod_isolate_host keeps accounts from other domains: "+federate+" is taken from "+permission.Registered, "give it to a role that shall have it")
+		m.find(Changed, host, "mod_restrict_federation or mod_isolate_host keeps accounts from reaching other domains: "+federate+" is removed from "+permission.Registered, "give it to the roles that should have it")
 	}
 	if isolated && (guest || registered) {
-		m.find(Changed, host, "permissions of "+federate+" are taken as they are configured; a mod_isolate_host that does not know them isolates all but admins", "see which version is loaded, and take "+federate+" from prosody:registered if it is an old one")
+		m.find(Changed, host, "the permission "+federate+" is imported as configured; a version of mod_isolate_host that does not know this permission isolates everyone except admins", "check which version is loaded, and remove "+federate+" from prosody:registered if it is an old one")
 	}
 	if _, said := r.roles[permission.Admin].says[federate]; isolated && !restricted && !said {
 		r.roles[permission.Admin].says[federate] = true
 	}
 	if restricted {
-		m.find(Changed, host, "mod_restrict_federation lets accounts without "+federate+" register for push elsewhere, and answer requests; here both ask for it", "declare the push service: policyctl service add")
+		m.find(Changed, host, "mod_restrict_federation lets accounts without "+federate+" enable push at other domains and answer requests from there; here both need it", "declare the push service: policyctl service add")
 	}
 	if !isolated {
 		return
@@ -220,11 +221,12 @@ func (m *mapping) isolate(r *registry, host string) {
 		if where == "" {
 			where = m.config.at(host, "isolate_except_users")
 		}
-		m.find(Lost, where, "the exceptions of mod_isolate_host have no counterpart: those accounts and domains are cut off too", "")
+		m.find(Lost, where, "the exceptions of mod_isolate_host have no counterpart: those accounts and domains are isolated too", "")
 	}
 }
 
-// permissions splits what a role says, in the order of Postern's lists.
+// permissions splits a role's answers into allow and deny, in the order of
+// Postern's lists.
 func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 	names := slices.SortedFunc(maps.Keys(r.says), func(a, b string) int {
 		x, knownX := permission.ByName(a)
@@ -242,10 +244,10 @@ func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 	for _, name := range names {
 		switch _, known := permission.ByName(name); {
 		case strings.ContainsAny(name, "*?"):
-			m.find(Lost, where, fmt.Sprintf("role %s: %s is no wildcard; it grants and denies nothing, neither in Prosody nor here, and is left out", show(r.name), show(name)), "name each permission")
+			m.find(Lost, where, fmt.Sprintf("role %s: %s is not a wildcard; it has no effect in Prosody or here, and is left out", show(r.name), show(name)), "name each permission")
 			continue
 		case permission.CheckName(name) != nil:
-			m.find(Lost, where, fmt.Sprintf("role %s: permission %s is asked for by none of Postern's stanzas and cannot be named here: left out", show(r.name), show(name)), "")
+			m.find(Lost, where, fmt.Sprintf("role %s: no stanza asks for %s in Postern, and the name is not valid here: left out", show(r.name), show(name)), "")
 			continue
 		case permission.Misspelt(name) && modulesOwn(name):
 			m.find(Info, where, fmt.Sprintf("role %s: %s is a name of mod_restrict_xmpp that no stanza asks for in Postern: left out", show(r.name), show(name)), "")
@@ -254,7 +256,7 @@ func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 			m.find(Changed, where, fmt.Sprintf("role %s: no stanza asks for %s, in Prosody or here: left out", show(r.name), show(name)), "is it misspelt? `policyctl permissions` lists all")
 			continue
 		case !known:
-			m.find(Info, where, fmt.Sprintf("role %s: %s is kept; Postern does not enforce it, Prosody's module does", show(r.name), show(name)), "")
+			m.find(Info, where, fmt.Sprintf("role %s: %s is kept; Postern does not enforce it, but Prosody's module does", show(r.name), show(name)), "")
 		}
 		if r.says[name] {
 			allow = append(allow, name)
@@ -265,8 +267,8 @@ func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 	return allow, deny
 }
 
-// modulesOwn reports whether a name is one that mod_restrict_xmpp has in its
-// documentation or its code, and Postern's catalogue has not.
+// modulesOwn reports whether a name is in the documentation or code of
+// mod_restrict_xmpp but not in Postern's catalogue.
 func modulesOwn(name string) bool {
 	switch name {
 	case "xmpp:account:disco:write", "xmpp:account:presence:read", "xmpp:account:storage:read", "xmpp:account:storage:write",
@@ -276,8 +278,8 @@ func modulesOwn(name string) bool {
 	return false
 }
 
-// say looks a permission up as Prosody does: a role's own word, else its
-// parents' from left to right.
+// say looks a permission up as Prosody does: the role's own answer first, then
+// its parents' from left to right.
 func (r *registry) say(name, perm string) (value, said bool) {
 	for _, role := range r.roles {
 		if role.name != name {
@@ -308,8 +310,8 @@ func (r *registry) say(name, perm string) (value, said bool) {
 	return false, false
 }
 
-// gives is what a role gives, by its name in Prosody; one that is not
-// registered gives nothing.
+// gives returns the permissions of a role, by its name in Prosody. A role that
+// is not registered gives none.
 func (r *registry) gives(given string) (s permission.Set) {
 	role := r.roles[given]
 	if role == nil {
@@ -323,7 +325,7 @@ func (r *registry) gives(given string) (s permission.Set) {
 	return s
 }
 
-// differ says in what two hosts' roles differ; empty when they do not.
+// differ returns the first difference between the roles of two hosts, or "".
 func (r *registry) differ(o *registry) string {
 	for _, name := range slices.Sorted(maps.Keys(r.roles)) {
 		a, b := r.roles[name], o.roles[name]
@@ -331,7 +333,7 @@ func (r *registry) differ(o *registry) string {
 		case b == nil:
 			return fmt.Sprintf("only the first has role %s", show(name))
 		case !slices.Equal(a.inherits, b.inherits):
-			return fmt.Sprintf("role %s inherits from others", show(name))
+			return fmt.Sprintf("role %s has other parents", show(name))
 		case !maps.Equal(a.says, b.says):
 			return fmt.Sprintf("role %s allows or denies other permissions", show(name))
 		}
@@ -344,7 +346,7 @@ func (r *registry) differ(o *registry) string {
 	return ""
 }
 
-// show quotes a name somebody chose, not all of it if it is long.
+// show quotes a name from the configuration, shortened if it is long.
 func show(s string) string {
 	if len(s) > 80 {
 		s = strings.ToValidUTF8(s[:80], "") + "…"

@@ -13,27 +13,28 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-const maxAccounts = 1_000_000 // stored files of one kind, of one host
+const maxAccounts = 1_000_000 // stored files of one kind on one host
 
-// A view of a host's stores says which of them Prosody reads and the import can.
+// A view reports which of a host's stores are used by Prosody and can be read
+// by the import.
 type view struct {
 	roles, accounts bool
 	// known reports whether the roles of the host's accounts are known: they
-	// are read, or there are none.
+	// were read, or no roles are stored.
 	known bool
 }
 
-// readable finds out what of a host's stores is to be read. A store that Prosody
-// keeps elsewhere is not read here, whatever files are left of it.
+// readable determines which stores of a host to read. If Prosody keeps a store
+// elsewhere, leftover files are not read.
 func (m *mapping) readable(host string) view {
 	c := m.config
 	if v := c.get(host, "authorization"); v != lua.LNil && v.String() != "internal" {
-		m.unread(host, c.at(host, "authorization"), fmt.Sprintf("authorization of %s is %s: Prosody takes roles from that module, and neither from account_roles nor from admins", host, show(v.String())), "set roles with policyctl member")
+		m.unread(host, c.at(host, "authorization"), fmt.Sprintf("authorization of %s is %s: Prosody takes roles from that module, not from account_roles or admins", host, show(v.String())), "set roles with policyctl member")
 		return view{accounts: m.data != nil && m.folder[host] && m.driver(host, "accounts") == internal}
 	}
 	switch {
 	case m.anonymous(host):
-		return view{known: true} // stores nothing
+		return view{known: true} // nothing is stored
 	case m.data == nil:
 		return view{}
 	}
@@ -41,13 +42,13 @@ func (m *mapping) readable(host string) view {
 	if d := m.driver(host, "account_roles"); d != internal {
 		text := fmt.Sprintf("account_roles of %s is stored by %s, not in files: it was not read", host, show(d))
 		if m.isDir(path.Join(m.dir(host), "account_roles")) || m.isDir(path.Join(m.dir(host), "roles")) {
-			text += "; files that are left of it in the data directory are not what Prosody reads, and are not applied"
+			text += "; the files of it in the data directory are leftovers that Prosody does not read, and are not applied"
 		}
-		m.unread(host, m.config.storedAt(host), text, "bring it into files with Prosody's migrator")
+		m.unread(host, m.config.storedAt(host), text, "convert it to files with Prosody's migrator")
 		v.roles, v.known = false, false
 	}
 	if d := m.driver(host, "accounts"); d != internal {
-		m.find(Lost, host, fmt.Sprintf("accounts of %s is stored by %s, not in files: which accounts are disabled is not known; Prosody goes on refusing their log-in", host, show(d)), "policyctl member suspend")
+		m.find(Lost, host, fmt.Sprintf("accounts of %s is stored by %s, not in files: it is unknown which accounts are disabled; Prosody still refuses their log-in", host, show(d)), "policyctl member suspend")
 		v.accounts = false
 	}
 	if (v.roles || v.accounts) && !m.folder[host] {
@@ -59,26 +60,26 @@ func (m *mapping) readable(host string) view {
 	return v
 }
 
-// internal is the driver that stores in files.
+// internal is the storage driver that uses files.
 const internal = "internal"
 
-// unread tells that the roles of a host's accounts are not known. Any of them
-// may be less than the default.
+// unread records that the roles of a host's accounts are not known. Any of them
+// may have less than the default role.
 func (m *mapping) unread(host, where, text, fix string) {
 	if m.options.DefaultForUnread {
-		m.find(Changed, where, text+"; accounts get the default role of "+host+", as was asked for, though any may have less in Prosody", "")
+		m.find(Changed, where, text+"; as requested, accounts get the default role of "+host+", although any may have less in Prosody", "")
 		return
 	}
-	m.find(Unread, where, text+"; accounts of "+host+" get nothing, since any may have less than the default role in Prosody", fix+"; or, where no account has less, say --default-for-unread")
+	m.find(Unread, where, text+"; accounts of "+host+" get no permissions, since any may have less than the default role in Prosody", fix+"; or use --default-for-unread if no account has less")
 }
 
-// anonymous reports whether clients of a host log in to accounts that are gone
-// with them.
+// anonymous reports whether clients of a host log in anonymously, to temporary
+// accounts.
 func (m *mapping) anonymous(host string) bool {
 	return m.config.get(host, "authentication").String() == "anonymous" || m.config.get(host, "anonymous_login") == lua.LTrue
 }
 
-// storedAt says where the storage of a host is chosen.
+// storedAt returns where the storage of a host is configured.
 func (c *config) storedAt(host string) string {
 	for _, option := range []string{"storage", "default_storage"} {
 		if c.get(host, option) != lua.LNil {
@@ -88,7 +89,7 @@ func (c *config) storedAt(host string) string {
 	return host
 }
 
-// dir is a host's folder in the data directory.
+// dir returns the name of a host's folder in the data directory.
 func (m *mapping) dir(host string) string { return encode(m.config.spelt[host]) }
 
 func (m *mapping) isDir(name string) bool {
@@ -96,8 +97,8 @@ func (m *mapping) isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// locate looks for the hosts' folders. It reports whether there is one, or none
-// is wanted.
+// locate looks for the hosts' folders. It returns false if folders are needed
+// and none of them exists.
 func (m *mapping) locate(hosts []string) bool {
 	m.folder = map[string]bool{}
 	if m.data == nil {
@@ -121,8 +122,8 @@ func (m *mapping) locate(hosts []string) bool {
 	return found > 0 || wanted == 0
 }
 
-// stores are the folders of which one at least is in a host's folder, if it is
-// one. Where accounts are kept elsewhere, there may be none of them.
+// stores returns the folders of which a host's folder contains at least one. If
+// accounts are stored elsewhere, it may contain none of them.
 func (m *mapping) stores(host string) []string {
 	if m.driver(host, "accounts") == internal && m.ownPasswords(host) {
 		return []string{"accounts", "account_roles"}
@@ -130,27 +131,28 @@ func (m *mapping) stores(host string) []string {
 	return []string{"."}
 }
 
-// ownPasswords reports whether a host's accounts are Prosody's own.
+// ownPasswords reports whether Prosody itself checks the passwords of a host's
+// accounts.
 func (m *mapping) ownPasswords(host string) bool {
 	v := m.config.get(host, "authentication")
 	return v == lua.LNil || strings.HasPrefix(v.String(), "internal")
 }
 
-// maxLooked bounds how many folders are looked into for a hint.
+// maxLooked bounds the number of folders that are searched for a hint.
 const maxLooked = 1000
 
-// missing says what was looked for of a host in the data directory, and what is
-// there instead.
+// missing describes what is missing of a host in the data directory, and what
+// is there instead.
 func (m *mapping) missing(host string) string {
-	text := fmt.Sprintf("the data directory holds nothing of %s: there is no folder %s in it", host, m.dir(host))
+	text := fmt.Sprintf("the data directory contains nothing of %s: there is no folder %s in it", host, m.dir(host))
 	if m.isDir(m.dir(host)) {
-		text = fmt.Sprintf("the data directory holds no accounts of %s: neither %s/accounts nor %s/account_roles is in it", host, m.dir(host), m.dir(host))
+		text = fmt.Sprintf("the data directory contains no accounts of %s: there is neither %s/accounts nor %s/account_roles in it", host, m.dir(host), m.dir(host))
 	}
 	if v := m.config.own(global, "data_path"); v.Type() == lua.LTString {
-		text += fmt.Sprintf(" (Prosody's is %s)", show(v.String()))
+		text += fmt.Sprintf(" (Prosody's data_path is %s)", show(v.String()))
 	}
 	if m.isDir("accounts") || m.isDir("account_roles") {
-		return text + "; it looks like one host's own folder: give the directory above it"
+		return text + "; it looks like the folder of one host: give the directory above it"
 	}
 	entries, err := fs.ReadDir(m.data, ".")
 	if err != nil {
@@ -165,27 +167,27 @@ func (m *mapping) missing(host string) string {
 			continue
 		}
 		if m.isDir(path.Join(entry.Name(), m.dir(host))) {
-			return text + fmt.Sprintf("; it is in %s: give that one", show(entry.Name()))
+			return text + fmt.Sprintf("; the folder is in %s: give that directory", show(entry.Name()))
 		}
 		if len(folders) < 3 {
 			folders = append(folders, show(entry.Name()))
 		}
 	}
 	if len(folders) == 0 {
-		return text + "; it holds no folder at all"
+		return text + "; it contains no folders"
 	}
-	return text + "; it holds the folders " + strings.Join(folders, ", ") + " …"
+	return text + "; it contains the folders " + strings.Join(folders, ", ") + " …"
 }
 
-// An account is what is stored of one.
+// An account holds the stored data of one account.
 type account struct {
-	role      string // empty: the default
+	role      string // empty for the default role
 	secondary []string
 	damaged   bool
 	disabled  bool
 }
 
-// accounts reads what Prosody stores of a host's accounts. An account without a
+// accounts reads the stored data of a host's accounts. An account without a
 // role has byDefault.
 func (m *mapping) accounts(host string, v view, r *registry, byDefault string) map[string]*account {
 	all := map[string]*account{}
@@ -205,7 +207,7 @@ func (m *mapping) accounts(host string, v view, r *registry, byDefault string) m
 			switch {
 			case err != nil:
 				of(user).damaged = true
-				m.find(Damaged, file, fmt.Sprintf("the account %s@%s cannot be read: %v; it gets nothing", user, host, err), "")
+				m.find(Damaged, file, fmt.Sprintf("the account %s@%s cannot be read: %v; it gets no permissions", user, host, err), "")
 			case d["disabled"] != nil && d["disabled"] != false:
 				of(user).disabled = true
 			}
@@ -219,11 +221,11 @@ func (m *mapping) accounts(host string, v view, r *registry, byDefault string) m
 	return all
 }
 
-// roles takes over what is stored of an account's roles.
+// roles imports the stored roles of an account.
 func (m *mapping) roles(a *account, jid, file string, d datum, err error) {
 	if err != nil {
 		a.damaged = true
-		m.find(Damaged, file, fmt.Sprintf("the roles of %s cannot be read: %v; the account gets nothing", jid, err), "")
+		m.find(Damaged, file, fmt.Sprintf("the roles of %s cannot be read: %v; the account gets no permissions", jid, err), "")
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(d)) {
@@ -233,20 +235,20 @@ func (m *mapping) roles(a *account, jid, file string, d datum, err error) {
 			a.role = name
 		case key == "_default":
 			a.damaged = true
-			m.find(Damaged, file, fmt.Sprintf("the role of %s is no name; the account gets nothing", jid), "")
+			m.find(Damaged, file, fmt.Sprintf("the role of %s is not a name; the account gets no permissions", jid), "")
 		case !strings.HasPrefix(key, "#"):
 			if d[key] != false {
 				a.secondary = append(a.secondary, key)
 			}
 		default:
-			m.find(Damaged, file, fmt.Sprintf("%s has a secondary role that is no name: left out", jid), "")
+			m.find(Damaged, file, fmt.Sprintf("%s has a secondary role that is not a name: left out", jid), "")
 		}
 	}
 }
 
-// older deals with a role that Prosody 0.12 stored. Prosody 13 does not read it
-// until it is migrated: the account has the default role there, the older one
-// where 0.12 still runs. It gets the one of both that gives less.
+// older imports a role that Prosody 0.12 stored. Prosody 13 does not read it
+// until it is migrated, so the account has the default role there, and the
+// older role where 0.12 still runs. The account gets the role that gives less.
 func (m *mapping) older(a *account, jid, file string, d datum, err error, r *registry, byDefault string) {
 	var names []string
 	for _, key := range slices.Sorted(maps.Keys(d)) {
@@ -258,7 +260,7 @@ func (m *mapping) older(a *account, jid, file string, d datum, err error, r *reg
 	case a.role != "" || a.damaged || len(a.secondary) > 0:
 	case err != nil || len(names) > 1:
 		a.damaged = true
-		m.find(Damaged, file, fmt.Sprintf("the roles of %s as Prosody 0.12 keeps them are several or cannot be read; the account gets nothing", jid), "set its role with policyctl member")
+		m.find(Damaged, file, fmt.Sprintf("%s has several roles stored by Prosody 0.12, or they cannot be read; the account gets no permissions", jid), "set its role with policyctl member")
 	case len(names) == 1:
 		what := "not applied, since it gives no less than the default role"
 		if given, standard := r.gives(names[0]), r.gives(byDefault); given&^standard == 0 && given != standard {
@@ -266,13 +268,13 @@ func (m *mapping) older(a *account, jid, file string, d datum, err error, r *reg
 			what = "applied, since it gives less than the default role"
 		} else if given&^standard != 0 && standard&^given != 0 {
 			a.damaged = true
-			what = "neither that nor the default role gives less: the account gets nothing"
+			what = "neither it nor the default role gives less, so the account gets no permissions"
 		}
-		m.find(Changed, file, fmt.Sprintf("the role %s of %s is as Prosody 0.12 keeps it, and Prosody 13 does not read it before it is migrated: %s", show(names[0]), jid, what), "set its role with policyctl member")
+		m.find(Changed, file, fmt.Sprintf("the role %s of %s was stored by Prosody 0.12, and Prosody 13 does not read it until it is migrated: %s", show(names[0]), jid, what), "set its role with policyctl member")
 	}
 }
 
-// driver is how Prosody stores something of a host.
+// driver returns the storage driver for one store of a host.
 func (m *mapping) driver(host, store string) string {
 	v := m.config.get(host, "storage")
 	if t, ok := v.(*lua.LTable); ok {
@@ -290,7 +292,7 @@ func (m *mapping) driver(host, store string) string {
 	return v.String()
 }
 
-// each reads every file of one store of a host, in the order of the names.
+// each reads every file in one store of a host, in the order of the names.
 func (m *mapping) each(host, store string, visit func(user, file string, d datum, err error)) {
 	dir := path.Join(m.dir(host), store)
 	entries, err := fs.ReadDir(m.data, dir)
@@ -307,16 +309,16 @@ func (m *mapping) each(host, store string, visit func(user, file string, d datum
 	for _, entry := range entries {
 		name, isData := strings.CutSuffix(entry.Name(), ".dat")
 		if !isData {
-			continue // what a crash left behind, and lists
+			continue // lists, and files left after a crash
 		}
 		file := path.Join(dir, entry.Name())
 		user, err := decode(name)
 		if err != nil {
-			m.find(Damaged, file, err.Error()+": Prosody names no file so; left out", "")
+			m.find(Damaged, file, err.Error()+": Prosody does not name files like this; left out", "")
 			continue
 		}
 		if encode(user) != name {
-			m.find(Lost, file, fmt.Sprintf("Prosody names the file of %s %s.dat and does not read this one: left out", show(user), encode(user)), "")
+			m.find(Lost, file, fmt.Sprintf("Prosody's file for %s is named %s.dat, so Prosody does not read this one: left out", show(user), encode(user)), "")
 			continue
 		}
 		d, err := m.datum(file)

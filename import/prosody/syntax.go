@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// portable makes what Lua 5.4 adds to Lua 5.1 readable to the parser, which
-// knows the latter: escapes in strings, and constants. What it cannot make so
-// is refused by its name; the parser would read some of it as something else
-// without a word.
+// portable rewrites syntax that Lua 5.4 adds to Lua 5.1, so that the parser,
+// which knows only Lua 5.1, can read it: escapes in strings, and constants.
+// Other additions are refused by name, because the parser would silently read
+// some of them differently.
 func portable(name string, source []byte) ([]byte, error) {
 	out := make([]byte, 0, len(source))
 	line := 1
@@ -30,10 +30,10 @@ func portable(name string, source []byte) ([]byte, error) {
 				return nil, fmt.Errorf("%s:%d: %s", name, line, err)
 			}
 			for range lines - bytes.Count(out[before:], []byte("\n")) {
-				out = append(out, '\n') // what follows keeps its line
+				out = append(out, '\n') // keeps the line numbers of the following text
 			}
 			line += lines
-		case part[0] == '<' && n > 1: // an attribute: it changes no value
+		case part[0] == '<' && n > 1: // an attribute, which changes no value
 			out = append(out, bytes.Repeat([]byte(" "), n)...)
 		default:
 			out = append(out, part...)
@@ -44,9 +44,9 @@ func portable(name string, source []byte) ([]byte, error) {
 	return out, nil
 }
 
-// newer is the length of what stands outside of strings and comments: one byte,
-// but for an attribute of a local variable. Operators that Lua 5.1 has not are
-// errors.
+// newer returns the length of the next token outside strings and comments: one
+// byte, or more for an attribute of a local variable. It refuses operators that
+// Lua 5.1 does not have.
 func newer(s []byte) (n int, err string) {
 	operator := func(text, is string) (int, string) {
 		return 0, fmt.Sprintf("%s is %s of Lua 5.3 and later, which is not supported in an imported configuration: write the value out", text, is)
@@ -69,16 +69,16 @@ func newer(s []byte) (n int, err string) {
 		case closed && attribute == "const" && !bytes.ContainsRune(inside, '\n'):
 			return len(inside) + 2, ""
 		case closed && attribute == "close":
-			return 0, "<close> is a variable of Lua 5.4 that is closed, which is not supported in an imported configuration"
+			return 0, "<close> marks a to-be-closed variable of Lua 5.4, which is not supported in an imported configuration"
 		}
 	}
 	return 1, ""
 }
 
-// maxAttribute bounds how far the end of an attribute is looked for.
+// maxAttribute bounds the length of an attribute.
 const maxAttribute = 32
 
-// token is the length of a string, a comment, or one byte of anything else.
+// token returns the length of a string or a comment, or 1 for anything else.
 func token(s []byte) (n int, err string) {
 	long := func(from int) (int, bool) {
 		level := from + 1
@@ -125,11 +125,11 @@ func token(s []byte) (n int, err string) {
 	return 1, ""
 }
 
-// spaces counts the white space that s begins with.
+// spaces returns the number of white-space bytes at the start of s.
 func spaces(s []byte) int { return len(s) - len(bytes.TrimLeft(s, " \t\r\n\v\f")) }
 
-// decimal writes a string's \xHH and \u{…} as \DDD, and leaves out \z with the
-// white space behind it.
+// decimal rewrites \xHH and \u{…} in a string as \DDD, and removes \z with the
+// white space after it.
 func decimal(out, s []byte) ([]byte, string) {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '\\' || i+1 == len(s) {
