@@ -1,4 +1,4 @@
-# Postern. `make help` lists what there is.
+# Postern. `make help` lists the targets.
 
 GO ?= go
 BIN := bin
@@ -6,29 +6,29 @@ BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
 
 .PHONY: help build demo test check fmt vet lint unit e2e bench soak docs man clean FORCE
 
-help: ## this list
+help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: $(BINARIES) ## the three programs, into bin/
+build: $(BINARIES) ## build the three programs into bin/
 
 $(BIN)/%: FORCE
 	@mkdir -p $(BIN)
 	$(GO) build -o $@ ./cmd/$*
 
-demo: ## Prosody, policyd and a gateway, with a guided tour (ONCE=1: end after it)
+demo: ## run Prosody, policyd and a gateway, with a guided tour (ONCE=1: exit after it)
 	@scripts/install-deps.sh demo
 	@echo "Building; the first time, with the dependencies, takes some minutes."
 	@$(MAKE) --no-print-directory -s build
 	@$(GO) build -o $(BIN)/demo ./test/e2e/demo
 	@$(BIN)/demo $(if $(ONCE),--once)
 
-test: deps check e2e ## everything CI runs: check, then the end-to-end suite
+test: deps check e2e ## run everything that CI runs: check, then the end-to-end suite
 
 .PHONY: deps
 deps:
 	@scripts/install-deps.sh test
 
-check: fmt vet lint unit ## gofmt, vet, staticcheck, import table, unit tests under the race detector
+check: fmt vet lint unit ## run gofmt, vet, staticcheck and the unit tests under the race detector
 
 fmt:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
@@ -41,27 +41,27 @@ lint:
 	$(GO) tool staticcheck ./...
 	$(GO) tool staticcheck -tags e2e ./test/...
 
-unit: ## unit tests under the race detector (the import table is one of them)
+unit: ## run the unit tests, the import table included, under the race detector
 	$(GO) test -race ./...
 
-e2e: build ## the real programs against real Prosody and ejabberd with real clients
+e2e: build ## run the real programs against real Prosody and ejabberd with real clients
 	$(GO) test -tags e2e -count=1 -timeout 9m ./test/e2e/...
 
-bench: build ## benchmarks, each beside its floor or peer in the same run
+bench: build ## run the benchmarks, each beside its lower bound or peer
 	scripts/bench.sh
 
-soak: deps build ## the long forms of the tests that have one
+soak: deps build ## run the long forms of the tests
 	POSTERN_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
 	POSTERN_SOAK=1 $(GO) test -tags e2e -count=1 -timeout 60m ./test/e2e/...
 
-docs: $(BIN)/policyctl ## write docs/PERMISSIONS.md from the rules, api/server/openapi.json from the routes
+docs: $(BIN)/policyctl ## generate docs/PERMISSIONS.md from the rules and api/server/openapi.json from the routes
 	$(BIN)/policyctl permissions --markdown >docs/PERMISSIONS.md
 	$(GO) test ./api/server -run '^TestOpenAPI$$' -count=1 -update
 
-man: $(BIN)/policyctl ## the manual pages, into bin/man
+man: $(BIN)/policyctl ## write the manual pages into bin/man
 	@mkdir -p $(BIN)/man
 	$(BIN)/policyctl man >$(BIN)/man/policyctl.1
 	cp docs/man/*.8 $(BIN)/man/
 
-clean: ## remove what was built and what the demo left
+clean: ## remove bin/ and the files of the demo
 	rm -rf $(BIN) .demo

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs the benchmarks, each beside its floor or peer in the same run: the ratios
-# are what counts, machines differ and are noisy. BENCHTIME (default 1s) is how
-# long each takes. The last one needs what `make test` installs.
+# Runs the benchmarks, each beside its lower bound or a peer in the same run.
+# Compare the ratios: absolute times differ between machines and are noisy.
+# BENCHTIME (default 1s) is the time that each benchmark takes. The last two need
+# the servers that `make test` installs.
 set -eu
 cd "$(dirname "$0")/.."
 time=${BENCHTIME:-1s}
@@ -26,12 +27,12 @@ bench 'addresses, against mellium' . ./xmpp/jid
 bench 'Decide over 1,000 tenants x 1,000 members, against a bare map of maps' Decide ./policy
 bench 'one account looked up, one change, memory per member' . ./projections
 bench 'question and verdict on the wire' . ./decision
-bench 'Ask through embedded NATS, against a bare echo' Ask ./decision/overnats
-bench 'a node answering batches, with its record of them and without' Answer ./node
+bench 'Ask through embedded NATS, against a plain echo' Ask ./decision/overnats
+bench 'a node answering batches, with and without recording them' Answer ./node
 bench 'decoding commits, reading the log' . ./events ./events/eventlog
-bench 'start without a snapshot, against a scan of Pebble, a scan that decodes, and Read' Rebuild ./node
-bench 'the past of one tenant, against a scan and a fold of the whole log (a million commits when POSTERN_SOAK=1)' Past ./api/server
+bench 'start without a snapshot, against a Pebble scan, a decoding scan, and Read' Rebuild ./node
+bench 'the past of one tenant, against a scan and a fold of the whole log (a million commits with POSTERN_SOAK=1)' Past ./api/server
 bench 'plan of 1,000 tenants x 100 members, nothing to change (at most 5 s)' PlanUnchanged ./cmd/policyctl
-bench 'gateway with TLS to a sink, against a bare copy; memory of idle sessions' . ./gateway
+bench 'gateway with TLS to a sink, against a plain copy; memory of idle sessions' . ./gateway
 bench 'client to client through gateway and Prosody, against Prosody alone' Delivery -tags e2e ./test/e2e
-bench 'storm: 1,000 clients log in at once over STARTTLS, at Prosody alone and through the gateway' Storm -tags e2e ./test/e2e
+bench '1,000 clients logging in at once over STARTTLS, at Prosody alone and through the gateway' Storm -tags e2e ./test/e2e

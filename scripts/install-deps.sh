@@ -1,15 +1,15 @@
 #!/bin/sh
-# Installs what `make demo` and `make test` need and a bare Debian 12 with Go
-# does not have. Says nothing and changes nothing when all of it is there.
+# Installs the packages that `make demo` and `make test` need beyond a bare Debian
+# 12 with Go. If all are installed, it prints nothing and changes nothing.
 #
 #   install-deps.sh demo    Prosody
 #   install-deps.sh test    Prosody and its modules, ejabberd, slixmpp, Fail2Ban,
 #                           a C compiler, expat's headers, Node.js, the
 #                           JavaScript test client, go-sendxmpp, profanity, openssl
 #
-# The servers are only wanted as programs: each run starts its own, with its own
-# folder and loopback ports. So no system service is started by installing them,
-# and none is left enabled. Runs as root, or as a user who may sudo.
+# Only the servers' programs are needed: each test run starts its own servers, in
+# its own folder and on loopback ports. Therefore the installation starts no system
+# service and leaves none enabled. Run it as root, or as a user with sudo.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,8 +26,8 @@ usage() {
 say() { echo "install-deps: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# One run at a time, root or not: two would save each other's policy-rc.d as the
-# original one. The lock is on this very file.
+# Only one run at a time, root or not: two runs would each save the other's
+# policy-rc.d as the original. The lock is on this file.
 if [ "${POSTERN_INSTALL_LOCKED:-}" != "$0" ] && command -v flock >/dev/null; then
 	POSTERN_INSTALL_LOCKED=$0 exec flock "$0" /bin/sh "$0" "$@"
 fi
@@ -42,7 +42,8 @@ root() {
 	fi
 }
 
-# need PACKAGES... -- TEST...: the packages are missing if the test fails.
+# need PACKAGES... -- TEST... adds the packages to the missing ones if the test
+# fails.
 need() {
 	packages=
 	while [ "$1" != -- ]; do
@@ -53,7 +54,7 @@ need() {
 	"$@" >/dev/null 2>&1 || missing="$missing$packages"
 }
 
-# program NAME: on PATH, or where Debian keeps what a user's PATH may lack.
+# program NAME finds a program on PATH or in /usr/sbin, which a user's PATH may lack.
 program() {
 	command -v "$1" || test -x "/usr/sbin/$1"
 }
@@ -66,8 +67,8 @@ compiler() {
 	command -v gcc && test -e /usr/include/stdio.h
 }
 
-# Debian's maintainer scripts ask policy-rc.d before they start a service;
-# 101 means no. What was there before comes back in any case.
+# Debian's maintainer scripts ask policy-rc.d before they start a service; exit
+# status 101 forbids it. The original policy-rc.d is restored in any case.
 forbid_services() {
 	trap restore_services EXIT
 	trap 'exit 1' HUP INT TERM
@@ -103,11 +104,11 @@ disable() {
 }
 
 install_packages() {
-	command -v apt-get >/dev/null || die "no apt-get here; install yourself:$missing"
+	command -v apt-get >/dev/null || die "no apt-get on this system; install yourself:$missing"
 	say "installing with apt:$missing"
 	log=$(mktemp)
 	forbid_services
-	# Package lists may be absent (a container image) or too old to find the files.
+	# The package lists may be absent (a container image) or too old.
 	# shellcheck disable=SC2086
 	if ! apt install --no-install-recommends $missing; then
 		say "refreshing apt's package lists"
@@ -117,7 +118,7 @@ install_packages() {
 	fi
 	restore_services
 	rm -f "$log"
-	# Not started now; nor at the next boot.
+	# The services must not start at the next boot either.
 	if [ -d /run/systemd/system ]; then
 		case " $missing " in *" prosody "*) disable prosody ;; esac
 		case " $missing " in *" fail2ban "*) disable fail2ban ;; esac
@@ -125,7 +126,7 @@ install_packages() {
 	fi
 }
 
-# The stamp is the lock file that the installed modules were made from.
+# The stamp is a copy of the lock file that the modules were installed from.
 install_javascript() {
 	stamp=$clients/node_modules/.installed-from
 	cmp -s "$clients/package-lock.json" "$stamp" && return
