@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// manyResults: one request lets one result through, also when many are read at
-// once.
+// manyResults: a request lets exactly one result through, also when the gateway
+// reads many at once.
 func manyResults(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "messages:read")
 	bob := s.peer(ctx, t, "bob", "alpha.test")
@@ -41,7 +41,7 @@ func manyResults(ctx context.Context, t *testing.T, s *site) {
 	for _, e := range me.fence(ctx, t) {
 		if e.Attr("id") == id {
 			if got++; !strings.Contains(e.Raw, marks[0]) {
-				t.Errorf("not the first result passes: %s", e)
+				t.Errorf("a later result passes: %s", e)
 			}
 		}
 	}
@@ -63,12 +63,12 @@ func manyResults(ctx context.Context, t *testing.T, s *site) {
 	me.fence(ctx, t)
 	me.fence(ctx, t)
 	if up := forwarded(t, me.leg.upSince(before)); len(up) != 1 {
-		t.Errorf("%d of %d results to one request of another go out", len(up), many)
+		t.Errorf("%d of %d results to one request of another user are forwarded", len(up), many)
 	}
 }
 
-// forgedArchive: an archive result counts as one only while the session waits
-// for it from just there. Real ones arrive, page by page.
+// forgedArchive: an archive result passes only while the session waits for one
+// from that very address. Real results arrive, page by page.
 func forgedArchive(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:all")
 	s.allBut(ctx, t, role)
@@ -111,7 +111,7 @@ func forgedArchive(ctx context.Context, t *testing.T, s *site) {
 		bob.send(ctx, t, "<message type='chat' to='"+a.jid+"'><body>"+mark+"</body></message>")
 	}
 	bob.fence(ctx, t)
-	// A query to the room makes nobody else's results true.
+	// A query to the room does not legitimate results from others.
 	send(ctx, t, me.Client, "<iq type='set' id='"+unique("bobs")+"' to='"+bob.c.JID+"'><query xmlns='urn:xmpp:mam:2'/></iq>")
 	send(ctx, t, me.Client, "<iq type='get' id='"+unique("info")+"' to='"+bob.jid+"'><query xmlns='urn:xmpp:mam:2'/></iq>")
 	me.fence(ctx, t)
@@ -129,8 +129,8 @@ func forgedArchive(ctx context.Context, t *testing.T, s *site) {
 	forge(bob, me.JID)
 }
 
-// readArchive reads an archive in pages of two, and wants all that was said.
-// Versions that the server does not have are left.
+// readArchive reads an archive in pages of two and expects everything that was
+// said. It skips versions that the server does not support.
 func readArchive(ctx context.Context, t *testing.T, me *subject, archive, version string, said []string) {
 	const rsm = "http://jabber.org/protocol/rsm"
 	var got []string
@@ -152,12 +152,12 @@ func readArchive(ctx context.Context, t *testing.T, me *subject, archive, versio
 			if answer.Find("urn:postern:denied:0", "denied").Exists() || version == "urn:xmpp:mam:2" {
 				t.Fatalf("the query is answered %s", answer)
 			}
-			t.Logf("not offered: %s", answer)
+			t.Logf("not supported: %s", answer)
 			return
 		}
 		fin := answer.Child(version, "fin")
 		var came []client.Element
-		if version == "urn:xmpp:mam:0" { // its end is a message behind the answer
+		if version == "urn:xmpp:mam:0" { // a message after the answer ends it
 			end, err := me.Expect(ctx, func(e client.Element) bool { return e.Child(version, "fin").Exists() })
 			if err != nil {
 				t.Fatal(err)
@@ -182,8 +182,9 @@ func readArchive(ctx context.Context, t *testing.T, me *subject, archive, versio
 	}
 }
 
-// channels: to who may not receive messages, errors say what is defined and no
-// more, and a request is harmless only if it says nothing else.
+// channels: for an account that may not receive messages, an error is reduced
+// to its defined parts, and a request is harmless only if it carries nothing
+// else.
 func channels(ctx context.Context, t *testing.T, s *site) {
 	for _, role := range []struct {
 		name string
@@ -211,7 +212,7 @@ func noChannel(ctx context.Context, t *testing.T, s *site, me *subject) {
 		came := me.fence(ctx, t)
 		for _, e := range came {
 			if strings.Contains(e.Raw, mark+"'") && strings.Contains(stanza, "id='CHAN'") && strings.Count(e.Raw, mark) == 1 {
-				continue // the id, which an answer needs
+				continue // an answer needs the id
 			}
 			if strings.Contains(e.Raw, mark) {
 				t.Errorf("%s arrives as %s", stanza, e)
@@ -243,7 +244,7 @@ func noChannel(ctx context.Context, t *testing.T, s *site, me *subject) {
 			}
 		}
 	}
-	// What everybody asks everybody is let through.
+	// The usual requests of every client pass.
 	for _, payload := range []string{
 		"<ping xmlns='urn:xmpp:ping'/>", "<query xmlns='jabber:iq:version'/>", "<time xmlns='urn:xmpp:time'/>",
 		"<query xmlns='http://jabber.org/protocol/disco#info'/>", "<query xmlns='http://jabber.org/protocol/disco#info' node='http://client.example#q07IKJEyjvHSyhy//CH0CxmKi8w='/>",
@@ -259,8 +260,8 @@ func noChannel(ctx context.Context, t *testing.T, s *site, me *subject) {
 	}
 }
 
-// privacyPush: a push of the privacy lists asks for what the lists themselves
-// ask for.
+// privacyPush: a push of the privacy lists asks for the same permission as the
+// lists.
 func privacyPush(ctx context.Context, t *testing.T, s *site) {
 	for _, role := range []struct {
 		lacking string
@@ -271,7 +272,7 @@ func privacyPush(ctx context.Context, t *testing.T, s *site) {
 		mark := unique("list")
 		if e := own.query(ctx, t, "set", me.account.jid, "<query xmlns='jabber:iq:privacy'><list name='"+mark+"'>"+
 			"<item type='jid' value='x@beta.test' action='deny' order='1'/></list></query>"); e.Attr("type") != "result" {
-			t.Fatalf("no privacy list is made: %s", e)
+			t.Fatalf("the privacy list is not created: %s", e)
 		}
 		if err := me.leg.sent(ctx, mark); err != nil {
 			t.Fatal(err)

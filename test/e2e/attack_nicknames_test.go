@@ -12,9 +12,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// emptyResource: to a server that prepares a resource to nothing, a full JID
-// with it is the bare one. Presence to that is presence of the account, with a
-// priority that nobody has looked at.
+// emptyResource: if a server prepares a resource to nothing, it takes the full
+// JID for the bare one. Presence to that JID would be presence of the account,
+// with a priority that no rule has checked.
 func emptyResource(ctx context.Context, t *testing.T, s *site) {
 	bob := s.peer(ctx, t, "bob", "alpha.test")
 	me := without(ctx, t, s, "messages:read")
@@ -37,18 +37,19 @@ func emptyResource(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// names that people use, and that one server or the other changes.
+// odd are nicknames and resources that people use and that at least one of the
+// servers changes.
 var odd = []string{
 	"\U0001F434", "\u0E19\u0E49\u0E33", "\uFB01\u2026\u2122", "\u2460 \u00BD \u00B4", "\uFF21\uFF22", "\uFF76\uFF85",
 	"soft\u00ADhyphen", "\u2764\uFE0F", "\U0001F468\u200D\U0001F469\u200D\U0001F467", "two  spaces", "a/b", "a@b", "it's & <ok>",
 	" lead", "trail ", "\u202Eright", "e\u0301", "\u212Aelvin", "\u1160", "\u3164",
 }
 
-// nicknames: who joins a room through the gateway is seen there as who joins
-// directly, whatever the nickname.
+// nicknames: the room shows an occupant that joins through the gateway exactly
+// like one that joins directly, whatever the nickname is.
 func nicknames(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:without")
-	s.allBut(ctx, t, role, "xmpp:account:contacts:read") // what a room sends asks for nothing
+	s.allBut(ctx, t, role, "xmpp:account:contacts:read") // presence from a joined room needs no permission
 	me := s.subject(ctx, t, s.member(ctx, t, "nick", role))
 	config := direct(s.server).clientConfig(t, newAccount(t, s.server, "direct", "alpha.test"), client.DirectTLS)
 	config.Mechanism = "PLAIN"
@@ -72,14 +73,14 @@ func nicknames(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// leaveChangedNick: who leaves is told so, also if the room knows it by
-// another form of its nickname than it uses itself.
+// leaveChangedNick: a session that leaves a room gets the room's answer, even
+// if the room knows it by another form of the nickname.
 func leaveChangedNick(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "contacts:read")
 	bob := s.peer(ctx, t, "bob", "alpha.test")
 	for _, nick := range odd {
 		room := unique("room") + "@muc.alpha.test"
-		bob.send(ctx, t, "<presence to='"+room+"/bob'>"+joinMUC+"</presence>") // who keeps the room
+		bob.send(ctx, t, "<presence to='"+room+"/bob'>"+joinMUC+"</presence>") // bob keeps the room in existence
 		bob.awaitPresence(ctx, t, "", room+"/bob")
 		if joined := joinRoom(ctx, t, me.Client, room, nick); joined.Attr("type") == "error" {
 			continue
@@ -97,8 +98,8 @@ func leaveChangedNick(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// resources: a bind through the gateway gives the resource that one directly
-// at the server gives.
+// resources: a bind through the gateway gives the same resource as a bind
+// directly at the server.
 func resources(ctx context.Context, t *testing.T, s *site) {
 	bob := s.peer(ctx, t, "bob", "alpha.test")
 	binds := func(tg target, a account, resource string) (*client.Client, string) {
@@ -120,7 +121,7 @@ func resources(ctx context.Context, t *testing.T, s *site) {
 			c, got := binds(s.target, a, resource)
 			straight, want := binds(direct(s.server), newAccount(t, s.server, "resource", "alpha.test"), resource)
 			_, again := binds(direct(s.server), newAccount(t, s.server, "resource", "alpha.test"), resource)
-			random := want != again // the server makes one up
+			random := want != again // the server generates one
 			if (c == nil) != (straight == nil) || got != want && !random {
 				t.Fatalf("through the gateway: %q, direct: %q", got, want)
 			}
@@ -130,12 +131,12 @@ func resources(ctx context.Context, t *testing.T, s *site) {
 			mark := unique("mark")
 			bob.send(ctx, t, "<message type='chat' to='"+client.Escape(c.JID)+"'><body>"+mark+"</body></message>")
 			if e, err := c.Expect(ctx, client.HasBody(mark)); err != nil || e.Attr("to") != c.JID {
-				t.Errorf("to %q: %s, %v", c.JID, e, err)
+				t.Errorf("message to %q: %s, %v", c.JID, e, err)
 			}
 			id := unique("ping")
 			send(ctx, t, c, "<message type='chat' id='"+id+"' from='"+client.Escape(c.JID)+"' to='"+bob.c.JID+"'><body>"+id+"</body></message>")
 			if e, err := bob.await(ctx, client.HasBody(id)); err != nil || e.Attr("from") != c.JID {
-				t.Errorf("from %q: %s, %v", c.JID, e, err)
+				t.Errorf("message from %q: %s, %v", c.JID, e, err)
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 
 const joinMUC = "<x xmlns='http://jabber.org/protocol/muc'/>"
 
-// joinRoom joins a room with a nickname, and gives the occupant's own presence
+// joinRoom joins a room with a nickname. It returns the occupant's own presence
 // or the error.
 func joinRoom(ctx context.Context, t *testing.T, c *client.Client, room, nick string) client.Element {
 	t.Helper()
@@ -28,7 +28,7 @@ func joinRoom(ctx context.Context, t *testing.T, c *client.Client, room, nick st
 	return e
 }
 
-// hasStatus tells whether a room's presence has a status code (XEP-0045
+// hasStatus reports whether a room's presence has a status code (XEP-0045
 // section 15.6).
 func hasStatus(e client.Element, code string) bool {
 	x := e.Child("http://jabber.org/protocol/muc#user", "x")
@@ -37,7 +37,7 @@ func hasStatus(e client.Element, code string) bool {
 	})
 }
 
-// say sends a message to a room and waits for the room to send it back.
+// say sends a message to a room and waits until the room sends it back.
 func say(ctx context.Context, t *testing.T, c *client.Client, room, body string) client.Element {
 	t.Helper()
 	send(ctx, t, c, "<message type='groupchat' id='"+unique("said")+"' to='"+room+"'><body>"+body+"</body></message>")
@@ -50,8 +50,8 @@ func say(ctx context.Context, t *testing.T, c *client.Client, room, body string)
 	return e
 }
 
-// mucSub: who subscribes a remote user to a room makes the room's messages go
-// there.
+// mucSub: an account that subscribes a remote user to a room sends the room's
+// messages to that user.
 func mucSub(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "xmpp:federate")
 	carol := s.peer(ctx, t, "carol", "gamma.test")
@@ -69,7 +69,7 @@ func mucSub(ctx context.Context, t *testing.T, s *site) {
 	wantDenied(ctx, t, me, "xmpp:federate", "<iq type='set' to='"+room+"'><query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='member' jid='"+carol.jid+"'/></query></iq>")
 	say(ctx, t, me.Client, room, mark)
 	nothingComes(ctx, t, carol, mark)
-	// Its own subscription, and that of a user of the tenant, are no federation.
+	// Subscribing the own account is not federation.
 	own := strings.Replace(subscription("subscribe", me.account.jid), "<iq ", "<iq id='own' ", 1)
 	send(ctx, t, me.Client, own)
 	if e, err := me.Answer(ctx, "own"); err != nil || e.Condition() == "forbidden" && e.Find("urn:postern:denied:0", "denied").Exists() {
@@ -77,7 +77,8 @@ func mucSub(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// mixPAM: the own account joins a channel anywhere on the client's word.
+// mixPAM: on the client's word, the server joins the account to a channel of
+// any domain.
 func mixPAM(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "xmpp:federate")
 	carol := s.peer(ctx, t, "carol", "gamma.test")
@@ -97,8 +98,9 @@ func mixPAM(ctx context.Context, t *testing.T, s *site) {
 	wantDenied(ctx, t, me, "xmpp:federate", "<iq type='set'><client-leave xmlns='urn:xmpp:mix:pam:2' channel='"+channel+"'><leave xmlns='urn:xmpp:mix:core:1'/></client-leave></iq>")
 }
 
-// fullPing: a room passes a ping on to an occupant with all that is in it, so
-// one that is not empty asks for what any other request asks for.
+// fullPing: a room passes a ping on to an occupant with all its contents. A
+// ping that is not empty therefore asks for the permission of any other
+// request.
 func fullPing(ctx context.Context, t *testing.T, s *site) {
 	bob := s.peer(ctx, t, "bob", "alpha.test")
 	me := with(ctx, t, s, "presence:write")
@@ -116,8 +118,8 @@ func fullPing(ctx context.Context, t *testing.T, s *site) {
 }
 
 // askDeafModerator: a room asks its moderators whether a visitor may speak
-// (XEP-0045 section 7.13). If the gateway answered for one who may not receive
-// messages, the room would put that moderator out.
+// (XEP-0045 section 7.13). If the gateway answered for a moderator that may not
+// receive messages, the room would remove that moderator.
 func askDeafModerator(ctx context.Context, t *testing.T, s *site) {
 	const admin = "http://jabber.org/protocol/muc#admin"
 	owner, visitor := s.peer(ctx, t, "owner", "alpha.test"), s.peer(ctx, t, "visitor", "alpha.test")
@@ -139,19 +141,19 @@ func askDeafModerator(ctx context.Context, t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	me.fence(ctx, t)
-	me.fence(ctx, t) // by now the room has an answer to the form, if there is one
+	me.fence(ctx, t) // by now the room would have an answer to the form
 	if e := owner.query(ctx, t, "get", room, "<query xmlns='"+admin+"'><item role='moderator'/></query>"); !strings.Contains(e.Raw, me.account.jid) {
 		t.Errorf("the moderators are %s", e)
 	}
 }
 
-// field is one field of a data form (XEP-0004).
+// field is a field of a data form (XEP-0004).
 func field(name, value string) string {
 	return "<field var='" + name + "'><value>" + value + "</value></field>"
 }
 
-// refusedJoins: the error comes from the occupant's address as the client
-// wrote it, or it would not know which room refused it.
+// refusedJoins: the error comes from the occupant's address as the client wrote
+// it, because a client recognises the room by it.
 func refusedJoins(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "presence:write")
 	for _, nick := range append([]string{"me", ""}, odd...) {
@@ -173,8 +175,8 @@ func refusedJoins(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// refusedInvitations: a person waits for what becomes of an invitation, so a
-// refusal is told, with or without a body.
+// refusedInvitations: a person waits for the result of an invitation. Therefore
+// a refusal is answered, with or without a body.
 func refusedInvitations(ctx context.Context, t *testing.T, s *site) {
 	carol, bob := s.peer(ctx, t, "carol", "gamma.test"), s.peer(ctx, t, "bob", "alpha.test")
 	room := unique("room") + "@muc.alpha.test"
@@ -196,7 +198,7 @@ func refusedInvitations(ctx context.Context, t *testing.T, s *site) {
 		wantDenied(ctx, t, mute, "messages:write", invitation)
 	}
 	nothingComes(ctx, t, carol, room)
-	// An invitation that may be sent arrives.
+	// A permitted invitation arrives.
 	send(ctx, t, nofed.Client, mediated(bob.jid))
 	if _, err := bob.await(ctx, func(e client.Element) bool {
 		return e.Stanza("message") && e.Find("http://jabber.org/protocol/muc#user", "invite").Exists()
@@ -205,7 +207,7 @@ func refusedInvitations(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// invisibleOccupant: nobody is in a room unseen because of the nickname.
+// invisibleOccupant: no nickname makes an occupant invisible to a session.
 func invisibleOccupant(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "contacts:read")
 	room := unique("room") + "@muc.alpha.test"
@@ -220,7 +222,7 @@ func invisibleOccupant(ctx context.Context, t *testing.T, s *site) {
 			t.Fatal(err)
 		}
 		if e.Attr("type") == "error" {
-			t.Logf("%+q: the server takes no such nickname: %s", nick, e.Condition())
+			t.Logf("%+q: the server refuses this nickname: %s", nick, e.Condition())
 			continue
 		}
 		mark := unique("mark")

@@ -13,11 +13,11 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// An attack is a way past the permissions that got through once, on the
-// servers named, or a thing that was refused and should not be.
+// An attack is a way around the permissions that once succeeded on the servers
+// named, or a legitimate stanza that was once refused.
 type attack struct {
 	name string
-	on   []backend.Kind // nil: all
+	on   []backend.Kind // nil: both
 	try  func(ctx context.Context, t *testing.T, s *site)
 }
 
@@ -43,7 +43,7 @@ var attacks = []attack{
 	{name: "occupant with an invisible nickname", try: invisibleOccupant},
 }
 
-// TestAttacks tries every attack at both servers.
+// TestAttacks tries every attack at the servers that it concerns.
 func TestAttacks(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -58,8 +58,8 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// nothingComes wants the peer to have been sent nothing with the mark, once
-// the server is through with what was sent.
+// nothingComes fails if the server has sent the peer an element with the mark
+// by the time it has handled everything sent so far.
 func nothingComes(ctx context.Context, t *testing.T, p *peer, mark string) {
 	t.Helper()
 	p.fence(ctx, t)
@@ -68,8 +68,8 @@ func nothingComes(ctx context.Context, t *testing.T, p *peer, mark string) {
 	}
 }
 
-// directedToContact: presence to a contact, or to any user, does not make the
-// contact's presence that of a room.
+// directedToContact: directed presence to a contact, or to any user, does not
+// make that user's presence count as a room's.
 func directedToContact(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:without")
 	s.allBut(ctx, t, role, "xmpp:account:contacts:read")
@@ -97,14 +97,14 @@ func directedToContact(ctx context.Context, t *testing.T, s *site) {
 			}
 			for _, e := range me.fence(ctx, t) {
 				if strings.Contains(e.Raw, mark) {
-					t.Errorf("behind %q: %s", directed, e)
+					t.Errorf("after %q: %s", directed, e)
 				}
 			}
 		}
 	}
 }
 
-// admin logs in whom the servers obey, with a role.
+// administrator logs in the servers' administrator, with a role.
 func (s *site) administrator(ctx context.Context, t *testing.T, role string) *subject {
 	t.Helper()
 	a := account{jid: administrator, password: "the administrator's"}
@@ -119,8 +119,9 @@ func (s *site) administrator(ctx context.Context, t *testing.T, role string) *su
 	return s.subject(ctx, t, a)
 }
 
-// adHocElsewhere: the server's administration is account management at each of
-// its domains, of whatever tenant. ejabberd takes another domain's accounts too.
+// adHocElsewhere: administering the server is account management at each of its
+// domains, whatever the tenant. ejabberd also accepts accounts of another
+// domain.
 func adHocElsewhere(ctx context.Context, t *testing.T, s *site) {
 	const node = "http://jabber.org/protocol/admin#add-user"
 	role := unique("lab:admin")
@@ -148,10 +149,10 @@ func adHocElsewhere(ctx context.Context, t *testing.T, s *site) {
 			}
 		}
 		if there, err := s.server.HasUser(ctx, newcomer); err != nil || there {
-			t.Errorf("%s was made: %v, %v", newcomer, there, err)
+			t.Errorf("%s was created: %v, %v", newcomer, there, err)
 		}
 	}
-	// The test can fail: with the permission it is made.
+	// With the permission the account is created, so this test can fail.
 	s.allBut(ctx, t, role)
 	at := map[backend.Kind]string{backend.Prosody: "beta.test", backend.Ejabberd: "gamma.test"}[s.server.Kind()]
 	answer, err := me.Query(ctx, "set", at, command("action='execute'>"))
@@ -162,12 +163,12 @@ func adHocElsewhere(ctx context.Context, t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	if there, err := s.server.HasUser(ctx, newcomer); err != nil || !there {
-		t.Errorf("%s is not made by who may: %v, %v", newcomer, there, err)
+		t.Errorf("with the permission, %s is not created: %v, %v", newcomer, there, err)
 	}
 	_ = me.Close()
 }
 
-// registerElsewhere: an account made at another domain of the server.
+// registerElsewhere tries to create an account at another domain of the server.
 func registerElsewhere(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "xmpp:account:write")
 	newcomer := unique("newcomer")
@@ -181,12 +182,13 @@ func registerElsewhere(ctx context.Context, t *testing.T, s *site) {
 	}
 	for _, domain := range domains {
 		if there, err := s.server.HasUser(ctx, newcomer+"@"+domain); err != nil || there {
-			t.Errorf("%s@%s was made: %v, %v", newcomer, domain, there, err)
+			t.Errorf("%s@%s was created: %v, %v", newcomer, domain, there, err)
 		}
 	}
 }
 
-// discoHash: a node of the own account is a node whatever is in its name.
+// discoHash: a node of the own account is a node, whatever characters its name
+// has.
 func discoHash(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "pep:read")
 	own := s.peerOf(ctx, t, me.account, "r2")

@@ -12,25 +12,26 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// A bypass is a way past Prosody's mod_restrict_xmpp that was tried on it. Each
-// is either closed, which try shows, or one that a gateway cannot see. The
-// numbers are those of the list it was measured by.
+// A bypass is a way around Prosody's mod_restrict_xmpp that was tried with that
+// module. Either the gateway closes it, which try proves, or the gateway cannot
+// see it. The numbers come from the list that the module was tested with.
 type bypass struct {
 	number int
 	attack string
 	try    func(ctx context.Context, t *testing.T, s *site)
-	// unseen is why a gateway cannot see it; the server's own rules must.
+	// unseen says why a gateway cannot see it. The server's own rules must
+	// close it.
 	unseen string
 }
 
-// numBypasses is how many were tried.
+// numBypasses is how many bypasses were tried.
 const numBypasses = 27
 
-// bypasses are all of them. Number 0 was not tried as an attack: it is the
-// module's own way of federating.
+// bypasses lists all bypasses. Number 0 was not tried as an attack: it is the
+// way in which the module itself federates.
 var bypasses = []bypass{
 	{number: 0, attack: "no federate, presence broadcast to remote contacts",
-		unseen: "the server makes the copies of a broadcast; the gateway sees one presence without an address"},
+		unseen: "the server copies a broadcast to the contacts; the gateway sees one presence without an address"},
 	{number: 1, attack: "no messages:read and no presence, message to the full JID", try: messageToFullJID},
 	{number: 2, attack: "pubsub with a decoy inside the action", try: pubsubDecoy},
 	{number: 3, attack: "no bookmarks:read, bookmarks by PEP", try: pepInsteadOf("bookmarks:read", "get", "<items node='urn:xmpp:bookmarks:1'/>")},
@@ -45,7 +46,7 @@ var bypasses = []bypass{
 	{number: 8, attack: "empty role, directed presence to a user and into a room", try: directedPresenceWithNothing},
 	{number: 9, attack: "no federate, local room with a remote occupant",
 		try:    roomWithRemoteOccupant,
-		unseen: "the room copies to its occupants, and the gateway sees a message to a local room"},
+		unseen: "the room copies a message to its occupants; the gateway sees a message to a local room"},
 	{number: 10, attack: "no federate, a remote user writes in", try: remoteWritesIn},
 	{number: 11, attack: "empty role, password change addressed to the server", try: changePassword},
 	{number: 12, attack: "empty role, account removal addressed to the server", try: removeAccount},
@@ -62,7 +63,7 @@ var bypasses = []bypass{
 	{number: 23, attack: "two iq children, no id, another stanza namespace", try: malformed},
 	{number: 24, attack: "pubsub with two children", try: pepInsteadOf("pep:read", "get", "<items node='urn:xmpp:vcard4'/><items node='lab:node'/>")},
 	{number: 25, attack: "BOSH session",
-		unseen: "who reaches the server's BOSH port directly does not pass a gateway: only gateways may reach it"},
+		unseen: "a client that reaches the server's BOSH port directly bypasses the gateway: only gateways may reach that port"},
 	{number: 26, attack: "resume a stream after a role change", try: resume},
 	{number: 27, attack: "empty role, requests to the server", try: requestsToServer},
 }
@@ -71,7 +72,7 @@ var bypasses = []bypass{
 func TestBypasses(t *testing.T) {
 	for i, b := range bypasses {
 		if b.number != i || b.try == nil && b.unseen == "" {
-			t.Errorf("bypass %d is not in its place, or neither tried nor explained", b.number)
+			t.Errorf("bypass %d is out of order, or neither tried nor explained", b.number)
 		}
 	}
 	if len(bypasses) != numBypasses+1 {
@@ -83,7 +84,7 @@ func TestBypasses(t *testing.T) {
 			s := newSite(t, kind)
 			for _, b := range bypasses {
 				if b.try == nil {
-					continue // not seen, and nothing to see
+					continue // the gateway cannot see it, and there is nothing to observe
 				}
 				t.Run(b.attack, func(t *testing.T) {
 					t.Parallel()
@@ -94,7 +95,7 @@ func TestBypasses(t *testing.T) {
 	}
 }
 
-// all tries one after the other.
+// all runs several tries one after the other.
 func all(tries ...func(context.Context, *testing.T, *site)) func(context.Context, *testing.T, *site) {
 	return func(ctx context.Context, t *testing.T, s *site) {
 		for _, try := range tries {
@@ -103,8 +104,8 @@ func all(tries ...func(context.Context, *testing.T, *site)) func(context.Context
 	}
 }
 
-// without logs in an account with everything but some permissions, given
-// without their xmpp:account:.
+// without logs in an account with all permissions but the given ones. The
+// prefix xmpp:account: may be left out.
 func without(ctx context.Context, t *testing.T, s *site, permissions ...string) *subject {
 	t.Helper()
 	role := unique("lab:without")
@@ -112,7 +113,7 @@ func without(ctx context.Context, t *testing.T, s *site, permissions ...string) 
 	return s.subject(ctx, t, s.member(ctx, t, "attacker", role))
 }
 
-// with logs in an account that has only these permissions.
+// with logs in an account that has only the given permissions.
 func with(ctx context.Context, t *testing.T, s *site, permissions ...string) *subject {
 	t.Helper()
 	role := unique("lab:with")
@@ -131,8 +132,9 @@ func full(permissions []string) []string {
 	return names
 }
 
-// wantDenied sends a stanza, with the session's bare JID for ME, and wants it
-// refused for the permission, with nothing of it at the server.
+// wantDenied sends a stanza, with the session's bare JID in place of ME. It
+// expects a refusal that names the permission, and no byte of the stanza at the
+// server.
 func wantDenied(ctx context.Context, t *testing.T, me *subject, permission, stanza string) {
 	t.Helper()
 	before := me.leg.passed()
@@ -152,7 +154,7 @@ func wantDenied(ctx context.Context, t *testing.T, me *subject, permission, stan
 	wantForwarded(t, me.leg.upSince(before))
 }
 
-// wantResult sends an iq and wants its result.
+// wantResult sends an iq and expects a result.
 func wantResult(ctx context.Context, t *testing.T, me *subject, kind, to, payload string) client.Element {
 	t.Helper()
 	e, err := me.Query(ctx, kind, to, payload)
@@ -217,7 +219,7 @@ func subscribeWithNothing(ctx context.Context, t *testing.T, s *site) {
 	wantDenied(ctx, t, me, "contacts:write", "<presence type='subscribe' to='bob@alpha.test'/>")
 	own := s.peerOf(ctx, t, me.account, "r2")
 	if roster := own.query(ctx, t, "get", own.jid, "<query xmlns='jabber:iq:roster'/>"); strings.Contains(roster.Raw, "bob") {
-		t.Errorf("there is a contact: %s", roster)
+		t.Errorf("the subscription created a contact: %s", roster)
 	}
 }
 
@@ -235,8 +237,8 @@ func directedPresenceWithNothing(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// roomWithRemoteOccupant shows what a gateway does not see, so that nobody
-// takes it for closed.
+// roomWithRemoteOccupant demonstrates a case that a gateway cannot see, so that
+// nobody takes it for closed.
 func roomWithRemoteOccupant(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "xmpp:federate")
 	carol := s.peer(ctx, t, "carol", "gamma.test")
@@ -249,7 +251,7 @@ func roomWithRemoteOccupant(ctx context.Context, t *testing.T, s *site) {
 	mark := unique("mark")
 	send(ctx, t, me.Client, "<message type='groupchat' to='"+room+"'><body>"+mark+"</body></message>")
 	if _, err := carol.await(ctx, client.HasBody(mark)); err != nil {
-		t.Errorf("a gateway sees it now: take it out of the list of what it does not see (%v)", err)
+		t.Errorf("the gateway sees this case now: remove it from the list of unseen ones (%v)", err)
 	}
 }
 
@@ -288,7 +290,7 @@ func changePassword(ctx context.Context, t *testing.T, s *site) {
 		wantDenied(ctx, t, me, "xmpp:account:write", "<iq type='set'"+to+">"+change+"</iq>")
 	}
 	_ = me.Close()
-	s.subject(ctx, t, me.account) // with the password it had
+	s.subject(ctx, t, me.account) // the password is unchanged
 }
 
 func removeAccount(ctx context.Context, t *testing.T, s *site) {
@@ -297,7 +299,7 @@ func removeAccount(ctx context.Context, t *testing.T, s *site) {
 		wantDenied(ctx, t, me, "xmpp:account:write", "<iq type='set'"+to+"><query xmlns='jabber:iq:register'><remove/></query></iq>")
 	}
 	if there, err := s.server.HasUser(ctx, me.account.jid); err != nil || !there {
-		t.Errorf("the account is there: %v, %v", there, err)
+		t.Errorf("the account exists: %v, %v; want true", there, err)
 	}
 }
 
@@ -359,7 +361,7 @@ func oauthBearer(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// ownFullJID is no hole: the stanza comes back to the session that sent it.
+// ownFullJID is not a bypass: the stanza returns to the session that sent it.
 func ownFullJID(ctx context.Context, t *testing.T, s *site) {
 	me := without(ctx, t, s, "contacts:read")
 	wantDenied(ctx, t, me, "contacts:read", "<iq type='get' to='ME/"+subjectResource+"'><query xmlns='jabber:iq:roster'/></iq>")
@@ -389,7 +391,7 @@ func otherForms(ctx context.Context, t *testing.T, s *site) {
 	}
 	wantDenied(ctx, t, me, "contacts:read", "<iq type='get'><r:query xmlns:r='jabber:iq:roster'/></iq>")
 	wantDenied(ctx, t, me, "contacts:read", "<c:iq xmlns:c='jabber:client' type='get'><r:query xmlns:r='jabber:iq:roster'/></c:iq>")
-	// A soft hyphen: nodeprep maps it to nothing, PRECIS refuses it.
+	// Nodeprep maps a soft hyphen to nothing; PRECIS refuses it.
 	answer, err := me.Query(ctx, "get", user+"\u00AD@"+domain, roster)
 	if err != nil {
 		t.Fatal(err)
@@ -459,8 +461,8 @@ func malformed(ctx context.Context, t *testing.T, s *site) {
 	wantForwarded(t, me.leg.upSince(before))
 }
 
-// resume: stream management is not offered, and neither enables nor resumes
-// anything, before and after the bind.
+// resume tests that stream management is not offered, and that a client can
+// neither enable it nor resume a stream, before or after binding.
 func resume(ctx context.Context, t *testing.T, s *site) {
 	me := with(ctx, t, s)
 	if strings.Contains(me.Features.Raw, "urn:xmpp:sm:") {
@@ -487,8 +489,8 @@ func resume(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// requestsToServer: what every client asks the server is nobody's secret; the
-// rest asks for a permission.
+// requestsToServer: every client may send the usual requests to its server. All
+// others ask for a permission.
 func requestsToServer(ctx context.Context, t *testing.T, s *site) {
 	me := with(ctx, t, s)
 	wantResult(ctx, t, me, "get", "alpha.test", "<query xmlns='http://jabber.org/protocol/disco#info'/>")

@@ -15,11 +15,11 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// binaries is where make builds the programs.
+// binaries is the folder into which make builds the programs.
 const binaries = "../../bin"
 
-// The tenants of every installation: lab owns alpha.test and beta.test with
-// their services, other owns gamma.test.
+// The tenants of every installation. Tenant lab owns alpha.test and beta.test
+// with their services, tenant other owns gamma.test with its services.
 const (
 	labPolicy = `tenant = "lab"
 [[domain]]
@@ -39,11 +39,12 @@ backend = [{ address = "@BACKEND@", security = "none" }]
 `
 )
 
-// installations are those of this run, one before each server.
+// installations are the shared installations of this run, one in front of each
+// server.
 var installations = map[backend.Kind]*installation.Installation{}
 
-// startInstallations starts one installation before each server. What it
-// returns stops those that were started, whatever the error.
+// startInstallations starts one installation in front of each server. The
+// returned function stops those that were started, also after an error.
 func startInstallations() (stop func() error, err error) {
 	stop = func() error {
 		var errs []error
@@ -55,28 +56,28 @@ func startInstallations() (stop func() error, err error) {
 	for kind, server := range shared.servers {
 		in, err := newInstallation(server, server.Addr(), "")
 		if err != nil {
-			return stop, fmt.Errorf("install before %s: %w", kind, err)
+			return stop, fmt.Errorf("install in front of %s: %w", kind, err)
 		}
 		installations[kind] = in
 	}
 	return stop, nil
 }
 
-// newInstallation starts policyd and a gateway before a server, reached at
-// backendAddr, with both tenants. The caller stops it.
+// newInstallation starts policyd and a gateway with both tenants in front of a
+// server, which the gateway reaches at backendAddr. The caller stops it.
 func newInstallation(server *backend.Server, backendAddr, gatewaySettings string) (*installation.Installation, error) {
 	return install(server, backendAddr, installation.Config{GatewaySettings: gatewaySettings})
 }
 
-// install starts what a configuration asks for, as newInstallation does.
+// install is newInstallation with a whole configuration.
 func install(server *backend.Server, backendAddr string, config installation.Config) (*installation.Installation, error) {
 	return installPolicies(server, config,
 		strings.ReplaceAll(labPolicy, "@BACKEND@", backendAddr), strings.ReplaceAll(otherPolicy, "@BACKEND@", backendAddr))
 }
 
-// installPolicies starts what a configuration asks for, with a tenant for each
-// policy file. Clients are shown the certificate of a server. The caller stops
-// it.
+// installPolicies starts an installation with a tenant for each policy file.
+// The gateway shows clients a certificate that the server's authority signed.
+// The caller stops it.
 func installPolicies(server *backend.Server, config installation.Config, policies ...string) (*installation.Installation, error) {
 	bin, err := filepath.Abs(binaries)
 	if err != nil {
@@ -100,7 +101,7 @@ func installPolicies(server *backend.Server, config installation.Config, policie
 	return in, nil
 }
 
-// through is the shared gateway before a server.
+// through returns the shared gateway in front of a server.
 func through(kind backend.Kind) (target, *installation.Installation) {
 	in, server := installations[kind], shared.servers[kind]
 	return target{
@@ -110,7 +111,7 @@ func through(kind backend.Kind) (target, *installation.Installation) {
 }
 
 // TestGatewayClients runs every real client through the gateway with the
-// default role: nothing of what it does on login may be refused.
+// default role. The gateway may refuse nothing of what they do at log-in.
 func TestGatewayClients(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {

@@ -18,25 +18,27 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// domains are every server's. By convention alpha.test and beta.test, with
-// their muc, pubsub and upload services, are one tenant's, and gamma.test is
-// another's.
+// domains are hosts of every server. By convention one tenant owns alpha.test
+// and beta.test with their muc, pubsub and upload services, and another tenant
+// owns gamma.test.
 var domains = []string{"alpha.test", "beta.test", "gamma.test"}
 
-// unnamed are the shared servers' too, but their certificates do not name them.
+// unnamed are hosts of the shared servers that their certificates do not name.
 var unnamed = []string{"delta.test", "epsilon.test"}
 
-// administrator is whom every server obeys, once a test makes the account.
+// administrator is an administrator of every server, once a test creates the
+// account.
 const administrator = "root@alpha.test"
 
 // kinds are the servers that every scenario runs against.
 var kinds = []backend.Kind{backend.Prosody, backend.Ejabberd}
 
-// patience bounds one test's waiting in all. Two cores run everything at once.
+// patience bounds the whole waiting of one test. All tests run at once on two
+// cores.
 const patience = 2 * time.Minute
 
-// shared are the servers of this run, started once: all tests make their own
-// accounts and rooms on them.
+// shared are the servers of this run. They are started once; each test creates
+// its own accounts and rooms on them.
 var shared struct {
 	servers map[backend.Kind]*backend.Server
 	dir     string
@@ -108,15 +110,16 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// target is what clients connect to: a server, or a gateway in front of it.
+// target is the place that clients connect to: a server, or a gateway before
+// it.
 type target struct {
 	name                string
-	server              *backend.Server // has the accounts
-	startTLS, directTLS string          // addresses; "" where there is none
-	caFile              string          // signed the certificates that clients see
+	server              *backend.Server // where the accounts are
+	startTLS, directTLS string          // addresses; "" if there is none
+	caFile              string          // of the authority that signed the certificates shown to clients
 }
 
-// direct is the server itself.
+// direct returns the server itself as the target.
 func direct(s *backend.Server) target {
 	return target{
 		name: string(s.Kind()), server: s,
@@ -124,7 +127,7 @@ func direct(s *backend.Server) target {
 	}
 }
 
-// address is where to connect for this kind of security.
+// address is the address to connect to with this kind of security.
 func (tg target) address(security client.Security) string {
 	if security == client.DirectTLS {
 		return tg.directTLS
@@ -132,7 +135,7 @@ func (tg target) address(security client.Security) string {
 	return tg.startTLS
 }
 
-// roots are what clients trust.
+// roots are the certificates that clients trust.
 func (tg target) roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	pem, err := os.ReadFile(tg.caFile)
@@ -146,20 +149,20 @@ func (tg target) roots(t testing.TB) *x509.CertPool {
 	return pool
 }
 
-// account is a user of a server.
+// account is an account on a server.
 type account struct {
 	jid, password string
 }
 
-// names counts what has been named, so that no two tests share anything.
+// names counts the names given out, so that no two tests share a name.
 var names atomic.Int64
 
-// unique makes a name that nothing in this run has.
+// unique returns a name that nothing else in this run has.
 func unique(prefix string) string {
 	return fmt.Sprintf("%s-%d", prefix, names.Add(1))
 }
 
-// newAccount makes a user with a password of its own. The name begins with
+// newAccount creates an account with a random password. Its name begins with
 // prefix.
 func newAccount(t *testing.T, s *backend.Server, prefix, domain string) account {
 	t.Helper()
@@ -170,8 +173,8 @@ func newAccount(t *testing.T, s *backend.Server, prefix, domain string) account 
 	return a
 }
 
-// clientConfig is how an account's test client connects; fields may be changed
-// before use.
+// clientConfig is the configuration of an account's test client. Fields may be
+// changed before use.
 func (tg target) clientConfig(t *testing.T, a account, security client.Security) client.Config {
 	t.Helper()
 	return client.Config{
@@ -180,7 +183,8 @@ func (tg target) clientConfig(t *testing.T, a account, security client.Security)
 	}
 }
 
-// login binds a session with the test client, which is closed with the test.
+// login binds a session with the test client. It is closed at the end of the
+// test.
 func login(ctx context.Context, t *testing.T, config client.Config) *client.Client {
 	t.Helper()
 	c, err := client.Login(ctx, config)
@@ -188,13 +192,13 @@ func login(ctx context.Context, t *testing.T, config client.Config) *client.Clie
 		t.Fatalf("log in as %s at %s: %v", config.JID, config.Address, err)
 	}
 	t.Cleanup(func() {
-		// A test may have closed it, or the server: that is no error here.
+		// The test or the server may have closed it already: no error here.
 		_ = c.Close()
 	})
 	return c
 }
 
-// waiting is a test's context for everything that waits.
+// waiting returns a context that bounds all waiting of a test.
 func waiting(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

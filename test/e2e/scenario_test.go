@@ -12,9 +12,9 @@ import (
 	"github.com/postern-im/postern/policy"
 )
 
-// The scenarios of package policy: every stanza with what becomes of it for an
+// The scenarios of package policy list every stanza with its effect for an
 // account with all permissions, with none, and with all but one. Here they are
-// driven through the programs and the servers.
+// sent through the real programs to the real servers.
 const (
 	outgoingScenario = "../../policy/testdata/outgoing.txt"
 	incomingScenario = "../../policy/testdata/incoming.txt"
@@ -27,21 +27,21 @@ type line struct {
 	stanza string
 	row    string
 	asks   []string
-	facts  map[string]string // what else is said of it
-	// verdicts are by who it is about: "all", "none" or the permission that
-	// alone is missing.
+	facts  map[string]string // other facts about the stanza
+	// verdicts has the verdict for "all", "none", or the only permission that
+	// is missing.
 	verdicts map[string]verdict
 }
 
-// A verdict is what becomes of a stanza.
+// A verdict is the effect of a decision on a stanza.
 type verdict struct {
 	effect          string // pass, clamp, strip, refuse, drop, end
-	kind, condition string // of the error, if there is one
+	kind, condition string // of the error, if the effect has one
 	text            string
 }
 
-// of is what becomes of the stanza for "all", "none", or an account that lacks
-// one permission.
+// of returns the verdict for "all", for "none", or for an account that lacks
+// the one permission who.
 func (l line) of(who string) verdict {
 	if v, ok := l.verdicts[who]; ok {
 		return v
@@ -50,13 +50,14 @@ func (l line) of(who string) verdict {
 	case !slices.Contains(l.asks, who):
 		return l.verdicts["all"]
 	case len(l.asks) == 1:
-		return l.verdicts["none"] // the same is missing
+		return l.verdicts["none"] // the same permission is missing
 	}
-	// What is not written would be a hole in the scenario.
+	// A missing verdict would be a hole in the scenario; no stanza has this
+	// effect.
 	return verdict{effect: "unknown"}
 }
 
-// is tells whether the line has a word before its stanza.
+// is reports whether word is among the words before the stanza.
 func (l line) is(word string) bool { return slices.Contains(l.words, word) }
 
 // readScenario reads one of package policy's scenarios.
@@ -86,7 +87,7 @@ func readScenario(t *testing.T, file string) []line {
 	return lines
 }
 
-// learn takes in one of the facts below a stanza.
+// learn adds one of the facts below a stanza.
 func (l *line) learn(fact string) {
 	name, value, _ := strings.Cut(fact, ": ")
 	permission, isWithout := strings.CutPrefix(name, "without ")
@@ -112,12 +113,13 @@ func parseVerdict(s string) verdict {
 		v.kind, v.condition = kind, condition
 	}
 	if effect == "refuse" && strings.HasPrefix(text, "not delivered: ") {
-		v.text = "" // in words for operators; the sender is told nothing
+		v.text = "" // the text is for operators; the sender gets none
 	}
 	return v
 }
 
-// permission is the one a refusal names in <denied/>; "" where none is missing.
+// permission is the permission that a refusal names in <denied/>, "" if it
+// names none.
 func (v verdict) permission() string {
 	if v.kind != "auth" {
 		return ""
@@ -132,8 +134,8 @@ func (v verdict) permission() string {
 	return strings.TrimSuffix(name, ")")
 }
 
-// wantRows fails the test for each row of the printed table that was not
-// driven.
+// wantRows fails the test for each row of the printed table that no stanza
+// tested.
 func wantRows(t *testing.T, table []policy.Line, driven map[string]bool) {
 	t.Helper()
 	for _, row := range table {

@@ -11,15 +11,15 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestSharedService takes push at a vendor's domain, which belongs to no
-// tenant, for an account whose role does not give xmpp:federate. It looks at
-// what the server did: a push came to the vendor, or none did.
+// TestSharedService enables push at a vendor's domain, which belongs to no
+// tenant, for an account whose role does not give xmpp:federate. It checks the
+// server's behaviour: whether a push reaches the vendor.
 func TestSharedService(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			ctx, s := waiting(t), newSite(t, kind)
-			s.do(ctx, t, "other", api.TenantRemove{}) // gamma.test is the vendor's
+			s.do(ctx, t, "other", api.TenantRemove{}) // now gamma.test is the vendor's
 			vendor := s.peer(ctx, t, "push", "gamma.test")
 			bob := s.peer(ctx, t, "bob", "alpha.test")
 			role := unique("lab:inside")
@@ -35,11 +35,12 @@ func TestSharedService(t *testing.T) {
 			if out := s.policyctl(ctx, t, "log"); !strings.Contains(out, "shared service added gamma.test") {
 				t.Errorf("the log: %s", out)
 			}
-			// Only that very name is let to.
+			// Sharing applies to that exact name only.
 			wantDenied(ctx, t, me, "xmpp:federate", enablePush("muc.gamma.test", "n"))
 			node := unique("node")
 			wantResult(ctx, t, me, "set", "", payloadOf(enablePush(vendor.c.JID, node)))
-			// The server sends a push for a message that nobody is there to get.
+			// The server sends a push for a message to an account without a
+			// session.
 			if err := me.Logout(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +52,8 @@ func TestSharedService(t *testing.T) {
 			if !strings.Contains(push.Raw, node) {
 				t.Errorf("the push is of another node: %s", push)
 			}
-			// Taken back, it is remote for the next stanza of a session that goes on.
+			// Once no longer shared, the service is remote for the next stanza
+			// of an open session.
 			s.policyctl(ctx, t, "service", "remove", "--shared", "gamma.test", "--yes")
 			wantDenied(ctx, t, other, "xmpp:federate", enablePush(vendor.c.JID, "late"))
 			if err := other.Logout(ctx); err != nil {
@@ -63,13 +65,13 @@ func TestSharedService(t *testing.T) {
 			if vendor.has(func(e client.Element) bool {
 				return isPush(e) && (strings.Contains(e.Raw, "early") || strings.Contains(e.Raw, "late"))
 			}) {
-				t.Error("a push came that was never enabled")
+				t.Error("a push came that was not enabled")
 			}
 		})
 	}
 }
 
-// policyctl runs a command of policyctl.
+// policyctl runs policyctl and returns its output.
 func (s *site) policyctl(ctx context.Context, t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := s.in.Policyctl(ctx, "", args...)
@@ -79,18 +81,18 @@ func (s *site) policyctl(ctx context.Context, t *testing.T, args ...string) stri
 	return out
 }
 
-// enablePush asks the own server for pushes (XEP-0357 section 5).
+// enablePush asks the account's server for pushes (XEP-0357 section 5).
 func enablePush(jid, node string) string {
 	return "<iq type='set'><enable xmlns='urn:xmpp:push:0' jid='" + client.Escape(jid) + "' node='" + node + "'/></iq>"
 }
 
-// payloadOf is what stands in an iq.
+// payloadOf returns the payload of an iq set.
 func payloadOf(iq string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(iq, "<iq type='set'>"), "</iq>")
 }
 
-// isPush reports whether an element is a push that a server sends (XEP-0357
-// section 7).
+// isPush reports whether an element is a push from a server (XEP-0357 section
+// 7).
 func isPush(e client.Element) bool {
 	return e.Stanza("iq") && e.Attr("type") == "set" && strings.Contains(e.Raw, "urn:xmpp:push:0")
 }

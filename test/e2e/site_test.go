@@ -17,9 +17,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// A site is an installation of a test's own before one of the servers, with a
-// tap between them, for tests that change what holds for a whole tenant or
-// look at what the server is sent.
+// A site is an installation of one test's own in front of a server, with a tap
+// between the two. It is for tests that change a whole tenant or inspect the
+// bytes that the server is sent.
 type site struct {
 	target
 	in    *installation.Installation
@@ -27,7 +27,8 @@ type site struct {
 	admin *api.Client
 }
 
-// newSite starts one with the tenants lab and other. It ends with the test.
+// newSite starts a site with the tenants lab and other. It is stopped at the
+// end of the test.
 func newSite(t *testing.T, kind backend.Kind) *site {
 	t.Helper()
 	server := shared.servers[kind]
@@ -52,7 +53,7 @@ func newSite(t *testing.T, kind backend.Kind) *site {
 	}
 }
 
-// do gives a command for a tenant.
+// do runs a command on a tenant.
 func (s *site) do(ctx context.Context, t *testing.T, tenant string, cmd api.Command) api.Result {
 	t.Helper()
 	result, err := s.admin.Do(ctx, tenant, cmd, api.CommandMeta{})
@@ -62,22 +63,22 @@ func (s *site) do(ctx context.Context, t *testing.T, tenant string, cmd api.Comm
 	return result
 }
 
-// everything is every permission of the catalogue.
+// everything lists all permissions of the catalogue.
 func everything() []string { return permission.Everything.Names() }
 
-// allBut is a role of the lab that gives everything but what is named.
+// allBut defines a role of tenant lab that gives all permissions except denied.
 func (s *site) allBut(ctx context.Context, t *testing.T, role string, denied ...string) {
 	t.Helper()
 	s.do(ctx, t, "lab", api.RoleDefine{Role: role, Allow: everything(), Deny: denied})
 }
 
-// only is a role of the lab that gives what is named and nothing else.
+// only defines a role of tenant lab that gives the allowed permissions only.
 func (s *site) only(ctx context.Context, t *testing.T, role string, allowed ...string) {
 	t.Helper()
 	s.do(ctx, t, "lab", api.RoleDefine{Role: role, Allow: allowed})
 }
 
-// member makes an account of alpha.test with a role of the lab.
+// member creates an account of alpha.test with a role of tenant lab.
 func (s *site) member(ctx context.Context, t *testing.T, prefix, role string) account {
 	t.Helper()
 	a := newAccount(t, s.server, prefix, "alpha.test")
@@ -85,14 +86,14 @@ func (s *site) member(ctx context.Context, t *testing.T, prefix, role string) ac
 	return a
 }
 
-// A subject is a session through the gateway, whose stanzas are judged.
+// A subject is a session through the gateway, whose stanzas are decided about.
 type subject struct {
 	*client.Client
 	account account
-	leg     *leg // what is behind the gateway
+	leg     *leg // the connection between gateway and server
 }
 
-// subjectResource is every subject's resource: scenarios name it.
+// subjectResource is the resource of every subject. The scenarios name it.
 const subjectResource = "r1"
 
 // subject logs in through the gateway.
@@ -108,7 +109,7 @@ func (s *site) subject(ctx context.Context, t *testing.T, a account) *subject {
 	return &subject{Client: c, account: a, leg: leg}
 }
 
-// fence is Fence; all that came before it is returned.
+// fence is Client.Fence. It returns everything that arrived before the answer.
 func (s *subject) fence(ctx context.Context, t *testing.T) []client.Element {
 	t.Helper()
 	before, err := s.Fence(ctx)
@@ -118,8 +119,8 @@ func (s *subject) fence(ctx context.Context, t *testing.T) []client.Element {
 	return before
 }
 
-// A peer is another user, connected to the server itself. All it is sent is
-// kept, so that several tests may look at once.
+// A peer is another user, connected directly to the server. It keeps every
+// element it receives, so that several tests can look at them at once.
 type peer struct {
 	c   *client.Client
 	jid string // bare
@@ -127,20 +128,21 @@ type peer struct {
 
 	mu   sync.Mutex
 	got  []client.Element // guarded by mu
-	more chan struct{}    // as a tap's; guarded by mu
-	err  error            // why no more will come; guarded by mu
+	more chan struct{}    // closed and replaced with each element; guarded by mu
+	err  error            // why reading ended; guarded by mu
 }
 
-// peerResource is every peer's resource: scenarios name it.
+// peerResource is the resource of every peer. The scenarios name it.
 const peerResource = "r"
 
-// peer makes an account, connects it to the server, and sends presence.
+// peer creates an account, connects it directly to the server, and sends
+// presence.
 func (s *site) peer(ctx context.Context, t *testing.T, prefix, domain string) *peer {
 	t.Helper()
 	return s.peerOf(ctx, t, newAccount(t, s.server, prefix, domain), peerResource)
 }
 
-// peerOf connects an account to the server itself.
+// peerOf connects an account directly to the server and sends presence.
 func (s *site) peerOf(ctx context.Context, t *testing.T, a account, resource string) *peer {
 	t.Helper()
 	config := direct(s.server).clientConfig(t, a, client.DirectTLS)
@@ -176,8 +178,8 @@ func (p *peer) read() {
 	}
 }
 
-// await returns the first of all elements received that matches, waiting for
-// it if need be.
+// await returns the first received element that matches. It waits if there is
+// none yet.
 func (p *peer) await(ctx context.Context, match func(client.Element) bool) (client.Element, error) {
 	for {
 		p.mu.Lock()
@@ -192,7 +194,7 @@ func (p *peer) await(ctx context.Context, match func(client.Element) bool) (clie
 		case at >= 0:
 			return e, nil
 		case err != nil:
-			return e, errors.Join(errors.New("it does not come to "+p.c.JID), err)
+			return e, errors.Join(errors.New("the awaited element does not come to "+p.c.JID), err)
 		}
 		select {
 		case <-more:
@@ -202,7 +204,7 @@ func (p *peer) await(ctx context.Context, match func(client.Element) bool) (clie
 	}
 }
 
-// awaitPresence waits for presence of a type.
+// awaitPresence waits for presence of a type (kind) from an address.
 func (p *peer) awaitPresence(ctx context.Context, t *testing.T, kind, from string) {
 	t.Helper()
 	_, err := p.await(ctx, func(e client.Element) bool {
@@ -213,7 +215,7 @@ func (p *peer) awaitPresence(ctx context.Context, t *testing.T, kind, from strin
 	}
 }
 
-// has tells whether anything received so far matches.
+// has reports whether any element received so far matches.
 func (p *peer) has(match func(client.Element) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,7 +230,7 @@ func (p *peer) send(ctx context.Context, t *testing.T, raw string) {
 	}
 }
 
-// query sends an iq and gives its answer.
+// query sends an iq and returns its answer.
 func (p *peer) query(ctx context.Context, t *testing.T, kind, to, payload string) client.Element {
 	t.Helper()
 	id := unique("peer")
@@ -240,15 +242,15 @@ func (p *peer) query(ctx context.Context, t *testing.T, kind, to, payload string
 	return answer
 }
 
-// fence waits until the server has routed what this peer sent, and has sent it
-// what it was to get.
+// fence waits until the server has routed everything this peer sent, and has
+// sent this peer everything it had for it.
 func (p *peer) fence(ctx context.Context, t *testing.T) {
 	t.Helper()
 	_, domain := split(p.jid)
 	p.query(ctx, t, "get", domain, "<ping xmlns='urn:xmpp:ping'/>")
 }
 
-// split is the localpart and the domain of a bare JID.
+// split returns the localpart and the domain of a bare JID.
 func split(jid string) (local, domain string) {
 	local, domain, _ = strings.Cut(jid, "@")
 	return local, domain

@@ -15,29 +15,29 @@ import (
 	"testing"
 )
 
-// A tap stands between a gateway and its server. Each byte goes on at once and
-// is kept, so that a test can see what the gateway let through, and that the
-// server really did send what a client was not to get. The leg between them is
-// not encrypted.
+// A tap is a proxy between a gateway and its server, on a leg without TLS. It
+// forwards each byte at once and keeps it. So a test can see what the gateway
+// forwarded, and that the server did send a stanza that the client must not
+// get.
 type tap struct {
 	listener net.Listener
 	server   string // where the server listens
 	running  sync.WaitGroup
 
 	mu   sync.Mutex
-	legs []*leg        // guarded by mu, as all that is kept in them
-	more chan struct{} // closed, and made anew, whenever there is more
+	legs []*leg        // guarded by mu, with everything kept in them
+	more chan struct{} // closed and replaced whenever a byte is kept
 }
 
 // A leg is one connection through a tap.
 type leg struct {
 	tap      *tap
-	up, down []byte   // from the gateway, from the server; guarded by tap.mu
-	gateway  net.Conn // what is written to it comes from the server, for the gateway
+	up, down []byte   // bytes from the gateway, and from the server; guarded by tap.mu
+	gateway  net.Conn // the connection from the gateway
 	writing  sync.Mutex
 }
 
-// newTap listens before a server until the test has ended.
+// newTap returns a tap in front of a server. It runs until the test ends.
 func newTap(t *testing.T, server string) *tap {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,7 +58,7 @@ func newTap(t *testing.T, server string) *tap {
 	return p
 }
 
-// serve takes connections until the listener is closed.
+// serve accepts connections until the listener is closed.
 func (p *tap) serve() {
 	for {
 		gateway, err := p.listener.Accept()
@@ -67,7 +67,7 @@ func (p *tap) serve() {
 		}
 		server, err := net.Dial("tcp", p.server)
 		if err != nil {
-			_ = gateway.Close() // the gateway's test is what notices
+			_ = gateway.Close() // the test sees it at the gateway
 			continue
 		}
 		l := &leg{tap: p, gateway: gateway}
@@ -79,7 +79,7 @@ func (p *tap) serve() {
 	}
 }
 
-// carry copies and keeps until one side has ended, and ends the other.
+// carry copies and keeps bytes until one side ends, then closes the other side.
 func (l *leg) carry(to, from net.Conn, kept *[]byte, writing *sync.Mutex) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)
@@ -107,7 +107,7 @@ func (p *tap) keep(kept *[]byte, b []byte) {
 	p.more = make(chan struct{})
 }
 
-// await waits until a condition on what was kept holds.
+// await waits until a condition on the kept bytes is true.
 func (p *tap) await(ctx context.Context, holds func() bool) error {
 	for {
 		p.mu.Lock()
@@ -124,7 +124,7 @@ func (p *tap) await(ctx context.Context, holds func() bool) error {
 	}
 }
 
-// of finds the connection on which the server bound a full JID.
+// of returns the connection on which the server bound a full JID.
 func (p *tap) of(jid string) (*leg, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,35 +136,35 @@ func (p *tap) of(jid string) (*leg, error) {
 	return nil, fmt.Errorf("no connection to the server is bound as %s", jid)
 }
 
-// passed is how many bytes the gateway has sent the server so far.
+// passed is the number of bytes that the gateway has sent the server so far.
 func (l *leg) passed() int {
 	l.tap.mu.Lock()
 	defer l.tap.mu.Unlock()
 	return len(l.up)
 }
 
-// upSince is what the gateway has sent the server behind that many bytes.
+// upSince returns what the gateway has sent the server after the first n bytes.
 func (l *leg) upSince(n int) string {
 	l.tap.mu.Lock()
 	defer l.tap.mu.Unlock()
 	return string(l.up[n:])
 }
 
-// sentSoFar is how many bytes the server has sent so far.
+// sentSoFar is the number of bytes that the server has sent so far.
 func (l *leg) sentSoFar() int {
 	l.tap.mu.Lock()
 	defer l.tap.mu.Unlock()
 	return len(l.down)
 }
 
-// downSince is what the server has sent behind that many bytes.
+// downSince returns what the server has sent after the first n bytes.
 func (l *leg) downSince(n int) string {
 	l.tap.mu.Lock()
 	defer l.tap.mu.Unlock()
 	return string(l.down[n:])
 }
 
-// sent waits until the server has sent something on this connection.
+// sent waits until the server has sent a text on this connection.
 func (l *leg) sent(ctx context.Context, what string) error {
 	err := l.tap.await(ctx, func() bool { return bytes.Contains(l.down, []byte(what)) })
 	if err != nil {
@@ -173,7 +173,7 @@ func (l *leg) sent(ctx context.Context, what string) error {
 	return nil
 }
 
-// took waits until the gateway has sent the server something.
+// took waits until the gateway has sent the server a text.
 func (l *leg) took(ctx context.Context, what string) error {
 	err := l.tap.await(ctx, func() bool { return bytes.Contains(l.up, []byte(what)) })
 	if err != nil {
@@ -182,8 +182,8 @@ func (l *leg) took(ctx context.Context, what string) error {
 	return nil
 }
 
-// inject sends the gateway something as if the server had. The server must be
-// between two elements: call it behind a fence.
+// inject sends the gateway an element as if the server had sent it. The server
+// must be between two elements, so call inject after a fence.
 func (l *leg) inject(raw string) error {
 	l.tap.keep(&l.down, []byte(raw))
 	l.writing.Lock()
@@ -192,8 +192,9 @@ func (l *leg) inject(raw string) error {
 	return err
 }
 
-// held calls do while nothing that the server sends goes on to the gateway. What
-// do injects comes before it. The server must be between two elements.
+// held calls do while no byte from the server reaches the gateway. Elements
+// that do injects therefore arrive first. The server must be between two
+// elements.
 func (l *leg) held(do func(inject func(raw string) error) error) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -204,8 +205,8 @@ func (l *leg) held(do func(inject func(raw string) error) error) error {
 	})
 }
 
-// elements splits what a gateway has sent into its whole elements, each as it
-// was sent.
+// elements splits the bytes from a gateway into whole elements, each as it was
+// sent.
 func elements(raw string) (all []string, err error) {
 	decoder := xml.NewDecoder(strings.NewReader(raw))
 	depth, start := 0, int64(0)
@@ -216,7 +217,7 @@ func elements(raw string) (all []string, err error) {
 		case errors.Is(err, io.EOF) && depth == 0:
 			return all, nil
 		case err != nil:
-			return all, fmt.Errorf("behind %d elements of %q: %w", len(all), raw, err)
+			return all, fmt.Errorf("after %d elements of %q: %w", len(all), raw, err)
 		}
 		switch token.(type) {
 		case xml.StartElement:
