@@ -12,52 +12,57 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// A server may act on the account that sends an iq, whatever its to says:
-// ejabberd changes the sender's password by one sent to any other user, and
-// Prosody its bookmarks. These tests send every request that has a meaning for
-// the own account to everybody else, and look at what the server did.
+// A server may act on the account that sends an iq, whatever the iq's to says.
+// For example, a client can change its own password at ejabberd, or its
+// bookmarks at Prosody, by a request to any other user. These tests send every
+// request that means something for the own account to all other kinds of
+// addresses, and look at the account afterwards.
 
 // An act is a request that a server may carry out on the sender's account.
 type act struct {
 	name string
-	// get and set are its payload as a get and as a set; empty, it is not
-	// tried so. ME is the account, USER its localpart, FORGED what must not
-	// be stored, PUSH where push messages go.
+	// get and set are the payload as a get and as a set; if empty, the act is
+	// not sent in that form. ME stands for the account, USER for its localpart,
+	// FORGED for data that must not be stored, and PUSH for the address that
+	// push messages go to.
 	get, set string
-	// reads and writes are what it asks of the own account as a get and as a
-	// set to another user. With nothing to ask it is passed on.
+	// reads and writes are the permissions of the own account that the act asks
+	// for, as a get and as a set to another user. If there are none, the act is
+	// passed on.
 	reads, writes []string
-	// own is what reading the own account's asks for, where reading another
-	// user's asks for nothing: that must not give the own.
+	// own is the permission to read the same data of the own account, where
+	// reading another user's data asks for none. The act must not return the
+	// own account's data.
 	own string
-	// onlyBare: to a full JID it is another client's, and asks for nothing.
+	// onlyBare: an act to a full JID goes to another client and asks for
+	// nothing.
 	onlyBare bool
-	// ends: if the server carries it out, the account is no more.
+	// ends: the act ends the account if the server carries it out.
 	ends bool
 }
 
 const nsPubSub = "http://jabber.org/protocol/pubsub"
 
-// forgedBookmark is a bookmark of XEP-0048 and of XEP-0402.
+// A forged bookmark in the form of XEP-0048 and of XEP-0402.
 const (
 	forgedStorage    = "<storage xmlns='storage:bookmarks'><conference jid='FORGED@muc.alpha.test' autojoin='1'/></storage>"
 	forgedConference = "<item id='FORGED@muc.alpha.test'><conference xmlns='urn:xmpp:bookmarks:1' autojoin='true'/></item>"
 )
 
-// same is a payload that is sent as a get and as a set.
+// same is an act with the same payload as a get and as a set.
 func same(name, payload string, reads, writes []string) act {
 	return act{name: name, get: payload, set: payload, reads: reads, writes: writes}
 }
 
-// pubsub is one action in a request of XEP-0060.
+// pubsub is a request of XEP-0060 with one action.
 func pubsub(action string) string { return "<pubsub xmlns='" + nsPubSub + "'>" + action + "</pubsub>" }
 
 func pubsubOwner(action string) string {
 	return "<pubsub xmlns='" + nsPubSub + "#owner'>" + action + "</pubsub>"
 }
 
-// acts are the namespaces that a server has for the own account, and one that
-// none has.
+// acts returns acts in all namespaces that a server knows for the own account,
+// and in one that no server knows.
 func acts() []act {
 	list := func(names ...string) []string { return full(names) }
 	manage := [2][]string{list("xmpp:account:read"), list("xmpp:account:write")}
@@ -146,7 +151,7 @@ func acts() []act {
 	return all
 }
 
-// asks is what the act asks of the own account as a get or a set.
+// asks returns the permissions that the act asks for as a get or a set.
 func (a act) asks(kind string) []string {
 	if kind == "get" {
 		return a.reads
@@ -161,9 +166,9 @@ func (a act) payload(kind string) string {
 	return a.set
 }
 
-// TestActsForSender sends every act to other users' addresses, existing or
-// not, in each other domain, with a role that lacks one permission only, and
-// then looks at the account.
+// TestActsForSender sends every act to addresses of other users, existing or
+// not, in each other domain, with a role that lacks exactly one permission. It
+// then checks the account.
 func TestActsForSender(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -188,12 +193,12 @@ func TestActsForSender(t *testing.T) {
 	}
 }
 
-// actors are whom the acts are sent to.
+// actors are the accounts and addresses that the acts are sent to.
 type actors struct {
 	s                        *site
 	bob, dave, carol, pushed *peer
-	addresses                []string // bare and full ones of other users
-	others                   []string // of domains, services, and what is in them
+	addresses                []string // bare and full JIDs of other users
+	others                   []string // domains, services, and addresses in them
 }
 
 func newActors(ctx context.Context, t *testing.T, s *site) *actors {
@@ -217,18 +222,18 @@ func newActors(ctx context.Context, t *testing.T, s *site) *actors {
 	return c
 }
 
-// An actor is an account that lacks one permission, and sends all acts that
-// ask for it, and those that ask for nothing.
+// An actor is an account that lacks one permission. It sends all acts that ask
+// for that permission, and the acts that ask for none.
 type actor struct {
 	*actors
 	lacking string
-	ends    bool // it is about the acts that end the account
+	ends    bool // it sends the acts that end the account
 	acts    []act
 	tried   int
 
 	account      account
-	mine, forged string // what is in the account's own data, and what is not to be
-	missed       string // a message that waits for the account
+	mine, forged string // the account's own data, and the data that must not be stored
+	missed       string // an offline message to the account
 }
 
 func newActor(s *site, c *actors, lacking string, ends bool) *actor {
@@ -261,7 +266,7 @@ func (a *actor) run(ctx context.Context, t *testing.T) {
 	before := a.state(ctx, t, owner)
 	for name, want := range before {
 		if always := !strings.Contains(name, "?"); always && !strings.Contains(want, a.mine) {
-			t.Errorf("the account's %s does not have what was put there: %s", name, want)
+			t.Errorf("the account's %s does not hold the data stored there: %s", name, want)
 		}
 	}
 	leave(ctx, t, owner)
@@ -274,7 +279,7 @@ func (a *actor) run(ctx context.Context, t *testing.T) {
 	a.wantAsBefore(ctx, t, me, before)
 }
 
-// fill puts something of its own into everything that the account has.
+// fill stores data in every place that the account has.
 func (a *actor) fill(ctx context.Context, t *testing.T, owner *peer) {
 	t.Helper()
 	for _, payload := range []string{
@@ -291,12 +296,12 @@ func (a *actor) fill(ctx context.Context, t *testing.T, owner *peer) {
 		pubsub("<publish node='eu.siacs.conversations.axolotl.devicelist'><item id='MINE'><list xmlns='eu.siacs.conversations.axolotl'/></item></publish>"),
 		pubsub("<publish node='http://jabber.org/protocol/nick'><item id='current'><nick xmlns='http://jabber.org/protocol/nick'>MINE</nick></item></publish>"),
 	} {
-		owner.query(ctx, t, "set", a.account.jid, strings.ReplaceAll(payload, "MINE", a.mine)) // state tells if it was taken
+		owner.query(ctx, t, "set", a.account.jid, strings.ReplaceAll(payload, "MINE", a.mine)) // state shows whether the server stored it
 	}
 }
 
-// state is what the account has now. A name with a question mark is of what
-// not every server has, or what is not filled.
+// state returns the account's present data. A question mark ends the names of
+// data that some server does not support or that fill does not store.
 func (a *actor) state(ctx context.Context, t *testing.T, owner *peer) map[string]string {
 	t.Helper()
 	state := map[string]string{}
@@ -325,8 +330,8 @@ func (a *actor) state(ctx context.Context, t *testing.T, owner *peer) map[string
 	return state
 }
 
-// canonical is an element in a form that two servers' habits, the order of
-// attributes and of children, do not change.
+// canonical returns an element in a form that does not depend on the order of
+// its attributes and children, in which the servers differ.
 func canonical(e client.Element) string {
 	var parts []string
 	for _, attr := range e.Attrs {
@@ -339,7 +344,7 @@ func canonical(e client.Element) string {
 	return "<{" + e.Name.Space + "}" + e.Name.Local + " " + strings.Join(parts, "") + ">" + strings.TrimSpace(e.Text)
 }
 
-// leave ends a session so that nothing more is delivered to it.
+// leave ends a session, so that nothing more is delivered to it.
 func leave(ctx context.Context, t *testing.T, p *peer) {
 	t.Helper()
 	p.send(ctx, t, "<presence type='unavailable'/>")
@@ -347,8 +352,8 @@ func leave(ctx context.Context, t *testing.T, p *peer) {
 	_ = p.c.Close()
 }
 
-// send sends the acts to every address, all at once, and wants those that ask
-// for what is lacking refused, and the others passed on.
+// send sends the acts to all addresses at once. It expects acts that ask for
+// the lacking permission to be refused, and the others to be passed on.
 func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 	t.Helper()
 	user, _ := split(a.account.jid)
@@ -365,7 +370,7 @@ func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 		for _, kind := range []string{"get", "set"} {
 			asks := act.asks(kind)
 			concerned := len(asks) == 0 || slices.Contains(asks, a.lacking)
-			if act.payload(kind) == "" || !concerned { // what it may do of its own account it may
+			if act.payload(kind) == "" || !concerned { // the account has this permission
 				continue
 			}
 			for _, to := range a.addresses {
@@ -374,7 +379,7 @@ func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 				requests = append(requests, r)
 				all.WriteString("<iq type='" + kind + "' id='" + r.id + "' to='" + to + "'>" + fill.Replace(act.payload(kind)) + "</iq>")
 			}
-			for _, to := range a.others { // what they are asked may be theirs to do: the account's state tells
+			for _, to := range a.others { // these addresses may answer; the account's state shows whether the server acted
 				all.WriteString("<iq type='" + kind + "' id='" + unique("other") + "' to='" + to + "'>" + fill.Replace(act.payload(kind)) + "</iq>")
 				a.tried++
 			}
@@ -382,7 +387,8 @@ func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 	}
 	a.tried += len(requests)
 	send(ctx, t, me.Client, all.String())
-	// A refusal may come behind the first fence, if both were read together.
+	// A refusal may come after the first fence, if the gateway read both at
+	// once.
 	came := append(me.fence(ctx, t), me.fence(ctx, t)...)
 	for _, r := range requests {
 		if !r.denied {
@@ -403,27 +409,27 @@ func (a *actor) send(ctx context.Context, t *testing.T, me *subject) {
 		}
 	}
 	for _, e := range came {
-		if strings.Contains(e.Raw, a.mine) && e.Attr("type") != "error" { // which may repeat the request
-			t.Errorf("the session is told what is the account's: %s", e)
+		if strings.Contains(e.Raw, a.mine) && e.Attr("type") != "error" { // an error may repeat the request
+			t.Errorf("the session gets the account's data: %s", e)
 		}
 	}
 }
 
-// wantAsBefore wants the account to be as it was before the acts.
+// wantAsBefore expects the account to be the same as before the acts.
 func (a *actor) wantAsBefore(ctx context.Context, t *testing.T, me *subject, before map[string]string) {
 	t.Helper()
 	config := direct(a.s.server).clientConfig(t, a.account, client.DirectTLS)
 	config.Mechanism, config.Resource = "PLAIN", "r3"
 	checker, err := client.Login(ctx, config)
 	if err != nil {
-		t.Fatalf("with the account's own password: %v", err)
+		t.Fatalf("log in with the account's own password: %v", err)
 	}
 	defer checker.Close()
 	send(ctx, t, checker, "<presence/>")
 	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if _, err := checker.Expect(soon, client.HasBody(a.missed)); err != nil {
-		t.Fatalf("the message that waited for the account: %v", err)
+		t.Fatalf("the account's offline message: %v", err)
 	}
 	_ = checker.Close()
 
@@ -449,8 +455,8 @@ func (a *actor) wantAsBefore(ctx context.Context, t *testing.T, me *subject, bef
 	a.bob.fence(ctx, t)
 }
 
-// wantNoPush wants no push message to have come for any of the accounts: none
-// before one that comes for an account that asked for it.
+// wantNoPush expects that the acts caused no push message. It first waits for a
+// push that a control account enabled; forged ones would have come before it.
 func (c *actors) wantNoPush(ctx context.Context, t *testing.T) {
 	t.Helper()
 	a := newAccount(t, c.s.server, "pushes", "alpha.test")
@@ -458,7 +464,7 @@ func (c *actors) wantNoPush(ctx context.Context, t *testing.T) {
 	const control = "control"
 	enabled := owner.query(ctx, t, "set", a.jid, "<enable xmlns='urn:xmpp:push:0' jid='"+c.pushed.c.JID+"' node='"+control+"'/>")
 	if enabled.Attr("type") != "result" {
-		t.Fatalf("the server has no push: %s", enabled)
+		t.Fatalf("the server refuses to enable push: %s", enabled)
 	}
 	leave(ctx, t, owner)
 	c.bob.send(ctx, t, "<message type='chat' to='"+a.jid+"'><body>pushed</body></message>")
@@ -472,7 +478,7 @@ func (c *actors) wantNoPush(ctx context.Context, t *testing.T) {
 	}
 	c.pushed.has(func(e client.Element) bool {
 		if isPush(e) && e.Find(nsPubSub, "publish").Attr("node") != control {
-			t.Errorf("a push message: %s", e)
+			t.Errorf("a push message that no account enabled: %s", e)
 		}
 		return false
 	})

@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestBackends proves the harness: every client works with every server when
-// nothing stands between them, so what fails later is the gateway's doing.
+// TestBackends validates the test harness: every client works with every server
+// directly. A later failure is therefore the gateway's.
 func TestBackends(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestBackends(t *testing.T) {
 	}
 }
 
-// wrongPasswordFails shows that the clients' reports can be bad.
+// wrongPasswordFails shows that a client's report can be a failure.
 func wrongPasswordFails(t *testing.T, tg target) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
@@ -80,8 +80,8 @@ func testClientLogsIn(t *testing.T, tg target) {
 	}
 }
 
-// domainsReachEachOther shows that domains of one server deliver to each other
-// without federation, and to nobody else.
+// domainsReachEachOther shows that the domains of a server deliver to each
+// other without federation, and to no other domain.
 func domainsReachEachOther(t *testing.T, tg target) {
 	ctx := waiting(t)
 	sender := login(ctx, t, tg.clientConfig(t, newAccount(t, tg.server, "sender", "alpha.test"), client.StartTLS))
@@ -110,12 +110,12 @@ func domainsReachEachOther(t *testing.T, tg target) {
 		t.Fatal(err)
 	}
 	if answer.Attr("type") != "error" {
-		t.Errorf("a domain of no server answers %s", answer)
+		t.Errorf("a domain that no server has answers %s", answer)
 	}
 }
 
-// servicesAnswer shows that each domain has its components and the account the
-// features that the permission table names.
+// servicesAnswer shows that each domain has its components, and that accounts
+// have the features that the permission table names.
 func servicesAnswer(t *testing.T, tg target) {
 	const disco = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 	for _, domain := range domains {

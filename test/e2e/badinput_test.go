@@ -21,8 +21,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// A proving ground is an installation and a server of their own, with a
-// forwarder between them, and a bystander whom nothing may harm.
+// A ground is an installation and a server for one test, with a forwarder
+// between them, and a bystander whose session no test input may harm.
 type ground struct {
 	server    *backend.Server
 	forwarder *forwarder
@@ -60,7 +60,7 @@ func newGround(ctx context.Context, t *testing.T, kind backend.Kind) *ground {
 	return g
 }
 
-// metric reads one of the gateway's metrics.
+// metric returns the value of a metric of the gateway.
 func (g *ground) metric(ctx context.Context, t *testing.T, name string) float64 {
 	t.Helper()
 	text, err := g.in.Metrics(ctx, g.in.GatewayHTTP)
@@ -80,11 +80,12 @@ func (g *ground) metric(ctx context.Context, t *testing.T, name string) float64 
 	return 0
 }
 
-// settled waits until the gateway has no more goroutines and descriptors than
-// before.
+// settled waits until the gateway has at most as many goroutines and
+// descriptors as before.
 func (g *ground) settled(ctx context.Context, t *testing.T, goroutines, descriptors float64) {
 	t.Helper()
-	// The scrape itself has a connection, which may be an idle one more or less.
+	// The scrape's own connection may be counted too, or an idle one be
+	// missing.
 	const scrape = 2
 	err := g.in.Gateway.WaitFor(ctx, func(ctx context.Context) error {
 		n, fds := g.metric(ctx, t, "go_goroutines"), g.metric(ctx, t, "process_open_fds")
@@ -98,7 +99,7 @@ func (g *ground) settled(ctx context.Context, t *testing.T, goroutines, descript
 	}
 }
 
-// unharmed proves that the bystander's session still works.
+// unharmed checks that the bystander's session still works.
 func (g *ground) unharmed(ctx context.Context, t *testing.T) {
 	t.Helper()
 	mark := unique("mark")
@@ -108,8 +109,8 @@ func (g *ground) unharmed(ctx context.Context, t *testing.T) {
 	}
 }
 
-// TestBadInput gives the gateway what it must refuse. Each gets the right
-// error, harms nobody else, and leaves nothing behind.
+// TestBadInput sends the gateway input that it must refuse. Each gets the right
+// error, harms no other session, and leaves nothing behind.
 func TestBadInput(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -136,8 +137,8 @@ func TestBadInput(t *testing.T) {
 
 const streamHeader = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='alpha.test'>"
 
-// converse writes text to a connection and returns all that is said until the
-// gateway closes it.
+// converse writes text to a connection and returns everything that the gateway
+// sends until it closes the connection.
 func converse(ctx context.Context, t *testing.T, conn net.Conn, text string) string {
 	t.Helper()
 	defer conn.Close()
@@ -146,10 +147,10 @@ func converse(ctx context.Context, t *testing.T, conn net.Conn, text string) str
 			t.Fatal(err)
 		}
 	}
-	_, _ = io.WriteString(conn, text) // the gateway may close before it has read all
+	_, _ = io.WriteString(conn, text) // the gateway may close before it has read everything
 	said, err := io.ReadAll(conn)
 	if ctx.Err() != nil {
-		t.Fatalf("the gateway goes on: %v; it said %q", err, said)
+		t.Fatalf("the gateway does not close the connection: %v; it sent %q", err, said)
 	}
 	return string(said)
 }
@@ -182,11 +183,11 @@ func wantSaid(t *testing.T, said string, want ...string) {
 	t.Helper()
 	for _, w := range want {
 		if !strings.Contains(said, w) {
-			t.Errorf("want %s in what the gateway said: %q", w, said)
+			t.Errorf("the gateway sent no %s: %q", w, said)
 		}
 	}
 	if strings.Contains(said, "<success") || strings.Contains(said, "urn:ietf:params:xml:ns:xmpp-bind") {
-		t.Errorf("it let somebody in: %q", said)
+		t.Errorf("the gateway let the client in: %q", said)
 	}
 }
 
@@ -209,7 +210,7 @@ var badInputs = map[string]func(context.Context, *testing.T, *ground){
 		said := converse(ctx, t, g.dial(ctx, t, g.tg.startTLS), streamHeader+"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"+streamHeader)
 		wantSaid(t, said, "<stream:error>")
 		if strings.Contains(said, "<proceed") {
-			t.Errorf("it went on: %q", said)
+			t.Errorf("the gateway continued: %q", said)
 		}
 	},
 	"8 KiB before authentication": func(ctx context.Context, t *testing.T, g *ground) {
@@ -223,7 +224,7 @@ var badInputs = map[string]func(context.Context, *testing.T, *ground){
 		wantSaid(t, converse(ctx, t, g.dial(ctx, t, g.tg.startTLS), "<stream:str"))
 		wantSaid(t, g.securely(ctx, t, streamHeader))
 		if took := time.Since(began); took > time.Minute {
-			t.Errorf("it waited %v", took)
+			t.Errorf("the gateway waited %v", took)
 		}
 	},
 	"slow handshake": func(ctx context.Context, t *testing.T, g *ground) {
@@ -334,7 +335,7 @@ var badInputs = map[string]func(context.Context, *testing.T, *ground){
 			t.Errorf("got %s, %v", answer.Raw, err)
 		}
 		if _, err := c.Fence(ctx); err != nil {
-			t.Errorf("the session must go on: %v", err)
+			t.Errorf("the session must continue: %v", err)
 		}
 	},
 	"client vanishes": func(ctx context.Context, t *testing.T, g *ground) {
@@ -349,7 +350,8 @@ var badInputs = map[string]func(context.Context, *testing.T, *ground){
 	},
 }
 
-// backendFailures: the backend is down, and cuts a stanza in two.
+// backendFailures cuts a stanza of the backend in two, and takes the backend
+// down.
 func (g *ground) backendFailures(ctx context.Context, t *testing.T) {
 	victim := login(ctx, t, g.tg.clientConfig(t, newAccount(t, g.server, "victim", "alpha.test"), client.StartTLS))
 	g.forwarder.cutNext()
@@ -380,7 +382,8 @@ func (g *ground) backendFailures(ctx context.Context, t *testing.T) {
 	g.unharmed(ctx, t)
 }
 
-// policyFailures: policyd, and NATS in it, goes away and comes back.
+// policyFailures kills policyd, with the NATS server in it, and starts it
+// again.
 func (g *ground) policyFailures(ctx context.Context, t *testing.T) {
 	send(ctx, t, g.bystander, "<presence/>")
 	if _, err := g.bystander.Fence(ctx); err != nil {
@@ -405,13 +408,13 @@ func (g *ground) policyFailures(ctx context.Context, t *testing.T) {
 		t.Logf("stanza %d was refused after %v", i+1, time.Since(began))
 	}
 	if seen, err := friend.Fence(ctx); err != nil || len(seen) > 0 {
-		t.Errorf("something passed while policyd was down: %v, %v", seen, err)
+		t.Errorf("a stanza passed while policyd was down: %v, %v", seen, err)
 	}
 	if err := g.in.StartPolicyd(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.bystander.Expect(ctx, client.HasBody(mark)); err != nil {
-		t.Errorf("what the server sent during the outage: %v", err)
+		t.Errorf("the message that the server sent during the outage: %v", err)
 	}
 	err := g.in.Gateway.WaitFor(ctx, func(ctx context.Context) error {
 		answer, err := g.bystander.Query(ctx, "get", "", "<query xmlns='jabber:iq:roster'/>")
@@ -421,7 +424,7 @@ func (g *ground) policyFailures(ctx context.Context, t *testing.T) {
 		return err
 	})
 	if err != nil {
-		t.Errorf("service does not come back by itself: %v", err)
+		t.Errorf("the session is not served again by itself: %v", err)
 	}
 	g.unharmed(ctx, t)
 }

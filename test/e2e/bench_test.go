@@ -13,12 +13,12 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// window is how many messages are on their way at once.
+// window is how many messages are in transit at once.
 const window = 64
 
 // BenchmarkDelivery sends headline messages, which no server stores, from one
 // client to another: through the gateway and Prosody, and through Prosody
-// alone, over TLS in both cases.
+// alone. Both use TLS.
 func BenchmarkDelivery(b *testing.B) {
 	through, _ := through(backend.Prosody)
 	for _, tg := range []target{direct(shared.servers[backend.Prosody]), through} {
@@ -45,11 +45,12 @@ func benchClient(ctx context.Context, b *testing.B, tg target) *client.Client {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = c.Close() }) // nothing is waiting for it
+	b.Cleanup(func() { _ = c.Close() }) // nothing depends on an orderly end
 	return c
 }
 
-// deliver sends n messages, a window's half at a time, and waits for each.
+// deliver sends n messages in bursts of half a window and waits until all
+// arrive.
 func deliver(ctx context.Context, from, to *client.Client, message string, n int) error {
 	const burst = window / 2
 	received := make(chan error, 1)

@@ -14,7 +14,7 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// churnLimits are reached soon, and are left at once by what ends.
+// churnLimits are low, and a closed connection frees its place at once.
 const churnLimits = `[limits]
 connections = 12
 per_address = 8
@@ -29,13 +29,14 @@ trusted = ["127.0.0.99/32"]
 const (
 	// churnTimes is more than any of the limits.
 	churnTimes = 15
-	// churnPatience is for what the gateway has not seen end yet.
+	// churnPatience bounds the wait until the gateway notices that a connection
+	// has ended.
 	churnPatience = 20 * time.Second
 )
 
-// TestChurn drops connections at each step on the way to a session, and in it,
-// many more than may be open. Whatever was counted is given back: afterwards just
-// as many get in as before.
+// TestChurn drops connections at each step on the way to a session, and in the
+// session, many more times than the limits allow at once. Every counted place
+// is given back: afterwards exactly as many clients get in as before.
 func TestChurn(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -56,7 +57,8 @@ func TestChurn(t *testing.T) {
 			config := tg.clientConfig(t, a, client.DirectTLS)
 			for name, step := range churnSteps {
 				for i := range churnTimes {
-					// The one before may be counted for a moment longer.
+					// The gateway may count the previous connection for a
+					// moment longer.
 					waiting, cancel := context.WithTimeout(ctx, churnPatience)
 					err := in.Gateway.WaitFor(waiting, func(ctx context.Context) error { return step(ctx, config) })
 					cancel()
@@ -70,7 +72,8 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// fill takes all that may be taken, and no more can be.
+// fill takes every place that the limits allow, and checks that there is no
+// further one.
 func fill(ctx context.Context, t *testing.T, in *installation.Installation, config client.Config) {
 	t.Helper()
 	if err := in.Gateway.WaitFor(ctx, func(ctx context.Context) error {
@@ -106,8 +109,8 @@ func fill(ctx context.Context, t *testing.T, in *installation.Installation, conf
 	}
 }
 
-// churnSteps each begin what ends half-way. An error is of what should have gone
-// well up to there.
+// churnSteps end a connection at different steps. They return an error if an
+// earlier step fails.
 var churnSteps = map[string]func(context.Context, client.Config) error{
 	"connected": func(ctx context.Context, c client.Config) error {
 		c.Security = client.Plain
@@ -191,7 +194,7 @@ var churnSteps = map[string]func(context.Context, client.Config) error{
 	},
 }
 
-// vanish drops a connection without a word.
+// vanish drops a connection without closing the stream.
 func vanish(c *client.Client, err error) error {
 	if c != nil {
 		c.Vanish()

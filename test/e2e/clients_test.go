@@ -29,7 +29,7 @@ var programs = []program{
 	{"mellium", func(t *testing.T) []string { return []string{melliumProgram(t)} }},
 }
 
-// programSteps is what every client does, in this order.
+// programSteps are the steps of every client, in this order.
 var programSteps = []string{
 	"login", "disco-info-server", "disco-items-server", "disco-info-account", "disco-items-account",
 	"roster", "carbons", "presence", "archive-query", "archive-preferences", "bookmarks-pep",
@@ -38,7 +38,7 @@ var programSteps = []string{
 	"nick", "ping", "room-join", "room-message", "chat", "logout",
 }
 
-// securities and mechanisms are the smoke matrix's other two sides.
+// securities and mechanisms are the other two dimensions of the smoke matrix.
 var (
 	securities = []client.Security{client.StartTLS, client.DirectTLS}
 	mechanisms = []string{"SCRAM-SHA-1", "PLAIN"}
@@ -71,8 +71,8 @@ type stepResult struct {
 	Note  string
 }
 
-// smokeMatrix runs every client in every way against a target, each with a new
-// account, and wants everything it does on login to succeed.
+// smokeMatrix runs every client in every combination against a target, each
+// with a new account. Every step that a client does at log-in must succeed.
 func smokeMatrix(t *testing.T, tg target) {
 	for _, p := range programs {
 		for _, security := range securities {
@@ -86,7 +86,7 @@ func smokeMatrix(t *testing.T, tg target) {
 	}
 }
 
-// smoke runs one client with a new account of alpha.test and judges its report.
+// smoke runs one client with a new account of alpha.test and checks its report.
 func smoke(t *testing.T, tg target, p program, security client.Security, mechanism string) {
 	a := newAccount(t, tg.server, p.name, "alpha.test")
 	results, stderr, failed := runProgram(t, tg, p, a, security, mechanism)
@@ -112,8 +112,8 @@ func smoke(t *testing.T, tg target, p program, security client.Security, mechani
 	}
 }
 
-// runProgram runs a client to its end. The text is what it wrote beside its
-// report; the error is how it ended, nil for status 0.
+// runProgram runs a client to its end. It returns the report, the standard
+// error, and the exit error, nil for status 0.
 func runProgram(t *testing.T, tg target, p program, a account, security client.Security, mechanism string) (
 	results []stepResult, errors string, failed error,
 ) {
@@ -137,7 +137,7 @@ func runProgram(t *testing.T, tg target, p program, a account, security client.S
 	for decoder.More() {
 		var r stepResult
 		if err := decoder.Decode(&r); err != nil {
-			t.Fatalf("the client's report, after %v: %v\n%s", results, err, stderr.String())
+			t.Fatalf("decode the client's report after %v: %v\n%s", results, err, stderr.String())
 		}
 		results = append(results, r)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// encryptedPolicy is a tenant whose domains' servers are reached with TLS in
-// both ways. The certificate of the servers does not name those of
+// encryptedPolicy is a tenant whose servers are reached with STARTTLS and with
+// direct TLS. The servers' certificate does not name the domains of
 // mistakenPolicy.
 const (
 	encryptedPolicy = `tenant = "encrypted"
@@ -41,15 +41,15 @@ backend = [{ address = "@TLS@", security = "tls" }]
 `
 )
 
-// An encrypted installation reaches its server with TLS.
+// An encrypted is an installation that reaches its server with TLS.
 type encrypted struct {
 	target
 	in            *installation.Installation
-	starttls, tls *tap // between it and the server's ports
+	starttls, tls *tap // in front of the server's two ports
 }
 
-// newEncrypted starts an installation before a server whose legs to it are
-// encrypted. settings are added to the gateway's configuration.
+// newEncrypted starts an installation in front of a server that it reaches with
+// TLS. settings are added to the gateway's configuration.
 func newEncrypted(t *testing.T, kind backend.Kind, settings string) *encrypted {
 	t.Helper()
 	server := shared.servers[kind]
@@ -73,8 +73,8 @@ func newEncrypted(t *testing.T, kind backend.Kind, settings string) *encrypted {
 	return e
 }
 
-// TestEncryptedBackend has the servers reached with STARTTLS and direct TLS.
-// Whoever the gateway cannot verify gets nothing of what its clients say.
+// TestEncryptedBackend reaches the servers with STARTTLS and direct TLS. A
+// server whose certificate does not verify gets no bytes of a client.
 func TestEncryptedBackend(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestEncryptedBackend(t *testing.T) {
 				wantUnverified(t, trusting, "epsilon.test", trusting.tls, "not epsilon.test")
 			})
 			t.Run("unknown authority", func(t *testing.T) {
-				wary := newEncrypted(t, kind, "") // trusts what the system does
+				wary := newEncrypted(t, kind, "") // trusts the system's authorities only
 				wantUnverified(t, wary, "alpha.test", wary.starttls, "unknown authority")
 				wantUnverified(t, wary, "beta.test", wary.tls, "unknown authority")
 			})
@@ -106,8 +106,9 @@ func TestEncryptedBackend(t *testing.T) {
 	}
 }
 
-// exchangeEncrypted lets an account behind each kind of encrypted leg write to
-// the other. choose says how they log in.
+// exchangeEncrypted sends messages in both directions between an account behind
+// a STARTTLS leg and one behind a direct TLS leg. choose changes how they log
+// in.
 func exchangeEncrypted(t *testing.T, e *encrypted, choose func(*client.Config)) {
 	ctx := waiting(t)
 	connect := func(domain string, security client.Security) (*client.Client, string) {
@@ -139,19 +140,20 @@ func exchangeEncrypted(t *testing.T, e *encrypted, choose func(*client.Config)) 
 // tlsRecord begins a TLS handshake record of any version (RFC 8446 section 5.1).
 const tlsRecord = "\x16\x03"
 
-// wantEncrypted wants every connection through a tap to have gone over to TLS,
-// behind <starttls/> or at once, and none of these words to have been sent.
+// wantEncrypted expects that every connection through a tap changed to TLS,
+// after <starttls/> or at once, and that none of the words was sent in the
+// clear.
 func wantEncrypted(t *testing.T, p *tap, starttls bool, words ...string) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.legs) == 0 {
-		t.Error("nobody has connected to the server")
+		t.Error("no connection to the server")
 	}
 	for _, l := range p.legs {
 		clear, _, found := strings.Cut(string(l.up), tlsRecord)
 		if !found || starttls != strings.HasSuffix(clear, "<starttls xmlns='"+client.NSTLS+"'/>") || !starttls && clear != "" {
-			t.Errorf("no TLS behind %q", clear)
+			t.Errorf("no TLS after %q", clear)
 		}
 		for _, word := range words {
 			if bytes.Contains(l.up, []byte(word)) || bytes.Contains(l.down, []byte(word)) {
@@ -161,9 +163,9 @@ func wantEncrypted(t *testing.T, p *tap, starttls bool, words ...string) {
 	}
 }
 
-// wantUnverified wants a client of a domain to be told that its server cannot
-// be reached, and the gateway's log to tell which one, and why. The server is
-// sent nothing but what makes a TLS connection.
+// wantUnverified expects that a client of a domain is told that its server
+// cannot be reached, and that the gateway's log names the server and the cause.
+// The server gets no bytes but those that set up TLS.
 func wantUnverified(t *testing.T, e *encrypted, domain string, p *tap, why string) {
 	t.Helper()
 	ctx := waiting(t)
@@ -182,8 +184,8 @@ func wantUnverified(t *testing.T, e *encrypted, domain string, p *tap, why strin
 	wantEncrypted(t, p, p == e.starttls, "<auth")
 }
 
-// logged looks for a line of a JSON log with this message whose error has all
-// these words.
+// logged looks in a JSON log for a line with this message whose error has all
+// the words.
 func logged(file, msg string, words ...string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -204,5 +206,5 @@ func logged(file, msg string, words ...string) error {
 			return nil
 		}
 	}
-	return errors.New("the last of its kind that is logged: " + last)
+	return errors.New("no such line; the last one with this message: " + last)
 }

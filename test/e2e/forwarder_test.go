@@ -10,19 +10,20 @@ import (
 	"testing"
 )
 
-// A forwarder stands between a gateway and its backend and is the network's
-// failures: it can be down, and it can cut a connection inside a stanza.
+// A forwarder is a proxy between a gateway and its backend that simulates
+// network failures: it can be down, and it can cut a connection inside a
+// stanza.
 type forwarder struct {
 	listener net.Listener
 	to       string
 
 	mu    sync.Mutex // guards all below
 	down  bool
-	cut   bool // the next bytes from the backend are halved, and the connection with them
+	cut   bool // forward half of the backend's next bytes, then close the connection
 	conns map[net.Conn]bool
 }
 
-// newForwarder forwards to an address until the test ends.
+// newForwarder returns a forwarder to an address. It runs until the test ends.
 func newForwarder(t *testing.T, to string) *forwarder {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +43,8 @@ func newForwarder(t *testing.T, to string) *forwarder {
 
 func (f *forwarder) addr() string { return f.listener.Addr().String() }
 
-// setDown closes all connections and closes new ones at once, or no longer.
+// setDown takes the forwarder down, which closes all connections and refuses
+// new ones, or brings it up again.
 func (f *forwarder) setDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,21 +56,23 @@ func (f *forwarder) setDown(down bool) {
 	}
 }
 
-// cutNext cuts every connection in the middle of what the backend says next.
+// cutNext makes the forwarder cut each connection in the middle of the
+// backend's next bytes.
 func (f *forwarder) cutNext() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cut = true
 }
 
-// mend ends cutting.
+// mend stops cutting.
 func (f *forwarder) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cut = false
 }
 
-// keep notes a connection, to be closed when the forwarder goes down.
+// keep records a connection, to be closed when the forwarder goes down. It
+// reports false if the forwarder is down.
 func (f *forwarder) keep(conn net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +120,7 @@ func (f *forwarder) serve(serving *sync.WaitGroup) {
 
 var errCut = errors.New("cut")
 
-// copyDown forwards what the backend says.
+// copyDown forwards the backend's bytes, or cuts them.
 func (f *forwarder) copyDown(to, from net.Conn) error {
 	buffer := make([]byte, 32<<10)
 	for {

@@ -14,14 +14,16 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// testIncoming drives what a server sends: first what other accounts make it
-// send, then every stanza of the scenario, put into its stream.
+// testIncoming tests stanzas from the server: first stanzas that the server
+// sends because of other accounts, then every stanza of the scenario, injected
+// into the server's stream.
 func testIncoming(t *testing.T, s *site) {
 	ctx := waiting(t)
 	acts := readScenario(t, "testdata/incoming.txt")
 	lines := readScenario(t, incomingScenario)
-	// Two rows only ask besides others, which name the verdict: a message with
-	// other contents beside an event, and everything from a remote address.
+	// Two rows ask only in addition to another row, which gives the verdict: a
+	// message with other contents beside an event, and any stanza from a remote
+	// address.
 	driven := map[string]bool{
 		"carbon, archive result or event with other contents": true,
 		"anything": true,
@@ -53,8 +55,8 @@ func testIncoming(t *testing.T, s *site) {
 	})
 }
 
-// driveIn lets a session get every stanza, as an account that lacks one
-// permission, all, or none.
+// driveIn sends a session every stanza. Its account lacks one permission, or
+// has all, or none.
 func driveIn(ctx context.Context, t *testing.T, s *site, c *cast, who string, acts, lines []line) {
 	r := newReceiver(ctx, t, s, c, who)
 	for _, l := range acts {
@@ -71,7 +73,7 @@ func driveIn(ctx context.Context, t *testing.T, s *site, c *cast, who string, ac
 	}
 }
 
-// A receiver is a session that is sent stanzas.
+// A receiver is a session that stanzas are sent to.
 type receiver struct {
 	s    *site
 	cast *cast
@@ -81,9 +83,9 @@ type receiver struct {
 	role string
 }
 
-// newReceiver logs an account in, lets it do what makes a server send it all
-// there is, and takes the permission from it while it is connected, so that
-// the server goes on sending.
+// newReceiver logs in an account and lets it do everything that makes a server
+// send it all kinds of stanzas. Only then it takes the permission away, so that
+// the server continues to send.
 func newReceiver(ctx context.Context, t *testing.T, s *site, c *cast, who string) *receiver {
 	t.Helper()
 	r := &receiver{s: s, cast: c, who: who, role: unique("lab:receiver")}
@@ -91,7 +93,7 @@ func newReceiver(ctx context.Context, t *testing.T, s *site, c *cast, who string
 	case "none":
 		s.only(ctx, t, r.role)
 	case "xmpp:account:messages:read":
-		s.allBut(ctx, t, r.role, who) // a session that loses it later ends
+		s.allBut(ctx, t, r.role, who) // taking this permission away later would end the session
 	default:
 		s.allBut(ctx, t, r.role)
 	}
@@ -110,8 +112,8 @@ func newReceiver(ctx context.Context, t *testing.T, s *site, c *cast, who string
 	return r
 }
 
-// befriend lets two accounts see each other's presence. Then a session of each
-// is sent the events of the other (XEP-0163 section 4.3.3).
+// befriend subscribes two accounts to each other's presence. From then on each
+// account's session gets the other's events (XEP-0163 section 4.3.3).
 func befriend(ctx context.Context, t *testing.T, a, b *peer) {
 	t.Helper()
 	for _, p := range [][2]*peer{{a, b}, {b, a}} {
@@ -122,9 +124,9 @@ func befriend(ctx context.Context, t *testing.T, a, b *peer) {
 	}
 }
 
-// prepare makes the session one that the server sends everything: it has asked
-// for the roster and the block list, enabled carbons, said which events it
-// wants, and joined a room.
+// prepare makes the server send the session everything: the session asks for
+// the roster and the block list, enables carbons, announces the events it
+// wants, and joins a room.
 func (r *receiver) prepare(ctx context.Context, t *testing.T) {
 	t.Helper()
 	me := r.me
@@ -149,20 +151,21 @@ func (r *receiver) prepare(ctx context.Context, t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := me.leg.sent(ctx, "<subject"); err != nil { // the end of what a room sends who joins
+	if err := me.leg.sent(ctx, "<subject"); err != nil { // the subject is the last stanza that a room sends to a new occupant
 		t.Fatal(err)
 	}
 	me.fence(ctx, t)
 }
 
-// interest is what events the session wants (XEP-0163 section 4).
+// interest lists the events that the session wants (XEP-0163 section 4).
 var interest = []string{
 	"eu.siacs.conversations.axolotl.devicelist+notify", "http://jabber.org/protocol/mood+notify",
 	"lab:node+notify", "urn:xmpp:avatar:metadata+notify", "urn:xmpp:bookmarks:1+notify",
 }
 
 // tellInterest sends presence with capabilities that no server knows yet, and
-// answers whoever asks for them (XEP-0115): each of Prosody's accounts does.
+// answers every request for them (XEP-0115). Prosody asks once for each
+// account.
 func (r *receiver) tellInterest(ctx context.Context, t *testing.T) {
 	t.Helper()
 	features := append([]string{"a:" + unique("client")}, interest...)
@@ -192,7 +195,8 @@ func (r *receiver) tellInterest(ctx context.Context, t *testing.T) {
 	}
 }
 
-// can tells whether an act makes the server send this account anything.
+// can reports whether the act of a line makes the server send this account a
+// stanza.
 func (r *receiver) can(l line) bool {
 	switch r.who {
 	case "all":
@@ -203,7 +207,8 @@ func (r *receiver) can(l line) bool {
 	return !(l.facts["refused"] == "not asked" && slices.Contains(l.asks, r.who))
 }
 
-// fate is what becomes of what an act makes the server send.
+// fate returns the expected effect on the stanza that an act makes the server
+// send.
 func (r *receiver) fate(l line) string {
 	refused := l.facts["refused"]
 	switch {
@@ -217,8 +222,8 @@ func (r *receiver) fate(l line) string {
 	return "passed"
 }
 
-// act lets somebody make the server send the session a stanza, sees that the
-// server does, and what becomes of it.
+// act lets an actor make the server send the session a stanza. It checks that
+// the server sends it, and the effect on it.
 func (r *receiver) act(ctx context.Context, t *testing.T, l line) {
 	mark := unique("mark")
 	fill := func(s string) string {
@@ -251,12 +256,12 @@ func (r *receiver) act(ctx context.Context, t *testing.T, l line) {
 	at := slices.IndexFunc(came, func(e client.Element) bool { return e.Stanza(kind) && strings.Contains(e.Raw, mark) })
 	fate := r.fate(l)
 	if passes := fate == "passed" || fate == "stripped"; passes != (at >= 0) {
-		t.Fatalf("to be %s; the server sent %q, the session got %v", fate, r.me.leg.downSince(down), came)
+		t.Fatalf("want the stanza %s; the server sent %q, the session got %v", fate, r.me.leg.downSince(down), came)
 	}
 	switch fate {
 	case "passed":
 		if !strings.Contains(r.me.leg.downSince(down), came[at].Raw) {
-			t.Errorf("passed on changed: %s", came[at])
+			t.Errorf("the stanza was changed: %s", came[at])
 		}
 	case "stripped":
 		if e := came[at]; len(e.Children) != 1 || !e.Children[0].Is(client.NSClient, "error") {
@@ -270,17 +275,17 @@ func (r *receiver) act(ctx context.Context, t *testing.T, l line) {
 		}
 		sender.fence(ctx, t)
 		if sender.has(func(e client.Element) bool { return e.Attr("id") == mark && e.Attr("type") == "error" }) {
-			t.Error("the sender is answered")
+			t.Error("the sender gets an answer")
 		}
 	case "pushed":
 		r.wantPushAnswered(ctx, t, mark, r.me.leg.downSince(down), up)
 	default:
-		t.Fatalf("what is %q?", fate)
+		t.Fatalf("unknown expected effect %q", fate)
 	}
 }
 
-// insist sends a publication again that ejabberd aborts, because others publish
-// at the same time.
+// insist repeats a publication that ejabberd aborted because of simultaneous
+// publications.
 func (r *receiver) insist(ctx context.Context, t *testing.T, sender *peer, stanza, mark string) {
 	t.Helper()
 	id := mark + "-iq"
@@ -298,13 +303,13 @@ func (r *receiver) insist(ctx context.Context, t *testing.T, sender *peer, stanz
 	}
 }
 
-// actor is who does something; nil is the session itself.
+// actor returns the peer with a name, nil for the session itself.
 func (r *receiver) actor(name string) *peer {
 	return map[string]*peer{"bob": r.cast.bob, "dave": r.cast.dave, "carol": r.cast.carol, "own": r.own}[name]
 }
 
-// wantUnserved wants the sender to be told no more than of a user who is not
-// there.
+// wantUnserved expects that the sender gets the same answer as for a user that
+// does not exist.
 func (r *receiver) wantUnserved(ctx context.Context, t *testing.T, sender *peer, id string) {
 	t.Helper()
 	e, err := sender.await(ctx, func(e client.Element) bool { return e.Attr("id") == id && e.Attr("type") == "error" })
@@ -313,15 +318,15 @@ func (r *receiver) wantUnserved(ctx context.Context, t *testing.T, sender *peer,
 	}
 	failure := e.Child(client.NSClient, "error")
 	if e.Attr("from") != r.me.JID || e.Condition() != "service-unavailable" || failure.Attr("type") != "cancel" {
-		t.Errorf("the sender is answered %s", e)
+		t.Errorf("the sender gets %s", e)
 	}
 	if strings.Contains(e.Raw, "urn:postern") || strings.Contains(e.Raw, "xmpp:account") {
-		t.Errorf("the sender is told more than that: %s", e)
+		t.Errorf("the answer tells the sender more than that: %s", e)
 	}
 }
 
-// wantPushAnswered wants the server to have been told, behind up bytes, that a
-// push arrived.
+// wantPushAnswered expects that, after the first up bytes, the gateway has
+// answered a push of the server.
 func (r *receiver) wantPushAnswered(ctx context.Context, t *testing.T, mark, down string, up int) {
 	t.Helper()
 	all, err := elements(down)
@@ -347,22 +352,24 @@ func (r *receiver) wantPushAnswered(ctx context.Context, t *testing.T, mark, dow
 	t.Errorf("no push in %q", down)
 }
 
-// canBring tells whether the session can come into the state that a line is
-// about: with no permission it can do nothing, and without messages:read ask
-// for no archive.
+// canBring reports whether the session can reach the state that a line is
+// about: without any permission it can do nothing, and without messages:read it
+// cannot query an archive.
 func (r *receiver) canBring(l line) bool {
 	state := l.is("joined") || l.is("muc") || l.is("outstanding") || l.is("queried")
 	return !(state && r.who == "none") && !(l.is("queried") && r.who == "xmpp:account:messages:read")
 }
 
-// pushAnswered is how a scenario says that the server's push is answered.
+// pushAnswered is the scenarios' text for a push that is answered to the
+// server.
 const pushAnswered = "; the server is answered with a result"
 
-// injected puts a scenario's stanza into what the server sends.
+// injected injects a scenario's stanza into the server's stream and checks the
+// effect.
 func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
 	id := unique("id")
 	raw := r.cast.write(l.stanza, r.me.account.jid, id)
-	if !l.is("joined") && !l.is("muc") && parse(t, raw).Stanza("presence") { // so of a room it is not in
+	if !l.is("joined") && !l.is("muc") && parse(t, raw).Stanza("presence") { // use a room that it has not joined
 		raw = strings.Replace(raw, r.cast.room, unique("elsewhere")+"@muc.alpha.test", 1)
 	}
 	want := l.of(r.who)
@@ -375,7 +382,7 @@ func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
 	}
 	came := r.me.fence(ctx, t)
 	answered := want.effect == "refuse" || strings.HasSuffix(want.text, pushAnswered)
-	if answered { // which may come after what was read together with it
+	if answered { // the answer may come after stanzas that were read with the push
 		if err := r.me.leg.took(ctx, id); err != nil {
 			t.Fatal(err)
 		}
@@ -383,11 +390,11 @@ func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
 	up := forwarded(t, r.me.leg.upSince(before))
 	got := slices.ContainsFunc(came, func(e client.Element) bool { return e.Raw == raw })
 	if got != (want.effect == "pass") {
-		t.Errorf("to be %s; the session got %v", want.effect, came)
+		t.Errorf("want effect %s; the session got %v", want.effect, came)
 	}
 	switch {
 	case len(up) > 1 || answered != (len(up) == 1):
-		t.Errorf("to be %s; the server was sent %q", want.effect, up)
+		t.Errorf("want effect %s; the server was sent %q", want.effect, up)
 	case want.effect == "refuse":
 		r.wantAnswer(t, raw, up[0], want)
 	case answered:
@@ -397,7 +404,7 @@ func (r *receiver) injected(ctx context.Context, t *testing.T, l line) {
 	}
 }
 
-// wantAnswer checks what the sender of a refused stanza is answered.
+// wantAnswer checks the answer to the sender of a refused stanza.
 func (r *receiver) wantAnswer(t *testing.T, raw, answer string, want verdict) {
 	t.Helper()
 	e := parse(t, answer)
@@ -429,17 +436,17 @@ func (r *receiver) remember(ctx context.Context, t *testing.T, l line, raw, id s
 		send(ctx, t, r.me.Client, "<iq type='get' id='"+id+"' to='"+parse(t, raw).Attr("from")+"'><query xmlns='jabber:iq:version'/></iq>")
 	}
 	r.me.fence(ctx, t)
-	if l.is("joined") || l.is("muc") { // what the room says of it comes before what is injected
+	if l.is("joined") || l.is("muc") { // the room's answer must come before the injected stanza
 		if _, err := r.me.FenceAt(ctx, from); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// injectQueried puts a stanza into what the server sends, behind an archive
-// query of the session to who it is from, and before the server's answer. The
-// session has all permissions while it asks. What it has sent until then is
-// returned.
+// injectQueried injects a stanza into the server's stream, after the session
+// has sent an archive query to the stanza's sender and before the server
+// answers it. The session has all permissions until the query is sent. The
+// result is the number of bytes that it had sent by then.
 func (r *receiver) injectQueried(ctx context.Context, t *testing.T, raw string) (before int) {
 	t.Helper()
 	id := unique("query")

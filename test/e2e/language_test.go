@@ -9,9 +9,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestLanguage: the language of a client's stream is that of what it sends,
-// and the recipient sees it so, in both directions (RFC 6120 sections 4.7.4
-// and 8.1.5).
+// TestLanguage: stanzas have the language of their client's stream, and the
+// recipient sees that language, in both directions (RFC 6120 sections 4.7.4 and
+// 8.1.5).
 func TestLanguage(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -38,15 +38,15 @@ func TestLanguage(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := languageOf(m, way.to); got != way.want {
-					t.Errorf("a message of a stream in %s comes in %q: %s", way.want, got, m.Raw)
+					t.Errorf("a message from a stream in %s arrives as %q: %s", way.want, got, m.Raw)
 				}
 			}
 		})
 	}
 }
 
-// languageOf is the language of an element that c has received: its own, or
-// that of the server's stream.
+// languageOf returns the language of an element that c has received: its own,
+// or the language of the server's stream.
 func languageOf(e client.Element, c *client.Client) (own string) {
 	const nsXML = "http://www.w3.org/XML/1998/namespace"
 	stream := ""

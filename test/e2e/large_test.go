@@ -9,10 +9,10 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestLargeStanza: an avatar that is larger than a stanza may be is refused
-// with an answer that names the limit; nothing of it reaches the server, and
-// the session goes on. One that is far larger ends the stream, with the limit
-// in the text.
+// TestLargeStanza: an avatar above the stanza limit is refused with an answer
+// that names the limit. No byte of it reaches the server, and the session
+// continues. A far larger avatar ends the stream, with the limit in the error's
+// text.
 func TestLargeStanza(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestLargeStanza(t *testing.T) {
 	}
 }
 
-// avatar publishes one of so many bytes, as they are written (XEP-0084).
+// avatar publishes an avatar of size encoded bytes (XEP-0084).
 func avatar(size int) string {
 	return "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:avatar:data'><item id='111f4b3c50d7b0df729d299bc6f8e9ef9066971f'>" +
 		"<data xmlns='urn:xmpp:avatar:data'>" + strings.Repeat("A", size) + "</data></item></publish></pubsub>"

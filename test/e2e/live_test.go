@@ -15,8 +15,8 @@ import (
 
 const rosterQuery = "<query xmlns='jabber:iq:roster'/>"
 
-// TestLive changes what accounts may do while they are connected: what a
-// command has done holds for the next stanza when the command returns.
+// TestLive changes the permissions of connected accounts. Once a command
+// returns, its change applies to the next stanza.
 func TestLive(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestLive(t *testing.T) {
 					})
 				}
 			})
-			// What follows concerns everybody, and so stands alone.
+			// The following steps concern all accounts, so they run one by one.
 			for _, step := range []struct {
 				name string
 				try  func(context.Context, *testing.T, *site)
@@ -60,7 +60,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// mayReadRoster wants the session's next request to be refused, or not.
+// mayReadRoster expects the session's next request to succeed, or to be
+// refused.
 func mayReadRoster(ctx context.Context, t *testing.T, me *subject, may bool) {
 	t.Helper()
 	answer, err := me.Query(ctx, "get", "", rosterQuery)
@@ -68,12 +69,12 @@ func mayReadRoster(ctx context.Context, t *testing.T, me *subject, may bool) {
 		t.Fatal(err)
 	}
 	if may != (answer.Attr("type") == "result") || !may && answer.Condition() != "forbidden" {
-		t.Fatalf("may read the roster: %v, and is answered %s", may, answer)
+		t.Fatalf("want allowed to read the roster: %v, got %s", may, answer)
 	}
 }
 
-// wantReset wants the session to end because roles changed, whether or not it
-// sends anything.
+// wantReset expects the session to end because roles changed, without sending
+// anything.
 func wantReset(ctx context.Context, t *testing.T, me *subject) {
 	t.Helper()
 	e, err := me.Expect(ctx, client.IsStreamError)
@@ -84,26 +85,26 @@ func wantReset(ctx context.Context, t *testing.T, me *subject) {
 		t.Errorf("%s ends with %s", me.JID, e)
 	}
 	if _, err := me.Next(ctx); err == nil {
-		t.Errorf("%s goes on behind the stream error", me.JID)
+		t.Errorf("%s continues after the stream error", me.JID)
 	}
 }
 
-// cannotEnter wants an account not to be let in, and to reach no session.
+// cannotEnter expects that an account cannot log in.
 func cannotEnter(ctx context.Context, t *testing.T, s *site, a account) {
 	t.Helper()
 	config := s.clientConfig(t, a, client.DirectTLS)
 	config.Mechanism = "PLAIN"
 	c, err := client.Login(ctx, config)
 	if err == nil {
-		t.Errorf("%s is let in as %s", a.jid, c.JID)
+		t.Errorf("%s logs in as %s", a.jid, c.JID)
 		_ = c.Close()
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%s is kept waiting", a.jid)
 	}
 }
 
-// nextStanza takes a permission away and gives it back a hundred times. The
-// very next stanza is decided by it each time, and the session stays.
+// nextStanza takes a permission away and gives it back a hundred times. Each
+// change applies to the very next stanza, and the session stays.
 func nextStanza(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:live")
 	s.allBut(ctx, t, role)
@@ -115,7 +116,7 @@ func nextStanza(ctx context.Context, t *testing.T, s *site) {
 		s.allBut(ctx, t, role)
 		mayReadRoster(ctx, t, me, true)
 	}
-	// The command line is no slower to take effect.
+	// A change by the command line takes effect just as fast.
 	if _, err := s.in.Policyctl(ctx, "", "role", "define", "--tenant", "lab", role, "--inherits", "prosody:registered",
 		"--deny", "xmpp:account:contacts:read"); err != nil {
 		t.Fatal(err)
@@ -123,7 +124,7 @@ func nextStanza(ctx context.Context, t *testing.T, s *site) {
 	mayReadRoster(ctx, t, me, false)
 }
 
-// nextIncoming is nextStanza for what the server sends.
+// nextIncoming is nextStanza for stanzas from the server.
 func nextIncoming(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:live")
 	s.allBut(ctx, t, role)
@@ -148,8 +149,8 @@ func nextIncoming(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// inherited: a change of a role is one of all that inherit from it, a built-in
-// one's too.
+// inherited: a change to a role applies to all roles that inherit from it, and
+// a built-in role can change too.
 func inherited(ctx context.Context, t *testing.T, s *site) {
 	parent, child := unique("lab:parent"), unique("lab:child")
 	s.allBut(ctx, t, parent)
@@ -161,7 +162,7 @@ func inherited(ctx context.Context, t *testing.T, s *site) {
 	s.do(ctx, t, "lab", api.RoleDefine{Role: child, Inherits: []string{parent}, Allow: []string{"xmpp:account:contacts:read"}})
 	mayReadRoster(ctx, t, me, true)
 
-	// prosody:operator is nobody's default: nobody else is concerned.
+	// prosody:operator is no default role, so no other account is concerned.
 	operator := s.subject(ctx, t, s.member(ctx, t, "live", "prosody:operator"))
 	mayReadRoster(ctx, t, operator, true)
 	s.do(ctx, t, "lab", api.RoleAdjust{Role: "prosody:operator", Remove: []string{"xmpp:account:contacts:read"}})
@@ -170,8 +171,9 @@ func inherited(ctx context.Context, t *testing.T, s *site) {
 	mayReadRoster(ctx, t, operator, true)
 }
 
-// roleChanged: another primary role ends the sessions, an idle one's too, and
-// the next one has the new role. Secondary ones and the same one do not.
+// roleChanged: a new primary role ends the account's sessions, idle ones too,
+// and the next session has the new role. Secondary roles and the same role
+// again end none.
 func roleChanged(ctx context.Context, t *testing.T, s *site) {
 	free, bound := unique("lab:free"), unique("lab:bound")
 	s.allBut(ctx, t, free)
@@ -190,11 +192,12 @@ func roleChanged(ctx context.Context, t *testing.T, s *site) {
 	mayReadRoster(ctx, t, me, false)
 	s.do(ctx, t, "lab", api.MemberRemove{JID: a.jid})
 	wantReset(ctx, t, me)
-	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // as prosody:registered
+	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // as prosody:registered, the default role
 	mayReadRoster(ctx, t, bystander, true)
 }
 
-// roleShrinks: a session that loses what its server would go on giving it ends.
+// roleShrinks: a session ends if it loses a permission whose effects its server
+// would continue to give it.
 func roleShrinks(ctx context.Context, t *testing.T, s *site) {
 	for _, lost := range everything() {
 		role := unique("lab:live")
@@ -206,14 +209,14 @@ func roleShrinks(ctx context.Context, t *testing.T, s *site) {
 			continue
 		}
 		me.fence(ctx, t)
-		s.allBut(ctx, t, role) // what it gains ends nothing
+		s.allBut(ctx, t, role) // gaining permissions ends no session
 		me.fence(ctx, t)
 		_ = me.Close()
 	}
 }
 
-// whileLoggingIn changes the role during each step of a log-in. Whenever that
-// is, a session that goes on has the new role.
+// whileLoggingIn changes the role during each step of a log-in. A session that
+// survives has the new role.
 func whileLoggingIn(ctx context.Context, t *testing.T, s *site) {
 	free, bound := unique("lab:free"), unique("lab:bound")
 	s.allBut(ctx, t, free)
@@ -221,7 +224,7 @@ func whileLoggingIn(ctx context.Context, t *testing.T, s *site) {
 	a := s.member(ctx, t, "racer", free)
 	ended := 0
 	for i := range 30 {
-		// The role is the opposite of the one it will have.
+		// Each round changes to the other role.
 		role, may := bound, false
 		if i%2 == 1 {
 			role, may = free, true
@@ -231,15 +234,15 @@ func whileLoggingIn(ctx context.Context, t *testing.T, s *site) {
 		case err != nil:
 			ended++
 		case may != (answer.Attr("type") == "result"):
-			t.Errorf("round %d: may read the roster: %v, and is answered %s", i, may, answer)
+			t.Errorf("round %d: want allowed to read the roster: %v, got %s", i, may, answer)
 		}
 	}
 	t.Logf("%d of 30 log-ins were ended by the change", ended)
 }
 
-// logInWhile logs in and asks for the roster, and does something at the same
-// time as one of the steps. The error is that of a session which was ended for
-// its roles.
+// logInWhile logs in and asks for the roster; do runs at the same time as one
+// of the steps. It returns an error if the session was ended because its roles
+// changed.
 func (s *site) logInWhile(ctx context.Context, t *testing.T, a account, step int, do func()) (answer client.Element, err error) {
 	t.Helper()
 	config := s.clientConfig(t, a, client.DirectTLS)
@@ -258,7 +261,7 @@ func (s *site) logInWhile(ctx context.Context, t *testing.T, a account, step int
 			err = log(ctx)
 		}
 	}
-	if doing.Wait(); err == nil { // what is asked now is asked behind it
+	if doing.Wait(); err == nil { // so the request comes after the change
 		answer, err = c.Query(ctx, "get", "", rosterQuery)
 	}
 	if err != nil && (c.Ended == nil || c.Ended.Condition() != "reset") {
@@ -267,8 +270,8 @@ func (s *site) logInWhile(ctx context.Context, t *testing.T, a account, step int
 	return answer, err
 }
 
-// roleBeforeBind: who has authenticated while the role was another one does
-// not keep that.
+// roleBeforeBind: a client that authenticated under an old role does not keep
+// it.
 func roleBeforeBind(ctx context.Context, t *testing.T, s *site) {
 	free, bound := unique("lab:free"), unique("lab:bound")
 	s.allBut(ctx, t, free)
@@ -297,8 +300,8 @@ func roleBeforeBind(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// endedBeforeBind: who has authenticated before the account's sessions were
-// ended is not let off by binding after it, and need not send anything.
+// endedBeforeBind: a client that authenticated before the account's sessions
+// were ended cannot escape by binding afterwards, even if it sends nothing.
 func endedBeforeBind(ctx context.Context, t *testing.T, s *site) {
 	a := newAccount(t, s.server, "early", "alpha.test")
 	config := s.clientConfig(t, a, client.DirectTLS)
@@ -316,7 +319,7 @@ func endedBeforeBind(ctx context.Context, t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	wantReset(ctx, t, &subject{Client: c, account: a})
-	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // once
+	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // the revocation ends earlier sessions only
 }
 
 func memberSuspended(ctx context.Context, t *testing.T, s *site) {
@@ -336,7 +339,7 @@ func sessionsEnded(ctx context.Context, t *testing.T, s *site) {
 	me := s.subject(ctx, t, a)
 	s.do(ctx, t, "lab", api.MemberEndSessions{JID: a.jid})
 	wantReset(ctx, t, me)
-	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // once
+	mayReadRoster(ctx, t, s.subject(ctx, t, a), true) // the revocation ends earlier sessions only
 }
 
 func ceiling(ctx context.Context, t *testing.T, s *site) {
@@ -353,7 +356,7 @@ func ceiling(ctx context.Context, t *testing.T, s *site) {
 	mayReadRoster(ctx, t, other, true)
 }
 
-// serviceTaken: a service that the tenant has no more is remote at once.
+// serviceTaken: a service is remote as soon as the tenant no longer has it.
 func serviceTaken(ctx context.Context, t *testing.T, s *site) {
 	role := unique("lab:live")
 	s.allBut(ctx, t, role, "xmpp:federate")
