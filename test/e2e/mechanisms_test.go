@@ -10,9 +10,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestMechanisms: a client sees the same list of mechanisms through the gateway
-// as at the port that the gateway uses, so that one that checks it finds
-// nothing amiss (XEP-0474).
+// TestMechanisms: the gateway shows the same list of mechanisms as the server's
+// port behind it. A client that checks the list (XEP-0474) therefore finds no
+// difference.
 func TestMechanisms(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -25,14 +25,14 @@ func TestMechanisms(t *testing.T) {
 			want := mechanismList(t, alone.clientConfig(t, nobody, client.Plain))
 			got := mechanismList(t, behind.clientConfig(t, nobody, client.StartTLS))
 			if !slices.Contains(want, "SCRAM-SHA-1") || !slices.Equal(got, want) {
-				t.Errorf("through the gateway %v, at its port of the server %v", got, want)
+				t.Errorf("the gateway shows %v, the server's port %v", got, want)
 			}
 			t.Logf("%s", strings.Join(got, " "))
 		})
 	}
 }
 
-// mechanismList is those that are offered, sorted.
+// mechanismList returns the offered mechanisms, sorted.
 func mechanismList(t *testing.T, config client.Config) (names []string) {
 	t.Helper()
 	c, err := client.Dial(waiting(t), config)

@@ -14,8 +14,8 @@ import (
 // maxOutstanding is how many requests a session remembers in each direction.
 const maxOutstanding = 1024
 
-// testMemory shows that a request is answered once, from the one it was sent
-// to, and that a session remembers the newest of them only.
+// testMemory shows that a request is answered once, by the address that it was
+// sent to, and that a session remembers only its newest requests.
 func testMemory(t *testing.T, s *site) {
 	ctx := waiting(t)
 	s.allBut(ctx, t, "lab:all")
@@ -25,7 +25,7 @@ func testMemory(t *testing.T, s *site) {
 		send(ctx, t, me.Client, ask("once", bob.c.JID))
 		me.fence(ctx, t)
 		wantAnswers(ctx, t, me, bob, "once", true)
-		wantAnswers(ctx, t, me, bob, "once", false) // asked by nobody since
+		wantAnswers(ctx, t, me, bob, "once", false) // the request is answered already
 		send(ctx, t, me.Client, ask("misled", dave.c.JID))
 		me.fence(ctx, t)
 		wantAnswers(ctx, t, me, bob, "misled", false)
@@ -65,13 +65,13 @@ func testMemory(t *testing.T, s *site) {
 	})
 }
 
-// ask is a request.
+// ask returns a request.
 func ask(id, to string) string {
 	return "<iq type='get' id='" + id + "' to='" + to + "'><query xmlns='jabber:iq:version'/></iq>"
 }
 
-// wantAnswers lets the peer answer a request, and wants the answer to reach
-// the session or not.
+// wantAnswers lets the peer answer a request, and expects the answer to reach
+// the session, or to be dropped.
 func wantAnswers(ctx context.Context, t *testing.T, me *subject, p *peer, id string, passes bool) {
 	t.Helper()
 	mark := unique("mark")
@@ -81,6 +81,6 @@ func wantAnswers(ctx context.Context, t *testing.T, me *subject, p *peer, id str
 	}
 	came := me.fence(ctx, t)
 	if got := len(came) == 1 && client.IsAnswer(id)(came[0]); got != passes || !passes && len(came) > 0 {
-		t.Errorf("the answer to %s passes: %v, and came %v", id, passes, came)
+		t.Errorf("want the answer to %s to pass: %v, got %v", id, passes, came)
 	}
 }

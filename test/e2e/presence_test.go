@@ -12,7 +12,7 @@ import (
 )
 
 // presences are forms of available presence that ask for messages:read, because
-// one server or another may read their priority as not negative.
+// at least one server may take their priority for non-negative.
 var presences = []string{
 	"<presence/>",
 	"<presence to='ME'/>",
@@ -29,9 +29,9 @@ var presences = []string{
 	"<presence><show>chat</show><status>here</status><priority>127</priority></presence>",
 }
 
-// testPresence shows that no form of presence makes a server deliver what was
-// sent to the bare JID to a session that may not receive messages, whether the
-// tenant's setting is to clamp or to refuse.
+// testPresence shows that, for a session that may not receive messages, no form
+// of presence makes a server deliver messages to the bare JID. This holds
+// whether the tenant clamps or refuses such presence.
 func testPresence(t *testing.T, s *site) {
 	ctx := waiting(t)
 	const denied = "xmpp:account:messages:read"
@@ -56,7 +56,7 @@ func testPresence(t *testing.T, s *site) {
 						wantPriorityRefused(t, came)
 					}
 					wantUndelivered(ctx, t, bob, me)
-					// What it may send changes nothing about it.
+					// Presence that the session may send does not change that.
 					isSent(ctx, t, me, "<presence><priority>-1</priority></presence>")
 					wantUndelivered(ctx, t, bob, me)
 					_ = me.Close()
@@ -75,15 +75,15 @@ func testPresence(t *testing.T, s *site) {
 	}
 }
 
-// isSent sends presence, with the session's bare JID for ME, and gives what
-// came until the server had it.
+// isSent sends presence, with the session's bare JID in place of ME. It returns
+// everything that came until the server had handled it.
 func isSent(ctx context.Context, t *testing.T, me *subject, presence string) []client.Element {
 	t.Helper()
 	send(ctx, t, me.Client, strings.ReplaceAll(presence, "ME", me.account.jid))
 	return me.fence(ctx, t)
 }
 
-// toBare sends a message to a session's bare JID and says what is in it.
+// toBare sends a message to a session's bare JID and returns its text.
 func toBare(ctx context.Context, t *testing.T, from *peer, to *subject) string {
 	t.Helper()
 	mark := unique("mark")
@@ -92,8 +92,8 @@ func toBare(ctx context.Context, t *testing.T, from *peer, to *subject) string {
 	return mark
 }
 
-// wantUndelivered wants the server itself not to deliver to the session what
-// is sent to its bare JID.
+// wantUndelivered expects that the server itself does not deliver a message to
+// the bare JID to this session.
 func wantUndelivered(ctx context.Context, t *testing.T, from *peer, to *subject) {
 	t.Helper()
 	mark := toBare(ctx, t, from, to)

@@ -16,8 +16,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// proxied is the policy of an installation whose backend is told clients'
-// addresses.
+// proxied sets the backends of an installation to send the server PROXY
+// headers.
 func proxied(t *testing.T, in *installation.Installation, server *backend.Server) {
 	t.Helper()
 	for _, domain := range domains {
@@ -27,8 +27,8 @@ func proxied(t *testing.T, in *installation.Installation, server *backend.Server
 	}
 }
 
-// ownServer starts a server and an installation before it that no other test
-// uses, because addresses are banned.
+// ownServer starts a server and an installation for one test, because the test
+// gets addresses banned.
 func ownServer(t *testing.T, kind backend.Kind, config installation.Config) (target, *installation.Installation) {
 	t.Helper()
 	server, err := backend.Start(t.Context(), backend.Config{Kind: kind, Dir: t.TempDir(), Domains: domains, BanAfter: 5})
@@ -52,9 +52,9 @@ func ownServer(t *testing.T, kind backend.Kind, config installation.Config) (tar
 	return target{name: "gateway before " + string(kind), server: server, startTLS: in.StartTLS, directTLS: in.DirectTLS, caFile: server.CAFile()}, in
 }
 
-// TestClientAddresses: a server whose backend says proxy = true sees the address
-// of each client, and bans no more than that. Without, it sees the gateway's, and
-// five wrong passwords of anybody ban everybody.
+// TestClientAddresses: with proxy = true on its backend, a server sees the
+// address of each client and bans only that address. Without, it sees the
+// gateway's address, and five wrong passwords of one client ban all clients.
 func TestClientAddresses(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -86,11 +86,11 @@ func TestClientAddresses(t *testing.T) {
 						return last
 					}
 				}
-				t.Fatal("nobody is banned after six wrong passwords")
+				t.Fatal("no address is banned after six wrong passwords")
 				return nil
 			}
 			if kind != backend.Ejabberd {
-				return // only ejabberd's Debian configuration bans
+				return // only the configuration of Debian's ejabberd bans
 			}
 			from := func(address string) client.Config {
 				config := tg.clientConfig(t, a, client.DirectTLS)
@@ -98,12 +98,12 @@ func TestClientAddresses(t *testing.T) {
 				return config
 			}
 			if err := guess("127.0.0.66"); !strings.Contains(err.Error(), "policy-violation") {
-				t.Errorf("the address that is banned is told %v", err)
+				t.Errorf("the banned address gets %v", err)
 			}
 			login(ctx, t, from("127.0.0.77"))
 			if c, err := client.Login(ctx, from("127.0.0.66")); err == nil {
 				c.Close()
-				t.Error("the address that has guessed is not banned")
+				t.Error("the guessing address is not banned")
 			}
 			for _, domain := range domains {
 				if _, err := in.Policyctl(ctx, "", "domain", "set-backends", domain, "none://"+tg.server.Addr()); err != nil {
@@ -113,13 +113,14 @@ func TestClientAddresses(t *testing.T) {
 			_ = guess("127.0.0.55")
 			if c, err := client.Login(ctx, from("127.0.0.77")); err == nil {
 				c.Close()
-				t.Error("the gateway's address is not banned: this test tells nothing")
+				t.Error("the gateway's address is not banned, so this test proves nothing")
 			}
 		})
 	}
 }
 
-// TestBehindAProxy: what a trusted proxy says of a client reaches the server.
+// TestBehindAProxy: the client's address that a trusted proxy sends reaches the
+// server.
 func TestBehindAProxy(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -147,14 +148,15 @@ func TestBehindAProxy(t *testing.T) {
 				other.From, other.Header = c.From, c.Header
 				if c, err := client.Login(ctx, other); err == nil {
 					c.Close()
-					t.Error(name + ": let in")
+					t.Error(name + ": the client is let in")
 				}
 			}
 		})
 	}
 }
 
-// TestFail2Ban: Debian's Fail2Ban finds in a gateway's log who guesses passwords.
+// TestFail2Ban: Debian's Fail2Ban finds the addresses that guess passwords in a
+// gateway's log.
 func TestFail2Ban(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run(format, func(t *testing.T) {

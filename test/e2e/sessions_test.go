@@ -16,9 +16,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// TestSessions has two gateways before one server: sessions of both are
-// listed, one is ended by its id wherever it is, nobody else is, and a gateway
-// that was killed is missed, not forgotten.
+// TestSessions runs two gateways in front of one server. The sessions of both
+// are listed. A session can be ended by its id at either gateway, and no other
+// session ends. A killed gateway is reported as missing.
 func TestSessions(t *testing.T) {
 	ctx := waiting(t)
 	server := shared.servers[backend.Prosody]
@@ -47,7 +47,7 @@ func TestSessions(t *testing.T) {
 		mayReadRoster(ctx, t, me, true)
 	}
 
-	// found lists by the command line and gives the ids by the full JID.
+	// found lists sessions with policyctl and returns them by full JID.
 	found := func(wantMissing []string, args ...string) map[string]api.Session {
 		t.Helper()
 		out, err := in.Policyctl(ctx, "", append([]string{"session", "list", "--json"}, args...)...)
@@ -70,21 +70,22 @@ func TestSessions(t *testing.T) {
 	none := []string{}
 	all := found(none)
 	if len(all) != 3 || all[here.JID].Gateway != "gateway" || all[there.JID].Gateway != installation.SecondID || all[other.JID].Tenant != "other" {
-		t.Fatalf("all: %+v", all)
+		t.Fatalf("all sessions: %+v", all)
 	}
 	if s := all[there.JID]; s.Tenant != "lab" || s.Account != bob.jid || !strings.HasPrefix(s.Remote, "127.0.0.1") || !strings.HasPrefix(s.TLS, "TLS") || s.Since.IsZero() {
-		t.Errorf("bob's at the second: %+v", s)
+		t.Errorf("bob's session at the second gateway: %+v", s)
 	}
 	if lab := found(none, "-t", "lab"); len(lab) != 2 || lab[other.JID].ID != "" {
-		t.Errorf("the lab's: %+v", lab)
+		t.Errorf("sessions of tenant lab: %+v", lab)
 	}
 	if second := found(none, "--gateway", installation.SecondID, "--account", bob.jid); len(second) != 1 || second[there.JID].ID != all[there.JID].ID {
-		t.Errorf("bob's at the second: %+v", second)
+		t.Errorf("bob's session at the second gateway: %+v", second)
 	}
 
-	// Not by another tenant, and then exactly that one.
+	// Another tenant cannot end the session. Its own tenant can, and ends only
+	// that one.
 	if _, err := in.Policyctl(ctx, "", "session", "end", all[there.JID].ID, "-t", "other"); err == nil || !strings.Contains(err.Error(), "no live session") {
-		t.Errorf("ended by another tenant: %v", err)
+		t.Errorf("end the session as another tenant: %v", err)
 	}
 	stays(there)
 	if out, err := in.Policyctl(ctx, "", "session", "end", all[there.JID].ID, "-t", "lab", "--reason", "stolen phone"); err != nil || !strings.Contains(out, there.JID) {
@@ -97,17 +98,17 @@ func TestSessions(t *testing.T) {
 		t.Error(err)
 	}
 
-	// A gateway that was killed says nothing any more, not even that it goes.
+	// A killed gateway cannot announce that it is gone.
 	if err := in.SecondGateway.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	in.SecondGateway = nil
 	if left := found([]string{installation.SecondID}); len(left) != 1 || left[here.JID].ID != all[here.JID].ID {
-		t.Errorf("with the second killed: %+v", left)
+		t.Errorf("sessions with the second gateway killed: %+v", left)
 	}
 	_, err = admin.EndSession(ctx, "other", all[other.JID].ID, api.SessionEnd{})
 	if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != api.CodeUnknown || !strings.Contains(e.Text, installation.SecondID) {
-		t.Errorf("end a session of the killed one: %v", err)
+		t.Errorf("end a session of the killed gateway: %v", err)
 	}
 	stays(here)
 	if _, err := in.Policyctl(ctx, "", "session", "end", "--account", bob.jid); err != nil {

@@ -11,15 +11,14 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// A trick is one way in which two parsers on a stanza's way may disagree, as
-// measured at both servers. BOB stands for another user's address, MYSELF for
-// the own one, MARK for a text that is looked for at BOB.
+// A trick is XML on which two parsers may disagree, as measured at both
+// servers. BOB stands for another user's address, MYSELF for the sender's own,
+// and MARK for a text that the test looks for at BOB.
 type trick struct {
 	name string
 	xml  string
-	// want is what becomes of it when sent by somebody who may send messages:
-	// "delivered", "silence", or the condition of the stream error or of the
-	// stanza error.
+	// want is the outcome for a sender that may send messages: "delivered",
+	// "silence", or the condition of the stream error or stanza error.
 	want string
 }
 
@@ -99,9 +98,10 @@ var tricks = []trick{
 	{"tab in an attribute that names a node", "<iq id='1' type='set'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:bookmarks\t1'><item><a xmlns='u:MARK'/></item></publish></pubsub></iq>", "any"},
 }
 
-// TestSmuggling sends every trick through the gateway to both servers: by
-// somebody who may not send messages or requests, of whom nothing may reach
-// the other user whatever the servers make of it, and by somebody who may.
+// TestSmuggling sends every trick through the gateway to both servers. A first
+// sender may send neither messages nor requests: none of its tricks may reach
+// the other user, whatever the servers do with them. A second sender may send
+// them.
 func TestSmuggling(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -119,11 +119,11 @@ func TestSmuggling(t *testing.T) {
 			for _, trick := range tricks {
 				t.Run(trick.name, func(t *testing.T) {
 					if got := s.try(ctx, t, mute, trick); strings.Contains(got, "delivered") {
-						t.Errorf("it reached the other user, from somebody who may not write")
+						t.Errorf("it reached the other user from a sender that may not write")
 					}
 					got := s.try(ctx, t, free, trick)
 					if trick.want != "any" && !strings.Contains(trick.want, got) {
-						t.Errorf("became %q, want %q", got, trick.want)
+						t.Errorf("the outcome is %q, want %q", got, trick.want)
 					}
 				})
 			}
@@ -131,7 +131,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// setRole gives an account a role of its own.
+// setRole defines a role and gives it to an account.
 func setRole(ctx context.Context, t *testing.T, in *installation.Installation, a account, role ...string) string {
 	t.Helper()
 	name := unique("lab:role")
@@ -153,13 +153,13 @@ func send(ctx context.Context, t *testing.T, c *client.Client, xml string) {
 	}
 }
 
-// A smuggler tries tricks at one gateway, one session after the other.
+// A smuggler tries tricks at one gateway, each in a session of its own.
 type smuggler struct {
 	tg      target
-	watcher *client.Client // the other user, connected to the server itself
+	watcher *client.Client // the other user, connected directly to the server
 }
 
-// try sends a trick and says what became of it.
+// try sends a trick and returns its outcome.
 func (s *smuggler) try(ctx context.Context, t *testing.T, a account, trick trick) string {
 	t.Helper()
 	config := s.tg.clientConfig(t, a, client.DirectTLS)
@@ -182,13 +182,13 @@ func (s *smuggler) try(ctx context.Context, t *testing.T, a account, trick trick
 	return got
 }
 
-// outcome sends xml and waits until the server has seen all of it, or the
+// outcome sends xml and waits until the server has handled all of it, or the
 // stream has ended. It closes the session.
 func (s *smuggler) outcome(ctx context.Context, t *testing.T, c *client.Client, xml string) string {
 	t.Helper()
 	defer c.Close()
 	if err := c.Send(ctx, xml); err != nil {
-		return "closed" // the gateway need not read all of what it refuses
+		return "closed" // the gateway may close before it has read all of a refused trick
 	}
 	before, err := c.Fence(ctx)
 	if c.Ended != nil {

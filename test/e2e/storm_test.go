@@ -23,17 +23,17 @@ import (
 const (
 	// stormSize is how many clients log in at once.
 	stormSize = 1000
-	// smallStorm is more than may connect to a backend at once.
+	// smallStorm is more clients than may connect to a backend at once.
 	smallStorm = 200
-	// stormPatience is how long each of them waits.
+	// stormPatience is how long each client waits.
 	stormPatience = 60 * time.Second
-	// stormLimits let them come from one address.
+	// stormLimits let all clients connect from one address.
 	stormLimits = "[limits]\nper_address = 4096\nunauthenticated = 4096\n"
 )
 
-// A storm is how a log-in of many clients at once has gone.
+// A storm is the result of many clients logging in at once.
 type storm struct {
-	in      int           // bound
+	in      int           // sessions bound
 	took    time.Duration // from the first connect to the last session bound
 	reasons map[string]int
 }
@@ -46,8 +46,8 @@ func (s storm) String() string {
 	return text
 }
 
-// runStorm lets every account log in over STARTTLS at the same moment, once.
-// All stay until the last one is in or has given up.
+// runStorm lets every account log in over STARTTLS once, all at the same
+// moment. All sessions stay until the last client is logged in or has given up.
 func runStorm(ctx context.Context, tg target, roots *x509.CertPool, accounts []account) storm {
 	ctx, cancel := context.WithTimeout(ctx, stormPatience)
 	defer cancel()
@@ -85,7 +85,8 @@ func runStorm(ctx context.Context, tg target, roots *x509.CertPool, accounts []a
 	return result
 }
 
-// stormReason is an error without what differs from client to client.
+// stormReason returns an error's text without the parts that differ between
+// clients.
 func stormReason(err error) string {
 	var network *net.OpError
 	switch text := err.Error(); {
@@ -100,7 +101,7 @@ func stormReason(err error) string {
 	}
 }
 
-// stormAccounts makes that many users.
+// stormAccounts creates n accounts.
 func stormAccounts(tb testing.TB, s *backend.Server, n int) []account {
 	tb.Helper()
 	accounts := make([]account, n)
@@ -113,7 +114,8 @@ func stormAccounts(tb testing.TB, s *backend.Server, n int) []account {
 	return accounts
 }
 
-// stormTargets are a server, and a gateway before it that lets the storm in.
+// stormTargets returns a server, and a gateway in front of it whose limits
+// admit all clients.
 func stormTargets(tb testing.TB, kind backend.Kind) []target {
 	tb.Helper()
 	server := shared.servers[kind]
@@ -133,8 +135,8 @@ func stormTargets(tb testing.TB, kind backend.Kind) []target {
 }
 
 // BenchmarkStorm logs in many clients at once over STARTTLS: at the server
-// alone, and through the gateway. It tells how many got in, and the time as a
-// ratio.
+// alone, and through the gateway. It reports how many succeed, and the time as
+// a ratio.
 func BenchmarkStorm(b *testing.B) {
 	targets := stormTargets(b, backend.Prosody)
 	accounts := stormAccounts(b, targets[0].server, stormSize)
@@ -155,9 +157,10 @@ func BenchmarkStorm(b *testing.B) {
 	}
 }
 
-// TestStorm: all of many clients that come at once get in through the gateway,
-// more than may connect to its backend at a time. With POSTERN_SOAK=1 they are
-// as many as in the benchmark, and as many have to get in as at the server alone.
+// TestStorm: if many clients connect at once, more than may connect to the
+// backend at a time, all log in through the gateway. With POSTERN_SOAK=1 there
+// are as many as in the benchmark, and at least as many must succeed as at the
+// server alone.
 func TestStorm(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {

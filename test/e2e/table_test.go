@@ -19,9 +19,9 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// TestTable drives every row of both permission tables through the gateway to
-// both servers, with an account that has what it asks for and one that lacks
-// it.
+// TestTable tests every row of both permission tables through the gateway at
+// both servers, with an account that has the row's permissions and one that
+// lacks them.
 func TestTable(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -47,16 +47,16 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A cast is who a scenario's addresses stand for on one server.
+// A cast maps the addresses of a scenario to accounts on one server.
 type cast struct {
 	bob, dave, carol *peer // of alpha.test, beta.test and another tenant's gamma.test
 	room             string
-	names            *strings.Replacer // from a scenario's addresses to these
-	written          *strings.Replacer // from words for other forms of bob's address to the form
-	prepare          *strings.Replacer // from other forms of addresses to the prepared one
+	names            *strings.Replacer // scenario's addresses to these accounts
+	written          *strings.Replacer // placeholders to other written forms of bob's address
+	prepare          *strings.Replacer // other written forms of addresses to their prepared form
 
 	mu      sync.Mutex
-	refused []string // ids of what was refused; guarded by mu
+	refused []string // ids of refused stanzas; guarded by mu
 }
 
 func newCast(ctx context.Context, t *testing.T, s *site) *cast {
@@ -88,8 +88,9 @@ func newCast(ctx context.Context, t *testing.T, s *site) *cast {
 	return c
 }
 
-// write makes a scenario's stanza one of a session: with its addresses, and an
-// id that nothing else has. Without an id of its own an iq keeps none.
+// write turns a scenario's stanza into one of a session: it fills in the
+// addresses, and an id that nothing else has. An iq without an id stays without
+// one.
 func (c *cast) write(stanza, me, id string) string {
 	raw := strings.ReplaceAll(c.names.Replace(c.written.Replace(stanza)), "ME", me)
 	raw = strings.Replace(raw, " id='1'", " id='"+id+"'", 1)
@@ -101,7 +102,7 @@ func (c *cast) write(stanza, me, id string) string {
 	return raw
 }
 
-// peerOf is the peer whom a stanza is addressed to, if it is one.
+// peerOf returns the peer with an address, nil if there is none.
 func (c *cast) peerOf(to string) *peer {
 	for _, p := range []*peer{c.bob, c.dave, c.carol} {
 		if to == p.jid || to == p.jid+"/"+peerResource {
@@ -111,12 +112,12 @@ func (c *cast) peerOf(to string) *peer {
 	return nil
 }
 
-// testOutgoing drives what a client sends.
+// testOutgoing tests stanzas that a client sends.
 func testOutgoing(t *testing.T, s *site) {
 	ctx := waiting(t)
 	lines := append(readScenario(t, outgoingScenario), readScenario(t, "testdata/outgoing.txt")...)
 	tooMuch := line{
-		where: "made up", row: "a stanza that cannot be described completely",
+		where: "generated", row: "a stanza that cannot be described completely",
 		stanza: "<message to='bob@alpha.test'>" + strings.Repeat("<x xmlns='lab:x'/>", 100) + "</message>",
 	}
 	much := parseVerdict("refuse modify/not-acceptable: The stanza has more parts than can be checked")
@@ -167,14 +168,14 @@ func testOutgoing(t *testing.T, s *site) {
 		p.fence(ctx, t)
 		for _, id := range c.refused {
 			if p.has(func(e client.Element) bool { return e.Attr("id") == id }) {
-				t.Errorf("%s was sent %s, which was refused", p.jid, id)
+				t.Errorf("%s got %s, which was refused", p.jid, id)
 			}
 		}
 	}
 }
 
-// besideRow is the row, "" if there is none, that asks of a request to another
-// address beside the row that names it.
+// besideRow returns the row that asks for further permissions of a request to
+// another address, in addition to the row that names it; "" if there is none.
 func besideRow(l line) string {
 	to, set := parseAttr(l.stanza, "to"), parseAttr(l.stanza, "type") == "set"
 	service := strings.HasPrefix(to, "muc.") || strings.Contains(to, "@muc.")
@@ -193,14 +194,14 @@ func besideRow(l line) string {
 	return ""
 }
 
-// parseAttr is the value of an attribute of a scenario's stanza.
+// parseAttr returns the value of an attribute of a scenario's stanza.
 func parseAttr(stanza, name string) string {
 	_, value, _ := strings.Cut(stanza, " "+name+"='")
 	value, _, _ = strings.Cut(value, "'")
 	return value
 }
 
-// driveOut sends the lines' stanzas as an account with a role.
+// driveOut sends the stanzas of the lines as an account with a role.
 func driveOut(ctx context.Context, t *testing.T, s *site, c *cast, who, role string, lines []line) {
 	a := s.member(ctx, t, "subject", role)
 	var me *subject
@@ -212,7 +213,7 @@ func driveOut(ctx context.Context, t *testing.T, s *site, c *cast, who, role str
 		o := outgoing{s: s, line: l, want: want, cast: c, me: me, id: unique("id")}
 		t.Run(l.where, func(t *testing.T) { o.drive(ctx, t) })
 		if want.effect == "end" || strings.Contains(l.stanza, "<remove/>") && want.effect == "pass" {
-			// The account may be gone: the next line has a new one.
+			// The account may be removed: the next line gets a new one.
 			a, me = s.member(ctx, t, "subject", role), nil
 		}
 	}
@@ -246,21 +247,21 @@ func (o *outgoing) drive(ctx context.Context, t *testing.T) {
 		forwarded = o.cast.prepare.Replace(raw)
 		o.passed(ctx, t, raw)
 		if strings.Contains(raw, "<remove/>") {
-			return // the account is removed, and its session ended
+			return // the account is removed and its session has ended
 		}
 	case "clamp", "strip":
 	case "refuse", "drop":
 		forwarded = ""
-		if !o.line.is("outstanding") { // which has the id of the peer's own request
+		if !o.line.is("outstanding") { // an answer has the id of the peer's request
 			o.cast.mu.Lock()
 			o.cast.refused = append(o.cast.refused, o.id)
 			o.cast.mu.Unlock()
 		}
 	default:
-		t.Fatalf("the scenario does not say what becomes of it: %+v", o.want)
+		t.Fatalf("the scenario has no verdict for the stanza: %+v", o.want)
 	}
 	var came []client.Element
-	if o.want.effect == "refuse" { // which may come after the fence, if both were read together
+	if o.want.effect == "refuse" { // the refusal may come after the fence, if the gateway read both at once
 		e, err := o.me.Expect(ctx, o.isError)
 		if err != nil {
 			t.Fatal(err)
@@ -275,7 +276,7 @@ func (o *outgoing) drive(ctx context.Context, t *testing.T) {
 	case "strip":
 		wantStripped(t, raw, up)
 	default:
-		if forwarded != raw { // the spliced attribute is written anew
+		if forwarded != raw { // the replaced attribute is written in another form
 			up, forwarded = strings.ReplaceAll(up, "  ", " "), strings.ReplaceAll(forwarded, `"`, "'")
 		}
 		wantForwarded(t, up, forwarded)
@@ -283,11 +284,11 @@ func (o *outgoing) drive(ctx context.Context, t *testing.T) {
 	o.answered(t, came)
 }
 
-// unansweredByProsody are requests that make its PEP module fail, with no
-// answer: it expects an item, and a form.
+// unansweredByProsody matches requests that make Prosody's PEP module fail
+// without an answer: it expects an item, and a form.
 var unansweredByProsody = regexp.MustCompile(`<publish node='[^']*'/>|<subscribe [^>]*/><options/>`)
 
-// ask lets the stanza's addressee ask something of the session, so that the
+// ask lets the addressee of the stanza send the session a request, so that the
 // stanza is an answer.
 func (o *outgoing) ask(ctx context.Context, t *testing.T) {
 	for _, p := range []*peer{o.cast.bob, o.cast.carol} {
@@ -302,8 +303,8 @@ func (o *outgoing) ask(ctx context.Context, t *testing.T) {
 	o.me.fence(ctx, t)
 }
 
-// passed wants to see what a stanza does that was let through: the server's
-// own answer to a request, and at the other user what was sent there.
+// passed checks that a stanza was let through: the server answers a request,
+// and the other user gets a stanza to it.
 func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
 	sent := parse(t, raw)
 	kind, to := sent.Attr("type"), o.cast.prepare.Replace(sent.Attr("to"))
@@ -311,7 +312,7 @@ func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
 	request := sent.Stanza("iq") && (kind == "get" || kind == "set")
 	switch toClient := p != nil && to == p.c.JID; {
 	case request && to == o.me.JID:
-		if err := o.me.leg.sent(ctx, o.id); err != nil { // to itself
+		if err := o.me.leg.sent(ctx, o.id); err != nil { // the session itself gets it
 			t.Error(err)
 		}
 	case request && o.s.server.Kind() == backend.Prosody && unansweredByProsody.MatchString(raw):
@@ -324,7 +325,7 @@ func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
 			t.Fatalf("%v; the server has sent %q", err, o.me.leg.downSince(0))
 		}
 		if err := o.me.leg.sent(ctx, o.id); err != nil {
-			t.Errorf("the answer is not the server's: %s", answer)
+			t.Errorf("the answer does not come from the server: %s", answer)
 		}
 	}
 	switch {
@@ -336,19 +337,20 @@ func (o *outgoing) passed(ctx context.Context, t *testing.T, raw string) {
 	}
 	e, err := p.await(ctx, func(e client.Element) bool { return e.Attr("id") == o.id })
 	if err != nil {
-		t.Fatalf("%s is not sent %s: %v", p.jid, raw, err)
+		t.Fatalf("%s does not get %s: %v", p.jid, raw, err)
 	}
 	if from := e.Attr("from"); from != o.me.JID && from != o.me.Bare() {
 		t.Errorf("delivered from %s", from)
 	}
 }
 
-// isError matches an error that answers the stanza.
+// isError reports whether e is an error that answers the stanza.
 func (o *outgoing) isError(e client.Element) bool {
 	return e.Attr("type") == "error" && (e.Attr("id") == o.id || e.Attr("id") == "")
 }
 
-// answered wants the refusal, and nothing but it.
+// answered expects one refusal if the stanza is to be refused, and none
+// otherwise.
 func (o *outgoing) answered(t *testing.T, came []client.Element) {
 	t.Helper()
 	var refusals []client.Element
@@ -371,7 +373,7 @@ func (o *outgoing) answered(t *testing.T, came []client.Element) {
 	o.wantRefusal(t, refusals[0])
 }
 
-// wantRefusal checks a refusal's form, section 6 of the permissions.
+// wantRefusal checks every part of a refusal.
 func (o *outgoing) wantRefusal(t *testing.T, e client.Element) {
 	t.Helper()
 	sent := parse(t, o.cast.write(o.line.stanza, o.me.account.jid, o.id))
@@ -381,10 +383,10 @@ func (o *outgoing) wantRefusal(t *testing.T, e client.Element) {
 		t.Errorf("refused with %+v, want %+v", got, o.want)
 	}
 	if e.Name.Local != sent.Name.Local || e.Attr("id") != sent.Attr("id") || len(e.Children) != 1 {
-		t.Errorf("the answer has another name or id, or more in it than the error: %s", e)
+		t.Errorf("the answer has another name or id, or more content than the error: %s", e)
 	}
 	from := sent.Attr("to")
-	if !sent.Stanza("presence") { // a client knows the room it did not join by the form it wrote
+	if !sent.Stanza("presence") { // for presence it is the form that the client wrote
 		from = o.cast.prepare.Replace(from)
 	}
 	if from == o.me.account.jid {
@@ -402,7 +404,7 @@ func (o *outgoing) wantRefusal(t *testing.T, e client.Element) {
 	}
 }
 
-// ended wants the stream to end with the error.
+// ended expects the stream to end with the error.
 func (o *outgoing) ended(ctx context.Context, t *testing.T) {
 	t.Helper()
 	e, err := o.me.Expect(ctx, client.IsStreamError)
@@ -413,7 +415,7 @@ func (o *outgoing) ended(ctx context.Context, t *testing.T) {
 		t.Errorf("ended with %s, want %+v", e, o.want)
 	}
 	if _, err := o.me.Next(ctx); !errors.Is(err, client.ErrFooter) && !errors.Is(err, io.EOF) {
-		t.Errorf("behind the stream error: %v", err)
+		t.Errorf("after the stream error: %v", err)
 	}
 }
 
@@ -427,10 +429,11 @@ func parse(t *testing.T, raw string) client.Element {
 	return e
 }
 
-// isFence is what fences send.
+// isFence reports whether an element is a fence's ping.
 func isFence(raw string) bool { return strings.HasPrefix(raw, "<iq type='get' id='query-") }
 
-// forwarded is what the gateway has sent the server, but for fences.
+// forwarded returns the elements that the gateway has sent the server, except
+// fences.
 func forwarded(t *testing.T, up string) []string {
 	t.Helper()
 	all, err := elements(strings.TrimSuffix(up, "</stream:stream>"))
@@ -440,8 +443,8 @@ func forwarded(t *testing.T, up string) []string {
 	return slices.DeleteFunc(all, isFence)
 }
 
-// wantForwarded wants what the gateway has sent the server to be this, byte
-// for byte.
+// wantForwarded expects that the gateway has sent the server exactly these
+// elements, byte for byte.
 func wantForwarded(t *testing.T, up string, want ...string) {
 	t.Helper()
 	want = slices.DeleteFunc(want, func(s string) bool { return s == "" })
@@ -450,8 +453,8 @@ func wantForwarded(t *testing.T, up string, want ...string) {
 	}
 }
 
-// wantClamped wants the presence to have reached the server with one priority,
-// -1, and else as it was.
+// wantClamped expects that the presence reached the server with exactly one
+// priority, -1, and with its name and attributes unchanged.
 func wantClamped(t *testing.T, raw, up string) {
 	t.Helper()
 	got := forwarded(t, up)
@@ -473,13 +476,14 @@ func wantClamped(t *testing.T, raw, up string) {
 	}
 }
 
-// sameAttrs tells whether two elements have the same attributes, in any order.
+// sameAttrs reports whether two elements have the same attributes, in any
+// order.
 func sameAttrs(a, b client.Element) bool {
 	return len(a.Attrs) == len(b.Attrs) && !slices.ContainsFunc(a.Attrs, func(attr xml.Attr) bool { return !slices.Contains(b.Attrs, attr) })
 }
 
-// wantStripped wants the stanza to have reached the server with nothing in it
-// but its error.
+// wantStripped expects that the stanza reached the server with its attributes
+// and its error only.
 func wantStripped(t *testing.T, raw, up string) {
 	t.Helper()
 	got := forwarded(t, up)

@@ -27,18 +27,19 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A crossing is a command line that speaks of the tenant lab's own, given for
-// the tenant other.
+// A crossing is a command line on behalf of tenant other that names something
+// of tenant lab.
 type crossing struct {
-	args string // ALICE is lab's member, SESSION the session she has, CAROL other's
-	// allowed: it names only what each tenant has of its own, or what an
-	// operator may see of the whole installation.
+	args string // ALICE is lab's member, SESSION her session, CAROL other's member
+	// allowed: the command names only things that each tenant has itself, or
+	// that an operator may see of the whole installation.
 	allowed bool
-	// stdin is the policy file that it reads.
+	// stdin is the policy file on standard input.
 	stdin string
 }
 
-// crossings are by policyctl's command; every command has one at least.
+// crossings are the crossings by policyctl's commands. Every command has at
+// least one.
 var crossings = map[string][]crossing{
 	"tenant create": {
 		{args: "lab"},
@@ -116,7 +117,7 @@ var crossings = map[string][]crossing{
 		{args: "-f - --yes", stdin: "tenant = \"other\"\n[[domain]]\nname = \"alpha.test\"\n"},
 		{args: "-f - --yes", stdin: "tenant = \"other\"\n[[domain]]\nname = \"gamma.test\"\n[[member]]\njid = \"ALICE\"\nsuspended = true\n"},
 	},
-	// These speak of no tenant.
+	// These commands concern no tenant.
 	"status":         {{args: "", allowed: true}},
 	"permissions":    {{args: "", allowed: true}},
 	"check":          {{args: "-f -", stdin: ""}},   // reads files only
@@ -132,16 +133,16 @@ var crossings = map[string][]crossing{
 	"token list":     {{args: "", allowed: true}},
 	"token revoke":   {{args: "0123456789abcdef"}},
 	"token self":     {{args: "", allowed: true}},
-	// The last: nothing can be done for other behind it.
+	// This comes last: it removes tenant other.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }
 
-// operatorSees are the commands that show what is of the whole installation,
-// by which lab is named, and those that show examples.
+// operatorSees are the commands that show the whole installation, tenant lab
+// included, and commands that show examples.
 var operatorSees = []string{"tenant list", "status", "man", "help"}
 
 // TestCrossTenant shows that no tenant sees, changes or ends anything of
-// another one: by no command, by no question of a gateway, by no NATS subject.
+// another tenant: not by a command, a gateway's question, or a NATS subject.
 func TestCrossTenant(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -155,7 +156,7 @@ func TestCrossTenant(t *testing.T) {
 	}
 }
 
-// commandsOf are policyctl's commands, as its help lists them.
+// commandsOf returns policyctl's commands, as its help lists them.
 func commandsOf(ctx context.Context, t *testing.T, s *site) []string {
 	t.Helper()
 	help, err := s.in.Policyctl(ctx, "", "--help")
@@ -170,13 +171,13 @@ func commandsOf(ctx context.Context, t *testing.T, s *site) []string {
 	return names
 }
 
-// wantComplete wants every command to be tried: those of policyctl, and those
-// that the node knows.
+// wantComplete expects that every command is tried: policyctl's, and the
+// node's.
 func wantComplete(ctx context.Context, t *testing.T, s *site) {
 	t.Helper()
 	names := commandsOf(ctx, t, s)
 	if len(names) < 30 {
-		t.Errorf("the help lists %q", names)
+		t.Errorf("the help lists only %q", names)
 	}
 	for _, name := range names {
 		if len(crossings[name]) == 0 {
@@ -185,12 +186,12 @@ func wantComplete(ctx context.Context, t *testing.T, s *site) {
 	}
 	for _, entry := range tenants.Catalogue() {
 		name := strings.TrimSuffix(strings.ReplaceAll(entry.Name, ".", " "), "-addresses")
-		name = strings.TrimPrefix(name, "shared-") // a flag
+		name = strings.TrimPrefix(name, "shared-") // shared is a flag
 		if name == "tenant apply" {
 			name = "apply"
 		}
 		if !slices.Contains(names, name) {
-			t.Errorf("%s is none of policyctl's commands", entry.Name)
+			t.Errorf("policyctl has no command %s", entry.Name)
 		}
 	}
 }
@@ -215,7 +216,7 @@ func crossCommands(ctx context.Context, t *testing.T, s *site) {
 	slices.Sort(names)
 	sessions, err := s.admin.Sessions(ctx, "lab", api.SessionFilter{Account: alice.jid}, "", 0)
 	if err != nil || len(sessions.Sessions) != 1 || len(sessions.Missing) > 0 {
-		t.Fatalf("the session: %+v, %v", sessions, err)
+		t.Fatalf("alice's sessions: %+v, %v", sessions, err)
 	}
 	fill := strings.NewReplacer("ALICE", alice.jid, "SESSION", sessions.Sessions[0].ID, "CAROL", carol.jid)
 	prepared := strings.NewReplacer("ALPHA.TEST", "alpha.test", "\uFF41", "a")
@@ -225,13 +226,13 @@ func crossCommands(ctx context.Context, t *testing.T, s *site) {
 				args := append(strings.Fields(name), strings.Fields(fill.Replace(c.args))...)
 				out, err := s.in.Policyctl(ctx, fill.Replace(c.stdin), args...)
 				if c.allowed != (err == nil) {
-					t.Errorf("allowed: %v, and became %v", c.allowed, err)
+					t.Errorf("want allowed: %v, got %v", c.allowed, err)
 				}
 				said := fmt.Sprint(out, err)
 				for _, mine := range []string{alice.jid, "lab:secret", "alpha.test", "beta.test"} {
 					named := strings.Contains(prepared.Replace(strings.Join(args, " "))+fill.Replace(c.stdin), mine)
 					if strings.Contains(said, mine) && !named && !slices.Contains(operatorSees, name) {
-						t.Errorf("it tells of %s: %s", mine, said)
+						t.Errorf("it reveals %s: %s", mine, said)
 					}
 				}
 				if after := s.allOf(ctx, t, "lab"); after != before {
@@ -241,12 +242,12 @@ func crossCommands(ctx context.Context, t *testing.T, s *site) {
 			})
 		}
 	}
-	// The same role name: what it gives is each tenant's own.
+	// Each tenant has its own role of this name.
 	mayReadRoster(ctx, t, s.subject(ctx, t, alice), true)
 }
 
-// allOf is everything the node tells about a tenant, positions left out: the
-// installation's goes on with every commit.
+// allOf returns everything that the node reports about a tenant, except
+// positions, which grow with every commit of the installation.
 func (s *site) allOf(ctx context.Context, t *testing.T, tenant string) string {
 	t.Helper()
 	var all []any
@@ -279,9 +280,9 @@ func (s *site) allOf(ctx context.Context, t *testing.T, tenant string) string {
 	return regexp.MustCompile(`"position":\d+`).ReplaceAllString(string(text), "")
 }
 
-// crossStanzas: a role of the same name, and members of both tenants. What one
-// tenant is changed to ends and decides nothing of the other, in sessions that
-// stay and stanzas between them.
+// crossStanzas: two tenants have a role of the same name, with members in both.
+// A change to one tenant ends no session of the other, and decides no stanza
+// between other accounts.
 func crossStanzas(ctx context.Context, t *testing.T, s *site) {
 	const role = "shared:role"
 	s.do(ctx, t, "lab", api.RoleDefine{Role: role, Allow: everything()})
@@ -308,8 +309,9 @@ func crossStanzas(ctx context.Context, t *testing.T, s *site) {
 	}
 	mayWrite(mine, theirs, true)
 	mayWrite(theirs, mine, true)
-	// One side's federation is not the other's: either is enough to stop both
-	// ways, and neither tenant's role changes what the other's own may.
+	// Each side needs its own permission to federate: if either side lacks it,
+	// no stanza passes in either direction. The role of one tenant does not
+	// change what the other tenant's accounts may do.
 	s.do(ctx, t, "other", api.RoleDefine{Role: role, Allow: everything(), Deny: []string{"xmpp:federate", "xmpp:account:contacts:read"}})
 	mayWrite(mine, theirs, false)
 	mayWrite(theirs, mine, false)
@@ -328,7 +330,7 @@ func crossStanzas(ctx context.Context, t *testing.T, s *site) {
 	s.do(ctx, t, "other", api.DomainResume{Domain: "gamma.test"})
 }
 
-// asker is another gateway's end of the questions, with the gateway's own key.
+// asker connects a second asking end to the node, with the gateway's own key.
 func (s *site) asker(ctx context.Context, t *testing.T) *overnats.Asker {
 	t.Helper()
 	address, seed := s.in.NATS()
@@ -358,7 +360,7 @@ func (s *site) asker(ctx context.Context, t *testing.T) *overnats.Asker {
 }
 
 // crossQuestions asks about accounts in the name of a tenant that does not own
-// them: every kind of stanza, both ways.
+// them, for every kind of stanza in both directions.
 func crossQuestions(ctx context.Context, t *testing.T, s *site) {
 	asker := s.asker(ctx, t)
 	for domain, tenant := range map[string]string{"alpha.test": "lab", "beta.test": "lab", "gamma.test": "other"} {
@@ -391,7 +393,7 @@ func crossQuestions(ctx context.Context, t *testing.T, s *site) {
 		if opening.Allowed != crossed.own {
 			t.Errorf("%s of tenant %s is opened: %+v", crossed.account, crossed.tenant, opening)
 		}
-		who.Opened = 1 << 62 // nothing has ended it
+		who.Opened = 1 << 62 // later than every revocation
 		who.OpenedLog = []byte(opening.LogID)
 		for _, q := range questions(t, who) {
 			verdicts := make([]decision.Verdict, 1)
@@ -405,7 +407,7 @@ func crossQuestions(ctx context.Context, t *testing.T, s *site) {
 	}
 }
 
-// questions are one about each kind of stanza in each direction.
+// questions returns a question about each kind of stanza in each direction.
 func questions(t *testing.T, who decision.Session) []decision.Question {
 	t.Helper()
 	bob, err := jid.Parse([]byte("bob@alpha.test/r"))
@@ -430,8 +432,9 @@ func questions(t *testing.T, who decision.Session) []decision.Question {
 	return all
 }
 
-// crossSubjects: with a gateway's key one can ask, hear one's own replies, and
-// hear what nodes tell all gateways. Nothing else, and nothing without a key.
+// crossSubjects: a gateway's key permits to ask, to receive its own replies,
+// and to receive the nodes' notices to all gateways, nothing else. Without a
+// key nothing is permitted.
 func crossSubjects(t *testing.T, s *site) {
 	address, seed := s.in.NATS()
 	key, err := nats.NkeyOptionFromSeed(seed)
@@ -443,7 +446,7 @@ func crossSubjects(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// refused tells whether the server has refused what the connection did last
+	// refused reports whether the server refused the connection's last action
 	// on a subject.
 	refused := func(subject string) bool {
 		t.Helper()
@@ -480,7 +483,8 @@ func crossSubjects(t *testing.T, s *site) {
 			t.Errorf("a gateway may publish on %s", subject)
 		}
 	}
-	// What it needs is not refused, so that what is refused above says something.
+	// The subjects that a gateway needs are permitted, so the refusals above
+	// mean something.
 	for _, subject := range rights.Subscribe {
 		if _, err := conn.SubscribeSync(subject); err != nil || refused(subject) {
 			t.Errorf("a gateway may not subscribe to %s: %v", subject, err)
@@ -507,7 +511,7 @@ func crossSubjects(t *testing.T, s *site) {
 	} {
 		if c, err := nats.Connect("nats://"+address, option); err == nil {
 			c.Close()
-			t.Errorf("with %s one is let in", name)
+			t.Errorf("a client with %s is let in", name)
 		}
 	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/postern-im/postern/test/e2e/installation"
 )
 
-// TestTerminalClients runs Debian's clients for the terminal, as people use
-// them, through the gateway: each sends a message and shows one it is sent.
+// TestTerminalClients runs Debian's terminal clients through the gateway, as
+// people use them. Each sends a message and shows one that it receives.
 func TestTerminalClients(t *testing.T) {
 	for _, kind := range kinds {
 		tg, _ := through(kind)
@@ -40,7 +40,7 @@ func TestTerminalClients(t *testing.T) {
 	}
 }
 
-// correspondent is a session with whom a client exchanges messages.
+// correspondent logs in a session that exchanges messages with a client.
 func correspondent(ctx context.Context, t *testing.T, tg target) *client.Client {
 	t.Helper()
 	c := login(ctx, t, tg.clientConfig(t, newAccount(t, tg.server, "friend", "alpha.test"), client.DirectTLS))
@@ -48,8 +48,9 @@ func correspondent(ctx context.Context, t *testing.T, tg target) *client.Client 
 	return c
 }
 
-// boundAs waits until the gateway has bound a session of an account, and gives
-// its full JID. A session need not have sent presence to be sent a message.
+// boundAs waits until the gateway has bound a session of an account, and
+// returns its full JID. A message to a full JID does not need the session's
+// presence.
 func boundAs(ctx context.Context, t *testing.T, in *installation.Installation, a account) (full string) {
 	t.Helper()
 	err := in.Gateway.WaitFor(ctx, func(context.Context) error {
@@ -72,7 +73,7 @@ func boundAs(ctx context.Context, t *testing.T, in *installation.Installation, a
 	return full
 }
 
-// wantMessage waits for a message of an account.
+// wantMessage waits for a message from an account.
 func wantMessage(ctx context.Context, t *testing.T, c *client.Client, from account, body string) {
 	t.Helper()
 	m, err := c.Expect(ctx, client.HasBody(body))
@@ -84,9 +85,9 @@ func wantMessage(ctx context.Context, t *testing.T, c *client.Client, from accou
 	}
 }
 
-// runGoSendxmpp sends with one run of the program and listens with another, as
-// another account: a message to the first one's could still go to the session
-// that sends, which is about to end.
+// runGoSendxmpp sends with one run of the program and listens with another run
+// under a second account. Under one account, the message to the listener could
+// go to the sending session, which is about to end.
 func runGoSendxmpp(ctx context.Context, t *testing.T, tg target, security client.Security) {
 	friend := correspondent(ctx, t, tg)
 	sender, listener := newAccount(t, tg.server, "sender", "alpha.test"), newAccount(t, tg.server, "listener", "alpha.test")
@@ -114,8 +115,8 @@ func runGoSendxmpp(ctx context.Context, t *testing.T, tg target, security client
 	listening.await(ctx, t, mark)
 }
 
-// runProfanity types into profanity what a person would. It needs a terminal,
-// which script(1) makes.
+// runProfanity types commands into profanity. It needs a terminal, which
+// script(1) provides.
 func runProfanity(ctx context.Context, t *testing.T, tg target, security client.Security) {
 	a, friend := newAccount(t, tg.server, "profanity", "alpha.test"), correspondent(ctx, t, tg)
 	home := t.TempDir()
@@ -164,8 +165,8 @@ func runProfanity(ctx context.Context, t *testing.T, tg target, security client.
 	}
 }
 
-// trustFolder makes a folder of trusted certificates in OpenSSL's form: the
-// file is named by a hash of its subject.
+// trustFolder creates a folder of trusted certificates in OpenSSL's form: the
+// file is named by a hash of the certificate's subject.
 func trustFolder(t *testing.T, caFile string) string {
 	t.Helper()
 	hash, err := exec.CommandContext(t.Context(), "openssl", "x509", "-noout", "-hash", "-in", caFile).Output()
@@ -179,17 +180,17 @@ func trustFolder(t *testing.T, caFile string) string {
 	return dir
 }
 
-// A shown program runs, and its output is looked at.
+// A shown is a running program whose output the test reads.
 type shown struct {
 	cmd  *exec.Cmd
-	wait func() error // for the program's end
+	wait func() error // waits for the program's end
 
 	mu   sync.Mutex
 	text bytes.Buffer  // guarded by mu
-	more chan struct{} // closed, and made anew, with each output; guarded by mu
+	more chan struct{} // closed and replaced with each output; guarded by mu
 }
 
-// show starts a program, which is killed when the test ends.
+// show starts a program, which is killed at the end of the test.
 func show(t *testing.T, cmd *exec.Cmd) *shown {
 	t.Helper()
 	s := &shown{cmd: cmd, more: make(chan struct{})}
@@ -199,7 +200,7 @@ func show(t *testing.T, cmd *exec.Cmd) *shown {
 	}
 	s.wait = sync.OnceValue(cmd.Wait)
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // the program may have ended already
 		_ = s.wait()
 	})
 	return s
@@ -213,7 +214,7 @@ func (s *shown) Write(b []byte) (int, error) {
 	return s.text.Write(b)
 }
 
-// await waits until the program has printed something.
+// await waits until the program has printed a text.
 func (s *shown) await(ctx context.Context, t *testing.T, what string) {
 	t.Helper()
 	for {
@@ -226,7 +227,7 @@ func (s *shown) await(ctx context.Context, t *testing.T, what string) {
 		select {
 		case <-more:
 		case <-ctx.Done():
-			t.Fatalf("%s shows no %q: %q", s.cmd.Path, what, text)
+			t.Fatalf("%s does not print %q: %q", s.cmd.Path, what, text)
 		}
 	}
 }
