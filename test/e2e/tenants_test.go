@@ -281,8 +281,8 @@ func (s *site) allOf(ctx context.Context, t *testing.T, tenant string) string {
 }
 
 // crossStanzas: two tenants have a role of the same name, with members in both.
-// A change to one tenant ends no session of the other, and decides no stanza
-// between other accounts.
+// A change to one tenant ends no session of the other tenant, and affects no
+// stanza between the other's accounts.
 func crossStanzas(ctx context.Context, t *testing.T, s *site) {
 	const role = "shared:role"
 	s.do(ctx, t, "lab", api.RoleDefine{Role: role, Allow: everything()})

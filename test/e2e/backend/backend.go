@@ -1,12 +1,13 @@
 // Package backend runs private XMPP servers for the end-to-end tests: Debian's
-// Prosody and ejabberd, each with its own folder, configuration, certificates
-// and loopback ports, and each with every feature a client asks for on login.
+// Prosody and ejabberd. Each server has its own folder, configuration,
+// certificates and loopback ports, and every feature that a client asks for at
+// log-in.
 //
-// A server that Start returned answers on all its ports. Stop and Kill leave no
-// process behind; should the program that called Start die, the kernel ends the
-// server with it. The package never touches the servers that the system runs,
-// their configuration or their data, and nothing it starts listens on, or
-// connects to, anything but the loopback interface.
+// Once Start has returned a server, it answers on all its ports. Stop and Kill
+// leave no process behind; if the program that called Start dies, the kernel
+// ends the server too. The package never touches the system's own servers,
+// their configuration or their data. Its servers listen and connect on the
+// loopback interface only.
 package backend
 
 import (
@@ -30,21 +31,20 @@ const (
 	Ejabberd Kind = "ejabberd"
 )
 
-// readyTimeout bounds the wait for a started server to answer on all its ports.
-// ejabberd takes 2 s on an idle machine; the tests of many packages may run at
-// the same time on two cores.
+// readyTimeout bounds the wait until a started server answers on all its ports.
+// ejabberd takes 2 s on an idle machine, but the tests of many packages may run
+// at once on two cores.
 const readyTimeout = 60 * time.Second
 
-// stopTimeout is how long a server may take to stop by itself before it is
-// killed.
+// stopTimeout is how long a server may take to stop before it is killed.
 const stopTimeout = 10 * time.Second
 
 // Config says which server to run. Kind, Dir and Domains are required.
 type Config struct {
 	Kind Kind
 
-	// Dir takes configuration, data and logs. It must exist and be empty; it
-	// is not removed.
+	// Dir holds configuration, data and logs. It must exist and be empty; it is
+	// not removed.
 	Dir string
 
 	// Domains are the hosts that have accounts. Each also gets the components
@@ -57,41 +57,42 @@ type Config struct {
 	// Admins are bare JIDs that the server treats as administrators.
 	Admins []string
 
-	// BanAfter has ejabberd's mod_fail2ban ban an address after so many wrong
-	// passwords. Zero: no module.
+	// BanAfter is after how many wrong passwords ejabberd's mod_fail2ban bans
+	// an address. Zero: the module is not loaded.
 	BanAfter int
 }
 
-// hosts are all that the server is configured for.
+// hosts are all hosts that the server is configured for.
 func (c Config) hosts() []string { return slices.Concat(c.Domains, c.Unnamed) }
 
-// A Server is one running, or stopped, private server. Its methods may be
-// called from several goroutines.
+// A Server is a private server, running or stopped. Its methods may be called
+// from several goroutines.
 type Server struct {
 	config Config
 	ports  ports
 	flavor flavor
 
-	mu      sync.Mutex // guards process, and is held while it is started or ended
+	mu      sync.Mutex // guards process; held while the process is started or ended
 	process *process   // nil when stopped
 }
 
-// ports are a server's on its own loopback address, the same across restarts.
+// ports are a server's ports on its own loopback address. They survive
+// restarts.
 type ports struct {
 	host                             string
 	plain, startTLS, directTLS, http int
 	proxied                          int
 }
 
-// flavor is what the two implementations do differently.
+// flavor holds the differences between the two implementations.
 type flavor interface {
-	// configure writes what the server reads on start, once.
+	// configure writes the files that the server reads at its start, once.
 	configure() error
-	// command is how the server is run in the foreground.
+	// command is the command that runs the server in the foreground.
 	command() command
 	addUser(ctx context.Context, local, domain, password string) error
 	hasUser(ctx context.Context, local, domain string) (bool, error)
-	// addressesOf are the client addresses of an account's sessions, as the
+	// addressesOf returns the client addresses of an account's sessions, as the
 	// server has seen them.
 	addressesOf(ctx context.Context, local, domain string) ([]string, error)
 }
@@ -136,40 +137,43 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	return s, nil
 }
 
-// Kind is the implementation that runs.
+// Kind returns the server's implementation.
 func (s *Server) Kind() Kind { return s.config.Kind }
 
-// Addr is the client port where a session may do without encryption and PLAIN
-// is offered: the one to put a gateway in front of.
+// Addr is the client port for gateways: it requires no encryption and offers
+// PLAIN.
 func (s *Server) Addr() string { return address(s.ports.host, s.ports.plain) }
 
-// StartTLSAddr is the client port that offers STARTTLS. With Prosody it is Addr.
+// StartTLSAddr is the client port that offers STARTTLS. Prosody offers the same
+// on Addr.
 func (s *Server) StartTLSAddr() string { return address(s.ports.host, s.ports.startTLS) }
 
-// DirectTLSAddr is the client port that begins with TLS.
+// DirectTLSAddr is the client port for direct TLS.
 func (s *Server) DirectTLSAddr() string { return address(s.ports.host, s.ports.directTLS) }
 
 // ProxyAddr is like Addr, but a connection must begin with a PROXY header.
 func (s *Server) ProxyAddr() string { return address(s.ports.host, s.ports.proxied) }
 
-// CAFile is the certificate, in PEM, that signed those the server shows.
+// CAFile is the PEM file of the certificate authority that signed the server's
+// certificates.
 func (s *Server) CAFile() string { return filepath.Join(s.config.Dir, "certs", caName) }
 
-// Hosts are all hosts of the server, those its certificate does not name last.
+// Hosts are all hosts of the server; those that its certificate does not name
+// come last.
 func (s *Server) Hosts() []string { return s.config.hosts() }
 
-// FrontCertificate is a certificate, with its key, that names all hosts of the
-// server: for a gateway in front of it.
+// FrontCertificate returns the files of a certificate and its key that name all
+// hosts of the server. It is for a gateway in front of the server.
 func (s *Server) FrontCertificate() (certificate, key string) {
 	certs := filepath.Join(s.config.Dir, "certs")
 	return filepath.Join(certs, frontName), filepath.Join(certs, frontKey)
 }
 
-// Logs is the folder with what the server logged and printed.
+// Logs is the folder of the server's logs and output.
 func (s *Server) Logs() string { return filepath.Join(s.config.Dir, "logs") }
 
-// AddUser creates an account. The JID must be bare, lower case ASCII, and of one
-// of the server's domains.
+// AddUser creates an account. The JID must be bare, lower case ASCII, and in
+// one of the server's domains.
 func (s *Server) AddUser(ctx context.Context, jid, password string) error {
 	local, domain, err := s.split(jid)
 	if err != nil {
@@ -181,7 +185,7 @@ func (s *Server) AddUser(ctx context.Context, jid, password string) error {
 	return nil
 }
 
-// HasUser tells whether an account exists.
+// HasUser reports whether an account exists.
 func (s *Server) HasUser(ctx context.Context, jid string) (bool, error) {
 	local, domain, err := s.split(jid)
 	if err != nil {
@@ -195,7 +199,7 @@ func (s *Server) HasUser(ctx context.Context, jid string) (bool, error) {
 }
 
 // AddressesOf returns the client addresses of an account's sessions, as the
-// server has seen them; with Prosody also those of sessions that have ended.
+// server has seen them. Prosody includes sessions that have ended.
 func (s *Server) AddressesOf(ctx context.Context, jid string) ([]string, error) {
 	local, domain, err := s.split(jid)
 	if err != nil {
@@ -208,24 +212,24 @@ func (s *Server) AddressesOf(ctx context.Context, jid string) ([]string, error) 
 	return addresses, nil
 }
 
-// Stop asks the server to end, and kills it when it has not done so in time.
-// Prosody ends all streams with system-shutdown first, ejabberd most of them. A
-// stopped server may be restarted; its accounts and ports stay.
+// Stop asks the server to end, and kills it if it has not ended in time. Before
+// it ends, Prosody closes all streams with system-shutdown, ejabberd most of
+// them. A stopped server may be restarted; its accounts and ports stay.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.end(stopTimeout)
 }
 
-// Kill ends the server at once, as a crash would: sessions see their connection
-// reset or closed without a word.
+// Kill ends the server at once, like a crash: the connections of its sessions
+// are reset or closed without a stream error.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.end(0)
 }
 
-// Restart starts the server, after stopping it if it runs.
+// Restart starts the server. If it runs, Restart stops it first.
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,7 +250,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	return nil
 }
 
-// end stops the process, if any, and forgets it. The caller holds mu.
+// end stops the process, if there is one. The caller holds mu.
 func (s *Server) end(grace time.Duration) error {
 	if s.process == nil {
 		return nil
@@ -260,7 +264,7 @@ func (s *Server) end(grace time.Duration) error {
 }
 
 // ready returns when every client port has answered a stream header with
-// features, or when the process has ended or ctx has.
+// features. It gives up when the process or ctx has ended.
 func (s *Server) ready(ctx context.Context) error {
 	last := s.config.Domains[len(s.config.Domains)-1]
 	ca := s.CAFile()
@@ -279,8 +283,8 @@ func (s *Server) ready(ctx context.Context) error {
 	return nil
 }
 
-// split checks that an account's address is one this package may turn into a
-// file name and a request as it stands.
+// split checks that an account's address can be used unchanged in a file name
+// and a request.
 func (s *Server) split(jid string) (local, domain string, err error) {
 	local, domain, ok := strings.Cut(jid, "@")
 	if !ok || local == "" || strings.Trim(local, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {

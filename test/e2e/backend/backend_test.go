@@ -2,7 +2,7 @@ package backend
 
 import "testing"
 
-// The names were read from a folder that Prosody itself wrote.
+// The names come from a folder that Prosody wrote.
 func TestStoreName(t *testing.T) {
 	for name, want := range map[string]string{
 		"alpha.test": "alpha%2etest",

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Files in a server's certificate folder. The chain file has key and
-// certificate, which is how ejabberd reads them.
+// These are the files in a server's certificate folder. The chain file holds
+// key and certificate, as ejabberd expects.
 const (
 	caName    = "ca.pem"
 	frontName = "front.pem"
@@ -27,12 +27,12 @@ const (
 	chainName = "server-with-key.pem"
 )
 
-// certLifetime is long enough that ejabberd does not warn of its end.
+// certLifetime is so long that ejabberd does not warn about the expiry.
 const certLifetime = 60 * 24 * time.Hour
 
-// writeCertificates makes a certification authority and two certificates that
-// it has signed: the server's, for its domains, and one that names all hosts,
-// for a gateway in front. The authority's key is not kept.
+// writeCertificates creates a certificate authority and two certificates signed
+// by it: one for the server's domains, and one for a gateway in front, which
+// names all hosts. The authority's key is discarded.
 func writeCertificates(dir string, config Config) error {
 	now := time.Now()
 	authority := &x509.Certificate{
@@ -71,7 +71,7 @@ func writeCertificates(dir string, config Config) error {
 	return nil
 }
 
-// issue makes a key and a certificate for it that names these hosts.
+// issue creates a key and a certificate for it that names the hosts.
 func issue(authority *x509.Certificate, caKey crypto.Signer, serial int64, hosts []string) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

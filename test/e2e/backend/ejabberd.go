@@ -13,19 +13,19 @@ import (
 	"strings"
 )
 
-// ejabberdLibraries finds the folder of Debian's Erlang libraries, whose name
-// holds the machine's architecture.
+// ejabberdLibraries matches the folder of Debian's Erlang libraries. Its name
+// contains the machine's architecture.
 const ejabberdLibraries = "/usr/lib/*/ejabberd-*/ebin"
 
-// maxReply bounds what is read of an answer of the server's HTTP API.
+// maxReply bounds an answer of the server's HTTP API.
 const maxReply = 64 << 10
 
 //go:embed ejabberd.yml
 var ejabberdTemplate string
 
-// ejabberd is Debian's ejabberd, run by erl itself as whoever runs the tests.
-// It is no distributed Erlang node: so there is no node name to clash, no
-// cookie, and no epmd that would outlive it.
+// ejabberd is Debian's ejabberd, run by erl as the user that runs the tests. It
+// is not a distributed Erlang node, so it needs no node name that could clash,
+// no cookie, and no epmd that would outlive it.
 type ejabberd struct {
 	config Config
 	ports  ports
@@ -56,7 +56,8 @@ func (e ejabberd) command() command {
 		path: "erl",
 		args: []string{
 			"+K", "true",
-			// Idle schedulers give the processor back at once: others need it.
+			// Idle schedulers must not spin: other processes need the
+			// processor.
 			"+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none",
 			"-noinput",
 			"-mnesia", "dir", `"` + filepath.Join(e.config.Dir, "data") + `"`,
@@ -79,7 +80,7 @@ func (e ejabberd) addUser(ctx context.Context, local, domain, password string) e
 }
 
 func (e ejabberd) hasUser(ctx context.Context, local, domain string) (bool, error) {
-	var code int // 0: yes, 1: no
+	var code int // 0: it exists, 1: it does not
 	if err := e.call(ctx, "check_account", map[string]string{"user": local, "host": domain}, &code); err != nil {
 		return false, err
 	}
@@ -113,7 +114,7 @@ func (e ejabberd) call(ctx context.Context, name string, arguments map[string]st
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Close = true // no connection is kept: tests count what is left behind
+	request.Close = true // tests count connections that are left
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err

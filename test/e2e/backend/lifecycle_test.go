@@ -18,10 +18,10 @@ import (
 	"github.com/postern-im/postern/test/e2e/client"
 )
 
-// holdVariable makes this very program start a server and wait to be killed.
+// holdVariable makes this test binary start a server and wait to be killed.
 const holdVariable = "POSTERN_TEST_HOLD"
 
-// patience bounds what one server's test waits for in all.
+// patience bounds all waiting of one server's test.
 const patience = 2 * time.Minute
 
 var kinds = []backend.Kind{backend.Prosody, backend.Ejabberd}
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// hold starts a server in the current folder, says so, and waits.
+// hold starts a server in the current folder, prints that it runs, and waits.
 func hold(kind backend.Kind) {
 	_, err := backend.Start(context.Background(), backend.Config{Kind: kind, Dir: ".", Domains: []string{"alpha.test"}})
 	fmt.Println(err)
@@ -68,7 +68,7 @@ func TestLifecycle(t *testing.T) {
 				t.Fatal("found no process of a running server")
 			}
 
-			// A crash: no end of the stream, and nothing is left.
+			// A crash closes no stream, and leaves nothing behind.
 			c := login(ctx, t, config)
 			if err := s.Kill(); err != nil {
 				t.Fatal(err)
@@ -80,22 +80,22 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("after Kill: %v", left)
 			}
 			if _, err := client.Connect(ctx, config); err == nil {
-				t.Error("after Kill: somebody listens")
+				t.Error("after Kill: the port is still open")
 			}
 
-			// Accounts and addresses outlive it.
+			// Accounts and addresses survive it.
 			before := s.StartTLSAddr()
 			if err := s.Restart(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if s.StartTLSAddr() != before {
-				t.Errorf("moved from %s to %s", before, s.StartTLSAddr())
+				t.Errorf("the address changed from %s to %s", before, s.StartTLSAddr())
 			}
 			c = login(ctx, t, config)
 			removesAccount(ctx, t, s, c)
 
-			// An orderly end. Servers end streams first, but now and then close the
-			// connection before they get to that.
+			// An orderly stop closes the streams first. Now and then a server
+			// closes the connection before that.
 			c = login(ctx, t, client.Config{
 				Address: s.Addr(), Security: client.Plain, JID: "user-8@beta.test", Password: "password 8", Mechanism: "PLAIN",
 			})
@@ -113,7 +113,8 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
-// removesAccount cancels the client's own registration and sees the account go.
+// removesAccount cancels the client's registration and expects the account to
+// be gone.
 func removesAccount(ctx context.Context, t *testing.T, s *backend.Server, c *client.Client) {
 	t.Helper()
 	if exists, err := s.HasUser(ctx, c.Bare()); err != nil || !exists {
@@ -122,7 +123,7 @@ func removesAccount(ctx context.Context, t *testing.T, s *backend.Server, c *cli
 	if err := c.Send(ctx, "<iq type='set' id='gone'><query xmlns='jabber:iq:register'><remove/></query></iq>"); err != nil {
 		t.Fatal(err)
 	}
-	for { // until the server ends the session: it may answer before
+	for { // the answer may come before the server ends the session
 		if _, err := c.Next(ctx); err != nil {
 			break
 		}
@@ -132,8 +133,8 @@ func removesAccount(ctx context.Context, t *testing.T, s *backend.Server, c *cli
 	}
 }
 
-// TestDiesWithItsProgram kills a program that runs a server, and nothing of the
-// server stays.
+// TestDiesWithItsProgram kills a program that runs a server, and expects that
+// nothing of the server is left.
 func TestDiesWithItsProgram(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -178,8 +179,8 @@ func TestDiesWithItsProgram(t *testing.T) {
 	}
 }
 
-// processesOf lists processes that have the folder in their arguments, their
-// environment or as their working directory.
+// processesOf lists the processes that have the folder in their arguments, in
+// their environment, or as their working directory.
 func processesOf(t *testing.T, dir string) []string {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*")
@@ -188,7 +189,7 @@ func processesOf(t *testing.T, dir string) []string {
 	}
 	var processes []string
 	for _, process := range found {
-		// What ends while it is looked at, or is a zombie, shows nothing.
+		// A process that ends meanwhile, or a zombie, shows nothing here.
 		arguments, _ := os.ReadFile(process + "/cmdline")
 		environment, _ := os.ReadFile(process + "/environ")
 		where, _ := os.Readlink(process + "/cwd")
@@ -218,6 +219,6 @@ func login(ctx context.Context, t *testing.T, config client.Config) *client.Clie
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // mostly the server has closed it
+	t.Cleanup(func() { _ = c.Close() }) // mostly, the server has closed it already
 	return c
 }

@@ -1,6 +1,6 @@
--- A port of Prosody whose connections begin with a header of PROXY protocol
--- version 2 over IPv4, for the end-to-end tests. A connection that begins
--- otherwise is closed. It also logs the address of each session.
+-- Opens a Prosody port whose connections must begin with a PROXY protocol header,
+-- version 2 over IPv4, for the end-to-end tests. It closes a connection that
+-- begins otherwise, and logs the client's address of each session.
 module:set_global();
 
 local portmanager = require "core.portmanager";

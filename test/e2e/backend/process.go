@@ -17,22 +17,22 @@ import (
 type command struct {
 	path string
 	args []string
-	env  []string // added to the program's own environment
+	env  []string // added to this program's own environment
 	dir  string
 }
 
-// process is a running server: a process group of its own.
+// process is a running server, in a process group of its own.
 type process struct {
-	group int           // id of the process and of its group
+	group int           // id of the process, and of its group
 	ended chan struct{} // closed when the process has been waited for
-	err   error         // what Wait said; read after ended
+	err   error         // the result of Wait; read it after ended
 }
 
 // startProcess runs c with its output appended to a file.
 //
-// The kernel kills the process when the thread that started it ends, so one
-// goroutine keeps its thread from start to end: a test that panics or is killed
-// leaves no server behind.
+// The kernel kills the process when the thread that started it ends. Therefore
+// one goroutine keeps its thread until the process ends, so that a test that
+// panics or is killed leaves no server behind.
 func startProcess(c command, output string) (*process, error) {
 	file, err := os.OpenFile(output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -67,10 +67,10 @@ func startProcess(c command, output string) (*process, error) {
 	return p, nil
 }
 
-// end terminates the process, kills it after grace (at once when zero), and
-// returns when it and all its descendants are gone. Erlang's helper programs
-// are session leaders: neither a signal to the group nor one to the parent
-// reaches them, and they notice its death only a little later.
+// end terminates the process and kills it after grace, at once if grace is
+// zero. It returns when the process and all its descendants are gone. Erlang's
+// helper programs are session leaders: a signal to the group or to their parent
+// does not reach them, and they notice the parent's death only a little later.
 func (p *process) end(grace time.Duration) error {
 	all := family(p.group)
 	if grace > 0 {
@@ -91,8 +91,8 @@ func (p *process) end(grace time.Duration) error {
 		for _, id := range all {
 			if id.running() {
 				left++
-				// ESRCH: it has ended meanwhile. Nothing else can be wrong with
-				// a signal to a child of ours, and the deadline tells.
+				// ESRCH means that it has ended meanwhile. A signal to a child
+				// cannot fail otherwise; the deadline would show it.
 				_ = syscall.Kill(id.pid, syscall.SIGKILL)
 			}
 		}
@@ -101,26 +101,26 @@ func (p *process) end(grace time.Duration) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d processes of server %d outlive SIGKILL", left, p.group)
+			return fmt.Errorf("%d processes of server %d survive SIGKILL", left, p.group)
 		}
 		time.Sleep(pollInterval)
 	}
 }
 
-// identity tells a process from a later one with the same id.
+// identity distinguishes a process from a later one with the same id.
 type identity struct {
 	pid     int
-	started string // in the kernel's ticks
+	started string // in the kernel's clock ticks
 }
 
-// running tells whether the process is alive. A zombie is not: an orphan's is
-// reaped by the machine's first process whenever it cares to.
+// running reports whether the process is alive. A zombie is not alive: if it is
+// an orphan, the first process reaps it at some later time.
 func (id identity) running() bool {
 	stat, ok := readStat(id.pid)
 	return ok && stat.started == id.started && stat.state != "Z" && stat.state != "X"
 }
 
-// family is a process with all its descendants.
+// family returns a process and all its descendants.
 func family(root int) []identity {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -148,7 +148,7 @@ func family(root int) []identity {
 	return found
 }
 
-// processStat is what is used here of proc_pid_stat(5).
+// processStat holds the fields of proc_pid_stat(5) that this package uses.
 type processStat struct {
 	state, started string
 	parent         int
@@ -159,8 +159,9 @@ func readStat(pid int) (processStat, bool) {
 	if err != nil {
 		return processStat{}, false
 	}
-	// The program's name, in parentheses, may hold anything; state, parent and
-	// so on follow the last one. The time of start is the 20th of these.
+	// The program's name, in parentheses, may contain any characters. The
+	// state, the parent and the other fields follow the last parenthesis; the
+	// start time is the 20th of them.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 {
 		return processStat{}, false

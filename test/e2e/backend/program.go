@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A Program is any other program run beside the servers, under the same
+// A Program is any other program that runs beside the servers, with the same
 // promises: its output is kept, it does not outlive this process, and Stop
 // leaves nothing of it behind.
 type Program struct {
@@ -21,19 +21,19 @@ func StartProgram(output, path string, args ...string) (*Program, error) {
 	return &Program{p}, nil
 }
 
-// Stop asks the program to end, and kills it when it does not.
+// Stop asks the program to end, and kills it if it has not ended in time.
 func (p *Program) Stop() error { return p.process.end(stopTimeout) }
 
 // Kill ends the program at once.
 func (p *Program) Kill() error { return p.process.end(0) }
 
-// WaitFor tries until the attempt succeeds; it gives up when the program or
+// WaitFor repeats an attempt until it succeeds. It gives up when the program or
 // ctx has ended.
 func (p *Program) WaitFor(ctx context.Context, attempt func(context.Context) error) error {
 	return poll(ctx, p.process.ended, attempt)
 }
 
-// FreeAddrs finds addresses on loopback that nobody listens at.
+// FreeAddrs finds n loopback addresses at which no program listens.
 func FreeAddrs(n int) ([]string, error) {
 	host := freeHost()
 	ports, err := freePortList(host, n)

@@ -10,7 +10,7 @@ log = { { levels = { min = "info" }, to = "file", filename = "{{.Dir}}/logs/pros
 c2s_interfaces = { "{{.Host}}" }
 c2s_ports = { {{.PlainPort}}, {{.StartTLSPort}} }
 plugin_paths = { "{{.Dir}}/modules" }
--- The leg that a gateway uses where each connection begins with a PROXY header.
+-- For a gateway that begins each connection with a PROXY header.
 test_proxy_interfaces = { "{{.Host}}" }
 test_proxy_ports = { {{.ProxyPort}} }
 c2s_direct_tls_interfaces = { "{{.Host}}" }
@@ -19,7 +19,7 @@ http_interfaces = { "{{.Host}}" }
 http_ports = { {{.HTTPPort}} }
 https_ports = { }
 
--- The leg that a gateway uses: no encryption, PLAIN allowed.
+-- For a gateway: no encryption, and PLAIN is allowed.
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 ssl = { certificate = "{{.Cert}}", key = "{{.Key}}" }
@@ -27,8 +27,8 @@ c2s_direct_tls_ssl = { certificate = "{{.Cert}}", key = "{{.Key}}" }
 authentication = "internal_hashed"
 storage = "internal"
 
--- Registration is offered so that tests can see that a gateway does not pass
--- the offer on. Smacks likewise.
+-- The server offers registration and stream management, so that tests can see
+-- that a gateway does not pass on these offers.
 allow_registration = true
 registration_throttle_max = 1000000
 registration_throttle_period = 1

@@ -17,22 +17,24 @@ import (
 	"text/template"
 )
 
-// scramIterations is RFC 5802's least count: the tests' passwords are no
-// secrets, and dozens of accounts are to be made in an instant.
+// scramIterations is the least count that RFC 5802 allows: the tests' passwords
+// are not secret, and a test creates dozens of accounts quickly.
 const scramIterations = 4096
 
-// prosodyModules is where Debian installs Prosody's own and community modules.
+// prosodyModules is where Debian installs Prosody's modules and the community
+// modules.
 const prosodyModules = "/usr/lib/prosody/modules"
 
 //go:embed prosody.cfg.lua
 var prosodyTemplate string
 
-// prosodyProxy reads PROXY headers: Debian's prosody-modules lack mod_net_proxy.
+// prosodyProxy is a module that reads PROXY headers. Debian's prosody-modules
+// lack mod_net_proxy.
 //
 //go:embed mod_test_proxy.lua
 var prosodyProxy []byte
 
-// prosody is Debian's Prosody, run as whoever runs the tests.
+// prosody is Debian's Prosody, run as the user that runs the tests.
 type prosody struct {
 	config Config
 	ports  ports
@@ -55,7 +57,7 @@ func (p prosody) configure() error {
 		"DirectTLSPort": p.ports.directTLS, "HTTPPort": p.ports.http, "ProxyPort": p.ports.proxied,
 		"Cert": filepath.Join(p.config.Dir, "certs", certName),
 		"Key":  filepath.Join(p.config.Dir, "certs", keyName),
-		// Comes with the package prosody-modules, which not every machine has.
+		// The module is in the package prosody-modules, which may be missing.
 		"CloudNotify": err == nil,
 	})
 }
@@ -69,7 +71,7 @@ func (p prosody) command() command {
 }
 
 // addUser writes the account file that mod_auth_internal_hashed reads at each
-// login: the keys of RFC 5802 section 3.
+// log-in. It holds the keys of RFC 5802 section 3.
 func (p prosody) addUser(_ context.Context, local, domain, password string) error {
 	salt := rand.Text()
 	salted, err := pbkdf2.Key(sha1.New, password, []byte(salt), scramIterations, sha1.Size)
@@ -88,7 +90,7 @@ func (p prosody) addUser(_ context.Context, local, domain, password string) erro
 	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return err
 	}
-	// Renamed into place: a login never reads half a file.
+	// The file is renamed into place, so a log-in never reads half of it.
 	if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
 		return err
 	}
@@ -103,7 +105,8 @@ func (p prosody) hasUser(_ context.Context, local, domain string) (bool, error) 
 	return err == nil, err
 }
 
-// addressesOf reads them in the log, where mod_test_proxy writes them.
+// addressesOf reads the addresses from the log, into which mod_test_proxy
+// writes them.
 func (p prosody) addressesOf(_ context.Context, local, domain string) (found []string, err error) {
 	log, err := os.ReadFile(filepath.Join(p.config.Dir, "logs", "prosody.log"))
 	if err != nil {
@@ -127,8 +130,8 @@ func keyed(key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// storeName is Prosody's form of a name as a file name: all but ASCII letters
-// and digits as %xx.
+// storeName returns Prosody's file name for a name: every byte except ASCII
+// letters and digits becomes %xx.
 func storeName(name string) string {
 	var b strings.Builder
 	for _, c := range []byte(name) {
@@ -141,7 +144,7 @@ func storeName(name string) string {
 	return b.String()
 }
 
-// render writes a configuration file from its template.
+// render writes a configuration file from a template.
 func render(file, text string, values map[string]any) error {
 	parsed, err := template.New(filepath.Base(file)).Option("missingkey=error").Parse(text)
 	if err != nil {

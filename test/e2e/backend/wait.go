@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// pollInterval is the pause between two looks at a condition that nobody can
-// notify of: another process's state.
+// pollInterval is the pause between two looks at the state of another process,
+// which cannot notify us.
 const pollInterval = 20 * time.Millisecond
 
 // probeTimeout bounds one attempt to get features from a server.
 const probeTimeout = 5 * time.Second
 
-// Ports are taken below the kernel's range for outgoing connections (from 32768
-// on), so that none is handed to somebody else between two starts.
+// Ports are chosen below the kernel's range for outgoing connections (from
+// 32768 on), so that no connection takes a port between two starts.
 const (
 	lowestPort  = 20000
 	highestPort = 32000
@@ -31,7 +31,7 @@ const (
 // errEnded means that the server's process ended while it was waited for.
 var errEnded = errors.New("the server's process has ended")
 
-// poll tries until the attempt succeeds, ended is closed, or ctx ends.
+// poll repeats an attempt until it succeeds, ended is closed, or ctx ends.
 func poll(ctx context.Context, ended <-chan struct{}, attempt func(context.Context) error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -41,7 +41,7 @@ func poll(ctx context.Context, ended <-chan struct{}, attempt func(context.Conte
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil || last == nil { // else it says no more than that
+		if ctx.Err() == nil || last == nil { // an attempt cut short by ctx tells less than the one before
 			last = err
 		}
 		select {
@@ -54,8 +54,8 @@ func poll(ctx context.Context, ended <-chan struct{}, attempt func(context.Conte
 	}
 }
 
-// probe opens a stream to a domain and waits for its features, over TLS when a
-// CA is named.
+// probe opens a stream to a domain and waits for its features. With a CA file
+// it uses TLS.
 func probe(ctx context.Context, addr, domain, caFile string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -101,7 +101,7 @@ func dial(ctx context.Context, addr, domain, caFile string) (net.Conn, error) {
 	return dialer.DialContext(ctx, "tcp", addr)
 }
 
-// dialOnly succeeds when something listens.
+// dialOnly succeeds if a program listens at the address.
 func dialOnly(ctx context.Context, addr string) error {
 	conn, err := dial(ctx, addr, "", "")
 	if err != nil {
@@ -112,15 +112,15 @@ func dialOnly(ctx context.Context, addr string) error {
 
 func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
-// freeHost picks an address of the loopback network, all of which is this
-// machine's on Linux. Tests of several packages start servers at the same time:
-// with one address for all, two would now and then choose the same port between
-// the look and the start.
+// freeHost picks a loopback address; on Linux all of 127.0.0.0/8 belongs to
+// this machine. Tests of several packages start servers at the same time. If
+// they shared one address, two would sometimes choose the same port between the
+// check and the start.
 func freeHost() string {
 	return net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))).String()
 }
 
-// freePorts finds ports that nobody listens on now.
+// freePorts finds ports at which no program listens now.
 func freePorts() (ports, error) {
 	host := freeHost()
 	found, err := freePortList(host, 5)
@@ -130,9 +130,9 @@ func freePorts() (ports, error) {
 	return ports{host: host, plain: found[0], startTLS: found[1], directTLS: found[2], http: found[3], proxied: found[4]}, nil
 }
 
-// freePortList finds n ports of one address that nobody listens on now.
+// freePortList finds n ports of one address at which no program listens now.
 func freePortList(host string, n int) (found []int, err error) {
-	var held []net.Listener // until all are found, lest one be found twice
+	var held []net.Listener // until all are found, so that none is found twice
 	defer func() {
 		for _, l := range held {
 			l.Close()

@@ -1,15 +1,14 @@
-// Package client is a small XMPP client for the end-to-end tests, which need to
+// Package client is a small XMPP client for the end-to-end tests. They need to
 // send any bytes at any moment and to see exactly what comes back.
 //
-// It promises to keep every element it read until somebody asks for it, in
-// order, and never to send a byte that it was not told to: it answers no
-// requests and sends no presence. It starts no goroutine. It reads with
-// encoding/xml, on purpose not with the gateway's own framer: what a gateway
-// sends is judged by a parser that is not its own. It is no client for the
-// open Internet.
+// It keeps every element that it has read, in order, until the test asks for
+// it. It sends only what the test tells it to: it answers no request and sends
+// no presence. It starts no goroutine. It reads with encoding/xml, deliberately
+// not with the gateway's framer, so that an independent parser judges the
+// gateway's output. It is not a client for the open Internet.
 //
-// One goroutine reads and one writes at a time. A read that ran into its
-// deadline leaves the client unusable but for Close.
+// One goroutine may read while another writes. After a read has run into its
+// deadline, only Close may be called.
 package client
 
 import (
@@ -49,29 +48,33 @@ type Security string
 
 // The ways to connect.
 const (
-	Plain     Security = "plain"    // not at all
+	Plain     Security = "plain"    // no TLS
 	StartTLS  Security = "starttls" // RFC 6120 section 5
 	DirectTLS Security = "direct"   // XEP-0368
 )
 
-// Config says where and as whom to connect. Address and JID are required.
+// Config says where to connect and as which account. Address and JID are
+// required.
 type Config struct {
 	Address  string   // host:port
 	Security Security // zero: StartTLS
 	Roots    *x509.CertPool
-	// ServerName is the name asked for and verified in TLS. Zero: the JID's domain.
+	// ServerName is the name that TLS asks for and verifies. Zero: the JID's
+	// domain.
 	ServerName string
 
 	JID       string // bare
 	Password  string
 	Mechanism string // zero: SCRAM-SHA-1
-	// CouldBind has SCRAM say that the client supports channel binding and sees
-	// that the server does not: gs2-cbind-flag "y" (RFC 5802 section 6).
+	// CouldBind makes SCRAM say that the client supports channel binding but
+	// the server, as the client sees it, does not: gs2-cbind-flag "y" (RFC 5802
+	// section 6).
 	CouldBind bool
-	Resource  string // zero: the server makes one
+	Resource  string // zero: the server generates one
 	Language  string // xml:lang of the stream; zero: none
 
-	// Header is sent first of all, before TLS: what a proxy says of the client.
+	// Header is sent before anything else, TLS included: a proxy's PROXY
+	// header.
 	Header string
 
 	// From is the local IP address to connect from. Zero: any.
@@ -95,13 +98,13 @@ type Client struct {
 	held   []Element
 	ids    int
 
-	// Features are the ones most recently announced.
+	// Features are the features announced most recently.
 	Features Element
 	// Header is the server's most recent stream header.
 	Header xml.StartElement
-	// JID is the full one that the server bound.
+	// JID is the full JID that the server bound.
 	JID string
-	// Ended holds the stream error that was read, if any.
+	// Ended is the stream error that the server sent, nil if none.
 	Ended *Element
 }
 
@@ -120,8 +123,8 @@ func Login(ctx context.Context, config Config) (*Client, error) {
 	return c, nil
 }
 
-// Dial connects, secures the connection as configured, and opens a stream: what
-// comes next is authentication.
+// Dial connects, secures the connection as configured, and opens a stream. The
+// next step is authentication.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	c, err := Connect(ctx, config)
 	if err != nil {
@@ -138,8 +141,8 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	return c, nil
 }
 
-// Connect makes the TCP connection, and the TLS one if that is how it begins. No
-// stream header is sent.
+// Connect makes the TCP connection, and the TLS connection for direct TLS. It
+// sends no stream header.
 func Connect(ctx context.Context, config Config) (*Client, error) {
 	if config.Security == "" {
 		config.Security = StartTLS
@@ -173,7 +176,7 @@ func Connect(ctx context.Context, config Config) (*Client, error) {
 	return c, nil
 }
 
-// use makes conn the connection, with nothing read from it yet.
+// use makes conn the connection. Nothing has been read from it yet.
 func (c *Client) use(conn net.Conn) {
 	c.conn = conn
 	c.in = newReader(conn)
@@ -194,7 +197,7 @@ func (c *Client) handshake(ctx context.Context, protocols ...string) error {
 	return nil
 }
 
-// TLS is the state of the TLS connection, the zero one when there is none.
+// TLS returns the state of the TLS connection, the zero value without TLS.
 func (c *Client) TLS() tls.ConnectionState {
 	if conn, ok := c.conn.(*tls.Conn); ok {
 		return conn.ConnectionState()
@@ -203,7 +206,8 @@ func (c *Client) TLS() tls.ConnectionState {
 }
 
 // Open sends a stream header and reads the server's header and features. It
-// begins a new document: as after connecting, TLS, and authentication.
+// begins a new XML document, as required after connecting, TLS, and
+// authentication.
 func (c *Client) Open(ctx context.Context) error {
 	c.in = newReader(c.conn)
 	header := "<?xml version='1.0'?><stream:stream xmlns='" + NSClient + "' xmlns:stream='" +
@@ -226,7 +230,7 @@ func (c *Client) Open(ctx context.Context) error {
 	return nil
 }
 
-// StartTLS upgrades the connection and opens a stream over it.
+// StartTLS upgrades the connection to TLS and opens a stream on it.
 func (c *Client) StartTLS(ctx context.Context) error {
 	if err := c.Send(ctx, "<starttls xmlns='"+NSTLS+"'/>"); err != nil {
 		return err
@@ -262,7 +266,8 @@ func (c *Client) Bind(ctx context.Context) error {
 	return nil
 }
 
-// Bare is the bare form of the bound JID, or before that the configured one.
+// Bare returns the bare form of the bound JID, or the configured JID before
+// binding.
 func (c *Client) Bare() string {
 	if c.JID == "" {
 		return c.config.JID
@@ -271,7 +276,7 @@ func (c *Client) Bare() string {
 	return bare
 }
 
-// Send writes bytes as they are.
+// Send writes bytes unchanged.
 func (c *Client) Send(ctx context.Context, raw string) error {
 	done := c.limit(ctx, c.conn.SetWriteDeadline)
 	defer done()
@@ -281,9 +286,10 @@ func (c *Client) Send(ctx context.Context, raw string) error {
 	return nil
 }
 
-// Next returns the oldest element not yet returned: one held back by an earlier
-// wait, or the next from the connection. At the end of the stream the error
-// matches [ErrFooter] or io.EOF; at a broken connection whatever broke it.
+// Next returns the oldest element that has not been returned: one held back by
+// an earlier wait, or the next from the connection. At the end of the stream
+// the error matches [ErrFooter] or io.EOF; if the connection breaks, it is the
+// cause.
 func (c *Client) Next(ctx context.Context) (Element, error) {
 	if len(c.held) > 0 {
 		e := c.held[0]
@@ -314,7 +320,7 @@ func (c *Client) read(ctx context.Context) (Element, error) {
 	return e, nil
 }
 
-// Expect returns the oldest element that matches, and holds all others back for
+// Expect returns the oldest element that matches. It holds back all others for
 // later.
 func (c *Client) Expect(ctx context.Context, match func(Element) bool) (Element, error) {
 	for i, e := range c.held {
@@ -337,13 +343,14 @@ func (c *Client) Expect(ctx context.Context, match func(Element) bool) (Element,
 	}
 }
 
-// NewID returns an id for a stanza that this connection has not used yet.
+// NewID returns a stanza id that this connection has not used yet.
 func (c *Client) NewID() string {
 	c.ids++
 	return fmt.Sprintf("query-%d", c.ids)
 }
 
-// Query sends an iq with a new id and waits for its answer, a result or an error.
+// Query sends an iq with a new id and waits for its answer: a result or an
+// error.
 func (c *Client) Query(ctx context.Context, kind, to, payload string) (Element, error) {
 	id := c.NewID()
 	address := ""
@@ -366,18 +373,18 @@ func (c *Client) Answer(ctx context.Context, id string) (Element, error) {
 }
 
 // Fence pings the own server and returns everything that arrived before the
-// answer, held elements first. What the server had sent this session until it
-// read the ping is among it, so what is not will not come. Of what this session
-// sent, the server has by then routed all that it handles in order; rooms and
-// pubsub may be behind: for those use [Client.FenceAt].
+// answer, held elements first. By then everything that the server had sent this
+// session until it read the ping has arrived, and the server has routed the
+// session's earlier stanzas, as far as it handles them in order. Rooms and
+// pubsub may be behind; use [Client.FenceAt] for them.
 func (c *Client) Fence(ctx context.Context) ([]Element, error) {
 	return c.FenceAt(ctx, c.config.domain())
 }
 
-// FenceAt is Fence by way of another entity: a room, a service. Any answer will
-// do, an error too.
+// FenceAt is Fence with a ping to another entity, such as a room or a service.
+// Any answer counts, an error too.
 func (c *Client) FenceAt(ctx context.Context, to string) ([]Element, error) {
-	// The query holds everything else back: also what was held before it.
+	// Query holds back everything else, in addition to elements held before.
 	if _, err := c.Query(ctx, "get", to, "<ping xmlns='urn:xmpp:ping'/>"); err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
@@ -386,25 +393,25 @@ func (c *Client) FenceAt(ctx context.Context, to string) ([]Element, error) {
 	return before, nil
 }
 
-// Vanish ends the connection as a client does that loses its network: with a
-// reset, and without a word even in TLS.
+// Vanish ends the connection like a client that loses its network: with a TCP
+// reset, without closing TLS or the stream.
 func (c *Client) Vanish() {
 	conn := c.conn
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // at worst it ends in order
+		_ = tcp.SetLinger(0) // otherwise it only ends in order
 	}
 	_ = conn.Close()
 }
 
-// Close ends the connection without a word.
+// Close closes the connection without closing the stream.
 func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
-// Logout ends the stream, and waits for the server to end its own.
+// Logout closes the stream, and waits until the server closes it too.
 func (c *Client) Logout(ctx context.Context) error {
 	if err := c.Send(ctx, "</stream:stream>"); err != nil {
 		return errors.Join(err, c.Close())
@@ -420,19 +427,21 @@ func (c *Client) Logout(ctx context.Context) error {
 	}
 }
 
-// limit sets a deadline for what follows, and makes it pass when ctx ends.
+// limit sets the deadline of the next read or write. It expires early if ctx
+// ends.
 func (c *Client) limit(ctx context.Context, set func(time.Time) error) (done func()) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(defaultTimeout)
 	}
-	// A connection that is closed says so at the read or write that follows.
+	// On a closed connection, the read or write that follows returns the error.
 	_ = set(deadline)
 	stop := context.AfterFunc(ctx, func() { _ = set(time.Unix(1, 0)) })
 	return func() { stop() }
 }
 
-// cause prefers the context's own error to the time-out it made.
+// cause returns the context's own error in place of the time-out that it
+// caused.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)

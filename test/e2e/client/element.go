@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// ErrFooter means that the server ended its stream in good order.
+// ErrFooter means that the server closed its stream in order.
 var ErrFooter = errors.New("the server has ended the stream")
 
-// An Element is what was received, as a tree and as the bytes it came in. The
-// zero Element stands for one that is absent: it has no children, no attributes
-// and no text.
+// An Element is a received element, as a tree and as its bytes. The zero
+// Element stands for an absent one: it has no children, no attributes and no
+// text.
 type Element struct {
 	Name     xml.Name
 	Attrs    []xml.Attr // without namespace declarations
 	Children []Element
-	Text     string // its own character data, children's left out
-	Raw      string // set on whole stream elements only
+	Text     string // its own character data, without its children's
+	Raw      string // only set on top-level elements
 }
 
-// Is tells whether the element has this name.
+// Is reports whether the element has this name.
 func (e Element) Is(space, local string) bool {
 	return e.Name.Space == space && e.Name.Local == local
 }
 
-// Stanza tells whether the element is the named stanza: message, presence or iq.
+// Stanza reports whether the element is this stanza: message, presence or iq.
 func (e Element) Stanza(local string) bool { return e.Is(NSClient, local) }
 
-// Attr returns the attribute of no namespace with this name.
+// Attr returns the attribute with this name and no namespace.
 func (e Element) Attr(local string) string {
 	for _, a := range e.Attrs {
 		if a.Name.Space == "" && a.Name.Local == local {
@@ -41,8 +41,8 @@ func (e Element) Attr(local string) string {
 	return ""
 }
 
-// Child returns the first child with this name; an empty space or local name
-// stands for any.
+// Child returns the first child with this name. An empty space or local name
+// matches any.
 func (e Element) Child(space, local string) Element {
 	for _, c := range e.Children {
 		if (space == "" || c.Name.Space == space) && (local == "" || c.Name.Local == local) {
@@ -65,14 +65,14 @@ func (e Element) Find(space, local string) Element {
 	return Element{}
 }
 
-// Exists is false for the zero Element.
+// Exists reports whether the element is not the zero Element.
 func (e Element) Exists() bool { return e.Name.Local != "" }
 
 // Body is the text of a message's body.
 func (e Element) Body() string { return e.Child(NSClient, "body").Text }
 
-// Condition is the defined condition of a stanza error, a stream error or a SASL
-// failure, "" if the element is none of these.
+// Condition is the defined condition of a stanza error, a stream error or a
+// SASL failure, "" for any other element.
 func (e Element) Condition() string {
 	where, space := e.Child(NSClient, "error"), NSStanza
 	switch {
@@ -89,7 +89,8 @@ func (e Element) Condition() string {
 	return ""
 }
 
-// String is the element as it was received, or for a part of it its name.
+// String returns the element as it was received, or only the name for an
+// element inside another.
 func (e Element) String() string {
 	if e.Raw != "" {
 		return e.Raw
@@ -97,7 +98,7 @@ func (e Element) String() string {
 	return "{" + e.Name.Space + "}" + e.Name.Local
 }
 
-// IsAnswer matches the answer to the iq with this id.
+// IsAnswer returns a match for the answer to the iq with this id.
 func IsAnswer(id string) func(Element) bool {
 	return func(e Element) bool {
 		kind := e.Attr("type")
@@ -105,26 +106,26 @@ func IsAnswer(id string) func(Element) bool {
 	}
 }
 
-// HasBody matches a message with this body.
+// HasBody returns a match for a message with this body.
 func HasBody(body string) func(Element) bool {
 	return func(e Element) bool { return e.Stanza("message") && e.Body() == body }
 }
 
-// IsStreamError matches any stream error.
+// IsStreamError reports whether an element is a stream error.
 func IsStreamError(e Element) bool { return e.Is(NSStreams, "error") }
 
-// Escape makes text fit for character data and for quoted attributes.
+// Escape escapes text for character data and quoted attributes.
 func Escape(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;").Replace(text)
 }
 
-// Parse reads one element as it would be read from a stream.
+// Parse reads one element as if it came from a stream.
 func Parse(raw string) (Element, error) {
 	in := newReader(strings.NewReader("<stream:stream xmlns='" + NSClient + "' xmlns:stream='" + NSStreams + "'>" + raw))
 	return in.next()
 }
 
-// reader takes one XML document apart: a header, elements, a footer.
+// reader splits one XML document into a header, elements, and a footer.
 type reader struct {
 	decoder *xml.Decoder
 	seen    *recorder
@@ -136,11 +137,12 @@ func newReader(r io.Reader) *reader {
 	return &reader{decoder: xml.NewDecoder(seen), seen: seen}
 }
 
-// recorder keeps what the decoder has read and no element has taken yet.
+// recorder keeps the bytes that the decoder has read and that belong to no
+// returned element.
 type recorder struct {
 	from  io.Reader
 	bytes bytes.Buffer
-	start int64 // offset in the document of the first byte kept
+	start int64 // offset in the document of the first kept byte
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
@@ -149,14 +151,15 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take returns the bytes from one offset to another and forgets all up to there.
+// take returns the bytes between two offsets and discards all bytes up to the
+// second.
 func (r *recorder) take(from, to int64) string {
 	r.bytes.Next(int(from - r.start))
 	r.start = to
 	return string(r.bytes.Next(int(to - from)))
 }
 
-// next reads up to the end of the next element.
+// next reads to the end of the next element.
 func (r *reader) next() (Element, error) {
 	for {
 		from := r.decoder.InputOffset()
@@ -183,12 +186,12 @@ func (r *reader) next() (Element, error) {
 		case xml.EndElement:
 			return Element{}, ErrFooter
 		}
-		// The rest, between elements, is a prolog or white space that keeps the
-		// connection alive.
+		// Any other token between elements is a prolog or white space that
+		// keeps the connection alive.
 	}
 }
 
-// element reads what follows a start tag up to its end tag.
+// element reads the rest of an element after its start tag.
 func (r *reader) element(start xml.StartElement) (Element, error) {
 	e := Element{Name: start.Name}
 	for _, a := range start.Attr {

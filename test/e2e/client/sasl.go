@@ -12,16 +12,16 @@ import (
 // maxRounds bounds the challenges of one authentication: SCRAM has two.
 const maxRounds = 5
 
-// A SASLError is an authentication that the server has refused.
+// A SASLError is an authentication that the server refused.
 type SASLError struct {
 	Condition string  // e.g. not-authorized
-	Element   Element // the whole failure
+	Element   Element // the whole failure element
 }
 
 func (e *SASLError) Error() string { return "authenticate: refused: " + e.Condition }
 
-// Authenticate logs in with the configured mechanism, whether announced or not,
-// and opens the stream that comes after.
+// Authenticate logs in with the configured mechanism, even if the server did
+// not announce it, and opens the next stream.
 func (c *Client) Authenticate(ctx context.Context) error {
 	mechanism, ok := map[string]sasl.Mechanism{
 		sasl.Plain.Name:       sasl.Plain,
@@ -36,10 +36,10 @@ func (c *Client) Authenticate(ctx context.Context) error {
 	})}
 	speaks := mechanism
 	if c.config.CouldBind {
-		// The library says "y" when it could bind and the server offers no -PLUS.
-		// The mechanism it names to the server is the one without.
+		// The library sends "y" if it could bind and the server offers no -PLUS
+		// mechanism. The auth element names the mechanism without -PLUS.
 		if mechanism.Name != sasl.ScramSha1.Name {
-			return fmt.Errorf("authenticate: %s cannot tell that it could bind", mechanism.Name)
+			return fmt.Errorf("authenticate: CouldBind is not supported with %s", mechanism.Name)
 		}
 		speaks, options = sasl.ScramSha1Plus, append(options, sasl.TLSState(c.TLS()))
 	}
@@ -82,8 +82,8 @@ func (c *Client) Authenticate(ctx context.Context) error {
 	return errors.New("authenticate: too many challenges")
 }
 
-// finish takes what came with success. SCRAM is done only when the server has
-// shown that it knows the password too.
+// finish handles the data in success. SCRAM succeeds only if the server has
+// proved that it knows the password too.
 func finish(negotiator *sasl.Negotiator, mechanism, text string) error {
 	if text != "" {
 		data, err := base64.StdEncoding.DecodeString(text)
@@ -100,7 +100,7 @@ func finish(negotiator *sasl.Negotiator, mechanism, text string) error {
 	return nil
 }
 
-// encode is base64 with RFC 6120's form of an empty response.
+// encode returns base64, and "=" for an empty response (RFC 6120).
 func encode(data []byte) string {
 	if len(data) == 0 {
 		return "="

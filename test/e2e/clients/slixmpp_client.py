@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Logs in with slixmpp and does what clients do on login.
+"""Logs in with slixmpp and does what clients do at log-in.
 
-Prints one JSON line for each step: {"step", "ok", "error"?, "note"?}. Ends with
-status 0 only if every step was all right. See README.md for steps and options.
+Prints one JSON line for each step: {"step", "ok", "error"?, "note"?}. Exits with
+status 0 only if every step succeeded. README.md describes the steps and options.
 """
 
 import argparse
@@ -11,22 +11,22 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 
-# slixmpp prints to standard output here and there; the report is ours alone.
+# slixmpp sometimes prints to standard output, which is for the report only.
 REPORT = sys.stdout
 sys.stdout = sys.stderr
 
 import slixmpp  # noqa: E402
 from slixmpp.exceptions import IqError, IqTimeout, PresenceError  # noqa: E402
 
-STEP_TIMEOUT = 20  # seconds; a loaded machine answers within a few
+STEP_TIMEOUT = 20  # seconds; a loaded machine answers within a few seconds
 
-# What a server answers that does not have a thing, or nothing of it yet.
+# The answers of a server that does not have the thing asked for, or not yet.
 ABSENT = {"item-not-found", "feature-not-implemented", "service-unavailable"}
 
 OMEMO = "eu.siacs.conversations.axolotl"
 AVATAR = b"\x89PNG\r\n\x1a\n a picture of slixmpp's, nearly"
 
-# What current clients ask for so that contacts may read their keys.
+# Current clients set these options, so that contacts may read their keys.
 OPEN = {"pubsub#access_model": "open", "pubsub#persist_items": "true"}
 
 
@@ -37,8 +37,8 @@ class Client(slixmpp.ClientXMPP):
         self.failed = False
         self.ca_certs = options.ca
         self.ssl_context.check_hostname = True
-        # Registered as an application would. XEP-0115 announces the interest in
-        # personal events, so that the server also sends some unasked.
+        # An application registers the same plugins. With XEP-0115 the client announces
+        # the events that it wants, so that the server also sends events by itself.
         for plugin in (30, 45, 48, 49, 54, 60, 84, 92, 115, 153, 163, 172, 191, 199, 280, 313):
             self.register_plugin("xep_%04d" % plugin)
         self.auto_authorize = None
@@ -73,7 +73,7 @@ class Client(slixmpp.ClientXMPP):
             self.report(name, error="no answer")
         except asyncio.TimeoutError:
             self.report(name, error="timed out")
-        except Exception as e:  # whatever it is, it is this step's result
+        except Exception as e:  # every exception is this step's result
             self.report(name, error="%s: %s" % (type(e).__name__, e))
         else:
             self.report(name)
@@ -128,7 +128,7 @@ class Client(slixmpp.ClientXMPP):
         await self.disconnect(wait=5)
 
     async def presence(self):
-        """Available, and seen to be: the server sends it to all own sessions."""
+        """Sends presence and waits until the server sends it back to this session."""
         seen = self.wait("presence", lambda p: p["from"] == self.boundjid and p["type"] == "available")
         self.send_presence()
         await seen

@@ -1,7 +1,7 @@
-// Logs in with @xmpp/client and does what clients do on login.
+// Logs in with @xmpp/client and does what clients do at log-in.
 //
-// Prints one JSON line for each step: {"step", "ok", "error"?, "note"?}. Ends
-// with status 0 only if every step was all right. See README.md for steps and
+// Prints one JSON line for each step: {"step", "ok", "error"?, "note"?}. Exits
+// with status 0 only if every step succeeded. README.md describes the steps and
 // options.
 
 import { createHash, webcrypto } from "node:crypto";
@@ -10,13 +10,13 @@ import { readFileSync } from "node:fs";
 import tls from "node:tls";
 import { parseArgs } from "node:util";
 
-// Debian's Node.js 18 has it, but not as a global yet.
+// Debian's Node.js 18 has webcrypto, but not as a global.
 globalThis.crypto ??= webcrypto;
 const { client, xml, jid } = await import("@xmpp/client");
 
 const stepTimeout = 20_000; // ms; a loaded machine answers within a few seconds
 
-// What a server answers that does not have a thing, or nothing of it yet.
+// The answers of a server that does not have the thing asked for, or not yet.
 const absent = new Set(["item-not-found", "feature-not-implemented", "service-unavailable"]);
 
 const pubsub = "http://jabber.org/protocol/pubsub";
@@ -34,8 +34,8 @@ const account = jid(options.jid);
 const own = account.bare().toString();
 const server = account.domain;
 
-// The library connects to a name and verifies the certificate against it. The
-// test's names are in no DNS: they all lead to --host.
+// The library connects to a name and verifies the certificate against it. DNS
+// does not have the test's domain, so it is looked up as --host.
 const lookup = dns.lookup;
 dns.lookup = (name, ...rest) => lookup(name === server ? options.host : name, ...rest);
 const ca = readFileSync(options.ca);
@@ -49,7 +49,7 @@ const xmpp = client({
   credentials: (authenticate) => authenticate({ username: account.local, password: options.password }, options.mech),
 });
 xmpp.reconnect.stop();
-xmpp.on("error", () => {}); // the step that runs then fails by itself
+xmpp.on("error", () => {}); // the current step fails by itself
 
 let failed = false;
 
@@ -85,7 +85,7 @@ function set(name, xmlns, ...children) {
   return xmpp.iqCaller.set(xml(name, { xmlns }, ...children));
 }
 
-// wait resolves when a stanza arrives that matches.
+// wait resolves when a matching stanza arrives, and rejects at an error.
 function wait(match) {
   return new Promise((resolve, reject) => {
     const look = (stanza) => {
@@ -108,8 +108,8 @@ function publish(node, id, item, ...options) {
   return set("pubsub", pubsub, xml("publish", { node }, xml("item", { id }, item)), ...options);
 }
 
-// publishOpen puts an item where anybody may read it, as clients do with keys.
-// An avatar is published without: ejabberd makes its nodes by itself.
+// publishOpen publishes an item that everybody may read, as clients do with keys.
+// Avatars are published without these options: ejabberd creates their nodes itself.
 function publishOpen(node, id, item) {
   const field = (name, value, type) => xml("field", { var: name, type }, xml("value", {}, value));
   return publish(node, id, item,

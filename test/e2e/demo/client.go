@@ -18,21 +18,21 @@ import (
 	xmppstream "mellium.im/xmpp/stream"
 )
 
-// answerTimeout bounds the wait for anything a client is waiting for.
+// answerTimeout bounds each wait of a client.
 const answerTimeout = 15 * time.Second
 
-// A client is a person's XMPP client, made with mellium.im/xmpp: it knows
-// nothing of Postern but the error's text and the <denied/> condition in it.
+// A client is a user's XMPP client, made with mellium.im/xmpp. It knows nothing
+// about Postern except the error's text and the <denied/> condition in it.
 type client struct {
 	jid      jid.JID
 	session  *xmpp.Session
 	messages chan message
-	// ended is closed when the stream has ended; endedBy is why.
+	// ended is closed when the stream has ended; endedBy is the cause.
 	ended   chan struct{}
 	endedBy error
 }
 
-// A message is what the tour looks at of an incoming one.
+// A message holds the parts of an incoming message that the tour uses.
 type message struct {
 	stanza.Message
 	Body  string   `xml:"jabber:client body"`
@@ -75,7 +75,7 @@ func login(ctx context.Context, addr string, roots *tls.Config, account, passwor
 	return c, session.Send(ctx, stanza.Presence{Type: stanza.AvailablePresence}.Wrap(nil))
 }
 
-// serve takes what the server sends until the stream ends.
+// serve handles incoming stanzas until the stream ends.
 func (c *client) serve() {
 	defer close(c.ended)
 	c.endedBy = c.session.Serve(xmpp.HandlerFunc(func(t xmlstream.TokenReadEncoder, start *xml.StartElement) error {
@@ -88,13 +88,13 @@ func (c *client) serve() {
 		}
 		select {
 		case c.messages <- m:
-		default: // the tour does not wait for this one
+		default: // the tour is not waiting for this message
 		}
 		return nil
 	}))
 }
 
-// close ends the stream as a client does.
+// close closes the stream.
 func (c *client) close() error {
 	err := c.session.Close()
 	return errors.Join(err, c.session.Conn().Close())
@@ -124,7 +124,7 @@ func (c *client) next(ctx context.Context) (message, error) {
 	}
 }
 
-// roster asks for the contact list: nil, or the refusal.
+// roster asks for the contact list. It returns nil, or the refusal.
 func (c *client) roster(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -146,14 +146,14 @@ func (c *client) roster(ctx context.Context) error {
 	return nil
 }
 
-// waitEnd waits until the stream has ended and says with which condition.
+// waitEnd waits until the stream has ended and returns the condition.
 func (c *client) waitEnd(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
-		return "", fmt.Errorf("%s: the session goes on: %w", c.jid, ctx.Err())
+		return "", fmt.Errorf("%s: the session does not end: %w", c.jid, ctx.Err())
 	}
 	var streamError xmppstream.Error
 	if errors.As(c.endedBy, &streamError) {

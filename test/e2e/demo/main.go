@@ -1,7 +1,7 @@
-// Command demo runs Postern on this machine before a private Prosody, makes
-// two tenants from policy files, and leads through what they may do, with a
-// real XMPP client library. It uses loopback only, keeps everything in one
-// folder, and stops everything it started.
+// Command demo runs Postern in front of a private Prosody on this machine. It
+// creates two tenants from policy files and gives a tour of what their accounts
+// may do, with a real XMPP client library. It uses loopback only, keeps
+// everything in one folder, and stops everything that it started.
 package main
 
 import (
@@ -33,26 +33,26 @@ var (
 	policyTests string
 )
 
-// The accounts of the demo; the passwords are for whoever wants to try.
+// The accounts of the demo. The passwords are for users that want to try them.
 const (
 	alice, alicePassword = "alice@alpha.test", "wonderland"
 	kiosk, kioskPassword = "kiosk@alpha.test", "reception"
 	bob, bobPassword     = "bob@beta.test", "builder"
 )
 
-// Where one's own client connects, if nobody else listens there.
+// The addresses for the user's own client, if they are free.
 const (
 	startTLSAddr  = "127.0.0.1:5222"
 	directTLSAddr = "127.0.0.1:5223"
 )
 
-// tourTimeout bounds start and tour together.
+// tourTimeout bounds the start and the tour together.
 const tourTimeout = 5 * time.Minute
 
 func main() {
-	once := flag.Bool("once", false, "end after the tour")
-	bin := flag.String("bin", "bin", "the folder with gateway, policyd and policyctl")
-	dir := flag.String("dir", ".demo", "where everything is kept; emptied first")
+	once := flag.Bool("once", false, "exit after the tour")
+	bin := flag.String("bin", "bin", "folder of gateway, policyd and policyctl")
+	dir := flag.String("dir", ".demo", "folder for all files; emptied first")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,7 +62,8 @@ func main() {
 	}
 }
 
-// run starts everything, gives the tour, waits if wanted, and stops everything.
+// run starts everything, gives the tour, waits for Ctrl-C unless once is set,
+// and stops everything.
 func run(ctx context.Context, bin, dir string, once bool) (err error) {
 	began := time.Now()
 	d, err := start(ctx, bin, dir)
@@ -80,7 +81,7 @@ func run(ctx context.Context, bin, dir string, once bool) (err error) {
 	if err := d.tour(tourCtx); err != nil {
 		return fmt.Errorf("%w\nlogs are in %s", err, dir)
 	}
-	say("The tour took %.1f s, start included.", time.Since(began).Seconds())
+	say("The tour took %.1f s, including the start.", time.Since(began).Seconds())
 	if once {
 		return nil
 	}
@@ -90,7 +91,7 @@ func run(ctx context.Context, bin, dir string, once bool) (err error) {
 	return nil
 }
 
-// A demo is what runs.
+// A demo holds the running programs.
 type demo struct {
 	server *backend.Server
 	in     *installation.Installation
@@ -98,8 +99,8 @@ type demo struct {
 	trust  *tls.Config
 }
 
-// start starts Prosody, policyd and the gateway. What it returns is to be
-// stopped even when there is an error.
+// start starts Prosody, policyd and the gateway. A demo that it returns must be
+// stopped, even if there is an error.
 func start(ctx context.Context, bin, dir string) (*demo, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func start(ctx context.Context, bin, dir string) (*demo, error) {
 	return d, err
 }
 
-// ifFree is the address if nobody listens there, else "", which takes any.
+// ifFree returns the address if it is free, otherwise "", which means any.
 func ifFree(addr string) string {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -159,18 +160,18 @@ func (d *demo) stop() error {
 	return errors.Join(append(errs, d.server.Stop())...)
 }
 
-// invite says how to connect with one's own client.
+// invite prints how to connect with one's own client.
 func (d *demo) invite() {
 	fmt.Printf(`
-Everything stays up until Ctrl-C. Connect with your own client, on this machine:
+Everything keeps running until Ctrl-C. Connect with your own client on this machine:
 
-  server      %s (STARTTLS) or %s (direct TLS), set by hand in the client
+  server      %s (STARTTLS) or %s (direct TLS), entered by hand in the client
   accounts    %s  password %s
               %s  password %s
               %s     password %s
   certificate signed by %s
 
-and change what they may do:
+and change what these accounts may do:
 
   export POSTERN_SOCKET=%s
   bin/policyctl role show --tenant acme acme:kiosk

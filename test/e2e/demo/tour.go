@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// tour shows, step by step, what Postern does. A step that does not go as it
-// says ends the tour with an error.
+// tour shows, step by step, what Postern does. If a step does not go as its
+// title says, the tour ends with an error.
 func (d *demo) tour(ctx context.Context) error {
 	steps := []struct {
 		title string
 		do    func(context.Context, *cast) error
 	}{
-		{"The policies are tested before anything is made of them", d.testPolicies},
-		{"Two tenants are made from policy files", d.makeTenants},
+		{"The policy files are tested before they are applied", d.testPolicies},
+		{"Two tenants are created from policy files", d.makeTenants},
 		{"A normal user's stanzas pass", d.normalUser},
-		{"A restricted user's are refused, and the refusal names the permission", d.restrictedUser},
-		{"A permission taken from a role while its user is connected is gone with the next stanza", d.takePermission},
-		{"A member who gets another role is logged out, and comes back with it", d.changeRole},
-		{"Another tenant is another domain on the network, even on the same server", d.crossTenant},
-		{"explain tells why", d.explain},
+		{"A restricted user's stanzas are refused, and the refusal names the permission", d.restrictedUser},
+		{"A permission is taken from a role; the connected user's next stanza is refused", d.takePermission},
+		{"A member gets another role: its session ends, and the next one has the new role", d.changeRole},
+		{"Another tenant counts as remote, even on the same server", d.crossTenant},
+		{"policyctl explain shows how a decision was made", d.explain},
 	}
 	var c cast
 	defer c.leave()
@@ -37,7 +37,7 @@ func (d *demo) tour(ctx context.Context) error {
 	return nil
 }
 
-// cast is who is logged in.
+// cast holds the clients that are logged in.
 type cast struct{ alice, kiosk, bob *client }
 
 func (c *cast) leave() {
@@ -48,16 +48,16 @@ func (c *cast) leave() {
 	}
 }
 
-// happened prints what a step saw.
+// happened prints an observation of a step.
 func happened(format string, args ...any) { fmt.Printf("   "+format+"\n", args...) }
 
-// command runs policyctl and prints the call.
+// command prints a policyctl command and runs it.
 func (d *demo) command(ctx context.Context, stdin string, args ...string) (string, error) {
 	happened("$ policyctl %s", strings.Join(args, " "))
 	return d.in.Policyctl(ctx, stdin, args...)
 }
 
-// testPolicies runs the cases of the demo's policy files, offline.
+// testPolicies runs the test cases of the demo's policy files, offline.
 func (d *demo) testPolicies(ctx context.Context, _ *cast) error {
 	dir := filepath.Join(d.dir, "policies")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -160,7 +160,7 @@ func (d *demo) takePermission(ctx context.Context, c *cast) error {
 	if err := c.alice.roster(ctx); err != nil {
 		return err
 	}
-	happened("given back: alice reads it again")
+	happened("the permission is given back: alice reads her contact list again")
 	return nil
 }
 

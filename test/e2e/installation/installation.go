@@ -1,9 +1,9 @@
-// Package installation runs Postern's own programs, as built, for the
-// end-to-end suite and the demo: one policyd and one gateway on loopback, with
-// everything they keep in one folder.
+// Package installation runs Postern's own built programs for the end-to-end
+// suite and the demo: one policyd and one gateway on loopback, with all their
+// files in one folder.
 //
-// It never reaches into the programs: what it knows of them is their
-// configuration, their command line and their health endpoints.
+// It knows only their configuration, their command line and their health
+// endpoints, nothing inside the programs.
 package installation
 
 import (
@@ -23,29 +23,29 @@ import (
 	"github.com/postern-im/postern/test/e2e/backend"
 )
 
-// readyTimeout bounds the wait for a program to say that it is ready.
+// readyTimeout bounds the wait until a program reports that it is ready.
 const readyTimeout = 30 * time.Second
 
 // Config says what to run.
 type Config struct {
-	// Bin is the folder with gateway, policyd and policyctl.
+	// Bin is the folder of gateway, policyd and policyctl.
 	Bin string
-	// Dir takes configuration, data and logs. It must exist and be empty.
+	// Dir holds configuration, data and logs. It must exist and be empty.
 	Dir string
-	// Certificate and Key are PEM files that serve every domain, signed by an
-	// authority the clients trust.
+	// Certificate and Key are PEM files for all domains. The clients trust the
+	// authority that signed the certificate.
 	Certificate, Key string
-	// Domains are the names the certificate is for.
+	// Domains are the names in the certificate.
 	Domains []string
-	// StartTLS and DirectTLS are where clients connect; empty: a free port.
+	// StartTLS and DirectTLS are the addresses for clients; empty: a free port.
 	StartTLS, DirectTLS string
-	// LogFormat is the gateway's; empty: json.
+	// LogFormat is the gateway's log format; empty: json.
 	LogFormat string
-	// GatewaySettings is added to the gateway's configuration file. Without a
-	// [limits] of its own, limits are lifted: all clients of a test come from one
-	// address, and send as fast as they can.
+	// GatewaySettings is added to the gateway's configuration file. If it has
+	// no [limits], the limits are raised, because all clients of a test connect
+	// from one address and send as fast as they can.
 	GatewaySettings string
-	// Second runs a second gateway, whose id is SecondID, beside the first.
+	// Second runs a second gateway with the id SecondID.
 	Second bool
 }
 
@@ -55,9 +55,9 @@ const SecondID = "second"
 // An Installation is a running policyd and gateway.
 type Installation struct {
 	config Config
-	// StartTLS and DirectTLS are where clients connect.
+	// StartTLS and DirectTLS are the addresses for clients.
 	StartTLS, DirectTLS string
-	// Metrics of both programs, as base addresses.
+	// GatewayHTTP and PolicydHTTP are the addresses of metrics and health.
 	GatewayHTTP, PolicydHTTP string
 
 	nats     string
@@ -65,8 +65,8 @@ type Installation struct {
 	Gateway  *backend.Program
 	sockPath string
 
-	// SecondGateway is nil without one; SecondDirectTLS is where its clients
-	// connect.
+	// SecondGateway is nil if there is none. Its clients connect to
+	// SecondDirectTLS.
 	SecondGateway   *backend.Program
 	SecondDirectTLS string
 	secondHTTP      string
@@ -109,16 +109,16 @@ func (in *Installation) path(parts ...string) string {
 	return filepath.Join(append([]string{in.config.Dir}, parts...)...)
 }
 
-// Socket is policyd's admin socket.
+// Socket is the path of policyd's admin socket.
 func (in *Installation) Socket() string { return in.sockPath }
 
-// NATS is where policyd's NATS server listens, and GatewaySeed the file with
-// the key that the gateway has for it.
+// NATS returns the address of policyd's NATS server, and the file with the
+// gateway's key for it.
 func (in *Installation) NATS() (address, gatewaySeed string) {
 	return in.nats, in.path("data", "nats", "gateway.nkey")
 }
 
-// GatewayLog is the file with what the gateway has logged.
+// GatewayLog is the path of the gateway's log.
 func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
 
 func (in *Installation) configure() error {
@@ -162,7 +162,7 @@ format = "json"
 	return nil
 }
 
-// gateways are the gateways' ids, as a TOML list's elements.
+// gateways lists the gateways' ids as elements of a TOML list.
 func (in *Installation) gateways() string {
 	if in.config.Second {
 		return `"gateway", "` + SecondID + `"`
@@ -170,7 +170,7 @@ func (in *Installation) gateways() string {
 	return `"gateway"`
 }
 
-// lifted are limits that tests do not reach.
+// lifted are limits so high that tests do not reach them.
 const lifted = `
 [limits]
 unauthenticated = 64
@@ -181,7 +181,7 @@ stanza_burst = 1000000
 login_failures_per_address = 1000
 `
 
-// gateway is a gateway's configuration.
+// gateway returns a gateway's configuration file.
 func (in *Installation) gateway(id, starttls, directTLS, http string) string {
 	limits := lifted
 	if strings.Contains(in.config.GatewaySettings, "[limits]") {
@@ -202,19 +202,22 @@ format = %q
 %s%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings, limits)
 }
 
-// StartPolicyd starts policyd, again after it was stopped.
+// StartPolicyd starts policyd. It may be called again after policyd has
+// stopped.
 func (in *Installation) StartPolicyd(ctx context.Context) (err error) {
 	in.Policyd, err = in.start(ctx, "policyd", in.PolicydHTTP, "policyd")
 	return err
 }
 
-// StartGateway starts the gateway, again after it was stopped.
+// StartGateway starts the gateway. It may be called again after the gateway has
+// stopped.
 func (in *Installation) StartGateway(ctx context.Context) (err error) {
 	in.Gateway, err = in.start(ctx, "gateway", in.GatewayHTTP, "gateway")
 	return err
 }
 
-// start starts a program by the configuration and with the log of a name.
+// start starts a program with the configuration file and the log file of that
+// name, and waits until it is ready.
 func (in *Installation) start(ctx context.Context, name, healthAddr, program string) (*backend.Program, error) {
 	log := in.path(name + ".log")
 	p, err := backend.StartProgram(log, filepath.Join(in.config.Bin, program), "--config", in.path(name+".toml"))
@@ -225,12 +228,12 @@ func (in *Installation) start(ctx context.Context, name, healthAddr, program str
 	defer cancel()
 	if err := p.WaitFor(ctx, func(ctx context.Context) error { return get(ctx, "http://"+healthAddr+"/readyz", io.Discard) }); err != nil {
 		said, _ := os.ReadFile(log)
-		return nil, errors.Join(fmt.Errorf("%s is not ready: %w; it said:\n%s", name, err, tail(said)), p.Kill())
+		return nil, errors.Join(fmt.Errorf("%s is not ready: %w; its log ends with:\n%s", name, err, tail(said)), p.Kill())
 	}
 	return p, nil
 }
 
-// tail is the end of what a program said.
+// tail returns the end of a program's output.
 func tail(said []byte) []byte {
 	const most = 4 << 10
 	return said[max(0, len(said)-most):]
@@ -253,15 +256,15 @@ func get(ctx context.Context, url string, to io.Writer) error {
 	return err
 }
 
-// Metrics reads the metrics of one of the programs.
+// Metrics returns the metrics at the address of one of the programs.
 func (in *Installation) Metrics(ctx context.Context, addr string) (string, error) {
 	var text bytes.Buffer
 	err := get(ctx, "http://"+addr+"/metrics", &text)
 	return text.String(), err
 }
 
-// Policyctl runs policyctl against policyd's admin socket with the given
-// standard input and returns what it printed.
+// Policyctl runs policyctl at policyd's admin socket with the given standard
+// input, and returns its output.
 func (in *Installation) Policyctl(ctx context.Context, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(in.config.Bin, "policyctl"), args...)
 	cmd.Env = append(os.Environ(), "POSTERN_SOCKET="+in.sockPath)
@@ -274,7 +277,7 @@ func (in *Installation) Policyctl(ctx context.Context, stdin string, args ...str
 	return out.String(), nil
 }
 
-// Stop ends the programs; nothing of them is left.
+// Stop ends the programs and leaves nothing of them behind.
 func (in *Installation) Stop() error {
 	var second error
 	if in.SecondGateway != nil {

@@ -1,9 +1,9 @@
-// The mellium command logs in with mellium.im/xmpp and does what clients do on
-// login. It is a test client for servers on loopback.
+// The mellium command logs in with mellium.im/xmpp and does what clients do at
+// log-in. It is a test client for servers on loopback.
 //
 // It prints one JSON line for each step, {"step", "ok", "error"?, "note"?}, and
-// ends with status 0 only if every step was all right. Steps and options are in
-// ../README.md.
+// exits with status 0 only if every step succeeded. ../README.md describes the
+// steps and options.
 package main
 
 import (
@@ -31,7 +31,7 @@ import (
 	"mellium.im/xmpp/stanza"
 )
 
-// stepTimeout bounds a step; a loaded machine answers within a few seconds.
+// stepTimeout bounds a step. A loaded machine answers within a few seconds.
 const stepTimeout = 20 * time.Second
 
 type options struct {
@@ -58,7 +58,7 @@ func main() {
 	}
 }
 
-// report is what came of the steps.
+// report holds the result of the steps.
 type report struct {
 	failed bool
 }
@@ -70,8 +70,8 @@ type line struct {
 	Note  string `json:"note,omitempty"`
 }
 
-// step runs one action and prints what came of it. An answer of the server that
-// it does not have a thing counts as all right.
+// step runs one action and prints its result. If the server answers that it
+// does not have the thing asked for, the step counts as successful.
 func (r *report) step(ctx context.Context, name string, action func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -109,8 +109,8 @@ type client struct {
 	archive *history.Handler
 	served  sync.WaitGroup
 
-	bodies    chan string  // of the messages that arrive
-	presences chan jid.JID // who became available
+	bodies    chan string  // of incoming messages
+	presences chan jid.JID // senders of available presence
 }
 
 func (c *client) login(ctx context.Context) error {
@@ -194,8 +194,8 @@ func (c *client) serve() {
 	})
 }
 
-// offer drops what nobody waits for and what does not fit any more: the handler
-// must not block the session.
+// offer drops a value that no step waits for or that does not fit, because the
+// handler must not block the session.
 func offer[T any](queue chan T, value T) {
 	select {
 	case queue <- value:
@@ -203,7 +203,7 @@ func offer[T any](queue chan T, value T) {
 	}
 }
 
-// await reads until the wanted value comes.
+// await receives values until the wanted one comes.
 func await[T any](ctx context.Context, queue chan T, wanted func(T) bool) error {
 	for {
 		select {

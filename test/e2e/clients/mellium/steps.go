@@ -30,8 +30,7 @@ const (
 	nick       = "mel"
 )
 
-// run does every step after login, in order, whether or not those before it
-// went well.
+// run does every step after log-in, in order, even if earlier steps failed.
 func (c *client) run(ctx context.Context) {
 	own := c.session.LocalAddr().Bare()
 	server := own.Domain()
@@ -125,7 +124,7 @@ func (c *client) set(payload string) func(context.Context) error {
 
 func (c *client) request(kind stanza.IQType, payload string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		var answer struct { // any payload will do, and none
+		var answer struct { // accepts any payload, or none
 			XMLName xml.Name
 		}
 		return c.session.UnmarshalIQElement(ctx, tokens(payload), stanza.IQ{Type: kind}, &answer)
@@ -160,7 +159,7 @@ func (c *client) publishAvatar(ctx context.Context) error {
 		"' type='image/png' bytes='40'/></metadata>")(ctx)
 }
 
-// fetch reads all of a node and looks for a text in it.
+// fetch reads a whole node and looks for a text in it.
 func (c *client) fetch(node, wanted string) func(context.Context) error {
 	return func(ctx context.Context) (err error) {
 		list := pubsub.Fetch(ctx, c.session, pubsub.Query{Node: node})
@@ -187,7 +186,7 @@ func (c *client) fetch(node, wanted string) func(context.Context) error {
 	}
 }
 
-// copyText collects character data and attributes' values.
+// copyText collects character data and the values of attributes.
 func copyText(to *strings.Builder, from xml.TokenReader) error {
 	for {
 		token, err := from.Token()
@@ -235,7 +234,7 @@ func (c *client) logout(context.Context) error {
 	return err
 }
 
-// tokens reads XML of this program's own making.
+// tokens parses XML that this program wrote itself.
 func tokens(text string) xml.TokenReader {
 	return xml.NewDecoder(strings.NewReader(text))
 }
