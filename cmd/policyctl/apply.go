@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,8 +47,8 @@ type applied struct {
 }
 
 // Run applies policies.
-func (c *applyCmd) Run(a *app) error {
-	plans, err := c.plan(a)
+func (c *applyCmd) Run(ctx context.Context, a *app) error {
+	plans, err := c.plan(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -56,16 +57,16 @@ func (c *applyCmd) Run(a *app) error {
 	}
 	if slices.ContainsFunc(plans, func(p planned) bool { return p.changes() }) {
 		what, word := question(plans)
-		if err := c.given(a, what, word); err != nil {
+		if err := c.given(ctx, a, what, word); err != nil {
 			return err
 		}
 	}
-	return c.all(a, plans)
+	return c.all(ctx, a, plans)
 }
 
 // all applies plans. Removals stand last, and are left when something before
 // them failed.
-func (c *applyCmd) all(a *app, plans []planned) error {
+func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 	done := []applied{}
 	var failed []error
 	for i := range plans {
@@ -78,7 +79,7 @@ func (c *applyCmd) all(a *app, plans []planned) error {
 			break
 		}
 		x := applied{Tenant: p.reply.Tenant, Removed: p.removes}
-		result, err := c.apply(a, p)
+		result, err := c.apply(ctx, a, p)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("tenant %s was not changed: %w", p.reply.Tenant, err))
 			if !errors.As(err, &x.Error) {
@@ -105,7 +106,7 @@ func (c *applyCmd) all(a *app, plans []planned) error {
 
 // apply makes one tenant what its plan says, if it is what was planned on, in
 // the log that was planned on.
-func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
+func (c *applyCmd) apply(ctx context.Context, a *app, p *planned) (api.Result, error) {
 	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion, IfLog: p.reply.LogID}
 	var cmd api.Command = p.policy
 	switch {
@@ -114,8 +115,6 @@ func (c *applyCmd) apply(a *app, p *planned) (api.Result, error) {
 	case p.reply.TenantVersion == 0:
 		cmd = api.TenantCreate(p.policy)
 	}
-	ctx, cancel := a.whole()
-	defer cancel()
 	result, err := a.client.Do(ctx, p.reply.Tenant, cmd, meta)
 	if err != nil && !p.removes {
 		err = p.refused(err)
@@ -151,7 +150,7 @@ Examples:
 }
 
 // Run exports tenants.
-func (c *exportCmd) Run(a *app) error {
+func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	switch {
 	case c.All == (c.Tenant != ""):
 		return usagef("give a tenant, or --all")
@@ -163,24 +162,22 @@ func (c *exportCmd) Run(a *app) error {
 	ids := []string{c.Tenant}
 	if c.All {
 		var err error
-		if ids, err = allTenants(a); err != nil {
+		if ids, err = allTenants(ctx, a); err != nil {
 			return err
 		}
 	}
 	for _, id := range ids {
-		if err := c.export(a, id); err != nil {
+		if err := c.export(ctx, a, id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func allTenants(a *app) ([]string, error) {
+func allTenants(ctx context.Context, a *app) ([]string, error) {
 	var ids []string
 	for next := ""; ; {
-		ctx, cancel := a.whole()
 		page, err := a.client.Tenants(ctx, next, 0)
-		cancel()
 		if err != nil {
 			return nil, err
 		}
@@ -194,9 +191,7 @@ func allTenants(a *app) ([]string, error) {
 }
 
 // export writes one tenant. A file comes to be whole or not at all.
-func (c *exportCmd) export(a *app, id string) error {
-	ctx, cancel := a.whole()
-	defer cancel()
+func (c *exportCmd) export(ctx context.Context, a *app, id string) error {
 	p, err := c.then(a).Policy(ctx, id)
 	if err != nil {
 		return err

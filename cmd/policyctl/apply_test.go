@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -86,16 +85,16 @@ func TestConcurrentApplies(t *testing.T) {
 		}
 	}
 
-	a := &app{patient: t.Context(), timeout: time.Minute, client: client, in: strings.NewReader("")}
-	plans, err := planAll(a, first)
+	a := &app{client: client, in: strings.NewReader("")}
+	plans, err := planAll(t.Context(), a, first)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c applyCmd
-	if _, err := c.apply(a, &plans[0]); err != nil {
+	if _, err := c.apply(t.Context(), a, &plans[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.apply(a, &plans[0]); err == nil || !strings.Contains(err.Error(), "plan again") {
+	if _, err := c.apply(t.Context(), a, &plans[0]); err == nil || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("a plan used twice: %v", err)
 	}
 }
@@ -113,19 +112,19 @@ func TestApplyInAnotherLog(t *testing.T) {
 		}
 		clients = append(clients, client)
 	}
-	plans, err := planAll(&app{patient: t.Context(), timeout: time.Minute, client: clients[0], in: strings.NewReader("")}, dir)
+	plans, err := planAll(t.Context(), &app{client: clients[0], in: strings.NewReader("")}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c applyCmd
-	_, err = c.apply(&app{patient: t.Context(), timeout: time.Minute, client: clients[1]}, &plans[0])
+	_, err = c.apply(t.Context(), &app{client: clients[1]}, &plans[0])
 	if err == nil || !strings.Contains(err.Error(), "another log") || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("in another log: %v", err)
 	}
 	if got, err := clients[1].Tenant(t.Context(), "t0"); err != nil || got.Version != 1 {
 		t.Errorf("the other log's tenant is at version %d, %v", got.Version, err)
 	}
-	if _, err := c.apply(&app{patient: t.Context(), timeout: time.Minute, client: clients[0]}, &plans[0]); err != nil {
+	if _, err := c.apply(t.Context(), &app{client: clients[0]}, &plans[0]); err != nil {
 		t.Errorf("in the log it was planned on: %v", err)
 	}
 }

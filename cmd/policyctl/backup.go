@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,12 +37,12 @@ Example:
 }
 
 // Run has the node make a backup.
-func (c *backupCmd) Run(a *app) error {
+func (c *backupCmd) Run(ctx context.Context, a *app) error {
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return usagef("folder %s: %w", c.Dir, err)
 	}
-	done, err := a.work(api.WorkRequest{Kind: api.WorkBackup, Dir: dir})
+	done, err := a.work(ctx, api.WorkRequest{Kind: api.WorkBackup, Dir: dir})
 	if err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func (c *backupCmd) Run(a *app) error {
 var errOtherWork = errors.New("the node has begun other work since; how this one ended is in policyd's log")
 
 // work has the node do long work, and waits for its end.
-func (a *app) work(q api.WorkRequest) (api.Work, error) {
-	begun, err := a.client.StartWork(a.ctx, q)
+func (a *app) work(ctx context.Context, q api.WorkRequest) (api.Work, error) {
+	begun, err := a.client.StartWork(ctx, q)
 	if err != nil {
 		return begun, err
 	}
@@ -64,8 +65,7 @@ func (a *app) work(q api.WorkRequest) (api.Work, error) {
 	tick := time.NewTicker(askWorkEvery)
 	defer tick.Stop()
 	for {
-		a.renew()
-		now, err := a.client.Work(a.ctx)
+		now, err := a.client.Work(ctx)
 		switch {
 		case err != nil:
 			return now, fmt.Errorf("ask how far it is (it goes on): %w", err)
@@ -81,8 +81,8 @@ func (a *app) work(q api.WorkRequest) (api.Work, error) {
 		}
 		select {
 		case <-tick.C:
-		case <-a.patient.Done():
-			return now, fmt.Errorf("not waited for to the end (it goes on): %w", a.patient.Err())
+		case <-ctx.Done():
+			return now, fmt.Errorf("not waited for to the end (it goes on): %w", ctx.Err())
 		}
 	}
 }

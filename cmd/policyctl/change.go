@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,14 +57,14 @@ func (f *tenantFlag) need() (string, error) {
 }
 
 // of gives the tenant, or looks up who owns the domain.
-func (f *tenantFlag) of(a *app, domain string) (string, error) {
+func (f *tenantFlag) of(ctx context.Context, a *app, domain string) (string, error) {
 	if f.Tenant != "" {
 		return f.Tenant, nil
 	}
-	owner, err := a.client.Owner(a.ctx, domain)
+	owner, err := a.client.Owner(ctx, domain)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
 		// A tenant's token may not ask whose a domain is, and need not.
-		if self, failed := a.client.Self(a.ctx); failed == nil && self.Tenant != "" {
+		if self, failed := a.client.Self(ctx); failed == nil && self.Tenant != "" {
 			return self.Tenant, nil
 		}
 	}
@@ -77,12 +78,12 @@ func (f *tenantFlag) of(a *app, domain string) (string, error) {
 }
 
 // ofAccount is of for an account's domain. It gives the address prepared.
-func (f *tenantFlag) ofAccount(a *app, address string) (tenant, bare string, err error) {
+func (f *tenantFlag) ofAccount(ctx context.Context, a *app, address string) (tenant, bare string, err error) {
 	if bare, err = jid.Bare(address); err != nil {
 		return "", "", notAnAccount(address, err)
 	}
 	_, domain, _ := strings.Cut(bare, "@")
-	tenant, err = f.of(a, domain)
+	tenant, err = f.of(ctx, a, domain)
 	return tenant, bare, err
 }
 
@@ -92,12 +93,12 @@ func notAnAccount(address string, err error) error {
 
 // do gives a command and prints what came of it. done says in words what is
 // so now; notes are warnings of the command line's own.
-func (c *change) do(a *app, tenant string, cmd api.Command, done string, notes ...string) error {
+func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command, done string, notes ...string) error {
 	meta := api.CommandMeta{ID: c.CommandID, Reason: c.Reason, IfVersion: c.ifVersion}
 	if meta.ID == "" {
 		meta.ID = api.NewCommandID()
 	}
-	result, err := a.client.Do(a.ctx, tenant, cmd, meta)
+	result, err := a.client.Do(ctx, tenant, cmd, meta)
 	if err != nil && c.file != nil {
 		err = refused(c.file, err)
 	}

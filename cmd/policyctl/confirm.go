@@ -23,9 +23,8 @@ const maxAnswer = 1024
 // given asks whether what is said is meant, such as "this removes tenant
 // acme". With a name, that name must be typed; without one, yes. It is nil if
 // it is, or if --yes was given; where nobody can be asked it is a usage error.
-//
-// The time spent thinking does not count as time spent waiting for the node.
-func (c *consent) given(a *app, what, name string) error {
+// ctx ends the waiting for an answer, which has no bound of its own.
+func (c *consent) given(ctx context.Context, a *app, what, name string) error {
 	if c.Yes {
 		return nil
 	}
@@ -40,7 +39,7 @@ func (c *consent) given(a *app, what, name string) error {
 		want, question = "yes", "Type yes to go on: "
 	}
 	fmt.Fprintf(a.err, "%s%s.\n%s", strings.ToUpper(what[:1]), clean(what[1:]), question)
-	answer, err := readAnswer(a.patient, a.in)
+	answer, err := readAnswer(ctx, a.in)
 	switch {
 	case err != nil:
 		fmt.Fprintln(a.err)
@@ -48,7 +47,6 @@ func (c *consent) given(a *app, what, name string) error {
 	case answer != want && (name != "" || answer != "y"):
 		return errors.New("nothing was done")
 	}
-	a.renew()
 	return nil
 }
 

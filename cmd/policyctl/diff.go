@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,12 +27,12 @@ Examples:
 }
 
 // Run shows what changed.
-func (c *diffCmd) Run(a *app) error {
+func (c *diffCmd) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	d, err := a.client.Diff(a.ctx, tenant, c.From, c.To)
+	d, err := a.client.Diff(ctx, tenant, c.From, c.To)
 	if err != nil {
 		return err
 	}
@@ -63,30 +64,30 @@ Examples:
 }
 
 // Run asks who it was.
-func (c *blameCmd) Run(a *app) error {
+func (c *blameCmd) Run(ctx context.Context, a *app) error {
 	if (c.Account == "") == (c.Role == "") {
 		return usagef("blame for whom? Give --account JID or --role ROLE")
 	}
-	b, err := c.ask(a)
+	b, err := c.ask(ctx, a)
 	if err != nil {
 		return err
 	}
 	return a.print(b, func(w io.Writer) { writeBlame(w, b) })
 }
 
-func (c *blameCmd) ask(a *app) (api.BlameReply, error) {
+func (c *blameCmd) ask(ctx context.Context, a *app) (api.BlameReply, error) {
 	if c.Role != "" {
 		tenant, err := c.need()
 		if err != nil {
 			return api.BlameReply{}, err
 		}
-		return c.then(a).BlameRole(a.ctx, tenant, c.Role, c.Permission)
+		return c.then(a).BlameRole(ctx, tenant, c.Role, c.Permission)
 	}
-	tenant, bare, err := c.ofAccount(a, c.Account)
+	tenant, bare, err := c.ofAccount(ctx, a, c.Account)
 	if err != nil {
 		return api.BlameReply{}, err
 	}
-	return c.then(a).BlameMember(a.ctx, tenant, bare, c.Permission)
+	return c.then(a).BlameMember(ctx, tenant, bare, c.Permission)
 }
 
 func writeBlame(w io.Writer, b api.BlameReply) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -78,7 +79,7 @@ Examples:
 }
 
 // Run gives a tenant a domain.
-func (c *domainAdd) Run(a *app) error {
+func (c *domainAdd) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (c *domainAdd) Run(a *app) error {
 	if len(backends) == 0 {
 		notes = append(notes, "no client can log in to "+c.Domain+" yet: give it a server with \"policyctl domain set-backends\"")
 	}
-	return c.do(a, tenant, api.DomainAdd{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends},
+	return c.do(ctx, a, tenant, api.DomainAdd{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends},
 		fmt.Sprintf("domain %s added to tenant %s", c.Domain, tenant), notes...)
 }
 
@@ -108,12 +109,12 @@ func (*domainList) Help() string {
 }
 
 // Run lists a tenant's domains.
-func (c *domainList) Run(a *app) error {
+func (c *domainList) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	list, err := c.then(a).Domains(a.ctx, tenant)
+	list, err := c.then(a).Domains(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (*domainSetBackends) Help() string {
 }
 
 // Run sets a domain's backends.
-func (c *domainSetBackends) Run(a *app) error {
+func (c *domainSetBackends) Run(ctx context.Context, a *app) error {
 	if c.None == (len(c.Backends) > 0) {
 		return usagef("give the servers of %s, or --none", c.Domain)
 	}
@@ -170,11 +171,11 @@ func (c *domainSetBackends) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := c.of(a, c.Domain)
+	tenant, err := c.of(ctx, a, c.Domain)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.DomainSetBackends{Domain: c.Domain, Backends: backends},
+	return c.do(ctx, a, tenant, api.DomainSetBackends{Domain: c.Domain, Backends: backends},
 		fmt.Sprintf("domain %s: %s set", c.Domain, plural(len(backends), "backend")), bindingNotes(c.Domain, backends)...)
 }
 
@@ -195,12 +196,12 @@ Example:
 }
 
 // Run sets a domain's default role.
-func (c *domainSetDefaultRole) Run(a *app) error {
-	tenant, err := c.of(a, c.Domain)
+func (c *domainSetDefaultRole) Run(ctx context.Context, a *app) error {
+	tenant, err := c.of(ctx, a, c.Domain)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
+	return c.do(ctx, a, tenant, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
 		fmt.Sprintf("domain %s: the default role is %s; sessions of those who have it end", c.Domain, c.Role))
 }
 
@@ -220,12 +221,12 @@ Example:
 }
 
 // Run suspends a domain.
-func (c *domainSuspend) Run(a *app) error {
-	tenant, err := c.of(a, c.Domain)
+func (c *domainSuspend) Run(ctx context.Context, a *app) error {
+	tenant, err := c.of(ctx, a, c.Domain)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.DomainSuspend{Domain: c.Domain}, fmt.Sprintf("domain %s suspended: its sessions end", c.Domain))
+	return c.do(ctx, a, tenant, api.DomainSuspend{Domain: c.Domain}, fmt.Sprintf("domain %s suspended: its sessions end", c.Domain))
 }
 
 type domainResume struct {
@@ -242,12 +243,12 @@ func (*domainResume) Help() string {
 }
 
 // Run resumes a domain.
-func (c *domainResume) Run(a *app) error {
-	tenant, err := c.of(a, c.Domain)
+func (c *domainResume) Run(ctx context.Context, a *app) error {
+	tenant, err := c.of(ctx, a, c.Domain)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.DomainResume{Domain: c.Domain}, fmt.Sprintf("domain %s resumed", c.Domain))
+	return c.do(ctx, a, tenant, api.DomainResume{Domain: c.Domain}, fmt.Sprintf("domain %s resumed", c.Domain))
 }
 
 type domainRemove struct {
@@ -267,13 +268,13 @@ Example:
 }
 
 // Run removes a domain.
-func (c *domainRemove) Run(a *app) error {
-	if err := c.given(a, fmt.Sprintf("this ends all sessions of %s and forgets the roles of its members", c.Domain), c.Domain); err != nil {
+func (c *domainRemove) Run(ctx context.Context, a *app) error {
+	if err := c.given(ctx, a, fmt.Sprintf("this ends all sessions of %s and forgets the roles of its members", c.Domain), c.Domain); err != nil {
 		return err
 	}
-	tenant, err := c.of(a, c.Domain)
+	tenant, err := c.of(ctx, a, c.Domain)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))
+	return c.do(ctx, a, tenant, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))
 }

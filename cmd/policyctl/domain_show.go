@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,12 +31,12 @@ type domainShown struct {
 }
 
 // Run shows whose a domain is.
-func (c *domainShow) Run(a *app) error {
+func (c *domainShow) Run(ctx context.Context, a *app) error {
 	name, err := jid.Domain(c.Domain)
 	if err != nil {
 		return usagef("%q is no domain: %v", c.Domain, err)
 	}
-	shown, err := c.look(a, name)
+	shown, err := c.look(ctx, a, name)
 	if err != nil {
 		return err
 	}
@@ -44,28 +45,28 @@ func (c *domainShow) Run(a *app) error {
 
 // look asks for the owner, which operators may, or looks among what the
 // caller's tenant has.
-func (c *domainShow) look(a *app, name string) (domainShown, error) {
-	owner, err := a.client.Owner(a.ctx, name)
+func (c *domainShow) look(ctx context.Context, a *app, name string) (domainShown, error) {
+	owner, err := a.client.Owner(ctx, name)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
-		return c.own(a, name)
+		return c.own(ctx, a, name)
 	}
 	shown := domainShown{Owner: owner}
 	if err != nil || owner.Kind != "domain" {
 		return shown, err
 	}
-	reply, err := a.client.Domain(a.ctx, owner.Tenant, name)
+	reply, err := a.client.Domain(ctx, owner.Tenant, name)
 	shown.Details = &reply.Domain
 	return shown, err
 }
 
 // own looks among what a tenant has, and what is shared by all.
-func (c *domainShow) own(a *app, name string) (domainShown, error) {
-	self, err := a.client.Self(a.ctx)
+func (c *domainShow) own(ctx context.Context, a *app, name string) (domainShown, error) {
+	self, err := a.client.Self(ctx)
 	if err != nil {
 		return domainShown{}, err
 	}
 	shown := domainShown{Owner: api.Owner{Domain: name, Tenant: self.Tenant}}
-	reply, err := a.client.Domain(a.ctx, self.Tenant, name)
+	reply, err := a.client.Domain(ctx, self.Tenant, name)
 	if err == nil {
 		shown.Position, shown.Kind, shown.Details = reply.Position, "domain", &reply.Domain
 		return shown, nil
@@ -73,7 +74,7 @@ func (c *domainShow) own(a *app, name string) (domainShown, error) {
 	if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != api.CodeNotFound {
 		return shown, err
 	}
-	services, err := a.client.Services(a.ctx, self.Tenant)
+	services, err := a.client.Services(ctx, self.Tenant)
 	if err != nil {
 		return shown, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -37,7 +38,7 @@ Examples:
 }
 
 // Run asks the node.
-func (c *explainCmd) Run(a *app) error {
+func (c *explainCmd) Run(ctx context.Context, a *app) error {
 	bare, err := jid.Bare(c.Account)
 	if err != nil {
 		return notAnAccount(c.Account, err)
@@ -51,11 +52,11 @@ func (c *explainCmd) Run(a *app) error {
 		return usagef("give --permission or --stanza, not both")
 	}
 	_, domain, _ := strings.Cut(bare, "@")
-	tenant, err := c.of(a, domain)
+	tenant, err := c.of(ctx, a, domain)
 	if err != nil {
 		return err
 	}
-	reply, err := c.then(a).Explain(a.ctx, tenant, q)
+	reply, err := c.then(a).Explain(ctx, tenant, q)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ type importedFile struct {
 }
 
 // Run imports.
-func (c *importProsody) Run(a *app) error {
+func (c *importProsody) Run(ctx context.Context, a *app) error {
 	if (c.Data == "") == !c.NoData {
 		return usagef("name Prosody's data directory with --data, or say --no-data: without it stored roles and disabled accounts are unknown")
 	}
@@ -99,7 +99,7 @@ func (c *importProsody) Run(a *app) error {
 		return &usageError{err}
 	}
 	defer closeAll()
-	ctx, cancel := context.WithTimeout(a.ctx, importTime)
+	ctx, cancel := context.WithTimeout(ctx, importTime)
 	defer cancel()
 	result, err := prosody.Import(ctx, source, prosody.Options{Tenant: c.Tenant, PerHost: c.PerHost, DefaultForUnread: c.Unread})
 	if errors.Is(err, prosody.ErrUnreadable) {

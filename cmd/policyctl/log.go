@@ -47,7 +47,7 @@ const (
 )
 
 // Run shows the end of the log, and goes on with it.
-func (c *logCmd) Run(a *app) error {
+func (c *logCmd) Run(ctx context.Context, a *app) error {
 	switch {
 	case c.Limit < 0:
 		return usagef("--limit must be 1 or more")
@@ -57,12 +57,12 @@ func (c *logCmd) Run(a *app) error {
 	if c.Limit == 0 && c.Since == "" {
 		c.Limit = defaultEntries
 	}
-	list, err := c.read(a)
+	list, err := c.read(ctx, a)
 	if err != nil {
 		return err
 	}
 	if c.Follow {
-		return c.follow(a, list)
+		return c.follow(ctx, a, list)
 	}
 	return a.print(list, func(w io.Writer) {
 		if len(list.Entries) == 0 {
@@ -74,7 +74,7 @@ func (c *logCmd) Run(a *app) error {
 }
 
 // read reads the newest entries, page by page from the end.
-func (c *logCmd) read(a *app) (api.LogTail, error) {
+func (c *logCmd) read(ctx context.Context, a *app) (api.LogTail, error) {
 	q := api.LogQuery{Tenant: c.Tenant, Since: c.Since, Until: c.Until, Actor: c.Actor}
 	var all api.LogTail
 	var pages [][]api.LogEntry
@@ -83,7 +83,7 @@ func (c *logCmd) read(a *app) (api.LogTail, error) {
 		if c.Limit > 0 {
 			q.Limit = min(q.Limit, c.Limit-n)
 		}
-		page, err := a.client.Log(a.ctx, q)
+		page, err := a.client.Log(ctx, q)
 		if err != nil {
 			return all, err
 		}
@@ -96,7 +96,6 @@ func (c *logCmd) read(a *app) (api.LogTail, error) {
 			break
 		}
 		q.Before = page.NextBefore
-		a.renew()
 	}
 	slices.Reverse(pages)
 	all.Entries = slices.Concat(pages...)
@@ -106,16 +105,15 @@ func (c *logCmd) read(a *app) (api.LogTail, error) {
 // follow writes what is there and then what comes. Each entry is written once,
 // whatever becomes of the connection in between: it goes on behind the last
 // position it knows.
-func (c *logCmd) follow(a *app, list api.LogTail) error {
+func (c *logCmd) follow(ctx context.Context, a *app, list api.LogTail) error {
 	out := &follower{app: a}
 	if err := out.write(list.Entries); err != nil {
 		return err
 	}
+	client := a.client.Within(followWait + followMore)
 	after, lost := list.Position, false
-	for a.patient.Err() == nil {
-		ctx, cancel := context.WithTimeout(a.patient, followWait+followMore)
-		page, err := a.client.Log(ctx, api.LogQuery{Tenant: c.Tenant, Actor: c.Actor, After: &after, Wait: followWait, Limit: logPage})
-		cancel()
+	for ctx.Err() == nil {
+		page, err := client.Log(ctx, api.LogQuery{Tenant: c.Tenant, Actor: c.Actor, After: &after, Wait: followWait, Limit: logPage})
 		var said *api.Error
 		switch {
 		case err == nil && page.LogID != list.LogID:
@@ -126,7 +124,7 @@ func (c *logCmd) follow(a *app, list api.LogTail) error {
 				return err
 			}
 			after = max(after, page.NextAfter)
-		case a.patient.Err() != nil:
+		case ctx.Err() != nil:
 			return nil // interrupted: that is how it ends
 		case errors.As(err, &said) && said.Code != api.CodeUnavailable && said.Code != api.CodeBusy:
 			return err
@@ -138,7 +136,7 @@ func (c *logCmd) follow(a *app, list api.LogTail) error {
 			pause := time.NewTimer(followRetry)
 			select {
 			case <-pause.C:
-			case <-a.patient.Done():
+			case <-ctx.Done():
 			}
 			pause.Stop()
 		}

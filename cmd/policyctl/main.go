@@ -108,11 +108,7 @@ func main() {
 
 // An app is what a command runs with.
 type app struct {
-	ctx     context.Context // ends when the node has had its time
-	patient context.Context // ends only when the user says so; for long work
-	timeout time.Duration
-	cancel  context.CancelFunc // of ctx
-	client  *api.Client
+	client  *api.Client // gives the node the time of --timeout for each answer
 	in      io.Reader
 	out     io.Writer
 	err     io.Writer
@@ -123,18 +119,6 @@ type app struct {
 	quiet   bool
 	model   *kong.Application // the command line itself
 	parse   func(args []string) error
-}
-
-// renew gives the node its whole time again, from now.
-func (a *app) renew() {
-	a.cancel()
-	a.ctx, a.cancel = context.WithTimeout(a.patient, a.timeout)
-}
-
-// whole gives one request of many the node's whole time, for however many there
-// are.
-func (a *app) whole() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(a.patient, a.timeout)
 }
 
 // warn writes a warning.
@@ -200,7 +184,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	client, where, err := c.connect()
 	a := &app{
-		patient: ctx, timeout: c.Timeout, client: client, in: in, out: out, err: errOut,
+		in: in, out: out, err: errOut,
 		look: lookAt(out, c.Color, os.Getenv), errLook: lookAt(errOut, c.Color, os.Getenv),
 		ask: isTerminal(in) && isTerminal(errOut), json: c.JSON, quiet: c.Quiet, model: parser.Model,
 		parse: func(args []string) error {
@@ -210,12 +194,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 			return nil
 		},
 	}
-	a.ctx, a.cancel = context.WithTimeout(ctx, c.Timeout)
-	defer func() { a.cancel() }()
 	if err != nil {
 		return a.report(&usageError{err}, "")
 	}
+	a.client = client.Within(c.Timeout)
 	defer a.client.Close()
+	// Each command gets ctx, which ends when the user interrupts it.
+	selected.BindTo(ctx, (*context.Context)(nil))
 	return a.report(selected.Run(a), where)
 }
 

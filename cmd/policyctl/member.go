@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,14 +43,14 @@ Examples:
 }
 
 // Run sets an account's roles.
-func (c *memberSetRole) Run(a *app) error {
+func (c *memberSetRole) Run(ctx context.Context, a *app) error {
 	switch {
 	case c.Default == (c.Role != ""):
 		return usagef("give the role, or --default")
 	case c.NoSecondary && len(c.Secondary) > 0:
 		return usagef("give --secondary or --no-secondary, not both")
 	}
-	tenant, bare, err := c.ofAccount(a, c.JID)
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
@@ -59,9 +60,9 @@ func (c *memberSetRole) Run(a *app) error {
 	}
 	cmd := api.MemberSet{JID: bare, Role: c.Role, Secondary: c.Secondary}
 	if c.NoSecondary || len(c.Secondary) > 0 {
-		return c.do(a, tenant, cmd, done)
+		return c.do(ctx, a, tenant, cmd, done)
 	}
-	return c.keepSecondary(a, tenant, cmd, done)
+	return c.keepSecondary(ctx, a, tenant, cmd, done)
 }
 
 // maxTries bounds how often a change that rests on what was read is tried
@@ -70,14 +71,14 @@ const maxTries = 10
 
 // keepSecondary sets the primary role only: the secondary ones are read, and
 // set again on condition that nothing has changed since.
-func (c *memberSetRole) keepSecondary(a *app, tenant string, cmd api.MemberSet, done string) error {
+func (c *memberSetRole) keepSecondary(ctx context.Context, a *app, tenant string, cmd api.MemberSet, done string) error {
 	for try := 1; ; try++ {
-		m, err := a.client.Member(a.ctx, tenant, cmd.JID)
+		m, err := a.client.Member(ctx, tenant, cmd.JID)
 		if err != nil {
 			return err
 		}
 		cmd.Secondary, c.ifVersion = m.Secondary, m.TenantVersion
-		err = c.do(a, tenant, cmd, done)
+		err = c.do(ctx, a, tenant, cmd, done)
 		var e *api.Error
 		if try == maxTries || !errors.As(err, &e) || e.Code != api.CodeConflict {
 			return err
@@ -100,16 +101,16 @@ Example:
 }
 
 // Run lists a tenant's members.
-func (c *memberList) Run(a *app) error {
+func (c *memberList) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
 	client := c.then(a)
-	list, err := client.Members(a.ctx, tenant, "", 0)
+	list, err := client.Members(ctx, tenant, "", 0)
 	for next := list.Next; err == nil && next != ""; {
 		var page api.MemberList
-		page, err = client.Members(a.ctx, tenant, next, 0)
+		page, err = client.Members(ctx, tenant, next, 0)
 		list.Members = append(list.Members, page.Members...)
 		list.Position, next = page.Position, page.Next
 	}
@@ -156,12 +157,12 @@ func (*memberShow) Help() string {
 }
 
 // Run shows an account.
-func (c *memberShow) Run(a *app) error {
-	tenant, bare, err := c.ofAccount(a, c.JID)
+func (c *memberShow) Run(ctx context.Context, a *app) error {
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	m, err := c.then(a).Member(a.ctx, tenant, bare)
+	m, err := c.then(a).Member(ctx, tenant, bare)
 	if err != nil {
 		return err
 	}
@@ -254,12 +255,12 @@ Example:
 }
 
 // Run suspends an account.
-func (c *memberSuspend) Run(a *app) error {
-	tenant, bare, err := c.ofAccount(a, c.JID)
+func (c *memberSuspend) Run(ctx context.Context, a *app) error {
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.MemberSuspend{JID: bare}, fmt.Sprintf("%s suspended: its sessions end", bare))
+	return c.do(ctx, a, tenant, api.MemberSuspend{JID: bare}, fmt.Sprintf("%s suspended: its sessions end", bare))
 }
 
 type memberResume struct {
@@ -276,12 +277,12 @@ func (*memberResume) Help() string {
 }
 
 // Run resumes an account.
-func (c *memberResume) Run(a *app) error {
-	tenant, bare, err := c.ofAccount(a, c.JID)
+func (c *memberResume) Run(ctx context.Context, a *app) error {
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.MemberResume{JID: bare}, fmt.Sprintf("%s resumed", bare))
+	return c.do(ctx, a, tenant, api.MemberResume{JID: bare}, fmt.Sprintf("%s resumed", bare))
 }
 
 type memberRemove struct {
@@ -301,15 +302,15 @@ Example:
 }
 
 // Run forgets an account's roles.
-func (c *memberRemove) Run(a *app) error {
-	tenant, bare, err := c.ofAccount(a, c.JID)
+func (c *memberRemove) Run(ctx context.Context, a *app) error {
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	if err := c.given(a, fmt.Sprintf("this forgets the roles of %s and ends its sessions", bare), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this forgets the roles of %s and ends its sessions", bare), ""); err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.MemberRemove{JID: bare}, fmt.Sprintf("%s has no roles of its own any more; its sessions end", bare))
+	return c.do(ctx, a, tenant, api.MemberRemove{JID: bare}, fmt.Sprintf("%s has no roles of its own any more; its sessions end", bare))
 }
 
 type memberEndSessions struct {
@@ -328,10 +329,10 @@ Example:
 }
 
 // Run ends an account's sessions.
-func (c *memberEndSessions) Run(a *app) error {
-	tenant, bare, err := c.ofAccount(a, c.JID)
+func (c *memberEndSessions) Run(ctx context.Context, a *app) error {
+	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.MemberEndSessions{JID: bare}, fmt.Sprintf("all sessions of %s end", bare))
+	return c.do(ctx, a, tenant, api.MemberEndSessions{JID: bare}, fmt.Sprintf("all sessions of %s end", bare))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,8 +68,8 @@ type planned struct {
 func (p *planned) changes() bool { return len(p.reply.Changes) > 0 }
 
 // Run shows a plan.
-func (c *planCmd) Run(a *app) error {
-	plans, err := c.plan(a)
+func (c *planCmd) Run(ctx context.Context, a *app) error {
+	plans, err := c.plan(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -83,17 +84,17 @@ func (c *planCmd) Run(a *app) error {
 
 // plan plans all files, and the removal of the tenants without one, if that is
 // asked for.
-func (c *planFlags) plan(a *app) ([]planned, error) {
+func (c *planFlags) plan(ctx context.Context, a *app) ([]planned, error) {
 	if c.Prune {
 		if info, err := os.Stat(c.File); err == nil && !info.IsDir() || c.File == "-" {
 			return nil, usagef("--prune removes what is in no file of a directory: %s is none", c.File)
 		}
 	}
-	plans, err := planAll(a, c.File)
+	plans, err := planAll(ctx, a, c.File)
 	if err != nil || !c.Prune {
 		return plans, err
 	}
-	removed, err := planRemovals(a, plans)
+	removed, err := planRemovals(ctx, a, plans)
 	return append(plans, removed...), err
 }
 
@@ -145,15 +146,13 @@ func policyFiles(path string) ([]string, error) {
 }
 
 // planAll reads all files, and only when all are good asks about each.
-func planAll(a *app, path string) ([]planned, error) {
+func planAll(ctx context.Context, a *app, path string) ([]planned, error) {
 	plans, err := readPolicies(a, path)
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	return plans, errors.Join(each(len(plans), func(i int) error {
 		p := &plans[i]
-		ctx, cancel := a.whole()
-		defer cancel()
 		var err error
 		if p.reply, err = a.client.Plan(ctx, p.reply.Tenant, p.policy); err != nil {
 			return p.refused(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,8 +10,8 @@ import (
 )
 
 // planRemovals plans the removal of every tenant that no file is about.
-func planRemovals(a *app, plans []planned) ([]planned, error) {
-	ids, err := allTenants(a)
+func planRemovals(ctx context.Context, a *app, plans []planned) ([]planned, error) {
+	ids, err := allTenants(ctx, a)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
 		return nil, fmt.Errorf("--prune looks at all tenants: %w", err)
 	}
@@ -29,8 +30,6 @@ func planRemovals(a *app, plans []planned) ([]planned, error) {
 	}
 	return removed, errors.Join(each(len(removed), func(i int) error {
 		p := &removed[i]
-		ctx, cancel := a.whole()
-		defer cancel()
 		reply, err := a.client.PlanRemoval(ctx, p.reply.Tenant)
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", p.reply.Tenant, err)

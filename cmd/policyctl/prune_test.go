@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/postern-im/postern/api"
 )
@@ -118,20 +117,20 @@ func TestPruneComesLast(t *testing.T) {
 	}
 	do("t0", api.TenantCreate{})
 	do("old", api.TenantCreate{})
-	a := &app{patient: t.Context(), timeout: time.Minute, client: client, in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	a := &app{client: client, in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
 	c := applyCmd{consent: consent{Yes: true}}
 	c.File, c.Prune = policies(t, 1, 1), true
 
-	plans, err := c.plan(a)
+	plans, err := c.plan(t.Context(), a)
 	if err != nil || len(plans) != 2 || !plans[1].removes {
 		t.Fatalf("%+v, %v", plans, err)
 	}
 	do("t0", api.TenantRename{DisplayName: "meanwhile"})
 	do("old", api.TenantRename{DisplayName: "meanwhile"})
-	if err := c.all(a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no tenant was removed, for not all else was applied: old") {
+	if err := c.all(t.Context(), a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no tenant was removed, for not all else was applied: old") {
 		t.Errorf("behind a refusal: %v", err)
 	}
-	if err := c.all(a, plans[1:]); err == nil || !strings.Contains(err.Error(), "plan again") {
+	if err := c.all(t.Context(), a, plans[1:]); err == nil || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("a tenant that changed: %v", err)
 	}
 	if _, err := client.Tenant(t.Context(), "old"); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -44,11 +45,11 @@ type restored struct {
 }
 
 // Run restores a backup.
-func (c *restoreCmd) Run(a *app) error {
-	if err := c.given(a, fmt.Sprintf("this makes %s begin anew with what is in %s: what was committed after that is not in it", c.Data, c.From), ""); err != nil {
+func (c *restoreCmd) Run(ctx context.Context, a *app) error {
+	if err := c.given(ctx, a, fmt.Sprintf("this makes %s begin anew with what is in %s: what was committed after that is not in it", c.Data, c.From), ""); err != nil {
 		return err
 	}
-	result, err := c.restore(a)
+	result, err := c.restore(ctx, a)
 	if err != nil {
 		return aboutLog(err)
 	}
@@ -57,10 +58,10 @@ func (c *restoreCmd) Run(a *app) error {
 	})
 }
 
-func (c *restoreCmd) restore(a *app) (restored, error) {
+func (c *restoreCmd) restore(ctx context.Context, a *app) (restored, error) {
 	var p *progress
 	var step string
-	r, err := datafolder.Restore(a.patient, c.From, datafolder.Config{Dir: c.Data, Fatal: a.diskFailed}, func(now string, done, all uint64) {
+	r, err := datafolder.Restore(ctx, c.From, datafolder.Config{Dir: c.Data, Fatal: a.diskFailed}, func(now string, done, all uint64) {
 		if now != step {
 			if p != nil {
 				p.close()

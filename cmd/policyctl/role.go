@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -36,7 +37,7 @@ Examples:
 }
 
 // Run defines a role.
-func (c *roleDefine) Run(a *app) error {
+func (c *roleDefine) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func (c *roleDefine) Run(a *app) error {
 	if err := c.known(c.Allow, c.Deny); err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.RoleDefine{Role: c.Role, Inherits: c.Inherits, Allow: c.Allow, Deny: c.Deny},
+	return c.do(ctx, a, tenant, api.RoleDefine{Role: c.Role, Inherits: c.Inherits, Allow: c.Allow, Deny: c.Deny},
 		fmt.Sprintf("role %s of tenant %s defined", c.Role, tenant))
 }
 
@@ -69,7 +70,7 @@ Examples:
 }
 
 // Run adjusts a built-in role.
-func (c *roleAdjust) Run(a *app) error {
+func (c *roleAdjust) Run(ctx context.Context, a *app) error {
 	if c.Reset == (len(c.Add)+len(c.Remove) > 0) {
 		return usagef("give what to --add and --remove, or --reset")
 	}
@@ -80,7 +81,7 @@ func (c *roleAdjust) Run(a *app) error {
 	if err := c.known(c.Add, c.Remove); err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.RoleAdjust{Role: c.Role, Add: c.Add, Remove: c.Remove},
+	return c.do(ctx, a, tenant, api.RoleAdjust{Role: c.Role, Add: c.Add, Remove: c.Remove},
 		fmt.Sprintf("role %s adjusted for tenant %s", c.Role, tenant))
 }
 
@@ -99,12 +100,12 @@ Example:
 }
 
 // Run lists a tenant's roles.
-func (c *roleList) Run(a *app) error {
+func (c *roleList) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	list, err := c.then(a).Roles(a.ctx, tenant)
+	list, err := c.then(a).Roles(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -148,12 +149,12 @@ func (*roleShow) Help() string {
 }
 
 // Run shows a role.
-func (c *roleShow) Run(a *app) error {
+func (c *roleShow) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	r, err := c.then(a).Role(a.ctx, tenant, c.Role)
+	r, err := c.then(a).Role(ctx, tenant, c.Role)
 	if err != nil {
 		return err
 	}
@@ -204,13 +205,13 @@ func (*roleRemove) Help() string {
 }
 
 // Run removes a role.
-func (c *roleRemove) Run(a *app) error {
+func (c *roleRemove) Run(ctx context.Context, a *app) error {
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	if err := c.given(a, fmt.Sprintf("this forgets the role %s of tenant %s", c.Role, tenant), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this forgets the role %s of tenant %s", c.Role, tenant), ""); err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.RoleRemove{Role: c.Role}, fmt.Sprintf("role %s removed from tenant %s", c.Role, tenant))
+	return c.do(ctx, a, tenant, api.RoleRemove{Role: c.Role}, fmt.Sprintf("role %s removed from tenant %s", c.Role, tenant))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -36,15 +37,15 @@ Examples:
 const sharedNote = "accounts of every tenant, also those without xmpp:federate, now exchange stanzas with %s: share only a domain that one operator you trust runs"
 
 // Run declares a service.
-func (c *serviceAdd) Run(a *app) error {
+func (c *serviceAdd) Run(ctx context.Context, a *app) error {
 	if c.Shared {
-		return c.do(a, "", api.SharedServiceAdd{Service: c.Service}, fmt.Sprintf("service %s is shared by all tenants", c.Service), fmt.Sprintf(sharedNote, c.Service))
+		return c.do(ctx, a, "", api.SharedServiceAdd{Service: c.Service}, fmt.Sprintf("service %s is shared by all tenants", c.Service), fmt.Sprintf(sharedNote, c.Service))
 	}
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.ServiceAdd{Service: c.Service}, fmt.Sprintf("service %s added to tenant %s", c.Service, tenant))
+	return c.do(ctx, a, tenant, api.ServiceAdd{Service: c.Service}, fmt.Sprintf("service %s added to tenant %s", c.Service, tenant))
 }
 
 type serviceList struct {
@@ -62,15 +63,15 @@ func (*serviceList) Help() string {
 }
 
 // Run lists a tenant's services, or the installation's.
-func (c *serviceList) Run(a *app) error {
+func (c *serviceList) Run(ctx context.Context, a *app) error {
 	if c.Shared {
-		return c.shared(a)
+		return c.shared(ctx, a)
 	}
 	tenant, err := c.need()
 	if err != nil {
 		return err
 	}
-	list, err := c.then(a).Services(a.ctx, tenant)
+	list, err := c.then(a).Services(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -88,11 +89,11 @@ func (c *serviceList) Run(a *app) error {
 }
 
 // shared lists the services of the installation.
-func (c *serviceList) shared(a *app) error {
+func (c *serviceList) shared(ctx context.Context, a *app) error {
 	if c.At != "" {
 		return usagef("--at looks at one tenant: name it, in place of --shared")
 	}
-	list, err := a.client.SharedServices(a.ctx)
+	list, err := a.client.SharedServices(ctx)
 	if err != nil {
 		return err
 	}
@@ -125,19 +126,19 @@ Examples:
 }
 
 // Run takes a service back.
-func (c *serviceRemove) Run(a *app) error {
+func (c *serviceRemove) Run(ctx context.Context, a *app) error {
 	if c.Shared {
-		if err := c.given(a, fmt.Sprintf("this makes %s remote for all tenants", c.Service), ""); err != nil {
+		if err := c.given(ctx, a, fmt.Sprintf("this makes %s remote for all tenants", c.Service), ""); err != nil {
 			return err
 		}
-		return c.do(a, "", api.SharedServiceRemove{Service: c.Service}, fmt.Sprintf("service %s is not shared any more", c.Service))
+		return c.do(ctx, a, "", api.SharedServiceRemove{Service: c.Service}, fmt.Sprintf("service %s is not shared any more", c.Service))
 	}
-	tenant, err := c.of(a, c.Service)
+	tenant, err := c.of(ctx, a, c.Service)
 	if err != nil {
 		return err
 	}
-	if err := c.given(a, fmt.Sprintf("this makes %s remote for tenant %s", c.Service, tenant), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this makes %s remote for tenant %s", c.Service, tenant), ""); err != nil {
 		return err
 	}
-	return c.do(a, tenant, api.ServiceRemove{Service: c.Service}, fmt.Sprintf("service %s removed from tenant %s", c.Service, tenant))
+	return c.do(ctx, a, tenant, api.ServiceRemove{Service: c.Service}, fmt.Sprintf("service %s removed from tenant %s", c.Service, tenant))
 }

@@ -26,11 +26,11 @@ const codePartial api.Code = "partial"
 
 // whose gives the tenant that was named, or is the only one the caller may
 // see; empty are all.
-func (f *tenantFlag) whose(a *app) (string, error) {
+func (f *tenantFlag) whose(ctx context.Context, a *app) (string, error) {
 	if f.Tenant != "" {
 		return f.Tenant, nil
 	}
-	self, err := a.client.Self(a.ctx)
+	self, err := a.client.Self(ctx)
 	return self.Tenant, err
 }
 
@@ -55,18 +55,18 @@ Examples:
 }
 
 // Run lists sessions.
-func (c *sessionList) Run(a *app) error {
+func (c *sessionList) Run(ctx context.Context, a *app) error {
 	if c.Limit < 1 {
 		return usagef("--limit %d: give a number from 1", c.Limit)
 	}
-	tenant, err := c.whose(a)
+	tenant, err := c.whose(ctx, a)
 	if err != nil {
 		return err
 	}
 	all := api.SessionList{Sessions: []api.Session{}, Missing: []string{}}
 	filter := api.SessionFilter{Account: c.Account, Domain: c.Domain, Gateway: c.Gateway}
 	for {
-		page, err := a.client.Sessions(a.ctx, tenant, filter, all.Next, min(c.Limit-len(all.Sessions), maxSessionPage))
+		page, err := a.client.Sessions(ctx, tenant, filter, all.Next, min(c.Limit-len(all.Sessions), maxSessionPage))
 		if err != nil {
 			return err
 		}
@@ -127,12 +127,12 @@ func (*sessionShow) Help() string {
 }
 
 // Run shows a session.
-func (c *sessionShow) Run(a *app) error {
-	tenant, err := c.whose(a)
+func (c *sessionShow) Run(ctx context.Context, a *app) error {
+	tenant, err := c.whose(ctx, a)
 	if err != nil {
 		return err
 	}
-	reply, err := a.client.Session(a.ctx, tenant, c.ID)
+	reply, err := a.client.Session(ctx, tenant, c.ID)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeUnavailable {
 		return unseen{err}
 	}
@@ -189,20 +189,20 @@ type unclearEnd struct{ error }
 func (e unclearEnd) Unwrap() error { return e.error }
 
 // Run ends a session, or those of an account.
-func (c *sessionEnd) Run(a *app) error {
+func (c *sessionEnd) Run(ctx context.Context, a *app) error {
 	switch {
 	case (c.ID == "") == (c.Account == ""):
 		return usagef("give a session's id or --account, one of them")
 	case c.ID != "" && c.CommandID != "":
 		return usagef("--command-id goes with --account: a session ends once, however often that is asked for")
 	case c.Account != "":
-		return (&memberEndSessions{JID: c.Account, tenantFlag: c.tenantFlag, change: c.change}).Run(a)
+		return (&memberEndSessions{JID: c.Account, tenantFlag: c.tenantFlag, change: c.change}).Run(ctx, a)
 	}
-	tenant, err := c.whose(a)
+	tenant, err := c.whose(ctx, a)
 	if err != nil {
 		return err
 	}
-	reply, err := a.client.EndSession(a.ctx, tenant, c.ID, api.SessionEnd{Reason: c.Reason})
+	reply, err := a.client.EndSession(ctx, tenant, c.ID, api.SessionEnd{Reason: c.Reason})
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeUnknown || errors.Is(err, context.DeadlineExceeded) {
 		return unclearEnd{err}
 	}

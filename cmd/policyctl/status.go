@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"time"
 )
@@ -15,8 +16,8 @@ func (*statusCmd) Help() string {
 }
 
 // Run shows how the node is.
-func (c *statusCmd) Run(a *app) error {
-	s, err := a.client.Status(a.ctx)
+func (c *statusCmd) Run(ctx context.Context, a *app) error {
+	s, err := a.client.Status(ctx)
 	if err != nil {
 		return err
 	}

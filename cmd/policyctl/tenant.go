@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,7 +41,7 @@ func (*tenantCreate) Help() string {
 }
 
 // Run makes a tenant.
-func (c *tenantCreate) Run(a *app) error {
+func (c *tenantCreate) Run(ctx context.Context, a *app) error {
 	cmd := api.TenantCreate{}
 	if c.File != "" {
 		text, err := readInput(a, c.File)
@@ -68,7 +69,7 @@ func (c *tenantCreate) Run(a *app) error {
 	if len(cmd.Domains) > 0 {
 		notes = append(notes, boundaryNotes...)
 	}
-	return c.do(a, c.ID, cmd, fmt.Sprintf("tenant %s created", c.ID), notes...)
+	return c.do(ctx, a, c.ID, cmd, fmt.Sprintf("tenant %s created", c.ID), notes...)
 }
 
 type tenantList struct{}
@@ -81,11 +82,11 @@ func (*tenantList) Help() string {
 }
 
 // Run lists the tenants.
-func (c *tenantList) Run(a *app) error {
-	list, err := a.client.Tenants(a.ctx, "", 0)
+func (c *tenantList) Run(ctx context.Context, a *app) error {
+	list, err := a.client.Tenants(ctx, "", 0)
 	for next := list.Next; err == nil && next != ""; {
 		var page api.TenantList
-		page, err = a.client.Tenants(a.ctx, next, 0)
+		page, err = a.client.Tenants(ctx, next, 0)
 		list.Tenants = append(list.Tenants, page.Tenants...)
 		list.Position, next = page.Position, page.Next
 	}
@@ -121,8 +122,8 @@ func (*tenantShow) Help() string {
 }
 
 // Run shows one tenant.
-func (c *tenantShow) Run(a *app) error {
-	t, err := c.then(a).Tenant(a.ctx, c.ID)
+func (c *tenantShow) Run(ctx context.Context, a *app) error {
+	t, err := c.then(a).Tenant(ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -161,8 +162,8 @@ func (*tenantRename) Help() string {
 }
 
 // Run renames a tenant.
-func (c *tenantRename) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantRename{DisplayName: c.Name}, fmt.Sprintf("tenant %s is called %s", c.ID, c.Name))
+func (c *tenantRename) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantRename{DisplayName: c.Name}, fmt.Sprintf("tenant %s is called %s", c.ID, c.Name))
 }
 
 type tenantSetCeiling struct {
@@ -182,7 +183,7 @@ func (*tenantSetCeiling) Help() string {
 }
 
 // Run sets the ceiling.
-func (c *tenantSetCeiling) Run(a *app) error {
+func (c *tenantSetCeiling) Run(ctx context.Context, a *app) error {
 	if c.None == (len(c.Permissions) > 0) {
 		return usagef("give the permissions of the ceiling, or --none")
 	}
@@ -193,7 +194,7 @@ func (c *tenantSetCeiling) Run(a *app) error {
 	if c.None {
 		done = fmt.Sprintf("tenant %s has no ceiling", c.ID)
 	}
-	return c.do(a, c.ID, api.TenantSetCeiling{Permissions: nonNil(c.Permissions)}, done)
+	return c.do(ctx, a, c.ID, api.TenantSetCeiling{Permissions: nonNil(c.Permissions)}, done)
 }
 
 type tenantSetLimits struct {
@@ -213,8 +214,8 @@ Examples:
 }
 
 // Run sets the limits.
-func (c *tenantSetLimits) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantSetLimits{MaxSessions: *c.Sessions},
+func (c *tenantSetLimits) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantSetLimits{MaxSessions: *c.Sessions},
 		fmt.Sprintf("tenant %s: sessions at each gateway: %s", c.ID, sessionsLimit(*c.Sessions)))
 }
 
@@ -243,8 +244,8 @@ func (*tenantSetPresence) Help() string {
 }
 
 // Run sets the presence mode.
-func (c *tenantSetPresence) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantSetPresence{PresenceWithoutMessages: c.Mode},
+func (c *tenantSetPresence) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantSetPresence{PresenceWithoutMessages: c.Mode},
 		fmt.Sprintf("tenant %s: presence of those without xmpp:account:messages:read: %s", c.ID, c.Mode))
 }
 
@@ -262,8 +263,8 @@ func (*tenantSetAudit) Help() string {
 }
 
 // Run sets the audit setting.
-func (c *tenantSetAudit) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantSetAuditAddresses{AuditAddresses: c.Addresses},
+func (c *tenantSetAudit) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantSetAuditAddresses{AuditAddresses: c.Addresses},
 		fmt.Sprintf("tenant %s: addresses in the audit log: %s", c.ID, c.Addresses))
 }
 
@@ -282,8 +283,8 @@ Example:
 }
 
 // Run suspends a tenant.
-func (c *tenantSuspend) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantSuspend{}, fmt.Sprintf("tenant %s suspended: its sessions end", c.ID))
+func (c *tenantSuspend) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantSuspend{}, fmt.Sprintf("tenant %s suspended: its sessions end", c.ID))
 }
 
 type tenantResume struct {
@@ -299,8 +300,8 @@ func (*tenantResume) Help() string {
 }
 
 // Run resumes a tenant.
-func (c *tenantResume) Run(a *app) error {
-	return c.do(a, c.ID, api.TenantResume{}, fmt.Sprintf("tenant %s resumed", c.ID))
+func (c *tenantResume) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, c.ID, api.TenantResume{}, fmt.Sprintf("tenant %s resumed", c.ID))
 }
 
 type tenantRemove struct {
@@ -319,9 +320,9 @@ Example:
 }
 
 // Run removes a tenant.
-func (c *tenantRemove) Run(a *app) error {
-	if err := c.given(a, fmt.Sprintf("this removes tenant %q, its domains, roles and members for good", c.ID), c.ID); err != nil {
+func (c *tenantRemove) Run(ctx context.Context, a *app) error {
+	if err := c.given(ctx, a, fmt.Sprintf("this removes tenant %q, its domains, roles and members for good", c.ID), c.ID); err != nil {
 		return err
 	}
-	return c.do(a, c.ID, api.TenantRemove{}, fmt.Sprintf("tenant %s removed", c.ID))
+	return c.do(ctx, a, c.ID, api.TenantRemove{}, fmt.Sprintf("tenant %s removed", c.ID))
 }

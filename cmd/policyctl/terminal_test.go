@@ -91,9 +91,8 @@ func TestConsent(t *testing.T) {
 		{typed: strings.Repeat("y", 2*maxAnswer), ask: true},
 	} {
 		var errOut bytes.Buffer
-		a := &app{patient: t.Context(), timeout: within, cancel: func() {}, in: strings.NewReader(c.typed), err: &errOut, ask: c.ask, json: c.json}
-		err := (&consent{Yes: c.yes}).given(a, "this loses \x1b[31mit", c.name)
-		a.cancel()
+		a := &app{in: strings.NewReader(c.typed), err: &errOut, ask: c.ask, json: c.json}
+		err := (&consent{Yes: c.yes}).given(t.Context(), a, "this loses \x1b[31mit", c.name)
 		if (err == nil) != c.want || strings.Contains(errOut.String(), "\x1b") {
 			t.Errorf("%+v: %v, %q", c, err, errOut.String())
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ type tokenMade struct {
 }
 
 // Run makes a token.
-func (c *tokenCreate) Run(a *app) error {
+func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 	token, id, hash := api.NewToken()
 	cmd := api.TokenCreate{ID: id, Label: c.Name, Scope: c.Scope, Hash: hash}
 	var err error
@@ -116,11 +117,11 @@ func (c *tokenCreate) Run(a *app) error {
 	if meta.ID == "" {
 		meta.ID = api.NewCommandID()
 	}
-	result, err := a.client.Do(a.ctx, "", cmd, meta)
+	result, err := a.client.Do(ctx, "", cmd, meta)
 	if err != nil {
 		return c.unclear(meta.ID, err)
 	}
-	list, err := a.client.Tokens(a.ctx)
+	list, err := a.client.Tokens(ctx)
 	if err != nil {
 		return err
 	}
@@ -160,8 +161,8 @@ func (*tokenList) Help() string {
 }
 
 // Run lists the tokens.
-func (*tokenList) Run(a *app) error {
-	list, err := a.client.Tokens(a.ctx)
+func (*tokenList) Run(ctx context.Context, a *app) error {
+	list, err := a.client.Tokens(ctx)
 	if err != nil {
 		return err
 	}
@@ -206,8 +207,8 @@ func (*tokenRevoke) Help() string {
 }
 
 // Run revokes a token.
-func (c *tokenRevoke) Run(a *app) error {
-	return c.do(a, "", api.TokenRevoke{ID: c.ID}, fmt.Sprintf("token %s revoked", c.ID))
+func (c *tokenRevoke) Run(ctx context.Context, a *app) error {
+	return c.do(ctx, a, "", api.TokenRevoke{ID: c.ID}, fmt.Sprintf("token %s revoked", c.ID))
 }
 
 type tokenSelf struct{}
@@ -220,8 +221,8 @@ func (*tokenSelf) Help() string {
 }
 
 // Run shows who one is to the node.
-func (*tokenSelf) Run(a *app) error {
-	self, err := a.client.Self(a.ctx)
+func (*tokenSelf) Run(ctx context.Context, a *app) error {
+	self, err := a.client.Self(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,9 +56,9 @@ type origin struct {
 func originOf(o eventlog.Origin) origin { return origin{o.LogID, o.Position, o.Time} }
 
 // Run verifies a log that nobody has open.
-func (c *verifyCmd) Run(a *app) error {
+func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if c.Data == "" && c.Backup == "" {
-		done, err := a.work(api.WorkRequest{Kind: api.WorkVerify})
+		done, err := a.work(ctx, api.WorkRequest{Kind: api.WorkVerify})
 		if err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (c *verifyCmd) Run(a *app) error {
 	}
 	position, _ := l.Head()
 	p := a.progress("verify", int64(position), "commits")
-	snapshots, err := datafolder.Verify(a.patient, l, func(done events.Position) { p.at(int64(done)) })
+	snapshots, err := datafolder.Verify(ctx, l, func(done events.Position) { p.at(int64(done)) })
 	p.close()
 	result := verified{LogID: l.LogID(), Position: position, Snapshots: snapshots, Origins: []origin{}, Backup: of}
 	for _, o := range l.Origins() {
