@@ -56,8 +56,14 @@ type Event interface {
 	effects() Effects // see EffectsOf
 }
 
-// SubjectOf returns the thing that an event is about.
-func SubjectOf(e Event) Subject { return e.subject() }
+// SubjectOf returns the thing that an event is about. Without an event it is
+// the zero Subject, which is of no kind.
+func SubjectOf(e Event) Subject {
+	if e == nil {
+		return Subject{}
+	}
+	return e.subject()
+}
 
 // EffectsOf says what an event may change for the accounts it covers.
 func EffectsOf(e Event) Effects { return e.effects() }

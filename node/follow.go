@@ -116,25 +116,17 @@ func (n *Node) notify(c *events.Commit) {
 // means every account of the tenant.
 func revocations(list []events.Event) (accounts []string, all bool) {
 	for _, e := range list {
-		switch e := e.(type) {
-		case events.TenantCreated:
+		if _, created := e.(events.TenantCreated); created {
 			return nil, false // nobody has a session yet
-		case events.TokenCreated, events.TokenRevoked, events.SharedServiceAdded, events.SharedServiceRemoved:
-			// of the installation, which has no sessions
-		case events.MemberRolesSet:
-			accounts = append(accounts, e.JID)
-		case events.MemberRemoved:
-			accounts = append(accounts, e.JID)
-		case events.MemberSuspended:
-			accounts = append(accounts, e.JID)
-		case events.MemberSessionsEnded:
-			accounts = append(accounts, e.JID)
-		case events.TenantRenamed, events.TenantResumed, events.SettingsChanged,
-			events.DomainAdded, events.DomainBackendsSet, events.DomainResumed,
-			events.ServiceAdded, events.ServiceRemoved, events.MemberResumed:
-		default:
+		}
+		if !events.EffectsOf(e).Have(events.RevokesSessions) {
+			continue
+		}
+		subject := events.SubjectOf(e)
+		if subject.Kind != events.KindMember {
 			return nil, true
 		}
+		accounts = append(accounts, subject.Name)
 	}
 	return accounts, len(accounts) > maxAccountNotices
 }

@@ -144,32 +144,19 @@ func (b *Blame) Apply(c *events.Commit) error {
 
 // matters reports whether an event can change the answer.
 func (b *Blame) matters(e events.Event) bool {
-	switch e := e.(type) {
-	case events.TenantRenamed, events.SettingsChanged, events.TenantLimitsSet, events.DomainBackendsSet,
-		events.ServiceAdded, events.ServiceRemoved, events.MemberSessionsEnded:
+	does := events.EffectsOf(e)
+	if !does.Have(events.ChangesPermissions | events.ChangesAdmission) {
 		return false
-	case events.TenantSuspended, events.TenantResumed:
-		return b.account != ""
-	case events.DomainAdded:
-		return e.Domain == b.domain
-	case events.DomainDefaultRoleSet:
-		return e.Domain == b.domain
-	case events.DomainSuspended:
-		return e.Domain == b.domain
-	case events.DomainResumed:
-		return e.Domain == b.domain
-	case events.DomainRemoved:
-		return e.Domain == b.domain
-	case events.MemberRolesSet:
-		return e.JID == b.account
-	case events.MemberRemoved:
-		return e.JID == b.account
-	case events.MemberSuspended:
-		return e.JID == b.account
-	case events.MemberResumed:
-		return e.JID == b.account
 	}
-	return true // the tenant, its ceiling, its roles, and what is new
+	switch s := events.SubjectOf(e); s.Kind {
+	case events.KindTenant: // admission is not a role's matter
+		return b.account != "" || does.Have(events.ChangesPermissions)
+	case events.KindDomain:
+		return s.Name == b.domain
+	case events.KindMember:
+		return s.Name == b.account
+	}
+	return true
 }
 
 // Events are those of the commit to blame that had to do with it: of roles,
@@ -183,16 +170,8 @@ func (b *Blame) Events() []events.Event {
 	}
 	var list []events.Event
 	for _, e := range b.Commit.Events {
-		role := ""
-		switch e := e.(type) {
-		case events.RoleDefined:
-			role = e.Name
-		case events.RoleRemoved:
-			role = e.Name
-		case events.BuiltinRoleAdjusted:
-			role = e.Name
-		}
-		if b.matters(e) && (role == "" || asked(role)) {
+		s := events.SubjectOf(e)
+		if b.matters(e) && (s.Kind != events.KindRole || asked(s.Name)) {
 			list = append(list, e)
 		}
 	}

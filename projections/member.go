@@ -159,7 +159,7 @@ func (ch *change) applyMember(e events.Event) error {
 			return m, nil
 		})
 	}
-	return nil
+	return errUnknown
 }
 
 // setMemberRoles ends the account's sessions only if its primary role becomes

@@ -184,6 +184,19 @@ func (t *Tenant) RoleHolder(name string) (jid string, ok bool) {
 // RoleCount is the number of the tenant's own roles.
 func (t *Tenant) RoleCount() int { return t.byName.len - len(permission.BuiltinRoles()) }
 
+// applyRole folds the events about a role.
+func (ch *change) applyRole(e events.Event) error {
+	switch e := e.(type) {
+	case events.RoleDefined:
+		return ch.defineRole(e)
+	case events.RoleRemoved:
+		return ch.removeRole(e.Name)
+	case events.BuiltinRoleAdjusted:
+		return ch.adjustRole(e)
+	}
+	return errUnknown
+}
+
 // defineRole creates or replaces a custom role.
 func (ch *change) defineRole(e events.RoleDefined) error {
 	t := ch.tenant

@@ -148,8 +148,49 @@ func (ch *change) applyTenant(e events.Event) error {
 		ch.recompile = true
 	case events.TenantLimitsSet:
 		t.maxSessions = e.MaxSessions
+	default:
+		return errUnknown
 	}
 	return nil
+}
+
+// applyDomain folds the events about a domain.
+func (ch *change) applyDomain(e events.Event) error {
+	switch e := e.(type) {
+	case events.DomainAdded:
+		return ch.addDomain(e)
+	case events.DomainBackendsSet:
+		return ch.editDomain(e.Domain, func(d *place) error {
+			d.backends = keptBackends(e.Backends)
+			return nil
+		})
+	case events.DomainDefaultRoleSet:
+		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
+	case events.DomainSuspended:
+		return ch.editDomain(e.Domain, func(d *place) error {
+			d.suspended, d.byOperator, d.revokedAt = true, d.byOperator || e.ByOperator, ch.position
+			return nil
+		})
+	case events.DomainResumed:
+		return ch.editDomain(e.Domain, func(d *place) error {
+			d.suspended, d.byOperator = false, false
+			return nil
+		})
+	case events.DomainRemoved:
+		return ch.removePlace(e.Domain, Domain)
+	}
+	return errUnknown
+}
+
+// applyService folds the events about a service.
+func (ch *change) applyService(e events.Event) error {
+	switch e := e.(type) {
+	case events.ServiceAdded:
+		return ch.addPlace(strings.Clone(e.Service), place{kind: Service})
+	case events.ServiceRemoved:
+		return ch.removePlace(e.Service, Service)
+	}
+	return errUnknown
 }
 
 // trim is View.trim for one tenant, which is its maker's.

@@ -181,6 +181,7 @@ var (
 	errNotNew   = errors.New("the tenant is not new")
 	errNoTenant = errors.New("no such tenant")
 	errRemoved  = errors.New("the tenant was removed")
+	errUnknown  = errors.New("unknown event type")
 )
 
 // change is one commit being applied to one tenant.
@@ -240,46 +241,19 @@ func (ch *change) apply(e events.Event) error {
 	if ch.tenant.removed {
 		return errRemoved
 	}
-	switch e := e.(type) {
-	case events.TenantCreated, events.TenantRenamed, events.TenantSuspended, events.TenantResumed,
-		events.TenantRemoved, events.SettingsChanged, events.CeilingSet,
-		events.TenantLimitsSet:
+	switch events.SubjectOf(e).Kind {
+	case events.KindTenant:
 		return ch.applyTenant(e)
-	case events.DomainAdded:
-		return ch.addDomain(e)
-	case events.DomainBackendsSet:
-		return ch.editDomain(e.Domain, func(d *place) error {
-			d.backends = keptBackends(e.Backends)
-			return nil
-		})
-	case events.DomainDefaultRoleSet:
-		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
-	case events.DomainSuspended:
-		return ch.editDomain(e.Domain, func(d *place) error {
-			d.suspended, d.byOperator, d.revokedAt = true, d.byOperator || e.ByOperator, ch.position
-			return nil
-		})
-	case events.DomainResumed:
-		return ch.editDomain(e.Domain, func(d *place) error {
-			d.suspended, d.byOperator = false, false
-			return nil
-		})
-	case events.DomainRemoved:
-		return ch.removePlace(e.Domain, Domain)
-	case events.ServiceAdded:
-		return ch.addPlace(strings.Clone(e.Service), place{kind: Service})
-	case events.ServiceRemoved:
-		return ch.removePlace(e.Service, Service)
-	case events.RoleDefined:
-		return ch.defineRole(e)
-	case events.RoleRemoved:
-		return ch.removeRole(e.Name)
-	case events.BuiltinRoleAdjusted:
-		return ch.adjustRole(e)
-	case events.MemberRolesSet, events.MemberRemoved, events.MemberSuspended, events.MemberResumed, events.MemberSessionsEnded:
+	case events.KindDomain:
+		return ch.applyDomain(e)
+	case events.KindService:
+		return ch.applyService(e)
+	case events.KindRole:
+		return ch.applyRole(e)
+	case events.KindMember:
 		return ch.applyMember(e)
 	}
-	return errors.New("unknown event type")
+	return errUnknown // of the installation, or newer than this package
 }
 
 // kept is a list's own copy, its strings too.
