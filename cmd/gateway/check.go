@@ -8,15 +8,15 @@ import (
 
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/gateway"
-	"github.com/postern-im/postern/internal/settings"
+	"github.com/postern-im/postern/internal/daemon"
 )
 
 // checkAll loads the configuration and looks at all that a start would open,
 // without changing anything.
-func checkAll(path string, environ []string) *settings.Findings {
-	f := new(settings.Findings)
+func checkAll(path string, environ []string) *daemon.Findings {
+	f := new(daemon.Findings)
 	c := defaults()
-	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
 		f.Error("", err)
 		return f // what else it says is not known
 	}
@@ -26,15 +26,15 @@ func checkAll(path string, environ []string) *settings.Findings {
 }
 
 // examine looks at what a start would open.
-func (c *config) examine(f *settings.Findings, now time.Time) {
+func (c *config) examine(f *daemon.Findings, now time.Time) {
 	for _, a := range c.Listen.STARTTLS {
-		f.Error("listen: starttls", settings.CheckListen(a))
+		f.Error("listen: starttls", daemon.CheckListen(a))
 	}
 	for _, a := range c.Listen.DirectTLS {
-		f.Error("listen: direct_tls", settings.CheckListen(a))
+		f.Error("listen: direct_tls", daemon.CheckListen(a))
 	}
 	if c.Listen.HTTP != "" {
-		f.Error("listen: http", settings.CheckListen(c.Listen.HTTP))
+		f.Error("listen: http", daemon.CheckListen(c.Listen.HTTP))
 	}
 	c.examineCertificates(f, now)
 	_, err := roots(c.Backend.Roots)
@@ -49,7 +49,7 @@ func (c *config) examine(f *settings.Findings, now time.Time) {
 	}
 }
 
-func (c *config) examineCertificates(f *settings.Findings, now time.Time) {
+func (c *config) examineCertificates(f *daemon.Findings, now time.Time) {
 	if c.Certificates.Directory == "" {
 		return // check says so where it is an error
 	}
@@ -61,7 +61,7 @@ func (c *config) examineCertificates(f *settings.Findings, now time.Time) {
 	}
 	if keys, err := certs.KeyFiles(); err == nil { // else Load has said so
 		for _, key := range keys {
-			f.Warn("certificates: key", settings.CheckPrivate(key))
+			f.Warn("certificates: key", daemon.CheckPrivate(key))
 		}
 	}
 	for _, n := range certs.Notices(now) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/internal/settings"
+	"github.com/postern-im/postern/internal/daemon"
 )
 
 // envPrefix begins the environment variables that override the file:
@@ -47,9 +47,9 @@ type config struct {
 		Connections int `toml:"connections"`
 		PerAddress  int `toml:"per_address"`
 		// Of an address's connections, those without a session yet.
-		Unauthenticated    int               `toml:"unauthenticated"`
-		SessionsPerAccount int               `toml:"sessions_per_account"`
-		Drain              settings.Duration `toml:"drain"`
+		Unauthenticated    int             `toml:"unauthenticated"`
+		SessionsPerAccount int             `toml:"sessions_per_account"`
+		Drain              daemon.Duration `toml:"drain"`
 		// Failed log-ins a minute, of one account from one address, and of all
 		// accounts from one address.
 		LoginFailures           int `toml:"login_failures"`
@@ -66,7 +66,7 @@ type config struct {
 	Proxy struct {
 		Trusted []string `toml:"trusted"`
 	} `toml:"proxy"`
-	Log settings.Log `toml:"log"`
+	Log daemon.Log `toml:"log"`
 }
 
 func defaults() *config {
@@ -87,14 +87,14 @@ func defaults() *config {
 	c.Limits.Burst = 256 << 10
 	c.Limits.Stanzas = 50
 	c.Limits.StanzaBurst = 500
-	c.Limits.Drain = settings.Duration(30 * time.Second)
+	c.Limits.Drain = daemon.Duration(30 * time.Second)
 	return c
 }
 
 // loadConfig reads the file, then the environment, and checks both.
 func loadConfig(path string, environ []string) (*config, error) {
 	c := defaults()
-	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
 		return nil, err
 	}
 	return c, c.check()
@@ -130,7 +130,7 @@ func (c *config) check() error {
 		errs = append(errs, err)
 	}
 	if c.Listen.HTTP != "" {
-		if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
+		if err := daemon.CheckLoopback(c.Listen.HTTP); err != nil {
 			errs = append(errs, fmt.Errorf("listen: http: %w", err))
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postern-im/postern/internal/settings"
+	"github.com/postern-im/postern/internal/daemon"
 )
 
 // limitWords say what each setting of [limits] bounds. A test holds them to the
@@ -34,7 +34,7 @@ func description() string {
 	for i := range limits.NumField() {
 		name := limits.Type().Field(i).Tag.Get("toml")
 		value := limits.Field(i).Interface()
-		if d, ok := value.(settings.Duration); ok {
+		if d, ok := value.(daemon.Duration); ok {
 			value = time.Duration(d)
 		}
 		fmt.Fprintf(&b, "\n  %s = %v: %s", name, value, limitWords[name])

@@ -13,16 +13,16 @@ import (
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/certdate"
+	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/internal/natsserver"
-	"github.com/postern-im/postern/internal/settings"
 )
 
 // checkAll loads the configuration and looks at all that a start would open,
 // without changing anything. The log itself is policyctl verify's to read.
-func checkAll(path string, environ []string, init bool) *settings.Findings {
-	f := new(settings.Findings)
+func checkAll(path string, environ []string, init bool) *daemon.Findings {
+	f := new(daemon.Findings)
 	c := defaults()
-	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
 		f.Error("", err)
 		return f // what else it says is not known
 	}
@@ -33,28 +33,28 @@ func checkAll(path string, environ []string, init bool) *settings.Findings {
 	c.examineAdmin(f, time.Now())
 	c.examineNATS(f, time.Now())
 	if c.Listen.HTTP != "" {
-		f.Error("listen: http", settings.CheckListen(c.Listen.HTTP))
+		f.Error("listen: http", daemon.CheckListen(c.Listen.HTTP))
 	}
 	return f
 }
 
 // examineData looks at the data folder.
-func (c *config) examineData(f *settings.Findings, init bool) {
+func (c *config) examineData(f *daemon.Findings, init bool) {
 	for _, dir := range []string{c.Data, c.logDir(), c.natsDir()} {
-		if err := settings.CheckFolder(dir); err != nil {
+		if err := daemon.CheckFolder(dir); err != nil {
 			f.Error("data", err)
 			return // what is in it fares no better
 		}
 	}
-	f.Warn("data", settings.CheckPrivate(c.Data))
+	f.Warn("data", daemon.CheckPrivate(c.Data))
 	if left := eventlog.Restoring(c.logDir()); exists(left) {
 		f.Error("data", fmt.Errorf("a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left))
 	}
 	_, err := c.checkInstallation(init)
 	f.Error("", err)
 	for _, file := range []string{c.adminCalls(), c.journal()} {
-		f.Error("data", settings.CheckAppend(file))
-		f.Warn("data", settings.CheckPrivate(file))
+		f.Error("data", daemon.CheckAppend(file))
+		f.Warn("data", daemon.CheckPrivate(file))
 	}
 	if len(c.NATS.URLs) > 0 {
 		return // those servers hold the gateways' keys
@@ -67,13 +67,13 @@ func (c *config) examineData(f *settings.Findings, init bool) {
 }
 
 // examineAdmin looks at the socket and the port for administrators.
-func (c *config) examineAdmin(f *settings.Findings, now time.Time) {
+func (c *config) examineAdmin(f *daemon.Findings, now time.Time) {
 	if c.Admin.Socket != "" {
 		f.Error("", server.CheckSocket(c.Admin.Socket))
-		f.Error("admin: socket", settings.CheckFolder(filepath.Dir(c.Admin.Socket)))
+		f.Error("admin: socket", daemon.CheckFolder(filepath.Dir(c.Admin.Socket)))
 	}
 	if c.Admin.Listen != "" {
-		f.Error("admin: listen", settings.CheckListen(c.Admin.Listen))
+		f.Error("admin: listen", daemon.CheckListen(c.Admin.Listen))
 	}
 	if c.Admin.Cert != "" && c.Admin.Key != "" {
 		examineCertificate(f, "admin", c.Admin.Cert, c.Admin.Key, now)
@@ -81,7 +81,7 @@ func (c *config) examineAdmin(f *settings.Findings, now time.Time) {
 }
 
 // examineNATS looks at the embedded server, or at how others' are reached.
-func (c *config) examineNATS(f *settings.Findings, now time.Time) {
+func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	if len(c.NATS.URLs) > 0 {
 		ca, err := roots(c.NATS.CA)
 		f.Error("nats: ca", err)
@@ -90,7 +90,7 @@ func (c *config) examineNATS(f *settings.Findings, now time.Time) {
 		}
 		return
 	}
-	f.Error("nats: listen", settings.CheckListen(c.NATS.Listen))
+	f.Error("nats: listen", daemon.CheckListen(c.NATS.Listen))
 	certificate := c.NATS.Cert != "" || c.NATS.Key != ""
 	if certificate {
 		examineCertificate(f, "nats", c.NATS.Cert, c.NATS.Key, now)
@@ -112,13 +112,13 @@ func (c *config) examineNATS(f *settings.Findings, now time.Time) {
 }
 
 // examineCertificate looks at a certificate and its key.
-func examineCertificate(f *settings.Findings, setting, cert, key string, now time.Time) {
+func examineCertificate(f *daemon.Findings, setting, cert, key string, now time.Time) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		f.Error(setting+": certificate", err)
 		return
 	}
-	f.Warn(setting+": key", settings.CheckPrivate(key))
+	f.Warn(setting+": key", daemon.CheckPrivate(key))
 	level, message := certdate.Look(pair.Leaf, now)
 	if message == "" {
 		return

@@ -11,7 +11,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/internal/settings"
+	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/node/datafolder"
 )
 
@@ -56,7 +56,7 @@ type config struct {
 		// Every is how many commits a start has to fold at worst.
 		Every int `toml:"every"`
 	} `toml:"snapshots"`
-	Log settings.Log `toml:"log"`
+	Log daemon.Log `toml:"log"`
 }
 
 func defaults() *config {
@@ -75,7 +75,7 @@ func defaults() *config {
 // loadConfig reads the file, then the environment, and checks both.
 func loadConfig(path string, environ []string) (*config, error) {
 	c := defaults()
-	if err := settings.Load(c, path, envPrefix, environ); err != nil {
+	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
 		return nil, err
 	}
 	return c, c.check()
@@ -109,7 +109,7 @@ func (c *config) check() error {
 		seen[id] = true
 	}
 	if c.Listen.HTTP != "" {
-		if err := settings.CheckLoopback(c.Listen.HTTP); err != nil {
+		if err := daemon.CheckLoopback(c.Listen.HTTP); err != nil {
 			errs = append(errs, fmt.Errorf("listen: http: %w", err))
 		}
 	}
@@ -125,7 +125,7 @@ func (c *config) checkAdmin() error {
 	if a.Listen == "" || a.Cert != "" {
 		return nil
 	}
-	if settings.CheckLoopback(a.Listen) != nil {
+	if daemon.CheckLoopback(a.Listen) != nil {
 		return fmt.Errorf("%s is not on loopback, where tokens would cross the network in clear: give cert and key, or listen on 127.0.0.1", a.Listen)
 	}
 	return nil

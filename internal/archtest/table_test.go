@@ -75,10 +75,10 @@ var imports = map[string]string{
 	"internal/certdate":   "",
 	"internal/limit":      "",
 	// internal/limit: what answers everybody listens on loopback.
-	"internal/settings": "internal/limit",
+	"internal/daemon": "internal/limit",
 
-	// Wiring. internal/settings reads the configuration of both daemons.
-	"cmd/gateway": "gateway decision decision/overnats internal/settings",
+	// Wiring. internal/daemon holds what both daemons do alike.
+	"cmd/gateway": "gateway decision decision/overnats internal/daemon",
 	"cmd/policyd": "*",
 	// events, permission: names and payloads of what it sends and prints.
 	"cmd/policyctl": "api api/server tenants/... import/prosody policy policy/trial policy/suite decision xmpp/... audit/... events events/eventlog projections permission node/datafolder",

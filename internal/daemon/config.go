@@ -1,10 +1,10 @@
-// Package settings reads a program's configuration: a TOML file, strictly,
+// Package daemon reads a program's configuration: a TOML file, strictly,
 // then environment variables that override it.
 //
 // A key or variable that means nothing is an error, because it was meant to;
 // an error in the file has its line and column. It holds no defaults: they
 // are what the program fills in before.
-package settings
+package daemon
 
 import (
 	"bytes"
@@ -110,7 +110,7 @@ func set(field reflect.Value, value string) error {
 		*p = v
 		return err
 	default:
-		panic("settings: a setting of unknown type " + field.Type().String())
+		panic("daemon: a setting of unknown type " + field.Type().String())
 	}
 	return nil
 }
