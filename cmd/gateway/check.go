@@ -37,9 +37,9 @@ func (c *config) examine(f *daemon.Findings, now time.Time) {
 		f.Error("listen: http", daemon.CheckListen(c.Listen.HTTP))
 	}
 	c.examineCertificates(f, now)
-	_, err := roots(c.Backend.Roots)
+	_, err := daemon.Roots(c.Backend.Roots)
 	f.Error("backend: roots", err)
-	natsTLS, err := roots(c.NATS.CA)
+	natsTLS, err := daemon.Roots(c.NATS.CA)
 	f.Error("nats: ca", err)
 	if err == nil {
 		f.Error("nats", overnats.ConnectConfig{URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile, TLS: natsTLS}.Check())

@@ -76,19 +76,6 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-func TestRoots(t *testing.T) {
-	if c, err := roots(""); c != nil || err != nil {
-		t.Error("no file:", c, err)
-	}
-	file := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := roots(file); err == nil {
-		t.Error("a file without certificates is no error")
-	}
-}
-
 // TestBuildOpensAllOrNothing: a port that is taken stops the gateway, and
 // those it had opened are free again.
 func TestBuildOpensAllOrNothing(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/gateway"
+	"github.com/postern-im/postern/internal/daemon"
 )
 
 var cli struct {
@@ -86,7 +87,7 @@ func build(c *config) (*process, error) {
 		return nil, err
 	}
 	p.registry.MustRegister(p.certs)
-	backendTLS, err := roots(c.Backend.Roots)
+	backendTLS, err := daemon.Roots(c.Backend.Roots)
 	if err != nil {
 		return nil, fmt.Errorf("backend roots: %w", err)
 	}
@@ -123,7 +124,7 @@ func build(c *config) (*process, error) {
 
 // connect makes the asker and its connection, which is made now or later.
 func (p *process) connect(c *config) error {
-	natsTLS, err := roots(c.NATS.CA)
+	natsTLS, err := daemon.Roots(c.NATS.CA)
 	if err != nil {
 		return fmt.Errorf("nats ca: %w", err)
 	}

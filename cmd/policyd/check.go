@@ -83,7 +83,7 @@ func (c *config) examineAdmin(f *daemon.Findings, now time.Time) {
 // examineNATS looks at the embedded server, or at how others' are reached.
 func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	if len(c.NATS.URLs) > 0 {
-		ca, err := roots(c.NATS.CA)
+		ca, err := daemon.Roots(c.NATS.CA)
 		f.Error("nats: ca", err)
 		if err == nil {
 			f.Error("nats", overnats.ConnectConfig{URLs: c.NATS.URLs, SeedFile: c.NATS.SeedFile, TLS: ca}.Check())

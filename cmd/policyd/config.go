@@ -1,12 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/postern-im/postern/api"
@@ -138,20 +135,3 @@ func (c *config) natsDir() string              { return datafolder.Keys(c.Data) 
 func (c *config) gatewaySeed(id string) string { return filepath.Join(c.natsDir(), id+".nkey") }
 func (c *config) adminCalls() string           { return filepath.Join(c.Data, "admin.jsonl") }
 func (c *config) journal() string              { return filepath.Join(c.Data, "decisions.jsonl") }
-
-// roots returns a TLS configuration that trusts a file's certificates; nil if
-// there is no file.
-func roots(file string) (*tls.Config, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", file)
-	}
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
-}

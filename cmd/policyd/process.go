@@ -23,6 +23,7 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/node"
 )
@@ -125,7 +126,7 @@ func (p *process) connect() (err error) {
 	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.log, Link: p.link}
 	if len(c.NATS.URLs) > 0 {
 		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
-		if to.TLS, err = roots(c.NATS.CA); err != nil {
+		if to.TLS, err = daemon.Roots(c.NATS.CA); err != nil {
 			return fmt.Errorf("nats: ca: %w", err)
 		}
 	} else if err := p.embed(&to); err != nil {

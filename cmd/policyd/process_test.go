@@ -22,6 +22,7 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
@@ -113,7 +114,7 @@ func get(c *config, path string) string {
 func gateway(t *testing.T, c *config, id string) *overnats.Asker {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	verify, err := roots(c.NATS.Cert)
+	verify, err := daemon.Roots(c.NATS.Cert)
 	if err != nil {
 		t.Fatal(err)
 	}
