@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -21,7 +20,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
@@ -80,8 +78,7 @@ func build(c *config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, registry: prometheus.NewRegistry()}
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := &process{log: log, registry: daemon.NewRegistry()}
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
 		return nil, err
@@ -226,13 +223,10 @@ func (p *process) serve(ctx context.Context) error {
 		}
 	})
 	rest.Go(func() { p.reloads(asking) })
-	server := &http.Server{
-		Handler:           p.handler(serving),
-		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
-	}
 	if p.health != nil {
 		rest.Go(func() {
-			if err := server.Serve(p.health); !errors.Is(err, http.ErrServerClosed) {
+			health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
+			if err := health.Serve(asking, serving); err != nil {
 				fail(fmt.Errorf("http: %w", err))
 			}
 		})
@@ -243,10 +237,17 @@ func (p *process) serve(ctx context.Context) error {
 		err = context.Cause(serving)
 	}
 	stopAsking()
-	_ = server.Close()
 	rest.Wait()
 	p.log.Info("gateway has stopped", "err", err)
 	return err
+}
+
+// ready returns nil while a policy node answers.
+func (p *process) ready() error {
+	if _, out := p.asker.Available(); out {
+		return errors.New("no policy node answers")
+	}
+	return nil
 }
 
 // reloads reads the certificates again on each SIGHUP.

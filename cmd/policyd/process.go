@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/audit"
@@ -61,8 +59,7 @@ func run(ctx context.Context, c *config, init bool) error {
 	if err != nil {
 		return err
 	}
-	p := &process{config: c, init: init, log: log, registry: prometheus.NewRegistry(), link: new(overnats.Link), started: time.Now()}
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := &process{config: c, init: init, log: log, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(certificateCollector{p})
 	err = p.build()
 	if err == nil {
@@ -268,7 +265,8 @@ func (p *process) serve(ctx context.Context) error {
 	start(&fronts, front, "signals", p.reopenOnHangup)
 	start(&fronts, front, "certificates", p.noticeDaily)
 	if p.health != nil {
-		start(&floors, floor, "http", func(ctx context.Context) error { return p.serveHealth(ctx, front) })
+		health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
+		start(&floors, floor, "http", func(ctx context.Context) error { return health.Serve(ctx, front) })
 	}
 	p.sayServes()
 
@@ -362,16 +360,13 @@ func (p *process) close() error {
 	return errors.Join(errs...)
 }
 
-// serveHealth serves metrics and health until ctx ends.
-func (p *process) serveHealth(ctx, front context.Context) error {
-	s := &http.Server{
-		Handler:           p.handler(front),
-		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	if err := s.Serve(p.health); !errors.Is(err, http.ErrServerClosed) {
+// ready returns nil if the node decides and can be asked.
+func (p *process) ready() error {
+	if err := p.node.Ready(); err != nil {
 		return err
+	}
+	if !p.conn.IsConnected() {
+		return errors.New("not connected to NATS")
 	}
 	return nil
 }
