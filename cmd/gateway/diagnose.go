@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// certificatesEach is how often the log tells of certificates that expire.
-const certificatesEach = 24 * time.Hour
-
 // noticeCertificates tells of certificates that expire or are for other names.
 func (p *process) noticeCertificates() {
 	for _, n := range p.certs.Notices(time.Now()) {

@@ -222,7 +222,8 @@ func (p *process) serve(ctx context.Context) error {
 			fail(fmt.Errorf("answer about sessions: %w", err))
 		}
 	})
-	rest.Go(func() { p.reloads(asking) })
+	upkeep := daemon.Upkeep{Hangup: p.reloadAgain, Daily: p.noticeCertificates}
+	rest.Go(func() { upkeep.Run(asking) })
 	if p.health != nil {
 		rest.Go(func() {
 			health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
@@ -250,23 +251,10 @@ func (p *process) ready() error {
 	return nil
 }
 
-// reloads reads the certificates again on each SIGHUP.
-func (p *process) reloads(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	daily := time.NewTicker(certificatesEach)
-	defer daily.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-daily.C:
-			p.noticeCertificates()
-		case <-hup:
-			if err := p.reload(); err != nil {
-				p.log.Error("certificates not reloaded", "err", err)
-			}
-		}
+// reloadAgain reads the certificates of a running gateway. If that fails, the old
+// ones stay in use.
+func (p *process) reloadAgain() {
+	if err := p.reload(); err != nil {
+		p.log.Error("certificates not reloaded", "err", err)
 	}
 }

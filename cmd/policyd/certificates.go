@@ -10,9 +10,6 @@ import (
 	"github.com/postern-im/postern/internal/certdate"
 )
 
-// certificatesEach is how often the log tells of certificates that expire.
-const certificatesEach = 24 * time.Hour
-
 // certificates are those in use, by the part of the configuration that names
 // them: admin, nats.
 func (p *process) certificates() map[string]*x509.Certificate {
@@ -36,20 +33,6 @@ func (p *process) noticeCertificates() {
 	for of, leaf := range p.certificates() {
 		if level, message := certdate.Look(leaf, time.Now()); message != "" {
 			p.log.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
-		}
-	}
-}
-
-// noticeDaily does so now and each day.
-func (p *process) noticeDaily(ctx context.Context) error {
-	daily := time.NewTicker(certificatesEach)
-	defer daily.Stop()
-	for {
-		p.noticeCertificates()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-daily.C:
 		}
 	}
 }

@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -262,8 +260,9 @@ func (p *process) serve(ctx context.Context) error {
 	if p.network != nil {
 		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
 	}
-	start(&fronts, front, "signals", p.reopenOnHangup)
-	start(&fronts, front, "certificates", p.noticeDaily)
+	p.noticeCertificates()
+	upkeep := daemon.Upkeep{Hangup: p.reopen, Daily: p.noticeCertificates}
+	fronts.Go(func() { upkeep.Run(front) })
 	if p.health != nil {
 		health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
 		start(&floors, floor, "http", func(ctx context.Context) error { return health.Serve(ctx, front) })
@@ -295,22 +294,8 @@ func (p *process) sayServes() {
 	}
 }
 
-// reopenOnHangup opens both files of records and reads the certificate of the
-// admin port again at each SIGHUP. Each that fails leaves the old one in use.
-func (p *process) reopenOnHangup(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			p.reopen()
-		}
-	}
-}
-
+// reopen opens both files of records and reads the certificate of the admin port
+// again. If that fails, the old one stays in use.
 func (p *process) reopen() {
 	if p.network != nil {
 		if err := p.network.reload(); err != nil {
