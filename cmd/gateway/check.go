@@ -15,12 +15,11 @@ import (
 // without changing anything.
 func checkAll(path string, environ []string) *daemon.Findings {
 	f := new(daemon.Findings)
-	c := defaults()
-	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
-		f.Error("", err)
-		return f // what else it says is not known
+	c, err := loadConfig(path, environ)
+	f.Error("", err)
+	if c == nil {
+		return f // its settings are not known
 	}
-	f.Error("", c.check())
 	c.examine(f, time.Now())
 	return f
 }

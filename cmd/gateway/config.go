@@ -88,7 +88,8 @@ func defaults() *config {
 	return c
 }
 
-// loadConfig reads the file, then the environment, and checks both.
+// loadConfig reads the file, then the environment, and checks both. If they can be
+// read but not used, it returns them with the error of the check.
 func loadConfig(path string, environ []string) (*config, error) {
 	c := defaults()
 	if err := daemon.Load(c, path, envPrefix, environ); err != nil {

@@ -21,12 +21,11 @@ import (
 // without changing anything. The log itself is policyctl verify's to read.
 func checkAll(path string, environ []string, init bool) *daemon.Findings {
 	f := new(daemon.Findings)
-	c := defaults()
-	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
-		f.Error("", err)
-		return f // what else it says is not known
+	c, err := loadConfig(path, environ)
+	f.Error("", err)
+	if c == nil {
+		return f // its settings are not known
 	}
-	f.Error("", c.check())
 	if c.Data != "" {
 		c.examineData(f, init)
 	}

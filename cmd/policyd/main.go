@@ -8,12 +8,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/postern-im/postern/internal/daemon"
 )
 
 var cli struct {
@@ -32,14 +31,11 @@ func main() {
 	if cli.Check {
 		os.Exit(checkAll(cli.Config, os.Environ(), cli.Init).Print(os.Stderr, "policyd"))
 	}
-	c, err := loadConfig(cli.Config, os.Environ())
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-		context.AfterFunc(ctx, stop)
-		err = run(ctx, c, cli.Init)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "policyd:", err)
-		os.Exit(1)
-	}
+	os.Exit(daemon.Main("policyd", os.Stderr, func(ctx context.Context) error {
+		c, err := loadConfig(cli.Config, os.Environ())
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, cli.Init)
+	}))
 }

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/gateway"
+	"github.com/postern-im/postern/internal/daemon"
+)
+
+// A process is the parts of a running gateway.
+type process struct {
+	log      *slog.Logger
+	certs    *gateway.Certificates
+	gateway  *gateway.Gateway
+	asker    *overnats.Asker
+	reporter *overnats.SessionReporter
+	conn     *nats.Conn
+	registry *prometheus.Registry
+	health   net.Listener
+}
+
+// run runs the gateway until ctx is done.
+func run(ctx context.Context, c *config) error {
+	p, err := build(c)
+	if err != nil {
+		return err
+	}
+	defer p.conn.Close()
+	return p.serve(ctx)
+}
+
+// build makes the parts and opens the ports; nothing is served yet.
+func build(c *config) (*process, error) {
+	log, err := c.Log.Logger(os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{log: log, registry: daemon.NewRegistry()}
+	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
+	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
+		return nil, err
+	}
+	p.registry.MustRegister(p.certs)
+	backendTLS, err := daemon.Roots(c.Backend.Roots)
+	if err != nil {
+		return nil, fmt.Errorf("backend roots: %w", err)
+	}
+	ports, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	p.health = ports.health
+	proxies, err := c.proxies()
+	if err != nil {
+		ports.close()
+		return nil, err
+	}
+	if err := p.connect(c); err != nil {
+		ports.close()
+		return nil, err
+	}
+	p.gateway, err = gateway.New(gateway.Config{
+		STARTTLS: ports.starttls, DirectTLS: ports.direct, Decider: p.asker, Certificates: p.certs,
+		BackendTLS: backendTLS, MaxConnections: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress,
+		MaxUnauthenticated: c.Limits.Unauthenticated, MaxSessionsPerAccount: c.Limits.SessionsPerAccount, Proxies: proxies,
+		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,
+		ByteRate: c.Limits.Rate, ByteBurst: c.Limits.Burst, StanzaRate: c.Limits.Stanzas, StanzaBurst: c.Limits.StanzaBurst,
+		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
+	})
+	if err != nil {
+		ports.close()
+		p.conn.Close()
+		return nil, err
+	}
+	p.reporter = &overnats.SessionReporter{Conn: p.conn, Gateway: c.ID, Sessions: p.gateway.Sessions}
+	return p, nil
+}
+
+// connect makes the asker and its connection, which is made now or later.
+func (p *process) connect(c *config) error {
+	natsTLS, err := daemon.Roots(c.NATS.CA)
+	if err != nil {
+		return fmt.Errorf("nats ca: %w", err)
+	}
+	link := new(overnats.Link)
+	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
+		Link: link, URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
+		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.log,
+	}); err != nil {
+		return err
+	}
+	p.asker, err = overnats.New(overnats.Config{
+		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
+		OnRevocation: func(e decision.Revocation) { p.gateway.Recheck(e) },
+	})
+	if err != nil {
+		p.conn.Close()
+	}
+	return err
+}
+
+// ports are the open listeners.
+type ports struct {
+	starttls, direct []net.Listener
+	health           net.Listener // nil: none
+	all              []net.Listener
+}
+
+func (p *ports) close() {
+	for _, l := range p.all {
+		_ = l.Close()
+	}
+}
+
+// open opens all ports, or none.
+func open(c *config) (*ports, error) {
+	p := new(ports)
+	listen := func(address string) (net.Listener, error) {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.all = append(p.all, l)
+		return l, nil
+	}
+	for _, a := range c.Listen.STARTTLS {
+		l, err := listen(a)
+		if err != nil {
+			return nil, err
+		}
+		p.starttls = append(p.starttls, l)
+	}
+	for _, a := range c.Listen.DirectTLS {
+		l, err := listen(a)
+		if err != nil {
+			return nil, err
+		}
+		p.direct = append(p.direct, l)
+	}
+	if c.Listen.HTTP == "" {
+		return p, nil
+	}
+	var err error
+	p.health, err = listen(c.Listen.HTTP)
+	return p, err
+}
+
+// reload reads the certificates. Only a directory that gives none at all is an
+// error; what is wrong with single ones is logged.
+func (p *process) reload() error {
+	n, err := p.certs.Load()
+	if n == 0 && err != nil {
+		return err
+	}
+	if err != nil {
+		p.log.Error("some certificates were not loaded", "err", err)
+	}
+	p.log.Info("certificates loaded", "count", n)
+	p.noticeCertificates()
+	return nil
+}
+
+// serve runs all parts until ctx is done or one of them fails. The asker
+// outlives the gateway, whose sessions need it to the end.
+func (p *process) serve(ctx context.Context) error {
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAsking()
+	var rest sync.WaitGroup
+	rest.Go(func() {
+		if err := p.asker.Run(asking); err != nil {
+			fail(fmt.Errorf("asker: %w", err))
+		}
+	})
+	rest.Go(func() {
+		if err := p.reporter.Serve(asking); err != nil {
+			fail(fmt.Errorf("answer about sessions: %w", err))
+		}
+	})
+	upkeep := daemon.Upkeep{Hangup: p.reloadAgain, Daily: p.noticeCertificates}
+	rest.Go(func() { upkeep.Run(asking) })
+	if p.health != nil {
+		rest.Go(func() {
+			health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
+			if err := health.Serve(asking, serving); err != nil {
+				fail(fmt.Errorf("http: %w", err))
+			}
+		})
+	}
+	p.log.Info("gateway serves")
+	err := p.gateway.Serve(serving)
+	if err == nil && ctx.Err() == nil {
+		err = context.Cause(serving)
+	}
+	stopAsking()
+	rest.Wait()
+	p.log.Info("gateway has stopped", "err", err)
+	return err
+}
+
+// ready returns nil while a policy node answers.
+func (p *process) ready() error {
+	if _, out := p.asker.Available(); out {
+		return errors.New("no policy node answers")
+	}
+	return nil
+}
+
+// reloadAgain reads the certificates of a running gateway. If that fails, the old
+// ones stay in use.
+func (p *process) reloadAgain() {
+	if err := p.reload(); err != nil {
+		p.log.Error("certificates not reloaded", "err", err)
+	}
+}

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMainStatus(t *testing.T) {
+	var out bytes.Buffer
+	if status := Main("policyd", &out, func(context.Context) error { return nil }); status != 0 || out.Len() != 0 {
+		t.Errorf("status %d, %q", status, out.String())
+	}
+	if status := Main("policyd", &out, func(context.Context) error { return errors.New("no log") }); status != 1 || out.String() != "policyd: no log\n" {
+		t.Errorf("status %d, %q", status, out.String())
+	}
+}
+
+// TestMainStops: each signal to stop ends the context, and not the process.
+func TestMainStops(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		var out bytes.Buffer
+		status := Main("policyd", &out, func(ctx context.Context) error {
+			if err := syscall.Kill(os.Getpid(), s); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(20 * time.Second):
+				return errors.New("the context goes on")
+			}
+		})
+		if status != 0 {
+			t.Errorf("%v: status %d, %s", s, status, out.String())
+		}
+	}
+}
