@@ -13,6 +13,9 @@ var (
 	// it may or may not be in the log. The log writes nothing more until it
 	// has been opened again and knows.
 	ErrFailed = errors.New("the log has failed and must be opened again")
+	// ErrNoRoom means that the log's disk is too full. Nothing was written; the
+	// same append is good when there is room again.
+	ErrNoRoom = errors.New("the disk of the log is too full")
 	// ErrClosed means that the log has been closed.
 	ErrClosed = errors.New("the log is closed")
 	// ErrNoSuchPosition means that the log does not reach that far. A reader

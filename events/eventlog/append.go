@@ -34,8 +34,9 @@ var errReadOnly = errors.New("the log is open for reading only")
 //
 // The errors: *events.ConflictError, when the head is another;
 // *events.DuplicateCommandError, when a tenant's command id is in the log or
-// stands twice in commits; a commit that no reader would accept; ctx's, while
-// waiting for another append. After each of these nothing has happened. A
+// stands twice in commits; a commit that no reader would accept;
+// events.ErrNoRoom, on a disk that is nearly full; ctx's, while waiting for
+// another append. After each of these nothing has happened. A
 // write once begun is not called off. If it ends in any other way than well,
 // whether it happened is not known, and this and every later append says
 // events.ErrFailed.
@@ -90,6 +91,9 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	}
 	w := writer{log: l, batch: l.db.NewBatch(), head: h, latest: l.latest, versions: map[string]uint64{}, commands: map[string]bool{}}
 	read, err := w.addAll(commits)
+	if err == nil {
+		err = l.room(uint64(w.size), appendReserve)
+	}
 	if err != nil {
 		return cmp.Or(err, w.batch.Close())
 	}

@@ -113,6 +113,9 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	if err != nil {
 		return err
 	}
+	if err := l.room(0, snapshotReserve); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
+	}
 	if err := l.dropSnapshot(at); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
@@ -165,6 +168,9 @@ func (w *chunkWriter) flush() error {
 	}
 	if err := w.log.interrupted(w.ctx); err != nil {
 		return err
+	}
+	if err := w.log.room(uint64(len(w.buffer)), snapshotReserve); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d, chunk %d: %w", w.at, w.chunks, err)
 	}
 	w.length += uint64(len(w.buffer))
 	w.sum.Write(w.buffer)
