@@ -12,7 +12,26 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
+
+const (
+	// lookEach and lookBytes are how long, and for how many bytes, a Writer with
+	// a reserve writes before it looks again how much of the disk is free. What
+	// others write, it learns within a second; its own records cannot use up a
+	// reserve of many times lookBytes in between.
+	lookEach  = time.Second
+	lookBytes = 1 << 20
+)
+
+// Config says where records are kept.
+type Config struct {
+	// Path is the file.
+	Path string
+	// Reserve is how many bytes of its disk are left free: when fewer are,
+	// nothing is recorded. Zero writes until the disk is full.
+	Reserve uint64
+}
 
 // A Writer appends records to a file that nobody but its owner may read. The
 // file may be moved away to rotate it; then Reopen makes a new one. Its methods
@@ -20,30 +39,41 @@ import (
 //
 // What a call has written without an error has been handed to the operating
 // system: it outlives the process, and a loss of power only once the system
-// has written it. A line that Append is to make durable is on disk.
+// has written it. A line that Append is to make durable is on disk. After an
+// error any part of the lines may be in the file, all of them included; each
+// later call writes whole lines behind that, or fails again.
 type Writer struct {
-	path string
+	cfg Config
 
 	// mu guards what follows: whole lines, one behind the other.
 	mu    sync.Mutex
 	file  file
 	torn  bool  // the file may end within a line
 	lines lines // of the records being written
+
+	looked  time.Time // when there was room; zero: it is to be looked for
+	written int       // bytes since then
 }
 
-// A file is an *os.File, or its fault in a test.
+// A file is an *os.File, or in a test one with faults.
 type file interface {
 	io.WriteCloser
 	Sync() error
+	// free is how many bytes of the disk are free for this process; all there
+	// can be where the file system does not tell.
+	free() (uint64, error)
 }
 
+// diskFile is a file.
+type diskFile struct{ *os.File }
+
 // Open opens the file, or makes it with mode 0600.
-func Open(path string) (*Writer, error) {
-	file, torn, err := open(path)
+func Open(c Config) (*Writer, error) {
+	file, torn, err := open(c.Path)
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{path: path, file: file, torn: torn}, nil
+	return &Writer{cfg: c, file: diskFile{file}, torn: torn}, nil
 }
 
 func open(path string) (file *os.File, torn bool, err error) {
@@ -62,13 +92,16 @@ func open(path string) (file *os.File, torn bool, err error) {
 	return file, torn, nil
 }
 
-// Record appends the lines of records, with one write.
+// Record appends the lines of records of one time, with one write.
 func (w *Writer) Record(records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lines = w.lines[:0]
 	w.lines.addAll(records)
-	return w.write(w.lines)
+	return w.write(records[0].Time)
 }
 
 // Append appends a line, which has no end of its own. With durable it is on
@@ -77,7 +110,7 @@ func (w *Writer) Append(line []byte, durable bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lines = append(append(w.lines[:0], line...), '\n')
-	if err := w.write(w.lines); err != nil {
+	if err := w.write(time.Now()); err != nil {
 		return err
 	}
 	if durable {
@@ -88,32 +121,59 @@ func (w *Writer) Append(line []byte, durable bool) error {
 	return nil
 }
 
-// write writes whole lines behind a file that may end within one.
-func (w *Writer) write(lines []byte) error {
+// write writes the lines behind a file that may end within one.
+func (w *Writer) write(now time.Time) error {
+	if err := w.room(now); err != nil {
+		return err
+	}
 	if w.torn {
 		// Cut off or not, the file ends with a line's end then.
 		if _, err := w.file.Write([]byte{'\n'}); err != nil {
-			return fmt.Errorf("append a record: %w", err)
+			return w.failed(err)
 		}
 	}
 	w.torn = true
-	if _, err := w.file.Write(lines); err != nil {
-		return fmt.Errorf("append a record: %w", err)
+	if _, err := w.file.Write(w.lines); err != nil {
+		return w.failed(err)
 	}
 	w.torn = false
+	w.written += len(w.lines)
+	return nil
+}
+
+// failed makes the next write look for room first.
+func (w *Writer) failed(err error) error {
+	w.looked = time.Time{}
+	return fmt.Errorf("append a record: %w", err)
+}
+
+// room refuses to write into the reserve.
+func (w *Writer) room(now time.Time) error {
+	since := now.Sub(w.looked)
+	if w.cfg.Reserve == 0 || !w.looked.IsZero() && since >= 0 && since < lookEach && w.written < lookBytes {
+		return nil
+	}
+	free, err := w.file.free()
+	if err != nil {
+		return w.failed(err)
+	}
+	if free < w.cfg.Reserve {
+		return w.failed(fmt.Errorf("the disk of %s is nearly full: of %d MiB that are free, %d MiB are kept free", w.cfg.Path, free>>20, w.cfg.Reserve>>20))
+	}
+	w.looked, w.written = now, 0
 	return nil
 }
 
 // Reopen opens the path again, after the file was moved away. On error the old
 // file stays in use.
 func (w *Writer) Reopen() error {
-	file, torn, err := open(w.path)
+	file, torn, err := open(w.cfg.Path)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	old := w.file
-	w.file, w.torn = file, torn
+	w.file, w.torn, w.looked = diskFile{file}, torn, time.Time{} // it may be another disk
 	w.mu.Unlock()
 	return old.Close()
 }

@@ -2,10 +2,14 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // TestWriter: lines are kept whole, through a torn one, a rotation and a
@@ -15,7 +19,7 @@ func TestWriter(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{\"a\":1}\n{\"torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := Open(path)
+	w, err := Open(Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,44 +55,181 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// A fullDisk takes a number of bytes, then none.
-type fullDisk struct {
-	bytes.Buffer
-	room   int
-	noSync bool
+// A faulty file does with a part of what is written to it what a test says.
+type faulty struct {
+	diskFile
+	most  int   // bytes that one write takes; negative: all
+	err   error // what a write says that takes no more
+	sync  error // what Sync says
+	room  uint64
+	looks int // how often free was asked
 }
 
-func (d *fullDisk) Write(p []byte) (int, error) {
-	n, _ := d.Buffer.Write(p[:min(len(p), d.room)])
-	if d.room -= n; n < len(p) {
-		return n, errors.New("no space left on device")
+func (f *faulty) Write(p []byte) (int, error) {
+	if f.err == nil {
+		return f.diskFile.Write(p)
 	}
-	return n, nil
+	if f.most >= 0 {
+		p = p[:min(len(p), f.most)]
+	}
+	n, err := f.diskFile.Write(p)
+	return n, cmp.Or(err, f.err)
 }
 
-func (d *fullDisk) Close() error { return nil }
+func (f *faulty) Sync() error { return cmp.Or(f.sync, f.diskFile.Sync()) }
 
-func (d *fullDisk) Sync() error {
-	if d.noSync {
-		return errors.New("input/output error")
-	}
-	return nil
+func (f *faulty) free() (uint64, error) {
+	f.looks++
+	return f.room, nil
 }
 
-// TestFullDisk: a line that was cut off is an error, and the next one stands
-// alone; so is a durable one that cannot be synced.
-func TestFullDisk(t *testing.T) {
-	d := &fullDisk{room: 3}
-	w := &Writer{file: d}
-	if err := w.Append([]byte("first"), false); err == nil || !w.torn {
-		t.Errorf("cut off: %v, torn %v", err, w.torn)
+// openFaulty opens a file of records, with no fault yet.
+func openFaulty(t *testing.T, c Config) (*Writer, *faulty) {
+	t.Helper()
+	w, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
 	}
-	d.room = 100
-	if err := w.Append([]byte("second"), true); err != nil || w.torn || d.String() != "fir\nsecond\n" {
-		t.Errorf("%q, %v, torn %v", d.String(), err, w.torn)
+	f := &faulty{diskFile: w.file.(diskFile)}
+	w.file = f
+	t.Cleanup(func() { _ = w.Close() })
+	return w, f
+}
+
+// verdict is a record that is known by its number.
+func verdict(n uint64) []Record {
+	return []Record{{Kind: Verdict, Time: time.Unix(int64(n), 0), Question: n, Node: "n1", Gateway: "gw1"}}
+}
+
+// TestFaults: a write may fail, be cut off anywhere, or fail and have happened.
+// Then it is an error, and each record that was written before and after, in
+// this process and in the next, is a whole line.
+func TestFaults(t *testing.T) {
+	full := errors.New("no space left on device")
+	for name, most := range map[string]int{"failed": 0, "cut off": 17, "but for the end": 100, "failed and happened": -1} {
+		for _, again := range []string{"same process", "next process", "rotated"} {
+			t.Run(name+"/"+again, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "records.jsonl")
+				w, f := openFaulty(t, Config{Path: path})
+				written := map[uint64]bool{}
+				record := func(n uint64) {
+					t.Helper()
+					if err := w.Record(verdict(n)); err != nil {
+						t.Fatalf("record %d: %v", n, err)
+					}
+					written[n] = true
+				}
+				record(1)
+				for n := range uint64(3) {
+					f.most, f.err = most, full
+					if err := w.Record(verdict(10 + n)); !errors.Is(err, full) {
+						t.Fatalf("record %d: %v", 10+n, err)
+					}
+				}
+				f.err = nil
+				switch again {
+				case "next process":
+					if err := w.Close(); err != nil {
+						t.Fatal(err)
+					}
+					w, f = openFaulty(t, Config{Path: path})
+				case "rotated":
+					if err := errors.Join(os.Rename(path, path+".1"), w.Reopen()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				record(20)
+				record(21)
+				for n := range recordsOf(t, path+".1", path) {
+					delete(written, n)
+				}
+				if len(written) > 0 {
+					t.Errorf("no whole line of %v", written)
+				}
+			})
+		}
 	}
-	d.noSync = true
-	if err := w.Append([]byte("third"), true); err == nil {
-		t.Error("not on disk, and no error")
+}
+
+// recordsOf gives the numbers of the verdicts that files have whole lines of.
+// Nothing else in them may be read as a record.
+func recordsOf(t *testing.T, paths ...string) map[uint64]bool {
+	t.Helper()
+	found := map[uint64]bool{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			var r struct{ Question *uint64 }
+			if json.Unmarshal(line, &r) == nil && r.Question != nil {
+				found[*r.Question] = true
+			}
+		}
 	}
+	return found
+}
+
+// TestDurable: a line that cannot be synced is an error.
+func TestDurable(t *testing.T) {
+	w, f := openFaulty(t, Config{Path: filepath.Join(t.TempDir(), "records.jsonl")})
+	f.sync = errors.New("input/output error")
+	if err := w.Append([]byte("1"), true); !errors.Is(err, f.sync) {
+		t.Errorf("not on disk: %v", err)
+	}
+	if err := w.Append([]byte("2"), false); err != nil {
+		t.Errorf("not asked to be on disk: %v", err)
+	}
+}
+
+// TestReserve: nothing is written into the reserve. It is looked for each
+// second and each megabyte, and after each failure at once.
+func TestReserve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.jsonl")
+	w, f := openFaulty(t, Config{Path: path, Reserve: 100})
+	at := func(d time.Duration, n int) error {
+		records := make([]Record, n)
+		for i := range records {
+			records[i] = Record{Kind: Opening, Time: time.Unix(1000, 0).Add(d)}
+		}
+		return w.Record(records)
+	}
+	for i, tt := range []struct {
+		after   time.Duration
+		records int
+		room    uint64
+		looks   int
+		refused bool
+	}{
+		{0, 1, 99, 1, true},
+		{0, 1, 100, 2, false},
+		{lookEach - 1, 1, 0, 2, false},
+		{lookEach, 1, 0, 3, true},
+		{lookEach, 1, 0, 4, true},
+		{lookEach, 20_000, 100, 5, false}, // more than a megabyte
+		{lookEach, 1, 0, 6, true},
+		{lookEach, 1, 100, 7, false},
+		{0, 1, 0, 8, true}, // the clock was set back
+	} {
+		f.room = tt.room
+		size := len(read(t, path))
+		err := at(tt.after, tt.records)
+		if (err != nil) != tt.refused || f.looks != tt.looks || tt.refused && len(read(t, path)) != size {
+			t.Errorf("%d: %v after %d looks", i, err, f.looks)
+		}
+	}
+	w, f = openFaulty(t, Config{Path: path})
+	if err := at(0, 1); err != nil || f.looks > 0 {
+		t.Errorf("without a reserve: %v after %d looks", err, f.looks)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

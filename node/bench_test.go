@@ -13,7 +13,7 @@ import (
 // BenchmarkAnswer decides batches of chat messages; with records written to no
 // disk, and without any record, which is its floor.
 func BenchmarkAnswer(b *testing.B) {
-	written, err := audit.Open(os.DevNull)
+	written, err := audit.Open(audit.Config{Path: os.DevNull})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func lines(t *testing.T, records []audit.Record) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "records.jsonl")
-	w, err := audit.Open(path)
+	w, err := audit.Open(audit.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,11 @@ import (
 	"github.com/postern-im/postern/node"
 )
 
+// recordReserve is what records of decisions leave free of their disk. The log
+// needs 64 MiB of that (see eventlog): so records, which grow without end, stop
+// first, while administrators can still make room and change what is in force.
+const recordReserve = 128 << 20
+
 // A process is the parts of a running policyd, in the order in which they are
 // made; they are closed in the opposite one.
 type process struct {
@@ -101,10 +106,10 @@ func (p *process) openLog() (err error) {
 	if p.events.Created() {
 		p.log.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
 	}
-	if p.journal, err = audit.Open(c.journal()); err != nil {
+	if p.journal, err = audit.Open(audit.Config{Path: c.journal(), Reserve: recordReserve}); err != nil {
 		return fmt.Errorf("decisions: %w", err)
 	}
-	if p.calls, err = audit.Open(c.adminCalls()); err != nil {
+	if p.calls, err = audit.Open(audit.Config{Path: c.adminCalls()}); err != nil {
 		return fmt.Errorf("admin calls: %w", err)
 	}
 	return nil
