@@ -45,6 +45,11 @@ func (l *lines) add(r *Record, clock []byte) {
 		l.session(&r.Session)
 		l.bool(`,"allowed":`, r.Allowed)
 		l.number(`,"position":`, r.Position)
+	case Resumed:
+		l.put(`,"msg":"resumed","stopped":"`)
+		*l = append(r.Stopped.UTC().AppendFormat(*l, time.RFC3339Nano), '"')
+		text(l, `,"cause":`, r.Cause)
+		l.number(`,"position":`, r.Position)
 	}
 	text(l, `,"node":`, r.Node)
 	text(l, `,"gateway":`, r.Gateway)

@@ -7,7 +7,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A Kind says which sort of decision a Record is of.
+// A Kind says what a Record is of.
 type Kind uint8
 
 // The kinds of records.
@@ -15,10 +15,14 @@ const (
 	Verdict   Kind = iota + 1 // on one stanza
 	Admission                 // of a client's domain
 	Opening                   // of a session
+	// Resumed follows a time in which the node decided nothing, because it
+	// could not record.
+	Resumed
 )
 
-// A Record is one decision of a policy node, as it is kept. Besides what all
-// records have, it holds the fields of its Kind, and zeros elsewhere.
+// A Record is one decision of a policy node, as it is kept, or a note about the
+// records themselves. Besides what all records have, it holds the fields of its
+// Kind, and zeros elsewhere.
 //
 // It never holds a body. Of the addresses in a stanza it holds as much as the
 // tenant allows (setting audit_addresses): the node shortens them, so that a
@@ -28,7 +32,7 @@ type Record struct {
 	// Time is the node's clock when it decided. Records of one batch share it.
 	Time time.Time
 	// Node and Gateway are the ids of the node that decided and of the gateway
-	// that asked.
+	// that asked, if one did.
 	Node, Gateway string
 	// Position is the position of the log that the decision was made at.
 	Position uint64
@@ -55,6 +59,10 @@ type Record struct {
 
 	// Of an opening: whether the session may begin.
 	Allowed bool
+
+	// Of a resumption: since when nothing was decided, and why.
+	Stopped time.Time
+	Cause   string
 }
 
 // A Stanza is what a record keeps of a stanza.

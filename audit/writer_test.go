@@ -132,7 +132,7 @@ func TestFaults(t *testing.T) {
 					if err := w.Close(); err != nil {
 						t.Fatal(err)
 					}
-					w, f = openFaulty(t, Config{Path: path})
+					w, _ = openFaulty(t, Config{Path: path})
 				case "rotated":
 					if err := errors.Join(os.Rename(path, path+".1"), w.Reopen()); err != nil {
 						t.Fatal(err)

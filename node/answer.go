@@ -31,11 +31,7 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 	}
 	if len(r.Results) > 0 {
 		if err := n.record(b, r.Results, v, at); err != nil {
-			n.fail(err)
-			select {
-			case n.unrecorded <- err:
-			default: // Run knows already
-			}
+			n.stopRecording(err)
 			r.Results = r.Results[:0]
 			r.Status = decision.StatusNotFresh
 			return

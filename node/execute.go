@@ -47,8 +47,13 @@ func (x *execution) finish(err error) {
 // refused. After any other error it may have been carried out, unless the
 // error is ErrBusy or ErrNotReady: giving the same command again tells.
 func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
-	if err := n.Ready(); err != nil {
+	// Not Ready: what changes the log is recorded elsewhere than decisions, and
+	// is wanted the more when those cannot be recorded.
+	if err := n.Failure(); err != nil {
 		return tenants.Result{}, err
+	}
+	if n.view.Load() == nil {
+		return tenants.Result{}, ErrNotReady
 	}
 	ctx, cancel := context.WithTimeout(ctx, executeWithin)
 	defer cancel()

@@ -71,11 +71,19 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 		}
 		return 0
 	})
+	recording := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_node_recording", Help: "0 while decisions cannot be recorded, so that the node gives no verdict; else 1.",
+	}, func() float64 {
+		if n.outage.Load() != nil {
+			return 0
+		}
+		return 1
+	})
 	ahead := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_node_log_ahead_seconds",
 		Help: "How far the time of the newest commit is ahead of the clock; commits are dated at it until the clock has come there.",
 	}, func() float64 { return ahead(n.View()).Seconds() })
-	for _, c := range []prometheus.Collector{verdicts, m.others, m.batches, m.commits, position, ready, ahead,
+	for _, c := range []prometheus.Collector{verdicts, m.others, m.batches, m.commits, position, ready, recording, ahead,
 		m.fold, m.snapshot, m.snapshotTime, m.snapshotsFailed, m.checked} {
 		if err := to.Register(c); err != nil {
 			return nil, err

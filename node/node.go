@@ -102,8 +102,11 @@ type Node struct {
 	ahead bool
 	// failure is why the node stopped deciding. It never becomes nil again.
 	failure atomic.Pointer[error]
-	// unrecorded has a token once a record could not be written.
-	unrecorded chan error
+	// outage is set while decisions cannot be recorded. Whoever sets it hands it
+	// to keepRecording through unrecorded, and keepRecording alone ends it, so
+	// that there is room for it in the channel.
+	outage     atomic.Pointer[outage]
+	unrecorded chan *outage
 
 	// commands wait for the writer, those of operators apart: see gather.
 	commands, operators chan *execution
@@ -137,7 +140,7 @@ func New(cfg Config) (*Node, error) {
 		written:   make(chan struct{}),
 		changed:   make(chan struct{}),
 
-		unrecorded: make(chan error, 1),
+		unrecorded: make(chan *outage, 1),
 	}
 	var err error
 	if n.metrics, err = newMetrics(n, cfg.Metrics); err != nil {
@@ -149,9 +152,10 @@ func New(cfg Config) (*Node, error) {
 // Run folds the log behind its newest snapshot, follows it, carries out
 // commands, writes snapshots and checks what stands before the one it began
 // with, until ctx ends; a last snapshot may take ten seconds more. It returns
-// an error when the log has failed or a record could not be written, because
-// the process must begin anew then. A node that stopped deciding for another
-// reason keeps running, so that its operator can look at it: see Failure.
+// an error when the log has failed, because the process must begin anew then. A
+// node that stopped deciding for another reason keeps running, so that its
+// operator can look at it: see Failure. One that could not record what it
+// decided tries again each second, and then decides again.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -161,20 +165,14 @@ func (n *Node) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
-	wg.Go(func() {
-		select {
-		case err := <-n.unrecorded:
-			cancel(err)
-		case <-ctx.Done():
-		}
-	})
+	wg.Go(func() { n.keepRecording(ctx) })
 	wg.Go(func() { n.keepSnapshots(ctx) })
 	wg.Go(func() { n.checkPast(ctx) })
 	err := n.follow(ctx)
 	if ctx.Err() != nil {
 		err = nil
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause // the writer's or the recorder's
+			err = cause // the writer's
 		}
 	}
 	cancel(err)
@@ -194,13 +192,17 @@ func (n *Node) Failure() error {
 	return nil
 }
 
-// Ready is nil while the node decides, and else the reason why it does not.
+// Ready is nil while the node decides, and else the reason why it does not: the
+// Failure, ErrNotReady or ErrUnrecorded.
 func (n *Node) Ready() error {
 	if err := n.Failure(); err != nil {
 		return err
 	}
 	if n.view.Load() == nil {
 		return ErrNotReady
+	}
+	if o := n.outage.Load(); o != nil {
+		return o.err
 	}
 	return nil
 }

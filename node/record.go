@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"fmt"
 	"time"
 
 	"github.com/postern-im/postern/audit"
@@ -27,10 +26,7 @@ func (n *Node) record(b *decision.Batch, results []decision.Result, v *projectio
 	clear(records) // it must not keep the batch's memory
 	*scratch = records
 	n.scratch.Put(scratch)
-	if err != nil {
-		return fmt.Errorf("record verdicts: %w", err)
-	}
-	return nil
+	return err
 }
 
 // decided is a batch and what was decided about it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/tenants"
 )
@@ -15,15 +16,18 @@ type adminRunner struct{ *node.Node }
 
 // Execute carries out a command.
 func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
-	switch err := r.Ready(); {
-	case errors.Is(err, node.ErrNotReady):
+	switch {
+	case r.View() == nil && r.Failure() == nil:
 		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the node has not caught up with the log yet; nothing was done"}
-	case err != nil:
+	case r.Failure() != nil:
 		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the node has stopped deciding; nothing was done; its log says why"}
 	}
 	result, err := r.Node.Execute(ctx, c)
-	if errors.Is(err, node.ErrBusy) {
+	switch {
+	case errors.Is(err, node.ErrBusy):
 		return tenants.Result{}, &api.Error{Code: api.CodeBusy, Text: "too many commands wait; nothing was done; try again"}
+	case errors.Is(err, events.ErrNoRoom):
+		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the disk of the log is full; nothing was done; try again when there is room"}
 	}
 	return result, err
 }
