@@ -8,8 +8,8 @@ import (
 	"unicode"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/tenants/overapi"
 )
 
 // A commandSpec is one command: how its arguments are read.
@@ -20,7 +20,7 @@ type commandSpec struct {
 
 // spec makes the entry of one command: change turns its arguments, as read,
 // into what tenants checks.
-func spec[C api.Command](change func(C) (tenants.Change, error)) commandSpec {
+func spec[C api.Command, T tenants.Change](change func(C) (T, error)) commandSpec {
 	var zero C
 	return commandSpec{zero: zero, read: func(args []byte) (tenants.Change, error) {
 		var c C
@@ -42,30 +42,18 @@ func as[C api.Command](change func(C) tenants.Change) commandSpec {
 func commands() map[string]commandSpec {
 	all := map[string]commandSpec{}
 	for _, s := range []commandSpec{
-		spec(func(c api.TenantCreate) (tenants.Change, error) { return createTenant(c) }),
-		spec(func(c api.TenantApply) (tenants.Change, error) {
-			change, err := createTenant(api.TenantCreate(c))
-			return tenants.ApplyTenant(change), err
-		}),
+		spec(overapi.CreateTenant),
+		spec(overapi.ApplyTenant),
 		as(func(c api.TenantRename) tenants.Change { return tenants.RenameTenant{DisplayName: c.DisplayName} }),
 		as(func(api.TenantSuspend) tenants.Change { return tenants.SuspendTenant{} }),
 		as(func(api.TenantResume) tenants.Change { return tenants.ResumeTenant{} }),
 		as(func(api.TenantRemove) tenants.Change { return tenants.RemoveTenant{} }),
 		as(func(c api.TenantSetLimits) tenants.Change { return tenants.SetLimits(c) }),
 		as(func(c api.TenantSetCeiling) tenants.Change { return tenants.SetCeiling{Permissions: c.Permissions} }),
-		spec(func(c api.TenantSetPresence) (tenants.Change, error) {
-			mode, err := oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes)
-			return tenants.SetSetting{Setting: "presence_without_messages", Value: uint8(mode)}, err
-		}),
-		spec(func(c api.TenantSetAuditAddresses) (tenants.Change, error) {
-			addresses, err := oneOf("audit_addresses", c.AuditAddresses, auditAddresses)
-			return tenants.SetSetting{Setting: "audit_addresses", Value: uint8(addresses)}, err
-		}),
-		spec(func(c api.DomainAdd) (tenants.Change, error) { return addDomain("", c) }),
-		spec(func(c api.DomainSetBackends) (tenants.Change, error) {
-			backends, err := backendsOf("", c.Backends)
-			return tenants.SetDomainBackends{Domain: c.Domain, Backends: backends}, err
-		}),
+		spec(overapi.SetPresence),
+		spec(overapi.SetAuditAddresses),
+		spec(overapi.AddDomain),
+		spec(overapi.SetDomainBackends),
 		as(func(c api.DomainSetDefaultRole) tenants.Change { return tenants.SetDomainDefaultRole(c) }),
 		as(func(c api.DomainSuspend) tenants.Change { return tenants.SuspendDomain(c) }),
 		as(func(c api.DomainResume) tenants.Change { return tenants.ResumeDomain(c) }),
@@ -79,7 +67,7 @@ func commands() map[string]commandSpec {
 		as(func(c api.MemberRemove) tenants.Change { return tenants.RemoveMember(c) }),
 		as(func(c api.MemberSuspend) tenants.Change { return tenants.SuspendMember(c) }),
 		as(func(c api.MemberResume) tenants.Change { return tenants.ResumeMember(c) }),
-		spec(createToken),
+		spec(overapi.CreateToken),
 		as(func(c api.TokenRevoke) tenants.Change { return tenants.RevokeToken(c) }),
 		as(func(c api.SharedServiceAdd) tenants.Change { return tenants.AddSharedService(c) }),
 		as(func(c api.SharedServiceRemove) tenants.Change { return tenants.RemoveSharedService(c) }),
@@ -88,83 +76,6 @@ func commands() map[string]commandSpec {
 		all[s.zero.Command()] = s
 	}
 	return all
-}
-
-// The words of the wire for what the events number.
-var (
-	securities     = []events.Security{events.SecurityNone, events.SecurityStartTLS, events.SecurityTLS}
-	presenceModes  = []events.PresenceMode{events.PresenceClamp, events.PresenceRefuse}
-	auditAddresses = []events.AuditAddresses{events.AuditFull, events.AuditDomain, events.AuditClass}
-)
-
-// oneOf finds a value by its word.
-func oneOf[T fmt.Stringer](field, word string, values []T) (T, error) {
-	var words []string
-	for _, v := range values {
-		if v.String() == word {
-			return v, nil
-		}
-		words = append(words, v.String())
-	}
-	var zero T
-	return zero, invalidField(field, fmt.Sprintf("%s %q: give one of %s", field, word, strings.Join(words, ", ")))
-}
-
-func invalidField(field, text string) error {
-	return &api.Error{Code: api.CodeInvalid, Text: text, Details: []api.Detail{{Code: api.CodeInvalid, Field: field, Text: text}}}
-}
-
-// backendsOf reads backends; at is the path of what they stand in.
-func backendsOf(at string, list []api.Backend) ([]events.Backend, error) {
-	var backends []events.Backend
-	for i, b := range list {
-		security, err := oneOf(fmt.Sprintf("%sbackends[%d].security", at, i), b.Security, securities)
-		if err != nil {
-			return nil, err
-		}
-		backends = append(backends, events.Backend{Address: b.Address, Security: security, Proxy: b.Proxy})
-	}
-	return backends, nil
-}
-
-func addDomain(at string, c api.DomainAdd) (tenants.AddDomain, error) {
-	backends, err := backendsOf(at, c.Backends)
-	return tenants.AddDomain{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends, Suspended: c.Suspended}, err
-}
-
-func createTenant(c api.TenantCreate) (tenants.CreateTenant, error) {
-	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended}
-	var err error
-	if c.PresenceWithoutMessages != "" {
-		if out.PresenceWithoutMessages, err = oneOf("presence_without_messages", c.PresenceWithoutMessages, presenceModes); err != nil {
-			return out, err
-		}
-	}
-	if c.AuditAddresses != "" {
-		if out.AuditAddresses, err = oneOf("audit_addresses", c.AuditAddresses, auditAddresses); err != nil {
-			return out, err
-		}
-	}
-	for i, d := range c.Domains {
-		domain, err := addDomain(fmt.Sprintf("domains[%d].", i), d)
-		if err != nil {
-			return out, err
-		}
-		out.Domains = append(out.Domains, domain)
-	}
-	for _, s := range c.Services {
-		out.Services = append(out.Services, tenants.AddService{Service: s})
-	}
-	for _, r := range c.Roles {
-		out.Roles = append(out.Roles, tenants.DefineRole(r))
-	}
-	for _, r := range c.BuiltinRoles {
-		out.BuiltinRoles = append(out.BuiltinRoles, tenants.AdjustRole(r))
-	}
-	for _, m := range c.Members {
-		out.Members = append(out.Members, tenants.SetMemberRoles(m))
-	}
-	return out, nil
 }
 
 // postCommand carries out a command.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants/overapi"
 )
 
 // eventFrom puts an event into the wire's words and fields.
@@ -24,9 +25,9 @@ func eventFrom(e events.Event) api.LogEvent {
 	case events.TenantLimitsSet:
 		out.MaxSessions = e.MaxSessions
 	case events.DomainAdded:
-		out.Domain, out.Role, out.Backends = e.Domain, e.DefaultRole, backendsFrom(e.Backends)
+		out.Domain, out.Role, out.Backends = e.Domain, e.DefaultRole, overapi.Backends(e.Backends)
 	case events.DomainBackendsSet:
-		out.Domain, out.Backends = e.Domain, backendsFrom(e.Backends)
+		out.Domain, out.Backends = e.Domain, overapi.Backends(e.Backends)
 	case events.DomainDefaultRoleSet:
 		out.Domain, out.Role = e.Domain, e.Role
 	case events.DomainSuspended:
@@ -77,12 +78,4 @@ func eventType(e events.Event) string {
 		b.WriteRune(r)
 	}
 	return b.String()
-}
-
-func backendsFrom(list []events.Backend) []api.Backend {
-	out := make([]api.Backend, 0, len(list))
-	for _, b := range list {
-		out = append(out, api.Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
-	}
-	return out
 }

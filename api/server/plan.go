@@ -9,6 +9,7 @@ import (
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
+	"github.com/postern-im/postern/tenants/overapi"
 )
 
 // maxNamed bounds the members named in one group of a plan.
@@ -20,7 +21,7 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := decodeBody(w, r, &q); err != nil {
 		return nil, err
 	}
-	change, err := PolicyChange(q)
+	change, err := overapi.ApplyTenant(q)
 	if err != nil {
 		return nil, err
 	}
@@ -136,46 +137,19 @@ func accountsOf(a tenants.Accounts) api.EffectiveAccounts {
 // readPolicy answers a tenant as a policy.
 func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	c := tenants.Desired(t)
-	p := api.TenantApply{
-		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
-		PresenceWithoutMessages: c.PresenceWithoutMessages.String(), AuditAddresses: c.AuditAddresses.String(),
-	}
 	byOperator := []string{}
 	for d := range t.Domains() {
 		if d.ByOperator {
 			byOperator = append(byOperator, d.Name)
 		}
 	}
-	for _, d := range c.Domains {
-		domain := api.DomainAdd{Domain: d.Domain, DefaultRole: d.DefaultRole, Suspended: d.Suspended}
-		for _, b := range d.Backends {
-			domain.Backends = append(domain.Backends, api.Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
-		}
-		p.Domains = append(p.Domains, domain)
-	}
-	for _, s := range c.Services {
-		p.Services = append(p.Services, s.Service)
-	}
-	for _, r := range c.Roles {
-		p.Roles = append(p.Roles, api.RoleDefine(r))
-	}
-	for _, r := range c.BuiltinRoles {
-		p.BuiltinRoles = append(p.BuiltinRoles, api.RoleAdjust(r))
-	}
 	for _, m := range c.Members {
-		p.Members = append(p.Members, api.MemberSet(m))
 		if is, _ := t.Member(m.JID); is.ByOperator {
 			byOperator = append(byOperator, m.JID)
 		}
 	}
 	return api.PolicyReply{
 		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
-		Policy: p, SuspendedByOperator: byOperator,
+		Policy: api.TenantApply(overapi.TenantCreate(tenants.CreateTenant(c))), SuspendedByOperator: byOperator,
 	}, nil
-}
-
-// PolicyChange is the policy as tenants knows it.
-func PolicyChange(c api.TenantApply) (tenants.ApplyTenant, error) {
-	change, err := createTenant(api.TenantCreate(c))
-	return tenants.ApplyTenant(change), err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/projections"
+	"github.com/postern-im/postern/tenants/overapi"
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
@@ -105,14 +106,10 @@ func domainsOf(t *projections.Tenant) []api.Domain {
 }
 
 func domainFrom(d projections.DomainInfo) api.Domain {
-	out := api.Domain{
+	return api.Domain{
 		Domain: d.Name, DefaultRole: d.DefaultRole, Suspended: d.Suspended, SuspendedByOperator: d.ByOperator, Members: d.Members,
-		Backends: make([]api.Backend, 0, len(d.Backends)),
+		Backends: overapi.Backends(d.Backends),
 	}
-	for _, b := range d.Backends {
-		out.Backends = append(out.Backends, api.Backend{Address: b.Address, Security: b.Security.String(), Proxy: b.Proxy})
-	}
-	return out
 }
 
 func readDomains(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {

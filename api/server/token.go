@@ -3,8 +3,6 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,7 +13,6 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
-	"github.com/postern-im/postern/tenants"
 )
 
 // bearer gives the token of a request: exactly one header, "Bearer", one
@@ -182,18 +179,4 @@ func readTokens(_ *http.Request, v *projections.View) (any, error) {
 func getSelf(_ http.ResponseWriter, r *http.Request) (any, error) {
 	c := callerOf(r.Context())
 	return api.Self{Actor: c.actor, Scope: c.scope(), Tenant: c.tenant}, nil
-}
-
-func createToken(c api.TokenCreate) (tenants.Change, error) {
-	out := tenants.CreateToken{ID: c.ID, Label: c.Label, Tenant: c.Tenant, Expires: c.Expires}
-	var err error
-	if out.Scope, err = oneOf("scope", c.Scope, []events.TokenScope{events.TokenRead, events.TokenWrite, events.TokenOperator}); err != nil {
-		return nil, err
-	}
-	sum, err := hex.DecodeString(c.Hash)
-	if err != nil || len(sum) != len(out.Hash) {
-		return nil, invalidField("hash", fmt.Sprintf("the hash must be %d bytes in hex", len(out.Hash)))
-	}
-	copy(out.Hash[:], sum)
-	return out, nil
 }

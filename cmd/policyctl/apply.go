@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/api/server"
+	"github.com/postern-im/postern/tenants/overapi"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -196,7 +196,7 @@ func (c *exportCmd) export(ctx context.Context, a *app, id string) error {
 	if err != nil {
 		return err
 	}
-	change, err := server.PolicyChange(p.Policy)
+	change, err := overapi.ApplyTenant(p.Policy)
 	if err != nil {
 		return fmt.Errorf("read the policy of tenant %s: %w", id, err)
 	}

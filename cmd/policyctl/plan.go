@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/overapi"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -209,7 +210,7 @@ func (p *planned) read(a *app, name string) error {
 		return err
 	}
 	p.file, p.text, p.claims, p.notes = name, text, f.Claims(), f.Warnings
-	p.policy, p.reply.Tenant = api.TenantApply(commandOf(f)), f.Tenant
+	p.policy, p.reply.Tenant = api.TenantApply(overapi.TenantCreate(f.Create)), f.Tenant
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/tenants/overapi"
 )
 
 type tenantCmd struct {
@@ -54,7 +55,7 @@ func (c *tenantCreate) Run(ctx context.Context, a *app) error {
 		if c.ID != "" && c.ID != c.file.Tenant {
 			return usagef("%s is the policy of tenant %q, not of %q", c.File, c.file.Tenant, c.ID)
 		}
-		c.ID, cmd = c.file.Tenant, commandOf(c.file)
+		c.ID, cmd = c.file.Tenant, overapi.TenantCreate(c.file.Create)
 	}
 	if c.ID == "" {
 		return usagef("which tenant? Give its id, or a policy file with --file")
