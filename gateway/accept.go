@@ -33,7 +33,7 @@ func (g *Gateway) accept(accepting, running context.Context, l net.Listener, dir
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil:
-			g.log.Warn("accept", "err", err)
+			g.logger.Warn("accept", "err", err)
 			if !rest(accepting, acceptPause) {
 				return nil
 			}

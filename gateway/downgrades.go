@@ -17,7 +17,7 @@ const (
 // list of mechanisms (XEP-0474): such a client takes the gateway for an attacker
 // and does not log in.
 type downgrades struct {
-	log *slog.Logger
+	logger *slog.Logger
 
 	mu   sync.Mutex // guards told
 	told map[string]time.Time
@@ -28,7 +28,7 @@ func (d *downgrades) tell(domain string, withheld []string) {
 	if !d.due(domain, time.Now()) {
 		return
 	}
-	d.log.Warn("clients that check the server's list of login mechanisms (XEP-0474) cannot log in: the gateway does not show them all of it",
+	d.logger.Warn("clients that check the server's list of login mechanisms (XEP-0474) cannot log in: the gateway does not show them all of it",
 		"domain", domain, "withheld", withheld[:min(len(withheld), 8)],
 		"remedy", "reach the server without TLS on a private network, or turn the check off there: disable_sasl_scram_downgrade_protection: true in ejabberd, no mod_sasl_ssdp in Prosody")
 }

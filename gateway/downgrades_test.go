@@ -14,7 +14,7 @@ import (
 func TestDowngrades(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		d := &downgrades{log: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]time.Time)}
+		d := &downgrades{logger: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]time.Time)}
 		lines := func() int { return strings.Count(log.String(), "level=WARN") }
 		d.tell("a.test", []string{"SCRAM-SHA-1-PLUS"})
 		d.tell("a.test", []string{"SCRAM-SHA-1-PLUS"})

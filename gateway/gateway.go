@@ -74,7 +74,7 @@ type Config struct {
 	// DrainTime bounds how long the closing of sessions is spread when the
 	// gateway stops; 0: 30 s.
 	DrainTime time.Duration
-	Log       *slog.Logger
+	Logger    *slog.Logger
 	Metrics   prometheus.Registerer
 }
 
@@ -97,7 +97,7 @@ const (
 // A Gateway serves clients.
 type Gateway struct {
 	config      Config
-	log         *slog.Logger
+	logger      *slog.Logger
 	negotiator  *negotiate.Negotiator
 	shared      *session.Shared
 	limits      limits
@@ -113,7 +113,7 @@ type Gateway struct {
 
 // New returns a Gateway that serves nobody yet.
 func New(c Config) (*Gateway, error) {
-	if c.Decider == nil || c.Certificates == nil || c.Log == nil || c.Metrics == nil {
+	if c.Decider == nil || c.Certificates == nil || c.Logger == nil || c.Metrics == nil {
 		return nil, errors.New("gateway: decider, certificates, logger and metrics are needed")
 	}
 	if len(c.STARTTLS)+len(c.DirectTLS) == 0 {
@@ -133,21 +133,21 @@ func New(c Config) (*Gateway, error) {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	shared, err := session.NewShared(c.Decider, c.Log)
+	shared, err := session.NewShared(c.Decider, c.Logger)
 	if err != nil {
 		return nil, err
 	}
 	shared.Rates = session.Rates{Bytes: limit.PerSecond(c.ByteRate, c.ByteBurst), Stanzas: limit.PerSecond(c.StanzaRate, c.StanzaBurst)}
-	g := &Gateway{config: c, log: c.Log, shared: shared}
+	g := &Gateway{config: c, logger: c.Logger, shared: shared}
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	g.logins = newLogins(&c, g.metrics)
-	g.unbound = newUnbound(c.Log)
+	g.unbound = newUnbound(c.Logger)
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Admitter: c.Decider, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
 		Logins: g.logins, Places: places{g},
-		Withheld: (&downgrades{log: c.Log, told: make(map[string]time.Time)}).tell,
+		Withheld: (&downgrades{logger: c.Logger, told: make(map[string]time.Time)}).tell,
 		Idle:     session.IdleTimeout,
 	}); err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func New(c Config) (*Gateway, error) {
 	g.limits.total, g.limits.each, g.limits.early = c.MaxConnections, c.MaxPerAddress, min(c.MaxUnauthenticated, c.MaxPerAddress)
 	g.limits.by, g.limits.unbound = limit.NewHeld[limit.Source](), limit.NewHeld[limit.Source]()
 	g.limits.perAccount, g.limits.accounts, g.limits.tenants = c.MaxSessionsPerAccount, limit.NewHeld[account](), limit.NewHeld[string]()
-	g.often = floodlog.New(floodlog.Config{Logger: c.Log, Key: "limit"})
+	g.often = floodlog.New(floodlog.Config{Logger: c.Logger, Key: "limit"})
 	g.telling = make(chan struct{}, maxTelling)
 	g.sessions.by = make(map[account][]*session.Session)
 	g.revocations.wake = make(chan struct{}, 1)
@@ -273,7 +273,7 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b *negotiate.Bound, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			g.log.Error("panic in a negotiation", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			g.logger.Error("panic in a negotiation", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			_ = conn.Close()
 			b, err = nil, errors.New("panic")
 		}
@@ -320,12 +320,12 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 		Live:  decision.LiveSession{Remote: remote.String(), TLS: tlsVersion(b.Client), Mechanism: b.Mechanism},
 	})
 	if err != nil { // never: all it needs is there
-		g.log.Error("session not begun", "err", err)
+		g.logger.Error("session not begun", "err", err)
 		_ = b.Backend.Close()
 		_ = b.Client.Close()
 		return nil, nil
 	}
-	g.log.Info("session bound", append(r.attrs(), "mechanism", b.Mechanism, "position", b.Position)...)
+	g.logger.Info("session bound", append(r.attrs(), "mechanism", b.Mechanism, "position", b.Position)...)
 	g.metrics.sessions.Inc()
 	g.sessions.add(r.account, s)
 	if g.revocations.count() != heard {
@@ -345,5 +345,5 @@ func (g *Gateway) end(s *session.Session, r *running, err error) {
 		condition = told.Condition
 	}
 	g.metrics.ended.WithLabelValues(condition).Inc()
-	g.log.Info("session ended", append(r.attrs(), "condition", condition, "err", err)...)
+	g.logger.Info("session ended", append(r.attrs(), "condition", condition, "err", err)...)
 }

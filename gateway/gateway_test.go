@@ -144,7 +144,7 @@ func serveGateway(tb testing.TB, policy gateway.Decider, backend string, change 
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, backend)
 		},
-		Log: slog.New(slog.DiscardHandler), Metrics: s.registry,
+		Logger: slog.New(slog.DiscardHandler), Metrics: s.registry,
 		MaxUnauthenticated: 1000, MaxSessionsPerAccount: 10_000, // everybody is alice, from one address
 		ByteRate: 1 << 30, ByteBurst: 1 << 30, StanzaRate: 1 << 30, StanzaBurst: 1 << 30,
 	}

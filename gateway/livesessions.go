@@ -20,7 +20,7 @@ func (g *Gateway) Sessions(q *decision.SessionQuery) (r decision.SessionReply) {
 		}
 		if q.End {
 			s.End("reset", "Ended by an administrator")
-			g.log.Info("session ended by an administrator", "session", l.ID, "tenant", l.Tenant, "jid", l.Account+"/"+l.Resource)
+			g.logger.Info("session ended by an administrator", "session", l.ID, "tenant", l.Tenant, "jid", l.Account+"/"+l.Resource)
 		}
 		r.Sessions = append(r.Sessions, l)
 	}

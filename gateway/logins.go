@@ -27,7 +27,7 @@ const loginFailed = "log-in failed"
 // logins limit log-ins by what has failed, and log each failure. There is no
 // limit by account alone, because anybody could lock anybody out by it.
 type logins struct {
-	log     *slog.Logger
+	logger  *slog.Logger
 	metrics *metrics
 
 	// limited tells of log-ins that were limited: a client that does not care may
@@ -78,8 +78,8 @@ type claim struct {
 
 func newLogins(c *Config, m *metrics) *logins {
 	return &logins{
-		log: c.Log, metrics: m,
-		limited: floodlog.New(floodlog.Config{Logger: c.Log, Key: "source", Every: limitedEvery}),
+		logger: c.Logger, metrics: m,
+		limited: floodlog.New(floodlog.Config{Logger: c.Logger, Key: "source", Every: limitedEvery}),
 		local:   newFailures(c.LoginFailures, c.LoginFailuresPerAddress),
 		wide:    newFailures(siteShare*c.LoginFailures, siteShare*c.LoginFailuresPerAddress),
 	}
@@ -114,7 +114,7 @@ func (l *logins) Failed(a negotiate.Login) {
 	l.metrics.loginFailures.WithLabelValues(a.Condition).Inc()
 	who := []any{"domain", a.Domain, "tenant", a.Tenant, "mechanism", a.Mechanism, "account", a.Account}
 	if a.Limit == "" {
-		l.log.Warn(loginFailed, append([]any{"source", addressOf(a.Remote), "condition", a.Condition}, who...)...)
+		l.logger.Warn(loginFailed, append([]any{"source", addressOf(a.Remote), "condition", a.Condition}, who...)...)
 		return
 	}
 	l.metrics.loginsLimited.WithLabelValues(a.Limit).Inc()

@@ -25,7 +25,7 @@ func newTestLogins(t *testing.T, log slog.Handler) *logins {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLogins(&Config{Log: slog.New(log), LoginFailures: 10, LoginFailuresPerAddress: 60}, m)
+	return newLogins(&Config{Logger: slog.New(log), LoginFailures: 10, LoginFailuresPerAddress: 60}, m)
 }
 
 // counted returns the counters by their label.

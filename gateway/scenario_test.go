@@ -117,7 +117,7 @@ func runScenario(t *testing.T, text string) string {
 		Decider:      s.policy,
 		Certificates: gateway.NewCertificates("", true),
 		Dial:         s.dial,
-		Log:          slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:       slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics:      prometheus.NewRegistry(),
 		ByteRate:     1 << 30, ByteBurst: 1 << 30, StanzaRate: 1 << 30, StanzaBurst: 1 << 30,
 	}

@@ -145,7 +145,7 @@ func (g *Gateway) recheck(ctx context.Context, batch []*session.Session) {
 		qs[i] = s.Question()
 	}
 	if err := g.config.Decider.Ask(ctx, qs, vs, recheckHold); err != nil {
-		g.log.Warn("no answer about sessions that may have ended", "err", err)
+		g.logger.Warn("no answer about sessions that may have ended", "err", err)
 	}
 	for i, s := range batch {
 		s.Apply(&vs[i])

@@ -22,30 +22,30 @@ const (
 // unbound tells of connections that have come to no session. Anybody can make
 // thousands of them a second, without TLS and a password.
 type unbound struct {
-	log  *slog.Logger
-	more *floodlog.Logger
+	logger *slog.Logger
+	more   *floodlog.Logger
 
 	mu    sync.Mutex // guards lines
 	lines *limit.Counts[limit.Source]
 }
 
-func newUnbound(log *slog.Logger) *unbound {
+func newUnbound(logger *slog.Logger) *unbound {
 	return &unbound{
-		log:   log,
-		more:  floodlog.New(floodlog.Config{Logger: log, Key: "source", Every: unboundEvery}),
-		lines: limit.NewCounts[limit.Source](limit.PerMinute(unboundLines), maxFailures),
+		logger: logger,
+		more:   floodlog.New(floodlog.Config{Logger: logger, Key: "source", Every: unboundEvery}),
+		lines:  limit.NewCounts[limit.Source](limit.PerMinute(unboundLines), maxFailures),
 	}
 }
 
 // tell tells of a connection, and why it has no session.
 func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err error) {
-	if !u.log.Enabled(context.Background(), level) {
+	if !u.logger.Enabled(context.Background(), level) {
 		return
 	}
 	const message = "connection not bound"
 	attrs := []any{"remote", remote.String(), "condition", condition, "err", err}
 	if u.each(limit.SourceOf(remote)) {
-		u.log.Log(context.Background(), level, message, attrs...)
+		u.logger.Log(context.Background(), level, message, attrs...)
 		return
 	}
 	u.more.Say(level, addressOf(remote), message, attrs...)

@@ -9,7 +9,7 @@ import (
 // noticeCertificates tells of certificates that expire or are for other names.
 func (p *process) noticeCertificates() {
 	for _, n := range p.certs.Notices(time.Now()) {
-		p.log.Log(context.Background(), n.Level, n.Message, "domain", n.Domain,
+		p.logger.Log(context.Background(), n.Level, n.Message, "domain", n.Domain,
 			"not_after", n.Expires.UTC().Format(time.RFC3339), "names", strings.Join(n.Names, " "))
 	}
 }

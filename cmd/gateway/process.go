@@ -21,7 +21,7 @@ import (
 
 // A process is the parts of a running gateway.
 type process struct {
-	log      *slog.Logger
+	logger   *slog.Logger
 	certs    *gateway.Certificates
 	gateway  *gateway.Gateway
 	asker    *overnats.Asker
@@ -47,7 +47,7 @@ func build(c *config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, registry: daemon.NewRegistry()}
+	p := &process{logger: log, registry: daemon.NewRegistry()}
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
 		return nil, err
@@ -77,7 +77,7 @@ func build(c *config) (*process, error) {
 		MaxUnauthenticated: c.Limits.Unauthenticated, MaxSessionsPerAccount: c.Limits.SessionsPerAccount, Proxies: proxies,
 		LoginFailures: c.Limits.LoginFailures, LoginFailuresPerAddress: c.Limits.LoginFailuresPerAddress,
 		ByteRate: c.Limits.Rate, ByteBurst: c.Limits.Burst, StanzaRate: c.Limits.Stanzas, StanzaBurst: c.Limits.StanzaBurst,
-		DrainTime: time.Duration(c.Limits.Drain), Log: p.log, Metrics: p.registry,
+		DrainTime: time.Duration(c.Limits.Drain), Logger: p.logger, Metrics: p.registry,
 	})
 	if err != nil {
 		ports.close()
@@ -97,12 +97,12 @@ func (p *process) connect(c *config) error {
 	link := new(overnats.Link)
 	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
 		Link: link, URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
-		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.log,
+		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.logger,
 	}); err != nil {
 		return err
 	}
 	p.asker, err = overnats.New(overnats.Config{
-		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.log, Metrics: p.registry,
+		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.logger, Metrics: p.registry,
 		OnRevocation: func(e decision.Revocation) { p.gateway.Recheck(e) },
 	})
 	if err != nil {
@@ -166,9 +166,9 @@ func (p *process) reload() error {
 		return err
 	}
 	if err != nil {
-		p.log.Error("some certificates were not loaded", "err", err)
+		p.logger.Error("some certificates were not loaded", "err", err)
 	}
-	p.log.Info("certificates loaded", "count", n)
+	p.logger.Info("certificates loaded", "count", n)
 	p.noticeCertificates()
 	return nil
 }
@@ -201,14 +201,14 @@ func (p *process) serve(ctx context.Context) error {
 			}
 		})
 	}
-	p.log.Info("gateway serves")
+	p.logger.Info("gateway serves")
 	err := p.gateway.Serve(serving)
 	if err == nil && ctx.Err() == nil {
 		err = context.Cause(serving)
 	}
 	stopAsking()
 	rest.Wait()
-	p.log.Info("gateway has stopped", "err", err)
+	p.logger.Info("gateway has stopped", "err", err)
 	return err
 }
 
@@ -224,6 +224,6 @@ func (p *process) ready() error {
 // ones stay in use.
 func (p *process) reloadAgain() {
 	if err := p.reload(); err != nil {
-		p.log.Error("certificates not reloaded", "err", err)
+		p.logger.Error("certificates not reloaded", "err", err)
 	}
 }

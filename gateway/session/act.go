@@ -32,7 +32,7 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 	if effect != decision.End && q.Desc.Fault != stanza.NoFault && effect < decision.Refuse {
 		// No rule lets through what could not be described; if one did, that
 		// is a mistake somewhere, and it stops here.
-		p.s.shared.log.Error("verdict passes a stanza that could not be described", "session", string(p.s.who.ID), "fault", int(q.Desc.Fault))
+		p.s.shared.logger.Error("verdict passes a stanza that could not be described", "session", string(p.s.who.ID), "fault", int(q.Desc.Fault))
 		effect = decision.Drop
 	}
 	switch effect {
@@ -133,7 +133,7 @@ func (p *pump) edit(b *batch, e entry) error {
 	}
 	if err != nil {
 		b.framer.Reset() // its error would stay, and end the stream
-		p.s.shared.log.Warn("edited stanza is not well-formed any more", "session", string(p.s.who.ID), "err", err)
+		p.s.shared.logger.Warn("edited stanza is not well-formed any more", "session", string(p.s.who.ID), "err", err)
 		p.refuse(b, e, &decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable})
 		return nil
 	}

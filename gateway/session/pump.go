@@ -29,7 +29,7 @@ type pump struct {
 func (p *pump) guard(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.s.shared.log.Error("panic in a session", "session", string(p.s.who.ID), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			p.s.shared.logger.Error("panic in a session", "session", string(p.s.who.ID), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = &stream.Error{Condition: "internal-server-error"}
 		}
 	}()

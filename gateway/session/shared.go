@@ -18,7 +18,7 @@ import (
 // buffers, and counters.
 type Shared struct {
 	decider   Decider
-	log       *slog.Logger
+	logger    *slog.Logger
 	questions atomic.Uint64 // the last question's number
 	batches   [2]sync.Pool  // of *batch, by direction
 
@@ -47,11 +47,11 @@ const numEffects = decision.End + 1
 
 // NewShared returns the shared state of sessions that ask d. The log hears of
 // what must not be.
-func NewShared(d Decider, log *slog.Logger) (*Shared, error) {
-	if d == nil || log == nil {
+func NewShared(d Decider, logger *slog.Logger) (*Shared, error) {
+	if d == nil || logger == nil {
 		return nil, errors.New("session: a decider and a log are needed")
 	}
-	s := &Shared{decider: d, log: log}
+	s := &Shared{decider: d, logger: logger}
 	s.large = [2]*leaves{newLeaves(), newLeaves()}
 	// Numbers of questions go on from a random one, so that those of a
 	// restarted gateway are not taken for retries of old ones.
