@@ -129,7 +129,7 @@ func troubleOf(err error) trouble {
 // complainEach, when its cause changes, and when it is over. It has no clock
 // and is used by one goroutine.
 type reporter struct {
-	log *slog.Logger
+	logger *slog.Logger
 	// out is the message of an outage, over that of its end. Both are told
 	// with args.
 	out, over string
@@ -150,7 +150,7 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 			if !r.said.IsZero() {
 				args = append(args[:len(args):len(args)], "after", now.Sub(r.since).Round(time.Millisecond))
 			}
-			r.log.Info(r.over, args...)
+			r.logger.Info(r.over, args...)
 		}
 		r.said, r.cause, r.once = time.Time{}, "", true
 		return ""
@@ -166,7 +166,7 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 		if t.err != nil {
 			args = append(args, "error", t.err)
 		}
-		r.log.Error(r.out, args...)
+		r.logger.Error(r.out, args...)
 	}
 	return r.cause
 }

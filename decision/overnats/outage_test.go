@@ -194,7 +194,7 @@ func TestReporter(t *testing.T) {
 			}
 			return a
 		}}
-		r := reporter{log: slog.New(slog.NewTextHandler(lines, plain)), out: "out", over: "over", args: []any{"gateway", "gw1"}}
+		r := reporter{logger: slog.New(slog.NewTextHandler(lines, plain)), out: "out", over: "over", args: []any{"gateway", "gw1"}}
 		begin := time.Now()
 		cause := "a"
 		at := func(seconds int, out bool, want string) {

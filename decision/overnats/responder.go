@@ -73,7 +73,7 @@ type Responder struct {
 	busy atomic.Int64 // nanoseconds the workers have worked
 
 	refused *prometheus.CounterVec // batches without an answer or with a bad one
-	log     *floodlog.Logger       // what gateways cause
+	logger  *floodlog.Logger       // what gateways cause
 }
 
 // NewResponder returns a Responder that does nothing until Serve.
@@ -92,7 +92,7 @@ func NewResponder(cfg ResponderConfig) (*Responder, error) {
 	}
 	r := &Responder{
 		cfg: cfg, boot: rand.Uint64(),
-		log: floodlog.New(floodlog.Config{Logger: cfg.Logger, Key: "gateway"}),
+		logger: floodlog.New(floodlog.Config{Logger: cfg.Logger, Key: "gateway"}),
 	}
 	if err := r.register(); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -115,7 +115,7 @@ func (r *Responder) Serve(ctx context.Context) error {
 	var wg, logging sync.WaitGroup
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
-	logging.Go(func() { r.log.Run(telling) })
+	logging.Go(func() { r.logger.Run(telling) })
 	for range r.cfg.Workers {
 		wg.Go(func() { r.work(messages) })
 	}
@@ -156,7 +156,7 @@ func (r *Responder) announce(ctx context.Context) {
 	var wasReady bool
 	var lost time.Time // when the connection was first seen not to be there
 	report := reporter{
-		log: r.cfg.Logger, out: "NATS cannot be reached: no gateway can ask", over: "NATS is reached",
+		logger: r.cfg.Logger, out: "NATS cannot be reached: no gateway can ask", over: "NATS is reached",
 		args: []any{"node", r.cfg.Node},
 	}
 	for {
@@ -233,7 +233,7 @@ func (w *worker) answer(m *nats.Msg) {
 	w.decide(gateway, m.Data)
 	w.out = decision.AppendReply(w.out[:0], &w.reply)
 	if err := w.cfg.Conn.Publish(m.Reply, w.out); err != nil {
-		w.log.Say(slog.LevelWarn, gateway, "a reply cannot be sent", "error", err)
+		w.logger.Say(slog.LevelWarn, gateway, "a reply cannot be sent", "error", err)
 	}
 }
 
@@ -280,7 +280,7 @@ const (
 // refuse counts a batch, and tells of it.
 func (r *Responder) refuse(reason string, level slog.Level, gateway, message string, args ...any) {
 	r.refused.WithLabelValues(reason).Inc()
-	r.log.Say(level, gateway, message, args...)
+	r.logger.Say(level, gateway, message, args...)
 }
 
 func (r *Responder) panicked(gateway string, p any) {

@@ -59,7 +59,7 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 	look := time.NewTicker(complainAfter / 4)
 	defer look.Stop()
 	r := reporter{
-		log: a.cfg.Logger, out: "no policy node answers: nothing passes", over: "a policy node answers",
+		logger: a.cfg.Logger, out: "no policy node answers: nothing passes", over: "a policy node answers",
 		args: []any{"gateway", a.cfg.Gateway},
 	}
 	for {
