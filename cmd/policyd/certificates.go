@@ -32,7 +32,7 @@ func (p *process) noticeCertificates() {
 	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert}
 	for of, leaf := range p.certificates() {
 		if level, message := certdate.Look(leaf, time.Now()); message != "" {
-			p.log.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
+			p.logger.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
 		}
 	}
 }

@@ -34,7 +34,7 @@ const recordReserve = 128 << 20
 type process struct {
 	config   *config
 	init     bool // a new installation is meant
-	log      *slog.Logger
+	logger   *slog.Logger
 	registry *prometheus.Registry
 	started  time.Time
 
@@ -58,11 +58,11 @@ type process struct {
 // run runs a policy node until ctx is done. init says that a new installation
 // is meant, whatever an earlier one has left in the data folder.
 func run(ctx context.Context, c *config, init bool) error {
-	log, err := c.Log.Logger(os.Stderr)
+	logger, err := c.Log.Logger(os.Stderr)
 	if err != nil {
 		return err
 	}
-	p := &process{config: c, init: init, log: log, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
+	p := &process{config: c, init: init, logger: logger, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(certificateCollector{p})
 	err = p.build()
 	if err == nil {
@@ -95,16 +95,16 @@ func (p *process) openLog() (err error) {
 			return fmt.Errorf("data: %w", err)
 		}
 	}
-	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Logger: p.log, Fatal: func(reason string) {
+	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Logger: p.logger, Fatal: func(reason string) {
 		// What is durable is not known any more. The next start finds out.
-		p.log.Error("the log's disk has failed", "reason", reason)
+		p.logger.Error("the log's disk has failed", "reason", reason)
 		os.Exit(1)
 	}})
 	if err != nil {
 		return c.openError(err)
 	}
 	if p.events.Created() {
-		p.log.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
+		p.logger.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
 	}
 	if p.journal, err = audit.Open(audit.Config{Path: c.journal(), Reserve: recordReserve}); err != nil {
 		return fmt.Errorf("decisions: %w", err)
@@ -123,7 +123,7 @@ func exists(path string) bool {
 // connect makes the NATS server, or not, and the connection to it.
 func (p *process) connect() (err error) {
 	c := p.config
-	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.log, Link: p.link}
+	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.logger, Link: p.link}
 	if len(c.NATS.URLs) > 0 {
 		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
 		if to.TLS, err = daemon.Roots(c.NATS.CA); err != nil {
@@ -135,7 +135,7 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.NATS.Gateways, p.log); err != nil {
+	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.NATS.Gateways, p.logger); err != nil {
 		return err
 	}
 	return p.directory.Register(p.registry)
@@ -154,7 +154,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 		return fmt.Errorf("make this node's key: %w", err)
 	}
 	rights := overnats.NodeRights(c.ID)
-	if p.refusals, err = newRefusals(p.log, p.registry); err != nil {
+	if p.refusals, err = newRefusals(p.logger, p.registry); err != nil {
 		return err
 	}
 	users := []natsserver.User{{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}}
@@ -170,7 +170,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 	p.refusals.remember(c.natsDir())
 	p.server, err = natsserver.New(natsserver.Config{
 		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: users,
-		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(), Logger: p.log,
+		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(), Logger: p.logger,
 		OnRefused: p.refusals.refused,
 	})
 	to.InProcess, to.Key = p.server, key
@@ -181,20 +181,20 @@ func (p *process) makeNode() (err error) {
 	c := p.config
 	p.node, err = node.New(node.Config{
 		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: p.journal,
-		OnRevocation: p.notify, Logger: p.log, Metrics: p.registry,
+		OnRevocation: p.notify, Logger: p.logger, Metrics: p.registry,
 	})
 	if err != nil {
 		return err
 	}
-	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Logger: p.log, Metrics: p.registry})
+	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Logger: p.logger, Metrics: p.registry})
 	if err != nil {
 		return err
 	}
-	p.worker = newWorker(p.events, c.Data, p.log)
+	p.worker = newWorker(p.events, c.Data, p.logger)
 	p.admin, err = server.New(server.Config{
 		Work: p.worker, Gateways: gateways{p.directory},
 		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
-		Version: version(), Started: p.started, Logger: p.log,
+		Version: version(), Started: p.started, Logger: p.logger,
 	})
 	return err
 }
@@ -202,7 +202,7 @@ func (p *process) makeNode() (err error) {
 // notify hastens the end of idle sessions. Nothing depends on it.
 func (p *process) notify(e decision.Revocation) {
 	if err := p.responder.Notify(e); err != nil {
-		p.log.Debug("gateways were not told of a revocation", "error", err)
+		p.logger.Debug("gateways were not told of a revocation", "error", err)
 	}
 }
 
@@ -245,7 +245,7 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	if p.server != nil {
 		start(&floors, floor, "nats", p.server.Run)
-		start(&floors, floor, "refusals", func(ctx context.Context) error { p.refusals.log.Run(ctx); return nil })
+		start(&floors, floor, "refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
 		select {
 		case <-p.server.Ready():
 		case <-front.Done(): // it has no port, or policyd is to stop
@@ -281,7 +281,7 @@ func (p *process) serve(ctx context.Context) error {
 	stopFloor()
 	floors.Wait()
 	if ctx.Err() != nil {
-		p.log.Info("policyd has stopped")
+		p.logger.Info("policyd has stopped")
 		return nil
 	}
 	return context.Cause(front)
@@ -293,9 +293,9 @@ func (p *process) sayServes() {
 	if p.server != nil {
 		nats = []string{p.server.Addr().String()}
 	}
-	p.log.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket, "nats", nats)
+	p.logger.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket, "nats", nats)
 	if p.network != nil {
-		p.log.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
+		p.logger.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
 	}
 }
 
@@ -304,7 +304,7 @@ func (p *process) sayServes() {
 func (p *process) reopen() {
 	if p.network != nil {
 		if err := p.network.reload(); err != nil {
-			p.log.Error("the certificate of the admin port stays the old one", "error", err)
+			p.logger.Error("the certificate of the admin port stays the old one", "error", err)
 		}
 		p.noticeCertificates()
 	}
@@ -313,10 +313,10 @@ func (p *process) reopen() {
 		path string
 	}{{p.calls, p.config.adminCalls()}, {p.journal, p.config.journal()}} {
 		if err := r.file.Reopen(); err != nil {
-			p.log.Error("records stay where they were", "file", r.path, "error", err)
+			p.logger.Error("records stay where they were", "file", r.path, "error", err)
 			continue
 		}
-		p.log.Info("records go into a file that was opened again", "file", r.path)
+		p.logger.Info("records go into a file that was opened again", "file", r.path)
 	}
 }
 

@@ -20,7 +20,7 @@ const refusedEach = time.Minute
 // refusals tell the operator which gateways the embedded NATS server turns
 // away, why, and what to do.
 type refusals struct {
-	log     *floodlog.Logger
+	logger  *floodlog.Logger
 	counter *prometheus.CounterVec
 	// gateways are the ids of those that may ask, by public key; forgotten
 	// those of other keys in the folder, made for ids no longer named.
@@ -34,9 +34,9 @@ const (
 	refusedRights     = "rights"
 )
 
-func newRefusals(log *slog.Logger, registry prometheus.Registerer) (*refusals, error) {
+func newRefusals(logger *slog.Logger, registry prometheus.Registerer) (*refusals, error) {
 	r := &refusals{
-		log: floodlog.New(floodlog.Config{Logger: log, Key: "from", Every: refusedEach}),
+		logger: floodlog.New(floodlog.Config{Logger: logger, Key: "from", Every: refusedEach}),
 		counter: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_policyd_refused_gateways_total",
 			Help: "Clients of the embedded NATS server that were turned away, each time, by reason: no key, unknown key, rights.",
@@ -76,23 +76,23 @@ func (r *refusals) refused(x natsserver.Refusal) {
 	case x.Subject != "" && named:
 		r.counter.WithLabelValues(refusedRights).Inc()
 		claimed, _ := overnats.GatewayOf(x.Subject)
-		r.log.Say(slog.LevelWarn, x.From, "a gateway uses the key of another id: it is not answered",
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway uses the key of another id: it is not answered",
 			"key_of", id, "id", claimed, "subject", x.Subject,
 			"remedy", "give it id "+id+", or the seed file that is made for its id: name that in gateways of [nats] and start policyd again")
 	case x.Subject != "":
 		r.counter.WithLabelValues(refusedRights).Inc()
-		r.log.Say(slog.LevelError, x.From, "the NATS server denies what a client has no right to", "key", x.Key, "subject", x.Subject)
+		r.logger.Say(slog.LevelError, x.From, "the NATS server denies what a client has no right to", "key", x.Key, "subject", x.Subject)
 	case x.Key == "":
 		r.counter.WithLabelValues(refusedNoKey).Inc()
-		r.log.Say(slog.LevelWarn, x.From, "a client without a key is turned away from NATS",
+		r.logger.Say(slog.LevelWarn, x.From, "a client without a key is turned away from NATS",
 			"remedy", "where it is a gateway, give it a seed_file: nats/ID.nkey in the data folder, for an id in gateways of [nats]")
 	case forgotten:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
-		r.log.Say(slog.LevelWarn, x.From, "a gateway is turned away: its id is not named", "id", old, "key", x.Key,
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its id is not named", "id", old, "key", x.Key,
 			"remedy", "add "+old+" to gateways of [nats] and start policyd again; or remove nats/"+old+".nkey, where it is to stay out")
 	default:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
-		r.log.Say(slog.LevelWarn, x.From, "a gateway is turned away: its key is unknown", "key", x.Key,
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its key is unknown", "key", x.Key,
 			"remedy", "give it the seed file that is made for its id: nats/ID.nkey in the data folder, for each id in gateways of [nats]")
 	}
 }

@@ -24,15 +24,15 @@ import (
 type worker struct {
 	events *eventlog.Log
 	data   string // no backup goes in here
-	log    *slog.Logger
+	logger *slog.Logger
 	begun  chan struct{} // has a token when there is new work
 
 	mu  sync.Mutex // guards now
 	now api.Work
 }
 
-func newWorker(l *eventlog.Log, data string, log *slog.Logger) *worker {
-	return &worker{events: l, data: data, log: log, begun: make(chan struct{}, 1), now: api.Work{State: api.WorkNone}}
+func newWorker(l *eventlog.Log, data string, logger *slog.Logger) *worker {
+	return &worker{events: l, data: data, logger: logger, begun: make(chan struct{}, 1), now: api.Work{State: api.WorkNone}}
 }
 
 // Start implements server.Worker.
@@ -168,11 +168,11 @@ func (w *worker) work(ctx context.Context) {
 	}
 	took := time.Since(q.Begun)
 	if err != nil {
-		w.log.Error("work on the log failed", "kind", q.Kind, "dir", q.Dir, "took", took, "error", err)
+		w.logger.Error("work on the log failed", "kind", q.Kind, "dir", q.Dir, "took", took, "error", err)
 		w.change(func(now *api.Work) { now.State, now.Error = api.WorkFailed, fmt.Sprint(err) })
 		return
 	}
-	w.log.Info("work on the log is done", "kind", q.Kind, "dir", q.Dir, "position", position, "took", took)
+	w.logger.Info("work on the log is done", "kind", q.Kind, "dir", q.Dir, "position", position, "took", took)
 	w.change(func(now *api.Work) {
 		now.State, now.LogID, now.Position = api.WorkDone, w.events.LogID(), uint64(position)
 	})
