@@ -85,9 +85,9 @@ func openPebble(c Config) (*pebble.DB, error) {
 
 // options are Pebble's, the same for each log.
 func options(c Config) *pebble.Options {
-	logger := pebbleLogger{log: c.Logger, fatal: c.Fatal}
-	if logger.log == nil {
-		logger.log = slog.New(slog.DiscardHandler)
+	logger := pebbleLogger{logger: c.Logger, fatal: c.Fatal}
+	if logger.logger == nil {
+		logger.logger = slog.New(slog.DiscardHandler)
 	}
 	o := &pebble.Options{
 		FS:                 c.FS,
@@ -131,16 +131,16 @@ func listener(logger pebbleLogger) *pebble.EventListener {
 
 // pebbleLogger passes on what Pebble logs.
 type pebbleLogger struct {
-	log   *slog.Logger
-	fatal func(reason string)
+	logger *slog.Logger
+	fatal  func(reason string)
 }
 
 func (l pebbleLogger) Infof(format string, args ...any) {
-	l.log.Debug("event log: " + fmt.Sprintf(format, args...))
+	l.logger.Debug("event log: " + fmt.Sprintf(format, args...))
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.log.Error("event log: " + fmt.Sprintf(format, args...))
+	l.logger.Error("event log: " + fmt.Sprintf(format, args...))
 }
 
 // Fatalf is where Pebble gives up. It must not return.

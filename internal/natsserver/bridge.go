@@ -27,16 +27,16 @@ type Refusal struct {
 // whoever debugs it: the embedding program tells its operator itself. Whoever
 // reaches the port can cause an error as often as it likes: errors are counted.
 type bridge struct {
-	log     *slog.Logger
+	logger  *slog.Logger
 	often   *floodlog.Logger
 	refused func(Refusal) // nil: refusals are errors like others
 	fatal   chan string   // the first fatal message, for Run to return
 }
 
-func newBridge(log *slog.Logger, refused func(Refusal)) *bridge {
-	log = log.With("part", "nats")
+func newBridge(logger *slog.Logger, refused func(Refusal)) *bridge {
+	logger = logger.With("part", "nats")
 	return &bridge{
-		log: log, often: floodlog.New(floodlog.Config{Logger: log, Key: "from"}),
+		logger: logger, often: floodlog.New(floodlog.Config{Logger: logger, Key: "from"}),
 		refused: refused, fatal: make(chan string, 1),
 	}
 }
@@ -54,9 +54,9 @@ func (b *bridge) Errorf(format string, v ...any) { b.say(slog.LevelError, fmt.Sp
 // Warnf implements server.Logger.
 func (b *bridge) Warnf(format string, v ...any) { b.say(slog.LevelWarn, fmt.Sprintf(format, v...)) }
 
-func (b *bridge) Noticef(format string, v ...any) { b.log.Debug(fmt.Sprintf(format, v...)) }
-func (b *bridge) Debugf(format string, v ...any)  { b.log.Debug(fmt.Sprintf(format, v...)) }
-func (b *bridge) Tracef(format string, v ...any)  { b.log.Debug(fmt.Sprintf(format, v...)) }
+func (b *bridge) Noticef(format string, v ...any) { b.logger.Debug(fmt.Sprintf(format, v...)) }
+func (b *bridge) Debugf(format string, v ...any)  { b.logger.Debug(fmt.Sprintf(format, v...)) }
+func (b *bridge) Tracef(format string, v ...any)  { b.logger.Debug(fmt.Sprintf(format, v...)) }
 
 func (b *bridge) say(level slog.Level, text string) {
 	from, rest := client(text)

@@ -82,7 +82,7 @@ type Config struct {
 // A Server is an embedded NATS server.
 type Server struct {
 	server *server.Server
-	log    *bridge
+	bridge *bridge
 	listen string
 	leaf   *x509.Certificate // nil: no TLS
 	ready  chan struct{}     // closed when it listens
@@ -108,9 +108,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
-	log := newBridge(cmp.Or(cfg.Logger, slog.Default()), cfg.OnRefused)
-	s.SetLoggerV2(log, false, false, false)
-	made := &Server{server: s, log: log, listen: cfg.Listen, ready: make(chan struct{})}
+	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), cfg.OnRefused)
+	s.SetLoggerV2(bridge, false, false, false)
+	made := &Server{server: s, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
 	if opts.TLSConfig != nil {
 		made.leaf = opts.TLSConfig.Certificates[0].Leaf
 	}
@@ -218,14 +218,14 @@ func (s *Server) Run(ctx context.Context) error {
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer logging.Wait()
 	defer stopTelling()
-	logging.Go(func() { s.log.often.Run(telling) })
+	logging.Go(func() { s.bridge.often.Run(telling) })
 	wg.Go(s.server.Start)
 	err := s.awaitReady(ctx)
 	if err == nil && ctx.Err() == nil {
 		close(s.ready)
 		select {
 		case <-ctx.Done():
-		case text := <-s.log.fatal:
+		case text := <-s.bridge.fatal:
 			err = errors.New(text)
 		}
 	}
@@ -244,7 +244,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case text := <-s.log.fatal:
+		case text := <-s.bridge.fatal:
 			return errors.New(text)
 		default:
 		}
