@@ -24,7 +24,8 @@ func (c *config) remains() ([]string, error) {
 		{c.Data, filepath.Base(c.journal()) + "*"},
 		{c.logDir(), "*.sst"},
 		{c.logDir(), "*.log"},
-		{c.logDir(), "WITNESS"},
+		{c.logDir(), "HIGHWATER"},
+		{c.logDir(), "WITNESS"}, // the name of HIGHWATER in earlier versions
 	} {
 		files, err := os.ReadDir(r.dir)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -61,16 +61,11 @@ func TestLostLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"log/WITNESS": func(t *testing.T, c *config) {
-			remove(t, c.natsDir(), c.adminCalls(), c.journal())
-			files, err := filepath.Glob(filepath.Join(c.logDir(), "*"))
-			if err != nil {
+		"log/HIGHWATER": loseAllButMark,
+		"log/WITNESS": func(t *testing.T, c *config) { // what an earlier version has left
+			loseAllButMark(t, c)
+			if err := os.Rename(filepath.Join(c.logDir(), "HIGHWATER"), filepath.Join(c.logDir(), "WITNESS")); err != nil {
 				t.Fatal(err)
-			}
-			for _, f := range files {
-				if filepath.Base(f) != "WITNESS" {
-					remove(t, f)
-				}
 			}
 		},
 	} {
@@ -95,7 +90,7 @@ func TestLostLog(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // to start is enough
 			switch err := run(ctx, c, true); {
-			case left == "log/WITNESS":
+			case strings.HasPrefix(left, "log/"):
 				if err == nil || !strings.Contains(err.Error(), "move the folder") {
 					t.Errorf("--init into the remains of a log: %v", err)
 				}
@@ -105,6 +100,21 @@ func TestLostLog(t *testing.T) {
 				begin(t, c)
 			}
 		})
+	}
+}
+
+// loseAllButMark loses all of an installation but its log's high-water mark.
+func loseAllButMark(t *testing.T, c *config) {
+	t.Helper()
+	remove(t, c.natsDir(), c.adminCalls(), c.journal())
+	files, err := filepath.Glob(filepath.Join(c.logDir(), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if filepath.Base(f) != "HIGHWATER" {
+			remove(t, f)
+		}
 	}
 }
 

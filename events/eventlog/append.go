@@ -117,7 +117,7 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
-	if err := l.witness.write(l.logID, h); err != nil {
+	if err := l.highWater.write(l.logID, h); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
 	l.mu.Lock()

@@ -129,7 +129,7 @@ func (l *Log) backup(ctx context.Context, dir string, progress Progress) (b Back
 	if err != nil {
 		return b, err
 	}
-	w, _, _, err := openWitness(l.fs, to, l.logID, false)
+	w, err := openHighWater(l.fs, to, nil)
 	if err != nil {
 		return b, err
 	}
@@ -330,9 +330,10 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	if err := errors.Join(err, l.Close()); err != nil {
 		return o, err
 	}
-	// The witness is of the log it was. Opened without, it gets one of its own.
+	// The high-water mark is of the log it was. Opened without one, the log gets one
+	// of its own.
 	fsys := cmp.Or(c.FS, vfs.Default)
-	if err := fsys.Remove(fsys.PathJoin(c.Dir, witnessName)); err != nil {
+	if err := fsys.Remove(fsys.PathJoin(c.Dir, highWaterName)); err != nil {
 		return o, err
 	}
 	if l, err = Open(c); err != nil {

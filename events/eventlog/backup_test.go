@@ -238,7 +238,7 @@ func TestBackupOfFailed(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, 9)
 	l := reopened(t, fs)
-	l.witness.file = fullFile{l.witness.file} // the record is in the log by then
+	l.highWater.file = fullFile{l.highWater.file} // the record is in the log by then
 	if err := l.Append(t.Context(), 9, nthCommit(9)); !errors.Is(err, events.ErrFailed) {
 		t.Fatal(err)
 	}

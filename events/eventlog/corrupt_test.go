@@ -389,21 +389,21 @@ func TestCutOff(t *testing.T) {
 			t.Fatalf("cut to %d of %d bytes: it opens to write", keep, size)
 		}
 		// Somebody decides to do without the rest.
-		if err := fs.Remove(path.Join(testDir, witnessName)); err != nil {
+		if err := fs.Remove(path.Join(testDir, highWaterName)); err != nil {
 			t.Fatal(err)
 		}
 		if at, length, err := corruptAt(t, fs, want); err != nil || length < 20 {
-			t.Fatalf("cut to %d of %d bytes, no witness: %d commits, corrupt at %d, %v", keep, size, length, at, err)
+			t.Fatalf("cut to %d of %d bytes, no high-water mark: %d commits, corrupt at %d, %v", keep, size, length, at, err)
 		}
 	}
 }
 
-func TestWitness(t *testing.T) {
+func TestHighWater(t *testing.T) {
 	whole := vfs.NewMem()
 	want := fill(t, whole, 9)
 	other := vfs.NewMem()
 	fill(t, other, 9)
-	name := path.Join(testDir, witnessName)
+	name := path.Join(testDir, highWaterName)
 	data := fileData(t, whole, name)
 	damaged := func(places ...int) []byte {
 		b := bytes.Clone(data)
@@ -419,8 +419,8 @@ func TestWitness(t *testing.T) {
 	}{
 		{"as it is", data, ""},
 		{"one place damaged", damaged(5), ""},
-		{"the other place damaged", damaged(witnessStep + 70), ""},
-		{"both damaged", damaged(5, witnessStep+70), "damaged"},
+		{"the other place damaged", damaged(placeStep + 70), ""},
+		{"both damaged", damaged(5, placeStep+70), "damaged"},
 		{"cut", data[:100], "damaged"},
 		{"empty", nil, ""},
 		{"another log's", fileData(t, other, name), "another log"},

@@ -9,8 +9,8 @@
 // start, snapshots of what its owner makes of them (snapshot).
 //
 // Damage is refused or named, never passed over; a log that is shorter than it
-// was is refused as well (witness). One thing no disk can show by itself: that
-// all of it, the witness included, was put back to an earlier state.
+// was is refused as well (highWater). One thing no disk can show by itself: that
+// all of it, the high-water mark included, was put back to an earlier state.
 //
 // It knows nothing of what events mean. It starts no goroutine of its own;
 // Pebble flushes and compacts in the background from Open to Close.
@@ -90,11 +90,11 @@ type Log struct {
 	timesMarked bool
 
 	// writing is held by the one append under way; a channel, so that the
-	// wait for it can be called off. It guards the two below as well: witness,
+	// wait for it can be called off. It guards the two below as well: highWater,
 	// which is nil when the log is read only, and the newest time of a commit.
-	writing chan struct{}
-	witness *witness
-	latest  time.Time
+	writing   chan struct{}
+	highWater *highWater
+	latest    time.Time
 
 	// snapshotting is held by the one snapshot being written.
 	snapshotting chan struct{}
@@ -161,7 +161,8 @@ func Open(c Config) (*Log, error) {
 	return l, nil
 }
 
-// open reads the log's state and holds it against its witness.
+// open reads the log's state and compares it with its high-water mark. The file of
+// the mark is not touched before the log has passed.
 func (l *Log) open(c Config) error {
 	if err := l.load(); err != nil {
 		return err
@@ -169,30 +170,36 @@ func (l *Log) open(c Config) error {
 	if err := l.loadTimes(); err != nil {
 		return err
 	}
-	w, seen, found, err := openWitness(l.fs, c.Dir, l.logID, c.ReadOnly)
-	l.witness = w
+	marks, err := readMarks(l.fs, c.Dir, l.logID)
 	if err != nil {
 		return err
 	}
-	if found {
-		if err := l.checkWitness(seen); err != nil {
+	for _, m := range marks {
+		if err := l.checkMark(m); err != nil {
 			return err
 		}
 	}
-	if w == nil || found && seen == l.head {
+	if c.ReadOnly {
 		return nil
 	}
-	if err := w.write(l.logID, l.head); err != nil || found {
+	if l.highWater, err = openHighWater(l.fs, c.Dir, marks); err != nil {
 		return err
 	}
-	return w.file.Sync() // from now on one place is always whole
+	found := len(marks) > 0
+	if found && marks[0].head == l.head {
+		return nil
+	}
+	if err := l.highWater.write(l.logID, l.head); err != nil || found {
+		return err
+	}
+	return l.highWater.file.Sync() // from now on one place is always whole
 }
 
 // shut closes what open has opened.
 func (l *Log) shut() error {
 	var err error
-	if l.witness != nil {
-		err = l.witness.close()
+	if l.highWater != nil {
+		err = l.highWater.close()
 	}
 	return errors.Join(err, l.db.Close())
 }

@@ -48,7 +48,7 @@ func Exists(dir string, fsys vfs.FS) (bool, error) {
 }
 
 // checkThere refuses a folder that should hold a log and does not. One that
-// holds a witness and no log has lost its log.
+// holds a high-water mark and no log has lost its log.
 func checkThere(c Config) error {
 	found, err := Exists(c.Dir, c.FS)
 	if err != nil || found {
@@ -58,8 +58,10 @@ func checkThere(c Config) error {
 		return ErrNoLog
 	}
 	fsys := cmp.Or(c.FS, vfs.Default)
-	if _, err := fsys.Stat(fsys.PathJoin(c.Dir, witnessName)); err == nil {
-		return fmt.Errorf("%w, and its %s of one that was there", ErrNoLog, witnessName)
+	for _, name := range []string{highWaterName, formerName} {
+		if _, err := fsys.Stat(fsys.PathJoin(c.Dir, name)); err == nil {
+			return fmt.Errorf("%w, but the file %s of one that was there", ErrNoLog, name)
+		}
 	}
 	return nil
 }

@@ -50,17 +50,22 @@ func TestExisting(t *testing.T) {
 		}
 		there(true)
 	}
-	// What is left when everything but the witness is lost is no new log's.
+	// A folder that has lost all but its high-water mark is not taken for a new log,
+	// whichever name the file has.
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if filepath.Base(f) != "WITNESS" {
+		if filepath.Base(f) != "HIGHWATER" {
 			if err := os.Remove(f); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	refused(eventlog.Config{Dir: dir})
+	if err := os.Rename(filepath.Join(dir, "HIGHWATER"), filepath.Join(dir, "WITNESS")); err != nil {
+		t.Fatal(err)
 	}
 	refused(eventlog.Config{Dir: dir})
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {

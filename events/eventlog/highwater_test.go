@@ -1,0 +1,324 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-im/postern/events"
+)
+
+var (
+	presentFile = path.Join(testDir, highWaterName)
+	formerFile  = path.Join(testDir, formerName)
+)
+
+// cloned returns a copy of a log's folder on a disk that can lose its power.
+func cloned(t *testing.T, from vfs.FS) *vfs.MemFS {
+	t.Helper()
+	to := vfs.NewCrashableMem()
+	if _, err := vfs.Clone(from, to, testDir, testDir, vfs.CloneSync); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func renamed(t *testing.T, fs vfs.FS, from, to string) {
+	t.Helper()
+	if err := errors.Join(fs.Rename(from, to), syncFolder(fs, testDir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func removed(t *testing.T, fs vfs.FS, name string) {
+	t.Helper()
+	if err := errors.Join(fs.Remove(name), syncFolder(fs, testDir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func there(t *testing.T, fs vfs.FS, name string) bool {
+	t.Helper()
+	_, err := fs.Stat(name)
+	return err == nil
+}
+
+// formerLogs returns a log of 30 commits whose high-water file has the former
+// name, and the same log when it had 20, without the file.
+func formerLogs(t *testing.T) (whole, short *vfs.MemFS) {
+	t.Helper()
+	mem := vfs.NewMem()
+	want := fill(t, mem, 20)
+	short = cloned(t, mem)
+	removed(t, short, presentFile)
+	addUnflushed(t, mem, want, 10)
+	whole = cloned(t, mem)
+	renamed(t, whole, presentFile, formerFile)
+	return whole, short
+}
+
+// mustKeep checks a folder that was left at some moment: the log opens with its 30
+// commits, its file then has the present name only, and a log that has lost some of
+// them is refused, before and after.
+func mustKeep(t *testing.T, left, short vfs.FS) {
+	t.Helper()
+	refused := func() {
+		t.Helper()
+		cut := cloned(t, short)
+		for _, name := range []string{presentFile, formerFile} {
+			if there(t, left, name) {
+				setFile(t, cut, name, fileData(t, left, name))
+			}
+		}
+		l, err := Open(Config{Dir: testDir, FS: cut})
+		if err == nil {
+			err = l.Close()
+			t.Errorf("a log that has lost commits opens (%v)", err)
+		} else if !errors.Is(err, errShorter) {
+			t.Errorf("a log that has lost commits: %v", err)
+		}
+	}
+	refused()
+	l, err := Open(Config{Dir: testDir, FS: left})
+	if err != nil {
+		t.Errorf("it does not open: %v", err)
+		return
+	}
+	if head, _ := l.Head(); head != 30 {
+		t.Errorf("it has %d commits", head)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if !there(t, left, presentFile) || there(t, left, formerFile) {
+		t.Error("the file has not got its present name, or has the former one still")
+	}
+	refused()
+}
+
+// TestFormerName: the high-water file of an earlier version is obeyed under the
+// name it has, and gets the present one when the log is opened to write.
+func TestFormerName(t *testing.T) {
+	whole, short := formerLogs(t)
+	t.Run("alone", func(t *testing.T) { mustKeep(t, cloned(t, whole), short) })
+	t.Run("read only", func(t *testing.T) {
+		fs := cloned(t, whole)
+		l, err := Open(Config{Dir: testDir, FS: fs, ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil || !there(t, fs, formerFile) || there(t, fs, presentFile) {
+			t.Errorf("reading has renamed the file (%v)", err)
+		}
+	})
+	t.Run("of a log that is too short", func(t *testing.T) {
+		cut := cloned(t, short)
+		setFile(t, cut, formerFile, fileData(t, whole, formerFile))
+		for range 2 {
+			_, err := Open(Config{Dir: testDir, FS: cut})
+			if !errors.Is(err, errShorter) || !strings.Contains(err.Error(), "remove "+formerName) {
+				t.Errorf("opened: %v", err)
+			}
+		}
+		if !there(t, cut, formerFile) || there(t, cut, presentFile) {
+			t.Error("the refusal has renamed the file")
+		}
+	})
+	// The earlier version has run once more: its file is ahead, or behind.
+	mark := func(position events.Position) []byte {
+		fs := cloned(t, whole)
+		l := reopened(t, fs)
+		c, err := l.Commit(position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := head{position, events.Hash(events.AppendCommit(nil, &c))}
+		if err := errors.Join(l.highWater.write(l.logID, h), l.highWater.write(l.logID, h), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return fileData(t, fs, presentFile)
+	}
+	for name, position := range map[string][2]events.Position{
+		"the former one is ahead":  {25, 30},
+		"the former one is behind": {30, 25},
+		"both are the same":        {30, 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := cloned(t, whole)
+			setFile(t, fs, presentFile, mark(position[0]))
+			setFile(t, fs, formerFile, mark(position[1]))
+			mustKeep(t, fs, short)
+		})
+	}
+	t.Run("of another history", func(t *testing.T) {
+		fs := cloned(t, whole)
+		setFile(t, fs, presentFile, mark(30))
+		l := reopened(t, fs)
+		if err := errors.Join(l.highWater.write(l.logID, head{25, [32]byte{1}}), l.highWater.write(l.logID, head{25, [32]byte{1}}), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		setFile(t, fs, formerFile, fileData(t, fs, presentFile))
+		setFile(t, fs, presentFile, mark(30))
+		if _, err := Open(Config{Dir: testDir, FS: fs}); !errors.Is(err, errChain) {
+			t.Errorf("opened: %v", err)
+		}
+	})
+}
+
+var errMarkDisk = errors.New("the disk does not do that")
+
+// A markDisk makes one operation on the high-water file fail, or cuts the power
+// there. Its operations count from the first look for the file, which comes when
+// Pebble has opened.
+type markDisk struct {
+	vfs.FS
+	at       int  // the operation that fails
+	happened bool // it fails but has happened
+	cut      func()
+
+	mu     sync.Mutex // guards the fields below
+	begun  bool
+	n      int
+	failed bool
+}
+
+func (d *markDisk) do(run func() error) error {
+	d.mu.Lock()
+	fails := d.begun && d.n == d.at
+	if d.begun {
+		d.n++
+	}
+	d.mu.Unlock()
+	if fails && !d.happened {
+		return d.fail()
+	}
+	if err := run(); err != nil {
+		return err
+	}
+	if fails {
+		return d.fail()
+	}
+	return nil
+}
+
+func (d *markDisk) fail() error {
+	d.mu.Lock()
+	d.failed = true
+	d.mu.Unlock()
+	d.cut()
+	return errMarkDisk
+}
+
+func isMark(name string) bool {
+	return path.Base(name) == highWaterName || path.Base(name) == formerName
+}
+
+// file does an operation that gives a file, when the name concerns the mark.
+func (d *markDisk) file(concerns bool, open func() (vfs.File, error)) (f vfs.File, err error) {
+	if !concerns {
+		return open()
+	}
+	err = d.do(func() (err error) { f, err = open(); return })
+	if err != nil {
+		if f != nil {
+			f.Close()
+		}
+		return nil, err
+	}
+	return markFile{f, d}, nil
+}
+
+func (d *markDisk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if isMark(name) {
+		d.mu.Lock()
+		d.begun = true
+		d.mu.Unlock()
+	}
+	return d.file(isMark(name), func() (vfs.File, error) { return d.FS.Open(name, opts...) })
+}
+
+func (d *markDisk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return d.file(isMark(name), func() (vfs.File, error) { return d.FS.OpenReadWrite(name, c, opts...) })
+}
+
+func (d *markDisk) OpenDir(name string) (vfs.File, error) {
+	d.mu.Lock()
+	begun := d.begun
+	d.mu.Unlock()
+	return d.file(begun && name == testDir, func() (vfs.File, error) { return d.FS.OpenDir(name) })
+}
+
+func (d *markDisk) Rename(from, to string) error {
+	if !isMark(from) {
+		return d.FS.Rename(from, to)
+	}
+	return d.do(func() error { return d.FS.Rename(from, to) })
+}
+
+func (d *markDisk) Remove(name string) error {
+	if !isMark(name) {
+		return d.FS.Remove(name)
+	}
+	return d.do(func() error { return d.FS.Remove(name) })
+}
+
+// A markFile is the high-water file, or the folder it is in.
+type markFile struct {
+	vfs.File
+	disk *markDisk
+}
+
+func (f markFile) Sync() error { return f.disk.do(f.File.Sync) }
+
+func (f markFile) WriteAt(b []byte, at int64) (n int, err error) {
+	err = f.disk.do(func() (err error) { n, err = f.File.WriteAt(b, at); return })
+	return n, err
+}
+
+// TestEveryRenameError has each operation on the high-water file fail in turn while
+// it gets its present name, before it happens and after, with the power going at
+// that moment or not. At no moment may a log that has lost commits be taken.
+func TestEveryRenameError(t *testing.T) {
+	whole, short := formerLogs(t)
+	both := cloned(t, whole)
+	renamed(t, both, formerFile, presentFile)
+	setFile(t, both, formerFile, fileData(t, both, presentFile))
+	if err := syncFolder(both, testDir); err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]vfs.FS{"former": whole, "both": both} {
+		operations := 0
+		for at := 0; at <= operations; at++ {
+			for _, happened := range []bool{false, true} {
+				for _, keep := range []int{-1, 0, 50, 100} { // percent of what is not synced; -1: the power stays
+					mem := cloned(t, from)
+					left := mem
+					d := &markDisk{FS: mem, at: at, happened: happened, cut: func() {
+						if keep >= 0 {
+							left = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rand.New(rand.NewPCG(uint64(at), 1))})
+						}
+					}}
+					l, err := Open(Config{Dir: testDir, FS: d})
+					if err == nil {
+						err = l.Close()
+					}
+					operations = max(operations, d.n)
+					if d.failed != errors.Is(err, errMarkDisk) {
+						t.Errorf("%s: operation %d: %v", name, at, err)
+					}
+					t.Run(fmt.Sprintf("%s %d %t %d", name, at, happened, keep), func(t *testing.T) { mustKeep(t, left, short) })
+				}
+			}
+		}
+		t.Logf("%s: %d operations", name, operations)
+		if operations < 5 {
+			t.Errorf("%s: only %d operations", name, operations)
+		}
+	}
+}
