@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -182,77 +183,24 @@ func sameSet(a, b []string) bool {
 // operatorOnly refuses events that only commands for operators make. The
 // Catalogue says which those are.
 func operatorOnly(evs []events.Event) Errors {
+	makers := makers()
 	var errs Errors
 	for _, e := range evs {
-		name := commandOf(e)
-		if i := slices.IndexFunc(Catalogue(), func(c Entry) bool { return c.Name == name && !c.Operator }); i >= 0 {
-			continue
-		}
-		if len(errs) < maxErrors {
-			errs = append(errs, &Error{Code: Forbidden, Text: fmt.Sprintf("for operators only, as %s is: %s", cmp.Or(name, "it"), events.Describe(e))})
+		if maker, known := makers[reflect.TypeOf(e)]; (!known || maker.Operator) && len(errs) < maxErrors {
+			errs = append(errs, &Error{Code: Forbidden, Text: fmt.Sprintf("for operators only, as %s is: %s", cmp.Or(maker.Name, "it"), events.Describe(e))})
 		}
 	}
 	return errs
 }
 
-// commandOf names the command that makes an event and nothing else; empty for
-// an event that has none, which is refused.
-func commandOf(e events.Event) string {
-	switch e.(type) {
-	case events.TenantCreated:
-		return CreateTenant{}.Name()
-	case events.TenantRenamed:
-		return RenameTenant{}.Name()
-	case events.TenantSuspended:
-		return SuspendTenant{}.Name()
-	case events.TenantResumed:
-		return ResumeTenant{}.Name()
-	case events.TenantRemoved:
-		return RemoveTenant{}.Name()
-	case events.SettingsChanged:
-		return settingCommands()[0].Zero.Name()
-	case events.CeilingSet:
-		return SetCeiling{}.Name()
-	case events.TenantLimitsSet:
-		return SetLimits{}.Name()
-	case events.DomainAdded:
-		return AddDomain{}.Name()
-	case events.DomainBackendsSet:
-		return SetDomainBackends{}.Name()
-	case events.DomainDefaultRoleSet:
-		return SetDomainDefaultRole{}.Name()
-	case events.DomainSuspended:
-		return SuspendDomain{}.Name()
-	case events.DomainResumed:
-		return ResumeDomain{}.Name()
-	case events.DomainRemoved:
-		return RemoveDomain{}.Name()
-	case events.ServiceAdded:
-		return AddService{}.Name()
-	case events.ServiceRemoved:
-		return RemoveService{}.Name()
+// makers are the commands by the types of the events they are there to make.
+func makers() map[reflect.Type]Entry {
+	byEvent := map[reflect.Type]Entry{}
+	for _, c := range Catalogue() {
+		event := reflect.TypeOf(c.Makes)
+		if _, known := byEvent[event]; c.Makes != nil && !known { // the commands of settings make the same
+			byEvent[event] = c
+		}
 	}
-	return commandOfRole(e)
-}
-
-func commandOfRole(e events.Event) string {
-	switch e.(type) {
-	case events.RoleDefined:
-		return DefineRole{}.Name()
-	case events.RoleRemoved:
-		return RemoveRole{}.Name()
-	case events.BuiltinRoleAdjusted:
-		return AdjustRole{}.Name()
-	case events.MemberRolesSet:
-		return SetMemberRoles{}.Name()
-	case events.MemberRemoved:
-		return RemoveMember{}.Name()
-	case events.MemberSuspended:
-		return SuspendMember{}.Name()
-	case events.MemberResumed:
-		return ResumeMember{}.Name()
-	case events.MemberSessionsEnded:
-		return EndMemberSessions{}.Name()
-	}
-	return ""
+	return byEvent
 }

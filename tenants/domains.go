@@ -44,6 +44,18 @@ func (SuspendDomain) Name() string        { return "domain.suspend" }
 func (ResumeDomain) Name() string         { return "domain.resume" }
 func (RemoveDomain) Name() string         { return "domain.remove" }
 
+// domainCommands are the commands on a domain.
+func domainCommands() []Entry {
+	return []Entry{
+		{Zero: AddDomain{}, Makes: events.DomainAdded{}, Operator: true},
+		{Zero: SetDomainBackends{}, Makes: events.DomainBackendsSet{}, Operator: true},
+		{Zero: SetDomainDefaultRole{}, Makes: events.DomainDefaultRoleSet{}},
+		{Zero: SuspendDomain{}, Makes: events.DomainSuspended{}},
+		{Zero: ResumeDomain{}, Makes: events.DomainResumed{}},
+		{Zero: RemoveDomain{}, Makes: events.DomainRemoved{}},
+	}
+}
+
 func (c AddDomain) plan(p *plan) {
 	before := p.failures
 	name, ok := p.domainName("Domain", "domain", c.Domain)

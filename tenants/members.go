@@ -37,6 +37,17 @@ func (SuspendMember) Name() string     { return "member.suspend" }
 func (ResumeMember) Name() string      { return "member.resume" }
 func (EndMemberSessions) Name() string { return "member.end-sessions" }
 
+// memberCommands are the commands on an account.
+func memberCommands() []Entry {
+	return []Entry{
+		{Zero: SetMemberRoles{}, Makes: events.MemberRolesSet{}},
+		{Zero: RemoveMember{}, Makes: events.MemberRemoved{}},
+		{Zero: SuspendMember{}, Makes: events.MemberSuspended{}},
+		{Zero: ResumeMember{}, Makes: events.MemberResumed{}},
+		{Zero: EndMemberSessions{}, Makes: events.MemberSessionsEnded{}},
+	}
+}
+
 func (c SetMemberRoles) plan(p *plan) {
 	before := p.failures
 	account, ok := p.account("JID", c.JID)

@@ -167,7 +167,7 @@ func TestEveryEventHasACommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, ev := range plan.Events {
-			judged, known := entries[commandOf(ev)]
+			judged, known := makers()[reflect.TypeOf(ev)]
 			if !known || entries[name].Operator && !judged.Operator {
 				t.Errorf("%s makes %s, which is judged as %q", name, events.Describe(ev), judged.Name)
 			}

@@ -35,6 +35,15 @@ func (DefineRole) Name() string { return "role.define" }
 func (AdjustRole) Name() string { return "role.adjust" }
 func (RemoveRole) Name() string { return "role.remove" }
 
+// roleCommands are the commands on a role.
+func roleCommands() []Entry {
+	return []Entry{
+		{Zero: DefineRole{}, Makes: events.RoleDefined{}},
+		{Zero: AdjustRole{}, Makes: events.BuiltinRoleAdjusted{}},
+		{Zero: RemoveRole{}, Makes: events.RoleRemoved{}},
+	}
+}
+
 func (c DefineRole) plan(p *plan) {
 	before := p.failures
 	switch err := CheckRoleName(c.Role); {

@@ -18,6 +18,14 @@ type (
 func (AddService) Name() string    { return "service.add" }
 func (RemoveService) Name() string { return "service.remove" }
 
+// serviceCommands are the commands on a service.
+func serviceCommands() []Entry {
+	return []Entry{
+		{Zero: AddService{}, Makes: events.ServiceAdded{}, Operator: true},
+		{Zero: RemoveService{}, Makes: events.ServiceRemoved{}},
+	}
+}
+
 func (c AddService) plan(p *plan) {
 	before := p.failures
 	name, ok := p.domainName("Service", "service", c.Service)

@@ -39,7 +39,7 @@ func (c SetSetting) spelling() (command, value string) {
 func settingCommands() []Entry {
 	var list []Entry
 	for setting := range events.AllSettings() {
-		list = append(list, Entry{Zero: SetSetting{Setting: setting.Name}})
+		list = append(list, Entry{Zero: SetSetting{Setting: setting.Name}, Makes: events.SettingsChanged{}})
 	}
 	return list
 }

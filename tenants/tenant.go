@@ -36,6 +36,20 @@ func (RemoveTenant) Name() string  { return "tenant.remove" }
 func (SetCeiling) Name() string    { return "tenant.set-ceiling" }
 func (SetLimits) Name() string     { return "tenant.set-limits" }
 
+// tenantCommands are the commands on a tenant as a whole.
+func tenantCommands() []Entry {
+	return []Entry{
+		{Zero: CreateTenant{}, Makes: events.TenantCreated{}, Operator: true},
+		{Zero: ApplyTenant{}},
+		{Zero: RenameTenant{}, Makes: events.TenantRenamed{}},
+		{Zero: SuspendTenant{}, Makes: events.TenantSuspended{}, Operator: true},
+		{Zero: ResumeTenant{}, Makes: events.TenantResumed{}, Operator: true},
+		{Zero: RemoveTenant{}, Makes: events.TenantRemoved{}, Operator: true},
+		{Zero: SetCeiling{}, Makes: events.CeilingSet{}, Operator: true},
+		{Zero: SetLimits{}, Makes: events.TenantLimitsSet{}, Operator: true},
+	}
+}
+
 func (c RenameTenant) plan(p *plan) {
 	p.text("DisplayName", "display name", c.DisplayName, MaxDisplayName, isPrintable)
 	if c.DisplayName != p.tenant.Name() {

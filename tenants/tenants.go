@@ -187,45 +187,20 @@ type Entry struct {
 	Operator bool
 	// Installation is set for what concerns no tenant: the command's is empty.
 	Installation bool
-	// Zero is the Change's zero value.
+	// Zero is the Change's zero value; that of a SetSetting has its setting.
 	Zero Change
+	// Makes is the zero value of the event that the command is there to make.
+	// Another command that makes it too is for operators only if this one is.
+	// It is nil for ApplyTenant, which makes what other commands do.
+	Makes events.Event
 }
 
 // Catalogue lists every command. The slice is the caller's own.
 func Catalogue() []Entry {
-	ofTenant := []Entry{
-		{Zero: CreateTenant{}, Operator: true},
-		{Zero: ApplyTenant{}},
-		{Zero: RenameTenant{}},
-		{Zero: SuspendTenant{}, Operator: true},
-		{Zero: ResumeTenant{}, Operator: true},
-		{Zero: RemoveTenant{}, Operator: true},
-		{Zero: SetCeiling{}, Operator: true},
-		{Zero: SetLimits{}, Operator: true},
-	}
-	inTenant := []Entry{
-		{Zero: AddDomain{}, Operator: true},
-		{Zero: SetDomainBackends{}, Operator: true},
-		{Zero: SetDomainDefaultRole{}},
-		{Zero: SuspendDomain{}},
-		{Zero: ResumeDomain{}},
-		{Zero: RemoveDomain{}},
-		{Zero: AddService{}, Operator: true},
-		{Zero: RemoveService{}},
-		{Zero: DefineRole{}},
-		{Zero: AdjustRole{}},
-		{Zero: RemoveRole{}},
-		{Zero: SetMemberRoles{}},
-		{Zero: RemoveMember{}},
-		{Zero: SuspendMember{}},
-		{Zero: ResumeMember{}},
-		{Zero: EndMemberSessions{}},
-		{Zero: CreateToken{}, Operator: true, Installation: true},
-		{Zero: RevokeToken{}, Operator: true, Installation: true},
-		{Zero: AddSharedService{}, Operator: true, Installation: true},
-		{Zero: RemoveSharedService{}, Operator: true, Installation: true},
-	}
-	list := slices.Concat(ofTenant, settingCommands(), inTenant)
+	list := slices.Concat(
+		tenantCommands(), settingCommands(), domainCommands(), serviceCommands(), roleCommands(), memberCommands(),
+		installationCommands(),
+	)
 	for i := range list {
 		list[i].Name = list[i].Zero.Name()
 	}

@@ -34,6 +34,14 @@ func (CreateToken) Name() string { return "token.create" }
 // Name is the command's name.
 func (RevokeToken) Name() string { return "token.revoke" }
 
+// tokenCommands are the commands on a token.
+func tokenCommands() []Entry {
+	return []Entry{
+		{Zero: CreateToken{}, Makes: events.TokenCreated{}},
+		{Zero: RevokeToken{}, Makes: events.TokenRevoked{}},
+	}
+}
+
 // isTokenID reports whether an id is one a token can have.
 func isTokenID(id string) bool {
 	return len(id) == TokenIDSize && strings.Trim(id, "0123456789abcdef") == ""
