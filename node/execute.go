@@ -276,7 +276,7 @@ func (p *proposal) add(x *execution) error {
 func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Result, error) {
 	version := uint64(0)
 	if c.Tenant == "" {
-		version = p.view.Version()
+		version = p.view.Installation().Version()
 	}
 	if t := p.view.Tenant([]byte(c.Tenant)); t != nil {
 		version = t.Version()

@@ -22,8 +22,8 @@ func TestInstallation(t *testing.T) {
 	if again := r.do("", "t1", token); again.Position != made.Position {
 		t.Errorf("the same command again: %+v", again)
 	}
-	if r.do("acme", "x", tenants.SuspendTenant{}); r.View().Version() != 1 {
-		t.Errorf("version %d after a tenant's command", r.View().Version())
+	if r.do("acme", "x", tenants.SuspendTenant{}); r.View().Installation().Version() != 1 {
+		t.Errorf("version %d after a tenant's command", r.View().Installation().Version())
 	}
 	if revoked := r.do("", "t2", tenants.RevokeToken{ID: token.ID}); revoked.TenantVersion != 2 || revoked.Position != 5 {
 		t.Errorf("revoked: %+v", revoked)
@@ -38,7 +38,7 @@ func TestInstallation(t *testing.T) {
 		}
 	}
 	after := start(t, l, l.LogID()).ready()
-	if v := after.View(); v.Hash() != hash || v.Token(token.ID) == nil || v.Token(token.ID).Revoked != 5 {
-		t.Errorf("the next node: %+v", v.Token(token.ID))
+	if v := after.View(); v.Hash() != hash || v.Installation().Token(token.ID) == nil || v.Installation().Token(token.ID).Revoked != 5 {
+		t.Errorf("the next node: %+v", v.Installation().Token(token.ID))
 	}
 }

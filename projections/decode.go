@@ -29,19 +29,12 @@ var (
 func Decode(r io.Reader) (*View, error) {
 	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(maker), view: New()}
 	d.header()
-	section := d.number(math.MaxUint64)
+	section := d.section()
 	if section == sectionTenants {
 		d.tenants()
-		section = d.number(math.MaxUint64)
+		section = d.section()
 	}
-	if section == sectionInstallation {
-		d.installation()
-		section = d.number(math.MaxUint64)
-	}
-	if section == sectionShared {
-		d.shared()
-		section = d.number(math.MaxUint64)
-	}
+	section = d.installation(section)
 	if section != endOfSections {
 		d.fail("section %d", section)
 	}
@@ -122,6 +115,9 @@ func (d *decoder) number(most uint64) uint64 {
 	}
 	return n
 }
+
+// section reads the number of the next section.
+func (d *decoder) section() uint64 { return d.number(math.MaxUint64) }
 
 // enum reads the number of a value.
 func enum[E events.Enum](d *decoder) E { return known[E](d, d.number(math.MaxUint8)) }

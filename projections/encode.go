@@ -45,8 +45,7 @@ import (
 //	         16 secondary, 32 suspended by the operator), then what those of
 //	         role, revoked and secondary announce
 //
-// What concerns the installation as a whole gets a section of its own: a
-// number here, a line in Encode and one in Decode.
+// Each noun of the installation gets a section of its own, in installation.go.
 const (
 	// magic names the format and its version. Another version is refused: the
 	// log has everything, so a snapshot is never converted. A fold that makes
@@ -55,10 +54,8 @@ const (
 	// decides otherwise than one that folds the whole log.
 	magic = "postern view 2\n"
 
-	endOfSections       = 0
-	sectionTenants      = 1
-	sectionInstallation = 2
-	sectionShared       = 3
+	endOfSections  = 0
+	sectionTenants = 1 // those of the installation are in installation.go
 )
 
 // bitProxy stands beside the number of a backend's security, which is less.
@@ -111,14 +108,7 @@ func (v *View) Encode(w io.Writer) error {
 		e.number(sectionTenants)
 		e.tenants(v)
 	}
-	if v.installation.version > 0 {
-		e.number(sectionInstallation)
-		e.installation(&v.installation)
-	}
-	if len(v.installation.shared) > 0 {
-		e.number(sectionShared)
-		e.shared(v)
-	}
+	e.installation(&v.installation)
 	e.number(endOfSections)
 	// The writer keeps its first error and gives it here.
 	if err := e.w.Flush(); err != nil {

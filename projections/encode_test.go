@@ -143,8 +143,8 @@ func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Eve
 // describe is all that a View answers to a reader, so far as order is defined.
 func describe(v *View) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, v.Position(), v.Time(), v.Version())
-	for _, k := range v.Tokens() {
+	fmt.Fprintln(&b, v.Position(), v.Time(), v.Installation().Version())
+	for _, k := range v.Installation().Tokens() {
 		fmt.Fprintln(&b, *k)
 	}
 	for t := range v.Tenants() {

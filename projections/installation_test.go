@@ -22,10 +22,10 @@ func TestSharedServices(t *testing.T) {
 	l.commit("", events.SharedServiceRemoved{Service: "s07.test"})
 	views = append(views, l.v)
 	for n, v := range views {
-		if want := min(n, 20) - n/21; len(v.SharedServices()) != want {
-			t.Errorf("view %d has %d shared services, want %d", n, len(v.SharedServices()), want)
+		if want := min(n, 20) - n/21; len(v.Installation().SharedServices()) != want {
+			t.Errorf("view %d has %d shared services, want %d", n, len(v.Installation().SharedServices()), want)
 		}
-		if again := decoded(t, encoded(t, v)); again.Hash() != v.Hash() || !slices.Equal(again.SharedServices(), v.SharedServices()) {
+		if again := decoded(t, encoded(t, v)); again.Hash() != v.Hash() || !slices.Equal(again.Installation().SharedServices(), v.Installation().SharedServices()) {
 			t.Errorf("view %d: the encoding has something else", n)
 		}
 	}

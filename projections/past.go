@@ -18,7 +18,7 @@ type Past struct {
 	tenant string
 	b      *Builder
 	// shared holds the shared services of the time: see Installation.
-	shared installation
+	shared Installation
 }
 
 // NewPast begins before a tenant's first commit.
@@ -48,14 +48,10 @@ func (p *Past) Installation(c *events.Commit) error {
 		return fmt.Errorf("apply commit %d: it is of tenant %q, not of the installation", c.Position, c.Tenant)
 	}
 	for i, e := range c.Events {
-		var err error
-		switch e := e.(type) {
-		case events.SharedServiceAdded:
-			err = p.shared.share(e.Service)
-		case events.SharedServiceRemoved:
-			err = p.shared.unshare(e.Service)
+		if events.SubjectOf(e).Kind != events.KindSharedService {
+			continue
 		}
-		if err != nil {
+		if err := p.shared.foldSharedService(nil, e); err != nil {
 			return fmt.Errorf("apply commit %d: event %d: %T: %w", c.Position, i+1, e, err)
 		}
 	}

@@ -124,7 +124,7 @@ func ask(t *testing.T, l *log, lines []string) string {
 		return fmt.Sprintf("%s of %s", kind, owner.ID())
 	}
 	if words[0] == "installation" {
-		return fmt.Sprintf("version %d, shared services %v", l.v.Version(), l.v.SharedServices())
+		return fmt.Sprintf("version %d, shared services %v", l.v.Installation().Version(), l.v.Installation().SharedServices())
 	}
 	tn := l.v.Tenant([]byte(arg(1)))
 	if tn == nil {

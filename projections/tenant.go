@@ -302,7 +302,7 @@ func (ch *change) addPlace(name string, p place) error {
 	if o, taken := v.owners.get(hash, []byte(name)); taken {
 		return fmt.Errorf("%q is a %s of tenant %q already", name, o.kind, o.tenant)
 	}
-	if v.Shared([]byte(name)) {
+	if v.installation.Shared([]byte(name)) {
 		return fmt.Errorf("%q is a shared service already", name)
 	}
 	v.owners.put(ch.by, hash, name, owner{t.id, p.kind})

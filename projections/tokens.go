@@ -22,23 +22,23 @@ type Token struct {
 
 // Tokens lists all tokens by id, revoked ones too. The caller must change
 // neither the list nor what is in it.
-func (v *View) Tokens() []*Token { return v.installation.tokens }
+func (n *Installation) Tokens() []*Token { return n.tokens }
 
 // Token returns a token by its id, revoked or not; nil when there is none.
-func (v *View) Token(id string) *Token {
-	i, found := findToken(v.installation.tokens, id)
+func (n *Installation) Token(id string) *Token {
+	i, found := findToken(n.tokens, id)
 	if !found {
 		return nil
 	}
-	return v.installation.tokens[i]
+	return n.tokens[i]
 }
 
 func findToken(list []*Token, id string) (int, bool) {
 	return slices.BinarySearchFunc(list, id, func(t *Token, id string) int { return strings.Compare(t.ID, id) })
 }
 
-// applyToken folds an event about a token.
-func (n *installation) applyToken(p events.Position, e events.Event) error {
+// foldToken folds an event about a token.
+func (n *Installation) foldToken(p events.Position, e events.Event) error {
 	switch e := e.(type) {
 	case events.TokenCreated:
 		i, found := findToken(n.tokens, e.ID)
@@ -65,7 +65,7 @@ func (n *installation) applyToken(p events.Position, e events.Event) error {
 		n.tokens[i] = &revoked
 		return nil
 	}
-	return errOutside
+	return errUnknown
 }
 
 // tokens writes the list of tokens.
@@ -84,7 +84,7 @@ func (e *encoder) tokens(list []*Token) {
 }
 
 // tokens reads it.
-func (d *decoder) tokens(n *installation) {
+func (d *decoder) tokens(n *Installation) {
 	last := ""
 	d.each(uint64(events.MaxSize)*n.version, func() {
 		t := &Token{ID: d.text(), Name: d.text(), Scope: enum[events.TokenScope](d)}

@@ -14,7 +14,7 @@ func TestTokens(t *testing.T) {
 	give := func(list ...events.Event) {
 		t.Helper()
 		v := views[len(views)-1]
-		next, err := v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Version() + 1, Events: list})
+		next, err := v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Installation().Version() + 1, Events: list})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,24 +25,24 @@ func TestTokens(t *testing.T) {
 	}
 	give(events.TokenRevoked{ID: "07"}, events.TokenCreated{ID: "op", Name: "n", Scope: events.TokenOperator})
 	for n, v := range views {
-		if want := min(n, 20) + n/21; len(v.Tokens()) != want {
-			t.Errorf("view %d has %d tokens, want %d", n, len(v.Tokens()), want)
+		if want := min(n, 20) + n/21; len(v.Installation().Tokens()) != want {
+			t.Errorf("view %d has %d tokens, want %d", n, len(v.Installation().Tokens()), want)
 		}
-		for i, token := range v.Tokens() {
-			if i > 0 && v.Tokens()[i-1].ID >= token.ID || v.Token(token.ID) != token {
+		for i, token := range v.Installation().Tokens() {
+			if i > 0 && v.Installation().Tokens()[i-1].ID >= token.ID || v.Installation().Token(token.ID) != token {
 				t.Errorf("view %d: token %q is out of place", n, token.ID)
 			}
 		}
-		if token := v.Token("07"); token != nil && (token.Revoked != 0) != (n == 21) {
+		if token := v.Installation().Token("07"); token != nil && (token.Revoked != 0) != (n == 21) {
 			t.Errorf("view %d: %+v", n, token)
 		}
 		again := decoded(t, encoded(t, v))
-		if again.Hash() != v.Hash() || again.Version() != v.Version() || len(again.Tokens()) != len(v.Tokens()) {
+		if again.Hash() != v.Hash() || again.Installation().Version() != v.Installation().Version() || len(again.Installation().Tokens()) != len(v.Installation().Tokens()) {
 			t.Errorf("view %d: the encoding has something else", n)
 		}
-		for i, token := range again.Tokens() {
-			if *token != *v.Tokens()[i] {
-				t.Errorf("view %d: %+v, want %+v", n, token, v.Tokens()[i])
+		for i, token := range again.Installation().Tokens() {
+			if *token != *v.Installation().Tokens()[i] {
+				t.Errorf("view %d: %+v, want %+v", n, token, v.Installation().Tokens()[i])
 			}
 		}
 	}

@@ -32,7 +32,7 @@ type View struct {
 	seed     maphash.Seed
 	// tenants holds removed ones too: an id is never used again.
 	tenants      table[*Tenant]
-	installation installation
+	installation Installation
 	// owners says who has a domain or service, in the whole installation.
 	owners table[owner]
 	// base is what every tenant starts with: the built-in roles.

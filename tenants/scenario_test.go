@@ -122,7 +122,7 @@ func (w *world) apply(tenant string, c Change, plan Plan, err error) (Plan, erro
 	}
 	commit := &events.Commit{Position: w.v.Position() + 1, Tenant: tenant, TenantVersion: 1, Events: plan.Events}
 	if tenant == "" {
-		commit.TenantVersion = w.v.Version() + 1
+		commit.TenantVersion = w.v.Installation().Version() + 1
 	}
 	if t := w.v.Tenant([]byte(tenant)); t != nil {
 		commit.TenantVersion = t.Version() + 1

@@ -40,9 +40,9 @@ func (c AddSharedService) plan(p *plan) {
 	switch {
 	case owner != nil:
 		p.fail(Conflict, "Service", "%s is a %s of tenant %s: only what belongs to no tenant can be shared; remove it there first", quote(name), kind, quote(owner.ID()))
-	case p.view.Shared([]byte(name)):
+	case p.view.Installation().Shared([]byte(name)):
 		p.fail(Exists, "Service", "%s is a shared service already", quote(name))
-	case len(p.view.SharedServices()) >= MaxSharedServices:
+	case len(p.view.Installation().SharedServices()) >= MaxSharedServices:
 		p.fail(Conflict, "Service", "the installation has %d shared services: no more", MaxSharedServices)
 	default:
 		p.emit(events.SharedServiceAdded{Service: name})
@@ -54,7 +54,7 @@ func (c RemoveSharedService) plan(p *plan) {
 	if !ok {
 		return
 	}
-	if !p.view.Shared([]byte(name)) {
+	if !p.view.Installation().Shared([]byte(name)) {
 		p.fail(NotFound, "Service", "the installation has no shared service %s", quote(name))
 		return
 	}
@@ -63,7 +63,7 @@ func (c RemoveSharedService) plan(p *plan) {
 
 // unshared refuses to give a tenant what the operator shares.
 func (p *plan) unshared(field, name string) {
-	if p.view.Shared([]byte(name)) {
+	if p.view.Installation().Shared([]byte(name)) {
 		p.fail(Conflict, field, "%s is a shared service of the installation, local to every tenant already: leave it out", quote(name))
 	}
 }

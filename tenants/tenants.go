@@ -99,15 +99,15 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 		p.text("Reason", "reason", c.Reason, MaxReason, isPrintable)
 	}
 	if c.Actor.Token != "" {
-		if t := v.Token(c.Actor.Token); t == nil || t.Revoked != 0 {
+		if t := v.Installation().Token(c.Actor.Token); t == nil || t.Revoked != 0 {
 			p.fail(Forbidden, "", "the token is not in force any more")
 		}
 	}
 	if len(p.errs) > 0 {
 		return Plan{}, p.errs
 	}
-	if entry.Installation && c.IfVersion != 0 && v.Version() != c.IfVersion {
-		p.fail(Conflict, "IfVersion", "the installation is at version %d, not %d: look at it again", v.Version(), c.IfVersion)
+	if entry.Installation && c.IfVersion != 0 && v.Installation().Version() != c.IfVersion {
+		p.fail(Conflict, "IfVersion", "the installation is at version %d, not %d: look at it again", v.Installation().Version(), c.IfVersion)
 		return Plan{}, p.errs
 	}
 	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {

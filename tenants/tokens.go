@@ -68,11 +68,11 @@ func (c CreateToken) plan(p *plan) {
 	if len(p.errs) > 0 {
 		return
 	}
-	if p.view.Token(c.ID) != nil {
+	if p.view.Installation().Token(c.ID) != nil {
 		p.fail(Exists, "ID", "token %s exists, or did once: make another", quote(c.ID))
 		return
 	}
-	if n := len(p.view.Tokens()); n >= MaxTokens {
+	if n := len(p.view.Installation().Tokens()); n >= MaxTokens {
 		p.fail(Conflict, "", "there are %d tokens, as many as there can be", n)
 		return
 	}
@@ -84,7 +84,7 @@ func (c CreateToken) event() events.Event {
 }
 
 func (c RevokeToken) plan(p *plan) {
-	switch t := p.view.Token(c.ID); {
+	switch t := p.view.Installation().Token(c.ID); {
 	case t == nil:
 		p.fail(NotFound, "ID", "there is no token %s", quote(c.ID))
 	case t.Revoked == 0:

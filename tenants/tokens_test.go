@@ -61,13 +61,13 @@ func TestTokens(t *testing.T) {
 		if len(plan.Events) == 0 {
 			continue
 		}
-		next, err := w.v.Apply(&events.Commit{Position: w.v.Position() + 1, TenantVersion: w.v.Version() + 1, Events: plan.Events})
+		next, err := w.v.Apply(&events.Commit{Position: w.v.Position() + 1, TenantVersion: w.v.Installation().Version() + 1, Events: plan.Events})
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.v = next
 	}
-	if token := w.v.Token(good.ID); token == nil || token.Revoked != 3 || token.Created != 2 || w.v.Version() != 2 {
+	if token := w.v.Installation().Token(good.ID); token == nil || token.Revoked != 3 || token.Created != 2 || w.v.Installation().Version() != 2 {
 		t.Errorf("%+v", token)
 	}
 }

@@ -12,5 +12,5 @@ import (
 const sharedService = "shared service"
 
 func readSharedServices(_ *http.Request, v *projections.View) (any, error) {
-	return api.SharedServiceList{Position: uint64(v.Position()), Services: list(v.SharedServices())}, nil
+	return api.SharedServiceList{Position: uint64(v.Position()), Services: list(v.Installation().SharedServices())}, nil
 }

@@ -42,7 +42,7 @@ func readOwner(r *http.Request, v *projections.View) (any, error) {
 		return nil, err
 	}
 	t, kind := v.Owner([]byte(name))
-	if t == nil && v.Shared([]byte(name)) {
+	if t == nil && v.Installation().Shared([]byte(name)) {
 		return api.Owner{Position: uint64(v.Position()), Domain: name, Kind: sharedService}, nil
 	}
 	if t == nil {
@@ -141,7 +141,7 @@ func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (an
 }
 
 func readServices(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
-	return api.ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services()), SharedServices: list(v.SharedServices())}, nil
+	return api.ServiceList{Position: uint64(v.Position()), Tenant: t.ID(), Services: list(t.Services()), SharedServices: list(v.Installation().SharedServices())}, nil
 }
 
 func readRoles(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {

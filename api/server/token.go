@@ -37,7 +37,7 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 		return caller{}
 	}
 	sum := sha256.Sum256([]byte(token))
-	t := v.Token(id)
+	t := v.Installation().Token(id)
 	if t == nil {
 		t = &projections.Token{Revoked: 1} // compared all the same, and refused
 	}
@@ -78,7 +78,7 @@ func (s *Server) stillKnown(r *http.Request) bool {
 	if v == nil {
 		return false
 	}
-	t := v.Token(id)
+	t := v.Installation().Token(id)
 	return t != nil && inForce(v, t, time.Now())
 }
 
@@ -167,7 +167,7 @@ func remoteSource(addr net.Addr) string {
 
 func readTokens(_ *http.Request, v *projections.View) (any, error) {
 	reply := api.TokenList{Position: uint64(v.Position()), Tokens: []api.Token{}}
-	for _, t := range v.Tokens() {
+	for _, t := range v.Installation().Tokens() {
 		reply.Tokens = append(reply.Tokens, api.Token{
 			ID: t.ID, Label: t.Name, Scope: t.Scope.String(), Tenant: t.Tenant, Expires: t.Expires,
 			Created: uint64(t.Created), Revoked: uint64(t.Revoked),

@@ -17,7 +17,7 @@ func Share(v *projections.View, services []string) (*projections.View, error) {
 		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", short(name), err)
 		}
-		v, err = v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Version() + 1, Events: plan.Events})
+		v, err = v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Installation().Version() + 1, Events: plan.Events})
 		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", short(name), err)
 		}
