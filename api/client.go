@@ -126,8 +126,8 @@ func NewCommandID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Do gives a command. An error of CodeUnknown, or one that is no *Error, says
-// that the outcome is not known: do it again with the same id.
+// Do gives a command. After an error that is Unclear, do it again with the same
+// id.
 func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta CommandMeta) (Result, error) {
 	args, err := json.Marshal(cmd)
 	if err != nil {
@@ -328,6 +328,21 @@ func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (P
 // PlanRemoval asks what the removal of a tenant would change.
 func (c *Client) PlanRemoval(ctx context.Context, tenant string) (PlanReply, error) {
 	return get[PlanReply](ctx, c, path("tenants", tenant, "removal"), nil)
+}
+
+// ApplyPlan makes a tenant what a plan says. policy is the one that was planned,
+// nil for a removal. The node refuses it with CodeConflict, or with CodeExists,
+// when the tenant has changed since the plan, or when the node has another log,
+// as after a restore: then plan again.
+func (c *Client) ApplyPlan(ctx context.Context, plan PlanReply, policy *TenantApply, meta CommandMeta) (Result, error) {
+	meta.IfVersion, meta.IfLog = plan.TenantVersion, plan.LogID
+	switch {
+	case policy == nil:
+		return c.Do(ctx, plan.Tenant, TenantRemove{}, meta)
+	case plan.TenantVersion == 0:
+		return c.Do(ctx, plan.Tenant, TenantCreate(*policy), meta)
+	}
+	return c.Do(ctx, plan.Tenant, *policy, meta)
 }
 
 // Policy reads a tenant as a policy.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -68,5 +69,25 @@ func TestWithin(t *testing.T) {
 	}
 	if err := t.Context().Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUnclear: only an answer of the node that can be read says that a command
+// was not carried out.
+func TestUnclear(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{&api.Error{Code: api.CodeConflict}, false},
+		{fmt.Errorf("change: %w", &api.Error{Code: api.CodeBusy}), false},
+		{&api.Error{Code: api.CodeUnknown}, true},
+		{fmt.Errorf("change: %w", &api.Error{Code: api.CodeBadResponse}), true},
+		{context.DeadlineExceeded, true},
+	} {
+		if got := api.Unclear(c.err); got != c.want {
+			t.Errorf("%v: %t, want %t", c.err, got, c.want)
+		}
 	}
 }

@@ -1,5 +1,7 @@
 package api
 
+import "errors"
+
 // A Code is what went wrong, for programs.
 type Code string
 
@@ -43,6 +45,13 @@ type Detail struct {
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// Unclear reports whether a command that ended with err may have been carried
+// out: the node says so, its answer cannot be read, or it gave none.
+func Unclear(err error) bool {
+	e, answered := errors.AsType[*Error](err)
+	return err != nil && (!answered || e.Code == CodeUnknown || e.Code == CodeBadResponse)
+}
 
 // An ErrorBody is the body of an answer that is not a success.
 type ErrorBody struct {

@@ -104,31 +104,23 @@ func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 	return errors.Join(append(failed, err)...)
 }
 
-// apply makes one tenant what its plan says, if it is what was planned on, in
-// the log that was planned on.
+// apply makes one tenant what its plan says.
 func (c *applyCmd) apply(ctx context.Context, a *app, p *planned) (api.Result, error) {
-	meta := api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason, IfVersion: p.reply.TenantVersion, IfLog: p.reply.LogID}
-	var cmd api.Command = p.policy
-	switch {
-	case p.removes:
-		cmd = api.TenantRemove{}
-	case p.reply.TenantVersion == 0:
-		cmd = api.TenantCreate(p.policy)
+	policy := &p.policy
+	if p.removes {
+		policy = nil
 	}
-	result, err := a.client.Do(ctx, p.reply.Tenant, cmd, meta)
+	result, err := a.client.ApplyPlan(ctx, p.reply, policy, api.CommandMeta{ID: api.NewCommandID(), Reason: c.Reason})
 	if err != nil && !p.removes {
 		err = p.refused(err)
 	}
-	var e *api.Error
-	switch {
-	case err == nil:
-		return result, nil
-	case errors.As(err, &e) && (e.Code == api.CodeConflict || e.Code == api.CodeExists):
-		return result, fmt.Errorf("%w: plan again", err)
-	case errors.As(err, &e) && e.Code != api.CodeUnknown && e.Code != api.CodeBadResponse:
-		return result, err
+	if api.Unclear(err) {
+		return result, fmt.Errorf("whether it was is not known, plan again: %w", err)
 	}
-	return result, fmt.Errorf("whether it was is not known, plan again: %w", err)
+	if e, ok := errors.AsType[*api.Error](err); ok && (e.Code == api.CodeConflict || e.Code == api.CodeExists) {
+		return result, fmt.Errorf("%w: plan again", err)
+	}
+	return result, err
 }
 
 type exportCmd struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,13 +92,16 @@ func notAnAccount(address string, err error) error {
 	return usagef("%q is not an account's address, such as user@example.org: %s", address, strings.TrimPrefix(err.Error(), "jid: "))
 }
 
+// meta goes with the command. An id is made where none was given, so that it can
+// be told when the outcome is unclear.
+func (c *change) meta() api.CommandMeta {
+	return api.CommandMeta{ID: cmp.Or(c.CommandID, api.NewCommandID()), Reason: c.Reason, IfVersion: c.ifVersion}
+}
+
 // do gives a command and prints what came of it. done says in words what is
 // so now; notes are warnings of the command line's own.
 func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command, done string, notes ...string) error {
-	meta := api.CommandMeta{ID: c.CommandID, Reason: c.Reason, IfVersion: c.ifVersion}
-	if meta.ID == "" {
-		meta.ID = api.NewCommandID()
-	}
+	meta := c.meta()
 	result, err := a.client.Do(ctx, tenant, cmd, meta)
 	if err != nil && c.file != nil {
 		err = refused(c.file, err)
@@ -143,8 +147,7 @@ func located(file []policyfile.Note, warnings []string) []string {
 // unclear adds the command's id to an error that leaves open whether the
 // change was made, so that it can be repeated safely.
 func (c *change) unclear(id string, err error) error {
-	var e *api.Error
-	if errors.As(err, &e) && e.Code != api.CodeUnknown && e.Code != api.CodeBadResponse {
+	if !api.Unclear(err) {
 		return err
 	}
 	var dial *net.OpError

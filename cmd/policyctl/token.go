@@ -113,10 +113,7 @@ func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 		}
 		cmd.Expires = uint64(time.Now().Add(d).Unix())
 	}
-	meta := api.CommandMeta{ID: c.CommandID, Reason: c.Reason}
-	if meta.ID == "" {
-		meta.ID = api.NewCommandID()
-	}
+	meta := c.meta()
 	result, err := a.client.Do(ctx, "", cmd, meta)
 	if err != nil {
 		return c.unclear(meta.ID, err)
