@@ -59,7 +59,6 @@ func (c *completionCmd) Run(a *app) error {
 
 // A completer finds what may stand at the end of a command line.
 type completer struct {
-	ctx   context.Context
 	node  *kong.Node        // the command so far
 	place int               // how many of its arguments stand there
 	given map[string]string // flags with their values
@@ -76,13 +75,13 @@ func complete(ctx context.Context, model *kong.Application, words []string, out 
 	}
 	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
-	c := &completer{ctx: ctx, node: model.Node, given: map[string]string{}}
+	c := &completer{node: model.Node, given: map[string]string{}}
 	typed := words[len(words)-1]
 	for _, word := range words[:len(words)-1] {
 		c.read(word)
 	}
 	n := 0
-	for _, line := range c.candidates(typed) {
+	for _, line := range c.candidates(ctx, typed) {
 		name, _, _ := strings.Cut(line, "\t")
 		if n == maxCandidates || line != ":files" && (!strings.HasPrefix(name, typed) || !isShellSafe(name)) {
 			continue
@@ -145,14 +144,14 @@ func (c *completer) flag(name string) *kong.Flag {
 	return nil
 }
 
-func (c *completer) candidates(typed string) (list []string) {
+func (c *completer) candidates(ctx context.Context, typed string) (list []string) {
 	switch {
 	case c.value != nil:
-		return c.items(c.value, typed)
+		return c.items(ctx, c.value, typed)
 	case strings.HasPrefix(typed, "--") && strings.Contains(typed, "="):
 		name, value, _ := strings.Cut(typed, "=")
 		if f := c.flag(name); f != nil {
-			for _, v := range c.items(f.Value, value) {
+			for _, v := range c.items(ctx, f.Value, value) {
 				list = append(list, name+"="+v)
 			}
 		}
@@ -172,7 +171,7 @@ func (c *completer) candidates(typed string) (list []string) {
 	}
 	if args := c.node.Positional; len(args) > 0 {
 		if i := min(c.place, len(args)-1); i == c.place || args[i].IsCumulative() {
-			list = append(list, c.values(args[i])...)
+			list = append(list, c.values(ctx, args[i])...)
 		}
 	}
 	return list
@@ -180,8 +179,8 @@ func (c *completer) candidates(typed string) (list []string) {
 
 // items are the values of a flag; of one that takes a list, what stands before
 // the last comma goes on with those that are not in it.
-func (c *completer) items(v *kong.Value, typed string) []string {
-	values := c.values(v)
+func (c *completer) items(ctx context.Context, v *kong.Value, typed string) []string {
+	values := c.values(ctx, v)
 	at := strings.LastIndexByte(typed, ',')
 	if at < 0 || !v.IsSlice() || v.Tag.Sep != ',' {
 		return values
@@ -199,7 +198,7 @@ func (c *completer) items(v *kong.Value, typed string) []string {
 // values are what a flag or argument may be. The tag complete:"tenant", or
 // domain, role, member, permission, file, says what it is where its name does
 // not.
-func (c *completer) values(v *kong.Value) []string {
+func (c *completer) values(ctx context.Context, v *kong.Value) []string {
 	if v.Enum != "" {
 		return v.EnumSlice()
 	}
@@ -230,17 +229,17 @@ func (c *completer) values(v *kong.Value) []string {
 		}
 		return names
 	}
-	return c.ask(kind)
+	return c.ask(ctx, kind)
 }
 
 // ask asks the node for names. An error is no names.
-func (c *completer) ask(kind string) (names []string) {
+func (c *completer) ask(ctx context.Context, kind string) (names []string) {
 	client := api.NewClient(c.setting("socket", "POSTERN_SOCKET", api.DefaultSocket))
 	defer client.Close()
 	tenants := []string{c.setting("tenant", "POSTERN_TENANT", "")}
 	if tenants[0] == "" || kind == "tenant" {
 		tenants = nil
-		list, _ := client.Tenants(c.ctx, "", maxCandidates)
+		list, _ := client.Tenants(ctx, "", maxCandidates)
 		for _, t := range list.Tenants {
 			tenants = append(tenants, t.ID)
 		}
@@ -249,22 +248,22 @@ func (c *completer) ask(kind string) (names []string) {
 		return tenants
 	}
 	for _, tenant := range tenants {
-		if c.ctx.Err() != nil || len(names) > maxCandidates {
+		if ctx.Err() != nil || len(names) > maxCandidates {
 			break
 		}
 		switch kind {
 		case "domain":
-			list, _ := client.Domains(c.ctx, tenant)
+			list, _ := client.Domains(ctx, tenant)
 			for _, d := range list.Domains {
 				names = append(names, d.Domain)
 			}
 		case "role":
-			list, _ := client.Roles(c.ctx, tenant)
+			list, _ := client.Roles(ctx, tenant)
 			for _, r := range list.Roles {
 				names = append(names, r.Role)
 			}
 		case "member":
-			list, _ := client.Members(c.ctx, tenant, "", maxCandidates)
+			list, _ := client.Members(ctx, tenant, "", maxCandidates)
 			for _, m := range list.Members {
 				names = append(names, m.JID)
 			}
