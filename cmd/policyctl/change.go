@@ -88,6 +88,32 @@ func (f *tenantFlag) ofAccount(ctx context.Context, a *app, address string) (ten
 	return tenant, bare, err
 }
 
+// An ownedChange is what every command takes that changes a domain or an account.
+// Its tenant is the one that has the domain, unless it is named.
+type ownedChange struct {
+	tenantFlag
+	change
+}
+
+// doFor gives a command about a domain, as do does.
+func (c *ownedChange) doFor(ctx context.Context, a *app, domain string, cmd api.Command, done string, notes ...string) error {
+	tenant, err := c.of(ctx, a, domain)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, a, tenant, cmd, done, notes...)
+}
+
+// doForAccount gives the command that cmd makes of the prepared address of an
+// account. done has a %s where the address goes.
+func (c *ownedChange) doForAccount(ctx context.Context, a *app, address string, cmd func(jid string) api.Command, done string) error {
+	tenant, bare, err := c.ofAccount(ctx, a, address)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, a, tenant, cmd(bare), fmt.Sprintf(done, bare))
+}
+
 func notAnAccount(address string, err error) error {
 	return usagef("%q is not an account's address, such as user@example.org: %s", address, strings.TrimPrefix(err.Error(), "jid: "))
 }

@@ -149,8 +149,7 @@ type domainSetBackends struct {
 	Domain   string   `arg:"" help:"The domain."`
 	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT, tried in order; they replace those set."`
 	None     bool     `help:"No servers: nobody can log in."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -171,19 +170,14 @@ func (c *domainSetBackends) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := c.of(ctx, a, c.Domain)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.DomainSetBackends{Domain: c.Domain, Backends: backends},
+	return c.doFor(ctx, a, c.Domain, api.DomainSetBackends{Domain: c.Domain, Backends: backends},
 		fmt.Sprintf("domain %s: %s set", c.Domain, plural(len(backends), "backend")), bindingNotes(c.Domain, backends)...)
 }
 
 type domainSetDefaultRole struct {
 	Domain string `arg:"" help:"The domain."`
 	Role   string `arg:"" help:"The role."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -197,18 +191,13 @@ Example:
 
 // Run sets a domain's default role.
 func (c *domainSetDefaultRole) Run(ctx context.Context, a *app) error {
-	tenant, err := c.of(ctx, a, c.Domain)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
+	return c.doFor(ctx, a, c.Domain, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
 		fmt.Sprintf("domain %s: the default role is %s; sessions of those who have it end", c.Domain, c.Role))
 }
 
 type domainSuspend struct {
 	Domain string `arg:"" help:"The domain."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -222,17 +211,12 @@ Example:
 
 // Run suspends a domain.
 func (c *domainSuspend) Run(ctx context.Context, a *app) error {
-	tenant, err := c.of(ctx, a, c.Domain)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.DomainSuspend{Domain: c.Domain}, fmt.Sprintf("domain %s suspended: its sessions end", c.Domain))
+	return c.doFor(ctx, a, c.Domain, api.DomainSuspend{Domain: c.Domain}, fmt.Sprintf("domain %s suspended: its sessions end", c.Domain))
 }
 
 type domainResume struct {
 	Domain string `arg:"" help:"The domain."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -244,18 +228,13 @@ func (*domainResume) Help() string {
 
 // Run resumes a domain.
 func (c *domainResume) Run(ctx context.Context, a *app) error {
-	tenant, err := c.of(ctx, a, c.Domain)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.DomainResume{Domain: c.Domain}, fmt.Sprintf("domain %s resumed", c.Domain))
+	return c.doFor(ctx, a, c.Domain, api.DomainResume{Domain: c.Domain}, fmt.Sprintf("domain %s resumed", c.Domain))
 }
 
 type domainRemove struct {
 	Domain string `arg:"" help:"The domain."`
 	consent
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -272,9 +251,5 @@ func (c *domainRemove) Run(ctx context.Context, a *app) error {
 	if err := c.given(ctx, a, fmt.Sprintf("this ends all sessions of %s and forgets the roles of its members", c.Domain), c.Domain); err != nil {
 		return err
 	}
-	tenant, err := c.of(ctx, a, c.Domain)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))
+	return c.doFor(ctx, a, c.Domain, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))
 }

@@ -241,8 +241,7 @@ func because(p api.Permission) string {
 
 type memberSuspend struct {
 	JID string `arg:"" name:"jid" help:"The account."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -256,17 +255,12 @@ Example:
 
 // Run suspends an account.
 func (c *memberSuspend) Run(ctx context.Context, a *app) error {
-	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.MemberSuspend{JID: bare}, fmt.Sprintf("%s suspended: its sessions end", bare))
+	return c.doForAccount(ctx, a, c.JID, func(jid string) api.Command { return api.MemberSuspend{JID: jid} }, "%s suspended: its sessions end")
 }
 
 type memberResume struct {
 	JID string `arg:"" name:"jid" help:"The account."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -278,11 +272,7 @@ func (*memberResume) Help() string {
 
 // Run resumes an account.
 func (c *memberResume) Run(ctx context.Context, a *app) error {
-	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.MemberResume{JID: bare}, fmt.Sprintf("%s resumed", bare))
+	return c.doForAccount(ctx, a, c.JID, func(jid string) api.Command { return api.MemberResume{JID: jid} }, "%s resumed")
 }
 
 type memberRemove struct {
@@ -315,8 +305,7 @@ func (c *memberRemove) Run(ctx context.Context, a *app) error {
 
 type memberEndSessions struct {
 	JID string `arg:"" name:"jid" help:"The account."`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -330,9 +319,5 @@ Example:
 
 // Run ends an account's sessions.
 func (c *memberEndSessions) Run(ctx context.Context, a *app) error {
-	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, a, tenant, api.MemberEndSessions{JID: bare}, fmt.Sprintf("all sessions of %s end", bare))
+	return c.doForAccount(ctx, a, c.JID, func(jid string) api.Command { return api.MemberEndSessions{JID: jid} }, "all sessions of %s end")
 }

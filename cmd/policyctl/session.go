@@ -162,8 +162,7 @@ func (c *sessionShow) Run(ctx context.Context, a *app) error {
 type sessionEnd struct {
 	ID      string `arg:"" optional:"" help:"The session's id, as session list shows it."`
 	Account string `help:"End all sessions of this account; the same as member end-sessions." complete:"member" placeholder:"JID"`
-	tenantFlag
-	change
+	ownedChange
 }
 
 // Help is the command's help.
@@ -196,7 +195,7 @@ func (c *sessionEnd) Run(ctx context.Context, a *app) error {
 	case c.ID != "" && c.CommandID != "":
 		return usagef("--command-id goes with --account: a session ends once, however often that is asked for")
 	case c.Account != "":
-		return (&memberEndSessions{JID: c.Account, tenantFlag: c.tenantFlag, change: c.change}).Run(ctx, a)
+		return (&memberEndSessions{JID: c.Account, ownedChange: c.ownedChange}).Run(ctx, a)
 	}
 	tenant, err := c.whose(ctx, a)
 	if err != nil {
