@@ -126,10 +126,10 @@ func TestImportProsodyCopy(t *testing.T) {
 func TestImportProsodyWrongData(t *testing.T) {
 	server := filepath.Join(prosodySamples, "several-stores")
 	for name, c := range map[string]struct{ data, want string }{
-		"the directory above": {server, "it is in \"data\": give that one"},
-		"a host's own":        {server + "/data/files%2etest", "it looks like one host's own folder"},
-		"empty":               {t.TempDir(), "it holds no folder at all"},
-		"of other hosts":      {prosodySamples + "/stored/data", "it holds the folders \"stored%2etest\""},
+		"the directory above": {server, "the folder is in \"data\": give that directory"},
+		"a host's own":        {server + "/data/files%2etest", "it looks like the folder of one host"},
+		"empty":               {t.TempDir(), "it contains no folders"},
+		"of other hosts":      {prosodySamples + "/stored/data", "it contains the folders \"stored%2etest\""},
 	} {
 		dir := filepath.Join(t.TempDir(), "out")
 		args := []string{"--json", "import", "prosody", "--config", server + "/etc/prosody.cfg.lua", "--data", c.data, "-o", dir}
