@@ -1,9 +1,9 @@
 //go:build cgo
 
-// Package expat reads a document with libexpat, the XML parser of Prosody and
-// ejabberd. Only tests import it: it is the second opinion on what
-// xmpp/stream accepts. It promises to hide nothing that expat reports about
-// elements, attributes and character data; it is not made for speed or for
+// Package expat parses a document with libexpat, the XML parser of Prosody and
+// ejabberd. It gives tests a second opinion on the input that xmpp/stream
+// accepts; only tests import it. It returns everything that expat reports about
+// elements, attributes and character data. It is not made for speed or for
 // input from the network. It needs Debian's libexpat1-dev.
 package expat
 
@@ -13,7 +13,7 @@ package expat
 #include <stdlib.h>
 #include <string.h>
 
-// What expat reports, written down one event behind the other:
+// The events that expat reports, in a row:
 // 'S' name NUL, 'A' name NUL value NUL for each attribute, 'T' length bytes, 'E'.
 typedef struct {
 	char *at;
@@ -58,7 +58,7 @@ static void on_text(void *user, const XML_Char *text, int len) {
 	note(user, text, len);
 }
 
-// read_document returns 0 or expat's error code; -1 means no memory.
+// read_document returns 0 or expat's error code; -1 means out of memory.
 static int read_document(notes *n, char separator,
 		const char *head, int head_len, const char *body, int body_len,
 		const char *tail, int tail_len) {
@@ -101,18 +101,18 @@ type Element struct {
 	Children     []*Element
 }
 
-// Attr is an attribute; namespace declarations are not among them.
+// Attr is an attribute. Namespace declarations are not reported as attributes.
 type Attr struct{ Space, Local, Value string }
 
-// Raw is the separator that switches namespaces off.
+// Raw is the separator that disables namespace processing.
 const Raw byte = 0
 
 // Version returns the version of the library in use.
 func Version() string { return C.GoString(C.XML_ExpatVersion()) }
 
-// Parse reads the document head + body + tail and returns its root. separator
-// is what stands between namespace and local name inside expat: Prosody's is
-// \x01, ejabberd's is \n. It must not be NUL.
+// Parse parses the document head + body + tail and returns its root. separator
+// is the byte that expat puts between namespace and local name: Prosody uses
+// \x01, ejabberd \n. Raw disables namespaces.
 func Parse(separator byte, head, body, tail string) (*Element, error) {
 	var n C.notes
 	defer func() { C.free(unsafe.Pointer(n.at)) }()
@@ -126,7 +126,7 @@ func Parse(separator byte, head, body, tail string) (*Element, error) {
 	return build(C.GoBytes(unsafe.Pointer(n.at), C.int(n.len)), separator)
 }
 
-// build makes the tree from the notes.
+// build makes the tree from the recorded events.
 func build(notes []byte, separator byte) (*Element, error) {
 	word := func() string {
 		w, rest, _ := bytes.Cut(notes, []byte{0})
@@ -162,7 +162,7 @@ func build(notes []byte, separator byte) (*Element, error) {
 	return top.Children[0], nil
 }
 
-// split takes expat's name apart at the first separator, as the servers do.
+// split splits a name from expat at the first separator, as the servers do.
 func split(name string, separator byte) (space, local string) {
 	space, local, ok := strings.Cut(name, string(rune(separator)))
 	if !ok {
