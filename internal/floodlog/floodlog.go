@@ -1,11 +1,11 @@
-// Package floodlog writes log lines that one source can cause as often as it
-// likes, without letting it fill the disk.
+// Package floodlog writes log lines that a remote source can cause at any rate.
+// It prevents such a source from filling the disk.
 //
-// The first line of a source goes out at once. Further ones of the same source
-// with the same message are counted, and one line a period says how many there
-// were. A source that is quiet for a whole period is forgotten: its next line
-// is a first one again. The memory is bounded whatever sources there are: those
-// beyond the bound share one place.
+// The first line of a source is written at once. Further lines with the same
+// source and message are counted; once a period, one line reports their number.
+// After a whole period without a line, the source is forgotten, and its next
+// line is written at once again. Memory is bounded for any number of sources:
+// sources beyond the bound share one counter for each message.
 package floodlog
 
 import (
@@ -19,40 +19,43 @@ import (
 const (
 	defaultEvery = 10 * time.Second
 	defaultMost  = 1024
-	// others is the source that is named where there is no room for another.
+	// others names the source of lines for which no separate counter was left.
 	others = "others"
 )
 
-// Config says how a Logger counts.
+// Config configures a Logger.
 type Config struct {
-	// Logger takes the lines; nil is slog.Default().
+	// Logger receives the lines. The default is slog.Default().
 	Logger *slog.Logger
-	// Key is the attribute that names the source, such as "gateway". Required.
+	// Key is the name of the attribute for the source, such as "gateway".
+	// Required.
 	Key string
-	// Every is the period; 0 is ten seconds.
+	// Every is the period. The default is ten seconds.
 	Every time.Duration
-	// Most bounds the pairs of source and message remembered; 0 is 1024.
+	// Most bounds the remembered pairs of source and message. The default is
+	// 1024.
 	Most int
 }
 
-// A Logger logs what sources cause. Its methods may be called at the same
-// time. Without Run, what was counted is told with the source's next line.
+// A Logger logs lines by their source. Its methods are safe for concurrent use.
+// If Run is not running, counted lines are reported with the next line of their
+// source.
 type Logger struct {
 	cfg Config
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	lines map[line]*counted
 }
 
-// A line is what is counted together.
+// A line identifies the lines that are counted together.
 type line struct{ source, message string }
 
-// counted is what is known of a line.
+// counted is the state of one line.
 type counted struct {
 	since time.Time // when a line was last written
 	level slog.Level
-	more  uint64 // not written since
-	args  []any  // of the newest of them
+	more  uint64 // not written since then
+	args  []any  // of the newest line
 }
 
 // New returns a Logger.
@@ -63,8 +66,9 @@ func New(cfg Config) *Logger {
 	return &Logger{cfg: cfg, lines: make(map[line]*counted)}
 }
 
-// Say logs a message of a source, or counts it. The args are those of
-// slog.Logger.Log, and are kept until they are written: they must not change.
+// Say logs a message of a source or counts it. args are passed to
+// slog.Logger.Log. They may be kept until they are written, so they must not
+// change.
 func (l *Logger) Say(level slog.Level, source, message string, args ...any) {
 	now := time.Now()
 	l.mu.Lock()
@@ -94,17 +98,17 @@ func (l *Logger) Say(level slog.Level, source, message string, args ...any) {
 	}
 }
 
-// told is a line on its way out.
+// told is a line to be written.
 type told struct {
 	line
 	level slog.Level
 	args  []any
 	count uint64
-	// within is how long it took them to come; zero for a first line.
+	// within is the time in which the lines came; zero for a first line.
 	within time.Duration
 }
 
-// take gives what is to be written of c, which counts from now on.
+// take returns the line to write and restarts the count.
 func (c *counted) take(key line, now time.Time) told {
 	t := told{line: key, level: c.level, args: c.args, count: c.more}
 	if !c.since.IsZero() {
@@ -122,7 +126,7 @@ func (l *Logger) write(t told) {
 	l.cfg.Logger.Log(context.Background(), t.level, t.message, args...)
 }
 
-// forget drops the lines that were quiet for a period. The caller holds mu.
+// forget removes the lines that were quiet for a period. The caller holds mu.
 func (l *Logger) forget(now time.Time) {
 	for key, c := range l.lines {
 		if c.more == 0 && now.Sub(c.since) >= l.cfg.Every {
@@ -131,7 +135,8 @@ func (l *Logger) forget(now time.Time) {
 	}
 }
 
-// due takes what has waited for a period; all that waits when the end has come.
+// due takes the lines that have waited for a period or, if end is true, all
+// waiting lines.
 func (l *Logger) due(now time.Time, end bool) (all []told) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,10 +149,10 @@ func (l *Logger) due(now time.Time, end bool) (all []told) {
 	return all
 }
 
-// Run writes what was counted, a line each period, until ctx ends; and at last
-// what is left.
+// Run writes counted lines, each at most once a period, until ctx ends. Then it
+// writes the remaining ones.
 func (l *Logger) Run(ctx context.Context) {
-	// A tenth, so that a line is late by no more than that.
+	// With a tenth of the period, a line is late by at most that much.
 	tick := time.NewTicker(max(l.cfg.Every/10, time.Millisecond))
 	defer tick.Stop()
 	for ctx.Err() == nil {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// log returns a Logger and what it has written since the last look.
+// log returns a Logger and a function that returns the text written since its
+// last call.
 func log(cfg Config) (*Logger, func() string) {
 	var mu sync.Mutex
 	var out bytes.Buffer
@@ -39,8 +40,8 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// TestFlood: the first line goes out at once, the rest as one line a period,
-// what is left at the end; sources do not hide one another.
+// TestFlood checks that the first line is written at once, further lines as one
+// line a period, and the rest at the end. Sources do not affect each other.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, written := log(Config{})
@@ -77,7 +78,8 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// TestWithoutRun: what was counted goes with the source's next line.
+// TestWithoutRun checks that counted lines are reported with the source's next
+// line.
 func TestWithoutRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, written := log(Config{Every: time.Minute})
@@ -92,7 +94,8 @@ func TestWithoutRun(t *testing.T) {
 	})
 }
 
-// TestManySources: neither memory nor lines grow with the number of sources.
+// TestManySources checks that memory and output do not grow with the number of
+// sources.
 func TestManySources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, written := log(Config{Most: 10})
