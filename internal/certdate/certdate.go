@@ -1,5 +1,5 @@
-// Package certdate says how a certificate stands with time, so that an operator
-// hears of its end before clients do. It reads no clock.
+// Package certdate checks the validity period of a certificate, so that an
+// operator is warned before clients fail. It reads no clock.
 package certdate
 
 import (
@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// soon and late are how long before its end a certificate is spoken of, as
-	// a warning and as an error. One that lives shorter than usual, as those
-	// of six days do, is renewed later: they are no more than a third and a
-	// twelfth of its life.
+	// soon and late are the times before expiry at which a certificate is
+	// reported, as a warning and as an error. For a short-lived certificate,
+	// such as one of six days, the times are at most a third and a twelfth of
+	// its life, because it is renewed later.
 	soon = 30 * 24 * time.Hour
 	late = 7 * 24 * time.Hour
 )
 
-// The messages of Look.
+// The messages that Look returns.
 const (
 	Early   = "a certificate is not valid yet"
 	Expired = "a certificate has expired"
 	Expires = "a certificate expires soon"
 )
 
-// Look says what is to be told of a certificate at a time, and how loudly; an
-// empty message is nothing.
+// Look returns the message to log about a certificate at the given time, and
+// its level. The message is empty if there is nothing to report.
 func Look(leaf *x509.Certificate, now time.Time) (slog.Level, string) {
 	life, left := leaf.NotAfter.Sub(leaf.NotBefore), leaf.NotAfter.Sub(now)
 	switch {

@@ -26,7 +26,7 @@ func TestLook(t *testing.T) {
 		{90 * day, 59 * day, 0, ""},
 		{90 * day, 60 * day, slog.LevelWarn, Expires},
 		{90 * day, 83 * day, slog.LevelError, Expires},
-		{6 * day, 3 * day, 0, ""}, // short-lived ones are always near their end
+		{6 * day, 3 * day, 0, ""}, // short-lived, and renewed near expiry
 		{6 * day, 4 * day, slog.LevelWarn, Expires},
 		{6 * day, 132 * time.Hour, slog.LevelError, Expires},
 	} {
