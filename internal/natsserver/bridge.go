@@ -12,25 +12,25 @@ import (
 	"github.com/postern-im/postern/internal/floodlog"
 )
 
-// A Refusal is what the server did not let a client do.
+// A Refusal is an action that the server denied to a client.
 type Refusal struct {
 	// From is the client's address, without its port.
 	From string
-	// Key is the client's public key; empty when it has given none.
+	// Key is the client's public key. It is empty if the client gave none.
 	Key string
-	// Subject is what the key has no right to; empty when the client was not
-	// let in at all.
+	// Subject is the subject for which the key has no permission. It is empty
+	// if the client could not authenticate.
 	Subject string
 }
 
-// A bridge gives what the server logs to slog. What it calls a notice is for
-// whoever debugs it: the embedding program tells its operator itself. Whoever
-// reaches the port can cause an error as often as it likes: errors are counted.
+// A bridge passes the server's log to slog. Notices become debug lines, since
+// the embedding program reports the server's state itself. Any client that
+// reaches the port can cause errors at any rate, so errors are counted.
 type bridge struct {
 	logger  *slog.Logger
 	often   *floodlog.Logger
 	refused func(Refusal) // nil: refusals are errors like others
-	fatal   chan string   // the first fatal message, for Run to return
+	fatal   chan string   // nil: refusals are logged as errors
 }
 
 func newBridge(logger *slog.Logger, refused func(Refusal)) *bridge {
@@ -44,7 +44,7 @@ func newBridge(logger *slog.Logger, refused func(Refusal)) *bridge {
 func (b *bridge) Fatalf(format string, v ...any) {
 	select {
 	case b.fatal <- fmt.Sprintf(format, v...):
-	default: // one is enough to stop
+	default: // the first message is enough to stop
 	}
 }
 
@@ -67,8 +67,8 @@ func (b *bridge) say(level slog.Level, text string) {
 	b.often.Say(level, from, "the NATS server reports an error", "error", text)
 }
 
-// The lines that the server logs of a client: its address and number, the name
-// it gave itself, quoted, the user it is, then what happened.
+// The format of the server's log lines about a client: its address and
+// connection number, the quoted name it chose, its user, then the event.
 var (
 	clientLine = regexp.MustCompile(`^(\S+:\d+) - \w+:\d+ - (.*)$`)
 	givenName  = regexp.MustCompile(`^"(?:[^"\\]|\\.)*" - `)
@@ -77,8 +77,8 @@ var (
 	unknownKey = regexp.MustCompile(`^ - Nkey "(U[A-Z2-7]{55})"$`)
 )
 
-// client splits a line into the address it is about and what happened. A line
-// about no client has no address.
+// client splits a log line into the client's address and the event. The address
+// is empty if the line is not about a client.
 func client(text string) (from, rest string) {
 	m := clientLine.FindStringSubmatch(text)
 	if m == nil {
@@ -91,7 +91,7 @@ func client(text string) (from, rest string) {
 	return host, m[2]
 }
 
-// refusal reads what happened to a client, where that is a refusal.
+// refusal parses an event about a client. ok is false if it is not a refusal.
 func refusal(from, rest string) (r Refusal, ok bool) {
 	if from == "" {
 		return Refusal{}, false

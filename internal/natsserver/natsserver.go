@@ -1,10 +1,10 @@
-// Package natsserver embeds a NATS server: its listener, its TLS, its users
-// and what each of them may say and hear.
+// Package natsserver embeds a NATS server: its listener, its TLS, its users,
+// and the subjects that each user may publish and subscribe to.
 //
-// Users are nkeys only, so the server holds no secret of theirs and none
-// crosses the network. Off loopback there is TLS or no server. It promises to
-// be the only one at its address or not to run. It does not know what its
-// users talk about.
+// Users authenticate with nkeys only. The server therefore holds no secrets of
+// users, and none crosses the network. Without TLS it listens on loopback
+// addresses only. If its address is in use, Run returns an error. The package
+// does not know the contents of messages.
 package natsserver
 
 import (
@@ -27,55 +27,61 @@ import (
 
 const (
 	defaultListen = "127.0.0.1:4222"
-	// defaultMaxPayload holds the longest batch with room to spare.
+	// defaultMaxPayload is larger than the longest batch.
 	defaultMaxPayload = 1 << 20
-	// defaultMaxConnections is far more than gateways and nodes need, and
-	// bounds what connections cost.
+	// defaultMaxConnections is far more than gateways and nodes need. It bounds
+	// the cost of connections.
 	defaultMaxConnections = 1024
-	// maxSubscriptions bounds those of one connection; a gateway has three.
+	// maxSubscriptions bounds the subscriptions of one connection. A gateway
+	// has three.
 	maxSubscriptions = 64
-	// maxPending bounds what is kept for a client that does not read, which
-	// is cut off then or after writeDeadline.
+	// maxPending bounds the bytes buffered for a client that does not read. The
+	// server closes the connection when the buffer is full or a write takes
+	// longer than writeDeadline.
 	maxPending    = 16 << 20
 	writeDeadline = 2 * time.Second
-	// authWithin is how long a connection may take to say who it is.
+	// authWithin is the time a connection has to authenticate.
 	authWithin = 2 * time.Second
 	pingEach   = 10 * time.Second
 	readyPoll  = 10 * time.Millisecond
 )
 
-// A User is one nkey and its rights. A subject that is not named is refused.
+// A User is an nkey with its permissions. A subject that is not listed is
+// refused.
 type User struct {
 	PublicKey string // U…
 	Publish   []string
 	Subscribe []string
-	// InProcess: the key is good for connections inside this process only.
+	// InProcess restricts the key to connections inside this process.
 	InProcess bool
 }
 
-// Config says what the server is.
+// Config configures a Server.
 type Config struct {
-	// Listen is host:port; empty is 127.0.0.1:4222. The host is an address:
-	// one of loopback, or there must be TLS. Port 0 takes a free one.
+	// Listen is host:port; the default is 127.0.0.1:4222. The host is an IP
+	// address. If it is not a loopback address, TLS is required. Port 0 selects
+	// a free port.
 	Listen string
-	// ServerName is what clients check before they speak. Required.
+	// ServerName is the name that clients verify. Required.
 	ServerName string
-	// Users are those who may connect. Required.
+	// Users are the users that may connect. Required.
 	Users []User
-	// CertFile and KeyFile are the server's certificate; empty is no TLS.
+	// CertFile and KeyFile are the server's certificate and key. Without them,
+	// there is no TLS.
 	CertFile, KeyFile string
-	// StoreDir is the server's own directory. Required, though nothing is
-	// stored as long as there is no JetStream: its default would be a shared
-	// temporary one.
+	// StoreDir is a directory for this server only. It is required although
+	// nothing is stored without JetStream, because the default is a temporary
+	// directory shared with other servers.
 	StoreDir string
-	// MaxPayload bounds a message; 0 is 1 MiB.
+	// MaxPayload bounds a message. The default is 1 MiB.
 	MaxPayload int
-	// MaxConnections bounds the clients; 0 is 1024.
+	// MaxConnections bounds the number of clients. The default is 1024.
 	MaxConnections int
-	// OnRefused hears of clients that are not let in, and of what those that
-	// are have no right to; nil: the Logger hears of it. It must not block.
+	// OnRefused is called for clients that cannot authenticate and for subjects
+	// that a client has no permission for. If nil, the Logger reports them. It
+	// must not block.
 	OnRefused func(Refusal)
-	// Logger hears what the server says; nil is slog.Default().
+	// Logger receives the server's log. The default is slog.Default().
 	Logger *slog.Logger
 }
 
@@ -84,11 +90,11 @@ type Server struct {
 	server *server.Server
 	bridge *bridge
 	listen string
-	leaf   *x509.Certificate // nil: no TLS
-	ready  chan struct{}     // closed when it listens
+	leaf   *x509.Certificate // nil without TLS
+	ready  chan struct{}     // closed when the server listens
 }
 
-// Check looks at the configuration as New does, and makes nothing.
+// Check validates the configuration as New does, without creating a server.
 func (cfg Config) Check() error {
 	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)
 	if _, err := cfg.options(); err != nil {
@@ -97,7 +103,7 @@ func (cfg Config) Check() error {
 	return nil
 }
 
-// New checks the configuration and returns a server that does not run yet.
+// New validates the configuration and returns a server that is not running yet.
 func New(cfg Config) (*Server, error) {
 	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)
 	opts, err := cfg.options()
@@ -135,7 +141,7 @@ func (cfg *Config) options() (*server.Options, error) {
 		Host:            host,
 		Port:            port,
 		StoreDir:        cfg.StoreDir,
-		NoSigs:          true, // signals are the embedding program's
+		NoSigs:          true, // the embedding program handles signals
 		NoSystemAccount: true,
 		MaxPayload:      int32(cmp.Or(cfg.MaxPayload, defaultMaxPayload)),
 		MaxConn:         cmp.Or(cfg.MaxConnections, defaultMaxConnections),
@@ -148,14 +154,15 @@ func (cfg *Config) options() (*server.Options, error) {
 	}
 	for _, u := range cfg.Users {
 		if !nkeys.IsValidPublicUserKey(u.PublicKey) {
-			return nil, fmt.Errorf("%q is no public user key", u.PublicKey)
+			return nil, fmt.Errorf("%q is not a public user key", u.PublicKey)
 		}
 		opts.Nkeys = append(opts.Nkeys, u.nkey())
 	}
 	return opts, cfg.secure(opts, host)
 }
 
-// address splits Listen, and maps port 0 to what the server calls random.
+// address splits Listen. It maps port 0 to the server's constant for a free
+// port.
 func (cfg *Config) address() (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
@@ -202,8 +209,8 @@ func (u *User) nkey() *server.NkeyUser {
 	return n
 }
 
-// allow grants subjects, and nothing when there are none: the server reads an
-// empty list as "everything".
+// allow permits the given subjects. Without subjects it denies all, because the
+// server interprets an empty list as "everything".
 func allow(subjects []string) *server.SubjectPermission {
 	if len(subjects) == 0 {
 		return &server.SubjectPermission{Deny: []string{">"}}
@@ -211,8 +218,9 @@ func allow(subjects []string) *server.SubjectPermission {
 	return &server.SubjectPermission{Allow: subjects}
 }
 
-// Run runs the server until ctx ends, and then ends all connections. It
-// returns an error when the server cannot run, as when its port is taken.
+// Run runs the server until ctx ends, and then closes all connections. It
+// returns an error if the server cannot run, for example because its port is
+// taken.
 func (s *Server) Run(ctx context.Context) error {
 	var wg, logging sync.WaitGroup
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
@@ -238,7 +246,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// awaitReady returns when the server listens, cannot, or ctx ends.
+// awaitReady returns when the server listens or has failed, or when ctx ends.
 func (s *Server) awaitReady(ctx context.Context) error {
 	for {
 		select {
@@ -257,11 +265,12 @@ func (s *Server) awaitReady(ctx context.Context) error {
 // Ready is closed when the server listens.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Addr is where the server listens; it is known once Ready is closed.
+// Addr returns the address of the listener. It is known once Ready is closed.
 func (s *Server) Addr() net.Addr { return s.server.Addr() }
 
-// Certificate is the one the server shows; nil when there is no TLS.
+// Certificate returns the server's certificate, or nil without TLS.
 func (s *Server) Certificate() *x509.Certificate { return s.leaf }
 
-// InProcessConn connects inside this process (nats.InProcessConnProvider).
+// InProcessConn opens a connection inside this process
+// (nats.InProcessConnProvider).
 func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessConn() }

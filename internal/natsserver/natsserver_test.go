@@ -54,7 +54,7 @@ func start(t *testing.T, cfg Config) *Server {
 	return s
 }
 
-// user makes a seed and a user with rights to a few subjects.
+// user creates a seed and a user with permissions for a few subjects.
 func user(t *testing.T, publish, subscribe []string) (User, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "seed")
@@ -156,7 +156,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	if err := conn.Flush(); err != nil {
 		t.Errorf("inside: %v", err)
 	}
-	// No rights named is no rights, not all of them.
+	// A user without any permission may do nothing, not everything.
 	silent, problems := dial(t, s, muteSeed)
 	if err := silent.Publish("x", nil); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,8 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
-// TestTLS: with a certificate there is no speaking without it.
+// TestTLS checks that a server with a certificate refuses connections without
+// TLS.
 func TestTLS(t *testing.T) {
 	certFile, keyFile, pool := certificate(t)
 	u, seed := user(t, []string{"x"}, []string{"x"})
@@ -204,7 +205,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// certificate writes net/http's own test certificate for 127.0.0.1.
+// certificate writes the test certificate of net/http for 127.0.0.1.
 func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	s := httptest.NewTLSServer(nil)
@@ -301,8 +302,9 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// TestRefusals: who is not let in is named by address and key, and who asks for
-// what it has no right to by its key and the subject, whatever it calls itself.
+// TestRefusals checks what is reported: address and key of a client that cannot
+// authenticate, and key and subject of a client without permission, whatever
+// name the client chose.
 func TestRefusals(t *testing.T) {
 	known, knownSeed := user(t, []string{"ask.gw1"}, []string{"reply.gw1.>"})
 	stranger, strangeSeed := user(t, nil, nil)

@@ -11,14 +11,14 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// NewKey makes a user key that is never written down.
+// NewKey creates a user key that is never stored.
 func NewKey() (nkeys.KeyPair, error) {
 	return nkeys.CreateUser()
 }
 
-// EnsureSeed returns the public key to the nkey seed in a file, and makes both
-// when there is no file. The file is readable by its owner only; one that
-// others may read is refused, because its secret may be known already.
+// EnsureSeed returns the public key for the nkey seed in a file. If there is no
+// file, it creates one that only its owner can read. A file that others may
+// read is refused, because its secret may be known already.
 func EnsureSeed(path string) (publicKey string, err error) {
 	publicKey, err = ReadSeed(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -38,8 +38,8 @@ func EnsureSeed(path string) (publicKey string, err error) {
 	return ReadSeed(path)
 }
 
-// ReadSeed returns the public key to the nkey seed in a file, which only its
-// owner may be able to read.
+// ReadSeed returns the public key for the nkey seed in a file. Only the owner
+// may be able to read the file.
 func ReadSeed(path string) (publicKey string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -61,13 +61,13 @@ func ReadSeed(path string) (publicKey string, err error) {
 		return "", fmt.Errorf("read seed %s: %w", path, err)
 	}
 	if !nkeys.IsValidPublicUserKey(publicKey) {
-		return "", fmt.Errorf("read seed %s: it is no user's", path)
+		return "", fmt.Errorf("read seed %s: it is not a seed of a user key", path)
 	}
 	return publicKey, nil
 }
 
-// writeSecret writes a file that is there whole or not at all, also after the
-// power has failed. One that is there already wins.
+// writeSecret creates a file atomically: even after a power failure it is
+// either complete or absent. An existing file is kept.
 func writeSecret(path string, content []byte) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, ".seed-*") // mode 0600
