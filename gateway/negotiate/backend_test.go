@@ -236,7 +236,7 @@ func TestIntroduce(t *testing.T) {
 		{"plain", testBackend{}, decision.Backend{Security: decision.Plain, Proxy: true}, client, told},
 		{"STARTTLS", testBackend{cert: cert, starttls: "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}, decision.Backend{Security: decision.StartTLS, Proxy: true}, client, told},
 		{"direct TLS", testBackend{cert: cert, direct: true}, decision.Backend{Security: decision.TLS, Proxy: true}, client, told},
-		{"not told", testBackend{}, decision.Backend{Security: decision.Plain}, client, proxyheader.ErrMalformed.Error() + ": neither version begins so"},
+		{"not told", testBackend{}, decision.Backend{Security: decision.Plain}, client, proxyheader.ErrMalformed.Error() + ": not the beginning of version 1 or 2"},
 		{"nobody", testBackend{}, decision.Backend{Security: decision.Plain, Proxy: true}, &net.UnixAddr{Name: "x"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,9 +1,10 @@
-// Package proxyheader reads and writes the header by which a proxy tells whose
-// connection it hands on: the PROXY protocol of HAProxy, versions 1 and 2.
+// Package proxyheader reads and writes the header with which a proxy reports
+// the addresses of a connection it forwards: the PROXY protocol of HAProxy,
+// versions 1 and 2.
 //
-// It promises that a header is read in one way or not at all: what the
-// specification leaves to the reader is refused here. It says how many bytes are
-// still wanted, so that its caller never reads beyond the header.
+// It promises that a header has one interpretation or is refused: headers whose
+// meaning the specification leaves open are refused. Parse returns how many
+// bytes are missing, so that its caller never reads beyond the header.
 package proxyheader
 
 import (
@@ -21,44 +22,47 @@ const (
 	signature = "\r\n\r\n\x00\r\nQUIT\n"
 	// keyword begins a header of version 1 (section 2.1).
 	keyword = "PROXY "
-	// maxText is the length of a header of version 1, with CR LF.
+	// maxText is the length of the longest header of version 1, including CR
+	// LF.
 	maxText = 107
-	// minText is the length of the shortest one, "PROXY UNKNOWN" with CR LF.
+	// minText is the length of the shortest header, "PROXY UNKNOWN" and CR LF.
 	minText = 15
-	// fixed is the length of the part of version 2 that every header has.
+	// fixed is the length of the fixed part of a header of version 2.
 	fixed = 16
-	// maxBinary bounds what follows it. The addresses take 36 bytes; proxies add
-	// a few hundred about TLS.
+	// maxBinary bounds the part after it. The addresses take 36 bytes; proxies
+	// add a few hundred bytes about TLS.
 	maxBinary = 2 << 10
 )
 
-// ErrMalformed is of bytes that are no header.
+// ErrMalformed means that the bytes are not a valid header.
 var ErrMalformed = errors.New("malformed PROXY header")
 
-// A Header is what a proxy says of a connection.
+// A Header is the information that a proxy gives about a connection.
 type Header struct {
-	// Source is the client, and Destination what it connected to. Both are of
-	// one family. The zero Header says nothing: the proxy speaks for itself
-	// (LOCAL), or does not know (UNKNOWN, UNSPEC).
+	// Source is the client, and Destination is the address it connected to.
+	// Both have the same address family. The zero Header contains no addresses:
+	// the proxy itself opened the connection (LOCAL), or does not know the
+	// client (UNKNOWN, UNSPEC).
 	Source, Destination netip.AddrPort
 }
 
-// Known reports whether the header names a client.
+// Known reports whether the header contains a client's address.
 func (h Header) Known() bool { return h.Source.IsValid() }
 
-// Begins reports whether b begins as a header does.
+// Begins reports whether b begins like a header.
 func Begins(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(keyword[:5])) || bytes.HasPrefix(b, []byte(signature[:5]))
 }
 
-// Parse reads a header that b begins with. more is how many bytes at least belong
-// to it and are not in b yet; with 0 the header is whole, and all of b.
+// Parse parses the header at the start of b. If the header is incomplete, more
+// is the least number of bytes still to read. If more is 0, the header is
+// complete and fills b.
 func Parse(b []byte) (h Header, more int, err error) {
 	if len(b) < minText {
-		// A header of either version is longer than that, so its beginning can
-		// be waited for without taking what is behind it.
+		// Every header is at least minText bytes long, so waiting for that many
+		// bytes does not read beyond it.
 		if !begins(b, signature) && !begins(b, keyword) {
-			return Header{}, 0, fmt.Errorf("%w: neither version begins so", ErrMalformed)
+			return Header{}, 0, fmt.Errorf("%w: not the beginning of version 1 or 2", ErrMalformed)
 		}
 		return Header{}, minText - len(b), nil
 	}
@@ -68,16 +72,17 @@ func Parse(b []byte) (h Header, more int, err error) {
 	case begins(b, keyword):
 		return parseText(b)
 	}
-	return Header{}, 0, fmt.Errorf("%w: neither version begins so", ErrMalformed)
+	return Header{}, 0, fmt.Errorf("%w: not the beginning of version 1 or 2", ErrMalformed)
 }
 
-// begins reports whether b and prefix agree as far as both go.
+// begins reports whether b and prefix are equal up to the length of the shorter
+// one.
 func begins(b []byte, prefix string) bool {
 	n := min(len(b), len(prefix))
 	return string(b[:n]) == prefix[:n]
 }
 
-// parseText reads version 1 (section 2.1).
+// parseText parses version 1 (section 2.1).
 func parseText(b []byte) (h Header, more int, err error) {
 	end := bytes.IndexByte(b, '\n')
 	switch {
@@ -92,7 +97,7 @@ func parseText(b []byte) (h Header, more int, err error) {
 	}
 	line := string(b[len(keyword) : end-1])
 	if rest, ok := strings.CutPrefix(line, "UNKNOWN"); ok && (rest == "" || rest[0] == ' ') {
-		return Header{}, 0, nil // what follows is to be ignored
+		return Header{}, 0, nil // the rest of the line must be ignored
 	}
 	f := strings.Split(line, " ")
 	if len(f) != 5 || f[0] != "TCP4" && f[0] != "TCP6" {
@@ -107,11 +112,11 @@ func parseText(b []byte) (h Header, more int, err error) {
 	return h, 0, nil
 }
 
-// parseAddress reads an address of version 1.
+// parseAddress parses an address and a port of version 1.
 func parseAddress(family, address, port string) (netip.AddrPort, error) {
 	ip, err := netip.ParseAddr(address)
 	if err != nil || ip.Is4() != (family == "TCP4") || ip.Zone() != "" {
-		return netip.AddrPort{}, fmt.Errorf("%w: no %s address", ErrMalformed, family)
+		return netip.AddrPort{}, fmt.Errorf("%w: not a %s address", ErrMalformed, family)
 	}
 	n := 0
 	for i := range len(port) {
@@ -122,7 +127,7 @@ func parseAddress(family, address, port string) (netip.AddrPort, error) {
 		n = 10*n + int(port[i]-'0')
 	}
 	if n < 0 || n > 65535 || port == "" || len(port) > 1 && port[0] == '0' {
-		return netip.AddrPort{}, fmt.Errorf("%w: no port", ErrMalformed)
+		return netip.AddrPort{}, fmt.Errorf("%w: not a port", ErrMalformed)
 	}
 	return netip.AddrPortFrom(ip, uint16(n)), nil
 }
@@ -134,11 +139,11 @@ const (
 	unspecified  = 0x00
 	tcp4         = 0x11 // AF_INET, STREAM
 	tcp6         = 0x21 // AF_INET6, STREAM
-	typeCRC32C   = 0x03 // a checksum of the whole header
+	typeCRC32C   = 0x03 // a checksum over the whole header
 )
 
-// parseBinary reads version 2. What follows the addresses must be whole
-// type-length-values, and a checksum among them must be right.
+// parseBinary parses version 2. The bytes after the addresses must be complete
+// type-length-value fields, and a checksum among them must be correct.
 func parseBinary(b []byte) (h Header, more int, err error) {
 	if len(b) < fixed {
 		return Header{}, fixed - len(b), nil
@@ -151,13 +156,13 @@ func parseBinary(b []byte) (h Header, more int, err error) {
 	case have < size:
 		return Header{}, size - have, nil
 	case have > size:
-		return Header{}, 0, fmt.Errorf("%w: bytes behind it", ErrMalformed)
+		return Header{}, 0, fmt.Errorf("%w: extra bytes after it", ErrMalformed)
 	}
 	rest := b[fixed:]
 	length := 0
 	switch command, family := b[12], b[13]; {
 	case command == commandLocal:
-		return Header{}, 0, nil // all else is to be ignored
+		return Header{}, 0, nil // everything else must be ignored
 	case command != commandProxy:
 		return Header{}, 0, fmt.Errorf("%w: command %#02x", ErrMalformed, command)
 	case family == unspecified:
@@ -167,10 +172,10 @@ func parseBinary(b []byte) (h Header, more int, err error) {
 	case family == tcp6:
 		length = 16
 	default:
-		return Header{}, 0, fmt.Errorf("%w: family and protocol %#02x are not those of TCP", ErrMalformed, family)
+		return Header{}, 0, fmt.Errorf("%w: family and protocol %#02x are not TCP over IPv4 or IPv6", ErrMalformed, family)
 	}
 	if len(rest) < 2*length+4 {
-		return Header{}, 0, fmt.Errorf("%w: %d bytes are no two addresses", ErrMalformed, len(rest))
+		return Header{}, 0, fmt.Errorf("%w: %d bytes are too few for two addresses", ErrMalformed, len(rest))
 	}
 	source, _ := netip.AddrFromSlice(rest[:length])
 	destination, _ := netip.AddrFromSlice(rest[length : 2*length])
@@ -182,22 +187,22 @@ func parseBinary(b []byte) (h Header, more int, err error) {
 	return h, 0, nil
 }
 
-// checkValues walks over the type-length-values that begin at an offset
+// checkValues checks the type-length-value fields that begin at offset at
 // (section 2.2.1).
 func checkValues(b []byte, at int) error {
 	for at < len(b) {
 		if len(b)-at < 3 {
-			return fmt.Errorf("%w: half a value", ErrMalformed)
+			return fmt.Errorf("%w: incomplete value", ErrMalformed)
 		}
 		n := int(binary.BigEndian.Uint16(b[at+1:]))
 		if len(b)-at-3 < n {
-			return fmt.Errorf("%w: half a value", ErrMalformed)
+			return fmt.Errorf("%w: incomplete value", ErrMalformed)
 		}
 		if b[at] == typeCRC32C {
 			if n != crc32.Size {
 				return fmt.Errorf("%w: a checksum of %d bytes", ErrMalformed, n)
 			}
-			// The checksum is that of the header with zeros in its place.
+			// The checksum is computed with zeros in place of the checksum.
 			table := crc32.MakeTable(crc32.Castagnoli)
 			sum := crc32.Update(0, table, b[:at+3])
 			sum = crc32.Update(sum, table, make([]byte, crc32.Size))
@@ -211,9 +216,9 @@ func checkValues(b []byte, at int) error {
 	return nil
 }
 
-// Append appends the header of version 2 that says h. It is never one that says
-// nothing: without a client's address it is an error. Addresses of two families
-// are both written as IPv6.
+// Append appends a header of version 2 with the addresses of h. It returns an
+// error if an address is missing, so it never writes a header without a client.
+// If the addresses are of different families, both are written as IPv6.
 func Append(dst []byte, h Header) ([]byte, error) {
 	source, destination := h.Source.Addr().Unmap(), h.Destination.Addr().Unmap()
 	if !source.IsValid() || !destination.IsValid() {

@@ -12,8 +12,8 @@ import (
 
 const v2 = "\r\n\r\n\x00\r\nQUIT\n"
 
-// read feeds Parse as a connection would: never more than it asks for. rest is
-// what stands behind the header.
+// read feeds Parse like a connection: never more bytes than it asks for. rest
+// is the text after the header.
 func read(text string) (h Header, rest string, err error) {
 	var b []byte
 	for {
@@ -88,12 +88,12 @@ func TestParseRefuses(t *testing.T) {
 		"PROXY UNKNOWNX\r\n",
 		"PROXY UNKNOWN" + strings.Repeat(" ", 93) + "\r\n",
 		v2 + "\x11\x11\x00\x0c" + four,                     // version 1
-		v2 + "\x22\x11\x00\x0c" + four,                     // no command
+		v2 + "\x22\x11\x00\x0c" + four,                     // unknown command
 		v2 + "\x21\x12\x00\x0c" + four,                     // datagrams
 		v2 + "\x21\x31\x00\xd8" + strings.Repeat("a", 216), // AF_UNIX
 		v2 + "\x21\x11\x00\x0b" + four[:11],                // too short for addresses
 		v2 + "\x21\x21\x00\x0c" + four,                     // likewise
-		v2 + "\x21\x11\x00\x0e" + four + "\x04\x00",        // half a value
+		v2 + "\x21\x11\x00\x0e" + four + "\x04\x00",        // incomplete value
 		v2 + "\x21\x11\x00\x0f" + four + "\x04\x00\x01",
 		v2 + "\x21\x11\xff\xff" + four,
 		v2 + "\x21\x11\x00\x11" + four + "\x03\x00\x02ab",
@@ -149,8 +149,9 @@ func TestBegins(t *testing.T) {
 	}
 }
 
-// FuzzParse: reading by what is asked for and all at once agree, nothing is read
-// beyond the header, and what is read can be written and read again.
+// FuzzParse checks that parsing step by step and at once give the same result,
+// that nothing is read beyond the header, and that a parsed header can be
+// written and parsed again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 192.0.2.1 198.51.100.1 4660 5222\r\n"))
 	f.Add([]byte("PROXY UNKNOWN\r\n"))
