@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// act acts on the entry at, and those behind it that go on together with it,
-// and returns where to go on.
+// act acts on the entry at index at, together with the following entries that
+// pass unchanged. It returns the index of the next entry.
 func (p *pump) act(b *batch, at int) (next int, err error) {
 	for next = at; next < len(b.entries) && p.plain(b, next); next++ {
 		if next > at && b.entries[next].end-b.entries[at].start > maxWrite {
@@ -30,8 +30,8 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 	q, v := &b.qs[e.q], &b.vs[e.q]
 	effect := v.Effect
 	if effect != decision.End && q.Desc.Fault != stanza.NoFault && effect < decision.Refuse {
-		// No rule lets through what could not be described; if one did, that
-		// is a mistake somewhere, and it stops here.
+		// No rule passes a stanza that could not be described. If a verdict
+		// does, there is a mistake somewhere, and the stanza is dropped.
 		p.s.shared.logger.Error("verdict passes a stanza that could not be described", "session", string(p.s.who.ID), "fault", int(q.Desc.Fault))
 		effect = decision.Drop
 	}
@@ -52,7 +52,7 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 	return at + 1, err
 }
 
-// plain reports whether the entry's own bytes go on.
+// plain reports whether the bytes of the entry are forwarded unchanged.
 func (p *pump) plain(b *batch, at int) bool {
 	e := b.entries[at]
 	if e.kind == isSpace {
@@ -65,13 +65,14 @@ func (p *pump) plain(b *batch, at int) bool {
 	return b.vs[e.q].Effect == decision.Pass && d.Fault == stanza.NoFault && !p.rewrites(d)
 }
 
-// rewrites reports whether the to attribute has to be brought into the form
-// the decision was made on. The server's own is only ever the session's.
+// rewrites reports whether the to attribute must be replaced by the prepared
+// address on which the decision is based. A stanza from the server is always
+// addressed to the session.
 func (p *pump) rewrites(d *stanza.Descriptor) bool {
 	return p.dir == decision.Out && d.ToEdited
 }
 
-// pass hands over the entries from at up to next, in one write.
+// pass writes the entries from at to before next in one write.
 func (p *pump) pass(b *batch, at, next int) error {
 	stanzas := uint64(0)
 	for _, e := range b.entries[at:next] {
@@ -93,8 +94,8 @@ func (p *pump) pass(b *batch, at, next int) error {
 	return err
 }
 
-// settle sets right what is remembered of a stanza after its hand-over: a
-// request is outstanding no more once it is answered, or was not handed over.
+// settle updates the memory after a stanza was written or not: a request is
+// forgotten when it is answered, or when it could not be written.
 func (p *pump) settle(q *decision.Question, err error) {
 	answered := q.Outstanding && err == nil
 	withdrawn := q.Desc.Kind == stanza.IQ && isRequest(&q.Desc) && err != nil
@@ -111,9 +112,9 @@ func (p *pump) handOver(bytes []byte, asked time.Time) error {
 	return err
 }
 
-// edit hands over a changed copy of the entry. Each change is framed again
-// before the next one, and before the copy goes on; one that the framer does
-// not take is not handed over.
+// edit writes an edited copy of the entry. After each edit, the copy is framed
+// again, before the next edit and before it is written. A copy that the framer
+// refuses is not written.
 func (p *pump) edit(b *batch, e entry) error {
 	q, v := &b.qs[e.q], &b.vs[e.q]
 	raw, err := b.buf[e.start:e.end], error(nil)
@@ -132,7 +133,7 @@ func (p *pump) edit(b *batch, e entry) error {
 		_, err = b.framer.ParseStanza(raw)
 	}
 	if err != nil {
-		b.framer.Reset() // its error would stay, and end the stream
+		b.framer.Reset() // or its error would end the stream
 		p.s.shared.logger.Warn("edited stanza is not well-formed any more", "session", string(p.s.who.ID), "err", err)
 		p.refuse(b, e, &decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable})
 		return nil
@@ -143,7 +144,7 @@ func (p *pump) edit(b *batch, e entry) error {
 	return err
 }
 
-// splice frames raw and appends what edit makes of it to a buffer of its own.
+// splice frames raw and writes the result of edit to one of the edit buffers.
 func (b *batch) splice(buffer int, raw []byte, edit func(dst, raw []byte, el stream.Element) []byte) ([]byte, error) {
 	el, err := b.framer.ParseStanza(raw)
 	if err != nil {
@@ -153,15 +154,15 @@ func (b *batch) splice(buffer int, raw []byte, edit func(dst, raw []byte, el str
 	return b.edits[buffer], nil
 }
 
-// refuse answers the one who sent the entry, unless it is itself an answer:
-// then two sides could go on answering each other.
+// refuse answers the sender of the entry, unless the entry is an answer itself:
+// two peers could then answer each other forever.
 func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	d := &b.qs[e.q].Desc
 	if !isStanzaKind(d) || d.Type == stanza.Error || d.Type == stanza.Result {
 		return
 	}
 	if v.Reason == decision.Outage && d.Kind == stanza.Message && d.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
-		return // clients send chat states and receipts unasked
+		return // clients send chat states and receipts without the user
 	}
 	a := v.Answer()
 	if a.Type == "" || a.Condition == "" {
@@ -172,7 +173,7 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	if a.Denied {
 		r.Permission, r.Position = v.Permission, v.Position
 	}
-	// A fault of the element does not matter: only its header is read.
+	// A fault of the element does not matter, because only its header is read.
 	el, _ := b.framer.ParseStanza(b.buf[e.start:e.end])
 	if !el.Valid() {
 		return
@@ -185,9 +186,10 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	b.replies = stanza.AppendError(b.replies, el, r)
 }
 
-// answeredFrom is the address that a client's stanza is answered from: the one
-// it was addressed to. A client tells the room it could not join by the very
-// form it wrote, and an address that does not prepare has no other form.
+// answeredFrom returns the from address of the answer to a client's stanza: the
+// address that the stanza was sent to. For presence it is the address as the
+// client wrote it, because a client recognizes the room it could not join by
+// that form. An address that cannot be prepared has no other form.
 func answeredFrom(el stream.Element, d *stanza.Descriptor) []byte {
 	if d.Kind != stanza.Presence && !d.To.IsZero() {
 		return d.To.Bytes()
@@ -199,8 +201,8 @@ func answeredFrom(el stream.Element, d *stanza.Descriptor) []byte {
 	return to
 }
 
-// drop drops the entry; a push of the own server is answered, so that it need
-// not be sent again.
+// drop drops the entry. A push from the account's own server gets a result, so
+// that the server does not send it again.
 func (p *pump) drop(b *batch, e entry, v *decision.Verdict) {
 	d := &b.qs[e.q].Desc
 	if p.dir != decision.In || v.Reason != decision.PushRefused || d.Kind != stanza.IQ || d.Type != stanza.Set {
@@ -212,14 +214,14 @@ func (p *pump) drop(b *batch, e entry, v *decision.Verdict) {
 	}
 }
 
-// answer sends the replies to where the stanzas came from.
+// answer sends the replies to the peer that sent the stanzas.
 func (p *pump) answer(b *batch) error {
 	if len(b.replies) == 0 {
 		return nil
 	}
 	err := p.from.write(b.replies, time.Time{})
 	if err == nil || errors.Is(err, errEnded) {
-		return nil // whoever was told that we have closed expects no answer
+		return nil // our closing tag was sent, so the peer expects no answer
 	}
 	return p.writeFailure(p.from, err)
 }

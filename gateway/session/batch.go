@@ -9,65 +9,66 @@ import (
 )
 
 const (
-	// maxBatch is how many stanzas are asked about at once, and so how many a
-	// session may have outstanding per direction.
+	// maxBatch is the number of stanzas in one question to the decider, and
+	// therefore the largest number of unanswered questions of a session in one
+	// direction.
 	maxBatch = 64
-	// maxWrite bounds what is handed over in one write, and so how much
-	// stands on verdicts that grow old while the peer takes it.
+	// maxWrite bounds one write, and therefore the number of bytes whose
+	// verdicts grow old while the peer reads them.
 	maxWrite = 64 << 10
-	// A buffer begins small, and grows to recordBuffer, a TLS record, where
-	// there is more to read at once, and further for a large stanza; what has
-	// grown larger than keepBuffer is given back after use.
+	// A buffer starts with firstBuffer bytes. It grows to recordBuffer, a TLS
+	// record, if more can be read at once, and further for a large stanza. A
+	// buffer larger than keepBuffer is released after use.
 	firstBuffer  = 4 << 10
 	recordBuffer = 16 << 10
 	keepBuffer   = 64 << 10
-	// A buffer larger than largeBuffer, more than a client's stanza that may
-	// pass needs, needs leave: in each direction there are at most maxLarge of
-	// them at once in all sessions, so that one tenant's server, or clients
-	// whose stanzas will be refused, cannot fill the gateway's memory. Of these
-	// an account and a tenant have shares.
+	// A buffer larger than largeBuffer needs a permit. A client's stanza that
+	// may pass never needs so large a buffer. In each direction, all sessions
+	// together have at most maxLarge permits, so that neither one tenant's
+	// server nor clients with oversized stanzas can fill the gateway's memory.
+	// Accounts and tenants have shares of them.
 	largeBuffer = 512 << 10
 	maxLarge    = 32
 )
 
-// A batch is what a pump works with while there is something to do, and
-// borrows from a pool.
+// A batch holds the buffers of a pump that has work to do. It is borrowed from
+// a pool.
 type batch struct {
 	framer  *stream.Framer
-	buf     []byte // what has been read and not handed over
-	framed  int    // so much of it is entries
-	filled  bool   // the last read took all the room there was
+	buf     []byte // bytes read and not yet written
+	framed  int    // how many of them are framed as entries
+	filled  bool   // the last read filled the buffer
 	entries []entry
 	descs   []stanza.Descriptor
-	recall  recall // what the questions were put with
+	recall  recall // the memory with which the questions are asked
 	qs      []decision.Question
 	vs      []decision.Verdict
-	edits   [2][]byte // what an edit is written to, and the next one
+	edits   [2][]byte // the results of an edit and of the edit after it
 	replies []byte
-	began   time.Time // when the element that is not whole was first waited for
-	large   func()    // gives back the leave to be large; nil without one
+	began   time.Time // when the incomplete element's first byte was read
+	large   func()    // returns the large-buffer permit; nil without one
 }
 
 // An entry is one token of the buffer.
 type entry struct {
 	start, end int
 	kind       entryKind
-	q          int // its question, or the first one behind it
+	q          int // its question, or the next question after it
 }
 
 type entryKind uint8
 
 const (
-	isStanza  entryKind = iota // a verdict says what becomes of it
-	isSpace                    // one space goes on
-	isIgnored                  // between server and gateway only
+	isStanza  entryKind = iota // a verdict decides what happens to it
+	isSpace                    // it is forwarded as one space
+	isIgnored                  // it concerns server and gateway only
 )
 
 func newBatch(c stream.Config) *batch {
 	return &batch{framer: stream.NewFramer(c), buf: make([]byte, 0, firstBuffer)}
 }
 
-// reset makes b ready for the pool.
+// reset prepares b for the pool.
 func (b *batch) reset() {
 	b.framer.Reset()
 	b.clear()
@@ -96,7 +97,7 @@ func (b *batch) reset() {
 	}
 }
 
-// clear forgets the entries, and what they point to.
+// clear removes the entries and everything they refer to.
 func (b *batch) clear() {
 	b.entries = b.entries[:0]
 	clear(b.qs)
@@ -105,7 +106,7 @@ func (b *batch) clear() {
 	b.recall.memory, b.recall.answered = nil, b.recall.answered[:0]
 }
 
-// consume takes the framed bytes out of the buffer.
+// consume removes the framed bytes from the buffer.
 func (b *batch) consume() {
 	if b.framed > 0 {
 		b.began = time.Time{}
@@ -119,7 +120,7 @@ func (b *batch) grows() bool {
 	return cap(b.buf)-len(b.buf) < firstBuffer/2 || b.filled && cap(b.buf) < recordBuffer
 }
 
-// room makes room for the next read.
+// room returns free space for the next read.
 func (b *batch) room() []byte {
 	if b.grows() {
 		grown := make([]byte, len(b.buf), 2*cap(b.buf))
@@ -137,8 +138,8 @@ func (b *batch) desc() *stanza.Descriptor {
 	return &b.descs[len(b.qs)]
 }
 
-// asked returns when the oldest verdict of the entries from at on, up to
-// until, was asked for; the zero time if they need none.
+// asked returns the earliest time at which a verdict for the entries from at to
+// before until was asked for. It is zero if no entry has a verdict.
 func (b *batch) asked(at, until int) (oldest time.Time) {
 	for _, e := range b.entries[at:until] {
 		if e.kind != isStanza {

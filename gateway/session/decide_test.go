@@ -15,8 +15,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// poisoned passes everything, but cannot decide a batch with a certain
-// question in it.
+// poisoned passes everything, but cannot decide a batch that contains the
+// question id.
 type poisoned struct{ id uint64 }
 
 func (p poisoned) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
@@ -31,8 +31,9 @@ func (p poisoned) Ask(_ context.Context, qs []decision.Question, vs []decision.V
 	return nil
 }
 
-// TestUndecidable: what a node cannot decide is refused, in both directions,
-// and what stands beside it is decided; no session ends.
+// TestUndecidable checks that a stanza which a node cannot decide is refused,
+// in both directions, while the stanzas beside it are decided and the session
+// continues.
 func TestUndecidable(t *testing.T) {
 	shared, err := NewShared(poisoned{id: 2}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
@@ -63,9 +64,9 @@ func TestUndecidable(t *testing.T) {
 	}
 }
 
-// TestLargeBuffers: there are only so many at once, of an account, of a tenant,
-// and in all; who waits for one too long is told, and one that is given back
-// serves the next.
+// TestLargeBuffers checks the limits on large buffers: of an account, of a
+// tenant, and in total. A session that waits too long for a permit gets an
+// error. A returned permit serves the next session.
 func TestLargeBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared, err := NewShared(poisoned{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
@@ -73,7 +74,8 @@ func TestLargeBuffers(t *testing.T) {
 			t.Fatal(err)
 		}
 		var held []*batch
-		// take takes one for the account, unless that takes too long.
+		// take takes a permit for the account, or returns an error if that
+		// takes too long.
 		take := func(d decision.Direction, tenant string, account int) error {
 			b := newBatch(stream.Config{})
 			b.buf = make([]byte, largeBuffer)
@@ -129,8 +131,8 @@ func TestLargeBuffers(t *testing.T) {
 	})
 }
 
-// TestResetForgetsLargeDescriptions: a batch that has seen large stanzas keeps
-// little of them in the pool.
+// TestResetForgetsLargeDescriptions checks that a batch releases the memory of
+// large descriptions before it returns to the pool.
 func TestResetForgetsLargeDescriptions(t *testing.T) {
 	b := newBatch(stream.Config{Limits: stream.ClientLimits()})
 	el, err := b.framer.ParseStanza(fmt.Appendf(nil, "<iq type='get' id='%0100d'><a xmlns='u:a'/></iq>", 0))

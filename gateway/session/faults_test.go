@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// TestFaultsAreCounted: what cannot be judged by its contents is counted, by
-// direction and cause, and nothing else is.
+// TestFaultsAreCounted checks that exactly the stanzas that cannot be judged by
+// their contents are counted, by direction and cause.
 func TestFaultsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, func(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// effectsOf gives verdicts from a string of effects, again and again.
+// effectsOf returns verdicts with the given effects, in a cycle.
 func effectsOf(effects []byte) deciderFunc {
 	next := 0
 	return func(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {
@@ -32,9 +32,9 @@ func effectsOf(effects []byte) deciderFunc {
 	}
 }
 
-// FuzzSession holds that whatever a client sends, in whatever pieces, and
-// whatever is decided about it, what the backend is sent are whole elements
-// that a strict framer takes, and then a closing tag.
+// FuzzSession checks that the backend receives whole elements that a strict
+// framer accepts, followed by a closing tag, whatever the client sends, in
+// whatever pieces, and whatever the verdicts are.
 func FuzzSession(f *testing.F) {
 	for _, s := range []string{
 		"<presence/> <message to='BOB@a.test'><body>a</body></message>\n<iq id='1' type='get'><a xmlns='b'/></iq></stream:stream>",
@@ -78,7 +78,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// collectStream reads until the closing tag, and then closes as well.
+// collectStream reads up to the closing tag, and then closes its own stream.
 func collectStream(c net.Conn) <-chan string {
 	got := make(chan string, 1)
 	go func() {
@@ -98,7 +98,8 @@ func collectStream(c net.Conn) <-chan string {
 	return got
 }
 
-// checkStream holds that b is a stream's elements and its closing tag.
+// checkStream checks that b consists of a stream's elements and its closing
+// tag.
 func checkStream(t *testing.T, b []byte) {
 	t.Helper()
 	framer := stream.NewFramer(stream.Config{Limits: stream.ClientLimits()})

@@ -8,9 +8,9 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// tooBig makes the answer to a client's stanza name the limit, if its size is
-// why it was refused. The framer delivers such a stanza with a fault, so no
-// verdict lets it pass.
+// tooBig makes the answer to a client's stanza name the size limit, if the
+// stanza was refused because of its size. The framer delivers such a stanza
+// with a fault, so no verdict passes it.
 func (p *pump) tooBig(e entry, v *decision.Verdict, r *stanza.Reply) {
 	most := stream.ClientLimits().Bytes
 	if p.dir != decision.Out || e.end-e.start <= most || v.Reason != decision.NotAcceptable {

@@ -7,28 +7,28 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// The shares of the large buffers of one direction. A peer that takes what is in
-// such a buffer slowly holds it for as long as it likes, so no account, and no
-// tenant, may hold them all.
+// Shares of the large buffers of one direction. A peer that reads slowly
+// occupies a large buffer for as long as it likes. Therefore no account and no
+// tenant may occupy all of them.
 const (
 	largePerAccount = 4
 	largePerTenant  = maxLarge / 2
 )
 
-// leaves are the leave to have large buffers, maxLarge at once in one direction.
+// leaves are the permits for large buffers of one direction, maxLarge in total.
 type leaves struct {
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // guards the fields below
 	taken     int
 	byTenant  limit.Held[string]
-	byAccount limit.Held[string] // accounts are told apart by their domains, which have one tenant
-	given     chan struct{}      // closed when one is given back; nil: nobody waits
+	byAccount limit.Held[string] // an account's domain belongs to one tenant
+	given     chan struct{}      // closed when a permit is returned; nil if nothing waits
 }
 
 func newLeaves() *leaves {
 	return &leaves{byTenant: limit.NewHeld[string](), byAccount: limit.NewHeld[string]()}
 }
 
-// take waits for a leave until ctx is done.
+// take waits for a permit until ctx is done.
 func (l *leaves) take(ctx context.Context, tenant, account string) error {
 	for {
 		given := l.try(tenant, account)
@@ -43,8 +43,8 @@ func (l *leaves) take(ctx context.Context, tenant, account string) error {
 	}
 }
 
-// try takes a leave, and returns nil, or else what is closed when it is worth
-// trying again.
+// try takes a permit and returns nil. If there is none, it returns a channel
+// that is closed when trying again is worthwhile.
 func (l *leaves) try(tenant, account string) (given <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +59,7 @@ func (l *leaves) try(tenant, account string) (given <-chan struct{}) {
 	return l.given
 }
 
-// give gives a leave back, and has all that wait try again.
+// give returns a permit and wakes everything that waits for one.
 func (l *leaves) give(tenant, account string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

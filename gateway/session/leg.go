@@ -10,25 +10,27 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// errStale: the verdict on what was to be written is too old to be acted on.
+// errStale means that the verdict for the bytes to be written is too old.
 var errStale = errors.New("verdict is too old")
 
-// errEnded: our closing tag has been sent; nothing may come behind it.
+// errEnded means that our closing tag was sent, after which nothing may be
+// written.
 var errEnded = errors.New("stream was closed by us")
 
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-// A runningLeg is the connection to one of a session's two peers. One pump reads
-// it and both write it: one passes stanzas on, the other answers refused ones.
+// A runningLeg is the connection to one of the two peers of a session. One pump
+// reads from it. Both pumps write to it: one forwards stanzas, the other
+// answers refused ones.
 type runningLeg struct {
 	conn   net.Conn
-	final  atomic.Int64 // a read deadline that nothing extends, Unix nanoseconds
-	urgent atomic.Bool  // the session ends: writes get little time
+	final  atomic.Int64 // a read deadline that nothing extends, in Unix nanoseconds
+	urgent atomic.Bool  // the session is ending: writes have little time
 
-	mu     sync.Mutex // held for one write, so that elements do not mix
-	broken error      // a write has failed: what was sent last may be a part
-	closed bool       // our closing tag has been sent
+	mu     sync.Mutex // held for one write, so that elements do not interleave
+	broken error      // the error of a failed write, which may have sent a part
+	closed bool       // our closing tag was sent
 }
 
 // arm sets the deadline of the next read.
@@ -39,7 +41,7 @@ func (l *runningLeg) arm(d time.Duration) {
 	}
 }
 
-// lastRead bounds all reads from now on.
+// lastRead sets the final deadline for all reads.
 func (l *runningLeg) lastRead(t time.Time) {
 	l.final.Store(t.UnixNano())
 	_ = l.conn.SetReadDeadline(t)
@@ -52,8 +54,8 @@ func (l *runningLeg) abort() {
 	l.lastRead(past)
 }
 
-// write hands over whole elements. The verdicts they stand on were asked for
-// at asked or later; the zero time means that they stand on none.
+// write writes whole elements. Their verdicts were asked for at asked or later.
+// A zero asked means that they need no verdict.
 func (l *runningLeg) write(b []byte, asked time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,7 +65,8 @@ func (l *runningLeg) write(b []byte, asked time.Time) error {
 	return l.send(b)
 }
 
-// end sends the stream error, if there is one, and the closing tag, once.
+// end sends the stream error, if there is one, and the closing tag. Nothing is
+// written after that.
 func (l *runningLeg) end(e *stream.Error) {
 	var out []byte
 	if e != nil {
@@ -75,8 +78,8 @@ func (l *runningLeg) end(e *stream.Error) {
 	l.closed = true
 }
 
-// send writes piece by piece, so that a slow peer has writeTimeout for each.
-// The caller holds the lock.
+// send writes in pieces, so that a slow peer has writeTimeout for each piece.
+// The caller holds mu.
 func (l *runningLeg) send(b []byte) error {
 	if l.closed {
 		return errEnded
@@ -84,7 +87,7 @@ func (l *runningLeg) send(b []byte) error {
 	for len(b) > 0 && l.broken == nil {
 		n := min(len(b), writePiece)
 		_ = l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if l.urgent.Load() { // looked at after, so that abort's deadline holds
+		if l.urgent.Load() { // checked after setting the deadline, so that abort wins
 			_ = l.conn.SetWriteDeadline(time.Now().Add(partingTimeout))
 		}
 		_, l.broken = l.conn.Write(b[:n])
@@ -93,7 +96,7 @@ func (l *runningLeg) send(b []byte) error {
 	return l.broken
 }
 
-// unlimited takes the deadline from the next read, but for the last one.
+// unlimited removes the read deadline, except for a final one.
 func (l *runningLeg) unlimited() {
 	_ = l.conn.SetReadDeadline(time.Time{})
 	if t := l.final.Load(); t != 0 {

@@ -9,9 +9,10 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// TestVerdictOfAnotherLog ends the session, whatever it says and whichever way
-// the stanza goes: the position the session was opened at is none of that
-// log's, so a revocation in it could go unseen.
+// TestVerdictOfAnotherLog checks that a verdict made by another log ends the
+// session, whatever its effect and the direction of the stanza. The session was
+// opened at a position of its own log, so a revocation in the other log could
+// go unnoticed.
 func TestVerdictOfAnotherLog(t *testing.T) {
 	for name, try := range map[string]struct {
 		effect decision.Effect
@@ -54,7 +55,8 @@ func TestVerdictOfAnotherLog(t *testing.T) {
 	}
 }
 
-// TestObeyAnotherLog does so for a session that is asked about while idle.
+// TestObeyAnotherLog checks the same for a session that is asked about while
+// idle.
 func TestObeyAnotherLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)

@@ -12,40 +12,40 @@ import (
 )
 
 const (
-	// maxOutstanding bounds the requests remembered per direction. A client
-	// asks each contact for its capabilities on login: several hundred.
+	// maxOutstanding bounds the requests remembered per direction. On log-in, a
+	// client asks each contact for its capabilities: several hundred requests.
 	maxOutstanding = 1024
 	// maxJoined bounds the bare JIDs remembered for directed presence.
 	maxJoined = 512
-	// maxQueries bounds the archive queries remembered: a client asks each of
-	// its rooms for what it has missed.
+	// maxQueries bounds the archive queries remembered. A client asks each of
+	// its rooms for the messages it missed.
 	maxQueries = 512
 )
 
-// A memory is what a session remembers because rules need it, see
-// [decision.Memory]. It holds keyed hashes, not addresses and ids: 8 bytes
-// each, whatever a peer sends, and a peer that does not know the seed cannot
-// make two of them equal. It is empty, and small, until used.
+// A memory holds the facts about a session's past that the rules need, see
+// [decision.Memory]. It stores keyed hashes of addresses and ids. A hash takes
+// 8 bytes whatever a peer sends, and a peer that does not know the seed cannot
+// make two hashes equal. An unused memory is empty and small.
 type memory struct {
-	mu      sync.Mutex // guards all below; no other lock is taken under it
-	asked   [2]recent  // requests handed over, by the direction they went
-	joined  recent     // bare JIDs that directed presence was sent to
-	rooms   recent     // those of joined that the presence asked to join as rooms
+	mu      sync.Mutex // guards the fields below; no other lock is taken while it is held
+	asked   [2]recent  // requests forwarded, by their direction
+	joined  recent     // bare JIDs to which directed presence was sent
+	rooms   recent     // the members of joined that the session asked to join as rooms
 	leaving recent     // rooms left, by the hash of leftBy, until they answer
-	queries []query    // archive queries handed over, the newest last
+	queries []query    // unfinished archive queries, the newest last
 }
 
-// A query is an archive query (XEP-0313) that is not at its end.
+// A query is an archive query (XEP-0313) whose answer is not complete.
 type query struct {
-	peer    uint64 // the hash of the bare JID it was sent to
-	request uint64 // the hash of that and the iq's id
-	// byMessage: urn:xmpp:mam:0 ends a query with a message, and answers the iq
-	// before that. Every other version ends it with the iq's result.
+	peer    uint64 // hash of the bare JID it was sent to
+	request uint64 // hash of that bare JID and the iq's id
+	// byMessage: urn:xmpp:mam:0 ends an answer with a message, sent after the
+	// iq result. Every other version ends it with the iq result.
 	byMessage bool
 }
 
-// joinedTo reports what the session remembers of presence it has directed to
-// peer, whose presence of type t comes in.
+// joinedTo reports whether the session has sent directed presence to peer, and
+// whether peer is a room. t is the type of the presence that comes from peer.
 func (m *memory) joinedTo(peer jid.Addr, t stanza.Type) (joined, muc bool) {
 	h := hashOf(peer.Bare(), nil)
 	m.mu.Lock()
@@ -56,16 +56,16 @@ func (m *memory) joinedTo(peer jid.Addr, t stanza.Type) (joined, muc bool) {
 	return m.joined.has(h), m.rooms.has(h)
 }
 
-// awaits counts the requests that a result or error of this hash, going in
-// direction d, may still answer.
+// awaits returns the number of outstanding requests that a result or error with
+// hash h, sent in direction d, may answer.
 func (m *memory) awaits(d decision.Direction, h uint64) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.asked[opposite(d)].count(h)
 }
 
-// queried reports whether an archive query to peer is not at its end. A query
-// whose iq is among answered counts only if a message is to end it.
+// queried reports whether an archive query to peer is unfinished. A query whose
+// iq is in answered counts only if a message will end it.
 func (m *memory) queried(peer jid.Addr, answered []uint64) bool {
 	h := hashOf(peer.Bytes(), nil)
 	m.mu.Lock()
@@ -75,9 +75,9 @@ func (m *memory) queried(peer jid.Addr, answered []uint64) bool {
 	})
 }
 
-// note remembers what rules need of a stanza that is about to be handed over
-// in direction d. It comes before the bytes, so that an answer cannot
-// overtake it.
+// note records the facts about a stanza that rules will need. The stanza is
+// about to be written in direction d; note is called before the write, so that
+// no answer can come first.
 func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 	peer := peerOf(d, s)
 	message := s.Kind == stanza.Message && (d == decision.Out || !endsQuery(s))
@@ -103,10 +103,10 @@ func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 	}
 }
 
-// directed notes presence sent to one address (RFC 6121 section 4.6). From then
-// on presence from that room passes, until the session leaves the room. The
-// room answers the leaving (XEP-0045 section 7.14): that answer passes once
-// more.
+// directed records presence sent to one address (RFC 6121 section 4.6). From
+// then on, presence from that address passes until the session leaves the room.
+// The room answers when the session leaves (XEP-0045 section 7.14); that one
+// answer still passes.
 func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 	h := hashOf(to.Bare(), nil)
 	switch s.Type {
@@ -124,10 +124,11 @@ func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 	}
 }
 
-// leftBy hashes the address that a room's answer to an unavailable is told by:
-// the occupant's address that the unavailable went to. Servers bring a nickname
-// that is not ASCII into a form of their own, so its answer may come from
-// another address than was written to: such an answer is told by the room alone.
+// leftBy returns the hash by which a room's answer to unavailable presence is
+// recognized. It is the hash of the occupant's address to which the presence
+// was sent. Servers normalize a nickname that is not ASCII, so the answer may
+// come from a different spelling of the address; in that case the hash is that
+// of the room alone.
 func leftBy(occupant jid.Addr) uint64 {
 	for _, c := range occupant.Bytes()[len(occupant.Bare()):] {
 		if c >= utf8.RuneSelf {
@@ -144,7 +145,7 @@ func (m *memory) ask(q query) {
 	m.queries = append(m.queries, q)
 }
 
-// endQuery ends the oldest query to peer that a message ends.
+// endQuery removes the oldest query to peer that is ended by a message.
 func (m *memory) endQuery(peer uint64) {
 	m.removeQuery(func(q query) bool { return q.peer == peer && q.byMessage })
 }
@@ -159,8 +160,9 @@ func (m *memory) removeQuery(which func(query) bool) {
 	}
 }
 
-// forget forgets a request: withdrawn, when s is the request itself and goes
-// in its own direction d, or answered, when s is the answer that went in d.
+// forget removes a request. If s is the request itself, sent in direction d,
+// the request is withdrawn. If s is an answer sent in direction d, the request
+// is answered.
 func (m *memory) forget(d decision.Direction, s *stanza.Descriptor) {
 	peer := peerOf(d, s)
 	if s.Kind != stanza.IQ || peer.IsZero() {
@@ -182,7 +184,7 @@ func (m *memory) forget(d decision.Direction, s *stanza.Descriptor) {
 
 func isRequest(s *stanza.Descriptor) bool { return s.Type == stanza.Get || s.Type == stanza.Set }
 
-// isQuery reports whether a request asks for the messages of an archive.
+// isQuery reports whether a request asks for messages of an archive.
 func isQuery(s *stanza.Descriptor) bool {
 	if len(s.Payloads) != 1 {
 		return false
@@ -195,7 +197,7 @@ func isOldQuery(s *stanza.Descriptor) bool {
 	return string(s.Payloads[0].Other) == "urn:xmpp:mam:0"
 }
 
-// endsQuery reports whether a message is one that ends an archive query.
+// endsQuery reports whether a message ends an archive query.
 func endsQuery(s *stanza.Descriptor) bool {
 	if !s.Has(stanza.IsArchive) {
 		return false
@@ -205,7 +207,7 @@ func endsQuery(s *stanza.Descriptor) bool {
 	})
 }
 
-// peerOf returns the other entity of a stanza that goes in direction d.
+// peerOf returns the remote entity of a stanza that is sent in direction d.
 func peerOf(d decision.Direction, s *stanza.Descriptor) jid.Addr {
 	if d == decision.Out {
 		return s.To
@@ -215,10 +217,11 @@ func peerOf(d decision.Direction, s *stanza.Descriptor) jid.Addr {
 
 func opposite(d decision.Direction) decision.Direction { return 1 - d }
 
-// seed keys the hashes of this process.
+// seed keys the hashes. It is random for each process.
 var seed = maphash.MakeSeed()
 
-// hashOf hashes an address and an id; an address has no NUL in it.
+// hashOf hashes an address and an id. An address cannot contain NUL, the
+// separator.
 func hashOf(address, id []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
@@ -228,10 +231,10 @@ func hashOf(address, id []byte) uint64 {
 	return h.Sum64()
 }
 
-// A recall is what a session remembers while questions about one batch are
-// put: each of its stanzas is asked about before any is acted on, so a request
-// that an earlier stanza of the batch answers counts as answered. It
-// implements decision.Memory.
+// A recall is the memory of a session while the questions about one batch are
+// built. All questions of a batch are asked before the first stanza is acted
+// on; therefore recall counts a request as answered if an earlier stanza of the
+// batch answers it. It implements decision.Memory.
 type recall struct {
 	memory   *memory
 	answered []uint64
@@ -263,8 +266,8 @@ func (r *recall) Queried(peer jid.Addr) bool {
 	return r.memory.queried(peer, r.answered)
 }
 
-// recent is a bounded list, the newest last. Equal entries may stand in it
-// more than once.
+// recent is a bounded list with the newest entry last. It may contain equal
+// entries.
 type recent []uint64
 
 func (r recent) has(h uint64) bool { return slices.Contains(r, h) }
@@ -278,7 +281,7 @@ func (r recent) count(h uint64) (n int) {
 	return n
 }
 
-// add appends h; the oldest makes room.
+// add appends h. If the list is full, it removes the oldest entry.
 func (r *recent) add(h uint64, limit int) {
 	if len(*r) >= limit {
 		*r = slices.Delete(*r, 0, len(*r)-limit+1)
@@ -286,13 +289,13 @@ func (r *recent) add(h uint64, limit int) {
 	*r = append(*r, h)
 }
 
-// renew makes h the newest; one entry of it is enough.
+// renew makes h the newest entry, and keeps one copy of it.
 func (r *recent) renew(h uint64, limit int) {
 	r.remove(h)
 	r.add(h, limit)
 }
 
-// remove takes out the oldest h.
+// remove removes the oldest entry equal to h.
 func (r *recent) remove(h uint64) {
 	i := slices.Index(*r, h)
 	if i < 0 {

@@ -19,7 +19,7 @@ func addr(t *testing.T, s string) jid.Addr {
 	return a
 }
 
-// described is what the describer says of a stanza.
+// described returns the description of a stanza.
 func described(t *testing.T, xml string) *stanza.Descriptor {
 	t.Helper()
 	el, err := stream.NewFramer(stream.Config{Limits: stream.BackendLimits()}).ParseStanza([]byte(xml))
@@ -68,8 +68,8 @@ func TestOutstanding(t *testing.T) {
 	}
 }
 
-// TestOneRequestOneResult: within one batch, as many results are outstanding
-// as there are requests, in both directions.
+// TestOneRequestOneResult checks that, within one batch and in both directions,
+// each request allows only one result.
 func TestOneRequestOneResult(t *testing.T) {
 	bob := addr(t, "bob@a.test/x")
 	for _, d := range []decision.Direction{decision.In, decision.Out} {
@@ -105,8 +105,8 @@ func TestOutstandingIsBounded(t *testing.T) {
 	}
 }
 
-// TestJoined: a room is known from the presence sent to it until it is left,
-// and its answer to the leaving still is.
+// TestJoined checks that a room is known from the presence sent to it until the
+// session leaves, and that the room's answer to leaving still passes.
 func TestJoined(t *testing.T) {
 	var m memory
 	const join = "<x xmlns='http://jabber.org/protocol/muc'/>"
@@ -166,7 +166,8 @@ func TestJoined(t *testing.T) {
 	check("the second of too many", "r1@muc.a.test/b", stanza.Available, "true true")
 }
 
-// TestQueried: archive results are due from an archive query to its end.
+// TestQueried checks that archive results are accepted from a query until its
+// end.
 func TestQueried(t *testing.T) {
 	room := addr(t, "room@muc.a.test")
 	query := func(version string) *stanza.Descriptor {

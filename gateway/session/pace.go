@@ -8,24 +8,26 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// Rates are how much a client may send. Over it, reading waits, so that TCP slows
-// the client down; nothing is dropped. The zero Rate is no limit.
+// Rates are the rates at which a client may send. Above them, the gateway
+// delays reading, and TCP slows the client down; nothing is dropped. The zero
+// Rate means no limit.
 type Rates struct{ Bytes, Stanzas limit.Rate }
 
-// The indices of [Shared.Throttled]: which rate a client had exceeded.
+// Indices of [Shared.Throttled]: the rate that a client exceeded.
 const (
 	ThrottledBytes = iota
 	ThrottledStanzas
 	numThrottled
 )
 
-// A pace is what a client has sent. It belongs to the pump that reads the client.
+// A pace counts the bytes and stanzas a client has sent. It belongs to the pump
+// that reads from the client.
 type pace struct {
 	bytes, stanzas     limit.Bucket
 	newBytes, newCount int32 // since the last wait
 }
 
-// count counts what has been read of a client.
+// count counts bytes and stanzas read from a client.
 func (p *pump) count(bytes, stanzas int) {
 	if p.dir == decision.Out {
 		p.s.sent.newBytes += int32(bytes)
@@ -33,8 +35,8 @@ func (p *pump) count(bytes, stanzas int) {
 	}
 }
 
-// pace waits until the client has earned what it has sent so far. It uses no
-// goroutine and reads nothing meanwhile.
+// pace waits until the client's rate allows what it has sent so far. It uses no
+// goroutine, and nothing is read in the meantime.
 func (p *pump) pace(ctx context.Context) error {
 	if p.dir != decision.Out {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// TestPace: a client that sends more than it may is read as fast as it may send,
-// and all of it arrives; its server is not slowed down.
+// TestPace checks that a client that sends too fast is read at its allowed
+// rate, that all of its stanzas arrive, and that its server is not slowed down.
 func TestPace(t *testing.T) {
 	message := "<message to='bob@a.test'><body>" + strings.Repeat("a", 62) + "</body></message>" // 110 bytes
 	for name, c := range map[string]struct {
@@ -55,7 +55,8 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// A client that is waited for is told at once when its session is to end.
+// TestPaceEnds checks that a session which waits because of its rate ends at
+// once when asked to.
 func TestPaceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)

@@ -20,12 +20,12 @@ type pump struct {
 	s        *Session
 	dir      decision.Direction
 	from, to *runningLeg
-	rest     []byte  // read before the session began
-	first    [1]byte // where an idle pump reads to
+	rest     []byte  // bytes read before the session began
+	first    [1]byte // the read buffer while the pump is idle
 }
 
-// guard runs the pump. A panic, which only a mistake of ours can be, ends this
-// session and no other.
+// guard runs the pump. If the pump panics, which only a mistake in our code can
+// cause, it ends this session and no other.
 func (p *pump) guard(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -50,7 +50,8 @@ func (p *pump) run(ctx context.Context) error {
 	}
 }
 
-// wait returns when there is something to read, holding no buffer until then.
+// wait returns when there is something to read. It holds no buffer while it
+// waits.
 func (p *pump) wait() error {
 	if len(p.rest) > 0 {
 		return nil
@@ -68,7 +69,7 @@ func (p *pump) wait() error {
 	return nil
 }
 
-// burst works on what the peer sends until nothing of it is left.
+// burst processes the peer's data until the buffer is empty.
 func (p *pump) burst(ctx context.Context) error {
 	pool := &p.s.shared.batches[p.dir]
 	b := pool.Get().(*batch)
@@ -109,8 +110,8 @@ func (p *pump) burst(ctx context.Context) error {
 	}
 }
 
-// read reads more of an element that is not whole yet. The time for one runs
-// from its first byte: whoever sends it a byte at a time gains nothing.
+// read reads more of an incomplete element. The deadline counts from the
+// element's first byte, so a peer gains nothing by sending one byte at a time.
 func (p *pump) read(ctx context.Context, b *batch) error {
 	if b.began.IsZero() {
 		b.began = time.Now()
@@ -130,7 +131,7 @@ func (p *pump) read(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// errStreamClosed ends framing at a closing tag.
+// errStreamClosed means that framing has reached a closing tag.
 var errStreamClosed = errors.New("closing tag")
 
 // A backendError is a stream error from the backend.
@@ -138,8 +139,8 @@ type backendError struct{ condition string }
 
 func (e *backendError) Error() string { return "stream error from the backend: " + e.condition }
 
-// frame makes entries of the whole tokens in the buffer. What stands before
-// an error is good.
+// frame turns the complete tokens in the buffer into entries. The entries
+// before an error are valid.
 func (p *pump) frame(b *batch) error {
 	for len(b.entries) < maxBatch && b.framed < len(b.buf) {
 		kind, n, err := b.framer.Next(b.buf[b.framed:], false)
@@ -171,7 +172,7 @@ func (p *pump) frame(b *batch) error {
 	return nil
 }
 
-// ask puts the question about el.
+// ask adds the question about el.
 func (p *pump) ask(b *batch, el stream.Element) {
 	d := b.desc()
 	d.Describe(el)
@@ -194,12 +195,12 @@ func streamCondition(el stream.Element) string {
 	return ""
 }
 
-// maxStale is how often in a row verdicts may be too old at hand-over before
-// that counts as having none.
+// maxStale is the number of times in a row that verdicts may be too old when
+// they are used. Beyond it, access control counts as unavailable.
 const maxStale = 3
 
-// work gets verdicts on the entries and acts on them, in order. What is to be
-// answered is answered, even if the session ends at a later one.
+// work gets the verdicts on the entries and acts on them in order. It sends the
+// answers even if the session ends at a later entry.
 func (p *pump) work(ctx context.Context, b *batch) error {
 	return errors.Join(p.actAll(ctx, b), p.answer(b))
 }
@@ -234,9 +235,9 @@ func (p *pump) actAll(ctx context.Context, b *batch) error {
 
 var errUndecided = errors.New("no verdict")
 
-// decide asks until there is a verdict on each question. In an outage the
-// client's stanzas are refused, because it can be told; the server's cannot be
-// dropped unseen, so the session ends.
+// decide asks until each question has a verdict. In an outage, the client's
+// stanzas are refused, since the client can send them again. The server's
+// stanzas must not be lost silently, so the session ends.
 func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error {
 	hold := holdOut
 	if p.dir == decision.In {
@@ -270,9 +271,10 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 	return nil
 }
 
-// oneByOne asks again for what has no verdict, each question alone, because
-// one of them cannot be decided. That one is refused, as what cannot be
-// described is: a stranger who finds such a stanza ends nobody's session.
+// oneByOne asks each question without a verdict separately, because one of them
+// cannot be decided. That stanza is refused like a stanza that cannot be
+// described. Thus a stranger who finds such a stanza cannot end the recipient's
+// session.
 func (p *pump) oneByOne(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
 	for i := range qs {
 		if vs[i].Effect != decision.Undecided {
@@ -302,10 +304,11 @@ func (p *pump) undecidable(d *stanza.Descriptor) decision.Verdict {
 	return decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable}
 }
 
-// readFailure says how the session ends when reading has failed.
+// readFailure returns the cause with which the session ends after a failed
+// read.
 func (p *pump) readFailure(err error) error {
 	if p.from.final.Load() != 0 {
-		return errClosed // its closing tag was waited for long enough
+		return errClosed // the peer had enough time to send its closing tag
 	}
 	var timeout net.Error
 	switch {
@@ -314,13 +317,13 @@ func (p *pump) readFailure(err error) error {
 	case p.dir == decision.In:
 		return fmt.Errorf("read from the backend: %w: %w", err, &stream.Error{Condition: "remote-connection-failed"})
 	case errors.Is(err, io.EOF):
-		return errors.New("the client has gone")
+		return errors.New("the client closed the connection")
 	}
 	return fmt.Errorf("read from the client: %w", err)
 }
 
-// framingFailure says how the session ends at what could not be framed, or was
-// the end of a stream.
+// framingFailure returns the cause with which the session ends after a framing
+// error or the end of a stream.
 func (p *pump) framingFailure(err error) error {
 	var wire *stream.Error
 	var server *backendError
@@ -338,8 +341,9 @@ func (p *pump) framingFailure(err error) error {
 	return err
 }
 
-// relayedCondition returns the stream error a client is told for one of the
-// backend's: the same if it means to the client what it means to us.
+// relayedCondition returns the condition to send to the client for a stream
+// error from the backend: the same condition if it means the same to the client
+// as to the gateway.
 func relayedCondition(c string) string {
 	switch c {
 	case "conflict", "connection-timeout", "host-gone", "policy-violation", "reset",
@@ -349,7 +353,8 @@ func relayedCondition(c string) string {
 	return "undefined-condition"
 }
 
-// writeFailure says how the session ends when writing to l has failed.
+// writeFailure returns the cause with which the session ends after a failed
+// write to l.
 func (p *pump) writeFailure(l *runningLeg, err error) error {
 	if l == &p.s.backend {
 		return fmt.Errorf("write to the backend: %w: %w", err, &stream.Error{Condition: "remote-connection-failed"})
@@ -357,7 +362,7 @@ func (p *pump) writeFailure(l *runningLeg, err error) error {
 	return fmt.Errorf("write to the client: %w", err)
 }
 
-// isStanzaKind reports whether d is one of the three stanzas.
+// isStanzaKind reports whether d is a message, presence or iq.
 func isStanzaKind(d *stanza.Descriptor) bool {
 	return d.Kind == stanza.Message || d.Kind == stanza.Presence || d.Kind == stanza.IQ
 }

@@ -1,12 +1,13 @@
-// Package session is one bound session: two pumps, one for each direction.
-// Each frames what comes, describes it, asks for verdicts, and then passes,
-// edits, refuses or drops it, or ends the session.
+// Package session runs one bound session with two pumps, one for each
+// direction. A pump frames the incoming bytes, describes each stanza and asks
+// for verdicts. Then it passes, edits, refuses or drops each stanza, or ends
+// the session.
 //
-// It promises that nothing goes on that no verdict let through, that a
-// verdict is at most a second old when its stanza is handed over, that what
-// passes is the peer's own bytes in their order, and that what was edited was
-// framed again. A session that waits for its peers holds no buffer. It never
-// decides by itself: where no verdict can be had it refuses, or ends.
+// It promises: no stanza passes without a verdict that allows it; a verdict is
+// at most one second old when its stanza is written; unedited stanzas keep
+// their bytes and their order; edited stanzas are framed again. An idle session
+// holds no buffer. The package never decides by itself: without a verdict it
+// refuses the stanza or ends the session.
 package session
 
 import (
@@ -24,56 +25,60 @@ import (
 
 // Bounds of a session.
 const (
-	// maxVerdictAge is how old a verdict may be at hand-over: a part of the
-	// bound on how long a revocation takes to be in force.
+	// maxVerdictAge is the maximum age of a verdict when its stanza is written.
+	// It is part of the bound on the time until a revocation takes effect.
 	maxVerdictAge = time.Second
-	// holdOut and holdIn are how long reading waits in an outage, counted from
-	// its start.
+	// holdOut and holdIn are how long reading is delayed by an outage, counted
+	// from the start of the outage.
 	holdOut = 5 * time.Second
 	holdIn  = 30 * time.Second
-	// IdleTimeout is for a client that sends nothing at all, not even white
-	// space; clients that mean to stay ping every few minutes.
+	// IdleTimeout closes the session of a client that sends nothing at all, not
+	// even white space. A client that wants to stay connected pings every few
+	// minutes.
 	IdleTimeout = 15 * time.Minute
-	// partTimeout is for the next bytes of an element that has begun.
+	// partTimeout is the time to receive the rest of an incomplete element.
 	partTimeout = time.Minute
-	// writeTimeout is for one write of at most writePiece, a TLS record: a peer
-	// that takes so little in that time is gone, or keeps the other side from
-	// being served.
+	// writeTimeout bounds one write of at most writePiece, a TLS record. A peer
+	// that does not accept so little in that time is gone, or blocks the
+	// service for the other side.
 	writeTimeout = time.Minute
 	writePiece   = 16 << 10
-	// closeTimeout is for a peer's closing tag once the other side has sent
-	// its own (RFC 6120 section 4.4).
+	// closeTimeout is the time to wait for a peer's closing tag after the other
+	// side has sent its own (RFC 6120 section 4.4).
 	closeTimeout = 5 * time.Second
-	// partingTimeout is for telling a peer why its stream ends.
+	// partingTimeout is the time to tell a peer why its stream ends.
 	partingTimeout = 2 * time.Second
 )
 
-// A Decider gives verdicts. Ask fills vs, one for each of qs, in order. In an
-// outage it waits for its end, until hold has passed since its start: an
-// outage older than that is an error at once. On an error those without a
-// verdict are left Undecided. It keeps neither slice.
+// A Decider returns verdicts. Ask fills vs with the verdicts on qs, in order.
+// In an outage it waits for the end of the outage, until hold has passed since
+// the outage began; an older outage is an error at once. After an error,
+// questions without a verdict are left Undecided. Ask keeps neither slice.
 type Decider interface {
 	Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error
 }
 
-// Config is what a Session needs.
+// Config configures a Session.
 type Config struct {
-	// Shared is what all sessions of the process have in common.
+	// Shared is the state that all sessions of the process share.
 	Shared *Shared
-	// The session's connections, bound, and what was read from them already.
+	// The session's connections after binding, and the bytes already read from
+	// them.
 	Client, Backend         net.Conn
 	ClientRest, BackendRest []byte
-	// Who the session is; its bytes are the Session's from now on.
+	// Who is the identity of the session. The Session takes ownership of its
+	// bytes.
 	Who decision.Session
-	// LogID names the log that Who.Opened is a position of. Positions of
-	// another log say nothing about it, so a verdict made by one ends the
-	// session.
+	// LogID names the log to which the position Who.Opened belongs. A position
+	// in another log says nothing about the session, so a verdict made by
+	// another log ends the session.
 	LogID string
-	// Live is what else is shown of the session: how its client came in.
+	// Live holds the other details to report about the session: how its client
+	// connected.
 	Live decision.LiveSession
 }
 
-// A Session is one client's. It is run once.
+// A Session is the session of one client. It can be run once.
 type Session struct {
 	shared          *Shared
 	who             decision.Session
@@ -84,14 +89,14 @@ type Session struct {
 	live            decision.LiveSession
 	sent            pace
 	passed, refused [2]atomic.Uint64 // stanzas, by direction
-	active          atomic.Int64     // when the last one was acted on, Unix seconds
+	active          atomic.Int64     // when the last stanza was acted on, in Unix seconds
 
-	mu     sync.Mutex // guards the two below
-	cause  error      // why it ends, once it does
+	mu     sync.Mutex // guards the fields below
+	cause  error      // why the session ends; nil while it runs
 	cancel context.CancelFunc
 }
 
-// New returns a Session that waits to be run.
+// New returns a Session that is ready to run.
 func New(c Config) (*Session, error) {
 	if c.Shared == nil || c.Client == nil || c.Backend == nil {
 		return nil, errors.New("session: shared state and both connections are needed")
@@ -107,10 +112,10 @@ func New(c Config) (*Session, error) {
 	return s, nil
 }
 
-// Run pumps until either side ends the session, policy does, or ctx is done,
-// and closes both connections. The error says why it ended; it is a
-// *stream.Error where the client was told one. Run is best called in a fresh
-// goroutine: one whose stack has grown with a TLS handshake keeps it.
+// Run runs the pumps until a peer or a verdict ends the session or ctx is done,
+// and then closes both connections. The error is the cause; it is a
+// *stream.Error if the client was sent one. Run should be called in a new
+// goroutine, because a goroutine keeps the large stack of a TLS handshake.
 func (s *Session) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { s.End("system-shutdown", "") })
 	defer unhook()
@@ -137,7 +142,7 @@ func (s *Session) pump(ctx context.Context) {
 	wg.Wait()
 }
 
-// Live tells how the session is. It waits for nothing.
+// Live returns the current state of the session. It does not block.
 func (s *Session) Live() decision.LiveSession {
 	l := s.live
 	l.Active = time.Unix(s.active.Load(), 0)
@@ -146,7 +151,7 @@ func (s *Session) Live() decision.LiveSession {
 	return l
 }
 
-// count counts stanzas acted on.
+// count counts stanzas that were acted on.
 func (s *Session) count(d decision.Direction, e decision.Effect, n uint64) {
 	s.shared.Effects[d][e].Add(n)
 	switch e {
@@ -158,18 +163,20 @@ func (s *Session) count(d decision.Direction, e decision.Effect, n uint64) {
 	s.active.Store(time.Now().Unix())
 }
 
-// End ends the session from outside with a stream error to the client; the
-// first reason counts. Run returns soon after.
+// End ends the session with a stream error to the client. If it is called more
+// than once, the first reason is used. Run returns soon after.
 func (s *Session) End(condition, text string) {
 	s.ended(&stream.Error{Condition: condition, Text: text})
 }
 
-// errClosed: a peer has closed its stream, and the other one has been told.
+// errClosed means that one peer has closed its stream and the other one was
+// told.
 var errClosed = errors.New("stream closed")
 
-// ended takes note of why a pump has ended, or the session is to end. After a
-// closing tag the other pump goes on for a while, because a peer may answer a
-// closing tag with what it still has to say; after all else both end at once.
+// ended records why a pump has ended or the session should end. After a closing
+// tag, the other pump continues for closeTimeout, because a peer may still send
+// stanzas before its own closing tag. After any other cause, both pumps end at
+// once.
 func (s *Session) ended(err error) {
 	s.mu.Lock()
 	first := s.cause == nil || errors.Is(s.cause, errClosed)
@@ -194,8 +201,8 @@ func (s *Session) ended(err error) {
 	s.backend.abort()
 }
 
-// close tells both peers that the session has ended, and closes their connections.
-// Both pumps have ended before.
+// close tells both peers that the session has ended and closes their
+// connections. Both pumps must have ended.
 func (s *Session) close() error {
 	s.mu.Lock()
 	cause := s.cause
@@ -211,8 +218,8 @@ func (s *Session) close() error {
 	return cause
 }
 
-// Question returns a question that asks for nothing, whose verdict says
-// whether the session goes on.
+// Question returns a question that asks for no permission. Its verdict shows
+// whether the session may continue.
 func (s *Session) Question() decision.Question {
 	d := stanza.Descriptor{Kind: stanza.ClientStateKind}
 	q := decision.NewQuestion(s.who, decision.Out, &d, nil)
@@ -228,16 +235,17 @@ func (s *Session) Apply(v *decision.Verdict) {
 	}
 }
 
-// judge makes of a verdict by another log than the session's that the session
-// ends: after a restore, the position it was opened at is one of a history
-// that is no more.
+// judge turns a verdict made by another log into an End. After a restore, the
+// position at which the session was opened belongs to a history that does not
+// exist any more.
 func (s *Session) judge(v *decision.Verdict) {
 	if v.Effect != decision.Undecided && v.LogID != s.logID {
 		v.Effect, v.Reason = decision.End, decision.RolesChanged
 	}
 }
 
-// ending is what a stream that v ends is closed with.
+// ending returns the condition and text with which to close a stream that v
+// ends.
 func ending(v *decision.Verdict) (condition, text string) {
 	a := v.Answer()
 	if a.Condition == "" || a.Type != "" {

@@ -17,14 +17,14 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// deciderFunc decides with a function.
+// deciderFunc is a Decider that calls a function.
 type deciderFunc func(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error
 
 func (f deciderFunc) Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
 	return f(ctx, qs, vs)
 }
 
-// passAll passes everything, freshly.
+// passAll passes everything, with fresh verdicts.
 func passAll(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {
 	for i := range qs {
 		vs[i] = decision.Verdict{Effect: decision.Pass, AskedAt: time.Now(), LogID: testLog}
@@ -32,7 +32,7 @@ func passAll(_ context.Context, qs []decision.Question, vs []decision.Verdict) e
 	return nil
 }
 
-// testLog is the log that sessions are opened by.
+// testLog is the id of the log by which sessions are opened.
 const testLog = "log"
 
 // A rig is a session between two pipes.
@@ -51,7 +51,7 @@ func (r *rig) Write(b []byte) (int, error) {
 	return r.log.Write(b)
 }
 
-// start runs a session; it is to be used in a bubble.
+// start runs a session. It must be called in a synctest bubble.
 func start(t *testing.T, d deciderFunc) *rig {
 	t.Helper()
 	r := &rig{done: make(chan error, 1)}
@@ -75,7 +75,8 @@ func start(t *testing.T, d deciderFunc) *rig {
 	return r
 }
 
-// ended has the client vanish and returns how the session ended.
+// ended disconnects the client and returns the cause with which the session
+// ended.
 func (r *rig) ended() error {
 	_ = r.client.Close()
 	err := <-r.done
@@ -83,7 +84,7 @@ func (r *rig) ended() error {
 	return err
 }
 
-// told returns the stream error a session ended with.
+// told returns the condition of the stream error with which a session ended.
 func told(err error) string {
 	if e, ok := errors.AsType[*stream.Error](err); ok {
 		return e.Condition
@@ -91,7 +92,7 @@ func told(err error) string {
 	return ""
 }
 
-// collect reads all that comes until the connection is closed.
+// collect reads until the connection is closed.
 func collect(c net.Conn) <-chan string {
 	got := make(chan string, 1)
 	go func() {
@@ -135,8 +136,9 @@ func TestQuestions(t *testing.T) {
 	})
 }
 
-// TestStaleVerdictIsAskedAgain: a verdict that is over a second old when its
-// stanza is handed over does not count, with the same question's number.
+// TestStaleVerdictIsAskedAgain checks that a verdict older than a second is not
+// used when its stanza is written. The question is asked again under the same
+// number.
 func TestStaleVerdictIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ids []uint64
@@ -171,7 +173,8 @@ func TestStaleVerdictIsAskedAgain(t *testing.T) {
 	})
 }
 
-// TestVerdictsThatAreAlwaysStale end the session: nothing passes on them.
+// TestVerdictsThatAreAlwaysStale checks that such verdicts end the session and
+// pass nothing.
 func TestVerdictsThatAreAlwaysStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, func(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error {
@@ -193,8 +196,8 @@ func TestVerdictsThatAreAlwaysStale(t *testing.T) {
 	})
 }
 
-// TestVerdictWithoutTime: a decider that does not say when it asked is taken
-// to have asked when it was called.
+// TestVerdictWithoutTime checks that a verdict without a time counts as asked
+// for when the decider was called.
 func TestVerdictWithoutTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := true
@@ -221,8 +224,8 @@ func TestVerdictWithoutTime(t *testing.T) {
 	})
 }
 
-// TestNothingPassesUndecided: whatever a decider returns, what it has not
-// decided, or what could not be described, does not pass.
+// TestNothingPassesUndecided checks that a stanza without a decision, or one
+// that could not be described, never passes, whatever the decider returns.
 func TestNothingPassesUndecided(t *testing.T) {
 	for name, d := range map[string]deciderFunc{
 		"undecided": func(context.Context, []decision.Question, []decision.Verdict) error { return nil },
@@ -272,8 +275,8 @@ func TestNothingPassesUndecided(t *testing.T) {
 	})
 }
 
-// TestAPeerThatReadsNothing holds up its session for writeTimeout, and is then
-// given up.
+// TestAPeerThatReadsNothing checks that a peer which does not read blocks its
+// session for writeTimeout only.
 func TestAPeerThatReadsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		stuck func(r *rig) net.Conn
@@ -309,7 +312,8 @@ func TestAPeerThatReadsNothing(t *testing.T) {
 	}
 }
 
-// TestASlowPeer: one that takes a large stanza slowly gets all of it.
+// TestASlowPeer checks that a peer which reads a large stanza slowly gets all
+// of it.
 func TestASlowPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)
@@ -334,8 +338,8 @@ func TestASlowPeer(t *testing.T) {
 	})
 }
 
-// TestBackPressure: while verdicts are waited for, no more is read than a
-// batch and a buffer hold, and no more is asked than a batch.
+// TestBackPressure checks that, while verdicts are awaited, no more is read
+// than a batch and a buffer hold, and no more is asked than one batch.
 func TestBackPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -381,7 +385,7 @@ func TestBackPressure(t *testing.T) {
 	})
 }
 
-// TestBuffersAreGivenBack: what a huge stanza needed is not kept.
+// TestBuffersAreGivenBack checks that the memory of a huge stanza is released.
 func TestBuffersAreGivenBack(t *testing.T) {
 	b := newBatch(stream.Config{Limits: stream.ClientLimits()})
 	for len(b.buf) < 200<<10 {

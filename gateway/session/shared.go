@@ -14,12 +14,12 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// Shared is what the sessions of one process have in common: who decides,
+// Shared is the state that the sessions of one process share: the decider,
 // buffers, and counters.
 type Shared struct {
 	decider   Decider
 	logger    *slog.Logger
-	questions atomic.Uint64 // the last question's number
+	questions atomic.Uint64 // the number of the last question
 	batches   [2]sync.Pool  // of *batch, by direction
 
 	// Effects counts verdicts acted on, by direction and effect.
@@ -29,32 +29,33 @@ type Shared struct {
 	Faults [2][stanza.NumFaults]atomic.Uint64
 	// Stale counts verdicts that were too old at hand-over.
 	Stale atomic.Uint64
-	// Outages counts questions that nobody answered in time.
+	// Outages counts questions that got no verdict in time.
 	Outages atomic.Uint64
-	// Undecidable counts questions a node could not decide.
+	// Undecidable counts questions that a node could not decide.
 	Undecidable atomic.Uint64
-	// Throttled is for how long clients were not read, in nanoseconds, by the
-	// rate they had exceeded.
+	// Throttled is the total time for which reading from clients was delayed,
+	// in nanoseconds, by the rate that was exceeded.
 	Throttled [numThrottled]atomic.Uint64
-	// Rates bound what a client sends. They are set before the first session.
+	// Rates bound the rate at which each client may send. Set them before the
+	// first session.
 	Rates Rates
 
-	large [2]*leaves // to have large buffers, by direction
+	large [2]*leaves // permits for large buffers, by direction
 }
 
 // numEffects is one more than the last effect.
 const numEffects = decision.End + 1
 
-// NewShared returns the shared state of sessions that ask d. The log hears of
-// what must not be.
+// NewShared returns the shared state of sessions that ask d. Mistakes in our
+// own code are logged.
 func NewShared(d Decider, logger *slog.Logger) (*Shared, error) {
 	if d == nil || logger == nil {
 		return nil, errors.New("session: a decider and a log are needed")
 	}
 	s := &Shared{decider: d, logger: logger}
 	s.large = [2]*leaves{newLeaves(), newLeaves()}
-	// Numbers of questions go on from a random one, so that those of a
-	// restarted gateway are not taken for retries of old ones.
+	// Question numbers start at a random value, so that the questions of a
+	// restarted gateway are not mistaken for retries of old ones.
 	s.questions.Store(rand.Uint64())
 	s.batches[decision.Out].New = func() any {
 		return newBatch(stream.Config{Limits: stream.ClientLimits()})
@@ -65,9 +66,9 @@ func NewShared(d Decider, logger *slog.Logger) (*Shared, error) {
 	return s, nil
 }
 
-// roomFor waits, at most so long, for the leave to make b's buffer large, if
-// that is what it needs next. The leaves of one direction are not those of the
-// other: clients that send large stanzas slowly hold up no server.
+// roomFor waits for a large-buffer permit, for at most the given time, if b's
+// next read needs a large buffer. The directions have separate permits, so that
+// clients that send large stanzas slowly cannot delay a server.
 func (s *Shared) roomFor(ctx context.Context, d decision.Direction, who *decision.Session, b *batch, most time.Duration) error {
 	if b.large != nil || !b.grows() || 2*cap(b.buf) <= largeBuffer {
 		return nil
