@@ -13,7 +13,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// backendLimits are for a server's features and its words during negotiation.
+// backendLimits are the limits for a server's elements during negotiation.
 func backendLimits() stream.Limits {
 	return stream.Limits{Bytes: 64 << 10, Elements: 500}
 }
@@ -25,11 +25,12 @@ type backendEnded struct{ condition string }
 
 func (e *backendEnded) Error() string { return "backend ended the stream: " + e.condition }
 
-// maxTries is how often a connection tries one backend address.
+// maxTries is the number of times a client's connection tries one backend
+// address.
 const maxTries = 3
 
-// connect opens a stream to the first backend that can be reached, with TLS
-// where that is asked for, and reads its features.
+// connect opens a stream to the first backend that can be reached, with TLS if
+// the backend needs it, and reads its features.
 func (x *negotiation) connect(ctx context.Context) error {
 	if len(x.admission.Backends) == 0 {
 		return backendFailure(errors.New("the domain has no backend"))
@@ -43,7 +44,7 @@ func (x *negotiation) connect(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("backend %s: %w", b.Address, err))
 		banned, _ := errors.AsType[*backendEnded](err)
 		if b.Proxy && banned != nil && banned.condition == "policy-violation" {
-			// It knows the client's address, and wants nothing to do with it.
+			// The server knows the client's address and refuses it.
 			return fail("policy-violation", "the domain's server refuses your address", err)
 		}
 		if ctx.Err() != nil || !time.Now().Before(x.last) {
@@ -53,11 +54,11 @@ func (x *negotiation) connect(ctx context.Context) error {
 	return backendFailure(errors.Join(errs...))
 }
 
-// tryAll tries a backend until it is clear whether it can be reached. A server
-// that is asked for more connections than its kernel keeps for it loses some
-// of them, and it may not know of them: such a connection is tried again, as
-// the last in the queue. If the address cannot be reached by others either,
-// the lane says so, and it is not tried again.
+// tryAll tries a backend until it is clear whether it can be reached. If a
+// server gets more connections than its kernel queues for it, some of them are
+// lost, and the server may not notice. Such a connection is tried again, at the
+// end of the lane's queue. If nobody else can reach the address either, the
+// lane reports it as down, and it is not tried again.
 func (x *negotiation) tryAll(ctx context.Context, b decision.Backend) (err error) {
 	for range maxTries {
 		o, failure := x.inTurn(ctx, b)
@@ -79,7 +80,7 @@ func (x *negotiation) tryAll(ctx context.Context, b decision.Backend) (err error
 	return err
 }
 
-// inTurn tries a backend when it is this connection's turn.
+// inTurn waits for a turn in the lane of a backend and then tries the backend.
 func (x *negotiation) inTurn(ctx context.Context, b decision.Backend) (o outcome, err error) {
 	leave, err := x.lanes.enter(ctx, b.Address, time.Until(x.within(TurnTimeout)))
 	if err != nil {
@@ -89,8 +90,9 @@ func (x *negotiation) inTurn(ctx context.Context, b decision.Backend) (o outcome
 	return x.try(ctx, b)
 }
 
-// try connects to a backend and reads its features. The outcome says what that
-// tells about the address, for whatever domain and kind of security.
+// try connects to a backend and reads its features. The outcome reports whether
+// the address is reachable, independent of the domain and of the kind of
+// security.
 func (x *negotiation) try(ctx context.Context, b decision.Backend) (outcome, error) {
 	dialing, cancel := context.WithDeadline(ctx, x.within(ConnectTimeout))
 	defer cancel()
@@ -112,7 +114,7 @@ func (x *negotiation) try(ctx context.Context, b decision.Backend) (outcome, err
 	return answered, nil
 }
 
-// greet reads the features of a backend that a connection has been made to.
+// greet secures a new connection to a backend and reads the backend's features.
 func (x *negotiation) greet(ctx context.Context, b decision.Backend) (err error) {
 	if b.Proxy {
 		x.backend.setDeadline(x.within(ConnectTimeout))
@@ -120,8 +122,8 @@ func (x *negotiation) greet(ctx context.Context, b decision.Backend) (err error)
 			return err
 		}
 		defer func() {
-			if err != nil { // a port that expects no header fails in ways that do not tell
-				err = fmt.Errorf("behind a PROXY header (proxy = true), which that port must expect: %w", err)
+			if err != nil { // a port that expects no header fails in unclear ways
+				err = fmt.Errorf("after a PROXY header (proxy = true), which that port must expect: %w", err)
 			}
 		}()
 	}
@@ -132,13 +134,13 @@ func (x *negotiation) greet(ctx context.Context, b decision.Backend) (err error)
 		return err
 	}
 	if x.offered.mechanisms == nil {
-		return errors.New("no usable SASL mechanism is offered")
+		return errors.New("the backend offers no usable SASL mechanism")
 	}
 	return nil
 }
 
-// secureBackend puts TLS on the backend's leg where the domain says so. A
-// backend that does not do it is not used.
+// secureBackend starts TLS with the backend if the backend's settings require
+// it. If that fails, the backend is not used.
 func (x *negotiation) secureBackend(ctx context.Context, s decision.Security) error {
 	switch s {
 	case decision.Plain:
@@ -169,7 +171,7 @@ func (x *negotiation) startBackendTLS() error {
 		return err
 	}
 	if !x.offered.startTLS {
-		return errors.New("no STARTTLS is offered")
+		return errors.New("the backend does not offer STARTTLS")
 	}
 	x.backend.setDeadline(x.within(BackendTLSTimeout))
 	if err := x.backend.write([]byte("<starttls xmlns='" + nsTLS + "'/>")); err != nil {
@@ -180,12 +182,12 @@ func (x *negotiation) startBackendTLS() error {
 		return err
 	}
 	if !el.Is(nsTLS, "proceed") {
-		return errors.New("STARTTLS was refused")
+		return errors.New("the backend refused STARTTLS")
 	}
 	return nil
 }
 
-// openBackend opens a stream on the backend's leg and reads the features.
+// openBackend opens a stream to the backend and reads the features.
 func (x *negotiation) openBackend() error {
 	x.backend.setDeadline(x.within(FeaturesTimeout))
 	if err := x.backend.open(stream.OpenTag{To: x.domain, Version: "1.0", Lang: x.clientLang}); err != nil {
@@ -210,7 +212,7 @@ func (x *negotiation) openBackend() error {
 	return nil
 }
 
-// ask sends the backend an element and reads its answer.
+// ask sends an element to the backend and reads the answer.
 func (x *negotiation) ask(element []byte) (el stream.Element, err error) {
 	err = x.unclocked(func() error {
 		x.backend.setDeadline(x.within(AnswerTimeout))
@@ -223,7 +225,8 @@ func (x *negotiation) ask(element []byte) (el stream.Element, err error) {
 	return el, err
 }
 
-// backendElement reads the backend's next element. A stream error is an error.
+// backendElement reads the backend's next element. It returns a stream error as
+// an error.
 func (x *negotiation) backendElement() (stream.Element, error) {
 	kind, el, err := x.backend.next(false)
 	switch {
@@ -242,7 +245,7 @@ func (x *negotiation) backendElement() (stream.Element, error) {
 	return el, nil
 }
 
-// conditionOf returns the name of the first child in space but <text/>.
+// conditionOf returns the name of the first child in space other than <text/>.
 func conditionOf(el stream.Element, space string) string {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		if string(c.Space()) == space && string(c.Local()) != "text" {

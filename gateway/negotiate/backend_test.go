@@ -21,14 +21,14 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A testBackend is a server that speaks as far as its SASL features.
+// A testBackend is a server that negotiates up to its SASL features.
 type testBackend struct {
 	listener net.Listener
 	cert     tls.Certificate
-	direct   bool // direct TLS, else STARTTLS if offered
+	direct   bool // direct TLS; otherwise STARTTLS if offered
 	starttls string
-	names    chan string // server names it was asked for
-	clients  chan string // whom it was told of by PROXY headers, before all else; nil: it reads none
+	names    chan string // server names that clients asked for
+	clients  chan string // client addresses from PROXY headers at the start of connections; nil: none are read
 }
 
 func startBackend(t *testing.T, b *testBackend) string {
@@ -126,7 +126,7 @@ func (b *testBackend) serve(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// testCert returns a certificate for name, signed by itself and in roots.
+// testCert returns a self-signed certificate for name and adds it to roots.
 func testCert(t *testing.T, name string, roots *x509.CertPool) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -167,8 +167,8 @@ func TestConnect(t *testing.T) {
 		{"plain", testBackend{}, decision.Plain, ""},
 		{"STARTTLS", testBackend{cert: good, starttls: proceed}, decision.StartTLS, ""},
 		{"direct TLS", testBackend{cert: good, direct: true}, decision.TLS, ""},
-		{"STARTTLS not offered", testBackend{cert: good}, decision.StartTLS, "no STARTTLS is offered"},
-		{"STARTTLS refused", testBackend{cert: good, starttls: "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}, decision.StartTLS, "STARTTLS was refused"},
+		{"STARTTLS not offered", testBackend{cert: good}, decision.StartTLS, "does not offer STARTTLS"},
+		{"STARTTLS refused", testBackend{cert: good, starttls: "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}, decision.StartTLS, "refused STARTTLS"},
 		{"bytes behind proceed", testBackend{cert: good, starttls: proceed + testHeader + testSASL}, decision.StartTLS, "bytes from before TLS"},
 		{"another name", testBackend{cert: wrong, direct: true}, decision.TLS, "certificate is valid for other.test"},
 		{"unknown authority", testBackend{cert: unknown, starttls: proceed}, decision.StartTLS, "unknown authority"},
@@ -218,8 +218,9 @@ func newNegotiation(n *Negotiator, domain string, backends ...decision.Backend) 
 	}
 }
 
-// TestIntroduce: a backend that says so is told the client's address before all
-// else, TLS included; no other is, and none is told of nobody.
+// TestIntroduce checks that a backend configured for it gets the client's
+// address before anything else, even TLS. No other backend gets it, and no
+// header is sent without an address.
 func TestIntroduce(t *testing.T) {
 	pool := x509.NewCertPool()
 	cert := testCert(t, "a.test", pool)
@@ -268,8 +269,9 @@ func TestIntroduce(t *testing.T) {
 	}
 }
 
-// TestUnexpectedHeader: where a backend cannot be used behind a PROXY header, the
-// error says so, for the server itself may not know what it was sent.
+// TestUnexpectedHeader checks that the error mentions the PROXY header if a
+// backend fails after it, since the server itself may not understand what it
+// received.
 func TestUnexpectedHeader(t *testing.T) {
 	for _, proxy := range []bool{true, false} {
 		n, err := New(Config{Admitter: noAdmitter{}, Certificate: func(string) *tls.Certificate { return nil }, BackendTLS: new(tls.Config)})
@@ -277,7 +279,7 @@ func TestUnexpectedHeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := testBackend{clients: make(chan string, 1)}
-		x := newNegotiation(n, "a.test", decision.Backend{Address: startBackend(t, &b), Security: decision.StartTLS, Proxy: proxy}) // it has none
+		x := newNegotiation(n, "a.test", decision.Backend{Address: startBackend(t, &b), Security: decision.StartTLS, Proxy: proxy}) // it has no certificate
 		x.remote = &net.TCPAddr{IP: net.ParseIP("192.0.2.7"), Port: 4711}
 		x.local = x.remote
 		if err := x.connect(t.Context()); err == nil || strings.Contains(err.Error(), "PROXY header (proxy = true)") != proxy {
@@ -287,8 +289,8 @@ func TestUnexpectedHeader(t *testing.T) {
 	}
 }
 
-// TestConnectInOrder: the first backend that can be used is used, and each is
-// given its own time.
+// TestConnectInOrder checks that the first usable backend is used, and that
+// each backend gets its own time.
 func TestConnectInOrder(t *testing.T) {
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -296,7 +298,7 @@ func TestConnectInOrder(t *testing.T) {
 	}
 	refused := dead.Addr().String()
 	_ = dead.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, says nothing
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and sends nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +336,7 @@ func TestConnectInOrder(t *testing.T) {
 	}
 }
 
-// A hurried connection has had all its time when it begins to read.
+// A hurried connection reaches its deadline when it begins to read.
 type hurried struct{ net.Conn }
 
 func (c hurried) Read(b []byte) (int, error) {

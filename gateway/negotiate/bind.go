@@ -11,18 +11,21 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// bindID is the id of our bind request to the backend.
+// bindID is the id of the gateway's bind request to the backend.
 const bindID = "bind"
 
-// maxID bounds the id of a client's bind request, as a description does.
+// maxID bounds the id of a client's bind request, like the ids in a
+// description.
 const maxID = stanza.MaxText
 
-// reopen begins the stream after SASL on both legs (RFC 6120 section 6.4.6).
+// reopen begins the new streams after SASL with both peers (RFC 6120 section
+// 6.4.6).
 func (x *negotiation) reopen(ctx context.Context) error {
 	x.phase(BindTimeout)
 	x.client.restart()
 	x.backend.restart()
-	// The client's header comes first: the backend is told its language.
+	// The client's header is read first, since it contains the language for the
+	// backend.
 	if err := x.readOpen(ctx); err != nil {
 		return err
 	}
@@ -30,7 +33,7 @@ func (x *negotiation) reopen(ctx context.Context) error {
 		return backendFailure(err)
 	}
 	if !x.offered.bind {
-		return backendFailure(errors.New("no resource binding is offered"))
+		return backendFailure(errors.New("the backend does not offer resource binding"))
 	}
 	if err := x.writeOpen(); err != nil {
 		return err
@@ -41,8 +44,8 @@ func (x *negotiation) reopen(ctx context.Context) error {
 	return nil
 }
 
-// bind reads the one iq that may come now, has the backend bind the resource,
-// has policy open the session, and tells the client its address.
+// bind reads the client's bind request, binds the resource at the backend, asks
+// a policy node to open the session, and sends the client its address.
 func (x *negotiation) bind(ctx context.Context) error {
 	for range maxBinds {
 		id, resource, err := x.bindRequest()
@@ -78,8 +81,8 @@ func jidOK(user jid.Addr, domain, resource string) bool {
 	return err == nil
 }
 
-// bindRequest reads a bind iq (RFC 6120 section 7.6, 7.7). Anything else ends
-// the stream.
+// bindRequest reads a bind iq (RFC 6120 sections 7.6 and 7.7). Any other
+// element ends the stream.
 func (x *negotiation) bindRequest() (id []byte, resource string, err error) {
 	el, err := x.clientElement()
 	if err != nil {
@@ -113,9 +116,9 @@ func (x *negotiation) bindRequest() (id []byte, resource string, err error) {
 	return append([]byte(nil), id...), resource, nil
 }
 
-// bindBackend asks the backend for the resource. A refusal comes back as a
-// stanza error's type and condition; an address that is not the authenticated
-// user's ends the session.
+// bindBackend asks the backend to bind the resource. A refusal is returned as
+// the type and condition of a stanza error. If the bound address does not
+// belong to the authenticated user, the session ends.
 func (x *negotiation) bindBackend(resource string) (typ, condition string, err error) {
 	el, err := x.ask(appendBindRequest(nil, resource))
 	if err != nil {
@@ -145,14 +148,14 @@ func (x *negotiation) bindBackend(resource string) (typ, condition string, err e
 		return "", "", backendFailure(errors.New("bind result without an address"))
 	}
 	if !full.HasResource() || !full.WithoutResource().Equal(x.user) {
-		return "", "", fail("internal-server-error", "", errors.New("the backend has bound another user than SASL has authenticated"))
+		return "", "", fail("internal-server-error", "", errors.New("the backend bound an address that does not belong to the user authenticated by SASL"))
 	}
 	x.full = full.Clone()
 	return "", "", nil
 }
 
-// bindRefusal returns what is passed on of a bind error (RFC 6120 sections
-// 7.6.2 and 7.7.2).
+// bindRefusal returns the type and condition with which to relay a bind error
+// (RFC 6120 sections 7.6.2 and 7.7.2).
 func bindRefusal(el stream.Element) (typ, condition string) {
 	const nsStanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
@@ -171,7 +174,7 @@ func bindRefusal(el stream.Element) (typ, condition string) {
 	return "cancel", "internal-server-error"
 }
 
-// openSession has policy open the session.
+// openSession asks a policy node to open the session.
 func (x *negotiation) openSession(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, HoldTimeout)
 	defer cancel()

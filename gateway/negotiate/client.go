@@ -18,13 +18,13 @@ const (
 	nsTLS = "urn:ietf:params:xml:ns:xmpp-tls"
 )
 
-// domainKey is the context key of the domain a handshake is for.
+// domainKey is the context key for the domain of a handshake.
 type domainKey struct{}
 
-// certificate chooses by the domain the stream was opened to, or else, in
-// direct TLS, by SNI. A client that names no server (some do not when they are
-// told an address) gets the default one, and judges by itself whether that
-// will do.
+// certificate returns the certificate for the domain of the stream. In direct
+// TLS, there is no stream yet, and SNI names the domain. A client without SNI
+// (some send none if they are configured with an address) gets the default
+// certificate and decides itself whether to accept it.
 func (n *Negotiator) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	domain, ok := hello.Context().Value(domainKey{}).(string)
 	if !ok && hello.ServerName != "" {
@@ -39,7 +39,7 @@ func (n *Negotiator) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	return nil, errors.New("no certificate for this name")
 }
 
-// handshake puts TLS on the client's leg.
+// handshake starts TLS with the client.
 func (x *negotiation) handshake(ctx context.Context) error {
 	if x.domain != "" {
 		ctx = context.WithValue(ctx, domainKey{}, x.domain)
@@ -55,8 +55,8 @@ func (x *negotiation) handshake(ctx context.Context) error {
 	return nil
 }
 
-// openClient reads the client's opening tag, has its domain admitted the first
-// time, and sends our own.
+// openClient reads the client's opening tag, asks for admission of its domain
+// the first time, and sends the gateway's opening tag.
 func (x *negotiation) openClient(ctx context.Context) error {
 	if err := x.readOpen(ctx); err != nil {
 		return err
@@ -64,8 +64,8 @@ func (x *negotiation) openClient(ctx context.Context) error {
 	return x.writeOpen()
 }
 
-// readOpen reads the client's opening tag and has its domain admitted the
-// first time.
+// readOpen reads the client's opening tag and asks for admission of its domain
+// the first time.
 func (x *negotiation) readOpen(ctx context.Context) error {
 	_, el, err := x.client.next(true)
 	if err != nil {
@@ -92,8 +92,8 @@ func (x *negotiation) readOpen(ctx context.Context) error {
 	return nil
 }
 
-// writeOpen sends the client our opening tag. Once the backend has opened a
-// stream its language is that of what comes from it.
+// writeOpen sends the gateway's opening tag to the client. Once the backend has
+// opened a stream, the tag has the backend's language.
 func (x *negotiation) writeOpen() error {
 	own := stream.OpenTag{From: x.domain, ID: rand.Text(), Version: "1.0", Lang: cmp.Or(x.backendLang, ownLanguage)}
 	if err := x.client.open(own); err != nil {
@@ -102,8 +102,8 @@ func (x *negotiation) writeOpen() error {
 	return nil
 }
 
-// certified reports whether the certificate that the client has seen, if it
-// has seen one, is that of the stream's domain.
+// certified reports whether the certificate that the client has seen is valid
+// for the stream's domain. It returns true if the client has seen none.
 func (x *negotiation) certified() bool {
 	conn, ok := x.client.conn.(*tls.Conn)
 	if !ok {

@@ -9,16 +9,17 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// An Error is why a negotiation has failed: what the client is told, and the
-// cause, which is for the log only.
+// An Error is the reason why a negotiation failed: the stream error for the
+// client, and the cause, which is only logged.
 type Error struct {
-	// Condition is one of RFC 6120 section 4.9.3, Text is safe to show.
+	// Condition is a condition of RFC 6120 section 4.9.3. Text is safe to show.
 	Condition, Text string
 	App             string // application condition, as in stream.Error
-	// Silent: the peer is gone or was never an XMPP client; it is told nothing.
+	// Silent: the client is gone or is not an XMPP client, so nothing is sent
+	// to it.
 	Silent bool
-	// LogInFailed is the SASL condition of the client's last attempt to log
-	// in; empty: it made none, or that has succeeded.
+	// LogInFailed is the SASL condition of the client's last log-in attempt. It
+	// is empty if there was no attempt or if it succeeded.
 	LogInFailed string
 	Err         error
 }
@@ -41,7 +42,8 @@ func fail(condition, text string, err error) *Error {
 	return &Error{Condition: condition, Text: text, Err: err}
 }
 
-// readFailure says what a client is told about an error of reading from it.
+// readFailure returns the error to send to a client after reading from it
+// failed.
 func readFailure(err error) error {
 	var wire *stream.Error
 	var own *Error
@@ -58,12 +60,13 @@ func readFailure(err error) error {
 	return &Error{Condition: "undefined-condition", Silent: true, Err: err}
 }
 
-// backendFailure says what a client is told when its backend is the cause.
+// backendFailure returns the error to send to a client when the backend is the
+// cause.
 func backendFailure(err error) error {
 	return fail("remote-connection-failed", "the domain's server cannot be reached", err)
 }
 
-// isTimeout reports whether err is a deadline that has passed.
+// isTimeout reports whether err means that a deadline has passed.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()

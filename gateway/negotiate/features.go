@@ -17,21 +17,21 @@ const (
 	nsCSI       = "urn:xmpp:csi:0"
 )
 
-// The mechanisms that are relayed, best first. None is bound to a channel: the
-// client's TLS ends here.
+// relayed returns the mechanisms that the gateway relays, best first. None of
+// them uses channel binding, because the client's TLS ends at the gateway.
 func relayed() []string {
 	return []string{"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"}
 }
 
-// The mechanisms that are not relayed and may be shown nevertheless, beside
-// SCRAM: a client with a password prefers SCRAM to each of them. Those that are
-// bound to a channel, EXTERNAL and GSSAPI are not among them, since a client
-// that can do them takes them first.
+// shown returns mechanisms that are not relayed but may be listed beside SCRAM,
+// because a client with a password prefers SCRAM to each of them. Mechanisms
+// with channel binding, EXTERNAL and GSSAPI are not among them, because a
+// client that supports them uses them first.
 func shown() []string {
 	return []string{"ANONYMOUS", "DIGEST-MD5", "OAUTHBEARER", "X-OAUTH2"}
 }
 
-// features are what a backend offers of what we know.
+// features are the features of a backend that the gateway knows.
 type features struct {
 	startTLS                    bool
 	mechanisms                  []string // relayed
@@ -80,14 +80,14 @@ func capsAttr(el stream.Element, name string) string {
 	return string(v)
 }
 
-// readMechanisms reads which mechanisms are offered, and so what is relayed and
-// what is shown.
+// readMechanisms determines the mechanisms to relay and to list from those that
+// the backend offers.
 //
-// With SCRAM a server may have the client check that it has seen the server's
-// whole list (XEP-0474). So the list is shown whole, as far as that does no
+// With SCRAM, a server may let the client verify that it has seen the server's
+// whole list (XEP-0474). Therefore the whole list is shown if that does no
 // harm: a mechanism that is not relayed is refused if a client chooses it. But
-// if one stands there that a client would choose first, those are shown that are
-// relayed and no others.
+// if the list contains a mechanism that a client would choose before SCRAM,
+// only the relayed mechanisms are shown.
 func (f *features) readMechanisms(el stream.Element) {
 	var names []string
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
@@ -117,8 +117,8 @@ func (f *features) readMechanisms(el stream.Element) {
 
 func isSCRAM(mechanism string) bool { return strings.HasPrefix(mechanism, "SCRAM-") }
 
-// appendMechanisms appends the features before SASL success, with our own
-// limits.
+// appendMechanisms appends the features before SASL success, with the gateway's
+// own limits.
 func (f *features) appendMechanisms(dst []byte, own streamLimits) []byte {
 	dst = append(dst, "<stream:features><mechanisms xmlns='"+nsSASL+"'>"...)
 	for _, m := range f.list {
@@ -131,7 +131,8 @@ func (f *features) appendMechanisms(dst []byte, own streamLimits) []byte {
 	return append(dst, "</stream:features>"...)
 }
 
-// appendBind appends the features after SASL success, with our own limits.
+// appendBind appends the features after SASL success, with the gateway's own
+// limits.
 func (f *features) appendBind(dst []byte, own streamLimits) []byte {
 	dst = append(dst, "<stream:features><bind xmlns='"+nsBind+"'/>"...)
 	if f.session {

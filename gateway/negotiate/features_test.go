@@ -33,13 +33,14 @@ func mechanismsOf(names ...string) string {
 	return list + "</mechanisms></stream:features>"
 }
 
-// listHash is XEP-0474's, of a list of mechanisms without channel bindings.
+// listHash returns XEP-0474's hash of a list of mechanisms without channel
+// bindings.
 func listHash(names []string) string {
 	sum := sha1.Sum([]byte(strings.Join(slices.Sorted(slices.Values(names)), "\x1e")))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// shownTo is what a client reads of our features.
+// shownTo returns the mechanisms that a client reads in the gateway's features.
 func shownTo(t *testing.T, f *features) (names []string) {
 	t.Helper()
 	el := parseFeatures(t, string(f.appendMechanisms(nil, streamLimits{}))).FirstChild()
@@ -49,13 +50,14 @@ func shownTo(t *testing.T, f *features) (names []string) {
 	return names
 }
 
-// TestMechanismsShown: wherever it does no harm a client that checks the
-// server's list finds it whole (XEP-0474); what is relayed does not change.
+// TestMechanismsShown checks that a client which verifies the server's list
+// (XEP-0474) sees the whole list wherever that does no harm, and that the
+// relayed mechanisms do not change.
 func TestMechanismsShown(t *testing.T) {
 	for _, c := range []struct {
 		offered  string
 		relayed  string
-		withheld string // "": the list is whole
+		withheld string // empty: the list is complete
 	}{
 		{"PLAIN SCRAM-SHA-1 X-OAUTH2", "SCRAM-SHA-1 PLAIN", ""},
 		{"SCRAM-SHA-1 PLAIN", "SCRAM-SHA-1 PLAIN", ""},
@@ -65,7 +67,7 @@ func TestMechanismsShown(t *testing.T) {
 		{"SCRAM-SHA-1 EXTERNAL", "SCRAM-SHA-1", "EXTERNAL"},
 		{"SCRAM-SHA-1 GSSAPI PLAIN", "SCRAM-SHA-1 PLAIN", "GSSAPI"},
 		{"SCRAM-SHA-1 &lt;x/&gt;", "SCRAM-SHA-1", "<x/>"},
-		{"PLAIN X-OAUTH2 DIGEST-MD5", "PLAIN", "X-OAUTH2 DIGEST-MD5"}, // nothing to check, and clients may prefer it
+		{"PLAIN X-OAUTH2 DIGEST-MD5", "PLAIN", "X-OAUTH2 DIGEST-MD5"}, // no SCRAM to verify the list, and clients may prefer the others
 		{"X-OAUTH2 ANONYMOUS", "", "X-OAUTH2 ANONYMOUS"},
 	} {
 		offered := strings.Fields(c.offered)
@@ -86,8 +88,8 @@ func TestMechanismsShown(t *testing.T) {
 	}
 }
 
-// TestCheckList: a challenge by which a client that checks the list has to give
-// up is reported, and no other.
+// TestCheckList checks that exactly those challenges are reported on which a
+// client that verifies the list must give up.
 func TestCheckList(t *testing.T) {
 	for _, c := range []struct {
 		mechanism, name, data string

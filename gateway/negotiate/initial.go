@@ -8,11 +8,11 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// maxName bounds a SASL user name before it is prepared; a prepared localpart
-// has at most 1023 bytes.
+// maxName bounds a SASL user name before preparation. A prepared localpart has
+// at most 1023 bytes.
 const maxName = 3 * jid.MaxPart
 
-// Failure conditions of RFC 6120 section 6.5 that are made here.
+// Failure conditions of RFC 6120 section 6.5 that the gateway itself uses.
 const (
 	malformedRequest     = "malformed-request"
 	invalidAuthzid       = "invalid-authzid"
@@ -20,9 +20,9 @@ const (
 	temporaryAuthFailure = "temporary-auth-failure"
 )
 
-// decode64 reads base64 in its one canonical form: servers differ on white
-// space, padding and trailing bits, so none of them gets the choice. A single
-// "=" stands for no bytes (RFC 6120 section 6.4.2).
+// decode64 decodes base64 in its canonical form only. Servers differ on white
+// space, padding and trailing bits, so all other forms are refused. A single
+// "=" means an empty message (RFC 6120 section 6.4.2).
 func decode64(text []byte) ([]byte, bool) {
 	if string(text) == "=" {
 		return []byte{}, true
@@ -35,11 +35,12 @@ func decode64(text []byte) ([]byte, bool) {
 	return out[:n], err == nil
 }
 
-// initial reads a client's first SASL message: who it wants to be, and what is
-// relayed. failure is the condition it is refused with.
+// initial parses a client's first SASL message. It returns the user that the
+// client claims to be and the message to relay, or the failure condition with
+// which to refuse the message.
 //
-// An identity to act as must be the own one: servers have let any user be any
-// other by naming it there.
+// An authorization identity must be the user's own. Servers have let any user
+// act as any other user who was named there.
 func initial(mechanism string, message []byte, domain string) (user jid.Addr, relay []byte, failure string) {
 	if mechanism == "PLAIN" {
 		return initialPlain(message, domain)
@@ -47,8 +48,8 @@ func initial(mechanism string, message []byte, domain string) (user jid.Addr, re
 	return initialSCRAM(message, domain)
 }
 
-// initialPlain reads RFC 4616's authzid NUL authcid NUL passwd. What is
-// relayed has no authzid.
+// initialPlain parses RFC 4616's authzid NUL authcid NUL passwd. The message to
+// relay has no authzid.
 func initialPlain(message []byte, domain string) (user jid.Addr, relay []byte, failure string) {
 	parts := bytes.Split(message, []byte{0})
 	if len(parts) != 3 || len(parts[1]) == 0 || len(parts[1]) > maxName || len(parts[2]) == 0 {
@@ -61,9 +62,10 @@ func initialPlain(message []byte, domain string) (user jid.Addr, relay []byte, f
 	return user, message[len(parts[0]):], ""
 }
 
-// initialSCRAM reads RFC 5802's client-first-message as far as it says who:
-// gs2-header "n=" saslname ",r=" …. It is relayed as it is, because its header
-// is part of what is proved. A reserved m= extension has no place before n=.
+// initialSCRAM parses the start of RFC 5802's client-first-message, up to the
+// user name: gs2-header "n=" saslname ",r=" …. The message is relayed
+// unchanged, because the proof covers its header. The reserved m= extension is
+// not allowed before n=.
 func initialSCRAM(message []byte, domain string) (user jid.Addr, relay []byte, failure string) {
 	flag, rest, ok := strings.Cut(string(message), ",")
 	if !ok || flag != "n" && flag != "y" {
@@ -94,8 +96,8 @@ func initialSCRAM(message []byte, domain string) (user jid.Addr, relay []byte, f
 	return user, message, ""
 }
 
-// saslname undoes RFC 5802 section 5.1: =2C is a comma, =3D an equals sign,
-// and no other equals sign may stand there.
+// saslname decodes RFC 5802 section 5.1: =2C is a comma and =3D an equals sign.
+// Any other equals sign is an error.
 func saslname(s string) (string, bool) {
 	rest := strings.ReplaceAll(strings.ReplaceAll(s, "=2C", ""), "=3D", "")
 	if strings.Contains(rest, "=") {
@@ -104,7 +106,7 @@ func saslname(s string) (string, bool) {
 	return strings.NewReplacer("=2C", ",", "=3D", "=").Replace(s), true
 }
 
-// identity prepares the user's own bare JID and compares the authzid with it.
+// identity prepares the user's bare JID and compares the authzid with it.
 func identity(name, authzid, domain string) (user jid.Addr, failure string) {
 	user, err := jid.Join(name, domain, "")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 func TestInitial(t *testing.T) {
 	for _, c := range []struct {
 		mechanism, message string
-		user, relay        string // relay: as message, where empty
+		user, relay        string // relay is the message if empty
 		failure            string
 	}{
 		{"PLAIN", "\x00alice\x00secret", "alice@a.test", "", ""},
@@ -38,7 +38,7 @@ func TestInitial(t *testing.T) {
 
 		{"SCRAM-SHA-1", "n,,n=alice,r=x", "alice@a.test", "", ""},
 		{"SCRAM-SHA-1", "y,,n=alice,r=x", "alice@a.test", "", ""},
-		{"SCRAM-SHA-1", "n,,n=alice,r=x,a=b", "alice@a.test", "", ""}, // an extension
+		{"SCRAM-SHA-1", "n,,n=alice,r=x,a=b", "alice@a.test", "", ""}, // with an extension
 		{"SCRAM-SHA-1", "n,a=alice@a.test,n=alice,r=x", "alice@a.test", "", ""},
 		{"SCRAM-SHA-1", "n,a=bob,n=alice,r=x", "", "", invalidAuthzid},
 		{"SCRAM-SHA-1", "n,a=bob=40a.test,n=alice,r=x", "", "", malformedRequest},
@@ -87,9 +87,9 @@ func TestDecode64(t *testing.T) {
 	}
 }
 
-// FuzzInitial holds that no first message authenticates as anybody but the
-// user it names, whatever it names to act as, and that what is relayed of
-// PLAIN names nobody else.
+// FuzzInitial checks that no first message authenticates a user other than the
+// one it names, whatever its authzid is, and that the message relayed for PLAIN
+// names no other user.
 func FuzzInitial(f *testing.F) {
 	for _, s := range []string{
 		"\x00alice\x00secret", "bob\x00alice\x00secret", "n,,n=alice,r=x", "y,a=alice@a.test,n=alice,r=x",

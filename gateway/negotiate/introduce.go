@@ -8,9 +8,9 @@ import (
 	"github.com/postern-im/postern/gateway/proxyheader"
 )
 
-// introduce tells the backend whose connection it gets, by a PROXY header of
-// version 2. A client whose address is not known is not introduced as somebody
-// else: the backend is not used.
+// introduce sends the client's address to the backend in a PROXY header of
+// version 2. If the client's address is unknown, it returns an error and the
+// backend is not used, because a substitute would be a lie.
 func (x *negotiation) introduce() error {
 	b, err := proxyheader.Append(nil, proxyheader.Header{Source: addrPort(x.remote), Destination: addrPort(x.local)})
 	if err != nil {
@@ -22,7 +22,7 @@ func (x *negotiation) introduce() error {
 	return nil
 }
 
-// addrPort is the zero one where a has no IP address.
+// addrPort returns the address and port of a, or zero if a has no IP address.
 func addrPort(a net.Addr) netip.AddrPort {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {

@@ -10,17 +10,18 @@ import (
 )
 
 const (
-	// maxDials bounds the connections to one backend address that have been
-	// asked for and have not shown their features yet. A server's kernel keeps
-	// only a few connections that the server has not accepted (5 by ejabberd's
-	// default) and loses the others for seconds. With 24 under way few are
-	// lost, and a server that is 0.1 s away still has something to do.
+	// maxDials bounds the unfinished connections to one backend address: those
+	// that were opened and have not received the backend's features yet. A
+	// server's kernel queues only a few connections that the server has not
+	// accepted (5 by ejabberd's default) and delays the others for seconds.
+	// With 24 connections few are lost, and a server at a distance of 0.1 s is
+	// still kept busy.
 	maxDials = 24
-	// downTime is how long a backend address that could not be reached is not
+	// downTime is the time for which an unreachable backend address is not
 	// tried again.
 	downTime = time.Second
-	// keptLanes is how many lanes there may be before those of no use are
-	// looked for.
+	// keptLanes is the number of lanes at which unused lanes begin to be
+	// removed.
 	keptLanes = 64
 )
 
@@ -29,45 +30,45 @@ var (
 	errDown = errors.New("it could not be reached a moment ago")
 )
 
-// lanes let connections to backends begin in turn: at most maxDials at a time
-// for each address, in the order they came. If many clients come at once, a
-// backend would otherwise begin with all of them, and finish with few before
-// their time is over.
+// lanes limit and order the connections to backends: for each address, at most
+// maxDials are unfinished at a time, in the order of arrival. Without lanes, a
+// backend that gets many clients at once would start with all of them and
+// finish few before their deadline.
 //
-// If an address cannot be reached, all that wait for it are told at once, and
-// go on to the domain's next address.
+// If an address is unreachable, all connections that wait for it get an error
+// at once and try the domain's next address.
 type lanes struct {
 	mu sync.Mutex // guards by and the lanes in it
 	by map[string]*lane
 }
 
-// A lane is the way to one backend address.
+// A lane is the queue for one backend address.
 type lane struct {
 	underWay int
 	waiting  list.List // of *turn, oldest first
-	up       time.Time // when the backend was last seen to answer
-	down     time.Time // until when it is not tried
-	cause    error     // why it is not
+	up       time.Time // when the backend last answered
+	down     time.Time // not tried before this time
+	cause    error     // why it is not tried
 }
 
-// A turn is one connection's place in a lane.
+// A turn is the place of one connection in a lane.
 type turn struct {
-	given chan error // sent one value, under the lock; nil: it may begin
+	given chan error // sent one value, under the lock; nil means that the connection may begin
 	place *list.Element
 	began time.Time
 }
 
-// An outcome is what a turn has told about its backend.
+// An outcome is the knowledge about a backend that a turn has gained.
 type outcome int
 
 const (
 	unclear     outcome = iota
-	answered            // it answers
-	unreachable         // it takes no connection, or says nothing on one
+	answered            // the backend answers
+	unreachable         // it accepts no connection, or sends nothing
 )
 
-// counts returns how many connections wait for their turn, and how many have
-// it.
+// counts returns the number of connections that wait for a turn and the number
+// that have one.
 func (l *lanes) counts() (waiting, underWay int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,8 +79,8 @@ func (l *lanes) counts() (waiting, underWay int) {
 	return waiting, underWay
 }
 
-// enter waits for a turn at an address, at most so long. The turn lasts until
-// leave is called, which must be once.
+// enter waits for a turn at an address, for at most the given time. The turn
+// lasts until leave is called. leave must be called exactly once.
 func (l *lanes) enter(ctx context.Context, address string, most time.Duration) (leave func(outcome, error), err error) {
 	t, err := l.queue(address)
 	if err != nil {
@@ -100,8 +101,8 @@ func (l *lanes) enter(ctx context.Context, address string, most time.Duration) (
 	return func(o outcome, cause error) { l.leave(address, t, o, cause) }, nil
 }
 
-// queue gives a turn at once where there is one, else a place among those that
-// wait.
+// queue gives the connection a turn at once if one is free. Otherwise it adds
+// the connection to the queue.
 func (l *lanes) queue(address string) (*turn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +127,7 @@ func (l *lanes) queue(address string) (*turn, error) {
 	return t, nil
 }
 
-// sweep forgets lanes that nobody is in and that hold nothing back. The caller
+// sweep removes lanes that are empty and whose address is not down. The caller
 // holds the lock.
 func (l *lanes) sweep(now time.Time) {
 	for address, way := range l.by {
@@ -143,7 +144,7 @@ func (w *lane) begin(t *turn, now time.Time) {
 	t.given <- nil
 }
 
-// giveUp leaves the queue with err, unless the turn was given meanwhile.
+// giveUp leaves the queue with err, unless the turn was given in the meantime.
 func (l *lanes) giveUp(address string, t *turn, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,9 +157,9 @@ func (l *lanes) giveUp(address string, t *turn, err error) error {
 	return err
 }
 
-// leave ends a turn. An address is taken for down if it was unreachable for a
-// turn, and no other turn has seen it answer since that one began: one lost
-// connection of many says nothing.
+// leave ends a turn. An address counts as down if it was unreachable in this
+// turn and has not answered another connection since the turn began. A single
+// lost connection among many answered ones means nothing.
 func (l *lanes) leave(address string, t *turn, o outcome, cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,15 +15,15 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// A walker goes through one lane: it asks for a turn at once, and keeps it
-// until it is told how to leave.
+// A walker enters a lane and keeps its turn until it is told the outcome with
+// which to leave.
 type walker struct {
 	in  bool
 	err error
 	out chan outcome
 }
 
-// walk sends n walkers into a lane, one after the other.
+// walk lets n walkers enter a lane, one after the other.
 func walk(ctx context.Context, l *lanes, n int) []*walker {
 	ws := make([]*walker, n)
 	for i := range ws {
@@ -47,7 +47,7 @@ func (w *walker) leave(o outcome) {
 	synctest.Wait()
 }
 
-// wantLane holds the numbers of a lane against those wanted.
+// wantLane compares the numbers of a lane with the wanted ones.
 func wantLane(t *testing.T, l *lanes, waiting, underWay int) {
 	t.Helper()
 	if w, u := l.counts(); w != waiting || u != underWay {
@@ -55,8 +55,8 @@ func wantLane(t *testing.T, l *lanes, waiting, underWay int) {
 	}
 }
 
-// TestLanesInOrder: no more than maxDials have a turn, and who comes first is
-// first.
+// TestLanesInOrder checks that at most maxDials connections have a turn, and
+// that they get it in the order of arrival.
 func TestLanesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -82,7 +82,7 @@ func TestLanesInOrder(t *testing.T) {
 	})
 }
 
-// TestLanesOfTwoAddresses: one address does not hold up the other.
+// TestLanesOfTwoAddresses checks that one address does not delay the other.
 func TestLanesOfTwoAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -98,8 +98,8 @@ func TestLanesOfTwoAddresses(t *testing.T) {
 	})
 }
 
-// TestLanesGiveUp: one that has waited too long, or is stopped, leaves the
-// queue to the others.
+// TestLanesGiveUp checks that a connection which has waited too long, or is
+// canceled, leaves the queue without effect on the others.
 func TestLanesGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -131,8 +131,8 @@ func TestLanesGiveUp(t *testing.T) {
 	})
 }
 
-// TestLanesDown: if an address cannot be reached, all that wait for it are
-// told at once, and for a second nobody tries again.
+// TestLanesDown checks that an unreachable address fails all waiting
+// connections at once, and that no connection tries it again for a second.
 func TestLanesDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -163,8 +163,8 @@ func TestLanesDown(t *testing.T) {
 	})
 }
 
-// TestLanesLoss: an address that has answered others meanwhile is not down,
-// and one about which nothing is known is not either.
+// TestLanesLoss checks that an address does not count as down if it has
+// answered another connection in the meantime, or if the outcome was unclear.
 func TestLanesLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -186,7 +186,7 @@ func TestLanesLoss(t *testing.T) {
 	})
 }
 
-// TestLanesSwept: lanes of addresses that were down do not pile up.
+// TestLanesSwept checks that lanes of addresses that were down are removed.
 func TestLanesSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lanes{by: map[string]*lane{}}
@@ -204,8 +204,9 @@ func TestLanesSwept(t *testing.T) {
 	})
 }
 
-// TestConnectPaced: of many that connect at once no more than maxDials are
-// under way, and if the first address is silent all go on to the second.
+// TestConnectPaced checks that, of many connections at once, at most maxDials
+// are unfinished, and that all of them go on to the second address if the first
+// is silent.
 func TestConnectPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -256,8 +257,8 @@ func TestConnectPaced(t *testing.T) {
 	})
 }
 
-// TestConnectSilent: a backend that takes the connection and says nothing
-// counts as unreachable, one that says anything does not.
+// TestConnectSilent checks that a backend counts as unreachable if it accepts
+// the connection and sends nothing, but not if it sends anything.
 func TestConnectSilent(t *testing.T) {
 	for _, c := range []struct {
 		says string
@@ -272,7 +273,7 @@ func TestConnectSilent(t *testing.T) {
 				serving.Go(func() {
 					buf := make([]byte, 1024)
 					_, _ = ours.Read(buf)
-					if c.says != "" { // an empty write is seen on a pipe
+					if c.says != "" { // a pipe delivers an empty write
 						_, _ = ours.Write([]byte(c.says))
 					}
 					for {

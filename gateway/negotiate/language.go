@@ -3,22 +3,23 @@ package negotiate
 import "strings"
 
 const (
-	// ownLanguage is of the streams that no backend has answered yet, and of
-	// one whose backend names no language.
+	// ownLanguage is the language of a stream before a backend has answered, or
+	// if the backend names no language.
 	ownLanguage = "en"
-	// maxLanguage bounds a language tag: RFC 5646 section 4.4.1 asks to allow
+	// maxLanguage bounds a language tag. RFC 5646 section 4.4.1 asks to allow
 	// 35 characters.
 	maxLanguage = 35
 )
 
-// language returns a stream's xml:lang (RFC 6120 section 4.7.4) where it has
-// the form of a language tag: letters, then letters and digits, up to 8
-// between two hyphens (RFC 5646 section 2.1). Anything else is not passed on.
+// language returns a stream's xml:lang (RFC 6120 section 4.7.4) if it has the
+// form of a language tag: parts of at most 8 letters and digits, separated by
+// hyphens, the first of letters only (RFC 5646 section 2.1). It returns "" for
+// anything else, which is not forwarded.
 func language(tag string) string {
 	if len(tag) > maxLanguage {
 		return ""
 	}
-	digits := false // allowed behind the first hyphen
+	digits := false // allowed after the first hyphen
 	for part := range strings.SplitSeq(tag, "-") {
 		if len(part) == 0 || len(part) > 8 {
 			return ""

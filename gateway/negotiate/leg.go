@@ -13,35 +13,36 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// readSize is what a leg makes room for before it reads.
+// readSize is the free space that a leg's buffer gets before a read.
 const readSize = 2 << 10
 
 var errTokens = &stream.Error{Condition: "policy-violation", Text: "too many elements before the session"}
 
-// An openingLeg is the connection to one of a negotiation's two peers, with its
-// framer and the bytes read and not yet used. It belongs to one goroutine.
+// An openingLeg is the connection to one of the two peers of a negotiation,
+// with its framer and the bytes that were read but not used yet. It belongs to
+// one goroutine.
 type openingLeg struct {
 	conn   net.Conn
 	framer *stream.Framer
 	buf    []byte // begins with the last token
 	used   int    // size of the last token
-	header bool   // our opening tag has been sent on this stream
-	heard  bool   // something has been read, TLS records apart
+	header bool   // our opening tag was sent on this stream
+	heard  bool   // any data was received, apart from TLS records
 
 	tokens    int
-	maxTokens int // 0: the backend's leg, bounded by time alone
+	maxTokens int // 0 for the backend, whose elements only the deadlines bound
 
-	interrupted atomic.Bool // the gateway stops: nothing is waited for any more
+	interrupted atomic.Bool // the gateway is stopping: every wait ends at once
 }
 
 func newLeg(conn net.Conn, c stream.Config) *openingLeg {
 	return &openingLeg{conn: conn, framer: stream.NewFramer(c)}
 }
 
-// release lets ctx interrupt what the leg waits for, until the returned
-// function is called.
+// release lets ctx interrupt the waits of the leg until the returned function
+// is called.
 func (l *openingLeg) release(ctx context.Context) (stop func()) {
-	conn := l.conn // without TLS; its deadlines serve what is on top of it too
+	conn := l.conn // the TCP connection; its deadlines also apply to TLS on top of it
 	unhook := context.AfterFunc(ctx, func() {
 		l.interrupted.Store(true)
 		_ = conn.SetDeadline(past)
@@ -59,8 +60,8 @@ func (l *openingLeg) setDeadline(t time.Time) {
 	}
 }
 
-// next reads the next token: a header if one is due, else anything but white
-// space. The element is valid until the next call.
+// next reads the next token: a header if header is set, otherwise anything
+// except white space. The element is valid until the next call.
 func (l *openingLeg) next(header bool) (stream.Kind, stream.Element, error) {
 	for {
 		kind, err := l.token(header)
@@ -114,14 +115,14 @@ func (l *openingLeg) read() error {
 	return err
 }
 
-// silent reports whether err is that the peer has said nothing at all in its
-// time.
+// silent reports whether err means that the peer sent nothing before its
+// deadline.
 func (l *openingLeg) silent(err error) bool { return !l.heard && isTimeout(err) }
 
-// pending reports whether bytes stand behind the last token.
+// pending reports whether there are bytes after the last token.
 func (l *openingLeg) pending() bool { return len(l.buf) > l.used }
 
-// rest returns a copy of the bytes behind the last token, nil if there are
+// rest returns a copy of the bytes after the last token, or nil if there are
 // none.
 func (l *openingLeg) rest() []byte {
 	if !l.pending() {
@@ -130,8 +131,8 @@ func (l *openingLeg) rest() []byte {
 	return append([]byte(nil), l.buf[l.used:]...)
 }
 
-// restart begins a new stream on the leg (RFC 6120 section 4.3.3). What stands
-// behind the last token belongs to it.
+// restart begins a new stream on the leg (RFC 6120 section 4.3.3). The bytes
+// after the last token belong to the new stream.
 func (l *openingLeg) restart() {
 	l.framer.Reset()
 	l.header = false
@@ -148,10 +149,11 @@ func (l *openingLeg) open(o stream.OpenTag) error {
 	return l.write(stream.AppendOpen(nil, o))
 }
 
-// secure puts TLS on the leg, which must not have bytes of before TLS left.
+// secure starts TLS on the leg. It fails if unread bytes from before TLS are
+// left.
 func (l *openingLeg) secure(ctx context.Context, conn *tls.Conn) error {
 	if l.pending() {
-		return errors.New("bytes from before TLS are left")
+		return errors.New("unread bytes from before TLS are left")
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
@@ -161,7 +163,8 @@ func (l *openingLeg) secure(ctx context.Context, conn *tls.Conn) error {
 	return nil
 }
 
-// close ends the stream, with an error if there is one, and the connection.
+// close ends the stream, with an error if there is one, and closes the
+// connection.
 func (l *openingLeg) close(e *Error) {
 	_ = l.conn.SetDeadline(time.Now().Add(partingTimeout))
 	var out []byte
@@ -172,7 +175,8 @@ func (l *openingLeg) close(e *Error) {
 		}
 	case !e.Silent:
 		if !l.header {
-			// An error must stand inside a stream (RFC 6120 section 4.9.1.2).
+			// A stream error must be inside a stream (RFC 6120 section
+			// 4.9.1.2).
 			out = stream.AppendOpen(nil, stream.OpenTag{ID: rand.Text(), Version: "1.0"})
 		}
 		wire := &stream.Error{Condition: e.Condition, Text: e.Text, App: e.App}

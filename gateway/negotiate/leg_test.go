@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// TestInterrupted: once the gateway stops, a leg waits for nothing any more,
-// even if a step of the negotiation sets a deadline after that.
+// TestInterrupted checks that a leg stops waiting when the gateway stops, even
+// if a step of the negotiation sets a deadline after that.
 func TestInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, other := net.Pipe()

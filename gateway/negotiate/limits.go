@@ -9,18 +9,18 @@ import (
 
 const nsLimits = "urn:xmpp:stream-limits:0" // XEP-0478
 
-// maxDigits bounds a number in a backend's limits. What is longer bounds
-// nothing that we do not.
+// maxDigits bounds a number in a backend's limits. A longer number is above the
+// gateway's own limits and is ignored.
 const maxDigits = 9
 
-// streamLimits are what a stream allows (XEP-0478); 0: not said.
+// streamLimits are the limits of a stream (XEP-0478). 0 means not announced.
 type streamLimits struct {
-	bytes int           // of a top-level element
-	idle  time.Duration // without anything being sent
+	bytes int           // size of a top-level element
+	idle  time.Duration // time without any data
 }
 
-// readLimits reads a server's limits. What is no positive number is as if it
-// was not there.
+// readLimits reads a server's limits. It ignores a value that is not a positive
+// number.
 func readLimits(el stream.Element) (l streamLimits) {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		text := c.Text(nil)
@@ -38,7 +38,7 @@ func readLimits(el stream.Element) (l streamLimits) {
 	return l
 }
 
-// and returns the limits of a stream that goes through both.
+// and returns the limits of a stream to which both limits apply.
 func (l streamLimits) and(o streamLimits) streamLimits {
 	if l.bytes == 0 || o.bytes > 0 && o.bytes < l.bytes {
 		l.bytes = o.bytes
@@ -68,12 +68,12 @@ func (l streamLimits) append(dst []byte) []byte {
 	return append(dst, "</limits>"...)
 }
 
-// limitsBefore are our own before the client has authenticated.
+// limitsBefore are the gateway's limits before the client has authenticated.
 func limitsBefore() streamLimits {
 	return streamLimits{bytes: stream.PreAuthLimits().Bytes, idle: AuthTimeout}
 }
 
-// limitsAfter are our own in a session.
+// limitsAfter are the gateway's limits in a session.
 func (n *Negotiator) limitsAfter() streamLimits {
 	return streamLimits{bytes: stream.ClientLimits().Bytes, idle: n.idle}
 }

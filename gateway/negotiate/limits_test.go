@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// TestLimits: a client is told the lower of ours and the backend's (XEP-0478),
-// and a backend's that make no sense are as if they were not there.
+// TestLimits checks that a client gets the lower of the gateway's and the
+// backend's limits (XEP-0478), and that invalid limits of a backend are
+// ignored.
 func TestLimits(t *testing.T) {
 	own := streamLimits{bytes: 262144, idle: 15 * time.Minute}
 	for _, c := range []struct{ backend, want string }{

@@ -1,13 +1,13 @@
-// Package negotiate leads a connection from its first byte to a bound session
-// on both legs: TLS, SASL and resource binding with the client (RFC 6120
-// sections 4 to 7), and the same with the backend of the client's domain.
+// Package negotiate takes a connection from its first byte to a bound session:
+// TLS, SASL and resource binding with the client (RFC 6120 sections 4 to 7),
+// and the same steps with the backend of the client's domain.
 //
-// It promises that nothing but TLS is offered before TLS, that every element
-// it hands on is one it has written itself, that the identity of the session
-// is the backend's bind result and equals the SASL user on the stream's
-// domain, and that policy has admitted the domain and opened the session. It
-// never forwards a stanza, never repeats a client's stream attributes, and
-// never offers a feature that is not on its own list.
+// It promises: before TLS, nothing but TLS is offered; every element it sends
+// to a peer is one it has written itself; the identity of the session is the
+// backend's bind result, and equals the SASL user at the stream's domain; and
+// policy has admitted the domain and opened the session. It never forwards a
+// stanza, never repeats a client's stream attributes, and never offers a
+// feature that is not on its own list.
 package negotiate
 
 import (
@@ -24,80 +24,84 @@ import (
 
 // Bounds of a connection that has no session yet.
 const (
-	// NegotiationTimeout is for everything from the first byte to the bound
-	// session. It is absolute.
+	// NegotiationTimeout bounds the time from the first byte to the bound
+	// session. Nothing extends it.
 	NegotiationTimeout = 90 * time.Second
-	// AuthTimeout is for what the client does from its first byte to SASL
+	// AuthTimeout bounds the client's own time from its first byte to SASL
 	// success. No traffic extends it. The time in which the client waits for a
-	// policy node or the backend does not count: each of these waits has a
-	// limit of its own below.
+	// policy node or the backend does not count; each of these waits has its
+	// own limit below.
 	AuthTimeout = 15 * time.Second
-	// BindTimeout is for what the client does between SASL success and the
+	// BindTimeout bounds the client's own time between SASL success and the
 	// bind result, counted in the same way.
 	BindTimeout = 15 * time.Second
-	// TLSTimeout is for the handshake with the client.
+	// TLSTimeout bounds the TLS handshake with the client.
 	TLSTimeout = 10 * time.Second
-	// HoldTimeout is how long a connection waits for a policy node.
+	// HoldTimeout bounds the wait for a policy node.
 	HoldTimeout = 5 * time.Second
-	// TurnTimeout is how long a connection waits for its turn to connect to a
-	// backend address when many clients come at once.
+	// TurnTimeout bounds the wait for a turn to connect to a backend address
+	// when many clients come at once.
 	TurnTimeout = 30 * time.Second
-	// ConnectTimeout is for the TCP connection to one backend address: time
-	// for the kernel to send what was lost twice more, after 1 s and 3 s.
+	// ConnectTimeout bounds the TCP connection to one backend address. The
+	// kernel can retransmit a lost packet twice in that time, after 1 s and 3
+	// s.
 	ConnectTimeout = 5 * time.Second
-	// BackendTLSTimeout is for TLS with a backend, STARTTLS included.
+	// BackendTLSTimeout bounds TLS with a backend, including STARTTLS.
 	BackendTLSTimeout = 10 * time.Second
-	// FeaturesTimeout is for a backend's stream header and features.
+	// FeaturesTimeout bounds the wait for a backend's stream header and
+	// features.
 	FeaturesTimeout = 10 * time.Second
-	// AnswerTimeout is for a backend's answer to a SASL element or to bind. A
-	// loaded server checks one password after the other.
+	// AnswerTimeout bounds the wait for a backend's answer to a SASL element or
+	// to bind. A loaded server checks passwords one after the other.
 	AnswerTimeout = 30 * time.Second
-	// maxTokens bounds the top-level elements and white space of one client
-	// before its session begins: three SASL attempts and a few binds are under
-	// twenty.
+	// maxTokens bounds the top-level elements and white space from a client
+	// before its session begins. Three SASL attempts and a few binds need fewer
+	// than twenty.
 	maxTokens = 32
-	// maxAttempts of SASL on one connection (RFC 6120 section 6.4.5: two to
-	// five retries).
+	// maxAttempts bounds the SASL attempts on one connection (RFC 6120 section
+	// 6.4.5: two to five retries).
 	maxAttempts = 3
-	// maxBinds of one connection: a client may try another resource.
+	// maxBinds bounds the bind requests on one connection. A client may try
+	// another resource.
 	maxBinds = 3
-	// partingTimeout is for telling a peer why its stream ends.
+	// partingTimeout is the time to tell a peer why its stream ends.
 	partingTimeout = 2 * time.Second
 )
 
-// An Admitter says which domains are served and which sessions may begin. An error
-// means that no policy node has answered.
+// An Admitter decides which domains are served and which sessions may begin. An
+// error means that no policy node has answered.
 type Admitter interface {
 	Admit(ctx context.Context, domain string) (decision.Admission, error)
 	Open(ctx context.Context, s decision.Session) (decision.Opening, error)
 }
 
-// Config is what a Negotiator needs.
+// Config configures a Negotiator.
 type Config struct {
 	Admitter Admitter
-	// Certificate returns the certificate for a prepared domain, nil if there
-	// is none.
+	// Certificate returns the certificate for a prepared domain, or nil if
+	// there is none.
 	Certificate func(domain string) *tls.Certificate
-	// BackendTLS is for backends reached with TLS; nil means verification
-	// against the system's roots. Its ServerName is ignored.
+	// BackendTLS is the configuration for backends with TLS. By default,
+	// certificates are verified against the system's roots. Its ServerName is
+	// ignored.
 	BackendTLS *tls.Config
-	// Dial connects to a backend; nil means TCP.
+	// Dial connects to a backend. The default is TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logins hears of log-ins; nil means that none is limited.
+	// Logins limits log-ins. By default, none is limited.
 	Logins Logins
-	// Places has room for sessions; nil means that it has for all.
+	// Places limits the number of sessions. By default, there is no limit.
 	Places Places
-	// Withheld hears that a backend has clients check its list of mechanisms
-	// (XEP-0474), and that this one has not been shown those of them; nil:
-	// nobody does.
+	// Withheld, if not nil, is called when a backend lets clients verify its
+	// list of mechanisms (XEP-0474) and the gateway has not shown the client
+	// the given ones.
 	Withheld func(domain string, mechanisms []string)
-	// Idle is after how long without a byte from the client a session ends,
-	// which clients are told; 0: they are told nothing of it.
+	// Idle is the time without a byte from the client after which a session
+	// ends. Clients are told this time. If it is 0, they are not told any.
 	Idle time.Duration
 }
 
-// A Negotiator negotiates connections. Of them it keeps only who waits to
-// connect to a backend.
+// A Negotiator negotiates connections. It keeps no state of them, except the
+// queues of connections to backends.
 type Negotiator struct {
 	admitter   Admitter
 	cert       func(domain string) *tls.Certificate
@@ -143,31 +147,31 @@ func New(c Config) (*Negotiator, error) {
 	return n, nil
 }
 
-// Dials returns how many connections wait for their turn to connect to a
-// backend, and how many are connecting.
+// Dials returns the number of connections that wait for a turn to connect to a
+// backend, and the number that are connecting.
 func (n *Negotiator) Dials() (waiting, underWay int) { return n.lanes.counts() }
 
-// A Bound session is ready for its first stanza. The connections are the
-// caller's, and so is the place that was taken for it.
+// A Bound session is ready for its first stanza. The caller owns the
+// connections and the place that was taken for the session.
 type Bound struct {
 	Client, Backend net.Conn
-	// ClientRest and BackendRest are bytes that came behind the negotiation.
+	// ClientRest and BackendRest are bytes received after the negotiation.
 	ClientRest, BackendRest []byte
 	Tenant                  string
 	JID                     jid.Addr // full
-	// ID names the session in the audit log.
+	// ID identifies the session in the audit log.
 	ID string
-	// Position and LogID are those at which the stream's domain was admitted,
-	// before SASL: a revocation after that, while the session was negotiated,
-	// concerns it as well.
+	// Position and LogID identify the state by which the stream's domain was
+	// admitted, before SASL. A revocation after that position, while the
+	// session was negotiated, therefore also ends this session.
 	Position  uint64
 	LogID     string
 	Mechanism string
 }
 
-// Accept negotiates conn, whose first bytes are TLS if direct. It owns conn
-// until it returns a Bound session; otherwise it has told the client why, and
-// closed conn, and the error is an *Error.
+// Accept negotiates conn. If direct is true, the connection begins with TLS.
+// Accept owns conn until it returns a Bound session. Otherwise it has told the
+// client the reason and has closed conn, and the error is an *Error.
 func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*Bound, error) {
 	now := time.Now()
 	x := &negotiation{
@@ -180,7 +184,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 	x.client.maxTokens = maxTokens
 	defer x.client.release(ctx)()
 	x.client.setDeadline(x.until)
-	defer x.vacate() // whatever happens
+	defer x.vacate() // unless the negotiation succeeds
 	err := x.run(ctx, direct)
 	if x.backend != nil && x.unhook != nil {
 		x.unhook()
@@ -195,39 +199,39 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 		x.close(err)
 		return nil, err
 	}
-	x.placed = false // it is the caller's now
+	x.placed = false // the caller owns the place now
 	return x.bound(), nil
 }
 
-// A negotiation is one connection on its way to a session.
+// A negotiation is the state of one connection until its session begins.
 type negotiation struct {
 	*Negotiator
-	until   time.Time // deadline of what the client does in this phase
+	until   time.Time // deadline of the client's steps in this phase
 	last    time.Time // deadline of the whole negotiation
 	client  *openingLeg
 	backend *openingLeg
-	unhook  func() // releases backend from its context
+	unhook  func() // detaches backend from the context
 
 	remote    net.Addr // the client's address
-	local     net.Addr // the address it has connected to
-	domain    string   // prepared, what the stream is to
+	local     net.Addr // the address that the client connected to
+	domain    string   // the domain of the stream, prepared
 	admission decision.Admission
-	offered   features // by the backend, before and after SASL
-	// The languages of the two streams, as their latest headers name them;
-	// empty: not named, or no language tag.
+	offered   features // features of the backend, before and after SASL
+	// The languages of the two streams, from their latest headers. Empty if a
+	// header names none or no valid language tag.
 	clientLang, backendLang string
 
 	mechanism string
-	user      jid.Addr // bare, whom SASL has authenticated
+	user      jid.Addr // bare JID that SASL has authenticated
 	full      jid.Addr
 	session   decision.Session
 
-	placed bool   // a place for the session has been taken
-	login  Login  // the attempt under way
-	failed string // the last attempt's condition; empty: there is none, or it has succeeded
+	placed bool   // a place for the session was taken
+	login  Login  // the current attempt
+	failed string // condition of the last attempt; empty if there was none or it succeeded
 }
 
-// run takes the steps, in order.
+// run takes the steps of the negotiation, in order.
 func (x *negotiation) run(ctx context.Context, direct bool) error {
 	if direct {
 		if err := x.handshake(ctx); err != nil {
@@ -257,7 +261,7 @@ func (x *negotiation) run(ctx context.Context, direct bool) error {
 	return x.bind(ctx)
 }
 
-// within returns the deadline of a step that may take so long.
+// within returns the deadline of a step that may take d.
 func (x *negotiation) within(d time.Duration) time.Time {
 	t := time.Now().Add(d)
 	if x.last.Before(t) {
@@ -266,14 +270,14 @@ func (x *negotiation) within(d time.Duration) time.Time {
 	return t
 }
 
-// phase begins a phase in which the client may take so long.
+// phase begins a phase in which the client may take d.
 func (x *negotiation) phase(d time.Duration) {
 	x.until = x.within(d)
 	x.client.setDeadline(x.until)
 }
 
-// unclocked does what the client has to wait for. The time it takes is not the
-// client's.
+// unclocked calls wait, a step for which the client must wait. Its duration
+// does not count as the client's time.
 func (x *negotiation) unclocked(wait func() error) error {
 	left := time.Until(x.until)
 	err := wait()
@@ -281,7 +285,7 @@ func (x *negotiation) unclocked(wait func() error) error {
 	return err
 }
 
-// bound is the result of a negotiation that has succeeded.
+// bound returns the result of a negotiation that succeeded.
 func (x *negotiation) bound() *Bound {
 	_ = x.client.conn.SetDeadline(time.Time{})
 	_ = x.backend.conn.SetDeadline(time.Time{})
@@ -294,8 +298,8 @@ func (x *negotiation) bound() *Bound {
 	}
 }
 
-// close tells both peers that the negotiation has failed, the client also why, and
-// closes their connections.
+// close tells both peers that the negotiation failed, and the client the
+// reason. Then it closes their connections.
 func (x *negotiation) close(err error) {
 	if x.backend != nil {
 		x.backend.close(nil)

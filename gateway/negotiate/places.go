@@ -1,23 +1,24 @@
 package negotiate
 
-// Places has room for so many sessions. Its methods are called by many
-// connections at once.
+// Places limits the number of sessions. Its methods must be safe for concurrent
+// use.
 type Places interface {
-	// Take takes a place for a session of an account, a prepared bare JID, unless
-	// there is none; refusal says why, and is safe to show to the client. The
-	// tenant may have so many sessions at most; 0: as many as there is room for.
+	// Take takes a place for a session of account, a prepared bare JID. If
+	// there is no place, refusal is the reason, which is safe to show to the
+	// client. The tenant may have at most the given number of sessions; 0 means
+	// no limit of its own.
 	Take(tenant, account string, most uint64) (refusal string)
-	// Give gives a place back.
+	// Give returns a place.
 	Give(tenant, account string)
 }
 
-// noPlaces has room for all.
+// noPlaces has a place for every session.
 type noPlaces struct{}
 
 func (noPlaces) Take(string, string, uint64) string { return "" }
 func (noPlaces) Give(string, string)                {}
 
-// place takes a place for the session, if it has none yet.
+// place takes a place for the session, unless it has one.
 func (x *negotiation) place() (refusal string) {
 	if x.placed {
 		return ""
@@ -27,7 +28,7 @@ func (x *negotiation) place() (refusal string) {
 	return refusal
 }
 
-// vacate gives back the place that was taken.
+// vacate returns the place if one was taken.
 func (x *negotiation) vacate() {
 	if x.placed {
 		x.placed = false

@@ -9,13 +9,13 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// maxChallenges bounds one exchange: SCRAM needs one, and two where a server
-// sends its proof as a challenge.
+// maxChallenges bounds the challenges of one exchange. SCRAM needs one, or two
+// if the server sends its proof as a challenge.
 const maxChallenges = 4
 
-// authenticate relays SASL (RFC 6120 section 6) until it succeeds. Only auth,
-// response and abort are read from the client; each is decoded and written
-// anew, and so is what the backend answers.
+// authenticate relays SASL (RFC 6120 section 6) until it succeeds. It accepts
+// only auth, response and abort from the client. It decodes each of them and
+// each answer of the backend, and writes a new element.
 func (x *negotiation) authenticate() error {
 	if err := x.client.write(x.offered.appendMechanisms(nil, limitsBefore())); err != nil {
 		return readFailure(err)
@@ -29,7 +29,7 @@ func (x *negotiation) authenticate() error {
 	return fail("policy-violation", "too many authentication attempts", nil)
 }
 
-// attempt is one SASL exchange; done tells that it has succeeded.
+// attempt runs one SASL exchange. done reports that it succeeded.
 func (x *negotiation) attempt() (done bool, err error) {
 	el, err := x.saslElement()
 	if err != nil {
@@ -70,7 +70,7 @@ func (x *negotiation) attempt() (done bool, err error) {
 	return x.exchange(appendSASL(nil, "auth", x.mechanism, relay))
 }
 
-// saslElement reads an auth, response or abort.
+// saslElement reads an auth, response or abort element.
 func (x *negotiation) saslElement() (stream.Element, error) {
 	el, err := x.clientElement()
 	if err != nil {
@@ -85,8 +85,8 @@ func (x *negotiation) saslElement() (stream.Element, error) {
 	return el, fail("not-authorized", "authentication is required first", nil)
 }
 
-// firstMessage returns the client's first message, which may stand in auth or
-// be asked for by an empty challenge (RFC 6120 section 6.4.2).
+// firstMessage returns the client's first message. It may be in auth, or else
+// is requested by an empty challenge (RFC 6120 section 6.4.2).
 func (x *negotiation) firstMessage(auth stream.Element) (message []byte, failure string, err error) {
 	el := auth
 	if auth.NumChildren() == 0 && !auth.HasText() && isEmpty(auth) {
@@ -115,8 +115,8 @@ func isEmpty(el stream.Element) bool {
 	return start == end
 }
 
-// content decodes what stands in a SASL element; a child element or anything
-// but one piece of base64 is not ok. Nothing at all is an empty message.
+// content decodes the content of a SASL element. ok is false unless the content
+// is one piece of base64. An empty element contains an empty message.
 func content(el stream.Element) ([]byte, bool) {
 	if el.NumChildren() > 0 {
 		return nil, false
@@ -127,15 +127,16 @@ func content(el stream.Element) ([]byte, bool) {
 	return decode64(el.Text(nil))
 }
 
-// exchange relays the client's first message, then the backend's challenges
+// exchange relays the client's first message, and then the backend's challenges
 // and the client's responses.
 func (x *negotiation) exchange(message []byte) (done bool, err error) {
 	for range maxChallenges {
 		el, err := x.ask(message)
 		if ended, ok := errors.AsType[*backendEnded](err); ok && ended.condition == "policy-violation" {
-			// One failure too many is answered so: by ejabberd's mod_fail2ban.
+			// ejabberd's mod_fail2ban answers the first failure over its limit
+			// like this.
 			x.noteFailure(notAuthorized)
-			return false, fail("policy-violation", "the domain's server has refused to go on", err)
+			return false, fail("policy-violation", "the domain's server refuses further attempts", err)
 		}
 		if err != nil {
 			return false, backendFailure(err)
@@ -166,14 +167,14 @@ func (x *negotiation) exchange(message []byte) (done bool, err error) {
 	return false, backendFailure(errors.New("too many SASL challenges"))
 }
 
-// checkList reports a challenge by which the client finds that it has not been
-// shown the backend's whole list of mechanisms.
+// checkList reports a challenge with which the client will notice that it has
+// not seen the backend's whole list of mechanisms.
 func (x *negotiation) checkList(name string, data []byte) {
 	if name != "challenge" || !isSCRAM(x.mechanism) || len(x.offered.withheld) == 0 || x.withheld == nil {
 		return
 	}
 	for attribute := range strings.SplitSeq(string(data), ",") {
-		// XEP-0474 has h=, and had d= in its earlier versions.
+		// The attribute of XEP-0474 is h=. In earlier versions it was d=.
 		if strings.HasPrefix(attribute, "h=") || strings.HasPrefix(attribute, "d=") {
 			x.withheld(x.domain, x.offered.withheld)
 			return
@@ -181,9 +182,9 @@ func (x *negotiation) checkList(name string, data []byte) {
 	}
 }
 
-// response reads the client's answer to a challenge, and returns what is
-// relayed. What is no answer is relayed as an abort, and the backend's failure
-// follows.
+// response reads the client's answer to a challenge and returns the element to
+// relay. Any element other than a valid response is relayed as an abort, which
+// the backend answers with a failure.
 func (x *negotiation) response() ([]byte, error) {
 	el, err := x.saslElement()
 	if err != nil {
@@ -197,8 +198,8 @@ func (x *negotiation) response() ([]byte, error) {
 	return appendSASL(nil, "abort", "", nil), nil
 }
 
-// refuse answers with a SASL failure. It is reported before the client is
-// told, which may be gone by then.
+// refuse sends the client a SASL failure. It reports the failure first, because
+// sending fails if the client is gone.
 func (x *negotiation) refuse(condition string) error {
 	switch condition {
 	case "aborted", "account-disabled", "credentials-expired", "encryption-required",
@@ -214,14 +215,15 @@ func (x *negotiation) refuse(condition string) error {
 	return nil
 }
 
-// noteFailure reports that the attempt under way has failed.
+// noteFailure reports that the current attempt failed.
 func (x *negotiation) noteFailure(condition string) {
 	x.failed, x.login.Condition = condition, condition
 	x.logins.Failed(x.login)
 }
 
-// appendSASL appends a SASL element with its content in base64. An auth that
-// carries an empty message has a "=", which no message here is.
+// appendSASL appends a SASL element with its content in base64. An auth element
+// with an empty message would need "=" as content, but no message to relay is
+// empty.
 func appendSASL(dst []byte, name, mechanism string, data []byte) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, name...)

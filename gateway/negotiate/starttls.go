@@ -12,10 +12,10 @@ const maxTLSSpace = 1 << 10
 
 // startTLS offers STARTTLS and nothing else (RFC 6120 section 5.4).
 //
-// XML white space behind <starttls/> is allowed and thrown away: some clients
-// end each element with a newline. Any other byte ends the stream: an attacker
-// on the way may have written it, so it must never be read as if it had come
-// inside TLS.
+// XML white space after <starttls/> is allowed and discarded, because some
+// clients end each element with a newline. Any other byte ends the stream. An
+// attacker on the network may have inserted it, so it must never be read as if
+// it had come inside TLS.
 func (x *negotiation) startTLS(ctx context.Context) error {
 	const offer = "<stream:features><starttls xmlns='" + nsTLS + "'><required/></starttls></stream:features>"
 	const proceed = "<proceed xmlns='" + nsTLS + "'/>"
@@ -31,7 +31,7 @@ func (x *negotiation) startTLS(ctx context.Context) error {
 	}
 	dropped, ok := x.client.dropSpace()
 	if !ok || dropped > maxTLSSpace {
-		return fail("policy-violation", "bytes behind starttls", nil)
+		return fail("policy-violation", "bytes after starttls", nil)
 	}
 	if err := x.client.write([]byte(proceed)); err != nil {
 		return readFailure(err)
@@ -40,8 +40,8 @@ func (x *negotiation) startTLS(ctx context.Context) error {
 	return x.handshake(ctx)
 }
 
-// dropSpace throws away the XML white space behind the last token, and tells
-// how much it was. ok is false if another byte stands there.
+// dropSpace discards the XML white space after the last token and returns its
+// length. ok is false if any other byte follows.
 func (l *openingLeg) dropSpace() (n int, ok bool) {
 	n = leadingSpace(l.buf[l.used:])
 	l.used += n
@@ -61,12 +61,12 @@ func leadingSpace(b []byte) int {
 var errSpace = errors.New("too much white space before TLS")
 
 // A spaceConn skips the white space that a client sends before its first TLS
-// record, which begins with 0x16. From the first other byte on it changes
-// nothing. It is read by one goroutine at a time, as tls.Conn does.
+// record, which begins with 0x16. It passes all bytes after that unchanged.
+// Only one goroutine at a time may read it, as tls.Conn does.
 type spaceConn struct {
 	net.Conn
-	left  int  // so much white space may still come
-	begun bool // another byte than white space has come
+	left  int  // white space that may still come
+	begun bool // a byte other than white space has come
 }
 
 // Read implements net.Conn.

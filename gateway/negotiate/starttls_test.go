@@ -11,7 +11,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A chunked connection gives its bytes n at a time.
+// A chunked connection returns at most n bytes at a time.
 type chunked struct {
 	net.Conn
 	rest []byte
@@ -27,8 +27,8 @@ func (c *chunked) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// TestSpaceConn: leading white space is skipped up to the bound, and nothing
-// else is, however the bytes are cut into reads.
+// TestSpaceConn checks that leading white space is skipped up to the bound and
+// that nothing else is, however the bytes are split into reads.
 func TestSpaceConn(t *testing.T) {
 	for _, c := range []struct {
 		in, want string
@@ -54,7 +54,8 @@ func TestSpaceConn(t *testing.T) {
 	}
 }
 
-// TestDropSpace: only white space is dropped, and bytes behind it are told of.
+// TestDropSpace checks that only white space is dropped and that other bytes
+// are reported.
 func TestDropSpace(t *testing.T) {
 	const el = "<starttls xmlns='" + nsTLS + "'/>"
 	for _, c := range []struct {

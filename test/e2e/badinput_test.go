@@ -206,7 +206,7 @@ var badInputs = map[string]func(context.Context, *testing.T, *ground){
 	"not XMPP at all": func(ctx context.Context, t *testing.T, g *ground) {
 		wantSaid(t, converse(ctx, t, g.dial(ctx, t, g.tg.startTLS), "GET / HTTP/1.1\r\n\r\n"), "<stream:error>", "not-well-formed")
 	},
-	"bytes behind starttls": func(ctx context.Context, t *testing.T, g *ground) {
+	"bytes after starttls": func(ctx context.Context, t *testing.T, g *ground) {
 		said := converse(ctx, t, g.dial(ctx, t, g.tg.startTLS), streamHeader+"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"+streamHeader)
 		wantSaid(t, said, "<stream:error>")
 		if strings.Contains(said, "<proceed") {
