@@ -25,8 +25,7 @@ type backendEnded struct{ condition string }
 
 func (e *backendEnded) Error() string { return "backend ended the stream: " + e.condition }
 
-// maxTries is the number of times a client's connection tries one backend
-// address.
+// maxTries bounds how often one negotiation tries the same backend address.
 const maxTries = 3
 
 // connect opens a stream to the first backend that can be reached, with TLS if

@@ -88,8 +88,8 @@ func TestMechanismsShown(t *testing.T) {
 	}
 }
 
-// TestCheckList checks that exactly those challenges are reported on which a
-// client that verifies the list must give up.
+// TestCheckList checks that a challenge is reported if and only if a client that
+// verifies the list must give up on it.
 func TestCheckList(t *testing.T) {
 	for _, c := range []struct {
 		mechanism, name, data string

@@ -10,7 +10,7 @@ import (
 
 // introduce sends the client's address to the backend in a PROXY header of
 // version 2. If the client's address is unknown, it returns an error and the
-// backend is not used, because a substitute would be a lie.
+// backend is not used, because the backend would blame the wrong address.
 func (x *negotiation) introduce() error {
 	b, err := proxyheader.Append(nil, proxyheader.Header{Source: addrPort(x.remote), Destination: addrPort(x.local)})
 	if err != nil {

@@ -30,7 +30,7 @@ type openingLeg struct {
 	heard  bool   // any data was received, apart from TLS records
 
 	tokens    int
-	maxTokens int // 0 for the backend, whose elements only the deadlines bound
+	maxTokens int // 0 for the backend, which only the deadlines bound
 
 	interrupted atomic.Bool // the gateway is stopping: every wait ends at once
 }

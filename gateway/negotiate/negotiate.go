@@ -96,7 +96,7 @@ type Config struct {
 	// the given ones.
 	Withheld func(domain string, mechanisms []string)
 	// Idle is the time without a byte from the client after which a session
-	// ends. Clients are told this time. If it is 0, they are not told any.
+	// ends. Unless it is 0, it is announced to clients.
 	Idle time.Duration
 }
 
@@ -261,7 +261,8 @@ func (x *negotiation) run(ctx context.Context, direct bool) error {
 	return x.bind(ctx)
 }
 
-// within returns the deadline of a step that may take d.
+// within returns the deadline of a step that may take d. It is never later than
+// the deadline of the whole negotiation.
 func (x *negotiation) within(d time.Duration) time.Time {
 	t := time.Now().Add(d)
 	if x.last.Before(t) {
