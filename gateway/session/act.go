@@ -94,7 +94,7 @@ func (p *pump) pass(b *batch, at, next int) error {
 	return err
 }
 
-// settle updates the memory after a stanza was written or not: a request is
+// settle updates the memory after the attempt to write a stanza. A request is
 // forgotten when it is answered, or when it could not be written.
 func (p *pump) settle(q *decision.Question, err error) {
 	answered := q.Outstanding && err == nil
@@ -154,15 +154,15 @@ func (b *batch) splice(buffer int, raw []byte, edit func(dst, raw []byte, el str
 	return b.edits[buffer], nil
 }
 
-// refuse answers the sender of the entry, unless the entry is an answer itself:
-// two peers could then answer each other forever.
+// refuse answers the sender of the entry. It does not answer an entry that is
+// an answer itself, because two peers could then answer each other forever.
 func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 	d := &b.qs[e.q].Desc
 	if !isStanzaKind(d) || d.Type == stanza.Error || d.Type == stanza.Result {
 		return
 	}
 	if v.Reason == decision.Outage && d.Kind == stanza.Message && d.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
-		return // clients send chat states and receipts without the user
+		return // chat states and receipts, which no user has written
 	}
 	a := v.Answer()
 	if a.Type == "" || a.Condition == "" {

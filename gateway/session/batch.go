@@ -26,7 +26,7 @@ const (
 	// may pass never needs so large a buffer. In each direction, all sessions
 	// together have at most maxLarge permits, so that neither one tenant's
 	// server nor clients with oversized stanzas can fill the gateway's memory.
-	// Accounts and tenants have shares of them.
+	// The permits of one account and of one tenant are limited further.
 	largeBuffer = 512 << 10
 	maxLarge    = 32
 )

@@ -20,7 +20,7 @@ type leaves struct {
 	mu        sync.Mutex // guards the fields below
 	taken     int
 	byTenant  limit.Held[string]
-	byAccount limit.Held[string] // an account's domain belongs to one tenant
+	byAccount limit.Held[string] // an account belongs to one tenant, by its domain
 	given     chan struct{}      // closed when a permit is returned; nil if nothing waits
 }
 

@@ -127,8 +127,8 @@ func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 // leftBy returns the hash by which a room's answer to unavailable presence is
 // recognized. It is the hash of the occupant's address to which the presence
 // was sent. Servers normalize a nickname that is not ASCII, so the answer may
-// come from a different spelling of the address; in that case the hash is that
-// of the room alone.
+// come from a different spelling of the address. For such a nickname, leftBy
+// hashes the room's address alone.
 func leftBy(occupant jid.Addr) uint64 {
 	for _, c := range occupant.Bytes()[len(occupant.Bare()):] {
 		if c >= utf8.RuneSelf {

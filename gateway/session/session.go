@@ -39,8 +39,8 @@ const (
 	// partTimeout is the time to receive the rest of an incomplete element.
 	partTimeout = time.Minute
 	// writeTimeout bounds one write of at most writePiece, a TLS record. A peer
-	// that does not accept so little in that time is gone, or blocks the
-	// service for the other side.
+	// that does not accept a piece in that time is gone, or would block the
+	// other peer.
 	writeTimeout = time.Minute
 	writePiece   = 16 << 10
 	// closeTimeout is the time to wait for a peer's closing tag after the other
@@ -66,8 +66,7 @@ type Config struct {
 	// them.
 	Client, Backend         net.Conn
 	ClientRest, BackendRest []byte
-	// Who is the identity of the session. The Session takes ownership of its
-	// bytes.
+	// The identity of the session. The Session takes ownership of its bytes.
 	Who decision.Session
 	// LogID names the log to which the position Who.Opened belongs. A position
 	// in another log says nothing about the session, so a verdict made by
@@ -227,7 +226,7 @@ func (s *Session) Question() decision.Question {
 	return q
 }
 
-// Apply ends the session if v, the verdict on its Question, says so.
+// Apply ends the session if v, the verdict on its Question, is End.
 func (s *Session) Apply(v *decision.Verdict) {
 	s.judge(v)
 	if v.Effect == decision.End {

@@ -27,7 +27,7 @@ type Shared struct {
 	// Faults counts stanzas that could not be judged by their contents, by
 	// direction and fault.
 	Faults [2][stanza.NumFaults]atomic.Uint64
-	// Stale counts verdicts that were too old at hand-over.
+	// Stale counts verdicts that were too old when their stanza was written.
 	Stale atomic.Uint64
 	// Outages counts questions that got no verdict in time.
 	Outages atomic.Uint64
