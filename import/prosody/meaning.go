@@ -157,8 +157,8 @@ func some(hosts []string) string {
 const unasked = permission.Set(1<<permission.MessagesWrite | 1<<permission.OMEMORead | 1<<permission.OMEMOWrite |
 	1<<permission.HistoryWrite | 1<<permission.RequestsRead | 1<<permission.RequestsWrite)
 
-// meaning records, for each role, the permissions that it lacks with effect
-// here but not in Prosody.
+// meaning records, for each role, the missing permissions that restrict it here
+// but not in Prosody.
 func (m *mapping) meaning(t *tenants.CreateTenant, r *registry, hosts []string) {
 	with, without := m.loaded(hosts, "restrict_xmpp")
 	for _, name := range r.order {

@@ -122,8 +122,8 @@ func (m *mapping) locate(hosts []string) bool {
 	return found > 0 || wanted == 0
 }
 
-// stores returns the folders of which a host's folder contains at least one. If
-// accounts are stored elsewhere, it may contain none of them.
+// stores returns folder names. The folder of a host contains at least one of
+// them, unless accounts are stored elsewhere.
 func (m *mapping) stores(host string) []string {
 	if m.driver(host, "accounts") == internal && m.ownPasswords(host) {
 		return []string{"accounts", "account_roles"}
