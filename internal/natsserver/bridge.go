@@ -29,8 +29,8 @@ type Refusal struct {
 type bridge struct {
 	logger  *slog.Logger
 	often   *floodlog.Logger
-	refused func(Refusal) // nil: refusals are errors like others
-	fatal   chan string   // nil: refusals are logged as errors
+	refused func(Refusal) // nil: refusals are logged as errors
+	fatal   chan string   // the first fatal message, which Run returns
 }
 
 func newBridge(logger *slog.Logger, refused func(Refusal)) *bridge {
