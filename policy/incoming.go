@@ -106,9 +106,9 @@ func (j *judge) inPresence() Explanation {
 }
 
 // joined reports whether the session is in the room that a presence comes from.
-// Rooms of the tenant are in its services, never in a domain of users. A remote
-// room cannot be told from a remote user by its address; it counts as a room if
-// the session asked to join it.
+// Rooms of the tenant are in its services, never in a domain of users. The
+// address of a remote room looks like a user's, so a remote address counts as
+// a room if the session asked to join it.
 func (j *judge) joined() bool {
 	switch j.peer {
 	case localService:
@@ -182,7 +182,7 @@ func (j *judge) inEffect(e Explanation) Explanation {
 }
 
 // answersSender reports whether the sender of a refused stanza gets an error.
-// The error is the same as a server's for a user who is not there.
+// It is the error that a server sends if the user is not online.
 func (j *judge) answersSender(missing permission.Permission) bool {
 	d := &j.q.Desc
 	switch d.Kind {
@@ -195,9 +195,9 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 		if missing == permission.Federate {
 			return true
 		}
-		// A room removes an occupant that answers it with an error. Therefore a
-		// message from the room itself is not answered. An example is the note
-		// that a visitor asks for voice (XEP-0045 section 7.13).
+		// A room removes an occupant who answers it with an error. Therefore a
+		// message from the room itself is not answered. A room sends such a
+		// message when a visitor asks for voice (XEP-0045 section 7.13).
 		ofRoom := j.peer == localService && !d.From.HasResource()
 		return !ofRoom && d.To.HasResource() &&
 			d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0

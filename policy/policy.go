@@ -46,8 +46,8 @@ func Explain(v *projections.View, q *decision.Question, _ time.Time) Explanation
 }
 
 func explain(v *projections.View, q *decision.Question) Explanation {
-	// This version does not know restricted credentials and cannot tell what
-	// they permit. A session with a Grant is therefore ended.
+	// This version does not support restricted credentials, so it cannot limit
+	// the session to its Grant. Such a session is therefore ended.
 	if len(q.Session.Grant) != 0 {
 		return end(&rowNobody, decision.RolesChanged)
 	}
