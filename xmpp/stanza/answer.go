@@ -6,8 +6,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// NSDenied is the namespace of the <denied/> application condition. It reports
-// the missing permission and the log position of the decision.
+// NSDenied is the namespace of the application condition <denied/>, which
+// contains the missing permission and the log position of the decision.
 const NSDenied = "urn:postern:denied:0"
 
 const nsStanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
