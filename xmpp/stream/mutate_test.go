@@ -19,7 +19,7 @@ type sample struct {
 }
 
 // corpus returns the realistic stanzas under testdata/corpus, several times
-// each, and the inputs of all scenarios, most of which are refused.
+// each, and the inputs of all scenarios. Most of these inputs are refused.
 func corpus(t testing.TB) (all []sample) {
 	paths, err := filepath.Glob("testdata/corpus/*.xml")
 	if err != nil || len(paths) == 0 {

@@ -152,8 +152,8 @@ func (e *Error) Error() string {
 	return e.Condition + ": " + e.Text
 }
 
-// The breaches. Each is one value, except [Limits.TooBig], of which each Framer
-// has its own. Returning a breach therefore allocates nothing, and its text
+// The breaches. Each is one value, except that each Framer has its own
+// [Limits.TooBig]. Returning a breach therefore allocates nothing, and its text
 // contains none of the peer's bytes.
 var (
 	errChar         = &Error{Condition: "not-well-formed", Text: "character not allowed"}
