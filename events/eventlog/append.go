@@ -14,32 +14,32 @@ import (
 )
 
 const (
-	// MaxCommits bounds one append; a writer that has more waiting makes two.
+	// MaxCommits bounds one append. A writer with more commits makes several.
 	MaxCommits = 1024
 
-	// maxBatch bounds the records of one append in bytes, because Pebble keeps
+	// maxBatch bounds the records of one append in bytes, because Pebble holds
 	// a batch in memory twice.
 	maxBatch = 16 << 20
 )
 
 var errReadOnly = errors.New("the log is open for reading only")
 
-// Append writes commits behind an expected head, all or nothing, and returns
-// nil when they are durable. Several commits of one append cost one sync:
-// that is the group commit.
+// Append writes commits after an expected head, all or nothing, and returns nil
+// once they are durable. The commits of one append cost one sync: this is group
+// commit.
 //
-// Append fills in Position and Previous; all else is given. TenantVersion must
-// be the tenant's next. On success each commit is what every reader will read,
-// times in whole microseconds of UTC; on error the commits are as they were.
+// Append sets Position and Previous; the caller sets everything else.
+// TenantVersion must be the tenant's next one. On success each commit is as
+// readers will read it, with times in whole microseconds of UTC. On error the
+// commits are unchanged.
 //
-// The errors: *events.ConflictError, when the head is another;
-// *events.DuplicateCommandError, when a tenant's command id is in the log or
-// stands twice in commits; a commit that no reader would accept;
-// events.ErrNoRoom, on a disk that is nearly full; ctx's, while waiting for
-// another append. After each of these nothing has happened. A
-// write once begun is not called off. If it ends in any other way than well,
-// whether it happened is not known, and this and every later append says
-// events.ErrFailed.
+// The errors are: *events.ConflictError if the head is another one;
+// *events.DuplicateCommandError if the tenant's command id is in the log
+// already or occurs twice in commits; an error for a commit that no reader
+// would accept; events.ErrNoRoom if the disk is nearly full; ctx's error while
+// waiting for another append. After these errors nothing was written. Once a
+// write has begun it is not cancelled. If it fails, it is unknown whether it
+// happened; then this append and every later one returns events.ErrFailed.
 func (l *Log) Append(ctx context.Context, at events.Position, commits ...*events.Commit) error {
 	if err := l.use(); err != nil {
 		return err
@@ -58,8 +58,8 @@ func (l *Log) Append(ctx context.Context, at events.Position, commits ...*events
 	return nil
 }
 
-// lockWriting waits until no append is under way, and lets none begin; it gives
-// up when ctx or the log ends.
+// lockWriting waits until no append is running and prevents further ones. It
+// gives up when ctx ends or the log is closed.
 func (l *Log) lockWriting(ctx context.Context) error {
 	select {
 	case l.writing <- struct{}{}:
@@ -98,7 +98,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 		return cmp.Or(err, w.batch.Close())
 	}
 	if err := l.write(w.batch, w.head); err != nil {
-		return err // Pebble may still hold the batch: it is not closed
+		return err // Pebble may still hold the batch, so it is not closed
 	}
 	l.latest = w.latest
 	for i, c := range commits {
@@ -107,9 +107,9 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	return w.batch.Close()
 }
 
-// write makes a batch durable, then moves the head. When the write-ahead log
-// fails, Pebble does not come back from Commit but calls Config.Fatal; if
-// somebody recovers from the panic there, failed remains set.
+// write makes a batch durable and then advances the head. If the write-ahead
+// log fails, Pebble's Commit does not return but calls Config.Fatal. If the
+// caller recovers from the panic there, failed stays set.
 func (l *Log) write(b *pebble.Batch, h head) error {
 	l.mu.Lock()
 	l.failed = true
@@ -129,19 +129,19 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 	return nil
 }
 
-// A writer makes the batch of one append.
+// A writer builds the batch of one append.
 type writer struct {
 	log      *Log
 	batch    *pebble.Batch
-	head     head              // of the log with the batch so far
-	latest   time.Time         // the newest time in it
+	head     head              // the log's head after the batch so far
+	latest   time.Time         // the newest time in the log with the batch so far
 	versions map[string]uint64 // of the tenants in the batch so far
 	commands map[string]bool   // the command keys of the batch so far
 	size     int
 }
 
-// addAll puts commits and the new head into the batch, and gives the commits
-// as they will be read.
+// addAll adds commits and the new head to the batch. It returns the commits as
+// they will be read.
 func (w *writer) addAll(commits []*events.Commit) ([]*events.Commit, error) {
 	read := make([]*events.Commit, len(commits))
 	for i, c := range commits {
@@ -153,7 +153,7 @@ func (w *writer) addAll(commits []*events.Commit) ([]*events.Commit, error) {
 	return read, w.batch.Set([]byte(keyHead), encodeHead(w.head), nil)
 }
 
-// add puts one commit into the batch, and gives it as it will be read.
+// add adds one commit to the batch. It returns the commit as it will be read.
 func (w *writer) add(given events.Commit) (*events.Commit, error) {
 	given.Position = w.head.position + 1
 	given.Previous = w.head.hash
@@ -203,7 +203,7 @@ func (w *writer) checkCommand(c *events.Commit) error {
 	return duplicate
 }
 
-// checkVersion refuses a tenant version that is not the next.
+// checkVersion refuses a tenant version that is not the next one.
 func (w *writer) checkVersion(c *events.Commit) error {
 	version, known := w.versions[c.Tenant]
 	if !known {

@@ -19,37 +19,37 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A backup is a folder: log/ is a copy of a log, whole and checked, and BACKUP
-// says of which, up to where. BACKUP is written last; a folder without it is
-// no backup. As in any copy the log id stays; it is a restore that makes a new
-// one, because from there on two histories can go on.
+// A backup is a folder. Its log/ is a complete, checked copy of a log; its file
+// BACKUP names the log and the position of the copy. BACKUP is written last: a
+// folder without it is not a backup. A copy keeps the log's id. Only a restore
+// makes a new id, because from then on two histories can continue.
 const (
 	backupName   = "BACKUP"
 	backupLog    = "log"
 	backupFormat = 1
 
-	// maxBackupFile bounds what is read of a manifest: it is a few lines.
+	// maxBackupFile bounds the manifest, which has a few lines.
 	maxBackupFile = 4 << 10
 
-	// restoring ends the name of the folder a log is restored in until it is
-	// known to be good.
+	// restoring is the suffix of the folder into which a log is restored until
+	// it is known to be good.
 	restoring = ".restoring"
 )
 
-// ErrNotEmpty refuses to write where something is.
+// ErrNotEmpty is the refusal to write into a folder that is not empty.
 var ErrNotEmpty = errors.New("the folder is not empty")
 
-// A Backup says what a backup holds.
+// A Backup describes the content of a backup.
 type Backup struct {
 	Format   int             `json:"format"`
 	LogID    string          `json:"log_id"`
 	Position events.Position `json:"position"`
 	Hash     string          `json:"hash"` // of the record there, in hex; empty at 0
-	Time     time.Time       `json:"time"` // when it was made
+	Time     time.Time       `json:"time"` // when the backup was made
 }
 
-// An Origin is a log that another one was restored from, and the position up
-// to which both are the same.
+// An Origin is a log from which another one was restored, and the last position
+// that both have in common.
 type Origin struct {
 	LogID    string
 	Position events.Position
@@ -83,15 +83,15 @@ func decodeOrigins(b []byte) (list []Origin, err error) {
 	return list, nil
 }
 
-// A Progress hears how far a long work is: done of all, in the unit of what is
-// being done.
+// A Progress is told how far a long task is: done of all, in the unit of the
+// current step.
 type Progress func(step string, done, all uint64)
 
-// Backup copies the log, as it is now, into a folder that is new or empty, and
-// reads the copy through before it says that it is one. Commands go on
-// meanwhile. On the same file system the copy shares its files with the log
-// until Pebble rewrites them: damage to the disk there is damage to both. On
-// error nothing is left that could be taken for a backup.
+// Backup copies the log as it is now into a new or empty folder. It reads the
+// copy back before it declares it a backup. Appends continue meanwhile. On the
+// same file system the copy shares its files with the log until Pebble rewrites
+// them, so damage to these files damages both. After an error, nothing is left
+// that could be taken for a backup.
 func (l *Log) Backup(ctx context.Context, dir string, progress Progress) (Backup, error) {
 	if err := l.use(); err != nil {
 		return Backup{}, err
@@ -133,7 +133,7 @@ func (l *Log) backup(ctx context.Context, dir string, progress Progress) (b Back
 	if err != nil {
 		return b, err
 	}
-	// Twice, so that both places hold it.
+	// Written twice, so that both slots hold it.
 	if err := errors.Join(w.write(l.logID, h), w.write(l.logID, h), w.close(), syncFolder(l.fs, to)); err != nil {
 		return b, err
 	}
@@ -144,8 +144,9 @@ func (l *Log) backup(ctx context.Context, dir string, progress Progress) (b Back
 	return b, writeBackup(l.fs, dir, b)
 }
 
-// checkCopy reads a copy of the log through. What it holds is durable in the
-// log itself when checkCopy returns: no backup knows of a commit that never was.
+// checkCopy reads and checks a copy of the log. When it returns, all commits of
+// the copy are durable in the log too, so no backup holds a commit that the log
+// loses.
 func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (head, error) {
 	c, err := Open(Config{Dir: dir, FS: l.fs, ReadOnly: true, Logger: l.logger, Fatal: l.fatal})
 	if err != nil {
@@ -153,15 +154,16 @@ func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (hea
 	}
 	h := c.head
 	if c.logID != l.logID {
-		err = errors.New("the copy is of another log")
+		err = errors.New("the copy has another log's id")
 	}
 	err = cmp.Or(err, l.settled(ctx))
 	err = cmp.Or(err, c.verifyProgress(ctx, progress))
 	return h, errors.Join(err, c.Close())
 }
 
-// settled returns when what was being appended is durable; after an append of
-// which that is not known, it never will be, and there is no waiting for it.
+// settled returns when the running append is durable. After a failed append it
+// returns an error, because it will never be known whether that append is
+// durable.
 func (l *Log) settled(ctx context.Context) error {
 	if err := l.lockWriting(ctx); err != nil {
 		return err
@@ -175,7 +177,7 @@ func (l *Log) settled(ctx context.Context) error {
 	return nil
 }
 
-// verifyProgress verifies, and tells how far it is.
+// verifyProgress verifies the log and reports its progress.
 func (l *Log) verifyProgress(ctx context.Context, progress Progress) error {
 	const each = 1024
 	all := l.durable().position
@@ -187,7 +189,7 @@ func (l *Log) verifyProgress(ctx context.Context, progress Progress) error {
 	})
 }
 
-// writeBackup makes a folder a backup.
+// writeBackup writes the manifest, which makes a folder a backup.
 func writeBackup(fsys vfs.FS, dir string, b Backup) error {
 	data, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
@@ -208,13 +210,13 @@ func writeBackup(fsys vfs.FS, dir string, b Backup) error {
 	return cmp.Or(syncFolder(fsys, dir), syncFolder(fsys, fsys.PathDir(dir)))
 }
 
-// ReadBackup says what a folder is a backup of. fsys nil is the disk.
+// ReadBackup reads the manifest of a backup. fsys nil means the disk.
 func ReadBackup(fsys vfs.FS, dir string) (Backup, error) {
 	fsys = cmp.Or(fsys, vfs.Default)
 	var b Backup
 	f, err := fsys.Open(fsys.PathJoin(dir, backupName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return b, fmt.Errorf("eventlog: %s is no backup: it has no file %s", dir, backupName)
+		return b, fmt.Errorf("eventlog: %s is not a backup: it has no file %s", dir, backupName)
 	}
 	if err != nil {
 		return b, fmt.Errorf("eventlog: backup %s: %w", dir, err)
@@ -231,7 +233,7 @@ func ReadBackup(fsys vfs.FS, dir string) (Backup, error) {
 	return b, nil
 }
 
-// OpenBackup opens a backup for reading and holds it against its manifest.
+// OpenBackup opens a backup for reading and checks it against its manifest.
 func OpenBackup(c Config) (*Log, Backup, error) {
 	b, err := ReadBackup(c.FS, c.Dir)
 	if err != nil {
@@ -249,7 +251,7 @@ func OpenBackup(c Config) (*Log, Backup, error) {
 	return l, b, nil
 }
 
-// matches compares a copy with what its manifest says.
+// matches compares a copy with its manifest.
 func (l *Log) matches(b Backup) error {
 	hash := ""
 	if l.head.position > 0 {
@@ -262,12 +264,12 @@ func (l *Log) matches(b Backup) error {
 	return nil
 }
 
-// Restore makes a new log in c.Dir, which must not exist or be empty, from a
-// backup: the same commits, record by record, under a new log id, with the
-// backup's as an origin. Nothing is at c.Dir before all of it has been copied,
-// read through and made durable; what a restore that was interrupted has left
-// beside it is removed by the next. Snapshots are not taken over: they name
-// the log they are of.
+// Restore creates a new log in c.Dir, which must be empty or missing, from a
+// backup. The new log has the same commits, record by record, under a new log
+// id, with the backup's log as an origin. c.Dir stays empty until everything
+// has been copied, checked and made durable. If a restore is interrupted, the
+// next one removes the folder that it left beside c.Dir. Snapshots are not
+// restored, because they name their log.
 func Restore(ctx context.Context, from string, c Config, progress Progress) (Backup, Origin, error) {
 	b, o, err := restore(ctx, from, c, progress)
 	if err != nil {
@@ -276,8 +278,8 @@ func Restore(ctx context.Context, from string, c Config, progress Progress) (Bac
 	return b, o, nil
 }
 
-// Restoring is the folder in which a log's restore is under way, or was broken
-// off; see Restore.
+// Restoring returns the folder of a log's restore that is running or was
+// interrupted; see Restore.
 func Restoring(dir string) string { return dir + restoring }
 
 func restore(ctx context.Context, from string, c Config, progress Progress) (b Backup, o Origin, err error) {
@@ -311,10 +313,10 @@ func restore(ctx context.Context, from string, c Config, progress Progress) (b B
 	return b, o, syncFolder(fsys, fsys.PathDir(c.Dir))
 }
 
-// becomeNew checks a copy and makes it a log of its own.
+// becomeNew checks a copy and turns it into a log with its own id.
 func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Origin, err error) {
 	read := c
-	read.ReadOnly = true // whatever is wrong with it is found, and not worked on
+	read.ReadOnly = true // damage must be found, not compacted
 	l, err := Open(read)
 	if err != nil {
 		return o, err
@@ -330,8 +332,7 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	if err := errors.Join(err, l.Close()); err != nil {
 		return o, err
 	}
-	// The high-water mark is of the log it was. Opened without one, the log gets one
-	// of its own.
+	// The high-water mark names the old log. Opened without one, the log gets its own.
 	fsys := cmp.Or(c.FS, vfs.Default)
 	if err := fsys.Remove(fsys.PathJoin(c.Dir, highWaterName)); err != nil {
 		return o, err
@@ -342,7 +343,7 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	return o, errors.Join(l.Close(), syncFolder(fsys, c.Dir))
 }
 
-// rename gives the log a new id, and forgets what is not of its own history.
+// rename gives the log a new id and deletes the snapshots of the old one.
 func (l *Log) rename() (Origin, error) {
 	o := Origin{LogID: l.logID, Position: l.head.position, Hash: l.head.hash, Time: time.Now().UTC().Truncate(time.Microsecond)}
 	var id [logIDLength / 2]byte
@@ -360,7 +361,7 @@ func (l *Log) rename() (Origin, error) {
 	return o, b.Commit(pebble.Sync)
 }
 
-// copyFolder copies a folder's files and makes the copies durable.
+// copyFolder copies the files of a folder and makes the copies durable.
 func copyFolder(ctx context.Context, fsys vfs.FS, from, to string, progress Progress) error {
 	names, err := fsys.List(from)
 	if err != nil {
@@ -378,7 +379,7 @@ func copyFolder(ctx context.Context, fsys vfs.FS, from, to string, progress Prog
 			return err
 		}
 		if info.IsDir() {
-			return fmt.Errorf("%s is a folder, which no log has", fsys.PathJoin(from, name))
+			return fmt.Errorf("%s is a folder; a log has none", fsys.PathJoin(from, name))
 		}
 		if err := vfs.Copy(fsys, fsys.PathJoin(from, name), fsys.PathJoin(to, name)); err != nil {
 			return err
@@ -388,7 +389,7 @@ func copyFolder(ctx context.Context, fsys vfs.FS, from, to string, progress Prog
 	return syncFolder(fsys, to)
 }
 
-// mustBeEmpty refuses a folder that has something in it.
+// mustBeEmpty refuses a folder that is not empty.
 func mustBeEmpty(fsys vfs.FS, dir string) error {
 	names, err := fsys.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -255,7 +255,7 @@ func TestNoBackup(t *testing.T) {
 	if err := fs.MkdirAll("empty", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Restore(t.Context(), "empty", Config{Dir: testDir, FS: fs}, quiet); err == nil || !strings.Contains(err.Error(), "no backup") {
+	if _, _, err := Restore(t.Context(), "empty", Config{Dir: testDir, FS: fs}, quiet); err == nil || !strings.Contains(err.Error(), "not a backup") {
 		t.Errorf("%v", err)
 	}
 	setFile(t, fs, "empty/BACKUP", []byte(`{"format": 2}`))

@@ -10,27 +10,27 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A chain walks records in order and checks each before it gives it: a record
-// is good when the next one, or the head, names its hash. It therefore reads
-// one record ahead.
+// A chain walks records in order and checks each before it returns it. A record
+// is good if the next record, or the head, holds its hash. Therefore a chain
+// reads one record ahead.
 type chain struct {
 	iter *pebble.Iterator
 	head head
-	at   events.Position // of the record last read ahead
-	last link            // the record last read ahead
-	free *events.Commit  // to decode into: nobody has it any more; or nil
+	at   events.Position // position of last
+	last link            // the record read ahead
+	free *events.Commit  // a commit to decode into that nobody uses any more, or nil
 }
 
-// A link is a record read.
+// A link is a record that was read.
 type link struct {
 	commit *events.Commit
 	hash   [32]byte
 }
 
-// chain begins at from, which is at least 1 and at most the head. The caller
-// closes its iter.
+// chain returns a chain that begins at from, which must be between 1 and the
+// head. The caller closes its iter.
 func (l *Log) chain(from events.Position, h head) (*chain, error) {
-	// One before, whose hash the first record must hold.
+	// Begin one record earlier: the first record must hold its hash.
 	before := max(from, 2) - 1
 	iter, err := l.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(keyCommit(before)),
@@ -46,7 +46,8 @@ func (l *Log) chain(from events.Position, h head) (*chain, error) {
 	return c, nil
 }
 
-// records begins nowhere: to says where. The caller closes its iter.
+// records returns a chain without a beginning: call to first. The caller closes
+// its iter.
 func (l *Log) records(h head) (*chain, error) {
 	iter, err := l.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(keyCommit(1)),
@@ -58,8 +59,9 @@ func (l *Log) records(h head) (*chain, error) {
 	return &chain{iter: iter, head: h}, nil
 }
 
-// to goes to a record out of turn, which next then gives: checked against the
-// one after it, as any. It costs a seek, unless it is that one's turn.
+// to moves to the record at p, which next then returns. It is checked against
+// the record after it, like any other. The move costs a seek, unless p is next
+// in order.
 func (c *chain) to(p events.Position) error {
 	if c.at == p && c.last.commit != nil {
 		return nil
@@ -76,7 +78,7 @@ func (c *chain) to(p events.Position) error {
 	return nil
 }
 
-// begin reads the record at from and checks it against the one before.
+// begin reads the record at from and checks it against the record before it.
 func (c *chain) begin(before, from events.Position) error {
 	c.iter.First()
 	first, err := c.read(before)
@@ -95,7 +97,7 @@ func (c *chain) begin(before, from events.Position) error {
 	return err
 }
 
-// next gives the next commit that is known to be good.
+// next returns the next commit, known to be good.
 func (c *chain) next() (*events.Commit, error) {
 	if c.at == c.head.position {
 		if c.last.hash != c.head.hash {
@@ -118,8 +120,8 @@ func (c *chain) next() (*events.Commit, error) {
 	return commit, nil
 }
 
-// blame says which of two records that do not fit is the bad one: the second,
-// unless what follows vouches for it.
+// blame decides which of two records that do not match is bad: the second one,
+// unless the record after it, or the head, confirms it.
 func (c *chain) blame(ahead link) error {
 	vouched := c.at+1 == c.head.position && ahead.hash == c.head.hash
 	if c.at+1 < c.head.position {
@@ -133,7 +135,7 @@ func (c *chain) blame(ahead link) error {
 	return &events.CorruptError{Position: c.at + 1, Err: errChain}
 }
 
-// read decodes the record the iterator stands at, which must be that of p.
+// read decodes the record at the iterator, which must be the record of p.
 func (c *chain) read(p events.Position) (link, error) {
 	if !c.iter.Valid() {
 		return link{}, unreadable(p, cmp.Or(c.iter.Error(), errGap))
@@ -165,8 +167,8 @@ func (c *chain) decode(record []byte) (*events.Commit, error) {
 	return commit, commit.Decode(record)
 }
 
-// unreadable tells a record that is gone or damaged from a disk that does not
-// answer.
+// unreadable distinguishes a missing or damaged record from a disk that does
+// not answer.
 func unreadable(p events.Position, err error) error {
 	if err == errGap || pebble.IsCorruptionError(err) {
 		return &events.CorruptError{Position: p, Err: err}

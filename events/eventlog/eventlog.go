@@ -1,19 +1,20 @@
-// Package eventlog is the event log of one node, on Pebble.
+// Package eventlog is the event log of one node, stored in Pebble.
 //
-// It keeps commits at dense positions from 1, chained by hashes: each record
-// holds the hash of the record before it. What Append acknowledged is on disk
-// and stays, through kill and power loss; what a reader is shown was durable
-// before, is complete, and has been checked against the chain. Beside the
-// records it keeps indexes by tenant, time and command id, written in the same
-// batch, and the head, so that nothing can be there by half; and, for a faster
-// start, snapshots of what its owner makes of them (snapshot).
+// It keeps commits at consecutive positions from 1, chained by hashes: each
+// record holds the hash of the record before it. An acknowledged append is on
+// disk and stays there, through kill and power loss. A commit that a reader
+// gets is durable, complete, and checked against the chain. Indexes by tenant,
+// time and command id, and the head, are written in the same batch as the
+// records, so none can exist without the others. For a faster start the log
+// also keeps snapshots of its owner's state (see snapshot.go).
 //
-// Damage is refused or named, never passed over; a log that is shorter than it
-// was is refused as well (highWater). One thing no disk can show by itself: that
-// all of it, the high-water mark included, was put back to an earlier state.
+// Damage is refused or reported with its position, never skipped. A log that is
+// shorter than before is refused too (see highWater). One thing no disk can show
+// by itself: that all of it, the high-water mark included, was put back to an earlier
+// state.
 //
-// It knows nothing of what events mean. It starts no goroutine of its own;
-// Pebble flushes and compacts in the background from Open to Close.
+// The package knows nothing about the meaning of events. It starts no
+// goroutine; Pebble flushes and compacts in the background from Open to Close.
 package eventlog
 
 import (
@@ -34,45 +35,45 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// Config says where a log is. Dir is required.
+// Config says where a log is and how it is opened. Dir is required.
 type Config struct {
-	// Dir holds the log and nothing else; it is created, its parent too.
-	// One process at a time has it open.
+	// Dir holds the log and nothing else. It is created if it is missing, its
+	// parent too. Only one process at a time can have it open.
 	Dir string
-	// ReadOnly opens a log that is there, changes nothing, and takes no
-	// appends. A damaged log can be looked into this way only: otherwise
-	// Pebble would work on its tables, and end the process over them.
+	// ReadOnly opens an existing log, changes nothing, and refuses appends. A
+	// damaged log must be inspected in this way: otherwise Pebble would compact
+	// its tables and end the process because of the damage.
 	ReadOnly bool
-	// Existing opens a log that is there and makes none: without one, Open
-	// returns ErrNoLog and has changed nothing.
+	// Existing opens an existing log and never creates one: if there is none,
+	// Open returns ErrNoLog and changes nothing.
 	Existing bool
-	// FS is the file system; nil is the disk.
+	// FS is the file system; nil means the disk.
 	FS vfs.FS
-	// Logger takes what Pebble has to say, and why a snapshot was passed over;
-	// nil is silence.
+	// Logger gets Pebble's messages, and the reason when a snapshot is skipped.
+	// Nil discards them.
 	Logger *slog.Logger
-	// Fatal is called, on whichever goroutine meets it, when the disk has
-	// failed in a way after which what is durable is not known (a write to the
-	// write-ahead log or the manifest), or when Pebble's background work fails
-	// again and again. It must not return. Nil panics, which no process
-	// survives on a goroutine of Pebble's own; one that recovers panics, as
-	// HTTP servers do, should exit here instead.
+	// Fatal is called when Pebble's background work fails again and again, or
+	// when a write to the write-ahead log or the manifest fails, because then
+	// it is unknown which data is durable. It may be called on any goroutine
+	// and must not return. Nil means a panic; on one of Pebble's own goroutines
+	// that ends the process. A program that recovers panics, as HTTP servers
+	// do, should exit here.
 	Fatal func(reason string)
 }
 
-// ErrNoLog is what Open returns when a log must be there and is not.
+// ErrNoLog is the error of Open when a log must exist and does not.
 var ErrNoLog = errors.New("the folder holds no log")
 
-// A LockedError is what Open returns when the log is open already.
+// A LockedError is the error of Open when the log is open already.
 type LockedError struct {
-	Holder int // the process that has it open; 0 where that is not known
+	Holder int // the process that has it open; 0 if unknown
 	Err    error
 }
 
 func (e *LockedError) Error() string { return "it is open already: " + e.Err.Error() }
 func (e *LockedError) Unwrap() error { return e.Err }
 
-// A Log is an open log. Its methods may be called at the same time.
+// A Log is an open log. Its methods may be called concurrently.
 type Log struct {
 	db       *pebble.DB
 	dir      string
@@ -83,52 +84,54 @@ type Log struct {
 	logger   *slog.Logger
 	fatal    func(reason string)
 
-	existing bool // none is made
-	created  bool // Open has made it
+	existing bool // Open must not create the log
+	created  bool // Open has created the log
 
-	// timesMarked says that the time index tells where the clock was set back.
+	// timesMarked reports that the time index marks where the clock was set
+	// back.
 	timesMarked bool
 
-	// writing is held by the one append under way; a channel, so that the
-	// wait for it can be called off. It guards the two below as well: highWater,
-	// which is nil when the log is read only, and the newest time of a commit.
+	// writing is held by the one append that is running. It is a channel, so
+	// that waiting for it can be cancelled. It also guards the next two fields:
+	// highWater, which is nil if the log is read only, and latest, the newest
+	// time of a commit.
 	writing   chan struct{}
 	highWater *highWater
 	latest    time.Time
 
-	// snapshotting is held by the one snapshot being written.
+	// snapshotting is held while a snapshot is written.
 	snapshotting chan struct{}
 
-	// closing is closed when Close begins; users counts the calls that use db.
+	// closing is closed when Close begins. users counts the calls that use db.
 	closing chan struct{}
 	users   sync.WaitGroup
 
-	// mu guards what follows. It is never held during I/O.
+	// mu guards the fields below. It is never held during I/O.
 	mu sync.Mutex
-	// head is the newest durable commit. Pebble may show a reader more: a
-	// batch is visible there before it is synced. Readers therefore read up
-	// to head and no further.
+	// head is the newest durable commit. Pebble may show readers more, because
+	// it shows a batch before it has synced it. Therefore readers read only up
+	// to head.
 	head head
 	// moved is closed and replaced when head moves.
 	moved chan struct{}
-	// failed is set before a write begins and cleared when it has clearly
-	// ended, so it stays set however the write is left, by panic too.
+	// failed is set before a write begins and cleared only when the write has
+	// succeeded. So it stays set however the write ends, by panic too.
 	failed bool
 	closed bool
-	// spoilt are the snapshots whose content was found damaged.
+	// spoilt holds the positions of snapshots whose content is damaged.
 	spoilt map[events.Position]bool
 }
 
-// A head is a position and the hash of the record there: all that the next
-// commit needs to know of those before it.
+// A head is a position and the hash of the record there. The next commit needs
+// no more than that of the commits before it.
 type head struct {
 	position events.Position
 	hash     [32]byte
 }
 
 // Open opens the log in a folder, or creates it. It refuses a folder of an
-// unknown format, a log whose newest record is not the one its head names, and
-// one that is not as long as it was.
+// unknown format, a log whose newest record does not match its head, and a log
+// that is shorter than before.
 func Open(c Config) (*Log, error) {
 	if c.Dir == "" {
 		return nil, errors.New("eventlog: no folder given")
@@ -161,8 +164,7 @@ func Open(c Config) (*Log, error) {
 	return l, nil
 }
 
-// open reads the log's state and compares it with its high-water mark. The file of
-// the mark is not touched before the log has passed.
+// open reads the log's state and compares it with the high-water mark.
 func (l *Log) open(c Config) error {
 	if err := l.load(); err != nil {
 		return err
@@ -195,7 +197,7 @@ func (l *Log) open(c Config) error {
 	return l.highWater.file.Sync() // from now on one place is always whole
 }
 
-// shut closes what open has opened.
+// shut closes everything that open has opened.
 func (l *Log) shut() error {
 	var err error
 	if l.highWater != nil {
@@ -204,7 +206,7 @@ func (l *Log) shut() error {
 	return errors.Join(err, l.db.Close())
 }
 
-// load reads what stands under m|, or writes it for a new log.
+// load reads the values under m|, or writes them for a new log.
 func (l *Log) load() error {
 	format, found, err := l.get(keyFormat)
 	if err != nil {
@@ -233,7 +235,7 @@ func (l *Log) load() error {
 	}
 	l.logID = string(id)
 	if l.head, err = decodeHead(h); err != nil || len(l.logID) != logIDLength {
-		return errors.New("the log's own record is not readable")
+		return errors.New("the log's id or head cannot be read")
 	}
 	return l.checkHead()
 }
@@ -261,7 +263,7 @@ func (l *Log) checkHead() error {
 	return nil
 }
 
-// create gives a new log its name.
+// create initializes a new log and gives it its id.
 func (l *Log) create() error {
 	iter, err := l.db.NewIter(nil)
 	if err != nil {
@@ -272,7 +274,7 @@ func (l *Log) create() error {
 		return err
 	}
 	if foreign {
-		return errors.New("the folder holds something else")
+		return errors.New("the folder holds keys that are not a log's")
 	}
 	if l.readOnly || l.existing {
 		return ErrNoLog
@@ -296,8 +298,8 @@ func (l *Log) create() error {
 	return b.Commit(pebble.Sync)
 }
 
-// Close ends the log. Calls under way are waited for; waiting ones return
-// events.ErrClosed.
+// Close closes the log. It waits for running calls; calls that wait for
+// something return events.ErrClosed.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -314,26 +316,27 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// LogID names this history: 128 random bits in hex, made when the log was.
+// LogID identifies this history: 128 random bits in hex, chosen when the log
+// was created.
 func (l *Log) LogID() string { return l.logID }
 
-// Created reports whether Open has made this log, because there was none.
+// Created reports whether Open created this log because there was none.
 func (l *Log) Created() bool { return l.created }
 
-// Origins are the logs this one was restored from, the oldest first; none when
-// it has a history of its own.
+// Origins are the logs from which this log was restored, the oldest first. A
+// log that was never restored has none.
 func (l *Log) Origins() []Origin { return slices.Clone(l.origins) }
 
-// Head gives the newest durable position and its hash; zeros when the log is
+// Head returns the newest durable position and its hash, zeros if the log is
 // empty.
 func (l *Log) Head() (events.Position, [32]byte) {
 	h := l.durable()
 	return h.position, h.hash
 }
 
-// Wait returns when the log reaches past a position, at once if it does
-// already, and gives its head. A follower that is ahead of the log gets
-// events.ErrNoSuchPosition: it has followed another history.
+// Wait waits until the head is past a position and returns it. A follower that
+// is ahead of the log gets events.ErrNoSuchPosition, because it has followed
+// another history.
 func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position, error) {
 	for {
 		l.mu.Lock()
@@ -355,7 +358,7 @@ func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position,
 	}
 }
 
-// durable gives the head readers may read up to.
+// durable returns the head, up to which readers may read.
 func (l *Log) durable() head {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -373,7 +376,7 @@ func (l *Log) use() error {
 	return nil
 }
 
-// get reads one value. The caller holds a use, or is Open.
+// get reads one value. It is for Open and for callers of use.
 func (l *Log) get(key string) (value []byte, found bool, err error) {
 	v, closer, err := l.db.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {

@@ -9,10 +9,10 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// The keys. Numbers are big-endian, so that keys sort as they count. A tenant
-// stands behind one byte of its length: no tenant's keys then begin with
-// another's, whatever bytes their ids hold, and no range over one tenant's
-// keys contains a key of another.
+// The keys of the log. Numbers are big-endian, so that keys sort in numerical
+// order. A tenant's id is preceded by one byte with its length. Therefore no
+// tenant's keys begin with another tenant's, whatever bytes the ids contain,
+// and no range over one tenant's keys contains another tenant's key.
 //
 //	e|position                  → record
 //	t|len|tenant|position       → the tenant's version there, 8 bytes
@@ -29,7 +29,7 @@ const (
 	prefixTenant   = "t|"
 	prefixTime     = "w|"
 	prefixCommand  = "c|"
-	prefixChunk    = "a|" // sorts before all else; see minChunk
+	prefixChunk    = "a|" // sorts before all others; see minChunk
 	prefixSnapshot = "s|"
 
 	keyFormat = "m|format"
@@ -43,20 +43,20 @@ const (
 	logIDLength   = 32 // hex digits
 )
 
-// An entry is one key of the log and what stands there.
+// An entry is one key of the log and its value.
 type entry struct{ key, value string }
 
 func keyCommit(p events.Position) string {
 	return string(appendKeyCommit(nil, p))
 }
 
-// appendKeyCommit is keyCommit for whoever looks at many.
+// appendKeyCommit is keyCommit without an allocation for each key.
 func appendKeyCommit(dst []byte, p events.Position) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, prefixCommit...), uint64(p))
 }
 
-// tenantPrefix begins the keys of one kind and tenant. The length is at most
-// events.MaxID, which the callers have checked.
+// tenantPrefix is the common prefix of the keys of one kind and tenant. The
+// callers have checked that the tenant's length is at most events.MaxID.
 func tenantPrefix(prefix, tenant string) string {
 	return prefix + string([]byte{byte(len(tenant))}) + tenant
 }
@@ -77,7 +77,7 @@ func keySnapshot(p events.Position) string {
 	return prefixSnapshot + u64(uint64(p))
 }
 
-// chunksAt begins the keys of the chunks of the snapshot at a position.
+// chunksAt is the common prefix of the keys of a snapshot's chunks.
 func chunksAt(p events.Position) string {
 	return prefixChunk + u64(uint64(p))
 }
@@ -86,7 +86,7 @@ func keyChunk(p events.Position, chunk uint32) string {
 	return string(binary.BigEndian.AppendUint32([]byte(chunksAt(p)), chunk))
 }
 
-// timeOf reads the time of a key of the time index.
+// timeOf returns the time in a key of the time index.
 func timeOf(key []byte) (time.Time, error) {
 	if len(key) != len(prefixTime)+8+8 {
 		return time.Time{}, errors.New("not a key of the time index")
@@ -94,7 +94,7 @@ func timeOf(key []byte) (time.Time, error) {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(key[len(prefixTime):]))).UTC(), nil
 }
 
-// positionOf reads the position a key ends with.
+// positionOf returns the position at the end of a key.
 func positionOf(key []byte) (events.Position, error) {
 	if len(key) < 8 {
 		return 0, errors.New("key too short")
@@ -102,8 +102,8 @@ func positionOf(key []byte) (events.Position, error) {
 	return events.Position(binary.BigEndian.Uint64(key[len(key)-8:])), nil
 }
 
-// after gives the end, exclusive, of the range of all keys with a prefix. No
-// prefix of ours ends in 0xff bytes only.
+// after returns the exclusive end of the range of all keys with a prefix. None
+// of our prefixes consists of 0xff bytes only.
 func after(prefix string) []byte {
 	b := []byte(prefix)
 	for i := len(b) - 1; i >= 0; i-- {

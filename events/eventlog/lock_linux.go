@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// lockHolder is the other process that holds Pebble's lock on a folder; 0 where
-// there is none, or none that this process may see. A process that holds the
-// lock itself must not call it: to close the file gives the lock up (fcntl(2)).
+// lockHolder returns the other process that holds Pebble's lock on a folder, 0
+// if there is none or this process cannot see it. A process that holds the lock
+// itself must not call it: closing the file releases the lock (fcntl(2)).
 func lockHolder(dir string) int {
 	f, err := os.Open(filepath.Join(dir, "LOCK"))
 	if err != nil {

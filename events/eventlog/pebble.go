@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// blockSize makes scans, which a start is made of, about one and a half
-	// times faster than Pebble's 4 KB; single reads get slower, and are rare.
+	// blockSize makes the scans of a start about one and a half times faster
+	// than Pebble's 4 KB. Single reads get slower, but they are rare.
 	blockSize = 32 << 10
 
-	// cacheSize holds the blocks that single reads touch again and again.
+	// cacheSize is enough for the blocks that single reads use again and again.
 	cacheSize = 16 << 20
 
-	// maxFailures is how often in a row Pebble's background work may fail. It
-	// tries again at once and without end; a disk that refuses this often has
-	// failed, and the loop would only hide that.
+	// maxFailures is how often in a row Pebble's background work may fail.
+	// Pebble retries at once, without end; a disk that fails this often is
+	// broken, and retrying would only hide that.
 	maxFailures = 16
 
-	// formatMajor is Pebble's on-disk format, named so that a newer Pebble
-	// does not raise it by itself: that is one-way.
+	// formatMajor is Pebble's on-disk format. It is fixed here, because a newer
+	// Pebble would otherwise raise it, which cannot be undone.
 	formatMajor = pebble.FormatValueSeparation
 )
 
-// Exists reports whether a folder holds a log; nil is the disk. It opens
-// nothing and changes nothing.
+// Exists reports whether a folder holds a log; fsys nil means the disk. It
+// opens nothing and changes nothing.
 func Exists(dir string, fsys vfs.FS) (bool, error) {
 	desc, err := pebble.Peek(dir, cmp.Or(fsys, vfs.Default))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,8 +47,8 @@ func Exists(dir string, fsys vfs.FS) (bool, error) {
 	return desc.Exists, nil
 }
 
-// checkThere refuses a folder that should hold a log and does not. One that
-// holds a high-water mark and no log has lost its log.
+// checkThere refuses a folder that should hold a log and does not. A folder
+// that holds a high-water mark and no log has lost its log.
 func checkThere(c Config) error {
 	found, err := Exists(c.Dir, c.FS)
 	if err != nil || found {
@@ -60,24 +60,24 @@ func checkThere(c Config) error {
 	fsys := cmp.Or(c.FS, vfs.Default)
 	for _, name := range []string{highWaterName, formerName} {
 		if _, err := fsys.Stat(fsys.PathJoin(c.Dir, name)); err == nil {
-			return fmt.Errorf("%w, but the file %s of one that was there", ErrNoLog, name)
+			return fmt.Errorf("%w, but the file %s shows that there was one", ErrNoLog, name)
 		}
 	}
 	return nil
 }
 
-// openPebble opens the database, whose folder one process at a time may have.
+// openPebble opens the database. Only one process at a time can have it open.
 func openPebble(c Config) (*pebble.DB, error) {
 	db, err := pebble.Open(c.Dir, options(c))
 	if err == nil {
 		return db, nil
 	}
 	switch {
-	case strings.Contains(err.Error(), "lock held by current process"): // Pebble's own text
+	case strings.Contains(err.Error(), "lock held by current process"): // Pebble's text
 		return nil, &LockedError{Holder: os.Getpid(), Err: err}
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EACCES):
-		// Either may be what F_SETLK gives (fcntl(2)); the second is also what
-		// a file gives that this user may not open.
+		// F_SETLK may return either error (fcntl(2)). Opening a file without
+		// permission returns EACCES too.
 		if holder := lockHolder(c.Dir); holder != 0 || errors.Is(err, syscall.EAGAIN) {
 			return nil, &LockedError{Holder: holder, Err: err}
 		}
@@ -85,7 +85,7 @@ func openPebble(c Config) (*pebble.DB, error) {
 	return nil, err
 }
 
-// options are Pebble's, the same for each log.
+// options returns Pebble's options, the same for each log.
 func options(c Config) *pebble.Options {
 	logger := pebbleLogger{logger: c.Logger, fatal: c.Fatal}
 	if logger.logger == nil {
@@ -106,7 +106,7 @@ func options(c Config) *pebble.Options {
 	return o
 }
 
-// listener watches Pebble's background work.
+// listener observes Pebble's background work.
 func listener(logger pebbleLogger) *pebble.EventListener {
 	var failures atomic.Int64 // in a row
 	succeeded := func(err error) {
@@ -123,15 +123,15 @@ func listener(logger pebbleLogger) *pebble.EventListener {
 		},
 		FlushEnd:      func(info pebble.FlushInfo) { succeeded(info.Err) },
 		CompactionEnd: func(info pebble.CompactionInfo) { succeeded(info.Err) },
-		// The reader that met it gets an error as well: it is not fatal to
-		// the rest, which Pebble's own listener would make it.
+		// The reader that found the damage gets an error as well. With Pebble's
+		// default listener the damage would end the process.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			logger.Errorf("data corruption in %s: %v", info.Path, info.Details)
 		},
 	}
 }
 
-// pebbleLogger passes on what Pebble logs.
+// pebbleLogger forwards Pebble's log messages.
 type pebbleLogger struct {
 	logger *slog.Logger
 	fatal  func(reason string)
@@ -145,7 +145,7 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.logger.Error("event log: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is where Pebble gives up. It must not return.
+// Fatalf is called when Pebble gives up. It must not return.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	reason := fmt.Sprintf(format, args...)
 	if l.fatal != nil {

@@ -13,19 +13,20 @@ import (
 )
 
 var (
-	errChain = errors.New("the record is not the one the chain names")
+	errChain = errors.New("the record does not match the hash chain")
 	errGap   = errors.New("no record")
 	errIndex = errors.New("the index names another record")
 )
 
-// Read gives the commits from a position (0 and 1 are the first) to the head
-// as it is when Read begins, in order. Each has been checked against the hash
-// chain before fn sees it: *events.CorruptError names the first position that
-// fails. The commit is fn's until fn returns: the next ones are read into the
-// same memory. To keep it, fn clones it; strings and events of it can be kept as
-// they are. fn may append to the log. An error of fn ends the reading and is
-// returned as it is. From one past the head there is nothing to read; from
-// further on the answer is events.ErrNoSuchPosition.
+// Read calls fn with the commits from a position (0 and 1 both mean the first)
+// to the head at the time of the call, in order. Each commit has been checked
+// against the hash chain before. *events.CorruptError names the first position
+// that fails the check. A commit belongs to fn only until fn returns, because
+// later commits are read into the same memory. To keep it, fn clones it; the
+// strings and events in it may be kept without cloning. fn may append to the
+// log. If fn returns an error, Read ends and returns it unchanged. From one
+// past the head there is nothing to read; from any later position the error is
+// events.ErrNoSuchPosition.
 func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -56,7 +57,7 @@ func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Co
 	return cmp.Or(err, c.iter.Close())
 }
 
-// interrupted says why a long read must end early.
+// interrupted returns the reason to end a long read early.
 func (l *Log) interrupted(ctx context.Context) error {
 	select {
 	case <-l.closing:
@@ -66,7 +67,7 @@ func (l *Log) interrupted(ctx context.Context) error {
 	}
 }
 
-// Commit gives the commit at a position, checked against the one after it.
+// Commit returns the commit at a position, checked against the next one.
 func (l *Log) Commit(p events.Position) (events.Commit, error) {
 	if err := l.use(); err != nil {
 		return events.Commit{}, err
@@ -90,14 +91,14 @@ func (l *Log) commit(p events.Position, h head) (events.Commit, error) {
 	return *commit, nil
 }
 
-// ByCommand gives the commit of a tenant's command, if the log has it.
+// ByCommand returns the commit of a tenant's command, if the log has it.
 func (l *Log) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
 	if err := l.use(); err != nil {
 		return events.Commit{}, false, err
 	}
 	defer l.users.Done()
 	if len(tenant) > events.MaxID || len(commandID) > events.MaxID {
-		return events.Commit{}, false, nil // no commit can have them
+		return events.Commit{}, false, nil // no commit has ids this long
 	}
 	h := l.durable()
 	v, found, err := l.get(keyCommand(tenant, commandID))
@@ -119,10 +120,10 @@ func (l *Log) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
 	return commit, err == nil, err
 }
 
-// Tenant gives one tenant's commits from a position to the head, in order.
-// Each is checked against the commit after it, and their versions for gaps.
-// Else as Read, but that any position may be asked from, and fn may keep each
-// commit.
+// Tenant calls fn with one tenant's commits from a position to the head, in
+// order. Each is checked against the next commit of the log, and the tenant's
+// versions are checked for gaps. It is otherwise like Read, except that from
+// may be any position and fn may keep each commit.
 func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -143,7 +144,7 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 	if err != nil {
 		return cmp.Or(err, iter.Close())
 	}
-	version, known := uint64(0), from <= 1 // of the commit before
+	version, known := uint64(0), from <= 1 // the previous commit's
 	for valid := iter.First(); valid && err == nil; valid = iter.Next() {
 		if err = l.interrupted(ctx); err != nil {
 			break
@@ -162,9 +163,9 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 	return cmp.Or(err, iter.Error(), records.iter.Close(), iter.Close())
 }
 
-// Newest gives commits from the newest one before a position back, at most
-// limit of them; before zero stands for past the head. Each is checked against
-// the commit after it, and fn may keep it. Else as Read.
+// Newest calls fn with at most limit commits before a position, the newest
+// first. The position 0 means past the head. Each commit is checked against the
+// next one, and fn may keep it. It is otherwise like Read.
 func (l *Log) Newest(ctx context.Context, before events.Position, limit int, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -191,9 +192,9 @@ func (l *Log) Newest(ctx context.Context, before events.Position, limit int, fn 
 	return cmp.Or(err, records.iter.Close())
 }
 
-// NewestOf gives one tenant's commits as Newest gives all: found by the
-// tenant's index, whatever others have written since. Their versions are
-// checked for gaps.
+// NewestOf is Newest for one tenant's commits. It finds them by the tenant's
+// index, so other tenants' commits cost nothing. The versions are checked for
+// gaps.
 func (l *Log) NewestOf(ctx context.Context, tenant string, before events.Position, limit int, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -218,7 +219,7 @@ func (l *Log) NewestOf(ctx context.Context, tenant string, before events.Positio
 	if err != nil {
 		return cmp.Or(err, iter.Close())
 	}
-	version := uint64(0) // of the commit after; zero: not known
+	version := uint64(0) // the following commit's; zero: unknown
 	for valid := iter.Last(); valid && limit > 0 && err == nil; valid, limit = iter.Prev(), limit-1 {
 		if err = l.interrupted(ctx); err != nil {
 			break
@@ -237,8 +238,7 @@ func (l *Log) NewestOf(ctx context.Context, tenant string, before events.Positio
 	return cmp.Or(err, iter.Error(), records.iter.Close(), iter.Close())
 }
 
-// indexed gives the commit that the entry of the tenant index an iterator
-// stands at is of.
+// indexed returns the commit of the tenant index entry at an iterator.
 func (c *chain) indexed(entry *pebble.Iterator, tenant string) (*events.Commit, error) {
 	version, err := entry.ValueAndErr()
 	if err != nil {
@@ -264,9 +264,9 @@ func (c *chain) indexed(entry *pebble.Iterator, tenant string) (*events.Commit, 
 	return commit, nil
 }
 
-// Since gives the position of the first commit, in the order of their times,
-// that is not before t. Clocks may step back, so a few later positions can
-// hold earlier times. found is false when all are before t.
+// Since returns the position of the first commit, in the order of times, that
+// is not before t. Clocks may step back, so some later positions may have
+// earlier times. found is false if all commits are before t.
 func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 	if err := l.use(); err != nil {
 		return 0, false, err
@@ -290,9 +290,9 @@ func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 	return p, true, nil
 }
 
-// tenantVersion gives the version of a tenant's newest commit; zero when it
-// has none. Only for the one append under way, when Pebble shows no more than
-// what is durable.
+// tenantVersion returns the version of a tenant's newest commit, zero if it has
+// none. Only the running append may call it: only then does Pebble show nothing
+// that is not durable.
 func (l *Log) tenantVersion(tenant string) (uint64, error) {
 	prefix := tenantPrefix(prefixTenant, tenant)
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
@@ -306,7 +306,7 @@ func (l *Log) tenantVersion(tenant string) (uint64, error) {
 	return version, cmp.Or(err, iter.Error(), iter.Close())
 }
 
-// lastPosition gives the position of the newest record.
+// lastPosition returns the position of the newest record.
 func (l *Log) lastPosition() (events.Position, error) {
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixCommit), UpperBound: after(prefixCommit)})
 	if err != nil {

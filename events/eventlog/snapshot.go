@@ -17,27 +17,29 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A snapshot is whatever the log's owner has made of the commits up to a
-// position, kept so that its next start need not read them all. To the log it
-// is bytes. It stands in chunks of bounded size, each made durable before the
-// next is taken, so that an append never waits for more than one of them; the
-// manifest is written last, and without it there is no snapshot.
+// A snapshot is a state that the log's owner has built from the commits up to a
+// position. With it, the owner's next start need not read them all. To the log
+// it is just bytes. It is stored in chunks of bounded size, and each chunk is
+// made durable before the next one is accepted, so that an append waits for at
+// most one chunk. The manifest is written last; without it there is no
+// snapshot.
 const (
-	// chunkSize bounds what writing and reading a snapshot keep in memory, and
-	// what an append may find in its way to the disk.
+	// chunkSize bounds the memory for writing and reading a snapshot, and the
+	// amount of data that an append may have to wait for.
 	chunkSize = 256 << 10
 
-	// minChunk is what a chunk takes at least, filled up with zeros. Chunks
-	// stand before all other keys and are no smaller than one of Pebble's
-	// blocks, so that each has blocks of its own: whatever becomes of them on
-	// the disk, manifests, records and other snapshots can be read.
+	// minChunk is the minimum size of a stored chunk; shorter ones are padded
+	// with zeros. Chunks sort before all other keys and are at least as large
+	// as one of Pebble's blocks, so each has blocks of its own. Therefore
+	// damage to a chunk never makes manifests, records and other snapshots
+	// unreadable.
 	minChunk = blockSize
 
-	// keptSnapshots is how many are kept: one to use, and one in case it is
-	// damaged.
+	// keptSnapshots is how many snapshots are kept: one to use, and one in case
+	// that one is damaged.
 	keptSnapshots = 2
 
-	// manifestVersion begins a manifest. Those of before it are passed over.
+	// manifestVersion is a manifest's first byte. Older manifests are skipped.
 	manifestVersion = 2
 
 	manifestSize = 1 + logIDLength + 8 + 32 + 8 + sha256.Size + sha256.Size
@@ -49,10 +51,10 @@ var (
 	errChunks   = errors.New("its content is damaged")
 )
 
-// A manifest says what a snapshot is of, and what it holds.
+// A manifest describes a snapshot: its position and its content.
 type manifest struct {
 	logID  string
-	of     head // the position, and the hash of the record there
+	of     head // its position, and the hash of the record there
 	length uint64
 	sum    [32]byte // SHA-256 of the content
 }
@@ -84,12 +86,12 @@ func decodeManifest(b []byte) (m manifest, err error) {
 	return m, nil
 }
 
-// WriteSnapshot keeps what write gives as the snapshot at a position of the
-// log, in place of one that is there. When it returns nil the snapshot is
-// durable and whole, and of the others only the newest is left. Whatever goes
-// wrong before leaves no snapshot at this position, and the others as they
-// were. Appends go on meanwhile; one snapshot is written at a time. An error
-// of write is returned as it is.
+// WriteSnapshot stores the bytes that write writes as the snapshot at a
+// position of the log, replacing an earlier one there. When it returns nil, the
+// snapshot is durable and whole, and only the newest of the other snapshots is
+// left. After an error there is no snapshot at this position, and the others
+// are unchanged. Appends continue meanwhile; only one snapshot is written at a
+// time. An error of write is returned unchanged.
 func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -133,9 +135,9 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	return nil
 }
 
-// A chunkWriter makes what is written to it chunks of a snapshot.
+// A chunkWriter stores the bytes written to it as chunks of a snapshot.
 type chunkWriter struct {
-	ctx    context.Context // of the one call it is made for
+	ctx    context.Context // of the one call that it is made for
 	log    *Log
 	at     events.Position
 	buffer []byte
@@ -161,7 +163,7 @@ func (w *chunkWriter) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// flush makes what is buffered the next chunk.
+// flush stores the buffer as the next chunk.
 func (w *chunkWriter) flush() error {
 	if len(w.buffer) == 0 {
 		return nil
@@ -185,8 +187,8 @@ func (w *chunkWriter) flush() error {
 	return nil
 }
 
-// dropSnapshot deletes the snapshot at a position, if there is one, or what one
-// that was broken off has left.
+// dropSnapshot deletes the snapshot at a position, or the chunks that an
+// interrupted one left there.
 func (l *Log) dropSnapshot(at events.Position) error {
 	b := l.db.NewBatch()
 	defer b.Close()
@@ -206,15 +208,15 @@ func (l *Log) dropSnapshot(at events.Position) error {
 	return nil
 }
 
-// keepSnapshot writes a manifest and, in the same step, deletes whatever else
-// is there but the newest of the other snapshots that look good.
+// keepSnapshot writes a manifest and, in the same batch, deletes everything
+// else except the newest of the other snapshots that look good.
 func (l *Log) keepSnapshot(m manifest) error {
 	list, err := l.snapshots()
 	if err != nil {
 		return err
 	}
 	kept := []events.Position{m.of.position}
-	for _, s := range list { // newest first
+	for _, s := range list { // the newest first
 		if s.err == nil && s.at != m.of.position && len(kept) < keptSnapshots {
 			kept = append(kept, s.at)
 		}
@@ -230,12 +232,12 @@ func (l *Log) keepSnapshot(m manifest) error {
 	return b.Commit(pebble.Sync)
 }
 
-// deleteSnapshots has a batch delete all that is there of snapshots but those
-// kept.
+// deleteSnapshots adds to a batch the deletion of all snapshots except the kept
+// ones.
 func deleteSnapshots(b *pebble.Batch, kept ...events.Position) error {
 	slices.Sort(kept)
 	for _, prefix := range []string{prefixSnapshot, prefixChunk} {
-		begin := prefix // of what has not been dealt with
+		begin := prefix // everything before it is dealt with
 		for _, p := range kept {
 			if err := b.DeleteRange([]byte(begin), []byte(prefix+u64(uint64(p))), nil); err != nil {
 				return err
@@ -249,15 +251,15 @@ func deleteSnapshots(b *pebble.Batch, kept ...events.Position) error {
 	return nil
 }
 
-// A found is a snapshot's manifest, or what is wrong with it.
+// A found is a snapshot's manifest, or the reason why it cannot be used.
 type found struct {
 	at events.Position
 	manifest
 	err error
 }
 
-// snapshots lists the manifests, newest first. It goes from one to the next and
-// does not come near the content, which may be damaged.
+// snapshots lists the manifests, the newest first. It seeks from one to the
+// next and never reads the content, which may be damaged.
 func (l *Log) snapshots() ([]found, error) {
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixSnapshot), UpperBound: after(prefixSnapshot)})
 	if err != nil {
@@ -267,7 +269,7 @@ func (l *Log) snapshots() ([]found, error) {
 	for valid := iter.Last(); valid; {
 		key := iter.Key()
 		if len(key) < len(prefixSnapshot)+8 {
-			valid = iter.Prev() // not one of ours
+			valid = iter.Prev() // not a manifest's key
 			continue
 		}
 		at := events.Position(binary.BigEndian.Uint64(key[len(prefixSnapshot):]))
@@ -277,7 +279,7 @@ func (l *Log) snapshots() ([]found, error) {
 	return list, cmp.Or(iter.Error(), iter.Close())
 }
 
-// look reads the manifest at a position and holds it against the log.
+// look reads the manifest at a position and checks it against the log.
 func (l *Log) look(at events.Position) found {
 	f := found{at: at}
 	var have bool
@@ -313,11 +315,11 @@ func (l *Log) isSpoilt(at events.Position) bool {
 	return l.spoilt[at]
 }
 
-// Snapshot gives the newest snapshot at or before a position, and where it is
-// of. Its content has been read once and is as it was written; of this log's
-// own history, too. One that is not is passed over for the one before it, and
-// the reason logged. found is false when none is left; the error is for what
-// is no snapshot's fault. The caller closes r, which the log's Close waits for.
+// Snapshot returns the newest usable snapshot at or before a position, and its
+// position. A usable snapshot belongs to this log's own history, and its
+// content has been read once and is undamaged. Others are skipped, and the
+// reason is logged. found is false if none is usable; err is for failures that
+// no snapshot causes. The caller closes r; the log's Close waits for that.
 func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.Position, r io.ReadCloser, found bool, err error) {
 	if err := l.use(); err != nil {
 		return 0, nil, false, err
@@ -341,7 +343,7 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 			}
 		}
 		if s.err != nil {
-			l.logger.Warn("event log: a snapshot is passed over", "position", s.at, "reason", s.err)
+			l.logger.Warn("event log: a snapshot is skipped", "position", s.at, "reason", s.err)
 			continue
 		}
 		r, err := l.openSnapshot(ctx, s.manifest)
@@ -350,15 +352,16 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 	return 0, nil, false, nil
 }
 
-// spoil has the next snapshot take the place of a damaged one, and not of a good
-// one before it.
+// spoil marks a snapshot as damaged, so that the next snapshot replaces it and
+// not a good one before it.
 func (l *Log) spoil(at events.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.spoilt[at] = true
 }
 
-// Snapshots gives the positions of the snapshots that look good, newest first.
+// Snapshots returns the positions of the snapshots that look good, the newest
+// first.
 func (l *Log) Snapshots() ([]events.Position, error) {
 	if err := l.use(); err != nil {
 		return nil, err
@@ -377,7 +380,8 @@ func (l *Log) Snapshots() ([]events.Position, error) {
 	return good, nil
 }
 
-// checkSnapshot reads a snapshot's content once, and compares.
+// checkSnapshot reads a snapshot's content once and compares it with the
+// manifest.
 func (l *Log) checkSnapshot(ctx context.Context, m manifest) error {
 	r, err := l.openSnapshot(ctx, m)
 	if err != nil {
@@ -387,8 +391,8 @@ func (l *Log) checkSnapshot(ctx context.Context, m manifest) error {
 	return errors.Join(err, r.Close())
 }
 
-// openSnapshot opens the content of a snapshot. Reading it ends with io.EOF
-// only when all was as the manifest says.
+// openSnapshot opens the content of a snapshot. Reading ends with io.EOF only
+// if the whole content matches the manifest.
 func (l *Log) openSnapshot(ctx context.Context, m manifest) (*snapshotReader, error) {
 	if err := l.use(); err != nil {
 		return nil, err
@@ -406,11 +410,11 @@ func (l *Log) openSnapshot(ctx context.Context, m manifest) (*snapshotReader, er
 
 // A snapshotReader reads a snapshot's chunks.
 type snapshotReader struct {
-	ctx      context.Context // of the Snapshot call it is for
+	ctx      context.Context // of the Snapshot call
 	log      *Log
 	iter     *pebble.Iterator
 	manifest manifest
-	chunk    []byte // what is left of the present one
+	chunk    []byte // the unread rest of the current chunk
 	chunks   uint32
 	length   uint64
 	sum      hash.Hash
@@ -429,19 +433,19 @@ func (r *snapshotReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next takes the next chunk.
+// next reads the next chunk.
 func (r *snapshotReader) next() error {
 	if err := r.log.interrupted(r.ctx); err != nil {
 		return err
 	}
-	left := min(r.manifest.length-r.length, chunkSize) // of the content, in the next one
+	left := min(r.manifest.length-r.length, chunkSize) // the next chunk's share of the content
 	if left == 0 {
 		if !bytes.Equal(r.sum.Sum(nil), r.manifest.sum[:]) {
 			return errChunks
 		}
 		return io.EOF
 	}
-	// A seek, where a step might read what stands behind the last chunk.
+	// Seek, because a step could read the data after the last chunk.
 	key := keyChunk(r.manifest.of.position, r.chunks)
 	if !r.iter.SeekGE([]byte(key)) {
 		return cmp.Or(r.iter.Error(), errChunks)
@@ -463,7 +467,7 @@ func (r *snapshotReader) next() error {
 	return nil
 }
 
-// Close ends the reading.
+// Close releases the reader's hold on the log.
 func (r *snapshotReader) Close() error {
 	if r.iter == nil {
 		return nil
@@ -474,7 +478,7 @@ func (r *snapshotReader) Close() error {
 	return err
 }
 
-// hashAt gives the hash of the record at a position.
+// hashAt returns the hash of the record at a position.
 func (l *Log) hashAt(p events.Position) ([32]byte, error) {
 	record, found, err := l.get(keyCommit(p))
 	if err != nil {

@@ -10,24 +10,24 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// The time index says of each entry whether its commit's time is before that
-// of an earlier one, which a clock that was set back can bring about. Leaving
-// these out, times never go back from one position to the next: that makes
-// "the log at a time" one seek.
+// Each entry of the time index says whether its commit's time is before the
+// time of an earlier commit, which can happen when a clock is set back. Without
+// such entries, times never decrease from one position to the next, so "the log
+// at a time" costs one seek.
 const (
-	// inOrder and setBack are what stands in the time index.
+	// inOrder and setBack are the values of the time index.
 	inOrder = ""
 	setBack = "b"
 
-	// timesMarked stands under keyTimes when every entry says which it is.
+	// timesMarked is the value under keyTimes once every entry has its mark.
 	timesMarked = "1"
 )
 
-// PositionAt gives the last position at which the log said no time after t:
-// each commit up to it has a time not after t, and the next one, if there is
-// one, has a later time. It is zero when t is before everything. A commit that
-// a clock set back has dated before an earlier one counts as made at the
-// earlier one's time, so that a later t never gives an earlier position.
+// PositionAt returns the last position at or before a time: each commit up to
+// it has a time not after t, and the next commit has a later time. It is zero
+// if t is before all commits. If a clock that was set back dated a commit
+// before an earlier one, the commit counts as made at the earlier one's time.
+// Therefore a later t never gives an earlier position.
 func (l *Log) PositionAt(t time.Time) (events.Position, error) {
 	if err := l.use(); err != nil {
 		return 0, err
@@ -61,9 +61,9 @@ func (l *Log) PositionAt(t time.Time) (events.Position, error) {
 	return last, nil
 }
 
-// loadTimes learns the newest time, and marks the entries of a log that was
-// written before they were marked. It reads the time index once then, and
-// never again. A log open for reading stays as it is.
+// loadTimes reads the newest time. In a log from before entries had marks, it
+// also marks them, for which it reads the time index once. It does not change a
+// log that is open for reading.
 func (l *Log) loadTimes() error {
 	v, _, err := l.get(keyTimes)
 	if err != nil {
@@ -86,17 +86,17 @@ func (l *Log) loadTimes() error {
 	return cmp.Or(err, iter.Error(), iter.Close())
 }
 
-// markTimes marks the entries of commits that are dated before an earlier one:
-// going through the index from its end, those whose position is not the lowest
-// yet. It does so in batches, which may be done again; the mark that all is
-// done comes with the last.
+// markTimes marks the entries of commits whose time is before an earlier
+// commit's. Going backwards through the index, these are the entries whose
+// position is not the lowest so far. It works in batches that may be repeated;
+// the last batch records that all entries are marked.
 func (l *Log) markTimes() error {
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixTime), UpperBound: after(prefixTime)})
 	if err != nil {
 		return err
 	}
 	b := l.db.NewBatch()
-	lowest := events.Position(0) // of those met so far; zero: none
+	lowest := events.Position(0) // the lowest position so far; zero: none
 	for valid := iter.Last(); valid && err == nil; valid = iter.Prev() {
 		var p events.Position
 		if p, err = positionOf(iter.Key()); err != nil {
@@ -121,7 +121,8 @@ func (l *Log) markTimes() error {
 	return cmp.Or(b.Commit(pebble.Sync), b.Close())
 }
 
-// entries are the index entries of a commit, given the newest time before it.
+// entries returns the index entries of a commit. latest is the newest time
+// before it.
 func entries(c *events.Commit, latest time.Time) [3]entry {
 	order := inOrder
 	if c.Time.Before(latest) {

@@ -13,15 +13,15 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// Verify walks the whole log: each record against the chain, each index entry
-// against its record, each tenant's versions for gaps. It reports the first
-// position that fails as *events.CorruptError. The log stays in use meanwhile.
+// Verify checks the whole log: each record against the chain, each index entry
+// against its record, each tenant's versions for gaps. It returns the first bad
+// position as *events.CorruptError. The log can be used meanwhile.
 func (l *Log) Verify(ctx context.Context) error {
 	return l.VerifyEach(ctx, func(*events.Commit) error { return nil })
 }
 
-// VerifyEach is Verify, and gives each commit to fn on the way, as Read does.
-// That all indexes are good is known when it has returned nil.
+// VerifyEach is Verify and also calls fn with each commit, as Read does. Only
+// when it has returned nil are all indexes known to be good.
 func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err
@@ -37,7 +37,7 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 		version := versions[c.Tenant]
 		if version == nil {
 			version = new(uint64)
-			versions[strings.Clone(c.Tenant)] = version // without the record
+			versions[strings.Clone(c.Tenant)] = version // a clone, because the commit's memory is reused
 		}
 		if c.TenantVersion != *version+1 {
 			return &events.CorruptError{Position: c.Position,
@@ -67,29 +67,29 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	return cmp.Or(l.findIndexError(ctx, last), err)
 }
 
-// The indexes, in the order in which entries gives a commit's.
+// indexes are the prefixes of the indexes, in the order of entries' results.
 var indexes = [...]string{prefixTenant, prefixTime, prefixCommand}
 
-// sums are one for each index: the sum of a keyed hash of each entry, which is
-// the same in whichever order they come. It tells in one pass over each index
-// that it holds these entries and no others.
+// sums holds a sum for each index: the sum of a keyed hash of each entry, which
+// does not depend on their order. One pass over an index thus shows that it
+// holds exactly the expected entries.
 type sums [len(indexes)]uint64
 
 func sumOf(seed maphash.Seed, key, value []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	h.Write(key)
-	h.WriteByte(byte(len(value))) // of what keys there are, none goes on like this
+	h.WriteByte(byte(len(value))) // separates key and value
 	h.Write(value)
 	return h.Sum64()
 }
 
-// entriesOf gives the entries as they must stand in this log, and takes note of
-// the commit's time.
+// entriesOf returns the entries that this log must have for a commit, and
+// updates latest with the commit's time.
 func (l *Log) entriesOf(c *events.Commit, latest *time.Time) [len(indexes)]entry {
 	all := entries(c, *latest)
 	if !l.timesMarked {
-		all[1].value = inOrder // of an older log, which does not say
+		all[1].value = inOrder // a log whose entries have no marks
 	}
 	if c.Time.After(*latest) {
 		*latest = c.Time
@@ -97,7 +97,7 @@ func (l *Log) entriesOf(c *events.Commit, latest *time.Time) [len(indexes)]entry
 	return all
 }
 
-// sumIndexes sums what is in the indexes of the commits up to last.
+// sumIndexes sums the index entries of the commits up to last.
 func (l *Log) sumIndexes(ctx context.Context, seed maphash.Seed, last events.Position) (got sums, err error) {
 	for i, prefix := range indexes {
 		err := l.scanIndex(ctx, prefix, last, func(key, value []byte) {
@@ -110,7 +110,7 @@ func (l *Log) sumIndexes(ctx context.Context, seed maphash.Seed, last events.Pos
 	return got, nil
 }
 
-// scanIndex gives fn the entries of one index that are of commits up to last.
+// scanIndex calls fn with the entries of one index for commits up to last.
 func (l *Log) scanIndex(ctx context.Context, prefix string, last events.Position, fn func(key, value []byte)) error {
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
 	if err != nil {
@@ -134,8 +134,8 @@ func (l *Log) scanIndex(ctx context.Context, prefix string, last events.Position
 	return cmp.Or(err, iter.Error(), iter.Close())
 }
 
-// findIndexError looks for the first commit whose entries are not there, or
-// else for an index with entries that no commit has made.
+// findIndexError looks for the first commit with a missing entry, and then for
+// an index with an entry that belongs to no commit.
 func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
 	var latest time.Time
 	err := l.Read(ctx, 1, func(c *events.Commit) error {
@@ -161,7 +161,7 @@ func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
 	return nil
 }
 
-// verifyEntry looks for one index entry.
+// verifyEntry checks one index entry.
 func (l *Log) verifyEntry(want entry) error {
 	got, found, err := l.get(want.key)
 	if err != nil {
