@@ -28,8 +28,8 @@ func readWhole(t *testing.T, l *Log) []events.Commit {
 	return got
 }
 
-// TestBackup backs a log up while it is written to, restores that twice over,
-// and goes on with what came of it.
+// TestBackup backs up a log while it is written to and restores the backup. It
+// then appends to the restored log, backs that up, and restores once more.
 func TestBackup(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, 200)
@@ -73,7 +73,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("%+v, %v", b, steps)
 	}
 	if _, err := l.Backup(t.Context(), "backups/one", quiet); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("over another: %v", err)
+		t.Errorf("backup over a backup: %v", err)
 	}
 	ids := []string{l.LogID()}
 	from := "backups/one"
@@ -87,10 +87,10 @@ func TestBackup(t *testing.T) {
 		}
 		t.Cleanup(func() { r.Close() })
 		if got := readWhole(t, r); !reflect.DeepEqual(got, want) {
-			t.Fatalf("%d commits of %d, or others", len(got), len(want))
+			t.Fatalf("got %d commits, want these %d", len(got), len(want))
 		}
 		if slices.Contains(ids, r.LogID()) {
-			t.Errorf("the log id is %s again", r.LogID())
+			t.Errorf("the restored log has the old id %s", r.LogID())
 		}
 		ids = append(ids, r.LogID())
 		origins := r.Origins()
@@ -115,7 +115,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, _, err := Restore(t.Context(), from, Config{Dir: dir, FS: fs}, quiet); !errors.Is(err, ErrNotEmpty) {
-			t.Errorf("over a log: %v", err)
+			t.Errorf("restore over a log: %v", err)
 		}
 		from = path.Join("backups", path.Dir(dir))
 		if _, err := r.Backup(t.Context(), from, quiet); err != nil {
@@ -124,7 +124,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestBackupCalledOff: what is called off leaves no backup, and no log.
+// TestBackupCalledOff: a cancelled backup or restore leaves no backup and no
+// log.
 func TestBackupCalledOff(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, 30)
@@ -156,8 +157,8 @@ func TestBackupCalledOff(t *testing.T) {
 	}
 }
 
-// TestDamagedLogIsNoBackup: what is wrong with the log is found by the reading
-// of the copy.
+// TestDamagedLogIsNoBackup: damage to the log is found when the copy is read
+// back.
 func TestDamagedLogIsNoBackup(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, 30)
@@ -175,8 +176,8 @@ func TestDamagedLogIsNoBackup(t *testing.T) {
 	}
 }
 
-// TestBackupFlips flips bits anywhere in a backup: it is not restored, or was
-// not affected.
+// TestBackupFlips flips bits anywhere in a backup. The backup is then refused,
+// or the flip changed nothing.
 func TestBackupFlips(t *testing.T) {
 	t.Parallel()
 	whole := vfs.NewMem()
@@ -223,17 +224,17 @@ func TestBackupFlips(t *testing.T) {
 	}
 	t.Log(outcomes)
 	if outcomes["refused"] == 0 {
-		t.Error("the flips did not meet much")
+		t.Error("too few flips changed anything")
 	}
 }
 
-// A fullFile is on a disk that is full.
+// A fullFile is a file on a full disk.
 type fullFile struct{ vfs.File }
 
 func (fullFile) WriteAt([]byte, int64) (int, error) { return 0, errors.New("no space left") }
 
-// TestBackupOfFailed: a log that does not know what of it is durable is not
-// backed up, and says so at once.
+// TestBackupOfFailed: a log in which it is unknown whether the last append is
+// durable refuses a backup at once.
 func TestBackupOfFailed(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, 9)

@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// BenchmarkAppend is durable appends on the disk, beside the bare sync of a
-// Pebble batch of the same size.
+// BenchmarkAppend measures durable appends on the disk, beside the bare sync of
+// a Pebble batch of the same size.
 func BenchmarkAppend(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("commits=%d", n), func(b *testing.B) {
@@ -49,7 +49,7 @@ func BenchmarkAppend(b *testing.B) {
 	})
 }
 
-// BenchmarkRead is a start: every commit read, checked and decoded.
+// BenchmarkRead measures a start: every commit is read, checked and decoded.
 func BenchmarkRead(b *testing.B) {
 	const n = 100_000
 	l, err := eventlog.Open(eventlog.Config{Dir: b.TempDir()})

@@ -22,7 +22,7 @@ import (
 
 const testDir = "log"
 
-// fill makes a log of n commits of a few tenants, and closes it.
+// fill creates a log of n commits of a few tenants, and closes it.
 func fill(t *testing.T, fs vfs.FS, n int) []events.Commit {
 	t.Helper()
 	l, err := Open(Config{Dir: testDir, FS: fs})
@@ -46,7 +46,7 @@ func fill(t *testing.T, fs vfs.FS, n int) []events.Commit {
 	return all
 }
 
-// nthCommit is the commit fill puts behind i others.
+// nthCommit is the commit that fill appends after i others.
 func nthCommit(i int) *events.Commit {
 	return &events.Commit{
 		Tenant:        fmt.Sprint("tenant", i%3),
@@ -58,7 +58,7 @@ func nthCommit(i int) *events.Commit {
 	}
 }
 
-// tamper changes a log behind its back.
+// tamper changes the keys of a closed log directly in Pebble.
 func tamper(t *testing.T, fs vfs.FS, change func(db *pebble.DB) error) {
 	t.Helper()
 	db, err := pebble.Open(testDir, options(Config{FS: fs}))
@@ -70,7 +70,7 @@ func tamper(t *testing.T, fs vfs.FS, change func(db *pebble.DB) error) {
 	}
 }
 
-// value gives what stands under a key.
+// value returns the value of a key.
 func value(t *testing.T, db *pebble.DB, key string) []byte {
 	t.Helper()
 	v, closer, err := db.Get([]byte(key))
@@ -81,9 +81,9 @@ func value(t *testing.T, db *pebble.DB, key string) []byte {
 	return bytes.Clone(v)
 }
 
-// corruptAt gives where a log is found corrupt, by Open or by Verify, and how
-// long it is. Reading must come to the same end, and nothing may be shown that
-// is not in want.
+// corruptAt returns the position at which Open or Verify finds a log corrupt,
+// and the log's length. Reading must stop at the same position, and must never
+// return a commit that is not in want.
 func corruptAt(t *testing.T, fs vfs.FS, want []events.Commit) (events.Position, int, error) {
 	t.Helper()
 	l, err := Open(Config{Dir: testDir, FS: fs, ReadOnly: true})
@@ -122,8 +122,7 @@ func corruptAt(t *testing.T, fs vfs.FS, want []events.Commit) (events.Position, 
 	return position(verify), int(head), verify
 }
 
-// TestTenantGap holds that Tenant does not pass over a commit its index has
-// lost.
+// TestTenantGap: Tenant does not skip a commit that its index has lost.
 func TestTenantGap(t *testing.T) {
 	for _, lost := range []events.Position{2, 5} {
 		fs := vfs.NewMem()
@@ -149,8 +148,9 @@ func position(err error) events.Position {
 	return 0
 }
 
-// TestBitFlips flips each bit of some records, as a disk might that mends its
-// checksums. The position must be named, and the record not be shown.
+// TestBitFlips flips each bit of some records, like damage that Pebble's
+// checksums miss. The position must be reported, and the record must not be
+// returned.
 func TestBitFlips(t *testing.T) {
 	fs := vfs.NewMem()
 	want := fill(t, fs, 6)
@@ -186,7 +186,8 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// TestTampered does what somebody with the disk in hand might do.
+// TestTampered makes changes that an attacker with access to the disk could
+// make.
 func TestTampered(t *testing.T) {
 	const n = 9
 	set := func(key string, v []byte) func(*testing.T, *pebble.DB) error {
@@ -195,7 +196,7 @@ func TestTampered(t *testing.T) {
 	remove := func(key string) func(*testing.T, *pebble.DB) error {
 		return func(_ *testing.T, db *pebble.DB) error { return db.Delete([]byte(key), pebble.Sync) }
 	}
-	// rewrite replaces a record by a good one that says something else.
+	// rewrite replaces a record with a valid one of different content.
 	rewrite := func(p events.Position, change func(*events.Commit)) func(*testing.T, *pebble.DB) error {
 		return func(t *testing.T, db *pebble.DB) error {
 			c, err := events.DecodeCommit(value(t, db, keyCommit(p)))
@@ -211,7 +212,7 @@ func TestTampered(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*testing.T, *pebble.DB) error
-		at     events.Position // 0: it has none
+		at     events.Position // 0: the error has no position
 		words  string
 	}{
 		{"other events", rewrite(3, func(c *events.Commit) { c.Events = []events.Event{events.TenantSuspended{}} }), 3, "chain"},
@@ -250,7 +251,7 @@ func TestTampered(t *testing.T) {
 			at, _, err := corruptAt(t, fs, want)
 			if c.words == "" {
 				if err != nil {
-					t.Errorf("%v", err) // harmless: no reader goes there
+					t.Errorf("%v", err) // harmless: no reader looks there
 				}
 				return
 			}
@@ -261,11 +262,11 @@ func TestTampered(t *testing.T) {
 	}
 }
 
-// TestFileFlips flips bits anywhere in the files of a log that was closed. It
-// must not open, or find the damage, or not be affected.
+// TestFileFlips flips bits anywhere in the files of a closed log. The log must
+// fail to open, or report the damage, or be unaffected.
 //
-// Some logs stand in their tables, some in the write-ahead log, where Pebble
-// takes damage near the end for a write that was cut short.
+// Some of the logs are in Pebble's tables, some in the write-ahead log, where
+// Pebble treats damage near the end as a write that was cut short.
 func TestFileFlips(t *testing.T) {
 	t.Parallel()
 	const n = 400
@@ -298,7 +299,7 @@ func TestFileFlips(t *testing.T) {
 	}
 	t.Log(outcomes)
 	if outcomes["refused"] == 0 || outcomes["named"] == 0 {
-		t.Error("the flips did not meet much")
+		t.Error("too few flips changed anything")
 	}
 }
 
@@ -329,13 +330,13 @@ func soak(short, long int) int {
 	return short
 }
 
-// flipSomewhere flips one bit of the log's files and gives the file's name.
+// flipSomewhere flips one bit of the log's files and returns the file's name.
 func flipSomewhere(t *testing.T, fs vfs.FS, rng *rand.Rand) string {
 	t.Helper()
 	return flipIn(t, fs, rng, testDir)
 }
 
-// flipIn flips one bit of a folder's files.
+// flipIn flips one bit of the files in a folder.
 func flipIn(t *testing.T, fs vfs.FS, rng *rand.Rand, dir string) string {
 	t.Helper()
 	names, err := fs.List(dir)
@@ -362,8 +363,8 @@ func flipIn(t *testing.T, fs vfs.FS, rng *rand.Rand, dir string) string {
 	return name
 }
 
-// TestCutOff cuts the write-ahead log off wherever it may be cut. Pebble opens
-// what is left; the log must not, unless nothing is missing.
+// TestCutOff truncates the write-ahead log at every possible place. Pebble
+// opens the rest; the log must refuse to open, unless nothing is missing.
 func TestCutOff(t *testing.T) {
 	whole := vfs.NewMem()
 	want := addUnflushed(t, whole, fill(t, whole, 20), 30)
@@ -379,7 +380,7 @@ func TestCutOff(t *testing.T) {
 		setFile(t, fs, name, fileData(t, whole, name)[:keep])
 		_, length, err := corruptAt(t, fs, want)
 		if err == nil && length == len(want) {
-			continue // only Pebble's own end mark was cut
+			continue // only Pebble's own end mark is cut off
 		}
 		if !errors.Is(err, errShorter) || position(err) <= 20 || position(err) > 50 {
 			t.Fatalf("cut to %d of %d bytes: %d commits, %v", keep, size, length, err)
@@ -388,7 +389,7 @@ func TestCutOff(t *testing.T) {
 			second.Close()
 			t.Fatalf("cut to %d of %d bytes: it opens to write", keep, size)
 		}
-		// Somebody decides to do without the rest.
+		// An operator decides to continue without the missing part.
 		if err := fs.Remove(path.Join(testDir, highWaterName)); err != nil {
 			t.Fatal(err)
 		}
@@ -415,7 +416,7 @@ func TestHighWater(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		data  []byte
-		words string // of the refusal; empty: there is none
+		words string // in the error; empty: no error
 	}{
 		{"as it is", data, ""},
 		{"one place damaged", damaged(5), ""},
@@ -438,7 +439,7 @@ func TestHighWater(t *testing.T) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
-	// An older log of the same name and length, which is chained as well.
+	// An older log with the same id and length, with a valid chain of its own.
 	fork := vfs.NewMem()
 	if _, err := vfs.Clone(whole, fork, testDir, testDir); err != nil {
 		t.Fatal(err)

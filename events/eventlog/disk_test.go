@@ -12,12 +12,13 @@ import (
 
 var errDisk = errors.New("the disk does not do that")
 
-// A disk is a file system in memory that can be told which of its operations
-// fails, and how. (Pebble's errorfs fails operations only before they happen.)
+// A disk is a file system in memory whose operations can be made to fail,
+// before or after they take effect. (Pebble's errorfs only fails operations
+// before.)
 //
-// Syncing a file makes its folder's entries durable, too, as journalling file
-// systems do. Pebble counts on it: it syncs a new manifest, but not the folder,
-// before the marker that names it.
+// Syncing a file also makes its folder's entries durable, as journalling file
+// systems do. Pebble relies on this: it syncs a new manifest, but not the
+// folder, before the marker that names the manifest.
 type disk struct {
 	vfs.FS // mem
 
@@ -26,35 +27,35 @@ type disk struct {
 	done func()
 
 	mu    sync.Mutex
-	fault fault // nil: all go well
+	fault fault // nil: no operation fails
 	n     int   // operations so far
 }
 
-// A fault is asked at each operation what is to happen before and after it, if
-// anything. An error there becomes the operation's; one before keeps it from
-// happening.
+// A fault is called for each operation. It returns functions to call before and
+// after the operation, or nil. Their error becomes the operation's error; an
+// error before prevents the operation.
 type fault func(write bool) (before, after func() error)
 
 func newDisk(mem *vfs.MemFS) *disk {
 	return &disk{FS: mem, mem: mem, done: func() {}}
 }
 
-// breakBy sets the fault, instead of one there may be.
+// breakBy sets the fault, replacing an earlier one.
 func (d *disk) breakBy(f fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fault = f
 }
 
-// operations gives how many there were.
+// operations returns the number of operations so far.
 func (d *disk) operations() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.n
 }
 
-// afterCrash is what is left when the power goes now: all that was synced, and
-// of the rest about percent, in pieces.
+// afterCrash returns the disk's content after a power cut now: all synced data,
+// and about percent of the rest, in pieces.
 func (d *disk) afterCrash(percent int, seed uint64) *vfs.MemFS {
 	return d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, 0))})
 }
@@ -84,7 +85,7 @@ func (d *disk) do(write bool, run func() error) error {
 	return nil
 }
 
-// file does an operation that gives a file of that name.
+// file does an operation that opens or creates the file of that name.
 func (d *disk) file(name string, write bool, open func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
 	err := d.do(write, func() (err error) { f, err = open(); return })

@@ -17,7 +17,7 @@ import (
 	"github.com/postern-im/postern/events/logtest"
 )
 
-// testCommit is the nth commit of a log that holds one tenant's.
+// testCommit is the nth commit of a log with one tenant.
 func testCommit(n int) *events.Commit {
 	return &events.Commit{
 		Tenant:        "acme",
@@ -29,7 +29,7 @@ func testCommit(n int) *events.Commit {
 	}
 }
 
-// appendMore appends the log's next commits.
+// appendMore appends the log's next n commits.
 func appendMore(t *testing.T, l logtest.Log, n int) {
 	t.Helper()
 	for range n {
@@ -58,16 +58,16 @@ func mustRead(t *testing.T, l logtest.Log) []events.Commit {
 	return got
 }
 
-// TestEveryDiskError has each operation of the disk fail in turn, reading ones
-// too, in each of four ways, while a log is opened, appended to, read and
-// closed. Whatever the process does about it, it must not give an answer that
-// is wrong, and the disk must hold what it acknowledged.
+// TestEveryDiskError makes each operation of the disk fail in turn, reads too,
+// in each of four ways, while a log is opened, appended to, read and closed.
+// Whatever the process does then, it must not return a wrong answer, and the
+// disk must hold everything that it acknowledged.
 func TestEveryDiskError(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 1))
 	p := newProcess().(*process)
 	var before []events.Commit
-	for range 3 { // there shall be tables, and a write-ahead log to replay
+	for range 3 { // so that there are tables, and a write-ahead log to replay
 		l, err := p.Boot()
 		if err != nil {
 			t.Fatal(err)
@@ -87,8 +87,8 @@ func TestEveryDiskError(t *testing.T) {
 	outcomes := map[string]int{}
 	for at := range run.operations {
 		for way := range 4 {
-			// The third way, in which nothing works any more, is the one that
-			// once left the process running in circles.
+			// The third way, in which all later operations fail too, once kept
+			// the process running in circles.
 			if (way != 2 || at%3 != 2) && soak(rng.IntN(12), 0) != 0 {
 				continue
 			}
@@ -107,25 +107,25 @@ func TestEveryDiskError(t *testing.T) {
 	t.Log(outcomes)
 }
 
-// An errorRun is a process' life on a disk that may have an error.
+// An errorRun is the life of a process on a disk that may fail.
 type errorRun struct {
 	process *process
-	before  []events.Commit // what the log holds
+	before  []events.Commit // the log's content at the start
 
 	operations   int
-	acknowledged []events.Commit // before, and what was appended
+	acknowledged []events.Commit // before, and the acknowledged appends
 	unsure       *events.Commit  // the append that failed
 	outcome      string
 }
 
-// do appends until that fails, then asks whatever can be asked.
+// do appends until an append fails, then reads in every way.
 func (r *errorRun) do(t *testing.T) {
 	r.acknowledged, r.outcome = slices.Clone(r.before), "all well"
 	l, err := r.process.Boot()
 	if err != nil {
 		r.outcome = "open fails"
 		if err == errNoAnswer {
-			t.Error("open does not come back")
+			t.Error("open does not return")
 		}
 		return
 	}
@@ -135,7 +135,7 @@ func (r *errorRun) do(t *testing.T) {
 		if err := l.Append(t.Context(), events.Position(n), c); err != nil {
 			r.unsure, r.outcome = c, "append fails"
 			if err == errNoAnswer {
-				t.Error("append does not come back")
+				t.Error("append does not return")
 			}
 			break
 		}
@@ -149,11 +149,11 @@ func (r *errorRun) do(t *testing.T) {
 	}
 }
 
-// ask reads. It may fail, but not lie.
+// ask reads the log. Reads may fail, but must not return anything wrong.
 func (r *errorRun) ask(t *testing.T, l logtest.Log) {
 	got, err := readAll(t, l)
 	if err == nil && !reflect.DeepEqual(got, r.acknowledged) {
-		t.Errorf("it shows %d commits, acknowledged are %d", len(got), len(r.acknowledged))
+		t.Errorf("the log has %d commits; %d are acknowledged", len(got), len(r.acknowledged))
 	}
 	verify := l.Verify(t.Context())
 	for _, c := range r.acknowledged[len(r.acknowledged)-10:] {
@@ -172,7 +172,7 @@ func (r *errorRun) ask(t *testing.T, l logtest.Log) {
 	}
 }
 
-// check starts a whole machine on what is left of the disk.
+// check opens the log from what is left on the disk, without faults.
 func (r *errorRun) check(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	if err := writeFiles(mem, r.process.boot.Files); err != nil {
@@ -202,17 +202,17 @@ func (r *errorRun) check(t *testing.T) {
 	appendMore(t, l, 2)
 }
 
-// TestFailed has the write of an append fail in a process that survives what
-// the log does about it. The log must not take another, whatever its disk says
-// by then, and show nothing of the one that failed.
+// TestFailed makes the write of an append fail in a process that recovers the
+// log's panic. The log must refuse further appends, even if the disk works
+// again, and must return nothing of the failed one.
 func TestFailed(t *testing.T) {
 	for _, f := range []DiskFault{
 		{Writes: true},                            // the record is not written
 		{Writes: true, At: 1},                     // it is not synced
-		{Writes: true, At: 1, Happened: true},     // it is
-		{Writes: true, All: true},                 // nothing works any more
+		{Writes: true, At: 1, Happened: true},     // it is synced all the same
+		{Writes: true, All: true},                 // all later operations fail too
 		{Writes: true, At: 1, All: true},          //
-		{Writes: true, Happened: true},            // all works, the disk says no
+		{Writes: true, Happened: true},            // all succeed, but the disk reports errors
 		{Writes: true, Happened: true, All: true}, //
 	} {
 		t.Run(fmt.Sprintf("%+v", f), func(t *testing.T) {
@@ -249,14 +249,15 @@ func TestFailed(t *testing.T) {
 				t.Error(err)
 			}
 			if err := l.Close(); err == errNoAnswer {
-				t.Error("close does not come back")
+				t.Error("close does not return")
 			}
 		})
 	}
 }
 
-// TestDamaged flips bits in the files of a log and has a process open it, to
-// write. It may end, or say no, but neither show nor acknowledge what is wrong.
+// TestDamaged flips bits in the files of a log, and a process opens it for
+// writing. The process may end or refuse, but it must neither return nor
+// acknowledge anything wrong.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(2, 1))
@@ -285,7 +286,7 @@ func TestDamaged(t *testing.T) {
 		p.boot.Files = maps.Clone(files)
 		name := names[rng.IntN(len(names))]
 		data := slices.Clone(files[name])
-		if i > 0 { // the first is as it should be
+		if i > 0 { // the first log is undamaged
 			data[rng.IntN(len(data))] ^= 1 << rng.IntN(8)
 		}
 		p.boot.Files[name] = data
@@ -305,6 +306,6 @@ func TestDamaged(t *testing.T) {
 	}
 	t.Logf("%d logs could be read whole", whole)
 	if whole == 0 {
-		t.Error("not even the one that is not damaged")
+		t.Error("not even the undamaged log could be read")
 	}
 }

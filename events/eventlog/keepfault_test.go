@@ -22,7 +22,7 @@ const backupDir = "backups/one"
 
 func ignore(string, uint64, uint64) {}
 
-// snapshotAt is what the snapshot at a position holds here: two chunks.
+// snapshotAt is the content of the snapshot at a position: two chunks.
 func snapshotAt(p events.Position) []byte {
 	return bytes.Repeat([]byte(fmt.Sprintf("%08d", p)), 40_000)
 }
@@ -34,8 +34,8 @@ func writeSnapshotAt(l *eventlog.Log, p events.Position) error {
 	})
 }
 
-// readSnapshot gives where the newest snapshot is of, and an error when its
-// content is another than was written.
+// readSnapshot returns the position of the newest snapshot. It returns an error
+// if the content differs from the content written.
 func readSnapshot(l *eventlog.Log, atMost events.Position) (events.Position, error) {
 	at, r, found, err := l.Snapshot(context.Background(), atMost)
 	if err != nil || !found {
@@ -53,18 +53,18 @@ func readSnapshot(l *eventlog.Log, atMost events.Position) (events.Position, err
 
 var errWrong = errors.New("a wrong answer")
 
-// WriteSnapshot writes one.
+// WriteSnapshot writes a snapshot.
 func (s *Server) WriteSnapshot(p events.Position, a *Answer) error {
 	return a.set(writeSnapshotAt(s.log, p))
 }
 
-// Snapshot reads the newest.
+// Snapshot reads the newest snapshot.
 func (s *Server) Snapshot(_ struct{}, a *Answer) (err error) {
 	a.Head, err = readSnapshot(s.log, 1<<60)
 	return a.set(err)
 }
 
-// Backup backs up.
+// Backup backs up the log.
 func (s *Server) Backup(_ struct{}, a *Answer) error {
 	b, err := s.log.Backup(context.Background(), backupDir, ignore)
 	a.Head = b.Position
@@ -81,18 +81,18 @@ func (s *Server) Restore(b Boot, a *Answer) error {
 	return a.set(err)
 }
 
-// A keeping is a process' life in which it appends, writes a snapshot, reads
-// it and backs up, on a disk that may have an error.
+// A keeping is the life of a process that appends, writes a snapshot, reads it
+// and backs up, on a disk that may fail.
 type keeping struct {
 	errorRun
 	snapshot, backup events.Position // acknowledged; zero: none
 }
 
-// ask asks for something and says whether it was done.
+// ask makes a request to the process and reports whether it succeeded.
 func (k *keeping) ask(t *testing.T, method string, in any) (a Answer, done bool) {
 	err := k.process.child.call(method, in, &a)
 	if err == errNoAnswer {
-		t.Errorf("%s does not come back", method)
+		t.Errorf("%s does not return", method)
 	}
 	if strings.Contains(a.Err, errWrong.Error()) || a.Corrupt != nil {
 		t.Errorf("%s: %s", method, a.Err)
@@ -111,7 +111,7 @@ func (k *keeping) do(t *testing.T) {
 	l, err := k.process.Boot()
 	if err != nil {
 		if k.outcome = "open fails"; err == errNoAnswer {
-			t.Error("open does not come back")
+			t.Error("open does not return")
 		}
 		return
 	}
@@ -131,12 +131,12 @@ func (k *keeping) do(t *testing.T) {
 	}
 	if k.process.child.call("Server.Operations", struct{}{}, &k.operations) == nil {
 		if err := l.Close(); err == errNoAnswer {
-			t.Error("close does not come back")
+			t.Error("close does not return")
 		}
 	}
 }
 
-// append appends until that fails.
+// append appends until an append fails.
 func (k *keeping) append(t *testing.T, n int) {
 	for range n {
 		if k.unsure != nil {
@@ -145,7 +145,7 @@ func (k *keeping) append(t *testing.T, n int) {
 		c := testCommit(len(k.acknowledged) + 1)
 		err := k.process.child.Append(t.Context(), events.Position(len(k.acknowledged)), c)
 		if err == errNoAnswer {
-			t.Error("append does not come back")
+			t.Error("append does not return")
 		}
 		if err != nil {
 			if k.unsure = c; k.outcome == "all well" {
@@ -157,7 +157,7 @@ func (k *keeping) append(t *testing.T, n int) {
 	}
 }
 
-// check looks at what is left, on a whole machine.
+// check checks what is left on the disk, without faults.
 func (k *keeping) check(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	if err := writeFiles(mem, k.process.boot.Files); err != nil {
@@ -167,8 +167,8 @@ func (k *keeping) check(t *testing.T) {
 	k.errorRun.check(t)
 }
 
-// checkKept holds that each snapshot is whole, and the backup too, if there is
-// one, and that those acknowledged are there.
+// checkKept checks that each snapshot is whole, and the backup too if there is
+// one, and that the acknowledged ones exist.
 func checkKept(t *testing.T, fs vfs.FS, snapshot, backup events.Position) {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: "var/log", FS: fs})
@@ -245,7 +245,8 @@ func TestEveryKeepingError(t *testing.T) {
 	t.Log(outcomes)
 }
 
-// backedUp gives a disk that holds nothing but a backup, and what that holds.
+// backedUp returns the files of a disk that holds only a backup, and the
+// backup's commits.
 func backedUp(t *testing.T) (map[string][]byte, []events.Commit) {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
@@ -269,17 +270,18 @@ func backedUp(t *testing.T) (map[string][]byte, []events.Commit) {
 	return files, want
 }
 
-// checkRestored holds that a log is whole, or not there, and then can be made.
+// checkRestored checks that a log is whole, or does not exist and can then be
+// restored.
 func checkRestored(t *testing.T, fs vfs.FS, want []events.Commit, acknowledged bool) string {
 	t.Helper()
 	names, err := fs.List("var/log")
 	outcome := "complete"
 	if err != nil || len(names) == 0 {
 		if outcome = "nothing there"; acknowledged {
-			t.Error("the log that was restored is not there")
+			t.Error("the restored log does not exist")
 		}
 		if _, _, err := eventlog.Restore(t.Context(), backupDir, eventlog.Config{Dir: "var/log", FS: fs}, ignore); err != nil {
-			t.Errorf("once more: %v", err)
+			t.Errorf("restore again: %v", err)
 			return outcome
 		}
 	}
@@ -298,7 +300,7 @@ func checkRestored(t *testing.T, fs vfs.FS, want []events.Commit, acknowledged b
 	return outcome
 }
 
-// TestEveryRestoreError has each operation of a restore fail in turn.
+// TestEveryRestoreError makes each operation of a restore fail in turn.
 func TestEveryRestoreError(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(6, 1))
@@ -311,7 +313,7 @@ func TestEveryRestoreError(t *testing.T) {
 		var a Answer
 		err = c.call("Server.Restore", Boot{Files: files, Percent: keep(rng), Seed: rng.Uint64(), Fault: f}, &a)
 		if err == errNoAnswer {
-			t.Error("restore does not come back")
+			t.Error("restore does not return")
 		}
 		if c.call("Server.Operations", struct{}{}, &operations) != nil {
 			operations = 0 // the process has ended
@@ -349,10 +351,11 @@ func TestEveryRestoreError(t *testing.T) {
 	t.Log(outcomes)
 }
 
-// cuts has a disk keep what a power cut would leave, at some of its operations.
+// cuts keeps, at some of a disk's operations, the content that a power cut
+// would leave.
 func cuts(d *disk, rng *rand.Rand, each int) (left func() []*vfs.MemFS) {
 	var list []*vfs.MemFS
-	gate := make(chan struct{}, 1) // Pebble's goroutines come here too
+	gate := make(chan struct{}, 1) // Pebble's goroutines call it too
 	d.done = func() {
 		gate <- struct{}{}
 		defer func() { <-gate }()
@@ -367,7 +370,7 @@ func cuts(d *disk, rng *rand.Rand, each int) (left func() []*vfs.MemFS) {
 	}
 }
 
-// TestPowerCutsWhileCopying cuts the power in backups and restores.
+// TestPowerCutsWhileCopying simulates power cuts during backups and restores.
 func TestPowerCutsWhileCopying(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 1))

@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestTenantsApart holds that no key of one tenant lies in a range over
-// another's keys, whatever bytes their ids are made of.
+// TestTenantsApart: no key of one tenant lies in a range over another tenant's
+// keys, whatever bytes their ids contain.
 func TestTenantsApart(t *testing.T) {
 	ids := []string{"", "a", "b", "ab", "a\x00", "a\x00\x00", "a\xff", "\x01a", "\x00", "\xff", "|", "a|", "t|a",
 		strings.Repeat("a", events.MaxID), strings.Repeat("\xff", events.MaxID), strings.Repeat("\xff", events.MaxID-1)}
@@ -54,8 +54,8 @@ func TestTenantsApart(t *testing.T) {
 	}
 }
 
-// TestKeysApart holds that the kinds of keys do not mix, and that two different
-// things never have one key.
+// TestKeysApart: the kinds of keys do not mix, and two different things never
+// have the same key.
 func TestKeysApart(t *testing.T) {
 	seen := map[string]string{}
 	add := func(key, what string) {
@@ -84,7 +84,7 @@ func TestKeysApart(t *testing.T) {
 	}
 }
 
-// TestKeysCount holds that keys sort as their numbers do.
+// TestKeysCount: keys sort like their numbers.
 func TestKeysCount(t *testing.T) {
 	numbers := []uint64{0, 1, 255, 256, 1<<32 - 1, 1 << 32, 1<<63 - 1, 1 << 63, 1<<64 - 1}
 	for i, n := range numbers[1:] {
@@ -101,6 +101,6 @@ func TestKeysCount(t *testing.T) {
 		t.Error("times do not sort")
 	}
 	if a, b := keyTime(time.Unix(-5, 0), 1), keyTime(time.Unix(0, 0), 1); a != b {
-		t.Error("a time before 1970 is not as 1970")
+		t.Error("a time before 1970 does not count as 1970")
 	}
 }

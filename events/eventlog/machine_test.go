@@ -17,22 +17,23 @@ import (
 
 var errDead = errors.New("the machine is dead")
 
-// A machine is one whose power can go, at any operation of its disk, before or
-// after it. The log runs in the test's process: it is stuck at that operation
-// until nobody asks it anything any more, and then runs to an end on a disk
-// that is not looked at again. So it never sees an error, which is not for
-// this machine: Pebble dies of errors, and takes its process with it.
+// A machine can lose its power at any operation of its disk, before or after
+// the operation. The log runs in the test's process. When the power goes, the
+// log blocks in that operation until the test has stopped calling it; then it
+// runs to its end on a disk that nothing reads any more. So the log never sees
+// a disk error, which this machine does not simulate: at an error Pebble ends
+// its process.
 type machine struct {
 	disk  *disk
 	power *power
 	log   *eventlog.Log
 }
 
-// power is there until it goes.
+// power is on until dead is closed.
 type power struct {
-	dead chan struct{} // closed when it goes
-	left *vfs.MemFS    // what is on the disk then
-	gone chan struct{} // closed when nobody asks the log anything any more
+	dead chan struct{} // closed when the power goes
+	left *vfs.MemFS    // the disk's content then
+	gone chan struct{} // closed when the test no longer calls the log
 }
 
 func newMachine() logtest.Machine { return machineOn(vfs.NewCrashableMem()) }
@@ -50,7 +51,7 @@ func (m *machine) Boot() (logtest.Log, error) {
 		}
 		select {
 		case <-dead:
-			return log.Close() // nobody waits for it
+			return log.Close() // the caller no longer waits for it
 		default:
 			opened <- log
 			return nil
@@ -63,7 +64,7 @@ func (m *machine) Boot() (logtest.Log, error) {
 	return running{dead, m.log}, nil
 }
 
-// Break has the power go at one of the next operations that write.
+// Break cuts the power at one of the next write operations.
 func (m *machine) Break(rng *rand.Rand) {
 	at, late, percent, seed := rng.IntN(60), rng.IntN(2) == 1, keep(rng), rng.Uint64()
 	n, power, disk := 0, m.power, m.disk
@@ -103,15 +104,15 @@ func (m *machine) Crash(rng *rand.Rand) {
 	}
 	close(m.power.gone)
 	if m.log != nil {
-		m.log.Close() // what becomes of it does not matter
+		m.log.Close() // its result does not matter
 	}
 	*m = *machineOn(left)
 }
 
-// keep is how much of what was not synced a crash leaves, in percent.
+// keep is how much unsynced data a crash leaves, in percent.
 func keep(rng *rand.Rand) int { return [...]int{0, 30, 100}[rng.IntN(3)] }
 
-// do waits for a call until the power goes.
+// do waits until a call returns or the power goes.
 func do(dead <-chan struct{}, call func() error) error {
 	answer := make(chan error, 1)
 	go func() { answer <- call() }()
@@ -123,7 +124,7 @@ func do(dead <-chan struct{}, call func() error) error {
 	}
 }
 
-// running is a log that gives no more answers when the power has gone.
+// running is a log that returns errors once the power is gone.
 type running struct {
 	dead <-chan struct{}
 	log  *eventlog.Log
@@ -133,7 +134,8 @@ func (r running) LogID() string                     { return r.log.LogID() }
 func (r running) Head() (events.Position, [32]byte) { return r.log.Head() }
 
 func (r running) Append(ctx context.Context, head events.Position, commits ...*events.Commit) error {
-	// The call may go on when nobody waits for it: with commits of its own.
+	// The call may continue after the caller has left, so it gets its own
+	// commits.
 	var own []*events.Commit
 	for _, c := range commits {
 		copied := *c
@@ -210,8 +212,8 @@ func TestPowerCuts(t *testing.T) {
 	logtest.RunFaults(t, soak(15, 2000), newMachine)
 }
 
-// soak is for tests that have a short form: it gives the long one's size when
-// POSTERN_SOAK is set.
+// soak returns the size of a test: the long one if POSTERN_SOAK is set,
+// otherwise the short one.
 func soak(short, long int) int {
 	if os.Getenv("POSTERN_SOAK") == "1" {
 		return long

@@ -17,16 +17,15 @@ import (
 	"github.com/postern-im/postern/events/logtest"
 )
 
-// answerTime is how long a call to a process may take, on a machine that has
-// much else to do.
+// answerTime is how long a call to a process may take on a busy machine.
 const answerTime = 20 * time.Second
 
 var errNoAnswer = errors.New("no answer in time")
 
-// A process is a machine whose disk has errors.
+// A process is a machine whose disk returns errors.
 type process struct {
-	boot  Boot   // for the next Boot; Files is what the disk holds
-	child *child // nil when nothing runs
+	boot  Boot   // for the next start; Files is the disk's content
+	child *child // nil if no process runs
 }
 
 func newProcess() logtest.Machine { return &process{} }
@@ -50,7 +49,7 @@ func (p *process) Break(rng *rand.Rand) {
 		return
 	}
 	if err := p.child.call("Server.Break", f, &struct{}{}); err != nil {
-		panic(err) // nothing was broken before
+		panic(err) // no fault is set yet
 	}
 }
 
@@ -64,13 +63,13 @@ func (p *process) Crash(rng *rand.Rand) {
 	*p = process{boot: Boot{Files: left, Percent: keep(rng), Seed: rng.Uint64()}}
 }
 
-// A child is a running process, and the log in it.
+// A child is a running process with a log in it.
 type child struct {
 	logID  string
 	cmd    *exec.Cmd
 	client *rpc.Client
 	stderr bytes.Buffer
-	states chan map[string][]byte // the last state, when the process has ended
+	states chan map[string][]byte // the disk's last content, once the process has ended
 }
 
 func start() (*child, error) {
@@ -103,7 +102,7 @@ func start() (*child, error) {
 		var last map[string][]byte
 		for d := gob.NewDecoder(states); ; {
 			var next Change
-			if d.Decode(&next) != nil { // the end, or cut off
+			if d.Decode(&next) != nil { // the end of the stream, or an incomplete change
 				c.states <- last
 				return
 			}
@@ -116,7 +115,7 @@ func start() (*child, error) {
 	return c, nil
 }
 
-// call fails when the process has ended, or does not answer.
+// call fails if the process has ended or does not answer.
 func (c *child) call(method string, in, out any) error {
 	late := time.NewTimer(answerTime)
 	defer late.Stop()
@@ -129,7 +128,7 @@ func (c *child) call(method string, in, out any) error {
 	}
 }
 
-// kill ends the process and gives what is left on its disk.
+// kill ends the process and returns what is left on its disk.
 func (c *child) kill() map[string][]byte {
 	c.cmd.Process.Kill()
 	left := <-c.states
@@ -207,7 +206,7 @@ func (c *child) Close() error {
 	return a.err()
 }
 
-// utc undoes what gob does to a time.
+// utc undoes gob's change to a time's location.
 func utc(c events.Commit) events.Commit {
 	c.Time = c.Time.UTC()
 	return c

@@ -27,7 +27,7 @@ func openLog(t *testing.T, c eventlog.Config) *eventlog.Log {
 	return l
 }
 
-// mixed makes a log of several tenants' commits, in turn.
+// mixed creates a log with commits of several tenants, in turn.
 func mixed(t *testing.T, l *eventlog.Log, tenants []string, n int) map[string][]events.Commit {
 	t.Helper()
 	of := map[string][]events.Commit{}
@@ -102,7 +102,7 @@ func TestSince(t *testing.T) {
 		t.Errorf("empty: %v, %v", found, err)
 	}
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for i, seconds := range []int{0, 10, 10, 5, 20} { // the clock steps back once
+	for i, seconds := range []int{0, 10, 10, 5, 20} { // the clock is set back once
 		c := testCommit(i + 1)
 		c.Time = noon.Add(time.Duration(seconds) * time.Second)
 		if err := l.Append(t.Context(), events.Position(i), c); err != nil {
@@ -125,7 +125,7 @@ func TestSince(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	fs := vfs.NewMem()
 	if _, err := eventlog.Open(eventlog.Config{Dir: "log", FS: fs, ReadOnly: true}); err == nil {
-		t.Error("a log that is not there can be read")
+		t.Error("a log that does not exist can be opened for reading")
 	}
 	l := openLog(t, eventlog.Config{Dir: "log", FS: fs})
 	appendMore(t, l, 5)
@@ -146,7 +146,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestOpenTwice holds that a log has one owner, on the disk, too.
+// TestOpenTwice: a log can be opened only once, on the disk too.
 func TestOpenTwice(t *testing.T) {
 	for _, c := range []eventlog.Config{
 		{Dir: "log", FS: vfs.NewMem()},
@@ -184,7 +184,7 @@ func TestLimits(t *testing.T) {
 	if head, _ := l.Head(); head != 0 {
 		t.Fatalf("the head is at %d", head)
 	}
-	// As large as it may be: Pebble writes such a batch in another way.
+	// The largest possible batch: Pebble writes it in another way.
 	large := batch(16, big)
 	if err := l.Append(t.Context(), 0, large...); err != nil {
 		t.Fatal(err)
@@ -204,8 +204,9 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestAppendWaits has an append stuck in its write, and others behind it. They
-// can be called off, and Close ends them, but waits for the one that writes.
+// TestAppendWaits blocks one append in its write, with others waiting for it.
+// The waiting ones can be cancelled, and Close ends them, but Close waits for
+// the append that writes.
 func TestAppendWaits(t *testing.T) {
 	d := newDisk(vfs.NewCrashableMem())
 	l := openLog(t, eventlog.Config{Dir: "log", FS: d})

@@ -10,8 +10,9 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// BenchmarkRebuild is what a start reads: a bare scan of Pebble, a scan that
-// decodes, and Read, which also checks the chain. One event a commit, and many.
+// BenchmarkRebuild measures the reading of a start: a bare Pebble scan, a scan
+// that decodes, and Read, which also checks the chain. Each runs with one event
+// a commit, and with many.
 func BenchmarkRebuild(b *testing.B) {
 	for _, each := range []int{1, 100} {
 		n := 200_000 / each

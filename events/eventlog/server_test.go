@@ -21,18 +21,18 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// Disk errors need a process to die. Pebble answers them with its Fatalf or
-// with a panic, on any goroutine, and what it leaves behind in the process
-// (pooled buffers, for one) would spoil the logs after it. So here the log
-// runs in a process of its own, on a disk in its memory; it sends what would
-// be left of the disk after a crash each time that changes, before the
-// operation that changed it returns.
+// Disk errors need a process that may die. Pebble reacts to them with its
+// Fatalf or with a panic, on any goroutine, and the state that it leaves in the
+// process (pooled buffers, for example) could affect later logs. Therefore the
+// log runs in its own process, on a disk in that process's memory. Each time
+// the content that a crash would leave on the disk changes, the process sends
+// it to the test, before the operation that changed it returns.
 
-// serverVariable makes the test binary serve a log instead of testing.
+// serverVariable makes the test binary serve a log instead of running tests.
 const serverVariable = "EVENTLOG_TEST_SERVER"
 
 func TestMain(m *testing.M) {
-	// What author writes, as gob sees it.
+	// gob must know the events that author writes.
 	gob.Register(events.RoleDefined{})
 	gob.Register(events.MemberRolesSet{})
 	if os.Getenv(serverVariable) != "" {
@@ -42,12 +42,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A DiskFault says which operation of a disk fails, and how.
+// A DiskFault describes which operation of a disk fails, and how.
 type DiskFault struct {
-	At       int  // the first operation that fails, from 0
-	Writes   bool // count, and fail, only operations that write
-	Happened bool // it fails but has happened
-	All      bool // all later ones fail as well
+	At       int  // the number of the first failing operation, from 0
+	Writes   bool // only write operations count and fail
+	Happened bool // it takes effect, then fails
+	All      bool // all later operations fail too
 }
 
 func (f DiskFault) fault() fault {
@@ -69,20 +69,20 @@ func (f DiskFault) fault() fault {
 	}
 }
 
-// Boot is what a process needs to know to start.
+// Boot holds what a process needs to start.
 type Boot struct {
 	Files map[string][]byte
 	Fault *DiskFault
-	// Percent is how much of what is not synced a crash leaves.
+	// Percent is how much unsynced data a crash leaves.
 	Percent int
 	Seed    uint64
-	// Recover has the log panic where it otherwise ends the process, and the
-	// process survive that.
+	// Recover makes the log panic where it would otherwise end the process, and
+	// makes the process survive the panic.
 	Recover bool
 }
 
-// serve is the process: a log behind stdin and stdout, and its disk's state to
-// file 3.
+// serve runs the process: it serves a log on stdin and stdout, and sends the
+// disk's content to file 3.
 func serve() {
 	s := &Server{states: gob.NewEncoder(os.NewFile(3, "states"))}
 	server := rpc.NewServer()
@@ -95,7 +95,7 @@ func serve() {
 	}{os.Stdin, os.Stdout})
 }
 
-// A Server is the log in its process. Its methods are exported for net/rpc.
+// A Server is the log in the process. Its methods are exported for net/rpc.
 type Server struct {
 	disk    *disk
 	log     *eventlog.Log
@@ -103,16 +103,17 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	states *gob.Encoder
-	sent   map[string][]byte // what the other side knows to be on the disk
+	sent   map[string][]byte // the content that the test knows
 }
 
-// A Change is what has changed on a disk. It is most often little of it.
+// A Change is the difference between two contents of a disk. It is mostly
+// small.
 type Change struct {
 	Files map[string][]byte
 	Gone  []string
 }
 
-// changeTo gives the change from one state of a disk to another.
+// changeTo returns the change from one content of a disk to another.
 func changeTo(files, from map[string][]byte) Change {
 	c := Change{Files: map[string][]byte{}}
 	for name, data := range files {
@@ -128,7 +129,7 @@ func changeTo(files, from map[string][]byte) Change {
 	return c
 }
 
-// apply makes the change.
+// apply applies the change.
 func (c Change) apply(files map[string][]byte) {
 	maps.Copy(files, c.Files)
 	for _, name := range c.Gone {
@@ -136,7 +137,8 @@ func (c Change) apply(files map[string][]byte) {
 	}
 }
 
-// prepare makes the disk, and gives how a log on it is opened.
+// prepare creates the disk and returns the configuration for opening a log on
+// it.
 func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 	mem := vfs.NewCrashableMem()
 	if err := writeFiles(mem, b.Files); err != nil {
@@ -151,7 +153,7 @@ func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 			panic(err)
 		}
 		if err := s.states.Encode(changeTo(left, s.sent)); err != nil {
-			os.Exit(1) // the other side has gone
+			os.Exit(1) // the test has ended
 		}
 		s.sent = left
 	}
@@ -178,20 +180,20 @@ func (s *Server) Boot(b Boot, logID *string) error {
 	return err
 }
 
-// Break sets the disk's fault.
+// Break sets the fault of the disk.
 func (s *Server) Break(f DiskFault, _ *struct{}) error {
 	s.disk.breakBy(f.fault())
 	return nil
 }
 
-// An Appending is the arguments of Append.
+// An Appending holds the arguments of Append.
 type Appending struct {
 	Head    events.Position
 	Commits []*events.Commit
 }
 
-// An Answer is the result of anything. Errors that callers tell apart are kept
-// apart.
+// An Answer is the result of any call. Errors that callers distinguish have
+// their own fields.
 type Answer struct {
 	Head     events.Position
 	Hash     [32]byte
@@ -230,19 +232,19 @@ func (a *Answer) err() error {
 	}
 }
 
-// Operations gives how many the disk has done.
+// Operations returns the number of the disk's operations so far.
 func (s *Server) Operations(_ struct{}, n *int) error {
 	*n = s.disk.operations()
 	return nil
 }
 
-// Head gives the log's head.
+// Head returns the log's head.
 func (s *Server) Head(_ struct{}, a *Answer) error {
 	a.Head, a.Hash = s.log.Head()
 	return nil
 }
 
-// Append appends, and gives the commits as they are then.
+// Append appends, and returns the commits as they are afterwards.
 func (s *Server) Append(in Appending, a *Answer) error {
 	if s.recover {
 		defer func() {
@@ -258,7 +260,7 @@ func (s *Server) Append(in Appending, a *Answer) error {
 	return a.set(err)
 }
 
-// Read gives all commits from a position.
+// Read returns all commits from a position.
 func (s *Server) Read(from events.Position, a *Answer) error {
 	return a.set(s.log.Read(context.Background(), from, func(c *events.Commit) error {
 		a.Commits = append(a.Commits, c.Clone())
@@ -266,7 +268,7 @@ func (s *Server) Read(from events.Position, a *Answer) error {
 	}))
 }
 
-// ByCommand gives one commit or none.
+// ByCommand returns one commit or none.
 func (s *Server) ByCommand(id [2]string, a *Answer) error {
 	c, found, err := s.log.ByCommand(id[0], id[1])
 	if found {
@@ -275,15 +277,15 @@ func (s *Server) ByCommand(id [2]string, a *Answer) error {
 	return a.set(err)
 }
 
-// Verify verifies.
+// Verify verifies the log.
 func (s *Server) Verify(_ struct{}, a *Answer) error {
 	return a.set(s.log.Verify(context.Background()))
 }
 
-// Close closes.
+// Close closes the log.
 func (s *Server) Close(_ struct{}, a *Answer) error { return a.set(s.log.Close()) }
 
-// readFiles gives a file system's files by path; folders end in a slash.
+// readFiles returns a file system's files by path. Folders end in a slash.
 func readFiles(fs vfs.FS) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	var walk func(dir string) error
@@ -322,7 +324,7 @@ func readFiles(fs vfs.FS) (map[string][]byte, error) {
 	return files, walk("/")
 }
 
-// writeFiles is the reverse, and makes all durable.
+// writeFiles is the reverse of readFiles, and makes all files durable.
 func writeFiles(fs *vfs.MemFS, files map[string][]byte) error {
 	names := make([]string, 0, len(files))
 	for name := range files {

@@ -21,7 +21,7 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// content is what the snapshot at a position holds here: some chunks of it.
+// content is the content of the snapshot at a position: some chunks.
 func content(p events.Position, size int) []byte {
 	b := make([]byte, 0, size+8)
 	rng := rand.New(rand.NewPCG(uint64(p), 1))
@@ -33,7 +33,7 @@ func content(p events.Position, size int) []byte {
 
 func writeContent(b []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
-		for len(b) > 0 { // in pieces that fit no chunk
+		for len(b) > 0 { // in pieces that do not match the chunks
 			n := min(len(b), 70_001)
 			if _, err := w.Write(b[:n]); err != nil {
 				return err
@@ -44,8 +44,8 @@ func writeContent(b []byte) func(io.Writer) error {
 	}
 }
 
-// newestSnapshot gives where the newest snapshot is of, zero for none. Its
-// content must be what content says.
+// newestSnapshot returns the position of the newest snapshot, zero for none,
+// and compares its content with content.
 func newestSnapshot(t *testing.T, l *Log, atMost events.Position, size int) events.Position {
 	t.Helper()
 	at, r, found, err := l.Snapshot(t.Context(), atMost)
@@ -67,7 +67,7 @@ func newestSnapshot(t *testing.T, l *Log, atMost events.Position, size int) even
 
 const snapshotSize = chunkSize + 17
 
-// withSnapshots makes a log of 20 commits with snapshots at 8 and 15.
+// withSnapshots creates a log of 20 commits with snapshots at 8 and 15.
 func withSnapshots(t *testing.T) vfs.FS {
 	t.Helper()
 	fs := vfs.NewMem()
@@ -100,7 +100,7 @@ func reopened(t *testing.T, fs vfs.FS) *Log {
 func TestSnapshots(t *testing.T) {
 	l := reopened(t, withSnapshots(t))
 	for atMost, want := range map[events.Position]events.Position{
-		0: 0, 7: 0, 8: 8, 14: 8, 15: 15, 20: 15, 1 << 60: 15, // the one at 3 is gone
+		0: 0, 7: 0, 8: 8, 14: 8, 15: 15, 20: 15, 1 << 60: 15, // the one at 3 is deleted
 	} {
 		if at := newestSnapshot(t, l, atMost, snapshotSize); at != want {
 			t.Errorf("at most %d: %d, want %d", atMost, at, want)
@@ -114,7 +114,7 @@ func TestSnapshots(t *testing.T) {
 			t.Errorf("at %d: %v", p, err)
 		}
 	}
-	// One that its writer breaks off is none, and the others stay.
+	// A snapshot whose writer fails does not exist, and the others stay.
 	mine := errors.New("mine")
 	err := l.WriteSnapshot(t.Context(), 20, func(w io.Writer) error {
 		if err := writeContent(content(20, 2*chunkSize))(w); err != nil {
@@ -126,14 +126,14 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("an error of write: %v", err)
 	}
 	if at := newestSnapshot(t, l, 20, snapshotSize); at != 15 {
-		t.Errorf("after one that was broken off: %d", at)
+		t.Errorf("after a failed snapshot: %d", at)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.WriteSnapshot(ctx, 20, writeContent(content(20, snapshotSize))); !errors.Is(err, context.Canceled) {
 		t.Errorf("called off: %v", err)
 	}
-	// The next one takes away what that left.
+	// The next snapshot replaces what the failed ones left.
 	for _, size := range []int{0, 5, chunkSize, 3*chunkSize + 17, snapshotSize} {
 		if err := l.WriteSnapshot(t.Context(), 19, writeContent(content(19, size))); err != nil {
 			t.Fatal(err)
@@ -150,8 +150,8 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
-// TestSnapshotDamage holds that a snapshot which is not what was written, or
-// not of this history, is passed over.
+// TestSnapshotDamage: a snapshot that was changed, or that is of another
+// history, is skipped.
 func TestSnapshotDamage(t *testing.T) {
 	t.Parallel()
 	whole := withSnapshots(t)
@@ -215,14 +215,14 @@ func TestSnapshotDamage(t *testing.T) {
 	}
 }
 
-// TestSnapshotFlips changes what the disk holds of a snapshot's content, where
-// Pebble's own sums meet it. Nothing but that snapshot is concerned: the other
-// is used, the log opens and is whole, and the next snapshot takes the place of
-// the one that is damaged.
+// TestSnapshotFlips changes bytes of a snapshot's content on the disk, where
+// Pebble's checksums notice it. Only that snapshot is affected: the other one
+// is used, the log opens and is whole, and the next snapshot replaces the
+// damaged one.
 func TestSnapshotFlips(t *testing.T) {
 	t.Parallel()
-	// Random bytes, which are stored as they are. Pebble takes seconds to look
-	// for the flipped bit of a block that is a whole chunk.
+	// Random bytes are stored uncompressed. Pebble would search for seconds for
+	// the flipped bit of a block as large as a whole chunk.
 	size := soak(minChunk, 2*chunkSize+minChunk)
 	whole := vfs.NewMem()
 	fill(t, whole, 20)
@@ -235,7 +235,7 @@ func TestSnapshotFlips(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Into as few tables as may be, so that all stand side by side.
+	// Compact into few tables, so that everything is stored side by side.
 	compact := l.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false)
 	if err := errors.Join(compact, l.Close()); err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestSnapshotFlips(t *testing.T) {
 	}
 }
 
-// overwrite changes bytes that stand in one of the log's tables, and there once.
+// overwrite changes bytes that occur in exactly one place of the log's tables.
 func overwrite(t *testing.T, fs vfs.FS, old []byte) {
 	t.Helper()
 	names, err := fs.List(testDir)
@@ -295,8 +295,8 @@ func overwrite(t *testing.T, fs vfs.FS, old []byte) {
 	}
 }
 
-// TestPositionAt holds the index to the definition, on clocks that step back,
-// and on logs whose index does not say so yet.
+// TestPositionAt compares the index with the definition, with clocks that are
+// set back, and on logs whose index has no marks.
 func TestPositionAt(t *testing.T) {
 	begin := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 	for seed := range uint64(30) {
@@ -341,7 +341,8 @@ func TestPositionAt(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		// A log as it was before its index said where the clock was set back.
+		// This log's index does not mark where the clock was set back, as in
+		// older versions.
 		tamper(t, fs, func(db *pebble.DB) error {
 			for i, at := range times {
 				key := keyTime(begin.Add(time.Duration(at)*time.Second), events.Position(i+1))
@@ -389,7 +390,7 @@ func TestNewest(t *testing.T) {
 			}
 		}
 	}
-	// A record that was changed is named, and not given.
+	// A changed record is reported, and not returned.
 	for _, p := range []events.Position{1, 29, 30} {
 		record := value(t, l.db, keyCommit(p))
 		bad := bytes.Replace(record, []byte("kiosk"), []byte("sokik"), 1)

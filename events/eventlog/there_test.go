@@ -9,8 +9,9 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// TestExisting: where a log must be, none is made, and the folder stays as it
-// was; a log that is there is opened, and it is not new.
+// TestExisting: if a log must exist and does not, none is created, and the
+// folder stays unchanged. An existing log is opened and does not count as
+// created.
 func TestExisting(t *testing.T) {
 	top := t.TempDir()
 	dir := filepath.Join(top, "a", "log")
@@ -50,8 +51,8 @@ func TestExisting(t *testing.T) {
 		}
 		there(true)
 	}
-	// A folder that has lost all but its high-water mark is not taken for a new log,
-	// whichever name the file has.
+	// A folder that holds only the high-water mark, under its present or its former
+	// name, has lost its log and gets no new one.
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		t.Fatal(err)
