@@ -95,12 +95,12 @@ func testDuplicate(t *testing.T, place Place) {
 	again.CommandID = second.CommandID
 	refused(l, 2, again)
 	again.TenantVersion, fresh.TenantVersion = 4, 3
-	refused(l, 2, fresh, again) // the good one before it is refused as well
+	refused(l, 2, fresh, again) // the valid one before it is refused too
 	again.CommandID = fresh.CommandID
 	refused(l, 0, fresh, again)
 	checkHolds(t, l, want)
 
-	// Another tenant's id is another id.
+	// The same id of another tenant is another id.
 	other := a.commit("acm")
 	other.CommandID = first.CommandID
 	mustAppend(t, l, other, fresh)
@@ -116,8 +116,8 @@ func testDuplicate(t *testing.T, place Place) {
 	checkHolds(t, l, want)
 }
 
-// testRefused appends what no log may hold, behind a good commit, which must
-// not get in either.
+// testRefused appends commits that no log may hold, after a valid commit, which
+// must not be stored either.
 func testRefused(t *testing.T, place Place) {
 	l := open(t, place)
 	a := newAuthor(5)
@@ -162,7 +162,8 @@ func testRefused(t *testing.T, place Place) {
 	checkHolds(t, l, []events.Commit{*first, *good, *bad})
 }
 
-// testTenants sees that no tenant's commands are found under another's name.
+// testTenants checks that no tenant's commands are found under another tenant's
+// id.
 func testTenants(t *testing.T, place Place) {
 	l := open(t, place)
 	a := newAuthor(6)
@@ -180,7 +181,8 @@ func testTenants(t *testing.T, place Place) {
 			if err != nil || found != (other == tenant) || found && c.Tenant != tenant {
 				t.Errorf("command %q of %q under %q: %v, %v", id, tenant, other, found, err)
 			}
-			// Ids that would meet if tenant and id were only joined.
+			// These ids would collide if tenant and id were simply
+			// concatenated.
 			for _, id := range []string{"\x00" + id, "|" + id, "\x00\x01" + id, "a" + id} {
 				if _, found, err := l.ByCommand(other, id); found || err != nil {
 					t.Errorf("command %q under %q: %v, %v", id, other, found, err)
@@ -190,7 +192,7 @@ func testTenants(t *testing.T, place Place) {
 	}
 }
 
-// testConcurrent has writers at work that know nothing of each other.
+// testConcurrent runs writers that know nothing of each other.
 func testConcurrent(t *testing.T, place Place) {
 	const writers, each = 8, 40
 	l := open(t, place)
@@ -223,7 +225,7 @@ func testConcurrent(t *testing.T, place Place) {
 	checkHolds(t, l, got)
 }
 
-// appendAnywhere appends behind whatever the head is.
+// appendAnywhere appends at the head, wherever it is.
 func appendAnywhere(ctx context.Context, l Log, c *events.Commit) error {
 	head, _ := l.Head()
 	for {

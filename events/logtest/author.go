@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// An author writes commits that a log must accept, one after the other, as a
-// writer does that knows the log's content. The same seed writes the same.
+// An author writes valid commits one after the other, like a writer that knows
+// the log's content. The same seed gives the same commits.
 type author struct {
 	rng      *rand.Rand
 	versions map[string]uint64
@@ -23,17 +23,17 @@ func newAuthor(seed uint64) *author {
 	return &author{rng: rand.New(rand.NewPCG(seed, 0)), versions: map[string]uint64{}}
 }
 
-// tenants are ids that hurt where keys are made from them carelessly.
+// tenants are ids that cause errors if keys are made from them carelessly.
 var tenants = []string{"", "a", "ab", "a\x00", "a|b", "a\x00\x01", "\x01a", "é", "acme", strings.Repeat("a", events.MaxID)}
 
-// commit is the next commit of a tenant.
+// commit returns a tenant's next commit.
 func (a *author) commit(tenant string) *events.Commit {
 	a.versions[tenant]++
 	a.commands++
 	c := &events.Commit{
 		Tenant:        tenant,
 		TenantVersion: a.versions[tenant],
-		// Clocks step back, know zones and nanoseconds.
+		// Clocks can be set back, and have zones and nanoseconds.
 		Time:      time.Unix(1_763_890_200+a.rng.Int64N(3600), a.rng.Int64N(1e9)).In(time.FixedZone("", 3600)),
 		Actor:     "operator:root",
 		CommandID: fmt.Sprintf("command %d", a.commands),
@@ -47,7 +47,7 @@ func (a *author) commit(tenant string) *events.Commit {
 	return c
 }
 
-// batch is one to four commits of any tenants.
+// batch returns one to four commits of any tenants.
 func (a *author) batch() []*events.Commit {
 	var batch []*events.Commit
 	for range 1 + a.rng.IntN(4) {
@@ -56,8 +56,8 @@ func (a *author) batch() []*events.Commit {
 	return batch
 }
 
-// takeBack forgets commits that did not get into the log. They must be the
-// last ones written.
+// takeBack forgets commits that did not get into the log. They must be the last
+// ones that the author wrote.
 func (a *author) takeBack(batch []*events.Commit) {
 	for _, c := range batch {
 		a.versions[c.Tenant]--
@@ -72,7 +72,7 @@ func appendAll(list []events.Commit, batch []*events.Commit) []events.Commit {
 	return list
 }
 
-// asRead gives a batch as a log should give it once it stands behind list.
+// asRead returns a batch as a log must return it after the commits in list.
 func asRead(list []events.Commit, batch []*events.Commit) ([]events.Commit, error) {
 	var last events.Commit
 	if len(list) > 0 {
@@ -96,7 +96,8 @@ func asRead(list []events.Commit, batch []*events.Commit) ([]events.Commit, erro
 	return read, nil
 }
 
-// firstDifference says where two lists of commits part, or nothing.
+// firstDifference describes the first difference of two lists of commits; "" if
+// there is none.
 func firstDifference(got, want []events.Commit) string {
 	for i := range min(len(got), len(want)) {
 		if !reflect.DeepEqual(got[i], want[i]) {

@@ -14,29 +14,29 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Machine is what a log runs on, and can fail.
+// A Machine runs a log and can fail.
 type Machine interface {
-	// Boot starts the log from what the disk holds. The first time that is
-	// nothing. While nothing is broken it succeeds.
+	// Boot starts the log from the disk's content, which is empty at first. It
+	// succeeds unless Break was called.
 	Boot() (Log, error)
-	// Break has some later operation of the machine fail, in a way of the
-	// machine's choice: it fails, it fails but has happened, or the power is
-	// cut there. From then on a call may fail, or not come back from Boot's log
-	// but by an error.
+	// Break makes some later operation of the machine fail. The machine chooses
+	// how: the operation fails, it fails but takes effect, or the power is cut
+	// there. From then on a call to Boot's log may fail, or return only with an
+	// error.
 	Break(rng *rand.Rand)
-	// Crash ends the log that runs, if any, as a power cut does, and mends the
-	// machine. What was written but not made durable may be lost, or not.
+	// Crash ends the running log like a power cut, and repairs the machine.
+	// Written data that is not durable may be lost, or not.
 	Crash(rng *rand.Rand)
 }
 
 // boots is how often one case starts the machine.
 const boots = 4
 
-// RunFaults runs seeded cases on machines that fail. In each, everything a log
-// acknowledged must be there after each crash, once and unchanged; what it did
-// not acknowledge may be there, but all or nothing; and no reader may ever
-// have seen what is gone later. The same seeds give the same cases, as far as
-// the machine's goroutines allow.
+// RunFaults runs seeded cases on machines that fail. After each crash, every
+// acknowledged commit must be in the log, once and unchanged. An append that
+// was not acknowledged may be there, but only as a whole. No reader may have
+// seen a commit that is missing later. The same seeds give the same cases, as
+// far as the machine's goroutines allow.
 func RunFaults(t *testing.T, cases int, newMachine func() Machine) {
 	for _, test := range []struct {
 		name string
@@ -64,13 +64,13 @@ func RunFaults(t *testing.T, cases int, newMachine func() Machine) {
 			}
 			t.Logf("%d cases: of the appends that failed, %d had happened, %d had not", cases, kept, lost)
 			if lost == 0 || kept == 0 {
-				t.Error("the faults were not of both kinds")
+				t.Error("not both kinds of faults occurred")
 			}
 		})
 	}
 }
 
-// A faultCase is one machine's life.
+// A faultCase is the life of one machine.
 type faultCase struct {
 	rng     *rand.Rand
 	author  *author
@@ -78,19 +78,20 @@ type faultCase struct {
 	log     Log
 
 	logID string
-	// content is what the log acknowledged or had after a boot.
+	// content is the log's content after the last boot and the acknowledged
+	// appends since.
 	content []events.Commit
-	// acknowledged is what was acknowledged since the last boot to writers
-	// who do not know what stands between theirs.
+	// acknowledged holds the commits acknowledged since the last boot to
+	// concurrent writers, who do not know which commits are between theirs.
 	acknowledged map[events.Position]events.Commit
-	// unsure are the appends that failed. Whichever has happened has happened
-	// as a whole.
+	// unsure are the failed appends. Each may have happened, but only as a
+	// whole.
 	unsure [][]*events.Commit
-	// seen is what a follower was shown.
+	// seen are the commits that a follower got.
 	seen []events.Commit
 
 	lost, kept int
-	err        error // the first thing that was wrong
+	err        error // the first fault found
 }
 
 func (c *faultCase) fail(format string, args ...any) {
@@ -99,8 +100,8 @@ func (c *faultCase) fail(format string, args ...any) {
 	}
 }
 
-// boot starts the log and holds it to what it must have. With a fault first,
-// the start itself may fail.
+// boot starts the log and checks its content. With fault, the start itself may
+// fail first.
 func (c *faultCase) boot(fault bool) error {
 	if fault {
 		c.machine.Break(c.rng)
@@ -115,7 +116,7 @@ func (c *faultCase) boot(fault bool) error {
 	}
 	var err error
 	if c.log, err = c.machine.Boot(); err != nil {
-		return fmt.Errorf("the machine is whole and does not start: %w", err)
+		return fmt.Errorf("start without a fault: %w", err)
 	}
 	if c.logID != "" && c.log.LogID() != c.logID {
 		return fmt.Errorf("log id %s became %s", c.logID, c.log.LogID())
@@ -131,8 +132,8 @@ func (c *faultCase) boot(fault bool) error {
 	return c.settle(got)
 }
 
-// settle compares the content after a boot with what it must be, and learns
-// which of the appends that failed had happened.
+// settle compares the content after a boot with the expected content, and finds
+// out which of the failed appends happened.
 func (c *faultCase) settle(got []events.Commit) error {
 	if len(got) < len(c.content) {
 		return fmt.Errorf("%d commits of %d acknowledged are left", len(got), len(c.content))
@@ -164,13 +165,13 @@ func (c *faultCase) settle(got []events.Commit) error {
 	}
 	c.unsure, c.content = nil, got
 	if diff := firstDifference(c.seen, got[:min(len(c.seen), len(got))]); diff != "" {
-		return fmt.Errorf("a reader saw what is gone: %s", diff)
+		return fmt.Errorf("a reader saw commits that are missing now: %s", diff)
 	}
 	return nil
 }
 
-// happened finds the append that failed and yet stands at the beginning of
-// rest, as a whole.
+// happened finds the failed append whose commits, as a whole, are at the
+// beginning of rest.
 func (c *faultCase) happened(before, rest []events.Commit) (int, error) {
 	for i, batch := range c.unsure {
 		want, err := asRead(before, batch)
@@ -183,11 +184,11 @@ func (c *faultCase) happened(before, rest []events.Commit) (int, error) {
 			return len(batch), nil
 		}
 	}
-	return 0, fmt.Errorf("nobody appended, as it stands there: %+v", rest[0])
+	return 0, fmt.Errorf("no writer appended this: %+v", rest[0])
 }
 
-// oneWriter appends until the machine fails or it has enough, and tries what
-// must be refused in between.
+// oneWriter appends until the machine fails or it has enough commits. In
+// between it tries appends that must be refused.
 func (c *faultCase) oneWriter() {
 	healthy := c.rng.IntN(5)
 	for i := range 40 {
@@ -220,8 +221,8 @@ func (c *faultCase) oneWriter() {
 	}
 }
 
-// refused tries a stale head and a command that was carried out. The answer
-// may be that the machine has failed, but never yes.
+// refused tries a stale head and a command that was carried out before. An
+// error that the machine has failed is allowed too, success is not.
 func (c *faultCase) refused() {
 	if len(c.content) == 0 {
 		return
@@ -236,9 +237,9 @@ func (c *faultCase) refused() {
 	}
 }
 
-// afterFailure asks a log whose append has failed, if it still answers. It may
-// show what it acknowledged and nothing else. If it takes another append at
-// the same head, the one that failed has clearly not happened.
+// afterFailure calls a log after a failed append, if the log still answers. It
+// may return only acknowledged commits. If it accepts another append at the
+// same head, the failed one has not happened.
 func (c *faultCase) afterFailure(head events.Position, batch []*events.Commit) {
 	if got, err := readAll(context.Background(), c.log, 1); err == nil {
 		if diff := firstDifference(got, c.content); diff != "" {
@@ -259,8 +260,8 @@ func (c *faultCase) afterFailure(head events.Position, batch []*events.Commit) {
 	c.lost++
 }
 
-// writersAndFollower has several writers append, and one follower read, when
-// the machine fails.
+// writersAndFollower runs several writers and one follower while the machine
+// fails.
 func (c *faultCase) writersAndFollower() {
 	const writers = 4
 	var (
@@ -271,7 +272,7 @@ func (c *faultCase) writersAndFollower() {
 	c.machine.Break(c.rng)
 	at := events.Position(len(c.content))
 	batches := make([][][]*events.Commit, writers)
-	for w := range batches { // written beforehand: the author is not for many
+	for w := range batches { // written beforehand, because the author is not safe for concurrent use
 		tenant := fmt.Sprintf("tenant%d", w)
 		for range 8 {
 			batches[w] = append(batches[w], []*events.Commit{c.author.commit(tenant), c.author.commit(tenant)})
@@ -285,7 +286,7 @@ func (c *faultCase) writersAndFollower() {
 		all.Go(func() {
 			for _, batch := range batches[w] {
 				select {
-				case reading <- struct{}{}: // the follower shall read meanwhile
+				case reading <- struct{}{}: // the follower is to read meanwhile
 				default:
 				}
 				if err := appendBehind(c.log, batch); err != nil {
@@ -305,7 +306,8 @@ func (c *faultCase) writersAndFollower() {
 	following.Wait()
 
 	for w, n := range done {
-		// The first not acknowledged may have happened, the rest was not begun.
+		// The first unacknowledged append may have happened; later ones were
+		// not begun.
 		for i := len(batches[w]) - 1; i > n; i-- {
 			c.author.takeBack(batches[w][i])
 		}
@@ -327,7 +329,8 @@ func appendBehind(l Log, batch []*events.Commit) error {
 	}
 }
 
-// follow collects what a reader is shown, each time it is told to read.
+// follow collects the commits that a reader gets. It reads each time it gets a
+// signal.
 func (c *faultCase) follow(at events.Position, reading <-chan struct{}) {
 	c.seen = slices.Clone(c.content)
 	for range reading {

@@ -1,9 +1,8 @@
-// Package logtest is the conformance suite every event log must pass,
-// whatever orders it: one node's Pebble, or JetStream.
+// Package logtest is the conformance suite that every event log must pass,
+// whether one node's Pebble or JetStream orders it.
 //
-// Run holds a log to its promises while all is well, RunFaults while the
-// machine below it fails. Both are for tests only, and know of logs nothing
-// but what Log says.
+// Run tests a log's promises on a working machine, RunFaults on a failing one.
+// Both are for tests only, and know a log only through the interface Log.
 package logtest
 
 import (
@@ -16,33 +15,34 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Log is what the suite asks of one. The errors are those of package events.
+// A Log is the part of a log that the suite uses. Its errors are those of
+// package events.
 type Log interface {
-	// LogID is 32 hex digits, the same for as long as the log lives.
+	// LogID returns 32 hex digits, which never change during the log's life.
 	LogID() string
-	// Head gives the newest position and its hash.
+	// Head returns the newest position and its hash.
 	Head() (events.Position, [32]byte)
-	// Append writes all commits or none, and has them durable when it returns
-	// nil; then they are as a reader will read them, otherwise as they were.
+	// Append writes all commits or none. When it returns nil they are durable
+	// and are as readers will read them; otherwise they are unchanged.
 	Append(ctx context.Context, head events.Position, commits ...*events.Commit) error
-	// Read gives the commits from a position to the head at its beginning,
-	// each until fn returns: who keeps one clones it.
+	// Read calls fn with the commits from a position to the head at the time of
+	// the call. A commit is valid until fn returns; to keep it, clone it.
 	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
 	ByCommand(tenant, commandID string) (events.Commit, bool, error)
-	// Wait returns when the head is past a position, which it must have
-	// reached.
+	// Wait waits until the head is past a position, which the head must have
+	// reached already.
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
-	// Verify checks everything the log can check by itself.
+	// Verify checks everything that the log can check by itself.
 	Verify(ctx context.Context) error
 	Close() error
 }
 
-// A Place is where one log lives: it opens it, and opens it again once it has
-// been closed. The first time, the log is empty.
+// A Place is where one log lives. It opens the log, also again after it was
+// closed. At first the log is empty.
 type Place func() (Log, error)
 
-// Run runs the suite. Each test asks for a place of its own; what the place
-// needs is cleaned up by t.Cleanup.
+// Run runs the suite. Each test asks for its own place; the place cleans up
+// with t.Cleanup.
 func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 	for _, test := range []struct {
 		name string
@@ -72,7 +72,8 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 	})
 }
 
-// open opens a log that the test's end closes, unless the test has.
+// open opens a log and closes it at the end of the test, unless the test has
+// closed it.
 func open(t *testing.T, place Place) Log {
 	t.Helper()
 	l, err := place()
@@ -96,7 +97,7 @@ func mustAppend(t *testing.T, l Log, commits ...*events.Commit) {
 	}
 }
 
-// contents reads the whole log.
+// contents returns the whole log from a position.
 func contents(t *testing.T, l Log, from events.Position) []events.Commit {
 	t.Helper()
 	got, err := readAll(t.Context(), l, from)
@@ -115,7 +116,7 @@ func readAll(ctx context.Context, l Log, from events.Position) ([]events.Commit,
 	return got, err
 }
 
-// same compares what a log gave with what it should have.
+// same compares a log's commits with the expected ones.
 func same(t *testing.T, got, want []events.Commit) {
 	t.Helper()
 	if diff := firstDifference(got, want); diff != "" {
@@ -123,8 +124,8 @@ func same(t *testing.T, got, want []events.Commit) {
 	}
 }
 
-// checkHolds holds a log to exactly these commits, in whichever way it is
-// asked.
+// checkHolds checks in every way of reading that a log holds exactly these
+// commits.
 func checkHolds(t *testing.T, l Log, want []events.Commit) {
 	t.Helper()
 	same(t, contents(t, l, 1), want)
@@ -205,11 +206,11 @@ func testClose(t *testing.T, place Place) {
 		_, err := l.Wait(t.Context(), 1)
 		waiting <- err
 	}()
-	// Close from within a read: it must not wait for the read it ends.
+	// Close from within a read must not wait for the read that it ends.
 	closed := make(chan error, 1)
 	err := l.Read(t.Context(), 1, func(*events.Commit) error {
 		go func() { closed <- l.Close() }()
-		return <-waiting // Close has begun
+		return <-waiting // by now Close has begun
 	})
 	if !errors.Is(err, events.ErrClosed) {
 		t.Errorf("wait: %v", err)

@@ -43,7 +43,7 @@ func testRead(t *testing.T, place Place) {
 	if !errors.Is(err, context.Canceled) || calls != 1 {
 		t.Errorf("called off: %v after %d", err, calls)
 	}
-	// Who reads may append; the read ends where the head was.
+	// A reader may append; the read ends at the head of its beginning.
 	calls = 0
 	err = l.Read(t.Context(), head-1, func(*events.Commit) error {
 		calls++
@@ -58,8 +58,8 @@ func testRead(t *testing.T, place Place) {
 	checkHolds(t, l, want)
 }
 
-// testReadWhileAppending has followers wait and read while a writer writes:
-// each must see each commit once and in order.
+// testReadWhileAppending runs followers that wait and read while a writer
+// appends. Each must see each commit once and in order.
 func testReadWhileAppending(t *testing.T, place Place) {
 	const followers, total = 3, 200
 	l := open(t, place)
