@@ -9,33 +9,35 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// Pebble does not survive a full disk: a write to its write-ahead log that fails
-// ends the process, and so does background work that fails again and again. The
-// log therefore writes nothing on a disk that is nearly full, and says
-// events.ErrNoRoom instead. While it writes nothing Pebble has nothing to do, so
-// others may fill the disk to the last byte.
+// Pebble does not survive a full disk: a failed write to its write-ahead log
+// ends the process, and so does background work that fails again and again.
+// Therefore the log writes nothing on a disk that is nearly full, and returns
+// events.ErrNoRoom. While the log writes nothing, Pebble has no work to do, so
+// other programs may fill the disk to the last byte.
 const (
-	// appendReserve is what an append leaves free: room for the largest batch in
-	// the write-ahead log, in a table, and in another one while that is
-	// compacted, and as much again.
+	// appendReserve is the space that an append leaves free: for the largest
+	// batch in the write-ahead log, in a table, and in a second table while the
+	// first is compacted, and as much again.
 	appendReserve = 4 * maxBatch
-	// snapshotReserve is what a snapshot leaves free. It only spares time, so
-	// it takes no room that commits, or the records of decisions, might need.
+	// snapshotReserve is the space that a snapshot leaves free. A snapshot only
+	// saves time, so it must not use space that commits or the records of
+	// decisions may need.
 	snapshotReserve = 4 * appendReserve
 )
 
-// room refuses a write of about size bytes that would leave less than reserve of
-// the disk free. A file system that does not tell is taken to have room.
+// room refuses a write of about size bytes that would leave less than reserve
+// of the disk free. If the file system does not report its space, there is
+// room.
 func (l *Log) room(size, reserve uint64) error {
 	usage, err := l.fs.GetDiskUsage(l.dir)
 	if errors.Is(err, vfs.ErrUnsupported) || err == nil && usage.TotalBytes == 0 {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for room on the disk: %w", err)
+		return fmt.Errorf("read the free space of the disk: %w", err)
 	}
 	if usage.AvailBytes < size+reserve {
-		return fmt.Errorf("%w: of %d MiB that are free, %d MiB are kept free", events.ErrNoRoom, usage.AvailBytes>>20, reserve>>20)
+		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve", events.ErrNoRoom, usage.AvailBytes>>20, reserve>>20)
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// TestRoom: on a disk that is nearly full nothing is written, which is no
-// failure: the same append is good when there is room, and stays.
+// TestRoom: nothing is written on a disk that is nearly full, but the log has
+// not failed. The same append succeeds once there is room.
 func TestRoom(t *testing.T) {
 	mem := vfs.NewMem()
 	disk := newDisk(mem)
@@ -62,8 +62,8 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestRoomGoesMeanwhile: a snapshot that comes into its reserve is broken off,
-// and the one before it stays.
+// TestRoomGoesMeanwhile: a snapshot that would use its reserve is abandoned,
+// and the earlier snapshot stays.
 func TestRoomGoesMeanwhile(t *testing.T) {
 	mem := vfs.NewMem()
 	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: mem})
