@@ -122,8 +122,8 @@ type Log struct {
 	spoilt map[events.Position]bool
 }
 
-// A head is a position and the hash of the record there. The next commit needs
-// no more than that of the commits before it.
+// A head is a position and the hash of the record there. The next commit
+// depends on the commits before it only through the head.
 type head struct {
 	position events.Position
 	hash     [32]byte

@@ -2,5 +2,5 @@
 
 package eventlog
 
-// lockHolder returns 0: this system does not tell the lock's holder.
+// lockHolder returns 0: the holder is unknown on this system.
 func lockHolder(string) int { return 0 }
