@@ -89,10 +89,10 @@ func decodeManifest(b []byte) (m manifest, err error) {
 // WriteSnapshot stores the bytes that write writes as the snapshot at a
 // position of the log, replacing an earlier one there. When it returns nil, the
 // snapshot is durable and whole, and only the newest of the other snapshots is
-// left. After an error there is no snapshot at this position, and the others
-// are unchanged; events.ErrNoRoom means that the disk is nearly full. Appends
-// continue meanwhile; only one snapshot is written at a time. An error of write
-// is returned unchanged.
+// left. An error leaves no new snapshot, and the snapshots at other positions
+// unchanged; an earlier one at this position may be deleted. events.ErrNoRoom
+// means that the disk is nearly full. Appends continue meanwhile; only one
+// snapshot is written at a time. An error of write is returned unchanged.
 func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
 	if err := l.use(); err != nil {
 		return err
