@@ -43,11 +43,11 @@ func run(ctx context.Context, c *config) error {
 
 // build makes the parts and opens the ports; nothing is served yet.
 func build(c *config) (*process, error) {
-	log, err := c.Log.Logger(os.Stderr)
+	logger, err := c.Log.Logger(os.Stderr)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{logger: log, registry: daemon.NewRegistry()}
+	p := &process{logger: logger, registry: daemon.NewRegistry()}
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
 		return nil, err
