@@ -69,18 +69,14 @@ func defaults() *config {
 	return c
 }
 
-// loadConfig reads the file, then the environment, and checks both. If they can be
-// read but not used, it returns them with the error of the check.
+// loadConfig reads the file, then the environment, and checks both; see
+// daemon.Load.
 func loadConfig(path string, environ []string) (*config, error) {
-	c := defaults()
-	if err := daemon.Load(c, path, envPrefix, environ); err != nil {
-		return nil, err
-	}
-	return c, c.check()
+	return daemon.Load(defaults(), path, envPrefix, environ)
 }
 
-// check refuses what can never work or is unsafe: all of it in one error.
-func (c *config) check() error {
+// Check implements daemon.Config.
+func (c *config) Check() error {
 	var errs []error
 	refuse := func(when bool, text string) {
 		if when {

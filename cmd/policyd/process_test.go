@@ -62,7 +62,7 @@ func testConfig(t *testing.T) *config {
 	c.Listen.HTTP = freePort(t)
 	c.NATS.Gateways = []string{"gw1", "gw2"}
 	c.Log.Level = slog.LevelError + 4 // silence
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -1,9 +1,12 @@
-// Package daemon reads a program's configuration: a TOML file, strictly,
-// then environment variables that override it.
+// Package daemon holds what the gateway and policyd do alike because both are
+// daemons: it reads their configuration, looks at what a start would open, turns
+// signals into calls, and serves metrics and health.
 //
-// A key or variable that means nothing is an error, because it was meant to;
-// an error in the file has its line and column. It holds no defaults: they
-// are what the program fills in before.
+// It promises that a configuration is read strictly, the TOML file first and then
+// the environment variables that override it. A key or variable that means nothing
+// is an error, because its author meant something by it. An error in the file has
+// its line and column. The package holds no defaults: a program fills them in
+// before. It decides nothing and knows neither program.
 package daemon
 
 import (
@@ -24,11 +27,27 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// Load reads into a pointer to a struct with toml tags: the file, where path
-// is not empty, then those of environ that begin with prefix. The variable of
-// starttls in [listen] is prefix + LISTEN_STARTTLS; a list's elements are
-// separated by commas. prefix + CONFIG is left to whoever knows the path.
-func Load(into any, path, prefix string, environ []string) error {
+// A Config is a pointer to a struct with toml tags.
+type Config interface {
+	// Check refuses settings that can never work or are unsafe: all of them in
+	// one error.
+	Check() error
+}
+
+// Load reads into c, which holds the defaults, and checks it. It reads the file, if
+// path is not empty, and then those of environ that begin with prefix. The variable
+// of starttls in [listen] is prefix + LISTEN_STARTTLS; a list's elements are
+// separated by commas. prefix + CONFIG names the file, and is no setting. If c can
+// be read and is refused, Load returns it with the error of its check.
+func Load[C Config](c C, path, prefix string, environ []string) (C, error) {
+	if err := read(c, path, prefix, environ); err != nil {
+		var none C
+		return none, err
+	}
+	return c, c.Check()
+}
+
+func read(into any, path, prefix string, environ []string) error {
 	if path != "" {
 		text, err := os.ReadFile(path)
 		if err != nil {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,8 +29,27 @@ func load(t *testing.T, text string, environ ...string) (sample, error) {
 		t.Fatal(err)
 	}
 	s := sample{ID: "default", Drain: Duration(time.Second)}
-	err := Load(&s, path, "X_", environ)
+	_, err := Load(&s, path, "X_", environ)
 	return s, err
+}
+
+// Check implements Config.
+func (s *sample) Check() error {
+	if s.ID == "" {
+		return errors.New("id: empty")
+	}
+	return nil
+}
+
+// A configuration that is read and refused is known, one that cannot be read is
+// not.
+func TestLoadChecks(t *testing.T) {
+	if c, err := Load(&sample{ID: "default"}, "", "X_", []string{"X_ID="}); c == nil || err == nil || err.Error() != "id: empty" {
+		t.Errorf("%v, %v", c, err)
+	}
+	if c, err := Load(&sample{ID: "default"}, "", "X_", []string{"X_NOPE=1"}); c != nil || err == nil {
+		t.Errorf("%v, %v", c, err)
+	}
 }
 
 func TestLoad(t *testing.T) {
@@ -64,7 +84,7 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%q %q: got %v, want %q", tt.text, tt.environ, err, tt.want)
 		}
 	}
-	if err := Load(new(sample), filepath.Join(t.TempDir(), "missing"), "X_", nil); err == nil {
+	if _, err := Load(new(sample), filepath.Join(t.TempDir(), "missing"), "X_", nil); err == nil {
 		t.Error("a missing file is no error")
 	}
 }
