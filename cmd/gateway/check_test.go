@@ -2,14 +2,8 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"io/fs"
 	"maps"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,62 +11,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nkeys"
-)
 
-// snapshot is what a folder holds: names, modes, times and contents.
-func snapshot(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := make(map[string]string)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		text := info.Mode().String() + info.ModTime().String()
-		if d.Type().IsRegular() {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text += string(content)
-		}
-		all[path] = text
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
+	"github.com/postern-im/postern/internal/daemon/daemontest"
+)
 
 // writeCert writes a certificate for a name, which has so long to live, and its
 // key.
 func writeCert(t *testing.T, dir, file, name string, left time.Duration) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-100 * 24 * time.Hour), NotAfter: time.Now().Add(left),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, block := range map[string]*pem.Block{file + ".crt": {Type: "CERTIFICATE", Bytes: der}, file + ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(dir, path), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	daemontest.WriteCertificate(t, filepath.Join(dir, file+".crt"), filepath.Join(dir, file+".key"), 100*24*time.Hour, left, name)
 }
 
 // TestCheck: --check names all that would keep the gateway from serving, a line
@@ -112,10 +59,10 @@ func TestCheck(t *testing.T) {
 		for name, value := range all {
 			environ = append(environ, envPrefix+name+"="+value)
 		}
-		before := snapshot(t, top)
+		before := daemontest.Snapshot(t, top)
 		var out bytes.Buffer
 		got := checkAll("", environ).Print(&out, "gateway")
-		if after := snapshot(t, top); !maps.Equal(before, after) {
+		if after := daemontest.Snapshot(t, top); !maps.Equal(before, after) {
 			t.Errorf("it changed the folder: %v", after)
 		}
 		if text := out.String(); got != status || strings.Count(text, "\n") != len(want) {

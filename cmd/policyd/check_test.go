@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
 // checkOf runs --check with settings, and gives its exit status and lines.
@@ -46,9 +48,9 @@ func TestCheck(t *testing.T) {
 		t.Helper()
 		all := maps.Clone(good)
 		maps.Copy(all, settings)
-		before := snapshot(t, top)
+		before := daemontest.Snapshot(t, top)
 		got, text := checkOf(t, init, all)
-		if after := snapshot(t, top); !maps.Equal(before, after) {
+		if after := daemontest.Snapshot(t, top); !maps.Equal(before, after) {
 			t.Errorf("it changed the folder: %v", after)
 		}
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")

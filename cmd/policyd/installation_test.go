@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -17,36 +15,8 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
-
-// snapshot is what a folder holds: names, modes and contents.
-func snapshot(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := make(map[string]string)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		text := info.Mode().String() + info.ModTime().String()
-		if d.Type().IsRegular() {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text += string(content)
-		}
-		all[path] = text
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	return all
-}
 
 // TestLostLog: a data folder that has lost its log is told from a new one,
 // whatever is left of it, and stays as it is; --init says that a new one is
@@ -80,11 +50,11 @@ func TestLostLog(t *testing.T) {
 				t.Errorf("--init where there is a log: %v", err)
 			}
 			lose(t, c)
-			before := snapshot(t, c.Data)
+			before := daemontest.Snapshot(t, c.Data)
 			if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), left) || !strings.Contains(err.Error(), "policyd --init") {
 				t.Fatalf("without its log: %v", err)
 			}
-			if after := snapshot(t, c.Data); !maps.Equal(before, after) {
+			if after := daemontest.Snapshot(t, c.Data); !maps.Equal(before, after) {
 				t.Errorf("the refusal changed the folder: %v", after)
 			}
 			ctx, cancel := context.WithCancel(t.Context())

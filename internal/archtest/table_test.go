@@ -77,7 +77,8 @@ var imports = map[string]string{
 	"internal/certdate":   "",
 	"internal/limit":      "",
 	// internal/limit: what answers everybody listens on loopback.
-	"internal/daemon": "internal/limit",
+	"internal/daemon":            "internal/limit",
+	"internal/daemon/daemontest": "",
 
 	// Wiring. internal/daemon holds what both daemons do alike.
 	"cmd/gateway": "gateway decision decision/overnats internal/daemon",
@@ -99,7 +100,7 @@ var never = []struct{ from, to, reason string }{
 }
 
 // testOnly may be imported by nothing but tests.
-var testOnly = "internal/expat internal/archtest events/logtest test/..."
+var testOnly = "internal/expat internal/archtest events/logtest internal/daemon/daemontest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
 var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader policy/suite"
