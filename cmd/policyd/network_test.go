@@ -107,70 +107,44 @@ func TestAdminShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted := make(chan net.Conn, maxAdminConns)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-		for len(accepted) > 0 {
-			(<-accepted).Close()
-		}
-	})
-	// dial says whether a connection from an address is accepted or closed.
-	dial := func(from string) bool {
+	late := time.AfterFunc(20*time.Second, func() { _ = l.Close() })
+	defer late.Stop()
+	defer l.Close()
+	dial := func(from string) net.Conn {
 		t.Helper()
-		dialer := net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-		conn, err := dialer.Dial("tcp", l.Addr().String())
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		closed := make(chan error, 1)
-		go func() {
-			_, err := conn.Read(make([]byte, 1))
-			closed <- err
-		}()
-		select {
-		case theirs := <-accepted:
-			if theirs.RemoteAddr().String() != conn.LocalAddr().String() {
-				t.Fatal("another connection was accepted")
-			}
-			t.Cleanup(func() { theirs.Close() })
-			if from == "127.0.0.3" {
-				theirs.Close()
-				theirs.Close() // twice counts once
-			}
-			return true
-		case <-closed:
-			return false
-		}
+		return conn
 	}
-	for i := range maxAdminConnsOf {
-		if !dial("127.0.0.1") {
-			t.Fatalf("connection %d is closed", i)
+	// accept accepts the next connection that is not closed, which must be ours.
+	accept := func(ours net.Conn) net.Conn {
+		t.Helper()
+		theirs, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.Cleanup(func() { theirs.Close() })
+		if got, want := theirs.RemoteAddr().String(), ours.LocalAddr().String(); got != want {
+			t.Fatalf("a connection from %s was accepted, want %s", got, want)
+		}
+		return theirs
+	}
+	for range maxAdminConnsOf {
+		accept(dial("127.0.0.1"))
 	}
 	for range 2 {
-		if dial("127.0.0.1") {
+		tooMany := dial("127.0.0.1")
+		accept(dial("127.0.0.2"))
+		if _, err := tooMany.Read(make([]byte, 1)); err == nil {
 			t.Error("one address has more than its share")
 		}
 	}
 	for range maxAdminConnsOf + 5 {
-		if !dial("127.0.0.3") { // each is closed before the next
-			t.Fatal("what was closed counts")
-		}
-	}
-	if !dial("127.0.0.2") {
-		t.Error("another address has no share")
+		theirs := accept(dial("127.0.0.3")) // each is closed before the next
+		theirs.Close()
+		theirs.Close() // twice counts once
 	}
 }

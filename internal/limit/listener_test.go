@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestListener: a source's connection too many is closed, another source's is
+// TestListener: a connection too many of one source is closed, another source's is
 // accepted, one that is closed makes room, and one too many of all waits.
 func TestListener(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -14,89 +14,61 @@ func TestListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := Listener(inner, 2, 3)
-	accepted := make(chan net.Conn, 16)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-		for len(accepted) > 0 {
-			(<-accepted).Close()
-		}
-	})
-	dial := func(from string) (conn net.Conn, closed <-chan error) {
+	late := time.AfterFunc(20*time.Second, func() { _ = l.Close() })
+	defer late.Stop()
+	defer l.Close()
+	come := func(from string) net.Conn {
 		t.Helper()
-		dialer := net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 		conn, err := dialer.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		end := make(chan error, 1)
-		go func() {
-			_, err := conn.Read(make([]byte, 1))
-			end <- err
-		}()
-		return conn, end
+		return conn
 	}
-	// come returns the accepted end of a connection; nil if it was closed.
-	come := func(from string) net.Conn {
+	// accepted is the listener's end of a connection, which is the next it accepts.
+	accepted := func(ours net.Conn) net.Conn {
 		t.Helper()
-		conn, closed := dial(from)
-		select {
-		case theirs := <-accepted:
-			if theirs.RemoteAddr().String() != conn.LocalAddr().String() {
-				t.Fatal("another connection was accepted")
-			}
-			t.Cleanup(func() { theirs.Close() })
-			return theirs
-		case <-closed:
-			return nil
-		case <-time.After(20 * time.Second):
-			t.Fatal("the connection waits, and is neither accepted nor closed")
-			return nil
+		theirs, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.Cleanup(func() { theirs.Close() })
+		if theirs.RemoteAddr().String() != ours.LocalAddr().String() {
+			t.Fatal("another connection was accepted")
+		}
+		return theirs
 	}
-	first := come("127.0.0.1")
-	if first == nil || come("127.0.0.1") == nil {
-		t.Fatal("a source was refused its share")
+	for range 5 { // each is closed before the next
+		accepted(come("127.0.0.1")).Close()
 	}
-	if come("127.0.0.1") != nil {
+	first, second := accepted(come("127.0.0.1")), accepted(come("127.0.0.1"))
+	tooMany := come("127.0.0.1")
+	accepted(come("127.0.0.2")).Close() // the next that is accepted, so the other was not
+	if _, err := tooMany.Read(make([]byte, 1)); err == nil {
 		t.Error("a source has more than its share")
 	}
 	first.Close()
 	first.Close() // twice counts once
-	last := come("127.0.0.1")
-	if last == nil {
-		t.Fatal("the place of a closed connection is not given back")
-	}
-	if come("127.0.0.1") != nil {
-		t.Error("a connection that was closed twice counts twice")
-	}
-	if come("127.0.0.2") == nil {
-		t.Error("another source has no share")
-	}
-	waits, _ := dial("127.0.0.3")
-	if len(accepted) != 0 {
-		t.Error("more than all connections are open")
-	}
-	last.Close()
+	accepted(come("127.0.0.1"))
+	come("127.0.0.1")
+	accepted(come("127.0.0.2"))
+
+	last, waits := come("127.0.0.3"), make(chan net.Conn, 1)
+	go func() {
+		theirs, _ := l.Accept() // nil if it fails
+		waits <- theirs
+	}()
 	select {
-	case theirs := <-accepted:
-		defer theirs.Close()
-		if theirs.RemoteAddr().String() != waits.LocalAddr().String() {
-			t.Error("another connection was accepted")
+	case <-waits:
+		t.Error("more than all connections are open")
+	case <-time.After(20 * time.Millisecond):
+		second.Close()
+		theirs := <-waits
+		if theirs == nil || theirs.RemoteAddr().String() != last.LocalAddr().String() {
+			t.Fatal("the connection that waits is not accepted when there is room")
 		}
-	case <-time.After(20 * time.Second):
-		t.Error("the connection that waits is not accepted when there is room")
+		theirs.Close()
 	}
 }
