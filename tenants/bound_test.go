@@ -165,7 +165,7 @@ func TestCompareSuspensions(t *testing.T) {
 		for j, to := range states {
 			before, after := of(from), of(to).Tenant([]byte("a"))
 			d := Compare(before.Tenant([]byte("a")), after)
-			if d.Empty() != (i == j) {
+			if empty(d) != (i == j) {
 				t.Errorf("from %d to %d: %+v", i, j, d)
 			}
 			var way []events.Event

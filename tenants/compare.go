@@ -27,11 +27,6 @@ type Difference struct {
 	Incomplete bool
 }
 
-// Empty reports whether the two states are the same to everybody.
-func (d *Difference) Empty() bool {
-	return len(d.Edits)+len(d.Permissions)+len(d.Secondary)+len(d.Sessions) == 0
-}
-
 // Accounts are those something is said of.
 type Accounts struct {
 	// Members are accounts by their bare JIDs, sorted.
