@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -214,17 +214,12 @@ func (c *importProsody) write(result *prosody.Result, report *importReport) erro
 }
 
 func (a *app) importReport(r *importReport) error {
-	if a.json {
-		enc := json.NewEncoder(a.out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(r)
-	}
-	for _, f := range r.Files {
-		fmt.Fprintf(a.out, "%s: tenant %s: %d domains, %d services, %d roles, %d members\n", clean(f.File), f.Tenant, f.Domains, f.Services, f.Roles, f.Members)
-	}
-	for _, f := range r.Findings {
-		fmt.Fprintln(a.out, clean(f.String()))
-	}
-	return nil
+	return a.print(r, func(w io.Writer) {
+		for _, f := range r.Files {
+			fmt.Fprintf(w, "%s: tenant %s: %d domains, %d services, %d roles, %d members\n", clean(f.File), f.Tenant, f.Domains, f.Services, f.Roles, f.Members)
+		}
+		for _, f := range r.Findings {
+			fmt.Fprintln(w, clean(f.String()))
+		}
+	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -155,8 +154,7 @@ func (f *follower) write(entries []api.LogEntry) error {
 		return nil
 	}
 	if f.json {
-		e := json.NewEncoder(f.out)
-		e.SetEscapeHTML(false)
+		e := jsonTo(f.out)
 		for _, entry := range entries {
 			if err := e.Encode(entry); err != nil {
 				return err

@@ -124,9 +124,7 @@ type app struct {
 // warn writes a warning.
 func (a *app) warn(text string) {
 	if a.json {
-		enc := json.NewEncoder(a.err)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(map[string]string{"warning": text})
+		_ = jsonTo(a.err).Encode(map[string]string{"warning": text})
 		return
 	}
 	fmt.Fprintf(a.err, "%s %s\n", a.errLook.ink(inkWarning, "warning:"), clean(text))

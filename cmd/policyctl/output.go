@@ -32,12 +32,18 @@ func clean(s string) string {
 	return b.String()
 }
 
+// jsonTo writes JSON, a value a line, with <, > and & as they are.
+func jsonTo(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e
+}
+
 // print writes one answer: v as JSON where that was asked for, else what text
 // writes.
 func (a *app) print(v any, text func(w io.Writer)) error {
 	if a.json {
-		e := json.NewEncoder(a.out)
-		e.SetEscapeHTML(false)
+		e := jsonTo(a.out)
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
