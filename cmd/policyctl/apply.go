@@ -153,10 +153,11 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	}
 	ids := []string{c.Tenant}
 	if c.All {
-		var err error
-		if ids, err = allTenants(ctx, a); err != nil {
+		list, err := allTenants(ctx, a)
+		if err != nil {
 			return err
 		}
+		ids = tenantIDs(list)
 	}
 	for _, id := range ids {
 		if err := c.export(ctx, a, id); err != nil {
@@ -164,22 +165,6 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	return nil
-}
-
-func allTenants(ctx context.Context, a *app) ([]string, error) {
-	var ids []string
-	for next := ""; ; {
-		page, err := a.client.Tenants(ctx, next, 0)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range page.Tenants {
-			ids = append(ids, t.ID)
-		}
-		if next = page.Next; next == "" {
-			return ids, nil
-		}
-	}
 }
 
 // export writes one tenant. A file comes to be whole or not at all.

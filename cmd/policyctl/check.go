@@ -45,7 +45,7 @@ Example:
 
 // Run answers the questions.
 func (c *checkCmd) Run(a *app) error {
-	view, err := c.view(a.warn)
+	view, err := c.view(a)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -66,19 +66,16 @@ func (c *checkCmd) Run(a *app) error {
 }
 
 // view is the state in which just the files' tenants exist.
-func (c *checkCmd) view(warn func(string)) (*projections.View, error) {
+func (c *checkCmd) view(a *app) (*projections.View, error) {
 	var files []*policyfile.File
 	for _, name := range c.File {
 		text, err := readFile(name)
 		if err != nil {
 			return nil, err
 		}
-		f, err := policyfile.Parse(name, text)
+		f, err := parseWarned(a, name, text)
 		if err != nil {
 			return nil, err
-		}
-		for _, n := range f.Warnings {
-			warn(n.String())
 		}
 		files = append(files, f)
 	}

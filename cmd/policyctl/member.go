@@ -108,16 +108,15 @@ func (c *memberList) Run(ctx context.Context, a *app) error {
 	}
 	client := c.then(a)
 	list, err := client.Members(ctx, tenant, "", 0)
-	for next := list.Next; err == nil && next != ""; {
+	for err == nil && list.Next != "" {
 		var page api.MemberList
-		page, err = client.Members(ctx, tenant, next, 0)
+		page, err = client.Members(ctx, tenant, list.Next, 0)
 		list.Members = append(list.Members, page.Members...)
-		list.Position, next = page.Position, page.Next
+		list.Position, list.Next = page.Position, page.Next
 	}
 	if err != nil {
 		return err
 	}
-	list.Next = ""
 	return a.print(list, func(w io.Writer) {
 		if len(list.Members) == 0 {
 			fmt.Fprintf(w, "No account of tenant %s has a role of its own: all have their domain's default role.\n", tenant)

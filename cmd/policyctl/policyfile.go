@@ -20,6 +20,18 @@ func parsePolicy(name string, text []byte) (*policyfile.File, error) {
 	return f, nil
 }
 
+// parseWarned reads a policy file and writes its warnings.
+func parseWarned(a *app, name string, text []byte) (*policyfile.File, error) {
+	f, err := policyfile.Parse(name, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range f.Warnings {
+		a.warn(n.String())
+	}
+	return f, nil
+}
+
 // refused is a node's refusal of a file's command, with the places in the
 // file. What is no refusal of anything in the file stays as it is.
 func refused(f *policyfile.File, err error) error {

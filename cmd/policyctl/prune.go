@@ -11,7 +11,7 @@ import (
 
 // planRemovals plans the removal of every tenant that no file is about.
 func planRemovals(ctx context.Context, a *app, plans []planned) ([]planned, error) {
-	ids, err := allTenants(ctx, a)
+	list, err := allTenants(ctx, a)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
 		return nil, fmt.Errorf("--prune looks at all tenants: %w", err)
 	}
@@ -23,7 +23,7 @@ func planRemovals(ctx context.Context, a *app, plans []planned) ([]planned, erro
 		filed[p.reply.Tenant] = true
 	}
 	var removed []planned
-	for _, id := range ids {
+	for _, id := range tenantIDs(list) {
 		if !filed[id] {
 			removed = append(removed, planned{removes: true, reply: api.PlanReply{Tenant: id}})
 		}

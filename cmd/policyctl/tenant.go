@@ -84,17 +84,10 @@ func (*tenantList) Help() string {
 
 // Run lists the tenants.
 func (c *tenantList) Run(ctx context.Context, a *app) error {
-	list, err := a.client.Tenants(ctx, "", 0)
-	for next := list.Next; err == nil && next != ""; {
-		var page api.TenantList
-		page, err = a.client.Tenants(ctx, next, 0)
-		list.Tenants = append(list.Tenants, page.Tenants...)
-		list.Position, next = page.Position, page.Next
-	}
+	list, err := allTenants(ctx, a)
 	if err != nil {
 		return err
 	}
-	list.Next = ""
 	return a.print(list, func(w io.Writer) {
 		if len(list.Tenants) == 0 {
 			fmt.Fprintln(w, "There are no tenants yet. Make one with: policyctl tenant create ID")
@@ -107,6 +100,25 @@ func (c *tenantList) Run(ctx context.Context, a *app) error {
 		}
 		t.write(w)
 	})
+}
+
+// allTenants reads the list of tenants, page by page.
+func allTenants(ctx context.Context, a *app) (api.TenantList, error) {
+	list, err := a.client.Tenants(ctx, "", 0)
+	for err == nil && list.Next != "" {
+		var page api.TenantList
+		page, err = a.client.Tenants(ctx, list.Next, 0)
+		list.Tenants = append(list.Tenants, page.Tenants...)
+		list.Position, list.Next = page.Position, page.Next
+	}
+	return list, err
+}
+
+func tenantIDs(list api.TenantList) (ids []string) {
+	for _, t := range list.Tenants {
+		ids = append(ids, t.ID)
+	}
+	return ids
 }
 
 type tenantShow struct {

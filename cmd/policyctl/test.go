@@ -225,12 +225,9 @@ func loadSuite(a *app, file string) (*suite.Suite, error) {
 		if err != nil {
 			return nil, cases.Note(nil, key, "%v", err)
 		}
-		f, err := policyfile.Parse(name, text)
+		f, err := parseWarned(a, name, text)
 		if err != nil {
 			return nil, err
-		}
-		for _, n := range f.Warnings {
-			a.warn(n.String())
 		}
 		policies = append(policies, f)
 	}
