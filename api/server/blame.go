@@ -34,7 +34,7 @@ func (s *Server) blame(r *http.Request, v *projections.View, t *projections.Tena
 	if s.history == nil {
 		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node shows no log, and so no past"}
 	}
-	if err := s.history.fold(r.Context(), t.ID(), v.Position(), b.Apply); err != nil {
+	if err := s.history.Fold(r.Context(), callerOf(r.Context()).inHistory(), t.ID(), v.Position(), b.Apply); err != nil {
 		return nil, err
 	}
 	switch {

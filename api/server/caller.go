@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/postern-im/postern/history"
 	"github.com/postern-im/postern/tenants"
 )
 
@@ -78,6 +79,11 @@ func (c caller) asActor() tenants.Actor {
 		a.Tenant = c.tenant
 	}
 	return a
+}
+
+// inHistory is the caller as history knows it.
+func (c caller) inHistory() history.Caller {
+	return history.Caller{Operator: c.operator, Tenant: c.tenant}
 }
 
 // scope is what the caller may do, in words.

@@ -54,7 +54,7 @@ func (s *Server) tenantThen(ctx context.Context, v *projections.View, id, name, 
 	if err != nil {
 		return nil, api.Moment{}, err
 	}
-	then, err := s.history.at(ctx, id, at)
+	then, err := s.history.At(ctx, callerOf(ctx).inHistory(), id, at)
 	if err != nil {
 		return nil, api.Moment{}, err
 	}

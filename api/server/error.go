@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/history"
 )
 
 var statuses = map[api.Code]int{
@@ -35,7 +36,14 @@ func notFound(format string, args ...any) error {
 // node's own log.
 func (s *Server) errorOf(r *http.Request, err error) *api.Error {
 	var e *api.Error
-	if !errors.As(err, &e) {
+	var slow *history.SlowError
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, history.ErrBusy):
+		e = &api.Error{Code: api.CodeBusy, Text: history.ErrBusy.Error() + "; try again"}
+	case errors.As(err, &slow):
+		e = &api.Error{Code: api.CodeUnavailable, Text: slow.Error() + "; try again"}
+	default:
 		s.logger.Error("admin request", "method", r.Method, "path", r.URL.Path, "error", err)
 		e = &api.Error{Code: api.CodeInternal, Text: "the node failed; its log says more"}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/history"
 	"github.com/postern-im/postern/projections"
 )
 
@@ -92,7 +93,7 @@ func logParams() []param {
 // A logReading is one request for a page of the log.
 type logReading struct {
 	log    Log
-	past   *history
+	past   *history.History
 	tenant string          // empty: all
 	after  events.Position // forwards: read behind it
 	before events.Position // backwards: read before it; zero: from the head
@@ -204,9 +205,7 @@ func (l *logReading) turn(ctx context.Context) (end func(), err error) {
 	if l.actor == "" {
 		return func() {}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, foldTime)
-	defer cancel()
-	return l.past.turn(ctx)
+	return l.past.Turn(ctx, callerOf(ctx).inHistory())
 }
 
 // back reads the newest first and turns them round.

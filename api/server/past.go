@@ -1,163 +1,14 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"reflect"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
 )
-
-// The bounds of looking at the past, which is folded while somebody waits.
-const (
-	// foldTime bounds one folding, the wait for its turn included.
-	foldTime = 20 * time.Second
-	// maxPast bounds the memory of the Views kept for the next request, in
-	// bytes as pastSize guesses them.
-	maxPast = 64 << 20
-)
-
-// A pastKey names one tenant at one position: what was so then never changes.
-type pastKey struct {
-	tenant string
-	at     events.Position
-}
-
-type pastView struct {
-	key  pastKey
-	view *projections.View
-	size int
-}
-
-// A history gives tenants as they were.
-type history struct {
-	log   Log
-	turns *turns
-
-	// mu guards kept, the Views used last, the newest at the end.
-	mu   sync.Mutex
-	kept []pastView
-}
-
-func newHistory(log Log) *history {
-	return &history{log: log, turns: newTurns()}
-}
-
-// at gives the View of one tenant at a position of the log.
-func (h *history) at(ctx context.Context, tenant string, at events.Position) (*projections.View, error) {
-	key := pastKey{tenant, at}
-	if v := h.find(key); v != nil {
-		return v, nil
-	}
-	p := projections.NewPast(tenant)
-	err := h.waited(ctx, tenant, func(ctx context.Context) error {
-		if err := h.read(ctx, tenant, at, p.Apply); err != nil {
-			return err
-		}
-		return h.read(ctx, "", at, p.Installation)
-	})
-	if err != nil {
-		return nil, err
-	}
-	v, err := p.View(at)
-	if err != nil {
-		return nil, fmt.Errorf("tenant %q at %d: %w", tenant, at, err)
-	}
-	h.keep(pastView{key, v, pastSize(v.Tenant([]byte(tenant)))})
-	return v, nil
-}
-
-// fold gives fn a tenant's commits up to a position, within the bounds.
-func (h *history) fold(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
-	return h.waited(ctx, tenant, func(ctx context.Context) error { return h.read(ctx, tenant, upTo, fn) })
-}
-
-// waited does what reads a tenant's history, when it is the caller's turn and
-// within the bounds.
-func (h *history) waited(ctx context.Context, tenant string, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, foldTime)
-	defer cancel()
-	end, err := h.turn(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	err = do(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &api.Error{Code: api.CodeUnavailable, Text: fmt.Sprintf("the history of tenant %q was not read within %s; try again", tenant, foldTime)}
-	}
-	return err
-}
-
-// read gives fn the commits of a tenant, or of the installation, up to a
-// position.
-func (h *history) read(ctx context.Context, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
-	err := enough(h.log.Tenant(ctx, tenant, 1, func(c *events.Commit) error {
-		if c.Position > upTo {
-			return errEnough
-		}
-		return fn(c)
-	}))
-	if err != nil {
-		return fmt.Errorf("fold tenant %q up to %d: %w", tenant, upTo, err)
-	}
-	return nil
-}
-
-// turn waits for the caller's turn, and gives what ends it.
-func (h *history) turn(ctx context.Context) (end func(), err error) {
-	end, ok := h.turns.take(ctx, callerOf(ctx))
-	if !ok {
-		return nil, &api.Error{Code: api.CodeBusy, Text: "too many look at the past, or plan, at once; try again"}
-	}
-	return end, nil
-}
-
-func (h *history) find(key pastKey) *projections.View {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	i := slices.IndexFunc(h.kept, func(p pastView) bool { return p.key == key })
-	if i < 0 {
-		return nil
-	}
-	p := h.kept[i]
-	h.kept = append(slices.Delete(h.kept, i, i+1), p)
-	return p.view
-}
-
-// keep remembers a View, and forgets those used longest ago for it.
-func (h *history) keep(p pastView) {
-	if p.size > maxPast {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.kept = slices.DeleteFunc(h.kept, func(o pastView) bool { return o.key == p.key })
-	h.kept = append(h.kept, p)
-	sum := 0
-	for i := len(h.kept) - 1; i >= 0; i-- {
-		if sum += h.kept[i].size; sum > maxPast {
-			h.kept = slices.Delete(h.kept, 0, i+1)
-			return
-		}
-	}
-}
-
-// pastSize guesses the memory of a View that holds one tenant, rather too
-// much than too little.
-func pastSize(t *projections.Tenant) int {
-	if t == nil {
-		return 16 << 10
-	}
-	return 16<<10 + 256*t.MemberCount() + 2048*(t.DomainCount()+t.ServiceCount()+t.RoleCount())
-}
 
 func atParam() param {
 	return param{name: "at", max: maxMoment, doc: "answer as of then: " + momentDoc + "; without it, now"}
@@ -210,7 +61,7 @@ func (s *Server) tenantAt(r *http.Request) (*projections.View, *projections.Tena
 	if !v.Used([]byte(id)) {
 		return nil, nil, api.AsOf{}, notFound("no tenant %q", id)
 	}
-	then, err := s.history.at(r.Context(), id, at)
+	then, err := s.history.At(r.Context(), callerOf(r.Context()).inHistory(), id, at)
 	if err != nil {
 		return nil, nil, api.AsOf{}, err
 	}

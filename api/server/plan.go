@@ -92,9 +92,7 @@ func (s *Server) planTurn(ctx context.Context) (end func(), err error) {
 	if s.history == nil || callerOf(ctx).operator {
 		return func() {}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, foldTime)
-	defer cancel()
-	return s.history.turn(ctx)
+	return s.history.Turn(ctx, callerOf(ctx).inHistory())
 }
 
 func differenceOf(before, after *projections.Tenant) ([]api.PlanChange, api.Effective) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/history"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
 )
@@ -63,7 +64,7 @@ type Server struct {
 	started  time.Time
 	logger   *slog.Logger
 
-	history *history // nil without a log
+	history *history.History // nil without a log
 
 	commands map[string]commandSpec
 	mux      *http.ServeMux
@@ -99,7 +100,7 @@ func New(c Config) (*Server, error) {
 		tenantFollowers: make(chan struct{}, maxTenantFollowers),
 	}
 	if c.Log != nil {
-		s.history = newHistory(c.Log)
+		s.history = history.New(c.Log)
 	}
 	if err := s.mount(s.table()); err != nil {
 		return nil, fmt.Errorf("api: %w", err)

@@ -1,4 +1,4 @@
-package server
+package history
 
 import (
 	"context"
@@ -41,26 +41,26 @@ func newTurns() *turns {
 
 // take waits for a caller's turn, and gives what ends it; false when the
 // context has ended before.
-func (t *turns) take(ctx context.Context, who caller) (end func(), ok bool) {
-	if who.operator {
+func (t *turns) take(ctx context.Context, who Caller) (end func(), ok bool) {
+	if who.Operator {
 		return take(ctx, t.operators)
 	}
-	own := t.enter(who.tenant)
+	own := t.enter(who.Tenant)
 	endOwn, ok := take(ctx, own.turn)
 	if !ok {
-		t.leave(who.tenant, own)
+		t.leave(who.Tenant, own)
 		return nil, false
 	}
 	endAll, ok := take(ctx, t.tenants)
 	if !ok {
 		endOwn()
-		t.leave(who.tenant, own)
+		t.leave(who.Tenant, own)
 		return nil, false
 	}
 	return func() {
 		endAll()
 		endOwn()
-		t.leave(who.tenant, own)
+		t.leave(who.Tenant, own)
 	}, true
 }
 
