@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/internal/limit"
 	"github.com/postern-im/postern/projections"
 )
 
@@ -42,6 +43,11 @@ const (
 	// maxKept bounds the memory of the Views that are kept, in bytes as sizeOf
 	// estimates them.
 	maxKept = 64 << 20
+	// operatorFolds and tenantFolds bound the foldings at a time, so that the past
+	// leaves the node's cores to the present. Operators have a place that no tenant
+	// can take. A tenant has one at a time, so that none takes the others'.
+	operatorFolds = 1
+	tenantFolds   = 2
 )
 
 // ErrBusy says that the caller's turn did not come in time.
@@ -70,8 +76,10 @@ type kept struct {
 
 // A History answers from a log. Its methods may be called at the same time.
 type History struct {
-	log   Log
-	turns *turns
+	log Log
+	// operators and tenants count who folds; tenants by id.
+	operators *limit.Counter[struct{}]
+	tenants   *limit.Counter[string]
 
 	// mu guards kept: the Views, the one used last at the end.
 	mu   sync.Mutex
@@ -79,7 +87,13 @@ type History struct {
 }
 
 // New returns the History of a log.
-func New(log Log) *History { return &History{log: log, turns: newTurns()} }
+func New(log Log) *History {
+	return &History{
+		log:       log,
+		operators: limit.NewCounter[struct{}](operatorFolds, operatorFolds),
+		tenants:   limit.NewCounter[string](1, tenantFolds),
+	}
+}
 
 // At returns the View of one tenant at a position of the log. The position must
 // be in the log. The error is ErrBusy, a *SlowError, or one of the log.
@@ -121,7 +135,12 @@ func (h *History) Turn(ctx context.Context, who Caller) (end func(), err error) 
 }
 
 func (h *History) turn(ctx context.Context, who Caller) (end func(), err error) {
-	end, ok := h.turns.take(ctx, who)
+	var ok bool
+	if who.Operator {
+		end, ok = h.operators.Wait(ctx, struct{}{})
+	} else {
+		end, ok = h.tenants.Wait(ctx, who.Tenant)
+	}
 	if !ok {
 		return nil, ErrBusy
 	}

@@ -16,7 +16,8 @@ var imports = map[string]string{
 	"events/logtest":  "events",
 	"projections":     "events permission xmpp/jid",
 
-	"history": "events projections",
+	// internal/limit: who folds the past waits for a turn.
+	"history": "events projections internal/limit",
 
 	"decision": "xmpp/jid xmpp/stanza",
 	// internal/floodlog: a gateway can cause log lines as fast as it sends.
