@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -78,7 +79,7 @@ func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error
 	switch u.Scheme {
 	case "https":
 	case "http":
-		if !LoopbackHost(u.Host) {
+		if !isLoopback(u.Hostname()) {
 			return nil, fmt.Errorf("%s: a token is not sent in clear to another machine: use https", server)
 		}
 	default:
@@ -100,6 +101,12 @@ func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// isLoopback reports whether a host is this machine, whatever names resolve to.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // Close lets the connections go.

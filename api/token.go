@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"net"
-	"net/netip"
 	"strings"
 )
 
@@ -40,17 +38,4 @@ func ParseToken(token string) (id string, ok bool) {
 	id, secret, ok := strings.Cut(token[len(tokenPrefix):], "_")
 	const digits = "0123456789abcdef"
 	return id, ok && len(id) == tokenIDSize && strings.Trim(id, digits) == "" && strings.Trim(secret, digits) == ""
-}
-
-// LoopbackHost reports whether a Host header names this machine to itself.
-func LoopbackHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.Trim(host, "[]")
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
 }

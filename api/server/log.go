@@ -53,12 +53,6 @@ const (
 	// maxWait bounds the seconds a request waits for something to happen; it
 	// leaves time to answer within RequestTime.
 	maxWait = 25
-	// maxFollowers bounds the requests that wait, so that they leave room for
-	// others among maxRunning.
-	maxFollowers = maxRunning / 2
-	// maxTenantFollowers bounds those of all tenants, so that operators can
-	// follow as well.
-	maxTenantFollowers = maxFollowers * 3 / 4
 	// pageBytes ends a page early, roughly: it bounds the answer whatever the
 	// size of commits.
 	pageBytes = 8 << 20
@@ -245,18 +239,11 @@ func (l *logReading) back(ctx context.Context) error {
 // follow reads what stands behind a position, and waits for it if need be.
 func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) error {
 	if wait > 0 {
-		places := []chan struct{}{s.followers}
-		if !callerOf(ctx).operator {
-			places = append(places, s.tenantFollowers)
+		leave, ok := s.limits.follow(callerOf(ctx))
+		if !ok {
+			return &api.Error{Code: api.CodeBusy, Text: "too many follow the log at once; try again"}
 		}
-		for _, place := range places {
-			select {
-			case place <- struct{}{}:
-				defer func() { <-place }()
-			default:
-				return &api.Error{Code: api.CodeBusy, Text: "too many follow the log at once; try again"}
-			}
-		}
+		defer leave()
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

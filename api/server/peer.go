@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"net"
+
+	"github.com/postern-im/postern/internal/limit"
 )
 
 // localActor is who gives commands over the local socket. Whoever can open it
@@ -13,7 +15,7 @@ const localActor = "operator:local"
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return withCaller(ctx, caller{source: remoteSource(c.RemoteAddr()), network: true})
+		return withCaller(ctx, caller{source: limit.SourceOf(c.RemoteAddr()).String(), network: true})
 	}
 	source, trusted := peerOf(u)
 	if !trusted {

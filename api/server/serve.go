@@ -29,17 +29,6 @@ const (
 	MaxRequest = 4 << 20
 	// maxHeader bounds a request's header.
 	maxHeader = 16 << 10
-	// maxRunning bounds the requests being worked on; one more is told to
-	// come back, so that nothing piles up behind a slow log.
-	maxRunning = 64
-	// maxNetwork bounds those of them that came over the network: the local
-	// socket is where one revokes a token that keeps the node busy.
-	maxNetwork = maxRunning * 3 / 4
-	// maxShare bounds those of one tenant's tokens, or one operator's token.
-	maxShare = maxRunning / 4
-	// maxTenants bounds those of all tenants' tokens together: a share is left
-	// that only operators' can take.
-	maxTenants = maxNetwork - maxShare
 	// headerTime bounds the wait for a header once a connection has begun
 	// one, idleTime that between two requests.
 	headerTime = 5 * time.Second

@@ -68,12 +68,8 @@ type Server struct {
 
 	commands map[string]commandSpec
 	mux      *http.ServeMux
-	failures failures
-	shares   shares
-	running  chan struct{} // holds a token for each request being worked on
-	// followers holds one for each request that waits for the log, and
-	// tenantFollowers for each of a tenant's.
-	followers, tenantFollowers chan struct{}
+	limits   limits
+	failures *failures
 }
 
 // New makes a Server. It starts nothing.
@@ -82,22 +78,20 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("api: no runner")
 	}
 	s := &Server{
-		runner:    c.Runner,
-		log:       c.Log,
-		explain:   c.Explain,
-		worker:    c.Work,
-		gateways:  c.Gateways,
-		audit:     c.Audit,
-		logID:     c.LogID,
-		version:   c.Version,
-		started:   c.Started.UTC(),
-		logger:    cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		commands:  commands(),
-		mux:       http.NewServeMux(),
-		running:   make(chan struct{}, maxRunning),
-		followers: make(chan struct{}, maxFollowers),
-
-		tenantFollowers: make(chan struct{}, maxTenantFollowers),
+		runner:   c.Runner,
+		log:      c.Log,
+		explain:  c.Explain,
+		worker:   c.Work,
+		gateways: c.Gateways,
+		audit:    c.Audit,
+		logID:    c.LogID,
+		version:  c.Version,
+		started:  c.Started.UTC(),
+		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
+		commands: commands(),
+		mux:      http.NewServeMux(),
+		limits:   newLimits(),
+		failures: newFailures(),
 	}
 	if c.Log != nil {
 		s.history = history.New(c.Log)
@@ -141,21 +135,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
 		return
 	}
-	if who := callerOf(r.Context()); who.network {
-		leave, ok := s.shares.enter(who)
-		if !ok {
-			s.finish(w, r, nil, &api.Error{Code: api.CodeBusy, Text: "too many requests at once; try again"})
-			return
-		}
-		defer leave()
-	}
-	select {
-	case s.running <- struct{}{}:
-		defer func() { <-s.running }()
-	default:
+	leave, ok := s.limits.enter(callerOf(r.Context()))
+	if !ok {
 		s.finish(w, r, nil, &api.Error{Code: api.CodeBusy, Text: "too many requests at once; try again"})
 		return
 	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), api.RequestTime)
 	defer cancel()
 	s.mux.ServeHTTP(w, r.WithContext(ctx))

@@ -3,15 +3,13 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/internal/limit"
 	"github.com/postern-im/postern/projections"
 )
 
@@ -93,7 +91,7 @@ func errUnauthorized() error {
 // recorded: or else whoever knocks could fill the disk.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who caller, record bool, err error) {
 	who = callerOf(r.Context())
-	if r.TLS == nil && !api.LoopbackHost(r.Host) {
+	if r.TLS == nil && !limit.IsLoopback(r.Host) {
 		// A page that got its name to point here would ask by that name.
 		return who, s.failures.allow(who.source, time.Now()), &api.Error{Code: api.CodeForbidden, Text: "ask for this node by its loopback address"}
 	}
@@ -116,53 +114,6 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who calle
 		return who, false, &api.Error{Code: api.CodeBusy, Text: "too many requests without a valid token from this address; wait a minute"}
 	}
 	return who, true, errUnauthorized()
-}
-
-// The bounds of failed authentications that are answered and recorded one by
-// one. They cost nobody anything who has a valid token.
-const (
-	failuresAMinute = 20
-	maxFailing      = 4096 // addresses remembered
-)
-
-// failures counts failed authentications by address.
-type failures struct {
-	// mu guards the counts, which begin anew each minute.
-	mu     sync.Mutex
-	minute int64
-	counts map[string]int
-}
-
-// allow counts a failure, and reports whether it is within bounds. When too
-// many addresses fail, those that are new are over the bound.
-func (f *failures) allow(source string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if minute := now.Unix() / 60; minute != f.minute || f.counts == nil {
-		f.minute, f.counts = minute, map[string]int{}
-	}
-	n, known := f.counts[source]
-	if !known && len(f.counts) >= maxFailing {
-		return false
-	}
-	f.counts[source] = min(n+1, failuresAMinute+1)
-	return n < failuresAMinute
-}
-
-// remoteSource names who is at the other end of a connection, without its
-// port; of IPv6 the network, as its host part is the other side's choice.
-func remoteSource(addr net.Addr) string {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return "network"
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() && !a.IsLoopback() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
 }
 
 func readTokens(_ *http.Request, v *projections.View) (any, error) {

@@ -57,7 +57,8 @@ var imports = map[string]string{
 	// A client of the API knows its wire and nothing behind it.
 	"api": "",
 	// xmpp/jid: the names in a request's path are prepared before look-up.
-	"api/server": "api tenants tenants/overapi history projections events permission xmpp/jid",
+	// internal/limit: what a caller may take.
+	"api/server": "api tenants tenants/overapi history projections events permission xmpp/jid internal/limit",
 	"oauth2":     "events projections",
 	"console":    "api",
 
