@@ -65,19 +65,24 @@ func CheckSocket(path string) error {
 	if err := checkFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("admin socket: %w", err)
-	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("admin socket %s: %w", path, errNoSocket)
+	if _, err := findSocket(path); err != nil {
+		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
 	return nil
 }
 
-var errNoSocket = errors.New("there is a file that is not a socket; move it away or choose another path")
+// findSocket reports whether there is a socket at a path. A file that is no socket
+// is an error.
+func findSocket(path string) (found bool, err error) {
+	switch info, err := os.Lstat(path); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	case err == nil && info.Mode().Type() != fs.ModeSocket:
+		return false, errors.New("there is a file that is not a socket; move it away or choose another path")
+	default:
+		return err == nil, nil
+	}
+}
 
 func errLongPath(path string) error {
 	return fmt.Errorf("admin socket %s: the path is longer than %d bytes, which no socket address holds", path, maxSocketPath)
@@ -101,14 +106,8 @@ func checkFolder(folder string) error {
 // removeStale removes a socket nobody listens on. Nobody else can make one
 // between this and the next step but a process of the same user.
 func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if found, err := findSocket(path); !found {
 		return err
-	case info.Mode().Type() != fs.ModeSocket:
-		return errNoSocket
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
