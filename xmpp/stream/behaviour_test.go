@@ -72,19 +72,6 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-func TestSetLimits(t *testing.T) {
-	f := stream.NewFramer(stream.Config{Limits: stream.PreAuthLimits()})
-	in := []byte("<a>" + strings.Repeat("<b/>", 40) + "</a>")
-	if _, _, err := f.Next(in, false); err == nil {
-		t.Error("41 elements before authentication")
-	}
-	f.Reset()
-	f.SetLimits(stream.ClientLimits())
-	if kind, _, err := f.Next(in, false); kind != stream.Stanza || err != nil {
-		t.Errorf("%v %v", kind, err)
-	}
-}
-
 // TestFullBuffer checks the error at the limit. A session that buffers no more
 // than the limit would otherwise wait for bytes that it cannot read.
 func TestFullBuffer(t *testing.T) {

@@ -17,7 +17,7 @@ func ExampleFramer() {
 	for {
 		kind, n, err := f.Next(buf, expectHeader)
 		if err != nil {
-			fmt.Printf("%s</stream:stream>\n", stream.AppendError(nil, "restricted-xml", err.Error()))
+			fmt.Printf("%s</stream:stream>\n", (&stream.Error{Condition: "restricted-xml", Text: err.Error()}).AppendTo(nil))
 			return
 		}
 		switch kind {

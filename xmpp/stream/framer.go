@@ -77,14 +77,7 @@ const maxOpen = 1 << 17
 
 // NewFramer returns a Framer at the start of a token.
 func NewFramer(c Config) *Framer {
-	f := &Framer{lenient: c.Lenient}
-	f.SetLimits(c.Limits)
-	return f
-}
-
-// SetLimits changes the limits. They apply from the next call of Next.
-func (f *Framer) SetLimits(l Limits) {
-	f.limits, f.tooBig = l.withDefaults(), l.TooBig()
+	return &Framer{lenient: c.Lenient, limits: c.Limits.withDefaults(), tooBig: c.Limits.TooBig()}
 }
 
 // Reset discards a partial element and an error, and invalidates every Element

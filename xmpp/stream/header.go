@@ -134,30 +134,22 @@ func AppendOpen(dst []byte, o OpenTag) []byte {
 // AppendClose appends a stream's closing tag.
 func AppendClose(dst []byte) []byte { return append(dst, "</stream:stream>"...) }
 
-// AppendError appends a stream error. A condition that RFC 6120 does not define
-// is replaced by undefined-condition. text may be empty.
-func AppendError(dst []byte, condition, text string) []byte {
-	return appendError(dst, condition, text, "")
-}
-
-// AppendTo appends e as a stream error, with its application condition.
+// AppendTo appends e as a stream error, with its application condition. A condition
+// that RFC 6120 does not define is replaced by undefined-condition.
 func (e *Error) AppendTo(dst []byte) []byte {
-	return appendError(dst, e.Condition, e.Text, e.App)
-}
-
-func appendError(dst []byte, condition, text, app string) []byte {
+	condition := e.Condition
 	if !knownCondition(condition) {
 		condition = "undefined-condition"
 	}
 	dst = append(dst, "<stream:error><"...)
 	dst = append(dst, condition...)
 	dst = append(dst, " xmlns='"+NSErrors+"'/>"...)
-	if text != "" {
+	if e.Text != "" {
 		dst = append(dst, "<text xmlns='"+NSErrors+"' xml:lang='en'>"...)
-		dst = AppendEscaped(dst, text)
+		dst = AppendEscaped(dst, e.Text)
 		dst = append(dst, "</text>"...)
 	}
-	if app == "stanza-too-big" {
+	if e.App == "stanza-too-big" {
 		dst = append(dst, "<stanza-too-big xmlns='urn:xmpp:errors'/>"...)
 	}
 	return append(dst, "</stream:error>"...)

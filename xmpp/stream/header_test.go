@@ -63,15 +63,15 @@ func TestOpenTagReadsUnqualifiedAttributesOnly(t *testing.T) {
 	}
 }
 
-// TestAppendError reads our stream errors with a client's framer.
-func TestAppendError(t *testing.T) {
+// TestAppendTo reads our stream errors with a client's framer.
+func TestAppendTo(t *testing.T) {
 	for _, c := range []struct{ condition, text, want string }{
 		{"not-well-formed", "", "not-well-formed"},
 		{"policy-violation", "too <big> & 'odd'", "policy-violation"},
 		{"no-such-thing'/><x", "x", "undefined-condition"},
 		{"", "", "undefined-condition"},
 	} {
-		in := stream.AppendError(nil, c.condition, c.text)
+		in := (&stream.Error{Condition: c.condition, Text: c.text}).AppendTo(nil)
 		e, err := stream.NewFramer(stream.Config{Lenient: true}).ParseStanza(in)
 		if err != nil {
 			t.Fatalf("%s: %v", in, err)
