@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/policy/suite"
-	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
@@ -45,7 +44,14 @@ Example:
 
 // Run answers the questions.
 func (c *checkCmd) Run(a *app) error {
-	view, err := c.view(a)
+	files, err := c.policies(a)
+	if err != nil {
+		return &usageError{err}
+	}
+	view, err := policyfile.View(files...) // in which the files' tenants alone exist
+	if err == nil {
+		view, err = policyfile.Share(view, c.Shared)
+	}
 	if err != nil {
 		return &usageError{err}
 	}
@@ -65,8 +71,8 @@ func (c *checkCmd) Run(a *app) error {
 	return err
 }
 
-// view is the state in which just the files' tenants exist.
-func (c *checkCmd) view(a *app) (*projections.View, error) {
+// policies reads the policy files.
+func (c *checkCmd) policies(a *app) ([]*policyfile.File, error) {
 	var files []*policyfile.File
 	for _, name := range c.File {
 		text, err := readFile(name)
@@ -79,9 +85,5 @@ func (c *checkCmd) view(a *app) (*projections.View, error) {
 		}
 		files = append(files, f)
 	}
-	v, err := policyfile.View(files...)
-	if err != nil {
-		return nil, err
-	}
-	return policyfile.Share(v, c.Shared)
+	return files, nil
 }

@@ -87,8 +87,10 @@ var imports = map[string]string{
 	// Wiring. internal/daemon holds what both daemons do alike.
 	"cmd/gateway": "gateway decision decision/overnats internal/daemon",
 	"cmd/policyd": "*",
-	// events, permission: names and payloads of what it sends and prints.
-	"cmd/policyctl": "api tenants/... import/prosody policy policy/trial policy/suite decision xmpp/... audit/... events events/eventlog projections permission node/datafolder",
+	// policy, permission: the tables that "policyctl permissions" prints. decision:
+	// the direction of a stanza in the short form. events, events/eventlog: what a
+	// log that was verified or restored says of itself.
+	"cmd/policyctl": "api tenants/overapi tenants/policyfile import/prosody policy policy/trial policy/suite decision xmpp/jid events events/eventlog permission node/datafolder",
 
 	"test/e2e/...": "*",
 }
