@@ -158,7 +158,7 @@ func (w *Writer) room(now time.Time) error {
 		return w.failed(err)
 	}
 	if free < w.cfg.Reserve {
-		return w.failed(fmt.Errorf("the disk of %s is nearly full: of %d MiB that are free, %d MiB are kept free", w.cfg.Path, free>>20, w.cfg.Reserve>>20))
+		return w.failed(fmt.Errorf("the disk of %s is nearly full: %d MiB are free, and records need %d MiB", w.cfg.Path, free>>20, w.cfg.Reserve>>20))
 	}
 	w.looked, w.written = now, 0
 	return nil

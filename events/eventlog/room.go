@@ -37,7 +37,7 @@ func (l *Log) room(size, reserve uint64) error {
 		return fmt.Errorf("read the free space of the disk: %w", err)
 	}
 	if usage.AvailBytes < size+reserve {
-		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve", events.ErrNoRoom, usage.AvailBytes>>20, reserve>>20)
+		return fmt.Errorf("%w: %d MiB are free, and %d MiB are needed", events.ErrNoRoom, usage.AvailBytes>>20, (size+reserve)>>20)
 	}
 	return nil
 }
