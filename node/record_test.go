@@ -172,3 +172,27 @@ func TestUnknownDomain(t *testing.T) {
 		t.Errorf("recorded %+v", records)
 	}
 }
+
+// TestRecordsAreDocumented: the guide names each key of a line.
+func TestRecordsAreDocumented(t *testing.T) {
+	guide, err := os.ReadFile("../docs/GUIDE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile("testdata/records.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden = append(golden, lines(t, []audit.Record{{Kind: audit.Resumed, Cause: "no space left on device"}})...)
+	for line := range bytes.Lines(golden) {
+		var r map[string]any
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		for key := range r {
+			if !bytes.Contains(guide, []byte("`"+key+"`")) {
+				t.Errorf("docs/GUIDE.md does not say what %s is", key)
+			}
+		}
+	}
+}
