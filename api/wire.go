@@ -31,13 +31,12 @@ type Tenant struct {
 	AsOf
 	Position uint64 `json:"position"`
 	TenantSummary
-	Ceiling                 []string `json:"ceiling"`
-	MaxSessions             uint64   `json:"max_sessions,omitempty"`    // at each gateway; absent: no limit
-	PresenceWithoutMessages string   `json:"presence_without_messages"` // clamp, refuse
-	AuditAddresses          string   `json:"audit_addresses"`           // full, domain, class
-	DomainList              []Domain `json:"domain_list"`
-	ServiceList             []string `json:"service_list"`
-	CustomRoles             []string `json:"custom_roles"`
+	Ceiling     []string             `json:"ceiling"`
+	MaxSessions uint64               `json:"max_sessions,omitempty"` // at each gateway; absent: no limit
+	Settings    `openapi:"required"` // all of them
+	DomainList  []Domain             `json:"domain_list"`
+	ServiceList []string             `json:"service_list"`
+	CustomRoles []string             `json:"custom_roles"`
 }
 
 // A Backend is one address of a domain's own server.
@@ -210,7 +209,7 @@ type LogEntry struct {
 //
 //	tenant_created, tenant_renamed        display_name
 //	tenant_suspended, tenant_resumed, tenant_removed
-//	settings_changed                      presence_without_messages, audit_addresses
+//	settings_changed                      all settings of the tenant
 //	ceiling_set                           permissions (none: nothing is denied)
 //	tenant_limits_set                     max_sessions (absent: no limit)
 //	domain_added                          domain, role (its default role), backends
@@ -232,23 +231,22 @@ type LogEvent struct {
 	Type string `json:"type"`
 	What string `json:"what"` // in words, one line
 
-	DisplayName             string    `json:"display_name,omitempty"`
-	PresenceWithoutMessages string    `json:"presence_without_messages,omitempty"`
-	AuditAddresses          string    `json:"audit_addresses,omitempty"`
-	Permissions             []string  `json:"permissions,omitempty"`
-	MaxSessions             uint64    `json:"max_sessions,omitempty"`
-	Domain                  string    `json:"domain,omitempty"`
-	Backends                []Backend `json:"backends,omitempty"`
-	Service                 string    `json:"service,omitempty"`
-	JID                     string    `json:"jid,omitempty"`
-	Role                    string    `json:"role,omitempty"`
-	Secondary               []string  `json:"secondary,omitempty"`
-	Inherits                []string  `json:"inherits,omitempty"`
-	Allow                   []string  `json:"allow,omitempty"`
-	Deny                    []string  `json:"deny,omitempty"`
-	Add                     []string  `json:"add,omitempty"`
-	Remove                  []string  `json:"remove,omitempty"`
-	ByOperator              bool      `json:"by_operator,omitempty"` // only an operator may resume it
+	DisplayName string `json:"display_name,omitempty"`
+	Settings
+	Permissions []string  `json:"permissions,omitempty"`
+	MaxSessions uint64    `json:"max_sessions,omitempty"`
+	Domain      string    `json:"domain,omitempty"`
+	Backends    []Backend `json:"backends,omitempty"`
+	Service     string    `json:"service,omitempty"`
+	JID         string    `json:"jid,omitempty"`
+	Role        string    `json:"role,omitempty"`
+	Secondary   []string  `json:"secondary,omitempty"`
+	Inherits    []string  `json:"inherits,omitempty"`
+	Allow       []string  `json:"allow,omitempty"`
+	Deny        []string  `json:"deny,omitempty"`
+	Add         []string  `json:"add,omitempty"`
+	Remove      []string  `json:"remove,omitempty"`
+	ByOperator  bool      `json:"by_operator,omitempty"` // only an operator may resume it
 }
 
 // A LogTail is a page of the log, oldest first.

@@ -45,17 +45,16 @@ type (
 	// TenantCreate makes a tenant, complete, in one commit. Its id is that of
 	// the path.
 	TenantCreate struct {
-		DisplayName             string       `json:"display_name,omitempty"` // empty: the id
-		Ceiling                 []string     `json:"ceiling,omitempty"`
-		MaxSessions             uint64       `json:"max_sessions,omitempty"`              // at each gateway; 0: no limit
-		PresenceWithoutMessages string       `json:"presence_without_messages,omitempty"` // empty: clamp
-		AuditAddresses          string       `json:"audit_addresses,omitempty"`           // empty: full
-		Domains                 []DomainAdd  `json:"domains,omitempty"`
-		Services                []string     `json:"services,omitempty"`
-		Roles                   []RoleDefine `json:"roles,omitempty"`
-		BuiltinRoles            []RoleAdjust `json:"builtin_roles,omitempty"`
-		Members                 []MemberSet  `json:"members,omitempty"`
-		Suspended               *bool        `json:"suspended,omitempty"` // absent: no
+		DisplayName  string       `json:"display_name,omitempty"` // empty: the id
+		Ceiling      []string     `json:"ceiling,omitempty"`
+		MaxSessions  uint64       `json:"max_sessions,omitempty"` // at each gateway; 0: no limit
+		Settings                  // absent: as in a new tenant
+		Domains      []DomainAdd  `json:"domains,omitempty"`
+		Services     []string     `json:"services,omitempty"`
+		Roles        []RoleDefine `json:"roles,omitempty"`
+		BuiltinRoles []RoleAdjust `json:"builtin_roles,omitempty"`
+		Members      []MemberSet  `json:"members,omitempty"`
+		Suspended    *bool        `json:"suspended,omitempty"` // absent: no
 	}
 	// TenantApply makes a tenant what it says: what it leaves out is removed,
 	// or as in a new tenant. Only what is suspended stays so where it says
@@ -82,16 +81,6 @@ type (
 		// MaxSessions is how many sessions the tenant may have at each gateway;
 		// 0: no limit. Sessions that are open stay.
 		MaxSessions uint64 `json:"max_sessions"`
-	}
-	// TenantSetPresence says what becomes of an available presence of a
-	// session without messages:read: clamp or refuse.
-	TenantSetPresence struct {
-		PresenceWithoutMessages string `json:"presence_without_messages"`
-	}
-	// TenantSetAuditAddresses says how much of an address an audit record
-	// holds: full, domain or class.
-	TenantSetAuditAddresses struct {
-		AuditAddresses string `json:"audit_addresses"`
 	}
 )
 
@@ -196,29 +185,27 @@ type (
 )
 
 // Command is the command's name.
-func (TenantCreate) Command() string            { return "tenant.create" }
-func (TenantApply) Command() string             { return "tenant.apply" }
-func (TenantRename) Command() string            { return "tenant.rename" }
-func (TenantSuspend) Command() string           { return "tenant.suspend" }
-func (TenantResume) Command() string            { return "tenant.resume" }
-func (TenantRemove) Command() string            { return "tenant.remove" }
-func (TenantSetCeiling) Command() string        { return "tenant.set-ceiling" }
-func (TenantSetLimits) Command() string         { return "tenant.set-limits" }
-func (TenantSetPresence) Command() string       { return "tenant.set-presence" }
-func (TenantSetAuditAddresses) Command() string { return "tenant.set-audit-addresses" }
-func (DomainAdd) Command() string               { return "domain.add" }
-func (DomainSetBackends) Command() string       { return "domain.set-backends" }
-func (DomainSetDefaultRole) Command() string    { return "domain.set-default-role" }
-func (DomainSuspend) Command() string           { return "domain.suspend" }
-func (DomainResume) Command() string            { return "domain.resume" }
-func (DomainRemove) Command() string            { return "domain.remove" }
-func (ServiceAdd) Command() string              { return "service.add" }
-func (ServiceRemove) Command() string           { return "service.remove" }
-func (RoleDefine) Command() string              { return "role.define" }
-func (RoleAdjust) Command() string              { return "role.adjust" }
-func (RoleRemove) Command() string              { return "role.remove" }
-func (MemberSet) Command() string               { return "member.set-role" }
-func (MemberRemove) Command() string            { return "member.remove" }
-func (MemberSuspend) Command() string           { return "member.suspend" }
-func (MemberResume) Command() string            { return "member.resume" }
-func (MemberEndSessions) Command() string       { return "member.end-sessions" }
+func (TenantCreate) Command() string         { return "tenant.create" }
+func (TenantApply) Command() string          { return "tenant.apply" }
+func (TenantRename) Command() string         { return "tenant.rename" }
+func (TenantSuspend) Command() string        { return "tenant.suspend" }
+func (TenantResume) Command() string         { return "tenant.resume" }
+func (TenantRemove) Command() string         { return "tenant.remove" }
+func (TenantSetCeiling) Command() string     { return "tenant.set-ceiling" }
+func (TenantSetLimits) Command() string      { return "tenant.set-limits" }
+func (DomainAdd) Command() string            { return "domain.add" }
+func (DomainSetBackends) Command() string    { return "domain.set-backends" }
+func (DomainSetDefaultRole) Command() string { return "domain.set-default-role" }
+func (DomainSuspend) Command() string        { return "domain.suspend" }
+func (DomainResume) Command() string         { return "domain.resume" }
+func (DomainRemove) Command() string         { return "domain.remove" }
+func (ServiceAdd) Command() string           { return "service.add" }
+func (ServiceRemove) Command() string        { return "service.remove" }
+func (RoleDefine) Command() string           { return "role.define" }
+func (RoleAdjust) Command() string           { return "role.adjust" }
+func (RoleRemove) Command() string           { return "role.remove" }
+func (MemberSet) Command() string            { return "member.set-role" }
+func (MemberRemove) Command() string         { return "member.remove" }
+func (MemberSuspend) Command() string        { return "member.suspend" }
+func (MemberResume) Command() string         { return "member.resume" }
+func (MemberEndSessions) Command() string    { return "member.end-sessions" }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -132,9 +133,19 @@ func jsonError(err error) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("not JSON at byte %d: %v", syntax.Offset, err)
 	case errors.As(err, &typ):
-		return fmt.Errorf("field %q: a value of type %s does not belong there", typ.Field, typ.Value)
+		return fmt.Errorf("field %q: a value of type %s does not belong there", withoutEmbedded(typ.Field), typ.Value)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON value is not complete")
 	}
 	return errors.New(strings.TrimPrefix(err.Error(), "json: ")) // unknown field "x"
+}
+
+// withoutEmbedded takes the names of embedded structs, which are not on the
+// wire, out of the path of a field. They begin with a capital, as no name on the
+// wire does.
+func withoutEmbedded(path string) string {
+	names := slices.DeleteFunc(strings.Split(path, "."), func(name string) bool {
+		return name != "" && name[0] >= 'A' && name[0] <= 'Z'
+	})
+	return strings.Join(names, ".")
 }

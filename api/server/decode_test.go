@@ -16,6 +16,7 @@ type sample struct {
 	Number  uint64        `json:"number,omitempty"`
 	Names   []string      `json:"names,omitempty"`
 	Objects []api.Backend `json:"objects,omitempty"`
+	api.Settings
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -37,6 +38,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"more garbage", `{"text":"a"}]`, "behind the end"},
 		{"wrong type", `{"text":1}`, `field "text": a value of type number does not belong there`},
 		{"wrong inner type", `{"objects":[{"address":[]}]}`, `field "objects.address": a value of type array does not belong there`},
+		{"wrong type in an embedded struct", `{"audit_addresses":1}`, `field "audit_addresses": a value of type number does not belong there`},
 		{"list for the whole", `[]`, "does not belong there"},
 		{"negative", `{"number":-1}`, "does not belong there"},
 		{"fraction", `{"number":1.5}`, "does not belong there"},
@@ -68,7 +70,7 @@ func TestDecodeAccepts(t *testing.T) {
 	if err := decode([]byte(body), &v); err != nil {
 		t.Fatal(err)
 	}
-	want := sample{"aé😀", 1<<64 - 1, []string{"x", "y"}, []api.Backend{{Address: "h:1", Security: "tls"}}}
+	want := sample{"aé😀", 1<<64 - 1, []string{"x", "y"}, []api.Backend{{Address: "h:1", Security: "tls"}}, api.Settings{}}
 	if !reflect.DeepEqual(v, want) {
 		t.Errorf("read %+v, want %+v", v, want)
 	}

@@ -231,13 +231,19 @@ func (d *describer) component(t reflect.Type) (object, error) {
 	return ref, nil
 }
 
-// fields describes a struct's fields, those of embedded ones among them.
+// fields describes a struct's fields, those of embedded ones among them. Where an
+// embedded struct has the tag openapi:"required", an answer has all its fields,
+// which a request may leave out.
 func (d *describer) fields(t reflect.Type, properties object, required *[]string) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
+			optional := len(*required)
 			if err := d.fields(f.Type, properties, required); err != nil {
 				return err
+			}
+			if f.Tag.Get("openapi") == "required" {
+				*required = append((*required)[:optional], names(f.Type)...)
 			}
 			continue
 		}
@@ -261,6 +267,16 @@ func (d *describer) fields(t reflect.Type, properties object, required *[]string
 		}
 	}
 	return nil
+}
+
+// names are what a struct's fields are called on the wire.
+func names(t reflect.Type) []string {
+	var list []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		list = append(list, name)
+	}
+	return list
 }
 
 // comments are the wire's types' and their fields'.

@@ -18,8 +18,7 @@ func eventFrom(e events.Event) api.LogEvent {
 	case events.TenantRenamed:
 		out.DisplayName = e.Name
 	case events.SettingsChanged:
-		out.PresenceWithoutMessages = e.PresenceWithoutMessages.String()
-		out.AuditAddresses = e.AuditAddresses.String()
+		out.Settings = overapi.Settings(events.Settings(e))
 	case events.CeilingSet:
 		out.Permissions = e.Permissions
 	case events.TenantLimitsSet:

@@ -76,15 +76,14 @@ func summaryOf(t *projections.Tenant) api.TenantSummary {
 
 func readTenant(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	reply := api.Tenant{
-		Position:                uint64(v.Position()),
-		TenantSummary:           summaryOf(t),
-		Ceiling:                 list(t.Ceiling()),
-		MaxSessions:             t.MaxSessions(),
-		PresenceWithoutMessages: t.Settings().PresenceWithoutMessages.String(),
-		AuditAddresses:          t.Settings().AuditAddresses.String(),
-		DomainList:              domainsOf(t),
-		ServiceList:             list(t.Services()),
-		CustomRoles:             []string{},
+		Position:      uint64(v.Position()),
+		TenantSummary: summaryOf(t),
+		Ceiling:       list(t.Ceiling()),
+		MaxSessions:   t.MaxSessions(),
+		Settings:      overapi.Settings(t.Settings()),
+		DomainList:    domainsOf(t),
+		ServiceList:   list(t.Services()),
+		CustomRoles:   []string{},
 	}
 	for role := range t.Roles() {
 		if !role.Builtin {

@@ -23,15 +23,8 @@ import (
 func CreateTenant(c api.TenantCreate) (tenants.CreateTenant, error) {
 	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended}
 	var err error
-	if c.PresenceWithoutMessages != "" {
-		if out.PresenceWithoutMessages, err = parse[events.PresenceMode]("presence_without_messages", c.PresenceWithoutMessages); err != nil {
-			return out, err
-		}
-	}
-	if c.AuditAddresses != "" {
-		if out.AuditAddresses, err = parse[events.AuditAddresses]("audit_addresses", c.AuditAddresses); err != nil {
-			return out, err
-		}
+	if out.Settings, err = settings(c.Settings); err != nil {
+		return out, err
 	}
 	for i, d := range c.Domains {
 		domain, err := addDomain(fmt.Sprintf("domains[%d].", i), d)
@@ -59,7 +52,7 @@ func CreateTenant(c api.TenantCreate) (tenants.CreateTenant, error) {
 func TenantCreate(c tenants.CreateTenant) api.TenantCreate {
 	out := api.TenantCreate{
 		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
-		PresenceWithoutMessages: c.PresenceWithoutMessages.String(), AuditAddresses: c.AuditAddresses.String(),
+		Settings: Settings(c.Settings),
 	}
 	for _, d := range c.Domains {
 		out.Domains = append(out.Domains, api.DomainAdd{
@@ -85,18 +78,6 @@ func TenantCreate(c tenants.CreateTenant) api.TenantCreate {
 func ApplyTenant(c api.TenantApply) (tenants.ApplyTenant, error) {
 	change, err := CreateTenant(api.TenantCreate(c))
 	return tenants.ApplyTenant(change), err
-}
-
-// SetPresence reads the command of that setting.
-func SetPresence(c api.TenantSetPresence) (tenants.SetSetting, error) {
-	mode, err := parse[events.PresenceMode]("presence_without_messages", c.PresenceWithoutMessages)
-	return tenants.SetSetting{Setting: "presence_without_messages", Value: uint8(mode)}, err
-}
-
-// SetAuditAddresses reads the command of that setting.
-func SetAuditAddresses(c api.TenantSetAuditAddresses) (tenants.SetSetting, error) {
-	addresses, err := parse[events.AuditAddresses]("audit_addresses", c.AuditAddresses)
-	return tenants.SetSetting{Setting: "audit_addresses", Value: uint8(addresses)}, err
 }
 
 // AddDomain reads the command that adds a domain.
@@ -154,9 +135,14 @@ func CreateToken(c api.TokenCreate) (tenants.CreateToken, error) {
 func parse[E events.Enum](field, name string) (E, error) {
 	v, ok := events.Parse[E](name)
 	if !ok {
-		return v, invalid(field, fmt.Sprintf("%s %q: give one of %s", field, name, strings.Join(events.Names[E](), ", ")))
+		return v, unknownName(field, name, events.Names[E]())
 	}
 	return v, nil
+}
+
+// unknownName refuses a name that is none of those that a field can have.
+func unknownName(field, name string, names []string) error {
+	return invalid(field, fmt.Sprintf("%s %q: give one of %s", field, name, strings.Join(names, ", ")))
 }
 
 // invalid refuses the value of a field.

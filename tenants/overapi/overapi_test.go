@@ -15,7 +15,7 @@ func whole() api.TenantCreate {
 	suspended := true
 	return api.TenantCreate{
 		DisplayName: "ACME Ltd", Ceiling: []string{"xmpp:federate"}, MaxSessions: 7,
-		PresenceWithoutMessages: "refuse", AuditAddresses: "class",
+		Settings: api.Settings{PresenceWithoutMessages: "refuse", AuditAddresses: "class"},
 		Domains: []api.DomainAdd{{
 			Domain: "a.test", DefaultRole: "prosody:guest", Suspended: &suspended,
 			Backends: []api.Backend{{Address: "127.0.0.1:1", Security: "tls", Proxy: true}},
