@@ -332,7 +332,8 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	if err := errors.Join(err, l.Close()); err != nil {
 		return o, err
 	}
-	// The high-water mark names the old log. Opened without one, the log gets its own.
+	// The high-water mark names the old log. Opened without one, the log gets
+	// its own.
 	fsys := cmp.Or(c.FS, vfs.Default)
 	if err := fsys.Remove(fsys.PathJoin(c.Dir, highWaterName)); err != nil {
 		return o, err

@@ -10,8 +10,8 @@
 //
 // Damage is refused or reported with its position, never skipped. A log that is
 // shorter than before is refused too (see highWater). One thing no disk can show
-// by itself: that all of it, the high-water mark included, was put back to an earlier
-// state.
+// by itself: that all of it, the high-water mark included, was put back to an
+// earlier state.
 //
 // The package knows nothing about the meaning of events. It starts no
 // goroutine; Pebble flushes and compacts in the background from Open to Close.

@@ -15,48 +15,49 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A highWater is a file beside Pebble's that holds the newest head, the log's
-// high-water mark. Pebble treats damage in the last 32 KB of its write-ahead log
-// as an unfinished write and silently drops it, and does the same when the file was
-// cut off; that can be all that was acknowledged in weeks. The chain cannot show
-// the loss, because the rest is a good chain. The high-water mark can.
+// A highWater is the log's high-water mark: a file beside Pebble's that holds
+// the newest head. Pebble treats damage in the last 32 KB of its write-ahead
+// log as an unfinished write and silently drops the data there. That can be
+// everything that was acknowledged in weeks. The same happens if the
+// write-ahead log was cut off. The chain cannot show the loss, because the
+// remaining records are a good chain; the high-water mark can.
 //
-// The file is written after the commit is durable and is not synced itself, which
-// costs microseconds. It is never ahead of the durable log, and behind only when
-// the power has gone. It has two places, written in turn, so that one is whole
-// whatever happens to the other.
+// The file is written after the commit is durable, and is not synced itself;
+// this costs microseconds. So it is never ahead of the durable log, and it is
+// behind only after a power cut. It has two places, which are written in turn,
+// so that a write that fails leaves the other place whole.
 type highWater struct {
 	file vfs.File
-	next int64 // the place to write to
+	next int64 // offset of the place to write next
 }
 
 const (
 	highWaterName = "HIGHWATER"
-	// formerName is the name the file had in logs of earlier versions. Such a log
-	// is checked by it; then the file gets its present name.
+	// formerName is the file's name in logs of earlier versions. Open checks
+	// such a log with this file, and then renames the file.
 	formerName = "WITNESS"
 
-	// placeStep keeps the places in different pages of any disk.
+	// placeStep puts the places on different pages of any disk.
 	placeStep = 4096
 
-	// log id, position, hash, and the SHA-256 of these
+	// A place holds the log id, position and hash, and their SHA-256.
 	markBody = logIDLength + 8 + 32
 	markSize = markBody + sha256.Size
 )
 
-var errShorter = errors.New("the log had reached further")
+var errShorter = errors.New("the log is shorter than before")
 
-// A mark is what a high-water file says.
+// A mark is the content of a high-water file.
 type mark struct {
 	name string // of the file
-	head head   // the newest that it holds
-	next int64  // the place that does not hold it
+	head head   // the newest head in it
+	next int64  // offset of the place without the newest head
 }
 
-// readMarks reads the high-water file under both names and returns the newest mark
-// first. Both files are there when an earlier version has run since the file got
-// its present name. None is there when the log is new or a copy, or when an
-// operator has removed the file to do without what the log has lost.
+// readMarks reads the high-water file under both names and returns the newest
+// mark first. Both files exist if an earlier version has run since the file was
+// renamed. Neither exists if the log is new or a copy, or if an operator has
+// removed the file to continue without the part that the log has lost.
 func readMarks(fsys vfs.FS, dir, logID string) (marks []mark, err error) {
 	for _, name := range []string{highWaterName, formerName} {
 		f, err := fsys.Open(fsys.PathJoin(dir, name))
@@ -76,10 +77,10 @@ func readMarks(fsys vfs.FS, dir, logID string) (marks []mark, err error) {
 	return marks, nil
 }
 
-// openHighWater opens the file to write to, or creates it when there are no marks.
-// At each moment, and after a crash at any moment, the newest mark is on the disk
-// under one of the names: the former file gets its present name in one step, or is
-// removed once a mark that is as new is durable.
+// openHighWater opens the file for writing, or creates it if there are no
+// marks. At every moment, and after a crash at any moment, the newest mark is
+// on the disk under one of the names: the former file is renamed in one step,
+// or it is removed once a mark that is at least as new is durable.
 func openHighWater(fsys vfs.FS, dir string, marks []mark) (w *highWater, err error) {
 	name, former := fsys.PathJoin(dir, highWaterName), fsys.PathJoin(dir, formerName)
 	w = &highWater{}
@@ -108,8 +109,8 @@ func openHighWater(fsys vfs.FS, dir string, marks []mark) (w *highWater, err err
 	return w, syncFolder(fsys, dir)
 }
 
-// readMark reads both places of a file and returns the newer head. A file that is
-// empty was being created: nothing had been appended.
+// readMark reads both places of a file and returns the newer head. An empty
+// file is one that was being created; nothing had been appended by then.
 func readMark(r io.Reader, name, logID string) (m mark, err error) {
 	m.name = name
 	all, err := io.ReadAll(io.LimitReader(r, placeStep+markSize))
@@ -127,7 +128,7 @@ func readMark(r io.Reader, name, logID string) (m mark, err error) {
 			continue
 		}
 		if string(b[:logIDLength]) != logID {
-			return m, fmt.Errorf("%s is of another log", name)
+			return m, fmt.Errorf("%s belongs to another log", name)
 		}
 		h, err := decodeHead(b[logIDLength:markBody])
 		if err != nil {
@@ -143,7 +144,7 @@ func readMark(r io.Reader, name, logID string) (m mark, err error) {
 	return m, nil
 }
 
-// write puts a head into the place that holds the older one.
+// write writes a head into the place with the older one.
 func (w *highWater) write(logID string, h head) error {
 	b := append([]byte(logID), encodeHead(h)...)
 	sum := sha256.Sum256(b)
@@ -154,18 +155,18 @@ func (w *highWater) write(logID string, h head) error {
 	return nil
 }
 
-// close makes the last head durable as well.
+// close makes the last head durable and closes the file.
 func (w *highWater) close() error {
 	return errors.Join(w.file.Sync(), w.file.Close())
 }
 
-// checkMark refuses a log that does not reach its high-water mark, or has another
+// checkMark refuses a log that ends before its high-water mark, or has another
 // commit there.
 func (l *Log) checkMark(m mark) error {
 	seen := m.head
 	if seen.position > l.head.position {
 		return &events.CorruptError{Position: l.head.position + 1,
-			Err: fmt.Errorf("%w: it ends at %d and had %d (remove %s to do without the rest)",
+			Err: fmt.Errorf("%w: it ends at %d and had reached %d (remove %s to continue without the rest)",
 				errShorter, l.head.position, seen.position, m.name)}
 	}
 	if seen.position == 0 {

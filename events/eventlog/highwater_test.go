@@ -50,7 +50,7 @@ func there(t *testing.T, fs vfs.FS, name string) bool {
 }
 
 // formerLogs returns a log of 30 commits whose high-water file has the former
-// name, and the same log when it had 20, without the file.
+// name, and the same log with its first 20 commits, without the file.
 func formerLogs(t *testing.T) (whole, short *vfs.MemFS) {
 	t.Helper()
 	mem := vfs.NewMem()
@@ -63,9 +63,9 @@ func formerLogs(t *testing.T) (whole, short *vfs.MemFS) {
 	return whole, short
 }
 
-// mustKeep checks a folder that was left at some moment: the log opens with its 30
-// commits, its file then has the present name only, and a log that has lost some of
-// them is refused, before and after.
+// mustKeep checks a folder's state after an interruption: the log opens with
+// its 30 commits, and its file then has the present name only. Before and
+// after, a log that has lost some commits is refused.
 func mustKeep(t *testing.T, left, short vfs.FS) {
 	t.Helper()
 	refused := func() {
@@ -87,23 +87,23 @@ func mustKeep(t *testing.T, left, short vfs.FS) {
 	refused()
 	l, err := Open(Config{Dir: testDir, FS: left})
 	if err != nil {
-		t.Errorf("it does not open: %v", err)
+		t.Errorf("the log does not open: %v", err)
 		return
 	}
 	if head, _ := l.Head(); head != 30 {
-		t.Errorf("it has %d commits", head)
+		t.Errorf("the log has %d commits", head)
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
 	if !there(t, left, presentFile) || there(t, left, formerFile) {
-		t.Error("the file has not got its present name, or has the former one still")
+		t.Error("the file was not renamed, or the former file still exists")
 	}
 	refused()
 }
 
-// TestFormerName: the high-water file of an earlier version is obeyed under the
-// name it has, and gets the present one when the log is opened to write.
+// TestFormerName: a log is checked with the high-water file of an earlier
+// version, which is renamed when the log is opened for writing.
 func TestFormerName(t *testing.T) {
 	whole, short := formerLogs(t)
 	t.Run("alone", func(t *testing.T) { mustKeep(t, cloned(t, whole), short) })
@@ -130,7 +130,7 @@ func TestFormerName(t *testing.T) {
 			t.Error("the refusal has renamed the file")
 		}
 	})
-	// The earlier version has run once more: its file is ahead, or behind.
+	// The earlier version has run once more, so its file is ahead or behind.
 	mark := func(position events.Position) []byte {
 		fs := cloned(t, whole)
 		l := reopened(t, fs)
@@ -174,12 +174,12 @@ func TestFormerName(t *testing.T) {
 var errMarkDisk = errors.New("the disk does not do that")
 
 // A markDisk makes one operation on the high-water file fail, or cuts the power
-// there. Its operations count from the first look for the file, which comes when
+// there. It counts operations from the first look for the file, which is after
 // Pebble has opened.
 type markDisk struct {
 	vfs.FS
 	at       int  // the operation that fails
-	happened bool // it fails but has happened
+	happened bool // it takes effect, then fails
 	cut      func()
 
 	mu     sync.Mutex // guards the fields below
@@ -219,7 +219,8 @@ func isMark(name string) bool {
 	return path.Base(name) == highWaterName || path.Base(name) == formerName
 }
 
-// file does an operation that gives a file, when the name concerns the mark.
+// file does an operation that opens a file. It counts the operation if it
+// concerns the mark.
 func (d *markDisk) file(concerns bool, open func() (vfs.File, error)) (f vfs.File, err error) {
 	if !concerns {
 		return open()
@@ -268,7 +269,7 @@ func (d *markDisk) Remove(name string) error {
 	return d.do(func() error { return d.FS.Remove(name) })
 }
 
-// A markFile is the high-water file, or the folder it is in.
+// A markFile is the high-water file, or its folder.
 type markFile struct {
 	vfs.File
 	disk *markDisk
@@ -281,9 +282,10 @@ func (f markFile) WriteAt(b []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// TestEveryRenameError has each operation on the high-water file fail in turn while
-// it gets its present name, before it happens and after, with the power going at
-// that moment or not. At no moment may a log that has lost commits be taken.
+// TestEveryRenameError makes each operation on the high-water file fail in turn
+// while the file is renamed, before or after the operation takes effect, with
+// or without a power cut at that moment. At no moment may a log that has lost
+// commits be opened.
 func TestEveryRenameError(t *testing.T) {
 	whole, short := formerLogs(t)
 	both := cloned(t, whole)
@@ -296,7 +298,7 @@ func TestEveryRenameError(t *testing.T) {
 		operations := 0
 		for at := 0; at <= operations; at++ {
 			for _, happened := range []bool{false, true} {
-				for _, keep := range []int{-1, 0, 50, 100} { // percent of what is not synced; -1: the power stays
+				for _, keep := range []int{-1, 0, 50, 100} { // percent of the unsynced data; -1: no power cut
 					mem := cloned(t, from)
 					left := mem
 					d := &markDisk{FS: mem, at: at, happened: happened, cut: func() {
