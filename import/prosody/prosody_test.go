@@ -239,7 +239,8 @@ func TestNoRolesAtAll(t *testing.T) {
 	}
 }
 
-// run imports a configuration without other files of interest.
+// run imports the configuration text. It may include self.lua, a file that
+// includes itself.
 func run(ctx context.Context, text string) error {
 	_, err := Import(ctx, Source{Config: fstest.MapFS{
 		"c.lua":    {Data: []byte(text)},
