@@ -219,6 +219,19 @@ func TestReserve(t *testing.T) {
 			t.Errorf("%d: %v after %d looks", i, err, f.looks)
 		}
 	}
+	f.room = 100
+	if err := at(0, 1); err != nil {
+		t.Fatal(err)
+	}
+	looks := f.looks
+	f.err = errors.New("no space left on device")
+	if err := at(0, 1); !errors.Is(err, f.err) || f.looks != looks {
+		t.Errorf("a write that fails: %v after %d looks more", err, f.looks-looks)
+	}
+	f.err = nil
+	if err := at(0, 1); err != nil || f.looks != looks+1 {
+		t.Errorf("after a write that failed: %v after %d looks more", err, f.looks-looks)
+	}
 	w, f = openFaulty(t, Config{Path: path})
 	if err := at(0, 1); err != nil || f.looks > 0 {
 		t.Errorf("without a reserve: %v after %d looks", err, f.looks)
