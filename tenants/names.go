@@ -106,7 +106,7 @@ func CheckBackend(b events.Backend) error {
 	}
 	private := err == nil && (ip.IsLoopback() || ip.IsPrivate()) || err != nil && strings.EqualFold(host, "localhost")
 	if b.Security == events.SecurityNone && !private {
-		return fmt.Errorf("backend %s: security none is for localhost and literal addresses of loopback and private networks only; use starttls or tls", quote(b.Address))
+		return fmt.Errorf("backend %s: security none is for localhost and literal addresses of loopback and private networks only; use %s", quote(b.Address), oneOf(events.Names[events.Security]()[1:]))
 	}
 	return nil
 }

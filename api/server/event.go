@@ -12,7 +12,17 @@ import (
 // eventFrom puts an event into the wire's words and fields.
 func eventFrom(e events.Event) api.LogEvent {
 	out := api.LogEvent{Type: eventType(e), What: events.Describe(e)}
-	switch e := e.(type) {
+	switch subject := events.SubjectOf(e); subject.Kind {
+	case events.KindDomain:
+		out.Domain = subject.Name
+	case events.KindService, events.KindSharedService:
+		out.Service = subject.Name
+	case events.KindRole:
+		out.Role = subject.Name
+	case events.KindMember:
+		out.JID = subject.Name
+	}
+	switch e := e.(type) { // those that say more than their subject
 	case events.TenantCreated:
 		out.DisplayName = e.Name
 	case events.TenantRenamed:
@@ -24,41 +34,21 @@ func eventFrom(e events.Event) api.LogEvent {
 	case events.TenantLimitsSet:
 		out.MaxSessions = e.MaxSessions
 	case events.DomainAdded:
-		out.Domain, out.Role, out.Backends = e.Domain, e.DefaultRole, overapi.Backends(e.Backends)
+		out.Role, out.Backends = e.DefaultRole, overapi.Backends(e.Backends)
 	case events.DomainBackendsSet:
-		out.Domain, out.Backends = e.Domain, overapi.Backends(e.Backends)
+		out.Backends = overapi.Backends(e.Backends)
 	case events.DomainDefaultRoleSet:
-		out.Domain, out.Role = e.Domain, e.Role
+		out.Role = e.Role
 	case events.DomainSuspended:
-		out.Domain, out.ByOperator = e.Domain, e.ByOperator
-	case events.DomainResumed:
-		out.Domain = e.Domain
-	case events.DomainRemoved:
-		out.Domain = e.Domain
-	case events.ServiceAdded:
-		out.Service = e.Service
-	case events.ServiceRemoved:
-		out.Service = e.Service
-	case events.SharedServiceAdded:
-		out.Service = e.Service
-	case events.SharedServiceRemoved:
-		out.Service = e.Service
+		out.ByOperator = e.ByOperator
 	case events.RoleDefined:
-		out.Role, out.Inherits, out.Allow, out.Deny = e.Name, e.Inherits, e.Allow, e.Deny
-	case events.RoleRemoved:
-		out.Role = e.Name
+		out.Inherits, out.Allow, out.Deny = e.Inherits, e.Allow, e.Deny
 	case events.BuiltinRoleAdjusted:
-		out.Role, out.Add, out.Remove = e.Name, e.Add, e.Remove
+		out.Add, out.Remove = e.Add, e.Remove
 	case events.MemberRolesSet:
-		out.JID, out.Role, out.Secondary = e.JID, e.Role, e.Secondary
-	case events.MemberRemoved:
-		out.JID = e.JID
+		out.Role, out.Secondary = e.Role, e.Secondary
 	case events.MemberSuspended:
-		out.JID, out.ByOperator = e.JID, e.ByOperator
-	case events.MemberResumed:
-		out.JID = e.JID
-	case events.MemberSessionsEnded:
-		out.JID = e.JID
+		out.ByOperator = e.ByOperator
 	}
 	return out
 }
