@@ -118,8 +118,8 @@ type Log struct {
 	// succeeded. So it stays set however the write ends, by panic too.
 	failed bool
 	closed bool
-	// spoilt holds the positions of snapshots whose content is damaged.
-	spoilt map[events.Position]bool
+	// corrupt holds the positions of snapshots whose content is damaged.
+	corrupt map[events.Position]bool
 }
 
 // A head is a position and the hash of the record there. The next commit
@@ -156,7 +156,7 @@ func Open(c Config) (*Log, error) {
 		existing: c.Existing,
 
 		snapshotting: make(chan struct{}, 1),
-		spoilt:       map[events.Position]bool{},
+		corrupt:      map[events.Position]bool{},
 	}
 	if err := l.open(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("eventlog: open %s: %w", c.Dir, err), l.shut())

@@ -205,7 +205,7 @@ func (l *Log) dropSnapshot(at events.Position) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.spoilt, at)
+	delete(l.corrupt, at)
 	return nil
 }
 
@@ -313,7 +313,7 @@ func (l *Log) look(at events.Position) found {
 func (l *Log) isSpoilt(at events.Position) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.spoilt[at]
+	return l.corrupt[at]
 }
 
 // Snapshot returns the newest usable snapshot at or before a position, and its
@@ -358,7 +358,7 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 func (l *Log) spoil(at events.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spoilt[at] = true
+	l.corrupt[at] = true
 }
 
 // Snapshots returns the positions of the snapshots that look good, the newest
