@@ -259,12 +259,12 @@ func (p *proposal) add(x *execution) error {
 		p.settle(x, tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion}, nil)
 		return nil
 	}
-	plan, err := c.Check(p.view)
+	outcome, err := c.Check(p.view)
 	if err != nil {
 		p.settle(x, tenants.Result{}, err)
 		return nil
 	}
-	result, err := p.propose(c, &plan)
+	result, err := p.propose(c, &outcome)
 	if err == nil && result.Changed {
 		p.ids[id] = proposed{p.commits[len(p.commits)-1], result}
 	}
@@ -272,8 +272,8 @@ func (p *proposal) add(x *execution) error {
 	return nil
 }
 
-// propose turns a plan into a commit, if there is anything to commit.
-func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Result, error) {
+// propose turns an outcome into a commit, if there is anything to commit.
+func (p *proposal) propose(c *tenants.Command, outcome *tenants.Outcome) (tenants.Result, error) {
 	version := uint64(0)
 	if c.Tenant == "" {
 		version = p.view.Installation().Version()
@@ -281,8 +281,8 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 	if t := p.view.Tenant([]byte(c.Tenant)); t != nil {
 		version = t.Version()
 	}
-	if len(plan.Events) == 0 {
-		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: texts(plan.Warnings)}, nil
+	if len(outcome.Events) == 0 {
+		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: texts(outcome.Warnings)}, nil
 	}
 	commit := &events.Commit{
 		Position:      p.view.Position() + 1,
@@ -292,7 +292,7 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 		Actor:         c.Actor.Name,
 		CommandID:     c.ID,
 		Reason:        c.Reason,
-		Events:        plan.Events,
+		Events:        outcome.Events,
 		CommandHash:   c.Hash(),
 	}
 	next, err := p.view.Apply(commit)
@@ -301,7 +301,7 @@ func (p *proposal) propose(c *tenants.Command, plan *tenants.Plan) (tenants.Resu
 	}
 	p.view = next
 	p.commits = append(p.commits, commit)
-	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(plan.Warnings)}, nil
+	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(outcome.Warnings)}, nil
 }
 
 func texts(warnings []tenants.Warning) []string {

@@ -24,7 +24,7 @@ type ApplyTenant CreateTenant
 // Name is the command's name.
 func (ApplyTenant) Name() string { return "tenant.apply" }
 
-func (c ApplyTenant) plan(p *plan) {
+func (c ApplyTenant) check(p *checker) {
 	want := c.alone(p)
 	if want == nil {
 		return
@@ -45,7 +45,7 @@ func (c ApplyTenant) plan(p *plan) {
 }
 
 // forgets warns of the suspensions that go with a domain.
-func (p *plan) forgets(field string, d projections.DomainInfo) {
+func (p *checker) forgets(field string, d projections.DomainInfo) {
 	if d.Suspended {
 		p.warn(field, "domain %s is removed while it is suspended: should it be added again, it is not suspended any more", d.Name)
 	}
@@ -69,9 +69,9 @@ func suspendedIn(t *projections.Tenant, d projections.DomainInfo) int {
 
 // alone is the tenant wanted, in an installation that has no other; nil when
 // it cannot be.
-func (c ApplyTenant) alone(p *plan) *projections.Tenant {
-	scratch := &plan{view: projections.New(), id: p.id, live: p.tenant, operator: p.operator}
-	CreateTenant(c).plan(scratch)
+func (c ApplyTenant) alone(p *checker) *projections.Tenant {
+	scratch := &checker{view: projections.New(), id: p.id, live: p.tenant, operator: p.operator}
+	CreateTenant(c).check(scratch)
 	p.warnings = append(p.warnings, scratch.warnings...)
 	p.errs, p.failures = append(p.errs, scratch.errs...), p.failures+scratch.failures
 	if p.fault = scratch.fault; p.fault != nil || p.failures > 0 {
@@ -87,7 +87,7 @@ func (c ApplyTenant) alone(p *plan) *projections.Tenant {
 
 // places refuses domains and services of other tenants, and shared ones. A tenant's own people
 // may add none, whoever has it, and so do not learn whether anybody has.
-func (c ApplyTenant) places(p *plan) {
+func (c ApplyTenant) places(p *checker) {
 	if !p.operator {
 		return
 	}
@@ -110,7 +110,7 @@ func (c ApplyTenant) places(p *plan) {
 }
 
 // suspensions is what the change says of being suspended, by prepared names.
-func (c ApplyTenant) suspensions(p *plan) suspensions {
+func (c ApplyTenant) suspensions(p *checker) suspensions {
 	s := suspensions{tenant: c.Suspended, domains: map[string]suspension{}, members: map[string]suspension{}}
 	for _, d := range c.Domains {
 		if name, err := jid.Domain(d.Domain); err == nil && d.Suspended != nil {

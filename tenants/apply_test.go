@@ -69,7 +69,7 @@ func TestApply(t *testing.T) {
 				t.Fatal(seed, err)
 			}
 			view := w.v
-			plan, err := w.give("t", ApplyTenant(want))
+			outcome, err := w.give("t", ApplyTenant(want))
 			if err != nil {
 				t.Fatal(seed, err)
 			}
@@ -78,19 +78,19 @@ func TestApply(t *testing.T) {
 				// A suspended account without roles that the change says is
 				// not, or says nothing of, may keep its suspension.
 				if got = unsuspendedAlone(got, want); !reflect.DeepEqual(got, want) {
-					t.Fatalf("seed %d:\n got %+v\nwant %+v\nby %v", seed, got, want, plan.Events)
+					t.Fatalf("seed %d:\n got %+v\nwant %+v\nby %v", seed, got, want, outcome.Events)
 				}
 			}
 			for _, again := range []ApplyTenant{ApplyTenant(want), Desired(after)} {
-				if plan, err := Check(w.v, "t", again); err != nil || len(plan.Events) > 0 {
-					t.Fatalf("seed %d: again: %v %v", seed, plan.Events, err)
+				if outcome, err := Check(w.v, "t", again); err != nil || len(outcome.Events) > 0 {
+					t.Fatalf("seed %d: again: %v %v", seed, outcome.Events, err)
 				}
 			}
 			d := Compare(before, after)
-			if len(d.Edits) != len(plan.Events) {
-				t.Fatalf("seed %d: %v\nis not %v", seed, d.Edits, plan.Events)
+			if len(d.Edits) != len(outcome.Events) {
+				t.Fatalf("seed %d: %v\nis not %v", seed, d.Edits, outcome.Events)
 			}
-			eachDoes(t, view, plan.Events)
+			eachDoes(t, view, outcome.Events)
 			holdToStandings(t, &d, before, after)
 			if d := Compare(after, after); !empty(d) {
 				t.Fatalf("seed %d: from a tenant to itself: %+v", seed, d)
@@ -183,9 +183,9 @@ func TestApplyKeepsSuspension(t *testing.T) {
 	}
 	without := ApplyTenant(twin("a"))
 	without.Members = without.Members[1:]
-	plan, err := w.give("a", without)
-	if err != nil || len(plan.Events) != 1 {
-		t.Fatal(plan.Events, err)
+	outcome, err := w.give("a", without)
+	if err != nil || len(outcome.Events) != 1 {
+		t.Fatal(outcome.Events, err)
 	}
 	for _, account := range []string{"x@a.test", "y@a.test"} {
 		if m, _ := w.v.Tenant([]byte("a")).Member(account); !m.Suspended {

@@ -31,7 +31,7 @@ func (s suspension) wish(on, operator bool) suspension {
 
 // suspends reports whether somebody who suspends adds to a suspension: an
 // operator does to that of a tenant, which could undo its own.
-func (p *plan) suspends(suspended, byOperator bool) bool {
+func (p *checker) suspends(suspended, byOperator bool) bool {
 	return !suspended || p.operator && !byOperator
 }
 

@@ -96,10 +96,10 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 				}
 				continue
 			}
-			plan, err := w.giveAsAdmin("a", c)
+			outcome, err := w.giveAsAdmin("a", c)
 			after := w.v.Tenant([]byte("a"))
 			if got := heldBy(after); !slices.Equal(got, held) {
-				t.Fatalf("seed %d: %s %+v by the administrator: what the operator suspended was %v and is %v (%v)", seed, c.Name(), c, held, got, plan.Events)
+				t.Fatalf("seed %d: %s %+v by the administrator: what the operator suspended was %v and is %v (%v)", seed, c.Name(), c, held, got, outcome.Events)
 			}
 			for _, name := range held {
 				if s, there := after.Standing([]byte("?@"+name), []byte(name)); there && !s.Suspended {
@@ -199,8 +199,8 @@ func TestEscalationEndsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.v.Tenant([]byte("a"))
-	if plan, err := w.give("a", SuspendMember{"x@a.test"}); err != nil || len(plan.Events) != 1 {
-		t.Fatal(plan, err)
+	if outcome, err := w.give("a", SuspendMember{"x@a.test"}); err != nil || len(outcome.Events) != 1 {
+		t.Fatal(outcome, err)
 	}
 	if d := Compare(before, w.v.Tenant([]byte("a"))); len(d.Edits) != 1 || len(d.Sessions)+len(d.Permissions) > 0 {
 		t.Errorf("%+v", d)

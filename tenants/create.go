@@ -27,7 +27,7 @@ type CreateTenant struct {
 // Name is the command's name.
 func (CreateTenant) Name() string { return "tenant.create" }
 
-func (c CreateTenant) plan(p *plan) {
+func (c CreateTenant) check(p *checker) {
 	if err := CheckID(p.id); err != nil {
 		p.fail(Invalid, "", "%v", err)
 		return
@@ -53,8 +53,8 @@ func (c CreateTenant) plan(p *plan) {
 	c.parts(p)
 }
 
-// parts plans everything but the tenant itself.
-func (c CreateTenant) parts(p *plan) {
+// parts checks everything but the tenant itself.
+func (c CreateTenant) parts(p *checker) {
 	if len(c.BuiltinRoles)+len(c.Roles) > MaxRoles {
 		p.fail(Invalid, "Roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
 		return
@@ -92,9 +92,9 @@ func (c CreateTenant) parts(p *plan) {
 	}
 }
 
-// members plans the members, which need nothing of one another: the View is
+// members checks the members, which need nothing of one another: the View is
 // not moved on from one to the next.
-func (c CreateTenant) members(p *plan) {
+func (c CreateTenant) members(p *checker) {
 	if len(c.Members) > MaxMembers {
 		p.fail(Invalid, "Members", "%d members: at most %d", len(c.Members), MaxMembers)
 		return
@@ -109,16 +109,16 @@ func (c CreateTenant) members(p *plan) {
 		if seen[name] {
 			p.fail(Invalid, "JID", "member %s stands twice", quote(name))
 		} else {
-			m.plan(p)
+			m.check(p)
 		}
 		p.prefix = ""
 		seen[name] = true
 	}
 }
 
-// roles plans the custom roles, parents before children. What is left when no
-// role has all its parents is planned as it stands, and so refused.
-func (c CreateTenant) roles(p *plan) {
+// roles checks the custom roles, parents before children. What is left when no
+// role has all its parents is checked as it stands, and so refused.
+func (c CreateTenant) roles(p *checker) {
 	waiting := map[string]bool{}
 	var todo []int
 	for i, r := range c.Roles {
@@ -159,7 +159,7 @@ func (c CreateTenant) roles(p *plan) {
 
 // circle reports a role that inherits from itself, at the parent that leads
 // back to it. A role that only inherits from such a one is not at fault.
-func (c CreateTenant) circle(p *plan, d *descent, i int) {
+func (c CreateTenant) circle(p *checker, d *descent, i int) {
 	r := c.Roles[i]
 	for j, parent := range r.Inherits {
 		if way := d.way(parent, r.Role); way != nil {
@@ -169,12 +169,12 @@ func (c CreateTenant) circle(p *plan, d *descent, i int) {
 	}
 }
 
-// part plans one part against what the parts before it made, and takes its
+// part checks one part against what the parts before it made, and takes its
 // events over. broken, if not empty, is what to remember when it is refused.
-func (p *plan) part(prefix string, c Change, broken string) {
+func (p *checker) part(prefix string, c Change, broken string) {
 	errs, evs := p.failures, len(p.events)
 	p.prefix, p.skipped = prefix, false
-	c.plan(p)
+	c.check(p)
 	p.prefix = ""
 	if p.failed(errs) || p.skipped {
 		p.events = p.events[:evs]
@@ -186,9 +186,9 @@ func (p *plan) part(prefix string, c Change, broken string) {
 	p.advance(evs)
 }
 
-// advance moves the plan's View past its events from the n-th on. The View is
-// the plan's own idea of the future; nobody else sees it.
-func (p *plan) advance(n int) bool {
+// advance moves the checker's View past its events from the n-th on. The View is
+// the checker's own idea of the future; nobody else sees it.
+func (p *checker) advance(n int) bool {
 	if len(p.events) == n {
 		return true
 	}

@@ -56,7 +56,7 @@ func domainCommands() []Entry {
 	}
 }
 
-func (c AddDomain) plan(p *plan) {
+func (c AddDomain) check(p *checker) {
 	before := p.failures
 	name, ok := p.domainName("Domain", "domain", c.Domain)
 	if ok {
@@ -79,7 +79,7 @@ func (c AddDomain) plan(p *plan) {
 	}
 }
 
-func (c SetDomainBackends) plan(p *plan) {
+func (c SetDomainBackends) check(p *checker) {
 	d, ok := p.ownDomain("Domain", c.Domain)
 	p.backends(c.Backends)
 	if ok && !slices.Equal(d.Backends, c.Backends) {
@@ -87,26 +87,26 @@ func (c SetDomainBackends) plan(p *plan) {
 	}
 }
 
-func (c SetDomainDefaultRole) plan(p *plan) {
+func (c SetDomainDefaultRole) check(p *checker) {
 	d, ok := p.ownDomain("Domain", c.Domain)
 	if p.role("Role", c.Role) && ok && d.DefaultRole != c.Role {
 		p.emit(events.DomainDefaultRoleSet{Domain: d.Name, Role: c.Role})
 	}
 }
 
-func (c SuspendDomain) plan(p *plan) {
+func (c SuspendDomain) check(p *checker) {
 	if d, ok := p.ownDomain("Domain", c.Domain); ok && p.suspends(d.Suspended, d.ByOperator) {
 		p.emit(events.DomainSuspended{Domain: d.Name, ByOperator: p.operator})
 	}
 }
 
-func (c ResumeDomain) plan(p *plan) {
+func (c ResumeDomain) check(p *checker) {
 	if d, ok := p.ownDomain("Domain", c.Domain); ok && d.Suspended {
 		p.emit(events.DomainResumed{Domain: d.Name})
 	}
 }
 
-func (c RemoveDomain) plan(p *plan) {
+func (c RemoveDomain) check(p *checker) {
 	if d, ok := p.ownDomain("Domain", c.Domain); ok {
 		p.emit(events.DomainRemoved{Domain: d.Name})
 		p.forgets("Domain", d)
@@ -115,7 +115,7 @@ func (c RemoveDomain) plan(p *plan) {
 
 // free refuses a domain or service somebody has. It says no more of another
 // tenant than that there is one.
-func (p *plan) free(field string, want projections.Place, name string) {
+func (p *checker) free(field string, want projections.Place, name string) {
 	p.unshared(field, name)
 	owner, kind := p.view.Owner([]byte(name))
 	switch {
@@ -130,7 +130,7 @@ func (p *plan) free(field string, want projections.Place, name string) {
 }
 
 // ownDomain finds a domain of the tenant.
-func (p *plan) ownDomain(field, name string) (projections.DomainInfo, bool) {
+func (p *checker) ownDomain(field, name string) (projections.DomainInfo, bool) {
 	prepared, ok := p.domainName(field, "domain", name)
 	if !ok {
 		return projections.DomainInfo{}, false
@@ -143,7 +143,7 @@ func (p *plan) ownDomain(field, name string) (projections.DomainInfo, bool) {
 }
 
 // backends checks a list of backends.
-func (p *plan) backends(list []events.Backend) {
+func (p *checker) backends(list []events.Backend) {
 	if len(list) > MaxBackends {
 		p.fail(Invalid, "Backends", "%d backends: at most %d", len(list), MaxBackends)
 		return

@@ -48,7 +48,7 @@ func memberCommands() []Entry {
 	}
 }
 
-func (c SetMemberRoles) plan(p *plan) {
+func (c SetMemberRoles) check(p *checker) {
 	before := p.failures
 	account, ok := p.account("JID", c.JID)
 	if c.Role != "" {
@@ -85,7 +85,7 @@ func (c SetMemberRoles) plan(p *plan) {
 	}
 }
 
-func (c RemoveMember) plan(p *plan) {
+func (c RemoveMember) check(p *checker) {
 	account, ok := p.account("JID", c.JID)
 	if !ok {
 		return
@@ -104,7 +104,7 @@ func (c RemoveMember) plan(p *plan) {
 	p.emit(events.MemberRemoved{JID: account})
 }
 
-func (c SuspendMember) plan(p *plan) {
+func (c SuspendMember) check(p *checker) {
 	account, ok := p.account("JID", c.JID)
 	if !ok {
 		return
@@ -120,7 +120,7 @@ func (c SuspendMember) plan(p *plan) {
 	}
 }
 
-func (c ResumeMember) plan(p *plan) {
+func (c ResumeMember) check(p *checker) {
 	account, ok := p.account("JID", c.JID)
 	if !ok {
 		return
@@ -130,7 +130,7 @@ func (c ResumeMember) plan(p *plan) {
 	}
 }
 
-func (c EndMemberSessions) plan(p *plan) {
+func (c EndMemberSessions) check(p *checker) {
 	if account, ok := p.account("JID", c.JID); ok {
 		p.emit(events.MemberSessionsEnded{JID: account})
 	}

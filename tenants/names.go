@@ -36,7 +36,7 @@ func isVisibleASCII(r rune) bool { return r > ' ' && r < 0x7f }
 func isPrintable(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
 // text checks something a person wrote.
-func (p *plan) text(field, what, s string, most int, allowed func(rune) bool) {
+func (p *checker) text(field, what, s string, most int, allowed func(rune) bool) {
 	switch {
 	case s == "":
 		p.fail(Invalid, field, "the %s is missing", what)
@@ -147,7 +147,7 @@ func isHostname(s string) bool {
 }
 
 // domainName prepares a domain's or service's name.
-func (p *plan) domainName(field, what, name string) (string, bool) {
+func (p *checker) domainName(field, what, name string) (string, bool) {
 	prepared, err := jid.Domain(name)
 	if err != nil {
 		p.fail(Invalid, field, "%s %s is no domain name: %v", what, quote(name), err)
@@ -158,7 +158,7 @@ func (p *plan) domainName(field, what, name string) (string, bool) {
 
 // account prepares a member's address, which must be in a domain of the
 // tenant.
-func (p *plan) account(field, address string) (string, bool) {
+func (p *checker) account(field, address string) (string, bool) {
 	bare, err := jid.Bare(address)
 	if err != nil {
 		p.fail(Invalid, field, "%s is no account's address, such as user@example.org: %v", quote(address), err)
@@ -176,7 +176,7 @@ func (p *plan) account(field, address string) (string, bool) {
 }
 
 // role checks that a role exists.
-func (p *plan) role(field, name string) bool {
+func (p *checker) role(field, name string) bool {
 	if p.tenant == nil || p.isBroken("role", name) {
 		return false
 	}
@@ -194,7 +194,7 @@ func (p *plan) role(field, name string) bool {
 }
 
 // permissions checks one list and warns of names nothing asks for.
-func (p *plan) permissions(field string, names []string) {
+func (p *checker) permissions(field string, names []string) {
 	if len(names) > MaxPermissions {
 		p.fail(Invalid, field, "%d permissions in one list: at most %d", len(names), MaxPermissions)
 		return
@@ -211,7 +211,7 @@ func (p *plan) permissions(field string, names []string) {
 }
 
 // once refuses a name that stands in the list before it.
-func (p *plan) once(field, what string, before []string, name string) {
+func (p *checker) once(field, what string, before []string, name string) {
 	if slices.Contains(before, name) {
 		p.fail(Invalid, field, "%s %s stands twice in the list", what, quote(name))
 	}
@@ -219,7 +219,7 @@ func (p *plan) once(field, what string, before []string, name string) {
 
 // isBroken reports whether a part of the same change that defines a thing was
 // refused. What refers to it is then passed over.
-func (p *plan) isBroken(kind, name string) bool {
+func (p *checker) isBroken(kind, name string) bool {
 	broken := p.broken[kind+" "+name]
 	p.skipped = p.skipped || broken
 	return broken

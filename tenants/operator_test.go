@@ -107,13 +107,13 @@ func TestApplyIsNoWayRound(t *testing.T) {
 				return
 			}
 			command.Change = explicit(Desired(after), Desired(start.Tenant([]byte("a"))))
-			plan, err := command.Check(start)
-			if refusedAsOperators(err) != e.Operator || !e.Operator && (err != nil || len(plan.Events) == 0) {
-				t.Fatalf("as a policy: %v %v", plan.Events, err)
+			outcome, err := command.Check(start)
+			if refusedAsOperators(err) != e.Operator || !e.Operator && (err != nil || len(outcome.Events) == 0) {
+				t.Fatalf("as a policy: %v %v", outcome.Events, err)
 			}
 			command.Actor = Actor{Name: "operator:root", Operator: true}
-			if plan, err := command.Check(start); err != nil || len(plan.Events) == 0 {
-				t.Fatalf("as an operator's policy: %v %v", plan.Events, err)
+			if outcome, err := command.Check(start); err != nil || len(outcome.Events) == 0 {
+				t.Fatalf("as an operator's policy: %v %v", outcome.Events, err)
 			}
 		})
 	}
@@ -127,8 +127,8 @@ func (w *world) by(tenant string, c Change) {
 	if entry, _ := lookUp(c); entry.Operator {
 		give = w.give
 	}
-	if plan, err := give(tenant, c); err != nil || len(plan.Events) == 0 {
-		w.t.Fatalf("%s: %v %v", c.Name(), plan.Events, err)
+	if outcome, err := give(tenant, c); err != nil || len(outcome.Events) == 0 {
+		w.t.Fatalf("%s: %v %v", c.Name(), outcome.Events, err)
 	}
 }
 
@@ -162,11 +162,11 @@ func TestEveryEventHasACommand(t *testing.T) {
 		if sample.before != nil {
 			w.by("a", sample.before)
 		}
-		plan, err := Check(w.v, "a", sample.change)
+		outcome, err := Check(w.v, "a", sample.change)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, ev := range plan.Events {
+		for _, ev := range outcome.Events {
 			judged, known := makers()[reflect.TypeOf(ev)]
 			if !known || entries[name].Operator && !judged.Operator {
 				t.Errorf("%s makes %s, which is judged as %q", name, events.Describe(ev), judged.Name)

@@ -228,12 +228,12 @@ func TestRepeatsWhyAndWhen(t *testing.T) {
 // TestRepeatsOfOld: of a commit without a hash nobody knows what was asked.
 func TestRepeatsOfOld(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
-	plan, err := w.give("a", CreateTenant{})
+	outcome, err := w.give("a", CreateTenant{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := Command{Tenant: "a", Actor: Actor{Name: "x", Operator: true}, ID: "1", Change: CreateTenant{}}
-	old := &events.Commit{Position: 17, Tenant: "a", Actor: "x", CommandID: "1", Events: plan.Events}
+	old := &events.Commit{Position: 17, Tenant: "a", Actor: "x", CommandID: "1", Events: outcome.Events}
 	if err := c.Repeats(old); err == nil || !strings.Contains(err.Error(), "at position 17") {
 		t.Errorf("%v", err)
 	}

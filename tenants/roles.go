@@ -44,7 +44,7 @@ func roleCommands() []Entry {
 	}
 }
 
-func (c DefineRole) plan(p *plan) {
+func (c DefineRole) check(p *checker) {
 	before := p.failures
 	switch err := CheckRoleName(c.Role); {
 	case err != nil:
@@ -75,7 +75,7 @@ func (c DefineRole) plan(p *plan) {
 }
 
 // parents checks a list of parents by themselves.
-func (p *plan) parents(role string, names []string) bool {
+func (p *checker) parents(role string, names []string) bool {
 	if len(names) > MaxParents {
 		p.fail(Invalid, "Inherits", "%d parents: at most %d", len(names), MaxParents)
 		return false
@@ -95,7 +95,7 @@ func (p *plan) parents(role string, names []string) bool {
 }
 
 // overlap warns of names on both sides, where one side has no effect.
-func (p *plan) overlap(field, role string, allow, deny []string) {
+func (p *checker) overlap(field, role string, allow, deny []string) {
 	for i, name := range allow {
 		if slices.Contains(deny, name) {
 			p.warn(fmt.Sprintf("%s[%d]", field, i), "role %q both gives and takes %q: taking wins", role, name)
@@ -105,7 +105,7 @@ func (p *plan) overlap(field, role string, allow, deny []string) {
 
 // descent refuses a role that would inherit from itself, or through too many
 // others.
-func (p *plan) descent(c DefineRole) {
+func (p *checker) descent(c DefineRole) {
 	d := descent{inherits: map[string][]string{}, depth: map[string]int{}}
 	for r := range p.tenant.Roles() {
 		d.inherits[r.Name] = r.Inherits
@@ -178,7 +178,7 @@ func (d *descent) of(name string) int {
 	return n + 1
 }
 
-func (c AdjustRole) plan(p *plan) {
+func (c AdjustRole) check(p *checker) {
 	before := p.failures
 	if !permission.IsBuiltin(c.Role) {
 		if _, exists := p.tenant.Role(c.Role); exists {
@@ -206,7 +206,7 @@ func builtinNames() []string {
 	return names
 }
 
-func (c RemoveRole) plan(p *plan) {
+func (c RemoveRole) check(p *checker) {
 	r, ok := p.tenant.Role(c.Role)
 	switch {
 	case !ok:

@@ -83,44 +83,44 @@ func (w *world) answer(line string) []string {
 	if admin {
 		give = w.giveAsAdmin
 	}
-	plan, err := give(id, changeOf(w.t, name, args))
+	outcome, err := give(id, changeOf(w.t, name, args))
 	if err != nil {
 		return errorLines(w.t, err)
 	}
 	var out []string
-	for _, e := range plan.Events {
+	for _, e := range outcome.Events {
 		out = append(out, events.Describe(e))
 	}
-	for _, warning := range plan.Warnings {
+	for _, warning := range outcome.Warnings {
 		out = append(out, fmt.Sprintf("warning: %s: %s", warning.Field, warning.Text))
 	}
-	if len(plan.Events) == 0 {
+	if len(outcome.Events) == 0 {
 		out = append(out, "nothing to do")
 	}
 	return out
 }
 
 // give checks a change, as an operator's, and applies what it amounts to.
-func (w *world) give(tenant string, c Change) (Plan, error) {
+func (w *world) give(tenant string, c Change) (Outcome, error) {
 	w.t.Helper()
-	plan, err := Check(w.v, tenant, c)
-	return w.apply(tenant, c, plan, err)
+	outcome, err := Check(w.v, tenant, c)
+	return w.apply(tenant, c, outcome, err)
 }
 
 // giveAsAdmin is give by the tenant's own administrator.
-func (w *world) giveAsAdmin(tenant string, c Change) (Plan, error) {
+func (w *world) giveAsAdmin(tenant string, c Change) (Outcome, error) {
 	w.t.Helper()
 	command := Command{Tenant: tenant, Actor: Actor{Name: "ann", Tenant: tenant}, ID: "1", Change: c}
-	plan, err := command.Check(w.v)
-	return w.apply(tenant, c, plan, err)
+	outcome, err := command.Check(w.v)
+	return w.apply(tenant, c, outcome, err)
 }
 
-func (w *world) apply(tenant string, c Change, plan Plan, err error) (Plan, error) {
+func (w *world) apply(tenant string, c Change, outcome Outcome, err error) (Outcome, error) {
 	w.t.Helper()
-	if err != nil || len(plan.Events) == 0 {
-		return plan, err
+	if err != nil || len(outcome.Events) == 0 {
+		return outcome, err
 	}
-	commit := &events.Commit{Position: w.v.Position() + 1, Tenant: tenant, TenantVersion: 1, Events: plan.Events}
+	commit := &events.Commit{Position: w.v.Position() + 1, Tenant: tenant, TenantVersion: 1, Events: outcome.Events}
 	if tenant == "" {
 		commit.TenantVersion = w.v.Installation().Version() + 1
 	}
@@ -132,7 +132,7 @@ func (w *world) apply(tenant string, c Change, plan Plan, err error) (Plan, erro
 		w.t.Fatalf("the events of %s do not apply: %v", c.Name(), err)
 	}
 	w.v = next
-	return plan, nil
+	return outcome, nil
 }
 
 // changeOf makes a command of its name and fields.

@@ -26,7 +26,7 @@ func serviceCommands() []Entry {
 	}
 }
 
-func (c AddService) plan(p *plan) {
+func (c AddService) check(p *checker) {
 	before := p.failures
 	name, ok := p.domainName("Service", "service", c.Service)
 	if ok {
@@ -40,7 +40,7 @@ func (c AddService) plan(p *plan) {
 	}
 }
 
-func (c RemoveService) plan(p *plan) {
+func (c RemoveService) check(p *checker) {
 	name, ok := p.domainName("Service", "service", c.Service)
 	if !ok {
 		return

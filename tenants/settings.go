@@ -44,7 +44,7 @@ func settingCommands() []Entry {
 	return list
 }
 
-func (c SetSetting) plan(p *plan) {
+func (c SetSetting) check(p *checker) {
 	setting, ok := events.SettingNamed(c.Setting)
 	if !ok {
 		p.fail(Invalid, "Setting", "there is no setting %s", quote(c.Setting))
@@ -56,7 +56,7 @@ func (c SetSetting) plan(p *plan) {
 }
 
 // value checks the value of a setting.
-func (p *plan) value(field string, setting events.Setting, value uint8) bool {
+func (p *checker) value(field string, setting events.Setting, value uint8) bool {
 	if !setting.Valid(value) {
 		p.fail(Invalid, field, "unknown %s: want %s", setting.Name, oneOf(setting.Values))
 		return false
@@ -65,7 +65,7 @@ func (p *plan) value(field string, setting events.Setting, value uint8) bool {
 }
 
 // settings is the event of new settings, all of them.
-func (p *plan) settings(s events.Settings) {
+func (p *checker) settings(s events.Settings) {
 	if s != p.tenant.Settings() {
 		p.emit(events.SettingsChanged(s))
 	}

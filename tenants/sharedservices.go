@@ -31,7 +31,7 @@ func sharedServiceCommands() []Entry {
 	}
 }
 
-func (c AddSharedService) plan(p *plan) {
+func (c AddSharedService) check(p *checker) {
 	name, ok := p.domainName("Service", "service", c.Service)
 	if !ok {
 		return
@@ -49,7 +49,7 @@ func (c AddSharedService) plan(p *plan) {
 	}
 }
 
-func (c RemoveSharedService) plan(p *plan) {
+func (c RemoveSharedService) check(p *checker) {
 	name, ok := p.domainName("Service", "service", c.Service)
 	if !ok {
 		return
@@ -62,7 +62,7 @@ func (c RemoveSharedService) plan(p *plan) {
 }
 
 // unshared refuses to give a tenant what the operator shares.
-func (p *plan) unshared(field, name string) {
+func (p *checker) unshared(field, name string) {
 	if p.view.Installation().Shared([]byte(name)) {
 		p.fail(Conflict, field, "%s is a shared service of the installation, local to every tenant already: leave it out", quote(name))
 	}

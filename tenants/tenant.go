@@ -50,39 +50,39 @@ func tenantCommands() []Entry {
 	}
 }
 
-func (c RenameTenant) plan(p *plan) {
+func (c RenameTenant) check(p *checker) {
 	p.text("DisplayName", "display name", c.DisplayName, MaxDisplayName, isPrintable)
 	if c.DisplayName != p.tenant.Name() {
 		p.emit(events.TenantRenamed{Name: c.DisplayName})
 	}
 }
 
-func (SuspendTenant) plan(p *plan) {
+func (SuspendTenant) check(p *checker) {
 	if !p.tenant.Suspended() {
 		p.emit(events.TenantSuspended{})
 	}
 }
 
-func (ResumeTenant) plan(p *plan) {
+func (ResumeTenant) check(p *checker) {
 	if p.tenant.Suspended() {
 		p.emit(events.TenantResumed{})
 	}
 }
 
-func (RemoveTenant) plan(p *plan) { p.emit(events.TenantRemoved{}) }
+func (RemoveTenant) check(p *checker) { p.emit(events.TenantRemoved{}) }
 
-func (c SetCeiling) plan(p *plan) { p.ceiling("Permissions", c.Permissions) }
+func (c SetCeiling) check(p *checker) { p.ceiling("Permissions", c.Permissions) }
 
-func (p *plan) ceiling(field string, permissions []string) {
+func (p *checker) ceiling(field string, permissions []string) {
 	p.permissions(field, permissions)
 	if !slices.Equal(permissions, p.tenant.Ceiling()) {
 		p.emit(events.CeilingSet{Permissions: slices.Clone(permissions)})
 	}
 }
 
-func (c SetLimits) plan(p *plan) { p.limits("MaxSessions", c.MaxSessions) }
+func (c SetLimits) check(p *checker) { p.limits("MaxSessions", c.MaxSessions) }
 
-func (p *plan) limits(field string, sessions uint64) {
+func (p *checker) limits(field string, sessions uint64) {
 	if sessions > MaxSessions {
 		p.fail(Invalid, field, "a limit of %d sessions: at most %d, or 0 for none", sessions, MaxSessions)
 		return

@@ -24,8 +24,8 @@ import (
 type Change interface {
 	// Name is the command's name, such as "domain.add".
 	Name() string
-	// plan checks the change and says what it amounts to.
-	plan(*plan)
+	// check checks the change and says what it amounts to.
+	check(*checker)
 }
 
 // An Actor is who gives a command. The zero Actor may do nothing.
@@ -55,8 +55,8 @@ type Command struct {
 	Change    Change
 }
 
-// A Plan is what a command amounts to.
-type Plan struct {
+// An Outcome is what a command amounts to.
+type Outcome struct {
 	// Events are to be appended as one commit; none: all is so already.
 	Events []events.Event
 	// Warnings are what the actor should know.
@@ -77,13 +77,13 @@ type Result struct {
 	Position events.Position
 	// TenantVersion is the tenant's version after it.
 	TenantVersion uint64
-	// Warnings are the texts of the Plan's.
+	// Warnings are the texts of the Outcome's.
 	Warnings []string
 }
 
 // Check checks a command against a View. The error of a refused one is an Errors.
-func (c *Command) Check(v *projections.View) (Plan, error) {
-	p := &plan{view: v, id: c.Tenant}
+func (c *Command) Check(v *projections.View) (Outcome, error) {
+	p := &checker{view: v, id: c.Tenant}
 	entry, known := lookUp(c.Change)
 	switch {
 	case !known:
@@ -104,28 +104,28 @@ func (c *Command) Check(v *projections.View) (Plan, error) {
 		}
 	}
 	if len(p.errs) > 0 {
-		return Plan{}, p.errs
+		return Outcome{}, p.errs
 	}
 	if entry.Installation && c.IfVersion != 0 && v.Installation().Version() != c.IfVersion {
 		p.fail(Conflict, "IfVersion", "the installation is at version %d, not %d: look at it again", v.Installation().Version(), c.IfVersion)
-		return Plan{}, p.errs
+		return Outcome{}, p.errs
 	}
 	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {
 		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
-		return Plan{}, p.errs
+		return Outcome{}, p.errs
 	}
 	done, err := check(v, c.Tenant, c.Change, c.Actor.Operator)
 	if err != nil {
-		return Plan{}, err
+		return Outcome{}, err
 	}
 	if !c.Actor.Operator {
 		errs := append(operatorOnly(done.Events), bound(v.Tenant([]byte(c.Tenant)), done.Events)...)
 		if len(errs) > 0 {
-			return Plan{}, errs[:min(len(errs), maxErrors)]
+			return Outcome{}, errs[:min(len(errs), maxErrors)]
 		}
 	}
 	if n := c.size(done.Events); n > events.MaxSize {
-		return Plan{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command makes a record of %d bytes, and one can have %d: give it in several commands", n, events.MaxSize)}}
+		return Outcome{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command makes a record of %d bytes, and one can have %d: give it in several commands", n, events.MaxSize)}}
 	}
 	return done, nil
 }
@@ -143,20 +143,20 @@ func (c *Command) size(evs []events.Event) int {
 // Check checks a change by itself, as of an operator, who may do all. The error
 // of a refused one is an Errors, with everything that is wrong in the order of
 // the change's fields.
-func Check(v *projections.View, tenant string, c Change) (Plan, error) {
+func Check(v *projections.View, tenant string, c Change) (Outcome, error) {
 	return check(v, tenant, c, true)
 }
 
-func check(v *projections.View, tenant string, c Change, operator bool) (Plan, error) {
+func check(v *projections.View, tenant string, c Change, operator bool) (Outcome, error) {
 	entry, known := lookUp(c)
 	if !known {
-		return Plan{}, Errors{{Code: Invalid, Text: "unknown command"}}
+		return Outcome{}, Errors{{Code: Invalid, Text: "unknown command"}}
 	}
-	p := &plan{view: v, id: tenant, operator: operator}
+	p := &checker{view: v, id: tenant, operator: operator}
 	if entry.Installation {
 		if tenant != "" {
 			p.fail(Invalid, "", "%s is not about a tenant", entry.Name)
-			return Plan{}, p.errs
+			return Outcome{}, p.errs
 		}
 	} else if _, creates := c.(CreateTenant); !creates {
 		if p.tenant = v.Tenant([]byte(tenant)); p.tenant == nil {
@@ -165,17 +165,17 @@ func check(v *projections.View, tenant string, c Change, operator bool) (Plan, e
 			} else {
 				p.fail(NotFound, "", "there is no tenant %s: create it first", quote(tenant))
 			}
-			return Plan{}, p.errs
+			return Outcome{}, p.errs
 		}
 	}
-	c.plan(p)
+	c.check(p)
 	switch {
 	case len(p.errs) > 0:
-		return Plan{}, p.errs
+		return Outcome{}, p.errs
 	case p.fault != nil:
-		return Plan{}, fmt.Errorf("check %s: %w", c.Name(), p.fault)
+		return Outcome{}, fmt.Errorf("check %s: %w", c.Name(), p.fault)
 	}
-	return Plan{p.events, p.warnings}, nil
+	return Outcome{p.events, p.warnings}, nil
 }
 
 // An Entry is one command of the Catalogue.
@@ -266,8 +266,8 @@ func (e Errors) Unwrap() []error {
 	return list
 }
 
-// plan is a change being checked.
-type plan struct {
+// A checker is a change being checked.
+type checker struct {
 	view   *projections.View
 	id     string              // the tenant's
 	tenant *projections.Tenant // nil while it is being created
@@ -293,19 +293,19 @@ type plan struct {
 	fault error
 }
 
-func (p *plan) emit(e events.Event) { p.events = append(p.events, e) }
+func (p *checker) emit(e events.Event) { p.events = append(p.events, e) }
 
-func (p *plan) fail(code Code, field, format string, args ...any) {
+func (p *checker) fail(code Code, field, format string, args ...any) {
 	if p.failures++; len(p.errs) < maxErrors {
 		p.errs = append(p.errs, &Error{code, p.prefix + field, fmt.Sprintf(format, args...)})
 	}
 }
 
-func (p *plan) warn(field, format string, args ...any) {
+func (p *checker) warn(field, format string, args ...any) {
 	if len(p.warnings) < maxErrors {
 		p.warnings = append(p.warnings, Warning{p.prefix + field, fmt.Sprintf(format, args...)})
 	}
 }
 
 // failed reports whether something was refused since there were n failures.
-func (p *plan) failed(n int) bool { return p.failures > n }
+func (p *checker) failed(n int) bool { return p.failures > n }

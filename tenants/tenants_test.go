@@ -41,7 +41,7 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// changeTypes are the package's types with a method plan.
+// changeTypes are the package's types with a method check.
 func changeTypes(t *testing.T) []string {
 	var types []string
 	files, err := filepath.Glob("*.go")
@@ -54,7 +54,7 @@ func changeTypes(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && fn.Name.Name == "plan" {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && fn.Name.Name == "check" {
 				types = append(types, fn.Recv.List[0].Type.(*ast.Ident).Name)
 			}
 		}
@@ -148,8 +148,8 @@ func TestNoCommandCrossesTenants(t *testing.T) {
 			fill(t, rng, c, "")
 			tenant := []string{"a", "b", "c"}[rng.IntN(3)]
 			before := w.v
-			plan, err := w.give(tenant, c.Interface().(Change))
-			if err != nil || len(plan.Events) == 0 {
+			outcome, err := w.give(tenant, c.Interface().(Change))
+			if err != nil || len(outcome.Events) == 0 {
 				refused[entry.Name]++
 				if w.v != before {
 					t.Fatal("a refused command changed the view")
@@ -228,9 +228,9 @@ func TestAgain(t *testing.T) {
 			if _, err := w.give("a", c); err != nil {
 				continue
 			}
-			plan, err := w.give("a", c)
-			if _, ends := c.(EndMemberSessions); err == nil && len(plan.Events) > 0 && !ends {
-				t.Fatalf("%s %+v did something twice: %v", entry.Name, c, plan.Events)
+			outcome, err := w.give("a", c)
+			if _, ends := c.(EndMemberSessions); err == nil && len(outcome.Events) > 0 && !ends {
+				t.Fatalf("%s %+v did something twice: %v", entry.Name, c, outcome.Events)
 			}
 		}
 	}
@@ -280,14 +280,14 @@ func TestCommand(t *testing.T) {
 		{"not one record", Command{Tenant: "z", Actor: operator, ID: "1", Change: many}, Invalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			plan, err := tt.c.Check(w.v)
+			outcome, err := tt.c.Check(w.v)
 			if tt.want == "" {
-				if err != nil || len(plan.Events) == 0 {
-					t.Fatalf("%v %v", plan, err)
+				if err != nil || len(outcome.Events) == 0 {
+					t.Fatalf("%v %v", outcome, err)
 				}
 				return
 			}
-			if e, ok := errors.AsType[*Error](err); !ok || e.Code != tt.want || len(plan.Events) > 0 {
+			if e, ok := errors.AsType[*Error](err); !ok || e.Code != tt.want || len(outcome.Events) > 0 {
 				t.Fatalf("got %v, want %s", err, tt.want)
 			}
 		})

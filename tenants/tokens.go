@@ -47,7 +47,7 @@ func isTokenID(id string) bool {
 	return len(id) == TokenIDSize && strings.Trim(id, "0123456789abcdef") == ""
 }
 
-func (c CreateToken) plan(p *plan) {
+func (c CreateToken) check(p *checker) {
 	if !isTokenID(c.ID) {
 		p.fail(Invalid, "ID", "%s is no token id: want %d of 0-9 and a-f", quote(c.ID), TokenIDSize)
 	}
@@ -83,7 +83,7 @@ func (c CreateToken) event() events.Event {
 	return events.TokenCreated{ID: c.ID, Name: c.Label, Scope: c.Scope, Tenant: c.Tenant, Hash: c.Hash, Expires: c.Expires}
 }
 
-func (c RevokeToken) plan(p *plan) {
+func (c RevokeToken) check(p *checker) {
 	switch t := p.view.Installation().Token(c.ID); {
 	case t == nil:
 		p.fail(NotFound, "ID", "there is no token %s", quote(c.ID))

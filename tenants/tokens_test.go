@@ -54,14 +54,14 @@ func TestTokens(t *testing.T) {
 		{RevokeToken{ID: good.ID}, "", 1}, {RevokeToken{ID: good.ID}, "", 0}, {good, "exists", 0},
 	}
 	for i, s := range steps {
-		plan, err := Check(w.v, "", s.change)
-		if len(plan.Events) != s.events || (err == nil) != (s.want == "") || err != nil && !strings.Contains(err.Error(), s.want) {
-			t.Fatalf("step %d: %+v, %v", i+1, plan, err)
+		outcome, err := Check(w.v, "", s.change)
+		if len(outcome.Events) != s.events || (err == nil) != (s.want == "") || err != nil && !strings.Contains(err.Error(), s.want) {
+			t.Fatalf("step %d: %+v, %v", i+1, outcome, err)
 		}
-		if len(plan.Events) == 0 {
+		if len(outcome.Events) == 0 {
 			continue
 		}
-		next, err := w.v.Apply(&events.Commit{Position: w.v.Position() + 1, TenantVersion: w.v.Installation().Version() + 1, Events: plan.Events})
+		next, err := w.v.Apply(&events.Commit{Position: w.v.Position() + 1, TenantVersion: w.v.Installation().Version() + 1, Events: outcome.Events})
 		if err != nil {
 			t.Fatal(err)
 		}

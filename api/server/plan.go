@@ -63,17 +63,17 @@ func (s *Server) planRemoval(r *http.Request, v *projections.View) (any, error) 
 // planned checks a command and completes the reply with what it would change.
 // before is the tenant as it is, nil where there is none.
 func (s *Server) planned(v *projections.View, before *projections.Tenant, c *tenants.Command, reply api.PlanReply) (any, error) {
-	plan, err := c.Check(v)
+	outcome, err := c.Check(v)
 	if err != nil {
 		return nil, s.refusal(c.Change.Name(), "", err)
 	}
-	for _, warning := range plan.Warnings {
+	for _, warning := range outcome.Warnings {
 		reply.Warnings = append(reply.Warnings, warning.Text)
 	}
 	reply.Warnings = list(reply.Warnings)
-	if len(plan.Events) > 0 {
+	if len(outcome.Events) > 0 {
 		next, err := v.Apply(&events.Commit{
-			Position: v.Position() + 1, Time: v.Time(), Tenant: c.Tenant, TenantVersion: reply.TenantVersion + 1, Events: plan.Events,
+			Position: v.Position() + 1, Time: v.Time(), Tenant: c.Tenant, TenantVersion: reply.TenantVersion + 1, Events: outcome.Events,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("apply a plan: %w", err)

@@ -26,7 +26,7 @@ func Parse(name string, data []byte) (*File, error) {
 		return nil, s.errors(r.errs)
 	}
 	f := r.file(root)
-	plan, err := tenants.Check(projections.New(), f.Tenant, f.Create)
+	outcome, err := tenants.Check(projections.New(), f.Tenant, f.Create)
 	if err != nil {
 		r.refused(err)
 	}
@@ -34,7 +34,7 @@ func Parse(name string, data []byte) (*File, error) {
 		return nil, s.errors(r.errs)
 	}
 	var warnings []remark
-	for _, w := range plan.Warnings {
+	for _, w := range outcome.Warnings {
 		warnings = append(warnings, remark{s.offsetOf(w.Field), w.Text})
 	}
 	f.Warnings = s.notes(warnings)

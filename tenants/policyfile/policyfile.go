@@ -64,11 +64,11 @@ func (e Errors) Error() string {
 // in one commit after v. The error of a tenant that does not fit into v, such
 // as one with a domain of another tenant, is an Errors.
 func (f *File) Events(v *projections.View) ([]events.Event, error) {
-	plan, err := tenants.Check(v, f.Tenant, f.Create)
+	outcome, err := tenants.Check(v, f.Tenant, f.Create)
 	if err != nil {
 		return nil, f.source.refused(err)
 	}
-	return plan.Events, nil
+	return outcome.Events, nil
 }
 
 // A Refusal is what a policy node finds wrong with a file's command: the

@@ -13,11 +13,11 @@ import (
 // tenant has is refused, as a node would.
 func Share(v *projections.View, services []string) (*projections.View, error) {
 	for _, name := range services {
-		plan, err := tenants.Check(v, "", tenants.AddSharedService{Service: name})
+		outcome, err := tenants.Check(v, "", tenants.AddSharedService{Service: name})
 		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", short(name), err)
 		}
-		v, err = v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Installation().Version() + 1, Events: plan.Events})
+		v, err = v.Apply(&events.Commit{Position: v.Position() + 1, TenantVersion: v.Installation().Version() + 1, Events: outcome.Events})
 		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", short(name), err)
 		}
