@@ -1,10 +1,11 @@
-// Package decision is the question a gateway asks about a stanza and the
-// answer it gets, and the same for a domain (Admit) and a session (Open),
-// with their versioned wire encoding.
+// Package decision defines the questions that a gateway asks a policy node,
+// the answers to them, and their versioned wire encoding. A gateway asks about
+// a stanza (Ask), a domain (Admit) and a session (Open).
 //
-// A Question never carries a body. A Verdict carries what the gateway does and
-// says, not why the rules say so: the process that faces the Internet holds no
-// rules. The package is pure.
+// A Question never carries a message body. A Verdict carries only the action of
+// the gateway and its answer to the sender, never the rules behind them,
+// because the process that faces the Internet holds no rules. The package is
+// pure.
 package decision
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A Direction is which way a stanza goes.
+// A Direction says in which direction a stanza travels.
 type Direction uint8
 
 // The directions.
@@ -25,62 +26,65 @@ const (
 	In                   // server to client
 )
 
-// A Session is who a stanza is judged for. Its bytes are views.
+// A Session is the client session that a stanza belongs to. Its byte slices are
+// views.
 type Session struct {
 	ID       []byte // the gateway's id of the session, for the audit log
 	Tenant   []byte
 	Account  []byte // prepared bare JID
 	Resource []byte
 	Grant    []byte // the restricted credential; empty for an ordinary password
-	// Opened is the log position at which the session's domain was admitted: a
+	// Opened is the log position at which the session's domain was admitted. A
 	// later revocation of its tenant, domain, member or grant ends the session.
 	Opened uint64
-	// OpenedLog is the id of the log that Opened is a position of. Another log
-	// knows nothing of what it meant, and ends the session. Empty when the
-	// session is yet to be opened.
+	// OpenedLog is the id of the log that Opened belongs to. A node with another
+	// log cannot interpret Opened and therefore ends the session. OpenedLog is
+	// empty before the session is opened.
 	OpenedLog []byte
 }
 
 // A Question asks about one stanza of one session.
 type Question struct {
-	ID        uint64 // the gateway's number; a hedged question keeps it
+	ID        uint64 // chosen by the gateway; a hedged copy has the same ID
 	Session   Session
 	Direction Direction
-	// Joined: the stanza's from is a bare JID, or an occupant of one, that
-	// this session has sent directed presence to and has not left. MUC: that
-	// presence asked to join a room (XEP-0045 section 7.2).
+	// Joined: this session has sent directed presence to the bare JID of the
+	// stanza's from, and has not left it. MUC: this directed presence asked to
+	// join a room (XEP-0045 section 7.2).
 	Joined, MUC bool
-	// Queried: an archive result from the very bare JID that this session has
-	// sent an archive query to (XEP-0313), which is not at its end yet.
+	// Queried: the stanza is an archive result (XEP-0313), and its from is the
+	// exact bare JID of an archive query that this session has sent and that is
+	// not complete yet.
 	Queried bool
-	// Outstanding: an iq result or error that answers a get or set which the
-	// other side was shown (peer and id).
+	// Outstanding: the stanza is an iq result or error, and answers a get or set
+	// that was forwarded in the other direction (same peer and id).
 	Outstanding bool
 	Desc        stanza.Descriptor
 }
 
-// Memory is what a session remembers because rules need it. All of it is
-// bounded.
+// Memory is the part of a session's history that rules depend on. An
+// implementation must bound its size.
 type Memory interface {
 	// Joined reports whether the session has sent directed presence to the
-	// bare JID of peer and has not left it, and whether that presence asked to
-	// join a room. An unavailable that answers the session's own leaving is of
-	// a room that is not left yet.
+	// bare JID of peer and has not left it, and whether this presence asked to
+	// join a room. After the session has sent unavailable presence to a room, the
+	// room's unavailable answer still counts as joined.
 	Joined(peer jid.Addr, t stanza.Type) (joined, muc bool)
-	// Outstanding reports whether a result or error going in direction d
-	// answers a get or set that went the other way: id is the iq's, peer the
-	// other entity. Each request is answered once: what is reported about
-	// one stanza holds for no other.
+	// Outstanding reports whether a result or error in direction d answers a get
+	// or set that went in the opposite direction. The iq has the given id, and
+	// peer is the other entity. Each request is answered once, so Outstanding
+	// reports true for one answer only.
 	Outstanding(d Direction, peer jid.Addr, id []byte) bool
 	// Queried reports whether an archive query of the session to peer is not
-	// at its end.
+	// complete yet.
 	Queried(peer jid.Addr) bool
 }
 
-// NewQuestion puts the question about a described stanza. desc is copied; its
-// bytes are not. What would be longer than MaxQuestion is asked as
-// undescribable. What comes in is addressed to nobody else: an embedded
-// address that does not prepare is no fault of it.
+// NewQuestion returns the question about a described stanza. It copies desc, but
+// not the bytes that desc refers to. If the encoded question would be longer than
+// MaxQuestion, the stanza is marked as undescribable. An incoming stanza is
+// delivered to this session only, so its embedded addresses do not matter: an
+// invalid embedded address is then not a fault.
 func NewQuestion(s Session, dir Direction, desc *stanza.Descriptor, m Memory) Question {
 	q := Question{Session: s, Direction: dir, Desc: *desc}
 	if dir == In {
@@ -124,19 +128,19 @@ func (s *Session) owns(a jid.Addr) bool {
 	return !a.HasResource() || string(a.Resource()) == string(s.Resource)
 }
 
-// An Effect is what becomes of a stanza.
+// An Effect says how the gateway treats a stanza.
 type Effect uint8
 
-// The effects. The zero value is not a verdict: what was never decided is
-// never passed.
+// The effects. The zero value is not a verdict, so a stanza that was never
+// decided never passes.
 const (
 	Undecided Effect = iota
-	Pass             // forwarded unchanged
-	Clamp            // presence, forwarded with priority -1
-	Strip            // forwarded with nothing but its <error/>
-	Refuse           // not forwarded; the one who sent it is answered
-	Drop             // not forwarded, silently
-	End              // the session ends
+	Pass             // forward it unchanged
+	Clamp            // forward the presence with priority -1
+	Strip            // forward it without any payload except its <error/>
+	Refuse           // do not forward it; answer its sender
+	Drop             // do not forward it; send no error
+	End              // end the session
 	numEffects
 )
 
@@ -159,38 +163,38 @@ func (e Effect) String() string {
 	return "undecided"
 }
 
-// ErrUndecidable: a policy node answers, and says that it cannot read or
-// cannot decide what it was asked. Asking again gives nothing else, so what
-// was asked about is refused, and nothing beside it.
+// ErrUndecidable is returned when a policy node answers that it cannot read or
+// cannot decide a request. Asking again would give the same answer. The gateway
+// therefore refuses the subject of this request, and of no other.
 var ErrUndecidable = errors.New("the policy node cannot decide this")
 
 // A Verdict is the answer to a Question.
 type Verdict struct {
 	Effect Effect
-	// Reason says what is answered where something is (see Reason.Error), and
-	// why where nothing is.
+	// Reason says why the stanza did not simply pass. It determines the Answer,
+	// if there is one.
 	Reason Reason
-	// Permission is the first one missing, or empty.
+	// Permission is the first missing permission, or empty.
 	Permission string
-	// LogID and Position tell the state of the log it was made at.
+	// LogID and Position name the state of the log that the verdict is based on.
 	LogID    string
 	Position uint64
-	// AskedAt is when the message that brought this verdict was sent, by the
-	// gateway's clock: the verdict is not older than that. Set by the Asker,
-	// never on the wire.
+	// AskedAt is the time, by the gateway's clock, when the gateway sent the
+	// request for this verdict. The verdict is not older than AskedAt. The Asker
+	// sets it; it is never on the wire.
 	AskedAt time.Time
 }
 
-// Answer is what a refused stanza is answered with, or an ended stream closed
-// with, its text complete.
+// Answer returns the error for the sender of a refused stanza, or the stream
+// error of an ended session. Its text names the missing permission.
 func (v *Verdict) Answer() Answer {
 	a := v.Reason.Answer()
 	a.Text = strings.ReplaceAll(a.Text, "%s", v.Permission)
 	return a
 }
 
-// Text says in words, for operators, why the stanza did not simply pass. The
-// one who is answered may be told less (see Answer).
+// Text explains to operators why the stanza did not simply pass. The Answer to
+// the sender may say less.
 func (v *Verdict) Text() string {
 	if v.Effect == Clamp {
 		return "forwarded with priority -1: " + v.Permission + " is missing"

@@ -11,9 +11,9 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// FuzzDescribed: whatever the describer says of a stanza, the other end reads
-// the same. A question that could not be read would be its sender's own
-// stanza refused, and nobody else's.
+// FuzzDescribed checks that the node decodes the same description that the
+// gateway encoded, for every stanza. If a question could not be decoded, the node
+// would refuse the sender's valid stanza.
 func FuzzDescribed(f *testing.F) {
 	long := strings.Repeat("x", stanza.MaxText+1)
 	for _, s := range []string{
@@ -63,7 +63,8 @@ func FuzzDescribed(f *testing.F) {
 	})
 }
 
-// describe puts the question about a stanza; false when it is none.
+// describe returns the question about a stanza. It reports false if text is not a
+// stanza.
 func describe(text []byte, client bool) (decision.Question, bool) {
 	config, direction := stream.Config{Limits: stream.ClientLimits()}, decision.Out
 	if !client {
@@ -79,8 +80,8 @@ func describe(text []byte, client bool) (decision.Question, bool) {
 	return decision.NewQuestion(session, direction, &d, nil), true
 }
 
-// TestEmbeddedAddressIn: what a stranger writes into a stanza for one of our
-// users is no fault of it, unless it is too much to be described.
+// TestEmbeddedAddressIn checks that an invalid embedded address is no fault of an
+// incoming stanza, unless the stanza is too large to describe.
 func TestEmbeddedAddressIn(t *testing.T) {
 	item := `<item jid='` + strings.Repeat("l", 1000) + `@x.test/` + strings.Repeat("r", 1000) + `'/>`
 	for xml, want := range map[string]stanza.Fault{
@@ -93,12 +94,12 @@ func TestEmbeddedAddressIn(t *testing.T) {
 			t.Errorf("%.100s: fault %d, want %d", xml, q.Desc.Fault, want)
 		}
 		if q, _ = describe([]byte(xml), true); q.Desc.Fault == stanza.NoFault {
-			t.Errorf("%.100s: no fault on its way out", xml)
+			t.Errorf("%.100s: the outgoing stanza has no fault", xml)
 		}
 	}
 }
 
-// show prints what a question says, and not how it is kept.
+// show formats the contents of a question, independent of its representation.
 func show(q *decision.Question) string {
 	d := &q.Desc
 	s := fmt.Sprintf("%+v %d %v %v %v %v %d %d %d %b %q %v to %s from %s %v", q.Session, q.Direction, q.Joined, q.MUC, q.Queried, q.Outstanding,

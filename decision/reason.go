@@ -1,55 +1,57 @@
 package decision
 
-// A Reason is why a stanza did not simply pass. The numbers are part of the
-// wire format: append, never reorder.
+// A Reason says why a stanza did not simply pass. The numbers are part of the
+// wire format: append new reasons, and never reorder them.
 type Reason uint8
 
 // The reasons.
 const (
 	NoReason Reason = iota
 
-	// A permission is missing, out.
+	// A permission is missing for an outgoing stanza.
 	NoRequest  // an iq, a subscription
 	NoPresence // presence:write
 	NoPriority // messages:read, for presence that is not negative
 	NoMessage  // messages:write
 	NoFederation
-	NoPermission // nothing is answered, in or out
+	NoPermission // dropped without an answer, in both directions
 
-	// A permission is missing, in: the sender learns only that the request
-	// was not served.
+	// Unavailable: a permission is missing for an incoming request. Its sender
+	// learns only that the service is unavailable.
 	Unavailable
-	// PushRefused: a push of the own server; dropped, and the server is
-	// answered with a result so that it need not try again.
+	// PushRefused: a permission is missing for a push of the tenant's own server.
+	// The push is dropped, and the server receives a result, so that it does not
+	// try again.
 	PushRefused
 
-	// The stanza itself.
+	// The stanza itself is at fault.
 	JIDMalformed
 	BadRequest
 	NotAcceptable
-	UnavailableUndescribable // in, get or set
-	Forgery                  // in
-	NotOutstanding           // a result or error nobody asked for
-	_                        // not given any more; its number stays unused
+	UnavailableUndescribable // an incoming get or set
+	Forgery                  // an incoming stanza
+	NotOutstanding           // a result or error without a request
+	_                        // no longer used; the number must not be reused
 
 	// The session ends.
 	InvalidFrom
 	UnsupportedStanzaType
 	RolesChanged
 
-	// No policy node could answer in time. Made by the gateway itself.
+	// Outage: no policy node answered in time. The gateway itself sets it.
 	Outage
 	numReasons
 )
 
-// An Answer is what a refused stanza is answered with, or a stream ended with.
+// An Answer is the stanza error for the sender of a refused stanza, or the stream
+// error that ends a session.
 type Answer struct {
 	Type      string // RFC 6120 section 8.3.2; empty for a stream error
 	Condition string // RFC 6120 sections 8.3.3 and 4.9.3
 	Text      string // %s stands for the permission's name
-	// Denied: the answer also carries the application condition
-	// <denied xmlns='urn:postern:denied:0'/>, because a permission was missing
-	// and the one who is answered may know which.
+	// Denied: a permission was missing and the sender may know which. The answer
+	// therefore also carries the application condition
+	// <denied xmlns='urn:postern:denied:0'/>.
 	Denied bool
 }
 
@@ -74,7 +76,7 @@ var answers = [numReasons]Answer{
 	Outage:                   {Type: "wait", Condition: "internal-server-error", Text: "Access control is temporarily unavailable"},
 }
 
-// Answer returns what the reason is answered with.
+// Answer returns the answer for the reason, with %s still in its text.
 func (r Reason) Answer() Answer {
 	if r >= numReasons {
 		return Answer{}

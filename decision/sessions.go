@@ -6,26 +6,28 @@ import (
 	"time"
 )
 
-// MaxSessions bounds the sessions of one SessionReply: with the longest
-// addresses it is still well below what NATS takes.
+// MaxSessions bounds the sessions of one SessionReply. Even with the longest
+// addresses, the reply is then well below the maximum payload of NATS.
 const MaxSessions = 200
 
 // maxSessionKey bounds a LiveSession's Key.
 const maxSessionKey = maxTenant + maxAddress + maxName + 2
 
-// A SessionQuery asks a gateway which sessions it has, or has it end one.
+// A SessionQuery asks a gateway for its sessions, or makes it end a session.
 type SessionQuery struct {
-	ID uint64 // the node's number
-	// End ends the session named by Session, which must be named.
+	ID uint64 // chosen by the node
+	// End: the gateway ends the session named in Session, which must not be
+	// empty.
 	End bool
-	// What is asked about; empty is any.
+	// Tenant, Domain, Account and Session select sessions. An empty field selects
+	// all.
 	Tenant, Domain, Account, Session string
-	// After is the Key behind which the list is to go on.
+	// After selects only the sessions whose Key is greater.
 	After string
 	Limit int // 1 to MaxSessions
 }
 
-// Wants reports whether the query asks about s.
+// Wants reports whether the query selects s.
 func (q *SessionQuery) Wants(s *LiveSession) bool {
 	_, domain, _ := strings.Cut(s.Account, "@")
 	return (q.Tenant == "" || q.Tenant == s.Tenant) && (q.Domain == "" || q.Domain == domain) &&
@@ -34,30 +36,32 @@ func (q *SessionQuery) Wants(s *LiveSession) bool {
 
 // A LiveSession is one bound session of a gateway.
 type LiveSession struct {
-	Gateway                              string // set by who asked, never on the wire
+	Gateway                              string // set by the node, never on the wire
 	ID, Tenant, Account, Resource, Grant string
-	Remote, TLS, Mechanism               string // the client's address, and how it came in
+	Remote, TLS, Mechanism               string // the client's address, TLS version and SASL mechanism
 	Opened                               uint64
 	LogID                                string
-	Since, Active                        time.Time // to the second; Active: the last stanza, either way
+	Since, Active                        time.Time // in seconds; Active: the last stanza in either direction
 	PassedOut, RefusedOut                uint64    // stanzas from the client
-	PassedIn, RefusedIn                  uint64    // stanzas to it
+	PassedIn, RefusedIn                  uint64    // stanzas to the client
 }
 
-// Key orders sessions and never changes: tenant, account, resource, id.
+// Key returns the sort key of a session: tenant, account, resource, id. It never
+// changes.
 func (s *LiveSession) Key() string {
 	return s.Tenant + "\x00" + s.Account + "/" + s.Resource + "\x00" + s.ID
 }
 
-// A SessionReply is what a gateway answers, in the order of Key.
+// A SessionReply is a gateway's answer to a SessionQuery. Its sessions are in the
+// order of Key.
 type SessionReply struct {
 	ID       uint64
 	Gateway  string
-	More     bool // there are others behind
+	More     bool // more sessions follow the last one
 	Sessions []LiveSession
 }
 
-// AppendSessionQuery appends a query; it is a whole message.
+// AppendSessionQuery appends a query, which is a whole message.
 func AppendSessionQuery(dst []byte, q *SessionQuery) []byte {
 	dst = append(dst, byte(tagSessionQuery), boolByte(q.End))
 	dst = binary.AppendUvarint(dst, q.ID)
@@ -67,7 +71,7 @@ func AppendSessionQuery(dst []byte, q *SessionQuery) []byte {
 	return binary.AppendUvarint(dst, uint64(q.Limit))
 }
 
-// DecodeSessionQuery reads a message that is a query and nothing more.
+// DecodeSessionQuery decodes a message that is exactly one query.
 func DecodeSessionQuery(msg []byte, q *SessionQuery) error {
 	r := reader{b: msg}
 	r.tag(tagSessionQuery, "session query")
@@ -88,7 +92,7 @@ func DecodeSessionQuery(msg []byte, q *SessionQuery) error {
 	return r.end()
 }
 
-// AppendSessionReply appends a reply; it is a whole message.
+// AppendSessionReply appends a reply, which is a whole message.
 func AppendSessionReply(dst []byte, p *SessionReply) []byte {
 	dst = append(dst, byte(tagSessionReply), boolByte(p.More))
 	dst = binary.AppendUvarint(dst, p.ID)
@@ -109,7 +113,7 @@ func AppendSessionReply(dst []byte, p *SessionReply) []byte {
 	return dst
 }
 
-// DecodeSessionReply reads a message that is a reply and nothing more.
+// DecodeSessionReply decodes a message that is exactly one reply.
 func DecodeSessionReply(msg []byte, p *SessionReply) error {
 	r := reader{b: msg}
 	r.tag(tagSessionReply, "session reply")

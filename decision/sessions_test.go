@@ -34,7 +34,7 @@ func TestSessionQueryWants(t *testing.T) {
 	}
 }
 
-// FuzzSessions holds that there is one encoding of each query and reply.
+// FuzzSessions checks that each query and reply has one encoding only.
 func FuzzSessions(f *testing.F) {
 	q := SessionQuery{ID: 9, Tenant: "acme", Session: "s1", End: true, Limit: 1}
 	reply := SessionReply{ID: 9, Gateway: "gw", More: true, Sessions: []LiveSession{aSession(), aSession()}}

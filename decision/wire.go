@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// The wire format is this package's own: numbers are unsigned varints in
-// their shortest form, texts are a length and their bytes, and each request,
-// result and message begins with a tag that names what it is and the version
-// of its layout. There is one encoding of each value; a decoder accepts that
-// one and nothing else. Decoded byte slices are views of the message.
+// The wire format is specific to this package. A number is an unsigned varint
+// in its shortest form. A text is its length and its bytes. Each request, result
+// and message begins with a tag, which identifies its type and the version of its
+// layout. Each value has exactly one encoding, and a decoder refuses every other.
+// Decoded byte slices are views of the message.
 
-// A tag is the first byte of everything on the wire.
+// A tag is the first byte of each request, result and message.
 type tag byte
 
 const (
@@ -29,42 +29,43 @@ const (
 	tagSessionReply tag = 0x86
 )
 
-// Bounds of what is read, beside those of package stanza.
+// Bounds of decoded fields, in addition to the bounds of package stanza.
 const (
 	// maxToken bounds an id that may become part of a NATS subject.
 	maxToken = 32
-	// maxTenant is the length of a tenant's id.
+	// maxTenant bounds a tenant's id.
 	maxTenant = 32
 	// maxLogID bounds a log's id.
 	maxLogID = 64
-	// maxName bounds a session's and a grant's id, which this installation
-	// itself makes.
+	// maxName bounds the ids of sessions and grants, which this installation
+	// generates itself.
 	maxName = 128
-	// maxPermission bounds a permission's name; names have no length of their
-	// own, and a role that is written down with a longer one is refused.
+	// maxPermission bounds a permission's name. It is well above the 128 bytes
+	// that package permission allows.
 	maxPermission = 1024
-	// maxAddress is three parts of at most 1023 bytes and two separators.
+	// maxAddress is the length of three parts of at most 1023 bytes and two
+	// separators (RFC 7622 section 3.1).
 	maxAddress = 3*1023 + 2
-	// maxDomain bounds a domain as a client sent it.
+	// maxDomain bounds a domain as the client sent it.
 	maxDomain = 1023
-	// maxBackends bounds a domain's backends, which are tried in order within
-	// seconds.
+	// maxBackends bounds a domain's backends. A gateway tries them in order, and
+	// has only seconds for all of them.
 	maxBackends = 16
-	// maxBackend is a domain, a colon and a port.
+	// maxBackend is the length of a domain, a colon and a port.
 	maxBackend = maxDomain + 6
 )
 
-// A MalformedError is what every decoder returns for bytes it refuses.
+// A MalformedError is the error of every decoder for bytes that it refuses.
 type MalformedError struct {
-	Field string // the first field that was wrong
+	Field string // the first invalid field
 }
 
 func (e *MalformedError) Error() string {
 	return fmt.Sprintf("malformed message: %s", e.Field)
 }
 
-// A reader takes fields off the front of b. After the first wrong field it
-// gives zero values and keeps the field's name.
+// A reader decodes fields from the front of b. After the first invalid field it
+// returns zero values and keeps the field's name.
 type reader struct {
 	b     []byte
 	wrong string
@@ -101,7 +102,7 @@ func (r *reader) byte(field string) byte {
 	return c
 }
 
-// flags reads a byte of which only the bits in known may be set.
+// flags reads a byte and refuses bits that are not in known.
 func (r *reader) flags(known byte, field string) byte {
 	f := r.byte(field)
 	if f&^known != 0 {
@@ -136,7 +137,7 @@ func (r *reader) count(limit int, field string) int {
 	return int(n)
 }
 
-// text reads a text as a view; it is nil when empty.
+// text reads a text as a view. It returns nil for an empty text.
 func (r *reader) text(limit int, field string) []byte {
 	n := r.count(limit, field)
 	if n == 0 {
@@ -147,7 +148,7 @@ func (r *reader) text(limit int, field string) []byte {
 	return t
 }
 
-// token reads an id that is safe as part of a NATS subject.
+// token reads the id of a node or a gateway (see IsToken).
 func (r *reader) token(field string) []byte {
 	t := r.text(maxToken, field)
 	if !isToken(t) {
@@ -157,8 +158,9 @@ func (r *reader) token(field string) []byte {
 	return t
 }
 
-// IsToken reports whether s may be the id of a node or a gateway: it becomes
-// part of NATS subjects, so it is one to 32 of a to z and 0 to 9.
+// IsToken reports whether s is a valid id of a node or a gateway. The id becomes
+// part of NATS subjects, so it consists of 1 to 32 characters of a to z and
+// 0 to 9.
 func IsToken(s string) bool { return isToken(s) }
 
 func isToken[T string | []byte](t T) bool {
@@ -173,7 +175,8 @@ func isToken[T string | []byte](t T) bool {
 	return true
 }
 
-// keep returns b as a string, old itself when it already says the same.
+// keep returns b as a string. If old has the same text, it returns old and
+// allocates nothing.
 func keep(old string, b []byte) string {
 	if old == string(b) {
 		return old

@@ -2,12 +2,12 @@ package decision
 
 import "encoding/binary"
 
-// MaxBatch bounds the requests of one message: natural batches of that size
-// are already several times as fast as single ones, and a larger one would
-// only make the first of them wait for the last.
+// MaxBatch bounds the requests of one message. Batches of this size are already
+// several times as fast as single requests. In a larger batch the first request
+// would only wait longer for the last.
 const MaxBatch = 256
 
-// A Mark is a place in the history of one log.
+// A Mark is a position in one log.
 type Mark struct {
 	LogID    string
 	Position uint64
@@ -17,20 +17,20 @@ type Mark struct {
 type BatchHead struct {
 	Gateway string // the gateway's id, for the audit log; see IsToken
 	ID      uint64
-	// AtLeast: a node of that log whose state is older must not answer. The
-	// zero Mark asks for nothing.
+	// AtLeast: a node of this log must not answer while its state is older. The
+	// zero Mark sets no condition.
 	AtLeast Mark
 }
 
-// A Batch is a whole message from a gateway to a node. With no requests it
+// A Batch is a whole message from a gateway to a node. A Batch without requests
 // asks only whether the node would answer.
 type Batch struct {
 	BatchHead
 	Requests []Request
 }
 
-// AppendBatch appends the head of a batch of count requests, which the caller
-// appends next (AppendQuestion, AppendAdmit, AppendOpen).
+// AppendBatch appends the head of a batch. The caller then appends count requests
+// (AppendQuestion, AppendAdmit, AppendOpen).
 func AppendBatch(dst []byte, h *BatchHead, count int) []byte {
 	dst = appendText(append(dst, byte(tagBatch)), h.Gateway)
 	dst = binary.AppendUvarint(dst, h.ID)
@@ -38,8 +38,8 @@ func AppendBatch(dst []byte, h *BatchHead, count int) []byte {
 	return binary.AppendUvarint(dst, uint64(count))
 }
 
-// DecodeBatch reads a message that is a batch and nothing more. It uses b's
-// slices again; the requests are views of msg.
+// DecodeBatch decodes a message that is exactly one batch. It reuses b's slices.
+// The requests are views of msg.
 func DecodeBatch(msg []byte, b *Batch) error {
 	r := reader{b: msg}
 	r.tag(tagBatch, "batch")
@@ -57,38 +57,39 @@ func DecodeBatch(msg []byte, b *Batch) error {
 	return r.end()
 }
 
-// A Status says what a Reply is worth.
+// A Status says whether a node answered a Batch, and if not, why.
 type Status uint8
 
-// The statuses. Only StatusOK comes with results.
+// The statuses. Only a Reply with StatusOK has results.
 const (
 	StatusOK Status = iota
 	// StatusBehind: the node's state is older than AtLeast.
 	StatusBehind
-	// StatusNotFresh: the node may not decide now, because it has not caught
-	// up, may be cut off, or cannot write its audit log.
+	// StatusNotFresh: the node may not decide now, because it has not caught up
+	// with the log, may be disconnected, or cannot write its audit log.
 	StatusNotFresh
-	// StatusBad: the batch could not be read, or deciding it failed. It will
-	// not do better elsewhere.
+	// StatusBad: the node could not decode the batch, or failed to decide it.
+	// Another node would fail too.
 	StatusBad
 	numStatuses
 )
 
 // A ReplyHead begins a node's answer to a Batch.
 type ReplyHead struct {
-	ID     uint64 // the batch's
+	ID     uint64 // the ID of the Batch
 	Status Status
-	Node   string // see IsToken
-	At     Mark   // the state the node was in when it began to decide
+	Node   string // the node's id; see IsToken
+	At     Mark   // the node's state when it began to decide
 }
 
-// A Reply is a whole answer to a Batch: one result for each request, in order.
+// A Reply is a node's whole answer to a Batch. It has one result for each
+// request, in the same order.
 type Reply struct {
 	ReplyHead
 	Results []Result
 }
 
-// AppendReply appends a reply; it is a whole message.
+// AppendReply appends a reply, which is a whole message.
 func AppendReply(dst []byte, r *Reply) []byte {
 	dst = append(dst, byte(tagReply), byte(r.Status))
 	dst = binary.AppendUvarint(dst, r.ID)
@@ -104,8 +105,8 @@ func AppendReply(dst []byte, r *Reply) []byte {
 	return dst
 }
 
-// DecodeReply reads a message that is a reply and nothing more. It uses r's
-// slices again and gives each result the reply's log id.
+// DecodeReply decodes a message that is exactly one reply. It reuses reply's
+// slices and copies the reply's log id into each result.
 func DecodeReply(msg []byte, reply *Reply) error {
 	r := reader{b: msg}
 	r.tag(tagReply, "reply")
@@ -134,24 +135,24 @@ func DecodeReply(msg []byte, reply *Reply) error {
 	return r.end()
 }
 
-// A State is how a node is.
+// A State is the state of a node.
 type State struct {
 	At    Mark
-	Ready bool // it may decide
+	Ready bool // the node may decide
 }
 
-// An Announcement is what a node says of itself each second.
+// An Announcement is the message that each node publishes once a second.
 type Announcement struct {
-	Node string // see IsToken
-	// Boot is drawn anew at each start: when it changes, what was asked of
-	// the node before is lost.
+	Node string // the node's id; see IsToken
+	// Boot is a random number, chosen at each start. If it changes, the node has
+	// lost all requests sent to it before.
 	Boot  uint64
-	Load  uint16 // thousandths of the workers' time that were busy, 0 to 1000
-	Ready bool   // it would answer now, and does not mean to stop
+	Load  uint16 // thousandths of the workers' time spent busy, 0 to 1000
+	Ready bool   // the node would answer now and is not about to stop
 	At    Mark
 }
 
-// AppendAnnouncement appends an announcement; it is a whole message.
+// AppendAnnouncement appends an announcement, which is a whole message.
 func AppendAnnouncement(dst []byte, a *Announcement) []byte {
 	dst = appendText(append(dst, byte(tagAnnouncement)), a.Node)
 	dst = binary.AppendUvarint(dst, a.Boot)
@@ -163,8 +164,7 @@ func AppendAnnouncement(dst []byte, a *Announcement) []byte {
 // MaxLoad is the greatest Load of an Announcement.
 const MaxLoad = 1000
 
-// DecodeAnnouncement reads a message that is an announcement and nothing
-// more.
+// DecodeAnnouncement decodes a message that is exactly one announcement.
 func DecodeAnnouncement(msg []byte, a *Announcement) error {
 	r := reader{b: msg}
 	r.tag(tagAnnouncement, "announcement")
@@ -189,7 +189,8 @@ func (r *reader) mark(m *Mark) {
 	m.Position = r.number("position")
 }
 
-// resize returns s with n elements, which keep what they hold for use again.
+// resize returns s with n elements. They keep their contents, so that decoding
+// can reuse the slices inside.
 func resize[T any](s []T, n int) []T {
 	if n <= cap(s) {
 		return s[:n]

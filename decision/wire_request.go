@@ -7,9 +7,9 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// MaxQuestion bounds an encoded Question. NewQuestion marks what would be
-// longer as undescribable: no stanza anybody needs comes near it, and a batch
-// must hold several.
+// MaxQuestion bounds an encoded Question. NewQuestion marks a stanza with a
+// longer question as undescribable. The bound is far above the size of ordinary
+// stanzas, and small enough for a batch to hold several questions.
 const MaxQuestion = 64 << 10
 
 // A RequestKind says which field of a Request is set.
@@ -23,8 +23,8 @@ const (
 	Open                      // a Session, answered by an Opening
 )
 
-// A Request is one thing a gateway asks of a node. The zero value is ready
-// for DecodeRequest; used again it allocates nothing in the steady state.
+// A Request is one request of a gateway to a node. The zero value is ready for
+// DecodeRequest. A Request that is reused soon needs no allocations any more.
 type Request struct {
 	Kind     RequestKind
 	Question Question
@@ -46,7 +46,7 @@ const (
 
 // More flags of a question, in a byte of their own.
 const (
-	flagMUC   byte = 1 << iota // flagJoined, and by asking to join
+	flagMUC   byte = 1 << iota // the directed presence of flagJoined asked to join a room
 	moreFlags      = flagMUC<<1 - 1
 )
 
@@ -67,8 +67,8 @@ func AppendOpen(dst []byte, s *Session) []byte {
 	return appendSession(append(dst, byte(tagOpen)), s)
 }
 
-// DecodeRequest reads one request off the front of b into r and returns what
-// follows it. After an error r is not to be used but for decoding again.
+// DecodeRequest decodes a request from the front of b into r and returns the
+// remaining bytes. After an error, r may only be used for decoding again.
 func DecodeRequest(b []byte, r *Request) (rest []byte, err error) {
 	if len(b) == 0 {
 		return nil, &MalformedError{Field: "request"}
@@ -121,9 +121,10 @@ func appendAddresses(dst []byte, list []jid.Addr) []byte {
 	return dst
 }
 
-// bound makes a question that would be longer than MaxQuestion one about an
-// undescribable stanza. The addresses of Inside are left out first: only a
-// service acts on them, and the mark says that they are missing.
+// bound shortens a question that would be longer than MaxQuestion. First it
+// leaves out the addresses of Inside, because only services act on these, and
+// sets a mark to report this. If the question is still too long, bound marks the
+// stanza as undescribable.
 func (q *Question) bound() {
 	d := &q.Desc
 	if q.sizeAtMost() <= MaxQuestion {
@@ -141,11 +142,11 @@ func (q *Question) bound() {
 	d.Payloads, d.Parts, d.Addressed = nil, nil, nil
 }
 
-// sizeAtMost is not less than the length of the question's encoding.
+// sizeAtMost returns an upper bound for the length of the encoded question.
 func (q *Question) sizeAtMost() int {
 	const (
-		numbers = 64 // tags, flags, counts and numbers of their greatest length
-		length  = 3  // of a text's length
+		numbers = 64 // all tags, flags, counts and numbers at their greatest length
+		length  = 3  // the encoded length of a text
 	)
 	s, d := &q.Session, &q.Desc
 	n := numbers + 8*length + len(s.ID) + len(s.Tenant) + len(s.Account) + 1 + len(s.Resource) + len(s.Grant) + len(s.OpenedLog)
@@ -189,8 +190,8 @@ func (q *Question) flags() byte {
 	return f
 }
 
-// appendSession writes account and resource as one address, so that whoever
-// reads it splits it anew.
+// appendSession appends account and resource as one address, so that the decoder
+// itself splits and verifies it.
 func appendSession(dst []byte, s *Session) []byte {
 	dst = appendText(dst, s.ID)
 	dst = appendText(dst, s.Tenant)
@@ -230,10 +231,10 @@ func appendParts(dst []byte, parts []stanza.Part) []byte {
 	return dst
 }
 
-// DecodeQuestion reads one question off the front of b and returns what
-// follows it. It uses q's slices again. Addresses are prepared anew: one that
-// is not in its prepared form is an error, and so is a namespace that is
-// numbered wrongly, because rules compare both by what the question says.
+// DecodeQuestion decodes a question from the front of b and returns the
+// remaining bytes. It reuses q's slices. Rules trust the addresses and namespace
+// numbers of a question, so DecodeQuestion verifies both: an address that is not
+// in its prepared form is an error, and so is a namespace with a wrong number.
 func DecodeQuestion(b []byte, q *Question) (rest []byte, err error) {
 	r := reader{b: b}
 	d := &q.Desc
@@ -276,7 +277,7 @@ func (r *reader) addresses(dst []jid.Addr, field string) []jid.Addr {
 	return dst
 }
 
-// head reads the numbers of a description.
+// head reads the fixed fields of a description.
 func (r *reader) head(d *stanza.Descriptor) {
 	d.Kind = stanza.Kind(r.byte("kind"))
 	d.Type = stanza.Type(r.byte("type"))
@@ -346,8 +347,9 @@ func (r *reader) address(field string) jid.Addr {
 	return a
 }
 
-// parts reads parts. Only of a stanza with a fault may one lack the text of its
-// namespace: that text may have been too long, and the fault another's.
+// parts reads a list of parts. A part may lack the text of its namespace only if
+// the stanza has a fault, of whatever kind: the text may have been too long while
+// another fault was reported first.
 func (r *reader) parts(dst []stanza.Part, limit int, fault stanza.Fault, field string) []stanza.Part {
 	n := r.count(limit, field)
 	for range n {

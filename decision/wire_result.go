@@ -2,7 +2,7 @@ package decision
 
 import "encoding/binary"
 
-// A Result answers a Request; its Kind is the Request's.
+// A Result answers a Request and has the same Kind.
 type Result struct {
 	Kind      RequestKind
 	Verdict   Verdict
@@ -10,17 +10,16 @@ type Result struct {
 	Opening   Opening
 }
 
-// AppendVerdict appends a verdict without its log id, which stands once in
-// the message around it, and without AskedAt, which is the asker's own.
+// AppendVerdict appends a verdict without LogID and AskedAt. The enclosing message
+// carries the log id once, and the Asker sets AskedAt.
 func AppendVerdict(dst []byte, v *Verdict) []byte {
 	dst = append(dst, byte(tagVerdict), byte(v.Effect), byte(v.Reason))
 	dst = binary.AppendUvarint(dst, v.Position)
 	return appendText(dst, v.Permission)
 }
 
-// DecodeVerdict reads one verdict off the front of b and returns what follows
-// it. It leaves LogID and AskedAt as they are. An undecided verdict is an
-// error.
+// DecodeVerdict decodes a verdict from the front of b and returns the remaining
+// bytes. It does not change LogID and AskedAt. An undecided verdict is an error.
 func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagVerdict, "verdict")
@@ -37,8 +36,8 @@ func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendAdmission appends an admission without its log id, as AppendVerdict
-// does.
+// AppendAdmission appends an admission without LogID. The enclosing message
+// carries the log id once.
 func AppendAdmission(dst []byte, a *Admission) []byte {
 	flags := boolByte(a.Known)
 	if a.Known && a.MaxSessions > 0 {
@@ -66,8 +65,8 @@ func AppendAdmission(dst []byte, a *Admission) []byte {
 	return dst
 }
 
-// DecodeAdmission reads one admission off the front of b and returns what
-// follows it. It leaves LogID as it is; the Backends are fresh.
+// DecodeAdmission decodes an admission from the front of b and returns the
+// remaining bytes. It does not change LogID. It allocates new Backends.
 func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagAdmission, "admission")
@@ -110,14 +109,15 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendOpening appends an opening without its log id, as AppendVerdict does.
+// AppendOpening appends an opening without LogID. The enclosing message carries
+// the log id once.
 func AppendOpening(dst []byte, o *Opening) []byte {
 	dst = append(dst, byte(tagOpening), boolByte(o.Allowed))
 	return binary.AppendUvarint(dst, o.Position)
 }
 
-// DecodeOpening reads one opening off the front of b and returns what follows
-// it. It leaves LogID as it is.
+// DecodeOpening decodes an opening from the front of b and returns the remaining
+// bytes. It does not change LogID.
 func DecodeOpening(b []byte, o *Opening) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagOpening, "opening")
@@ -126,7 +126,7 @@ func DecodeOpening(b []byte, o *Opening) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendRevocation appends a revocation; it is a whole message.
+// AppendRevocation appends a revocation, which is a whole message.
 func AppendRevocation(dst []byte, e *Revocation) []byte {
 	dst = appendText(append(dst, byte(tagRevocation)), e.Tenant)
 	dst = appendText(dst, e.Account)
@@ -134,7 +134,7 @@ func AppendRevocation(dst []byte, e *Revocation) []byte {
 	return binary.AppendUvarint(dst, e.Position)
 }
 
-// DecodeRevocation reads a message that is a revocation and nothing more.
+// DecodeRevocation decodes a message that is exactly one revocation.
 func DecodeRevocation(b []byte, e *Revocation) error {
 	r := reader{b: b}
 	r.tag(tagRevocation, "revocation")
@@ -152,7 +152,7 @@ func DecodeRevocation(b []byte, e *Revocation) error {
 	return r.end()
 }
 
-// end verifies that nothing is left.
+// end verifies that no bytes remain.
 func (r *reader) end() error {
 	if len(r.b) > 0 {
 		r.fail("trailing bytes")

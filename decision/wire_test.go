@@ -33,7 +33,7 @@ func session() Session {
 	}
 }
 
-// chat is the question about an everyday chat message.
+// chat returns the question about an ordinary chat message.
 func chat(t testing.TB) Question {
 	return Question{ID: 77, Session: session(), Desc: stanza.Descriptor{
 		Kind: stanza.Message, Type: stanza.Chat, Marks: stanza.HasContent,
@@ -46,7 +46,7 @@ func chat(t testing.TB) Question {
 	}}
 }
 
-// full uses every field.
+// full returns a question with every field set.
 func full(t testing.TB) Question {
 	q := Question{ID: 1<<64 - 1, Session: session(), Direction: In, Joined: true, MUC: true, Queried: true, Outstanding: true}
 	q.Session.Grant = []byte("g-1")
@@ -66,13 +66,13 @@ func full(t testing.TB) Question {
 	return q
 }
 
-// normal makes empty and nil slices equal for reflect.DeepEqual.
+// normal formats a question so that empty and nil slices compare equal.
 func normal(q Question) string { return fmt.Sprintf("%+v", q) }
 
 func TestQuestionRoundTrip(t *testing.T) {
 	odd := chat(t)
 	odd.Session.Resource = nil
-	odd.Desc.ID, odd.Desc.Payloads = nil, nil // an id that is there but empty
+	odd.Desc.ID, odd.Desc.Payloads = nil, nil // the id is present but empty
 	undescribable := chat(t)
 	undescribable.Desc.Fault = stanza.Undescribable
 	undescribable.Desc.Payloads[1].Other = nil
@@ -101,7 +101,7 @@ func TestQuestionRoundTrip(t *testing.T) {
 	}
 }
 
-// TestQuestionRefused: what a gateway claims and a node must not believe.
+// TestQuestionRefused checks that a node refuses a question with an invalid field.
 func TestQuestionRefused(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), stanza.MaxText+1)
 	for _, tt := range []struct {
@@ -202,7 +202,8 @@ func reply() Reply {
 	}
 }
 
-// clear makes what a result of one kind holds for another equal.
+// clear removes from each result the fields of other kinds, so that replies can
+// be compared.
 func clear(r Reply) Reply {
 	for i := range r.Results {
 		switch res := &r.Results[i]; res.Kind {
@@ -248,7 +249,7 @@ func TestMessagesRoundTrip(t *testing.T) {
 	head := BatchHead{Gateway: "gw1", ID: 12, AtLeast: want.At}
 	batch := AppendOpen(AppendAdmit(AppendQuestion(AppendBatch(nil, &head, 3), &q), "alpha.test"), &s)
 	var gotB Batch
-	for range 2 { // the second time into used slices
+	for range 2 { // the second time, the slices are reused
 		if err := DecodeBatch(batch, &gotB); err != nil {
 			t.Fatal(err)
 		}
@@ -313,8 +314,8 @@ func TestResultsRefused(t *testing.T) {
 	}
 }
 
-// TestAdmissionFlags: the limit has one encoding, and a flag that is not known
-// refuses the admission.
+// TestAdmissionFlags checks that the session limit has one encoding only, and that
+// an admission with an unknown flag is refused.
 func TestAdmissionFlags(t *testing.T) {
 	limited := AppendAdmission(nil, &Admission{Known: true, Tenant: "acme", Domain: "alpha.test", MaxSessions: 5})
 	var a Admission
@@ -324,10 +325,10 @@ func TestAdmissionFlags(t *testing.T) {
 	none := bytes.Clone(limited)
 	none[len(none)-2] = 0
 	for what, b := range map[string][]byte{
-		"a limit of none":                  none,
-		"a limit of what is not known":     {byte(tagAdmission), flagLimited, 0},
-		"a flag that nobody knows":         {byte(tagAdmission), 4, 0},
-		"another one, of a known domain":   append([]byte{limited[0], limited[1] | 4}, limited[2:]...),
+		"a limit of zero":                  none,
+		"a limit for an unknown domain":    {byte(tagAdmission), flagLimited, 0},
+		"an unknown flag":                  {byte(tagAdmission), 4, 0},
+		"an unknown flag, a known domain":  append([]byte{limited[0], limited[1] | 4}, limited[2:]...),
 		"a limit where the flag is absent": append([]byte{limited[0], flagKnown}, limited[2:]...),
 	} {
 		if rest, err := DecodeAdmission(b, &a); err == nil && len(rest) == 0 {
@@ -368,8 +369,8 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	}
 }
 
-// The fuzzers hold two promises: no bytes panic, and what is accepted has one
-// encoding only.
+// The fuzzers check two guarantees: decoding never panics, and each accepted
+// value has one encoding only.
 
 func FuzzDecodeBatch(f *testing.F) {
 	q, c, s := full(f), chat(f), session()
