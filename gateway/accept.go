@@ -11,11 +11,12 @@ import (
 )
 
 const (
-	// acceptPause is how long accepting rests when there are no descriptors.
+	// acceptPause is the pause after an accept error, such as too many open
+	// file descriptors.
 	acceptPause = 50 * time.Millisecond
-	// lingerTime and lingerBytes bound what is still read from a client after
-	// our last word, so that the word arrives before the reset that unread
-	// bytes would cause.
+	// lingerTime and lingerBytes bound the reading from a client after the
+	// gateway's last output. Unread bytes at close would make TCP send a reset,
+	// which can overtake that output.
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
 )
@@ -43,7 +44,7 @@ func (g *Gateway) accept(accepting, running context.Context, l net.Listener, dir
 	}
 }
 
-// rest waits for d, or until ctx is done, and then is false.
+// rest waits for d and returns true. If ctx is done before, it returns false.
 func rest(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -55,9 +56,10 @@ func rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// received takes in a connection, which it owns, unless a limit is reached. Those
-// of trusted proxies are counted against their clients' limits once the proxy has
-// said whose they are; until then the limit on all connections bounds them.
+// received serves a connection, or refuses it if a limit is reached. It takes
+// ownership of the connection. A connection from a trusted proxy counts towards
+// the limit on all connections; it counts towards its client's limits only once
+// the PROXY header has given the client's address.
 func (g *Gateway) received(accepting, running context.Context, raw net.Conn, direct bool) {
 	tune(raw)
 	conn := &connection{Conn: raw}
@@ -81,15 +83,16 @@ func (g *Gateway) received(accepting, running context.Context, raw net.Conn, dir
 	})
 }
 
-// A connection is a client's. It may have come by a proxy that says whose it is.
+// A connection is a connection from a client, directly or through a trusted
+// proxy.
 type connection struct {
 	net.Conn
-	remote, local net.Addr // as the proxy says; nil: the connection's own
-	first         [5]byte  // the first bytes the client has sent
-	heard         int      // so many of them
+	remote, local net.Addr // from the PROXY header; nil: those of Conn
+	first         [5]byte  // the first bytes from the client
+	heard         int      // the number of bytes in first
 }
 
-// RemoteAddr implements net.Conn: it is the client's address.
+// RemoteAddr implements net.Conn. It returns the client's address.
 func (c *connection) RemoteAddr() net.Addr {
 	if c.remote != nil {
 		return c.remote
@@ -97,7 +100,8 @@ func (c *connection) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
-// LocalAddr implements net.Conn: it is the address the client has connected to.
+// LocalAddr implements net.Conn. It returns the address to which the client has
+// connected.
 func (c *connection) LocalAddr() net.Addr {
 	if c.local != nil {
 		return c.local
@@ -114,8 +118,8 @@ func (c *connection) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. It reads what the client still sends first, for a
-// while.
+// Close implements net.Conn. Before it closes the connection it reads and
+// discards input from the client, within lingerTime and lingerBytes.
 func (c *connection) Close() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(lingerTime))

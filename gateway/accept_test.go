@@ -17,8 +17,8 @@ func newTestLimits(total, each, early, perAccount int) *limits {
 	}
 }
 
-// come is a connection from a prefix's first address, bound at once if it may
-// come in.
+// come makes a connection from a prefix's first address. If a limit is reached,
+// it returns the name of the limit.
 func (l *limits) come(from string) (*place, string) {
 	p := &place{limits: l}
 	reached := p.enter()
@@ -58,7 +58,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("once the first is bound: %q", limit)
 	}
 	all = append(all, first, second)
-	for i := range 30 { // of one /48, whatever the /64
+	for i := range 30 { // all from one /48, each from another /64
 		p, limit := l.come(netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, 0, byte(i)}), 64).String())
 		if want := i >= 16; (limit == byAddress) != want {
 			t.Errorf("%d of a /48: %q", i+1, limit)
@@ -75,7 +75,7 @@ func TestLimits(t *testing.T) {
 		all = append(all, p)
 	}
 	if _, limit := l.come("203.0.113.1/32"); limit != byConnections {
-		t.Errorf("one too many: %q", limit)
+		t.Errorf("a connection over the limit: %q", limit)
 	}
 	for _, p := range all {
 		p.leave()
@@ -86,7 +86,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A tenant that has its share gets no more when nearly all is taken; others do.
+// When nearly all connections are taken, a tenant that has its share gets no
+// more sessions, and other tenants still do.
 func TestTenantShare(t *testing.T) {
 	l := newTestLimits(100, 100, 100, 50)
 	var all []account
@@ -128,8 +129,8 @@ func TestTenantShare(t *testing.T) {
 	}
 }
 
-// A tenant with a limit has no more sessions than that, whatever is refused in
-// between and for whichever reason, and each one that ends makes room.
+// A tenant never has more sessions than its limit. A session refused for another
+// limit does not count, and each session that ends makes room.
 func TestTenantLimit(t *testing.T) {
 	const most = 3
 	l := newTestLimits(100, 100, 100, 2)

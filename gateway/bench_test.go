@@ -15,9 +15,9 @@ import (
 	"github.com/postern-im/postern/gateway"
 )
 
-// passAll is a policy that costs nothing, so that a benchmark measures the
-// gateway alone. Its verdicts name the log that table opens sessions by: a
-// verdict of another log ends the session.
+// passAll passes every stanza at no cost, so that a benchmark measures the
+// gateway alone. Its verdicts name the same log as table's admissions, because a
+// verdict from another log ends the session.
 type passAll struct{ *table }
 
 func (passAll) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
@@ -36,8 +36,8 @@ func chat() string {
 }
 
 // BenchmarkThroughput sends chat messages over TLS through the gateway to a
-// sink, and the same bytes through a bare copy that only ends TLS, which is
-// the floor. batch is how many the client writes at once.
+// sink. For comparison it sends the same bytes through a proxy that only
+// decrypts TLS and copies. batch is the number of messages in one write.
 func BenchmarkThroughput(b *testing.B) {
 	for _, batch := range []int{1, 16} {
 		b.Run(fmt.Sprintf("copy/batch=%d", batch), func(b *testing.B) {
@@ -67,11 +67,12 @@ func (s *served) end(b *testing.B) {
 	}
 }
 
-// wantOnlyPassed fails a benchmark in which a session has ended, or a stanza
-// was not passed: it has measured something else than its name says.
+// wantOnlyPassed fails a benchmark in which a session has ended or a stanza was
+// not passed, because such a benchmark does not measure what its name says.
 func (s *served) wantOnlyPassed(b *testing.B, sessions, stanzas int) {
 	b.Helper()
-	// A stanza is counted after it was written, so the sink may be first.
+	// The gateway counts a stanza after writing it, so the sink may have it
+	// before it is counted.
 	late := time.Now().Add(10 * time.Second)
 	for s.gathered(b, "postern_gateway_stanzas_total", "pass") < float64(stanzas) && time.Now().Before(late) {
 	}
@@ -86,8 +87,8 @@ func (s *served) wantOnlyPassed(b *testing.B, sessions, stanzas int) {
 	}
 }
 
-// gathered is the sum of a counter or gauge over its labels, or over those
-// that have this value.
+// gathered returns the sum of a counter or gauge over all label values, or over
+// the metrics with one label value.
 func (s *served) gathered(tb testing.TB, name, value string) (sum float64) {
 	tb.Helper()
 	families, err := s.registry.Gather()
@@ -111,7 +112,7 @@ func (s *served) gathered(tb testing.TB, name, value string) (sum float64) {
 	return sum
 }
 
-// arrivals counts bytes and tells when there are enough.
+// arrivals counts received bytes and signals when enough have arrived.
 type arrivals struct {
 	want  atomic.Int64
 	count atomic.Int64
@@ -134,7 +135,7 @@ func countingSink(b *testing.B) (*sink, *arrivals) {
 	return s, a
 }
 
-// benchTimeout is for one measurement: a benchmark that cannot go on fails.
+// benchTimeout bounds one measurement, so that a stuck benchmark fails.
 const benchTimeout = time.Minute
 
 func benchmarkThroughput(b *testing.B, address string, batch int, a *arrivals) {
@@ -145,7 +146,7 @@ func benchmarkThroughput(b *testing.B, address string, batch int, a *arrivals) {
 		b.Fatal(err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(benchTimeout))
-	// The sink sends nothing. A client that hears something hears a refusal, or
+	// The sink sends nothing. If a client receives anything, it is a refusal or
 	// the end of its stream.
 	heard := make(chan string, 1)
 	go func() {
@@ -178,7 +179,7 @@ func benchmarkThroughput(b *testing.B, address string, batch int, a *arrivals) {
 	})
 }
 
-// copyProxy ends TLS and copies bytes both ways.
+// copyProxy decrypts TLS from the client and copies bytes in both directions.
 func copyProxy(b *testing.B, backend string) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -23,33 +23,36 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Certificates are those of a directory, by domain: NAME.crt with NAME.key, or
-// NAME/fullchain.pem with NAME/privkey.pem. Each serves the NAME of its file
-// and the DNS names in it, wildcards included; the file's name goes first.
+// Certificates are the certificates in a directory, by domain: NAME.crt with
+// NAME.key, or NAME/fullchain.pem with NAME/privkey.pem. A certificate is used
+// for the domain NAME and for the DNS names in it, wildcards included. If two
+// certificates match a domain, the certificate with that NAME is used.
 type Certificates struct {
 	dir        string
 	selfSigned bool
 
-	mu     sync.Mutex // guards all below
-	byFile map[string]*tls.Certificate
-	byName map[string]*tls.Certificate // of byFile, by their own DNS names
-	made   map[string]*tls.Certificate // self-signed
+	mu     sync.Mutex                  // guards all below
+	byFile map[string]*tls.Certificate // by NAME
+	byName map[string]*tls.Certificate // those of byFile, by the DNS names in them
+	made   map[string]*tls.Certificate // self-signed, by domain
 }
 
-// maxSelfSigned bounds the certificates made for names that clients ask for.
+// maxSelfSigned bounds the self-signed certificates, because clients choose the
+// names for which they are made.
 const maxSelfSigned = 256
 
-// NewCertificates returns the certificates of dir, to be loaded. With
-// selfSigned, a domain without one gets one that nobody else vouches for: for
-// demonstrations only.
+// NewCertificates returns the certificates of dir; Load must be called to read
+// them. With selfSigned, a domain without a certificate gets a self-signed
+// certificate, which is for demonstrations only.
 func NewCertificates(dir string, selfSigned bool) *Certificates {
 	return &Certificates{dir: dir, selfSigned: selfSigned}
 }
 
-// Load reads the directory again. A pair that cannot be read is an error, and
-// does not keep the others from being loaded; its domain keeps the old one. A
-// directory that is not there or holds no certificate is an error, unless they
-// are self-signed; all old ones are kept then.
+// Load reads the directory, and replaces the certificates that were loaded
+// before. If a pair of files cannot be read, its NAME keeps the certificate
+// loaded before; Load loads all other pairs and returns an error. If the
+// directory cannot be read, Load returns an error and keeps all certificates. So
+// it does if the directory holds no certificate, unless selfSigned is set.
 func (c *Certificates) Load() (loaded int, err error) {
 	var pairs [][3]string
 	if c.dir != "" {
@@ -57,7 +60,7 @@ func (c *Certificates) Load() (loaded int, err error) {
 			return 0, err
 		}
 		if len(pairs) == 0 && !c.selfSigned {
-			return 0, fmt.Errorf("certificates: %s holds none: want DOMAIN.crt with DOMAIN.key, or DOMAIN/fullchain.pem with DOMAIN/privkey.pem", c.dir)
+			return 0, fmt.Errorf("certificates: there is none in %s: want DOMAIN.crt with DOMAIN.key, or DOMAIN/fullchain.pem with DOMAIN/privkey.pem", c.dir)
 		}
 	}
 	c.mu.Lock()
@@ -86,7 +89,7 @@ func (c *Certificates) Load() (loaded int, err error) {
 	return len(files), errors.Join(errs...)
 }
 
-// KeyFiles lists the files with private keys that a Load reads.
+// KeyFiles returns the paths of the private keys that Load reads.
 func (c *Certificates) KeyFiles() (files []string, err error) {
 	pairs, err := c.pairs()
 	for _, p := range pairs {
@@ -95,7 +98,7 @@ func (c *Certificates) KeyFiles() (files []string, err error) {
 	return files, err
 }
 
-// pairs lists name, certificate file and key file.
+// pairs returns the NAME, certificate file and key file of each certificate.
 func (c *Certificates) pairs() (pairs [][3]string, err error) {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -136,8 +139,8 @@ func certName(s string) (string, error) {
 	return name, err
 }
 
-// For returns the certificate for a prepared domain, nil if there is none. For
-// no domain at all it is the default: the file whose name sorts first.
+// For returns the certificate for a prepared domain, or nil if there is none.
+// For an empty domain it returns the certificate whose NAME sorts first.
 func (c *Certificates) For(domain string) *tls.Certificate {
 	if domain == "" {
 		return c.first()
@@ -170,7 +173,9 @@ func (c *Certificates) first() *tls.Certificate {
 	return c.byFile[slices.Min(slices.Collect(maps.Keys(c.byFile)))]
 }
 
-// make makes a self-signed certificate. The caller holds the lock.
+// make returns the self-signed certificate for a domain, and creates it if
+// needed. It returns nil if that fails or maxSelfSigned is reached. The caller
+// holds the lock.
 func (c *Certificates) make(domain string) *tls.Certificate {
 	if cert := c.made[domain]; cert != nil {
 		return cert
@@ -189,7 +194,7 @@ func (c *Certificates) make(domain string) *tls.Certificate {
 	return cert
 }
 
-// selfSignedFor is how long a self-signed certificate is valid.
+// selfSignedFor is the lifetime of a self-signed certificate.
 const selfSignedFor = 30 * 24 * time.Hour
 
 func selfSign(domain string) (*tls.Certificate, error) {

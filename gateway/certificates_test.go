@@ -12,13 +12,13 @@ import (
 	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
-// writeCert writes a certificate for names, and its key.
+// writeCert writes a certificate for names, and its private key.
 func writeCert(t *testing.T, certFile, keyFile string, names ...string) {
 	t.Helper()
 	daemontest.WriteCertificate(t, certFile, keyFile, time.Minute, time.Hour, names...)
 }
 
-// names returns whose certificate cert is: the first DNS name in it.
+// names returns the first DNS name in cert.
 func certOf(cert *tls.Certificate) string {
 	if cert == nil {
 		return ""
@@ -47,8 +47,8 @@ func TestCertificates(t *testing.T) {
 		}
 	}
 
-	// A reload takes what is new, keeps what has become unreadable, and drops
-	// what is gone.
+	// A reload adds new certificates, keeps those whose files have become
+	// unreadable, and drops those whose files have been removed.
 	old := c.For("a.test")
 	if err := os.WriteFile(in("a.test.key"), []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestCertificates(t *testing.T) {
 		t.Error("reload")
 	}
 	if _, err := gateway.NewCertificates(in("none"), false).Load(); err == nil {
-		t.Error("no directory, no error")
+		t.Error("no error for a missing directory")
 	}
 }
 
@@ -87,6 +87,6 @@ func TestSelfSigned(t *testing.T) {
 		t.Error("no bound on certificates made")
 	}
 	if gateway.NewCertificates("", false).For("a.test") != nil {
-		t.Error("made without being asked to")
+		t.Error("a certificate was made without selfSigned")
 	}
 }

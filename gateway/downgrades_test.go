@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestDowngrades: a domain is warned of at most once an hour, with the remedy.
+// TestDowngrades: the warning about a domain comes at most once an hour, and
+// names the remedy.
 func TestDowngrades(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

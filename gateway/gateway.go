@@ -1,10 +1,10 @@
-// Package gateway accepts clients, negotiates their sessions and runs them,
-// within limits, until it is told to stop.
+// Package gateway accepts connections from clients, negotiates a session for
+// each, and runs the sessions, within limits, until its context ends.
 //
-// It promises that no connection outlives Serve, that one connection's
-// failure, a panic included, ends that connection only, and that stopping
-// tells every client. It holds no rules and no list of domains; what a stanza
-// is and whether it passes is not decided here.
+// It promises: no connection outlives Serve; a failure in one connection, even
+// a panic, ends only that connection; before Serve returns, every client is
+// told that its session ends. The package holds no rules and no list of
+// domains. It neither parses stanzas nor decides whether they pass.
 package gateway
 
 import (
@@ -29,50 +29,54 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A Decider answers all that the gateway asks: about domains, about sessions that
-// are to begin, and about stanzas.
+// A Decider answers the gateway's questions about domains, new sessions and
+// stanzas.
 type Decider interface {
 	negotiate.Admitter
 	session.Decider
 }
 
-// Config is what a Gateway needs.
+// Config configures a Gateway.
 type Config struct {
-	// Listeners, with STARTTLS (RFC 6120) and direct TLS (XEP-0368). The
-	// gateway owns them from New on.
+	// Listeners for STARTTLS (RFC 6120) and for direct TLS (XEP-0368). New takes
+	// ownership of them.
 	STARTTLS, DirectTLS []net.Listener
 	Decider             Decider
 	Certificates        *Certificates
-	// BackendTLS is for backends reached with TLS; nil: the system's roots.
+	// BackendTLS configures TLS to backends. If it is nil, the system's root
+	// certificates are used.
 	BackendTLS *tls.Config
-	// Dial connects to a backend; nil: TCP.
+	// Dial connects to a backend. If it is nil, it connects over TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// MaxConnections bounds all connections; 0: 10,000.
+	// MaxConnections limits all connections. 0 means 10,000.
 	MaxConnections int
-	// MaxPerAddress bounds connections from one source, which is an IPv4 address
-	// or an IPv6 /64; eight times as many may come from an IPv6 /48. 0: 64.
+	// MaxPerAddress limits the connections from one source, which is an IPv4
+	// address or an IPv6 /64 network. An IPv6 /48 network may have eight times
+	// as many. 0 means 64.
 	MaxPerAddress int
-	// MaxUnauthenticated bounds those of a source's connections that have no
-	// session yet; 0: 16. It counts up to MaxPerAddress only.
+	// MaxUnauthenticated limits the connections from one source that have no
+	// session yet. 0 means 16. A value above MaxPerAddress has no effect.
 	MaxUnauthenticated int
-	// MaxSessionsPerAccount bounds the sessions of one account at this gateway;
-	// 0: 20.
+	// MaxSessionsPerAccount limits the sessions of one account at this gateway.
+	// 0 means 20.
 	MaxSessionsPerAccount int
-	// Proxies are the networks of proxies in front of the gateway. A connection
-	// from there must begin with a PROXY header (version 1 or 2), before TLS, and
-	// its client is the one the header names; from elsewhere a header is an
-	// error.
+	// Proxies are the networks of trusted proxies in front of the gateway. A
+	// connection from a trusted proxy must begin with a PROXY header (version 1
+	// or 2), before TLS, and the header gives the client's address. A header
+	// from any other address is an error.
 	Proxies []netip.Prefix
-	// LoginFailures bounds failed log-ins a minute of one account from one
-	// source, LoginFailuresPerAddress those of one source; 0: 10 and 60. Over
-	// it, clients are told to try again later and the backend is not asked.
+	// LoginFailures limits failed log-ins per minute to one account from one
+	// source, and LoginFailuresPerAddress those from one source to any account.
+	// 0 means 10 and 60. When a limit is reached, the gateway tells clients to
+	// try again later and does not ask the backend.
 	LoginFailures, LoginFailuresPerAddress int
-	// ByteRate bounds the bytes a second that are read of a session's client,
-	// ByteBurst those at once; StanzaRate and StanzaBurst the stanzas. 0: 32 KiB,
-	// 256 KiB, 50 and 500. Over it, reading waits.
+	// ByteRate limits the bytes per second that the gateway reads from a
+	// session's client, and ByteBurst the bytes at once; StanzaRate and
+	// StanzaBurst limit the stanzas. 0 means 32 KiB, 256 KiB, 50 and 500. When a
+	// limit is reached, the gateway reads later.
 	ByteRate, ByteBurst, StanzaRate, StanzaBurst int
-	// DrainTime bounds how long the closing of sessions is spread when the
-	// gateway stops; 0: 30 s.
+	// DrainTime is the maximum time over which the gateway closes its sessions
+	// when it stops. 0 means 30 s.
 	DrainTime time.Duration
 	Logger    *slog.Logger
 	Metrics   prometheus.Registerer
@@ -89,12 +93,12 @@ const (
 	defaultLoginFailuresPerAddress = 60
 
 	defaultByteRate    = 32 << 10
-	defaultByteBurst   = 256 << 10 // as large as a stanza may be
+	defaultByteBurst   = 256 << 10 // the maximum size of a stanza
 	defaultStanzaRate  = 50
 	defaultStanzaBurst = 500
 )
 
-// A Gateway serves clients.
+// A Gateway serves clients. It can be served once.
 type Gateway struct {
 	config      Config
 	logger      *slog.Logger
@@ -106,12 +110,12 @@ type Gateway struct {
 	sessions    sessions
 	revocations revocations
 	metrics     *metrics
-	often       *floodlog.Logger // lines that clients can cause as often as they like
-	telling     chan struct{}    // has room for refusals that are being told
+	often       *floodlog.Logger // log lines that clients can cause at any rate
+	telling     chan struct{}    // a token per client that is being told of a limit
 	work        sync.WaitGroup   // connections
 }
 
-// New returns a Gateway that serves nobody yet.
+// New returns a Gateway that serves no clients until Serve is called.
 func New(c Config) (*Gateway, error) {
 	if c.Decider == nil || c.Certificates == nil || c.Logger == nil || c.Metrics == nil {
 		return nil, errors.New("gateway: decider, certificates, logger and metrics are needed")
@@ -171,10 +175,11 @@ func def[T int | time.Duration](v *T, d T) {
 	}
 }
 
-// Serve serves until ctx is done, then stops accepting, tells every client,
-// and returns when all connections are closed.
+// Serve serves clients until ctx is done or a listener fails. Then it accepts no
+// more connections, ends every session with a stream error, and returns when all
+// connections are closed.
 func (g *Gateway) Serve(ctx context.Context) error {
-	// Sessions end when the drain says so, not all at once with ctx.
+	// Sessions must not all end at once with ctx: drain ends them one by one.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	accepting, fail := context.WithCancelCause(ctx)
@@ -219,12 +224,12 @@ func (g *Gateway) closeListeners() {
 // client closed the connection.
 const closed = "closed"
 
-// The conditions of a negotiation that ended because no backend of the domain
-// could be used, or because the domain has no certificate or no policy node
-// answered.
+// Conditions of a negotiation that ended for a reason on the server's side.
 const (
+	// unreachable: no backend of the domain could be used.
 	unreachable = "remote-connection-failed"
-	unable      = "internal-server-error"
+	// unable: the domain has no certificate, or no policy node answered.
+	unable = "internal-server-error"
 )
 
 // notLoggedIn is the condition of a negotiation that ended because the client
@@ -232,7 +237,7 @@ const (
 const notLoggedIn = "log-in-failed"
 
 // serve negotiates one connection and runs its session. The session runs in a
-// goroutine of its own: the stack of the one that shook hands has grown.
+// new goroutine, because the TLS handshake has grown the stack of this one.
 func (g *Gateway) serve(accepting, running context.Context, conn *connection, direct bool, p *place) {
 	began, heard := time.Now(), g.revocations.count()
 	bound, err := g.negotiate(accepting, conn, direct)
@@ -250,9 +255,9 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 		level := slog.LevelInfo
 		switch {
 		case condition == closed && conn.heard == 0:
-			level = slog.LevelDebug // a load balancer's health check, each few seconds
+			level = slog.LevelDebug // a load balancer's health check, every few seconds
 		case condition == unreachable, condition == unable:
-			level = slog.LevelWarn // the operator's to mend, not the client's
+			level = slog.LevelWarn // for the operator to repair, not for the client
 		}
 		g.unbound.tell(level, conn.RemoteAddr(), condition, err)
 		g.suspect(conn)
@@ -268,8 +273,8 @@ func (g *Gateway) serve(accepting, running context.Context, conn *connection, di
 	})
 }
 
-// negotiate guards the negotiator: a panic, which only a mistake of ours can
-// be, costs this connection and no other.
+// negotiate runs the negotiator and recovers from its panics, so that a
+// programming error ends only this connection.
 func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b *negotiate.Bound, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -281,8 +286,8 @@ func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b 
 	return g.negotiator.Accept(ctx, conn, direct)
 }
 
-// run runs a bound session to its end. Its stack is the session's while that
-// is idle, so it is kept small.
+// run runs a bound session until it ends. An idle session keeps the stack of
+// this goroutine, so the stack must stay small.
 func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr, heard uint64) {
 	s, r := g.begin(b, remote, heard)
 	if s == nil {
@@ -291,7 +296,7 @@ func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr, 
 	g.end(s, r, s.Run(ctx))
 }
 
-// A running session is what the gateway knows of it.
+// running identifies a running session in the registry and in log lines.
 type running struct {
 	account
 	id, resource string
@@ -302,8 +307,8 @@ func (r *running) attrs() []any {
 	return []any{"session", r.id, "tenant", r.tenant, "jid", r.jid + "/" + r.resource, "remote", r.remote.String()}
 }
 
-// begin makes the session and registers it. heard is how many
-// revocations had come when its connection came.
+// begin creates the session and registers it. heard is the number of
+// revocations received before the connection was accepted.
 func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*session.Session, *running) {
 	r := &running{
 		account: account{b.Tenant, string(b.JID.Bare())},
@@ -319,7 +324,7 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 		LogID: b.LogID,
 		Live:  decision.LiveSession{Remote: remote.String(), TLS: tlsVersion(b.Client), Mechanism: b.Mechanism},
 	})
-	if err != nil { // never: all it needs is there
+	if err != nil { // impossible: the configuration is complete
 		g.logger.Error("session not begun", "err", err)
 		_ = b.Backend.Close()
 		_ = b.Client.Close()
@@ -329,14 +334,14 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 	g.metrics.sessions.Inc()
 	g.sessions.add(r.account, s)
 	if g.revocations.count() != heard {
-		// What was asked of it so far may have been answered before the notice,
-		// which did not find it here.
+		// A revocation has come during the negotiation, when the session was not
+		// registered yet. The verdicts of the negotiation may be older than it.
 		g.revocations.add(decision.Revocation{Tenant: r.tenant, Account: r.jid, Position: b.Position, LogID: b.LogID}, false)
 	}
 	return s, r
 }
 
-// end takes note of how a session has ended.
+// end unregisters a session that has ended, and counts and logs the cause.
 func (g *Gateway) end(s *session.Session, r *running, err error) {
 	g.sessions.remove(r.account, s)
 	g.metrics.sessions.Dec()

@@ -23,8 +23,8 @@ import (
 	"github.com/postern-im/postern/gateway"
 )
 
-// A sink is a backend on a socket that lets everybody in, and does not answer
-// stanzas, but iq gets with an empty result.
+// A sink is a backend on a socket that accepts every log-in. It answers an iq
+// get with an empty result, and no other stanza.
 type sink struct {
 	listener net.Listener
 	work     sync.WaitGroup
@@ -117,7 +117,7 @@ func readUntil(r *bufio.Reader, end string) (string, bool) {
 	return got.String(), true
 }
 
-// A served gateway on sockets.
+// A served gateway serves clients on sockets.
 type served struct {
 	starttls, direct string
 	gateway          *gateway.Gateway
@@ -145,7 +145,7 @@ func serveGateway(tb testing.TB, policy gateway.Decider, backend string, change 
 			return (&net.Dialer{}).DialContext(ctx, network, backend)
 		},
 		Logger: slog.New(slog.DiscardHandler), Metrics: s.registry,
-		MaxUnauthenticated: 1000, MaxSessionsPerAccount: 10_000, // everybody is alice, from one address
+		MaxUnauthenticated: 1000, MaxSessionsPerAccount: 10_000, // every client is alice, from one address
 		ByteRate: 1 << 30, ByteBurst: 1 << 30, StanzaRate: 1 << 30, StanzaBurst: 1 << 30,
 	}
 	if change != nil {
@@ -196,8 +196,8 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// TestNothingIsLeft: whatever connections do and however they end, once the
-// gateway has stopped there is no goroutine and no descriptor of it.
+// TestNothingIsLeft: once the gateway has stopped, none of its goroutines and
+// file descriptors are left, whichever way its connections have ended.
 func TestNothingIsLeft(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	before := descriptors(t)
@@ -219,16 +219,16 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 			defer conn.Close()
 			switch i % 5 {
-			case 0: // closes as it should
+			case 0: // closes the stream
 				_, _ = io.WriteString(conn, "<presence/></stream:stream>")
 				_, _ = io.ReadAll(r)
 			case 1: // vanishes
-			case 2: // breaks the rules
+			case 2: // sends a forbidden stream
 				_, _ = io.WriteString(conn, "<presence><!-- --></presence>")
 				if got, _ := io.ReadAll(r); !strings.Contains(string(got), "restricted-xml") {
 					t.Errorf("got %q", got)
 				}
-			case 3: // sends far more than is read, and still hears why it ends
+			case 3: // sends far more than is read, and still gets the stream error
 				_, _ = io.WriteString(conn, "<message>"+strings.Repeat("<a/>", 100_000))
 				if got, _ := io.ReadAll(r); !strings.Contains(string(got), "policy-violation") {
 					t.Errorf("got %q", got)
@@ -242,7 +242,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 		})
 	}
-	clients.Go(func() { // never says anything
+	clients.Go(func() { // never sends anything
 		if conn, err := net.Dial("tcp", g.starttls); err == nil {
 			_, _ = io.ReadAll(conn)
 			_ = conn.Close()
@@ -264,7 +264,7 @@ func TestLimitPerAddress(t *testing.T) {
 	b := startSink(t)
 	defer b.stop()
 	g := serveGateway(t, newTable(), b.listener.Addr().String(), func(c *gateway.Config) { c.MaxPerAddress = 3 })
-	for range 10 { // one after the other: each gives its place back
+	for range 10 { // in turn: each makes room for the next
 		conn, r, err := dialDirect(g.direct, "x")
 		if err != nil {
 			t.Fatal(err)
@@ -283,12 +283,12 @@ func TestLimitPerAddress(t *testing.T) {
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		answer, ok := readUntil(bufio.NewReader(conn), "</stream:features>")
 		if !ok && !strings.Contains(answer, "too many connections from your address: 3 may be open") {
-			t.Errorf("refused without a word: %q", answer)
+			t.Errorf("refused without a stream error: %q", answer)
 		}
 		return !ok
 	}
-	// The place of the last one before is given back at once, but not before
-	// its client sees the end.
+	// The gateway gives back the place of the last of these connections soon, but
+	// perhaps only after its client has seen the end.
 	late := time.Now().Add(10 * time.Second)
 	for i := range 3 {
 		for refused() {
@@ -299,7 +299,7 @@ func TestLimitPerAddress(t *testing.T) {
 	}
 	before := g.counter(t, "postern_gateway_connections_refused_total")
 	if !refused() {
-		t.Error("one too many was let in")
+		t.Error("a connection over the limit was accepted")
 	}
 	g.stop()
 	if err := <-g.done; err != nil {
@@ -316,8 +316,8 @@ func (s *served) counter(tb testing.TB, name string) (sum float64) {
 	return s.gathered(tb, name, "")
 }
 
-// TestAPanicCostsOneConnection: a mistake while serving one client does not
-// reach another.
+// TestAPanicCostsOneConnection: a panic while the gateway serves one client does
+// not affect another client.
 func TestAPanicCostsOneConnection(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b := startSink(t)
@@ -330,7 +330,7 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	}
 	defer good.Close()
 	if _, _, err := dialDirect(g.direct, "panic"); err == nil {
-		t.Error("a panicking Open was survived")
+		t.Error("a session was bound though Open panicked")
 	}
 	bad, br, err := dialDirect(g.direct, "bad")
 	if err != nil {
@@ -343,7 +343,7 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	}
 	_, _ = io.WriteString(good, "<iq type='get' id='1' to='bob@a.test/'><a xmlns='b'/></iq>")
 	if got, ok := readUntil(r, "</iq>"); !ok {
-		t.Errorf("the other session has ended: %q", got)
+		t.Errorf("the session of another client has ended: %q", got)
 	}
 	g.stop()
 	_, _ = io.ReadAll(r)
@@ -352,16 +352,16 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	}
 }
 
-// TestEndedWhileNegotiating: a revocation after the domain was admitted concerns
-// the session that is being negotiated, though it is bound only later: whoever
-// has authenticated before is not let off. Nothing has to be sent for it.
+// TestEndedWhileNegotiating: a revocation can come after the domain was admitted
+// and before the session is bound. It then ends the session, even if the client
+// had authenticated before, and without any stanza being sent.
 func TestEndedWhileNegotiating(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for name, notice := range map[string]decision.Revocation{
-		"a revocation":             {Tenant: "acme", Position: 8, LogID: "log"},
-		"another log's":            {Tenant: "acme", Position: 5, LogID: "other"},
-		"what may be missed":       {},
-		"a revocation of long ago": {Tenant: "acme", Position: 1, LogID: "log"},
+		"a revocation":                {Tenant: "acme", Position: 8, LogID: "log"},
+		"a revocation of another log": {Tenant: "acme", Position: 5, LogID: "other"},
+		"revocations may be lost":     {},
+		"an old revocation":           {Tenant: "acme", Position: 1, LogID: "log"},
 	} {
 		t.Run(name, func(t *testing.T) { endedWhileNegotiating(t, notice) })
 	}
@@ -393,15 +393,16 @@ func endedWhileNegotiating(t *testing.T, notice decision.Revocation) {
 	}
 }
 
-// meanwhile has all sessions end at position 8. The first one, the witness, was
-// admitted at 9; while the second, admitted at 7, is being opened, a notice comes
-// and is followed to its end: the witness has been asked about.
+// meanwhile revokes all sessions admitted before position 8. The first session,
+// the witness, is admitted at 9, and the second at 7. While the second is being
+// opened, a notice comes. Open waits until the gateway has handled the notice,
+// that is, has asked about the witness.
 type meanwhile struct {
 	*table
 	notice   decision.Revocation
-	followed chan struct{} // has a token when the witness was asked about
+	followed chan struct{} // has a token when the gateway has asked about the witness
 
-	opened atomic.Bool // the witness is there
+	opened atomic.Bool // the witness has been opened
 }
 
 func (p *meanwhile) Admit(ctx context.Context, domain string) (decision.Admission, error) {

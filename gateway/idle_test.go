@@ -18,8 +18,8 @@ import (
 	"github.com/postern-im/postern/gateway"
 )
 
-// helperEnv makes the test binary the other side of BenchmarkIdleMemory: the
-// clients and their backend, in a process of its own.
+// helperEnv makes the test binary run the clients and the backend of
+// BenchmarkIdleMemory, so that the measured process holds the gateway alone.
 const helperEnv = "POSTERN_TEST_IDLE_CLIENTS"
 
 func TestMain(m *testing.M) {
@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// idleClients prints the backend's address, reads the gateway's and how big a
-// message each client is to send, and logs in n clients. When the backend has
-// what all of them sent it prints "ready", and waits to be told to go.
+// idleClients prints the backend's address and reads the gateway's address and
+// the size of the message that each client sends. Then it logs in n clients. When
+// the backend has received everything it prints "ready", and waits for a line.
 func idleClients(n int) error {
 	tell := bufio.NewReader(os.Stdin)
 	b := startSink(new(testing.B))
@@ -54,7 +54,7 @@ func idleClients(n int) error {
 	}
 	text := "<presence/><message to='bob@a.test'><body>" + strings.Repeat("a", size) + "</body></message>"
 	arrived.want.Store(int64(n * len(text)))
-	conns := make([]net.Conn, n) // kept: an unreachable one is closed
+	conns := make([]net.Conn, n) // kept, because the garbage collector would close them
 	for i := range n {
 		conn, _, err := dialDirect(address, fmt.Sprint("r", i))
 		if err != nil {
@@ -77,8 +77,8 @@ func idleClients(n int) error {
 }
 
 // BenchmarkIdleMemory reports the resident memory of the gateway per idle
-// session: 1,000 clients over TLS 1.3, each with a backend leg without TLS,
-// each after a presence and a message. What a large message adds is the input
+// session. 1,000 clients connect over TLS 1.3, each with a backend leg without
+// TLS, and have sent a presence and a message. A large message adds the input
 // buffer of crypto/tls, which does not shrink.
 func BenchmarkIdleMemory(b *testing.B) {
 	for _, size := range []int{300, 15 << 10} {
@@ -127,7 +127,8 @@ func benchmarkIdleMemory(b *testing.B, size int) {
 
 type memory struct{ rss, heap, stack int64 }
 
-// resident returns what the process holds after all garbage is given back.
+// resident returns the process's resident memory after a garbage collection that
+// returns free memory to the system.
 func resident(b *testing.B) memory {
 	b.Helper()
 	for range 2 { // pools are emptied by the second collection

@@ -7,12 +7,13 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// siteShare is how many sources' connections may come from an IPv6 /48.
+// siteShare is the limit of an IPv6 /48 network, as a multiple of the limit of
+// one source.
 const siteShare = 8
 
-// Names of the limits, as in the configuration's [limits], in metrics and logs.
-// The last two have no setting: the policy nodes tell sessions_per_tenant, and
-// tenant_share follows from connections.
+// Names of the limits in metrics and logs. The first four are also the names of
+// their settings in [limits]. The policy nodes report sessions_per_tenant with
+// a tenant; tenant_share is computed from connections.
 const (
 	byConnections = "connections"
 	byAddress     = "per_address"
@@ -22,29 +23,29 @@ const (
 	byTenant      = "tenant_share"
 )
 
-// limits count connections and sessions.
+// limits counts connections and sessions, and holds the limits on them.
 type limits struct {
-	total, each, early, perAccount int
+	total, each, early, perAccount int // the limits; each and early are per source
 
-	mu          sync.Mutex // guards all below
-	all         int
-	by, unbound limit.Held[limit.Source] // connections, and those without a session
+	mu          sync.Mutex               // guards all below
+	all         int                      // connections
+	by, unbound limit.Held[limit.Source] // connections; connections without a session
 	accounts    limit.Held[account]      // sessions
 	tenants     limit.Held[string]       // sessions
 }
 
-// A place is what one connection takes of the limits. It belongs to one goroutine
+// A place records where one connection is counted. It belongs to one goroutine
 // at a time.
 type place struct {
 	limits  *limits
 	from    limit.Source
-	inside  bool // counted in all
-	counted bool // counted by source
-	early   bool // counted among those without a session
+	inside  bool // counted in limits.all
+	counted bool // counted in limits.by
+	early   bool // counted in limits.unbound
 }
 
-// enter counts one more connection, unless that is one too many, and then it says
-// by which limit.
+// enter counts the connection towards the limit on all connections. If the limit
+// is reached, it counts nothing and returns the name of the limit.
 func (p *place) enter() (limit string) {
 	l := p.limits
 	l.mu.Lock()
@@ -57,7 +58,8 @@ func (p *place) enter() (limit string) {
 	return ""
 }
 
-// take counts the connection to its source, as enter does.
+// take counts the connection towards the limits of its source. If one of them is
+// reached, it counts nothing and returns the name of that limit.
 func (p *place) take(from limit.Source) (limit string) {
 	l := p.limits
 	l.mu.Lock()
@@ -77,7 +79,7 @@ func (p *place) take(from limit.Source) (limit string) {
 	return ""
 }
 
-// bound says that the connection has a session now.
+// bound records that the connection has a session now.
 func (p *place) bound() {
 	l := p.limits
 	l.mu.Lock()
@@ -85,8 +87,8 @@ func (p *place) bound() {
 	p.settle()
 }
 
-// settle takes the connection from those without a session. The caller holds the
-// lock.
+// settle no longer counts the connection as one without a session. The caller
+// holds the lock.
 func (p *place) settle() {
 	if p.early {
 		p.early = false
@@ -94,7 +96,7 @@ func (p *place) settle() {
 	}
 }
 
-// leave gives everything back.
+// leave no longer counts the connection anywhere.
 func (p *place) leave() {
 	l := p.limits
 	l.mu.Lock()
@@ -113,9 +115,10 @@ func (p *place) leave() {
 	}
 }
 
-// take counts one more session of an account, as place.take does. The tenant may
-// have so many at most, where that is not 0. When nearly all connections are
-// taken, a tenant that has its share of them gets no more.
+// take counts one more session of an account. If a limit is reached, it counts
+// nothing and returns the name of the limit. most limits the sessions of the
+// tenant; 0 means no limit. When more than nine tenths of all connections are
+// taken, a tenant that has its equal share of them gets no more sessions.
 func (l *limits) take(a account, most uint64) (limit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,7 +139,7 @@ func (l *limits) take(a account, most uint64) (limit string) {
 	return ""
 }
 
-// give counts one less.
+// give counts one session less.
 func (l *limits) give(a account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,8 +147,8 @@ func (l *limits) give(a account) {
 	l.tenants.Give(a.tenant)
 }
 
-// told is what a client is told of a limit: the condition of a stream error (RFC
-// 6120 section 4.9.3) and its text.
+// told returns the stream error for a client that has reached a limit: its
+// condition (RFC 6120 section 4.9.3) and text.
 func (l *limits) told(limit string) (condition, text string) {
 	switch limit {
 	case byAddress:

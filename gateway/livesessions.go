@@ -9,9 +9,10 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// Sessions answers what a node asks about the bound sessions of this gateway,
-// and ends the one it is to end: from then on nothing of it is read any more.
-// It waits for no peer, and holds no lock but while it copies pointers.
+// Sessions answers a policy node's query about the bound sessions of this
+// gateway. If the query says so, it ends the sessions that match: it reads no
+// more from their clients and backends. It does not wait for the network, and it
+// holds a lock only while it copies the list of sessions.
 func (g *Gateway) Sessions(q *decision.SessionQuery) (r decision.SessionReply) {
 	for _, s := range g.sessions.of(account{tenant: q.Tenant, jid: ""}) {
 		l := s.Live()
@@ -31,7 +32,7 @@ func (g *Gateway) Sessions(q *decision.SessionQuery) (r decision.SessionReply) {
 	return r
 }
 
-// tlsVersion names the version of TLS a connection has; empty: it has none.
+// tlsVersion returns the name of a connection's TLS version, or "" without TLS.
 func tlsVersion(c net.Conn) string {
 	if c, ok := c.(*tls.Conn); ok {
 		return tls.VersionName(c.ConnectionState().Version)

@@ -13,8 +13,9 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// TestSessionsAreShownAndEnded: what a gateway has is listed in pages, with
-// what passed, and one is ended, its client told, the other left alone.
+// TestSessionsAreShownAndEnded: a gateway lists its sessions in pages, with the
+// number of stanzas passed. When one of two sessions is ended, its client is
+// told, and the second session stays.
 func TestSessionsAreShownAndEnded(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b := startSink(t)
@@ -30,7 +31,8 @@ func TestSessionsAreShownAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// A session that answers is registered: its bind result comes before that.
+	// The client gets its bind result before its session is registered. Once the
+	// session answers a stanza, it is registered.
 	for _, s := range []struct {
 		net.Conn
 		r *bufio.Reader
@@ -52,10 +54,10 @@ func TestSessionsAreShownAndEnded(t *testing.T) {
 	l := page.Sessions[0]
 	if l.Resource != "b-ends" || l.Account != "alice@a.test" || l.Opened != 7 || l.LogID != "log" || l.TLS != "TLS 1.3" ||
 		l.Mechanism != "PLAIN" || l.Remote != conn.LocalAddr().String() || l.RefusedOut != 1 || l.PassedOut != 0 || l.ID == "" {
-		t.Errorf("shown as %+v", l)
+		t.Errorf("listed as %+v", l)
 	}
 	if wrong := g.gateway.Sessions(&decision.SessionQuery{Tenant: "other", Session: l.ID, End: true, Limit: 1}); len(wrong.Sessions) != 0 {
-		t.Errorf("another tenant ends it: %+v", wrong)
+		t.Errorf("a query for another tenant ends it: %+v", wrong)
 	}
 	ended := g.gateway.Sessions(&decision.SessionQuery{Tenant: "acme", Session: l.ID, End: true, Limit: 1})
 	if len(ended.Sessions) != 1 || ended.Sessions[0].ID != l.ID {
@@ -66,7 +68,7 @@ func TestSessionsAreShownAndEnded(t *testing.T) {
 	}
 	_, _ = io.WriteString(stays, "<iq type='get' id='1' to='bob@a.test/'><a xmlns='b'/></iq>")
 	if got, ok := readUntil(still, "</iq>"); !ok {
-		t.Errorf("the other session has ended: %q", got)
+		t.Errorf("the second session has ended: %q", got)
 	}
 	g.stop()
 	_, _ = io.ReadAll(still)

@@ -12,34 +12,35 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// maxFailures bounds the accounts with sources, and the sources, whose failures
-// are counted: 64 Ki of each are a few MiB.
+// maxFailures bounds the keys of each set of failure counters. 64 Ki keys take a
+// few MiB.
 const maxFailures = 64 << 10
 
-// limitedEvery is how often one source's log-ins that were limited are told of.
+// limitedEvery is the time between two log lines about one source's log-ins
+// that a limit has refused.
 const limitedEvery = 10 * time.Second
 
-// loginFailed is the message of the line that is logged for each failed log-in.
-// packaging/fail2ban matches it and the attributes that follow: none may be
-// renamed or moved behind one that a client has a say in.
+// loginFailed is the message of the log line for each failed log-in. The filter
+// in packaging/fail2ban matches it and the attributes that follow. Do not rename
+// an attribute, and do not move it behind one whose value a client can choose.
 const loginFailed = "log-in failed"
 
-// logins limit log-ins by what has failed, and log each failure. There is no
-// limit by account alone, because anybody could lock anybody out by it.
+// logins limits log-ins by the number of failures, and logs each failure. There
+// is no limit by account alone, because anyone could use it to lock an account.
 type logins struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	// limited tells of log-ins that were limited: a client that does not care may
-	// try as fast as it can, since no server is asked.
+	// limited logs log-ins that a limit has refused. A client can try these at
+	// any rate, because the gateway refuses them without asking a server.
 	limited *floodlog.Logger
 
 	mu    sync.Mutex // guards the two below
 	local failures   // by source
-	wide  failures   // by IPv6 /48, whose holder has all the sources in it
+	wide  failures   // by IPv6 /48 network: one customer has all sources in it
 }
 
-// Failures are counted by account and network, and by network.
+// failures counts failed log-ins by account and network, and by network.
 type failures struct {
 	byAccount *limit.Counts[claim]
 	bySource  *limit.Counts[limit.Source]
@@ -52,7 +53,8 @@ func newFailures(ofAccount, ofSource int) failures {
 	}
 }
 
-// limit says which limit keeps an account from being tried from a network.
+// limit returns the limit that refuses log-ins to an account from a network:
+// "address", "account", or "" if neither is reached.
 func (f *failures) limit(account string, from limit.Source, now time.Time) string {
 	switch {
 	case f.bySource.Spent(from, now):
@@ -70,7 +72,7 @@ func (f *failures) add(account string, from limit.Source, now time.Time) {
 	}
 }
 
-// A claim is an account that somebody at a source says it is.
+// A claim is an account and the source of an attempt to log in to it.
 type claim struct {
 	account string
 	source  limit.Source
@@ -85,7 +87,7 @@ func newLogins(c *Config, m *metrics) *logins {
 	}
 }
 
-// Run tells of log-ins that were limited, until ctx is done.
+// Run logs the log-ins that a limit has refused, until ctx is done.
 func (l *logins) Run(ctx context.Context) { l.limited.Run(ctx) }
 
 // Limited implements negotiate.Logins.
@@ -121,9 +123,9 @@ func (l *logins) Failed(a negotiate.Login) {
 	l.limited.Say(slog.LevelWarn, addressOf(a.Remote), loginFailed, append([]any{"condition", a.Condition, "limit", a.Limit}, who...)...)
 }
 
-// guessed reports whether a SASL condition is what a wrong guess is answered
-// with. The others are of clients that cannot or do not want to go on, and of
-// servers that cannot.
+// guessed reports whether a SASL condition is the answer to a wrong guess. The
+// other conditions mean that the client gives up or makes a mistake, or that the
+// server has a fault.
 func guessed(condition string) bool {
 	switch condition {
 	case "not-authorized", "account-disabled", "credentials-expired":
@@ -132,7 +134,7 @@ func guessed(condition string) bool {
 	return false
 }
 
-// addressOf is the IP address of a peer, without port and zone.
+// addressOf returns the IP address of a peer, without port and zone.
 func addressOf(a net.Addr) string {
 	if ip, ok := limit.IP(a); ok {
 		return ip.String()

@@ -28,7 +28,7 @@ func newTestLogins(t *testing.T, log slog.Handler) *logins {
 	return newLogins(&Config{Logger: slog.New(log), LoginFailures: 10, LoginFailuresPerAddress: 60}, m)
 }
 
-// counted returns the counters by their label.
+// counted returns the values of the counters by label.
 func counted(t *testing.T, c *prometheus.CounterVec) map[string]float64 {
 	t.Helper()
 	r := prometheus.NewRegistry()
@@ -53,7 +53,8 @@ func loginFrom(address, account, condition string) negotiate.Login {
 	}
 }
 
-// A source that guesses one account or many is limited, and nobody else is.
+// A source that guesses passwords of one account or many is limited. Other
+// sources are not.
 func TestLoginLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newTestLogins(t, slog.DiscardHandler)
@@ -87,7 +88,7 @@ func TestLoginLimits(t *testing.T) {
 		if got := limited("192.0.2.1", "carol@a.test"); got != "" {
 			t.Errorf("limited by %q a second later", got)
 		}
-		// Whoever has an IPv6 /48 has every /64 in it.
+		// The holder of an IPv6 /48 network has all its /64 networks.
 		tried := 0
 		for i := range 1000 {
 			if from := fmt.Sprintf("2001:db8:7:%x::1", i); limited(from, "alice@a.test") == "" {
@@ -108,7 +109,7 @@ func TestLoginLimits(t *testing.T) {
 		if tried != siteShare*10+siteShare*60 {
 			t.Errorf("accounts were tried %d times from a /48", tried-siteShare*10)
 		}
-		// Those who give up, and servers that cannot answer, guess nothing.
+		// A client that gives up, or a server that cannot answer, is no failed guess.
 		for range 100 {
 			fail("192.0.2.2", "alice@a.test", "aborted")
 			fail("192.0.2.2", "alice@a.test", "temporary-auth-failure")
@@ -122,8 +123,8 @@ func TestLoginLimits(t *testing.T) {
 	})
 }
 
-// A source that goes on after a limit fills no disk: it is told of at once, and
-// then with how often.
+// A source that keeps trying after it has reached a limit cannot fill the disk:
+// its first attempt is logged at once, and the number of further attempts later.
 func TestLimitedLoginsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -145,7 +146,8 @@ func TestLimitedLoginsAreCounted(t *testing.T) {
 	})
 }
 
-// filter reads the expressions of the Fail2Ban filter and translates them.
+// filter reads the regular expressions of the Fail2Ban filter and translates
+// them to Go's syntax.
 func filter(t *testing.T) (lines []*regexp.Regexp, date *regexp.Regexp) {
 	t.Helper()
 	text, err := os.ReadFile("../packaging/fail2ban/postern-gateway.conf")
@@ -176,8 +178,8 @@ func filter(t *testing.T) (lines []*regexp.Regexp, date *regexp.Regexp) {
 	return lines, regexp.MustCompile(translate.Replace(settings["datepattern"]))
 }
 
-// The filter that is shipped finds the source in what is logged, in both
-// formats, whatever the client calls itself.
+// The Fail2Ban filter in packaging finds the source in the log lines, in both log
+// formats and with any account name that a client sends.
 func TestFail2BanFilter(t *testing.T) {
 	lines, date := filter(t)
 	formats := map[string]func(*bytes.Buffer) slog.Handler{
@@ -209,7 +211,7 @@ func TestFail2BanFilter(t *testing.T) {
 				line := strings.TrimSpace(out.String())
 				if at := date.FindStringIndex(line); at == nil {
 					t.Fatalf("no date: %s", line)
-				} else { // Fail2Ban takes it out before it looks further
+				} else { // Fail2Ban removes the date before it matches the line
 					line = prefix + line[:at[0]] + line[at[1]:]
 				}
 				got := ""

@@ -21,7 +21,7 @@ func (noDecider) Ask(context.Context, []decision.Question, []decision.Verdict, t
 	return nil
 }
 
-// TestVerdictMetrics: each counter of the sessions is exported under its own
+// TestVerdictMetrics: each counter of the sessions is exported with its own
 // labels.
 func TestVerdictMetrics(t *testing.T) {
 	shared, err := session.NewShared(noDecider{}, slog.New(slog.DiscardHandler))

@@ -14,20 +14,20 @@ import (
 	"github.com/postern-im/postern/internal/certdate"
 )
 
-// A CertificateNotice is something an operator should know of a certificate.
+// A CertificateNotice warns an operator about a certificate.
 type CertificateNotice struct {
 	Level   slog.Level
-	Message string // one of a few, always in the same words
-	Domain  string // the name of its file
-	Names   []string
+	Message string   // one of a few constants
+	Domain  string   // NAME of its file
+	Names   []string // the DNS names in it
 	Expires time.Time
 }
 
-// wrongName is the message about a certificate that its clients will refuse.
+// wrongName is the message about a certificate that clients of its domain refuse.
 const wrongName = "a certificate is not for the domain its file is named for"
 
-// Notices are what is to be told of the certificates loaded: those that have
-// expired or will soon, and those that are for other names than their files'.
+// Notices returns a notice for each loaded certificate that has expired or
+// expires soon, and for each that is not valid for the NAME of its file.
 func (c *Certificates) Notices(now time.Time) (all []CertificateNotice) {
 	for _, domain := range c.domains() {
 		cert := c.ofFile(domain)
@@ -47,9 +47,9 @@ func (c *Certificates) Notices(now time.Time) (all []CertificateNotice) {
 	return all
 }
 
-// isFor reports whether a client that connects to a domain takes the
-// certificate for that domain's (RFC 6125, as RFC 6120 section 13.7.2.1 asks).
-// A file that is named for a wildcard is for any name below it.
+// isFor reports whether a client that connects to a domain accepts the
+// certificate (RFC 6125, as RFC 6120 section 13.7.2.1 requires). If the domain is
+// a wildcard, the certificate must be valid for any name that it matches.
 func isFor(cert *tls.Certificate, domain string) bool {
 	base, wild := strings.CutPrefix(domain, "*.")
 	name, err := idna.Lookup.ToASCII(base)
@@ -62,7 +62,7 @@ func isFor(cert *tls.Certificate, domain string) bool {
 	return cert.Leaf.VerifyHostname(name) == nil
 }
 
-// domains are the names of the files, in order.
+// domains returns the NAMEs of the loaded files, sorted.
 func (c *Certificates) domains() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *Certificates) ofFile(domain string) *tls.Certificate {
 	return c.byFile[domain]
 }
 
-// expiry is the metric of when certificates expire.
+// expiry describes the metric of the expiry times of certificates.
 var expiry = prometheus.NewDesc("postern_gateway_certificate_expiry_seconds",
 	"Unix time at which the certificate of a domain expires, by the name of its file.", []string{"domain"}, nil)
 

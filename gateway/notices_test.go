@@ -15,8 +15,8 @@ import (
 	"github.com/postern-im/postern/gateway"
 )
 
-// TestNotices: a certificate that ends, and one that is for other names, is
-// told of by name; the metric says when each ends.
+// TestNotices: there is a notice, with the domain, for a certificate that expires
+// soon and for a certificate with wrong names. The metric has each expiry time.
 func TestNotices(t *testing.T) {
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -38,11 +38,11 @@ func TestNotices(t *testing.T) {
 	}
 	const wrong = "a certificate is not for the domain its file is named for"
 	if got, want := told(0), []string{"WARN *.no.test: " + wrong, "WARN bad.test: " + wrong}; !slices.Equal(got, want) {
-		t.Errorf("told %q, want %q", got, want)
+		t.Errorf("notices: %q, want %q", got, want)
 	}
-	later := told(2 * time.Hour) // they are good for one
+	later := told(2 * time.Hour) // they are valid for one hour
 	if len(later) != 8 || !slices.Contains(later, slog.LevelError.String()+" good.test: a certificate has expired") {
-		t.Errorf("told %q", later)
+		t.Errorf("notices two hours later: %q", later)
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(c)
@@ -57,8 +57,8 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// TestNoCertificates: a directory without a certificate is an error, and what
-// was loaded before stays.
+// TestNoCertificates: loading a directory without a certificate is an error, and
+// keeps the certificates loaded before.
 func TestNoCertificates(t *testing.T) {
 	dir := t.TempDir()
 	c := gateway.NewCertificates(dir, false)

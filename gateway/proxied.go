@@ -16,23 +16,25 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// proxyTimeout is for a trusted proxy's header, which it sends at once.
+// proxyTimeout bounds the wait for the header of a trusted proxy. A proxy sends
+// it as soon as it has connected.
 const proxyTimeout = 5 * time.Second
 
-// trusts reports whether a peer is one of the proxies in front.
+// trusts reports whether a peer is a trusted proxy.
 func (g *Gateway) trusts(peer net.Addr) bool {
 	ip, ok := limit.IP(peer)
 	return ok && slices.ContainsFunc(g.config.Proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// introduced has a trusted proxy say whose connection conn is, and counts it to
-// that source. If it is false, conn is closed and p given back.
+// introduced reads the PROXY header of a trusted proxy's connection and counts
+// the connection towards the limits of the client's source. If it returns false,
+// it has closed conn and given p back.
 func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool, p *place) bool {
 	err := conn.introduce(ctx)
 	if err != nil {
 		p.leave()
 		_ = conn.Conn.Close()
-		if !errors.Is(err, io.EOF) { // a health check that only connects
+		if !errors.Is(err, io.EOF) { // EOF: a health check that only connects
 			g.often.Say(slog.LevelWarn, "[proxy] trusted", "a proxy listed in [proxy] trusted must begin with a PROXY header (version 1 or 2): turn it on there, or take its address off the list",
 				"remote", conn.Conn.RemoteAddr().String(), "err", err)
 		}
@@ -47,8 +49,8 @@ func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool,
 	return false
 }
 
-// introduce reads the header, and nothing behind it. io.EOF means that nothing
-// came at all.
+// introduce reads the PROXY header, and no byte after it. It returns io.EOF if
+// the peer has sent nothing at all.
 func (c *connection) introduce(ctx context.Context) error {
 	_ = c.Conn.SetReadDeadline(time.Now().Add(proxyTimeout))
 	unhook := context.AfterFunc(ctx, func() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -80,8 +82,8 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// suspect warns of a peer that has sent a PROXY header and may not, once its
-// negotiation has failed for that.
+// suspect warns about a peer that is not a trusted proxy and has sent a PROXY
+// header. It is called once the negotiation has failed.
 func (g *Gateway) suspect(conn *connection) {
 	if proxyheader.Begins(conn.first[:conn.heard]) {
 		g.often.Say(slog.LevelWarn, "[proxy] trusted", "a PROXY header from an address that is not listed in [proxy] trusted: list it there if it is a proxy of yours",

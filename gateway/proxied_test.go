@@ -9,7 +9,8 @@ import (
 )
 
 // TestProxyHealthCheck: a proxy that connects and resets the connection without
-// a byte, as HAProxy's checks do, is told from one that sends no header.
+// sending a byte, as HAProxy's checks do, is distinguished from a proxy that
+// sends no header.
 func TestProxyHealthCheck(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

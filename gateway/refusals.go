@@ -10,19 +10,20 @@ import (
 )
 
 const (
-	// maxTelling bounds the refusals that are being told at once: a flood of
-	// connections must not become one of answers. Others are closed at once.
+	// maxTelling bounds the clients that are being told of a limit at the same
+	// time, so that a flood of connections does not cause a flood of answers.
+	// Further connections are closed without an answer.
 	maxTelling = 64
-	// tellTimeout bounds the writing of one.
+	// tellTimeout bounds the writing of one answer.
 	tellTimeout = time.Second
 )
 
-// refuse closes a connection that is one too many, which it owns. A client that
-// is to begin without TLS is told why.
+// refuse closes a connection that exceeds a limit. It takes ownership of the
+// connection. A client whose connection begins without TLS is told the reason.
 func (g *Gateway) refuse(conn *connection, direct bool, limit string) {
 	g.metrics.refused.Inc()
 	g.over(limit, "remote", conn.RemoteAddr().String())
-	if direct { // the handshake would cost more than the connection
+	if direct { // an answer would need a TLS handshake, which costs too much
 		_ = conn.Conn.Close()
 		return
 	}
@@ -43,13 +44,13 @@ func (g *Gateway) refuse(conn *connection, direct bool, limit string) {
 	})
 }
 
-// over takes note of a limit that somebody has reached.
+// over counts and logs that a limit has been reached.
 func (g *Gateway) over(limit string, attrs ...any) {
 	g.metrics.overShare.WithLabelValues(limit).Inc()
 	g.often.Say(slog.LevelWarn, limit, "limit reached", attrs...)
 }
 
-// places are those of sessions.
+// places counts sessions towards the limits of accounts and tenants.
 type places struct{ g *Gateway }
 
 // Take implements negotiate.Places.

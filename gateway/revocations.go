@@ -10,27 +10,29 @@ import (
 	"github.com/postern-im/postern/gateway/session"
 )
 
-// maxRevocations bounds the revocations that wait. Beyond it, all sessions are
-// asked about again, which is correct as well but costs more questions.
+// maxRevocations bounds the queue of revocations. When the queue is full, the
+// gateway asks about all sessions instead, which is correct as well but costs
+// more questions.
 const maxRevocations = 1024
 
-// revocations is the queue of revocations that have not been acted on.
+// revocations is the queue of revocations that have not been handled.
 type revocations struct {
-	wake chan struct{} // has a token when there may be something
+	wake chan struct{} // has a token when the queue may not be empty
 
 	mu      sync.Mutex // guards the fields below
 	waiting []decision.Revocation
-	all     bool   // more came than waiting holds
-	heard   uint64 // how many revocations have come
+	all     bool   // waiting was full: ask about all sessions
+	heard   uint64 // number of revocations received from policy nodes
 }
 
-// Recheck asks about the sessions of a revocation again soon, and about those
-// under negotiation once they run. It does not wait for the answers.
+// Recheck queues a revocation. The gateway then asks again about the sessions
+// that it concerns, and about sessions still under negotiation once they run.
+// Recheck does not wait for the answers.
 func (g *Gateway) Recheck(v decision.Revocation) {
 	g.revocations.add(v, true)
 }
 
-// add queues a revocation. heard: a policy node has sent it.
+// add queues a revocation. heard is true if a policy node has sent it.
 func (n *revocations) add(v decision.Revocation, heard bool) {
 	n.mu.Lock()
 	if heard {
@@ -48,16 +50,18 @@ func (n *revocations) add(v decision.Revocation, heard bool) {
 	}
 }
 
-// count returns how many revocations have come. They are counted because their
-// positions cannot be compared: positions of different logs are not comparable,
-// and a revocation that says "some may have been lost" has none.
+// count returns the number of revocations received from policy nodes. A caller
+// compares two counts to know whether one came in between. Positions do not
+// serve for that: positions of different logs cannot be compared, and a
+// revocation that means "some may have been lost" has no position.
 func (n *revocations) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.heard
 }
 
-// take returns the accounts to ask about.
+// take empties the queue and returns the accounts to ask about. An empty account
+// means all sessions.
 func (n *revocations) take() []account {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -74,14 +78,14 @@ func (n *revocations) take() []account {
 }
 
 const (
-	// recheckBatch is how many sessions are asked about at once.
+	// recheckBatch is the number of sessions in one batch of questions.
 	recheckBatch = 64
-	// recheckHold is how long a revocation waits for an answer about its
-	// sessions, which ask again with their next stanza anyway.
+	// recheckHold bounds the wait for an answer during an outage. If none comes,
+	// each session still asks with its next stanza.
 	recheckHold = 5 * time.Second
 )
 
-// recheckAll acts on revocations until ctx is done.
+// recheckAll handles queued revocations until ctx is done.
 func (g *Gateway) recheckAll(ctx context.Context) {
 	for {
 		select {
@@ -97,7 +101,7 @@ func (g *Gateway) recheckAll(ctx context.Context) {
 	}
 }
 
-// recheck asks about sessions and ends those that are to end.
+// recheck asks about sessions and ends each that has been revoked.
 func (g *Gateway) recheck(ctx context.Context, batch []*session.Session) {
 	qs := make([]decision.Question, len(batch))
 	vs := make([]decision.Verdict, len(batch))

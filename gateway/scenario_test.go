@@ -31,14 +31,15 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected lines of testdata/*.txt")
 
 // TestScenarios runs each conversation in testdata against a whole gateway, in
-// memory and on a fake clock. A line begins with who speaks:
+// memory and on a fake clock. The first letter of a line gives its direction:
 //
-//	C: the client sends        S: the client is sent
-//	P: the backend sends       B: the backend is sent
+//	C: the client sends        S: the client receives
+//	P: the backend sends       B: the backend receives
 //
-// S and B lines are compared with what came since the line before; "EOF" is
-// the end of a connection. L lines follow the directive "log". Other lines are directives, see script.directive. A
-// goroutine that is left behind fails the scenario.
+// The expected S and B lines contain everything received since the line before;
+// "EOF" is the end of a connection. L lines are log lines and follow the
+// directive "log". Other lines are directives, see script.directive. A goroutine
+// that is left at the end fails the scenario.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -70,7 +71,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// splitScenarios cuts a file in front of each "== title" line.
+// splitScenarios splits a file before each "== title" line.
 func splitScenarios(text string) (parts []string) {
 	for at := 0; at < len(text); {
 		next := strings.Index(text[at+1:], "\n== ")
@@ -83,7 +84,7 @@ func splitScenarios(text string) (parts []string) {
 	return parts
 }
 
-// A script is one scenario being run.
+// A script is one running scenario.
 type script struct {
 	t       *testing.T
 	policy  *table
@@ -157,7 +158,7 @@ func runScenario(t *testing.T, text string) string {
 	return s.out.String()
 }
 
-// configure reads the line "gateway KEY=VALUE …", which a scenario may have.
+// configure applies the line "gateway KEY=VALUE …" of a scenario, if it has one.
 func configure(t *testing.T, text string, c *gateway.Config) {
 	_, line, ok := strings.Cut(text, "\ngateway ")
 	if !ok {
@@ -181,7 +182,7 @@ func configure(t *testing.T, text string, c *gateway.Config) {
 	}
 }
 
-// drop closes what is left of the connections.
+// drop closes the connections that are still open.
 func (s *script) drop() {
 	for _, e := range []*end{s.client, s.backend} {
 		if e != nil {
@@ -213,18 +214,18 @@ func (s *script) line(line string) {
 // directive runs one of:
 //
 //	connect [direct [ALPN [SNI]]]  a client connects
-//	connect bare                   likewise, to direct TLS, which it does not begin
+//	connect bare                   a client connects to direct TLS and does not begin TLS
 //	tls [direct]                   the client begins TLS
-//	secured                        up to the backend's offers, as alice
-//	authenticated                  further, up to binding
-//	gateway KEY=VALUE …            how the gateway is configured
+//	secured                        alice connects, up to the backend's SASL mechanisms
+//	authenticated                  as secured, and further up to binding
+//	login                          as authenticated, and further up to the session alice@a.test/here
+//	gateway KEY=VALUE …            configures the gateway, see configure
 //	limit N                        the tenant may have N sessions from now on
-//	from ADDRESS                   clients come from there from now on
+//	from ADDRESS                   clients connect from this address from now on
 //	wrong password                 alice fails to log in
-//	log                            what the log says of log-ins since the last time
-//	login                          further, up to the session alice@a.test/here
-//	verdict ID EFFECT [REASON] [PERMISSION]  for stanzas with this id
-//	verdict ID joined              they pass only from where the session joined
+//	log                            writes the log lines since the last time, see logged
+//	verdict ID EFFECT [REASON] [PERMISSION]  the verdict on stanzas with this id
+//	verdict ID joined              these stanzas pass only from a room, or other peer, that the session joined
 //	policy down, policy up, backend down
 //	wait DURATION
 //	hang up client, hang up backend
@@ -315,7 +316,7 @@ func (s *script) connect(f []string) {
 	s.client.startTLS(alpn, sni)
 }
 
-// An addressed connection says that it comes from an address.
+// An addressed connection reports from as its remote address.
 type addressed struct {
 	net.Conn
 	from string
@@ -329,8 +330,8 @@ func (c addressed) LocalAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("198.51.100.1:5222"))
 }
 
-// logged writes those lines of the log that operators' programs match, from
-// their messages on.
+// logged writes the log lines that operators' programs match, from their level
+// on.
 func (s *script) logged() {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
@@ -366,8 +367,8 @@ func (s *script) meetBackend() {
 	}
 }
 
-// What scenarios need not spell out. The last four are what the gateway says,
-// and are only put where it says exactly that.
+// Texts that scenarios abbreviate. The last four are texts that the gateway
+// sends; collect abbreviates them only where they match exactly.
 const (
 	header       = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='a.test'>"
 	ofServer     = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' id='1'>"
@@ -403,7 +404,7 @@ var (
 	}
 )
 
-// play plays lines whose outcome is tested elsewhere.
+// play runs lines and discards their output, which other scenarios test.
 func (s *script) play(lines []string) {
 	for _, line := range lines {
 		s.line(line)
@@ -417,7 +418,7 @@ var randomName = regexp.MustCompile(`session=[A-Z2-7]{26}`)
 
 var randomID = regexp.MustCompile(`id='[A-Z2-7]{26}'`)
 
-// collect writes what both sides have been sent since the last time.
+// collect writes the bytes that both sides have received since the last time.
 func (s *script) collect() {
 	s.met()
 	for _, c := range []struct {
@@ -450,7 +451,7 @@ func (s *script) met() {
 	}
 }
 
-// An end is one of the two outer ends: a client or a backend.
+// An end is the client or the backend.
 type end struct {
 	conn net.Conn
 	done chan struct{} // closed when the reader has stopped
@@ -490,7 +491,7 @@ func (e *end) read() {
 
 var hexByte = regexp.MustCompile(`\\x[0-9a-f]{2}`)
 
-// send sends without waiting for it to be read.
+// send sends a text. It does not wait until the gateway has read it.
 func (e *end) send(text string) {
 	text = strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\0`, "\x00").Replace(text)
 	text = hexByte.ReplaceAllStringFunc(text, func(s string) string {
@@ -503,7 +504,7 @@ func (e *end) send(text string) {
 	go func() { _, _ = io.WriteString(e.conn, text) }()
 }
 
-// repeated reads "TEXT * N".
+// repeated parses "TEXT * N".
 func repeated(s string) (text string, n int, ok bool) {
 	text, count, ok := strings.Cut(s, " * ")
 	if !ok {
@@ -525,7 +526,8 @@ func (e *end) startTLS(alpn, sni string) {
 	e.read()
 }
 
-// take returns what came since the last time, and whether the end came now.
+// take returns the bytes received since the last time, and whether the
+// connection has ended since then.
 func (e *end) take() (string, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"github.com/postern-im/postern/gateway/session"
 )
 
-// An account is whose a session is.
+// An account is an account of a tenant, by its bare JID.
 type account struct{ tenant, jid string }
 
-// sessions are those that run, by account.
+// sessions holds the running sessions by account.
 type sessions struct {
 	mu sync.Mutex // guards by
 	by map[account][]*session.Session
@@ -33,8 +33,8 @@ func (r *sessions) remove(a account, s *session.Session) {
 	}
 }
 
-// of returns the sessions of an account; of all the tenant's if jid is empty,
-// and of everybody if tenant is empty too.
+// of returns the sessions of an account. If jid is empty, it returns all sessions
+// of the tenant; if tenant is empty too, it returns all sessions.
 func (r *sessions) of(a account) (found []*session.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,12 +49,12 @@ func (r *sessions) of(a account) (found []*session.Session) {
 	return found
 }
 
-// drainRate is how many sessions a second are closed when the gateway stops,
-// unless that would take longer than the drain may: a few hundred at once are
-// no storm anywhere.
+// drainRate is the number of sessions closed per second when the gateway stops.
+// Clients reconnect at once, and a few hundred of them overload no server. With
+// many sessions the rate is higher, so that the drain ends within DrainTime.
 const drainRate = 100
 
-// drain ends all sessions, spread over time.
+// drain ends all sessions, spread over time by drainRate and DrainTime.
 func (g *Gateway) drain() {
 	all := g.sessions.of(account{})
 	pause := min(time.Second/drainRate, g.config.DrainTime/time.Duration(max(1, len(all))))

@@ -13,18 +13,18 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A table decides by a stanza's id; what has no rule passes. It stands in for
-// policy nodes, which this package may not know.
+// A table decides by a stanza's id, and passes a stanza without a rule. It takes
+// the place of policy nodes, which this package may not import.
 type table struct {
 	recheck func(decision.Revocation)
-	atOpen  string        // whose sessions are to end just after one was opened
-	most    atomic.Uint64 // sessions of the tenant; 0: no limit
+	atOpen  string        // account whose sessions end just after the next is opened
+	most    atomic.Uint64 // limit on the tenant's sessions; 0: no limit
 
 	mu     sync.Mutex
 	rules  map[string]decision.Verdict
 	ended  map[string]bool
-	joined map[string]bool // ids that pass only from where the session has joined
-	outage chan struct{}   // closed when it ends; nil: none
+	joined map[string]bool // ids that pass only from a peer that the session has joined
+	outage chan struct{}   // closed when the outage ends; nil: no outage
 	since  time.Time
 	asked  []string // ids, in order
 }
@@ -47,7 +47,7 @@ func (p *table) set(down bool) {
 	}
 }
 
-// up waits until nobody is down, as an Asker does.
+// up waits for the end of an outage, as an Asker does.
 func (p *table) up(ctx context.Context, hold time.Duration) error {
 	p.mu.Lock()
 	outage, since := p.outage, p.since
@@ -156,7 +156,7 @@ func (p *table) decide(q *decision.Question) decision.Verdict {
 	return decision.Verdict{Effect: decision.Pass, Position: 7, LogID: "log"}
 }
 
-// end has the account's sessions end, and gives notice.
+// end revokes the account's sessions and notifies the gateway.
 func (p *table) end(account string) {
 	p.mu.Lock()
 	p.ended[account] = true

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A peer that is gone without a word is noticed by keep-alive probes while
-// nothing is sent, and by userTimeout while something is (RFC 5482): both take
-// about 90 s.
+// These settings detect a peer that has disappeared without closing the
+// connection. While nothing is sent, TCP keep-alive probes detect it; while sent
+// data is unacknowledged, userTimeout does (RFC 5482). Both take about 90 s.
 const (
 	keepAliveIdle     = time.Minute
 	keepAliveInterval = 10 * time.Second
@@ -16,7 +16,7 @@ const (
 	userTimeout       = 90 * time.Second
 )
 
-// tune makes a TCP connection notice that its peer is gone.
+// tune makes a TCP connection fail when its peer has disappeared.
 func tune(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {

@@ -5,10 +5,11 @@ import (
 	"syscall"
 )
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7), which package syscall lacks.
+// tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7). Package syscall does not have it.
 const tcpUserTimeout = 18
 
-// setUserTimeout ends a connection whose peer acknowledges nothing for so long.
+// setUserTimeout makes a connection fail when sent data is unacknowledged for
+// userTimeout.
 func setUserTimeout(tcp *net.TCPConn) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestTune: both legs have what notices a dead peer.
+// TestTune checks that accepted and dialed connections have the socket options
+// that detect a dead peer.
 func TestTune(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,5 +4,5 @@ package gateway
 
 import "net"
 
-// setUserTimeout does nothing where there is no TCP_USER_TIMEOUT.
+// setUserTimeout does nothing: this system has no TCP_USER_TIMEOUT.
 func setUserTimeout(*net.TCPConn) {}

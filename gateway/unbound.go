@@ -12,18 +12,19 @@ import (
 )
 
 const (
-	// unboundLines is for how many of a source's connections a minute there is a
-	// line each when they come to no session; further ones are summed up.
+	// unboundLines is the number of connections per minute from one source that
+	// get a log line each. Further connections are summed up in one line.
 	unboundLines = 60
-	// unboundEvery is how often one source's are summed up.
+	// unboundEvery is the time between two such lines for one source.
 	unboundEvery = 10 * time.Second
 )
 
-// unbound tells of connections that have come to no session. Anybody can make
-// thousands of them a second, without TLS and a password.
+// unbound logs connections that ended before a session was bound. It limits the
+// lines, because a client without TLS and a password can make thousands of such
+// connections a second.
 type unbound struct {
 	logger *slog.Logger
-	more   *floodlog.Logger
+	more   *floodlog.Logger // sums up connections without a line of their own
 
 	mu    sync.Mutex // guards lines
 	lines *limit.Counts[limit.Source]
@@ -37,7 +38,7 @@ func newUnbound(logger *slog.Logger) *unbound {
 	}
 }
 
-// tell tells of a connection, and why it has no session.
+// tell logs a connection, and the reason why it has no session.
 func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err error) {
 	if !u.logger.Enabled(context.Background(), level) {
 		return
@@ -51,7 +52,7 @@ func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err 
 	u.more.Say(level, addressOf(remote), message, attrs...)
 }
 
-// each reports whether a source's next one is told by itself.
+// each reports whether the source's next connection gets a log line of its own.
 func (u *unbound) each(from limit.Source) bool {
 	now := time.Now()
 	u.mu.Lock()
@@ -63,5 +64,5 @@ func (u *unbound) each(from limit.Source) bool {
 	return true
 }
 
-// Run sums up, until ctx is done.
+// Run logs the lines that sum up connections, until ctx is done.
 func (u *unbound) Run(ctx context.Context) { u.more.Run(ctx) }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// One source's connections that come to nothing fill no disk, and nobody else's
-// line is lost for them.
+// Connections of one source that bind no session cannot fill the disk, and they
+// suppress no log line about another source.
 func TestUnboundAreSummedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
