@@ -111,7 +111,7 @@ func (n *Node) open(v *projections.View, s *decision.Session) decision.Opening {
 		return o
 	}
 	_, domain, _ := bytes.Cut(s.Account, []byte("@"))
-	standing, ok := t.Standing(s.Account, domain)
+	standing, ok := t.Access(s.Account, domain)
 	o.Allowed = ok && !standing.Suspended
 	return o
 }

@@ -109,7 +109,7 @@ func (s *addresses) class(a jid.Addr) audit.Class {
 	switch {
 	case bytes.Equal(a.Bare(), s.account):
 		return audit.Own
-	case s.tenant != nil && s.view.PlaceFor(s.tenant, a.Domain()) != projections.Elsewhere:
+	case s.tenant != nil && s.view.HostKindFor(s.tenant, a.Domain()) != projections.Elsewhere:
 		return audit.Local
 	}
 	return audit.Remote

@@ -34,7 +34,7 @@ type judge struct {
 	q        *decision.Question
 	view     *projections.View
 	tenant   *projections.Tenant
-	standing projections.Standing
+	standing projections.Access
 	domain   []byte // domain of the account
 	peer     class  // class of to (out) or from (in)
 }
@@ -50,7 +50,7 @@ func (j *judge) classOf(a jid.Addr) class {
 	}
 	domain := a.Domain()
 	if !bytes.Equal(domain, j.domain) {
-		switch j.view.PlaceFor(j.tenant, domain) {
+		switch j.view.HostKindFor(j.tenant, domain) {
 		case projections.Domain:
 			if !a.HasLocal() {
 				return localServer

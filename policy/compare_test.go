@@ -227,7 +227,7 @@ func (b *bruteForce) has(v *projections.View, account, perm string) bool {
 		return false
 	}
 	_, domain, _ := strings.Cut(account, "@")
-	s, _ := t.Standing([]byte(account), []byte(domain))
+	s, _ := t.Access([]byte(account), []byte(domain))
 	steps := gives(t, s.Role, perm)
 	if i, ok := b.question(perm); ok {
 		if decided := b.decides(v, account, uint64(v.Position()), i) == decision.Pass; decided != steps {

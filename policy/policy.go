@@ -56,7 +56,7 @@ func explain(v *projections.View, q *decision.Question) Explanation {
 		return end(&rowNobody, decision.RolesChanged)
 	}
 	var known bool
-	j.standing, known = j.tenant.Standing(q.Session.Account, j.domain)
+	j.standing, known = j.tenant.Access(q.Session.Account, j.domain)
 	switch {
 	case !known:
 		return end(&rowNobody, decision.RolesChanged)

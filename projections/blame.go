@@ -7,9 +7,9 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Holding is whether an account, or a role, has a permission, and what that
+// An Entitlement is whether an account, or a role, has a permission, and what that
 // rests on.
-type Holding struct {
+type Entitlement struct {
 	// Known is false while there is no such account: its domain is none of
 	// the tenant's, or there is no such tenant. Of a role: no such role.
 	Known bool
@@ -27,37 +27,37 @@ type Holding struct {
 }
 
 // Held is the answer.
-func (h *Holding) Held() bool {
+func (h *Entitlement) Held() bool {
 	return h.Known && len(h.BarredBy) == 0 && len(h.Steps) > 0 && h.Steps[len(h.Steps)-1].Answer.Granted()
 }
 
 // same reports whether two holdings come to the same answer: held, not held,
 // or nobody there to hold it.
-func (h *Holding) same(other *Holding) bool {
+func (h *Entitlement) same(other *Entitlement) bool {
 	return h.Known == other.Known && h.Held() == other.Held()
 }
 
-// Holding says whether an account, by its prepared bare JID, has a permission.
+// Entitlement says whether an account, by its prepared bare JID, has a permission.
 // It answers for accounts without a member entry too. t may be nil.
-func (t *Tenant) Holding(account, perm string) Holding {
+func (t *Tenant) Entitlement(account, perm string) Entitlement {
 	_, name, _ := strings.Cut(account, "@")
 	if t == nil {
-		return Holding{}
+		return Entitlement{}
 	}
-	standing, ok := t.Standing([]byte(account), []byte(name))
+	standing, ok := t.Access([]byte(account), []byte(name))
 	if !ok {
-		return Holding{}
+		return Entitlement{}
 	}
 	m, _ := t.Member(account)
-	h := Holding{Known: true, Role: standing.Role, OwnRole: m.Role != "", Steps: t.Explain(standing.Role, perm)}
-	h.BarredBy, h.ByOperator = t.Bars(account)
+	h := Entitlement{Known: true, Role: standing.Role, OwnRole: m.Role != "", Steps: t.Explain(standing.Role, perm)}
+	h.BarredBy, h.ByOperator = t.Blocks(account)
 	return h
 }
 
-// Bars says what of "tenant", "domain" and "member" is suspended and keeps an
+// Blocks says what of "tenant", "domain" and "member" is suspended and keeps an
 // account out, by its prepared bare JID; and which of those only an operator
 // may undo.
-func (t *Tenant) Bars(account string) (barred, byOperator []string) {
+func (t *Tenant) Blocks(account string) (barred, byOperator []string) {
 	_, name, _ := strings.Cut(account, "@")
 	d, _ := t.Domain([]byte(name))
 	m, _ := t.Member(account)
@@ -79,13 +79,13 @@ func (t *Tenant) Bars(account string) (barred, byOperator []string) {
 	return barred, byOperator
 }
 
-// RoleHolding says whether a role gives a permission. t may be nil.
-func (t *Tenant) RoleHolding(role, perm string) Holding {
+// RoleEntitlement says whether a role gives a permission. t may be nil.
+func (t *Tenant) RoleEntitlement(role, perm string) Entitlement {
 	if t == nil {
-		return Holding{}
+		return Entitlement{}
 	}
 	steps := t.Explain(role, perm)
-	return Holding{Known: steps != nil, Role: role, Steps: steps}
+	return Entitlement{Known: steps != nil, Role: role, Steps: steps}
 }
 
 // A Blame finds, as a tenant's commits are folded one after the other, the one
@@ -98,10 +98,10 @@ type Blame struct {
 	// Before is what was so until then, After what has been so since then,
 	// at once; Now is what is so after the last commit folded, which comes to
 	// the same answer as After, perhaps for other reasons.
-	Before, After, Now Holding
+	Before, After, Now Entitlement
 
 	past *Past
-	look func(*Tenant) Holding
+	look func(*Tenant) Entitlement
 	// account is whose events matter, domain its domain; both empty when the
 	// question is about a role.
 	account, domain string
@@ -113,7 +113,7 @@ func BlameAccount(tenant, account, perm string) *Blame {
 	_, domain, _ := strings.Cut(account, "@")
 	return &Blame{
 		past: NewPast(tenant), account: account, domain: domain,
-		look: func(t *Tenant) Holding { return t.Holding(account, perm) },
+		look: func(t *Tenant) Entitlement { return t.Entitlement(account, perm) },
 	}
 }
 
@@ -121,7 +121,7 @@ func BlameAccount(tenant, account, perm string) *Blame {
 func BlameRole(tenant, role, perm string) *Blame {
 	return &Blame{
 		past: NewPast(tenant),
-		look: func(t *Tenant) Holding { return t.RoleHolding(role, perm) },
+		look: func(t *Tenant) Entitlement { return t.RoleEntitlement(role, perm) },
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // with the errors of View.Apply, since it is the same code, but changing in
 // place what it made itself. One goroutine owns it.
 type Builder struct {
-	by   *maker
+	by   *owner
 	view *View // nil once spent
 	err  error // what ended it
 }
@@ -24,7 +24,7 @@ func NewBuilder() *Builder { return BuilderFrom(New()) }
 // BuilderFrom continues from a View, which does not change.
 func BuilderFrom(v *View) *Builder {
 	next := *v
-	return &Builder{by: new(maker), view: &next}
+	return &Builder{by: new(owner), view: &next}
 }
 
 // Apply folds the next commit, as View.Apply does. After an error nothing can

@@ -27,7 +27,7 @@ var (
 // accepts encodes to the same bytes again. The View behaves as the one that
 // was encoded; its roles are compiled anew.
 func Decode(r io.Reader) (*View, error) {
-	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(maker), view: New()}
+	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(owner), view: New()}
 	d.header()
 	section := d.section()
 	if section == sectionTenants {
@@ -56,7 +56,7 @@ func Decode(r io.Reader) (*View, error) {
 // empty, so that all loops end.
 type decoder struct {
 	r    *bufio.Reader
-	by   *maker
+	by   *owner
 	view *View
 	err  error
 	// buf is the last text read.
@@ -344,7 +344,7 @@ func (d *decoder) place(t *Tenant, last string) string {
 	if d.err == nil && name <= last {
 		d.fail("place %q behind %q", name, last)
 	}
-	p := place{kind: Place(d.number(uint64(Service)))}
+	p := place{kind: HostKind(d.number(uint64(Service)))}
 	switch p.kind {
 	case Elsewhere:
 		d.fail("%q is no place", name)
@@ -364,7 +364,7 @@ func (d *decoder) place(t *Tenant, last string) string {
 		d.fail("%q is a %s of tenant %q already", name, o.kind, o.tenant)
 		return ""
 	}
-	v.owners.put(d.by, hash, name, owner{t.id, p.kind})
+	v.owners.put(d.by, hash, name, ownership{t.id, p.kind})
 	t.places.put(d.by, hash, name, p)
 	return name
 }

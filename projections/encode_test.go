@@ -158,7 +158,7 @@ func describe(v *View) string {
 			owner, kind := v.Owner([]byte(d.Name))
 			fmt.Fprintln(&b, owner.ID(), kind)
 			for i := range 400 {
-				s, ok := t.Standing([]byte(fmt.Sprintf("u%d@%s", i, d.Name)), []byte(d.Name))
+				s, ok := t.Access([]byte(fmt.Sprintf("u%d@%s", i, d.Name)), []byte(d.Name))
 				fmt.Fprintln(&b, s, ok)
 			}
 		}

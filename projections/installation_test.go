@@ -32,11 +32,11 @@ func TestSharedServices(t *testing.T) {
 	tenant := l.v.Tenant([]byte("t"))
 	shared, remote := []byte("s03.test"), []byte("elsewhere.test")
 	if n := testing.AllocsPerRun(100, func() {
-		if l.v.PlaceFor(tenant, shared) != Service || l.v.PlaceFor(tenant, remote) != Elsewhere {
+		if l.v.HostKindFor(tenant, shared) != Service || l.v.HostKindFor(tenant, remote) != Elsewhere {
 			t.Error("a place is wrong")
 		}
 	}); n != 0 {
-		t.Errorf("PlaceFor allocates %v times", n)
+		t.Errorf("HostKindFor allocates %v times", n)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestPastShared(t *testing.T) {
 	add("t", events.ServiceAdded{Service: "x.test"})
 	add("t", events.ServiceRemoved{Service: "x.test"})
 	add("", events.SharedServiceAdded{Service: "x.test"})
-	want := []Place{Service, Elsewhere, Service, Elsewhere, Service, Elsewhere, Service}
+	want := []HostKind{Service, Elsewhere, Service, Elsewhere, Service, Elsewhere, Service}
 	for at := 1; at <= len(log); at++ {
 		for _, first := range []string{"t", ""} {
 			p := NewPast("t")
@@ -111,7 +111,7 @@ func TestPastShared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := v.PlaceFor(v.Tenant([]byte("t")), []byte("x.test")); got != want[at-1] {
+			if got := v.HostKindFor(v.Tenant([]byte("t")), []byte("x.test")); got != want[at-1] {
 				t.Errorf("at %d, %q first: x.test is %s, want %s", at, first, got, want[at-1])
 			}
 		}

@@ -201,8 +201,8 @@ func (m *member) pack(b []byte) []byte {
 }
 
 // put replaces or adds one record, whose localpart has the hash. The members
-// must be their maker's.
-func (m *members) put(by *maker, seed maphash.Seed, hash uint64, rec member) error {
+// must be their owner's.
+func (m *members) put(by *owner, seed maphash.Seed, hash uint64, rec member) error {
 	var buf [128]byte // most records are far shorter
 	record := rec.pack(buf[:0])
 	t, depth := m.root.edit(by, hash)
@@ -243,7 +243,7 @@ func (p packed) takes(size int) bool {
 
 // packer puts one packed record into a leaf that has to be packed anew.
 type packer struct {
-	by     *maker
+	by     *owner
 	seed   maphash.Seed
 	record []byte
 }
@@ -329,8 +329,8 @@ func (p packed) records(yield func(int, record) bool) {
 	}
 }
 
-// trim takes from the leaves that a maker made the room for more.
-func (m *members) trim(by *maker) {
+// trim takes from the leaves that an owner made the room for more.
+func (m *members) trim(by *owner) {
 	m.root.owned(by, func(leaf *packed) { leaf.bytes = trimmed(leaf.bytes) })
 }
 

@@ -167,7 +167,7 @@ type observed struct {
 	oldest events.Position // a session may be of
 }
 
-// TestRevokedAt compares Standing.RevokedAt with the rule it stands for, on random
+// TestRevokedAt compares Access.RevokedAt with the rule it stands for, on random
 // histories: a session opened at p is over at q exactly if between the two the
 // account's domain was away, something ended its sessions, its primary role
 // became another, or its role lost a permission that resets.
@@ -229,7 +229,7 @@ func endingStep(rng *rand.Rand, accounts []string) events.Event {
 
 func observe(tn *Tenant, account string, e events.Event, at events.Position) observed {
 	_, domain, _ := strings.Cut(account, "@")
-	s, ok := tn.Standing([]byte(account), []byte(domain))
+	s, ok := tn.Access([]byte(account), []byte(domain))
 	m, _ := tn.Member(account)
 	o := observed{role: s.Role, reset: s.Effective & resets, there: ok, own: m.Role != "", oldest: s.RevokedAt}
 	switch e := e.(type) {
@@ -315,7 +315,7 @@ func TestMembers(t *testing.T) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 4))
 		hashSeed := maphash.MakeSeed()
 		var ms members
-		by := new(maker)
+		by := new(owner)
 		want := map[string]member{}
 		for range 8000 {
 			rec := member{local: localpart(rng), revokedAt: events.Position(rng.Uint64()), role: roleRef(rng.Uint32()), flags: flagListed}
@@ -326,7 +326,7 @@ func TestMembers(t *testing.T) {
 				rec.flags |= flagSecondary
 			}
 			if rng.IntN(100) == 0 {
-				by = new(maker) // what was made so far is a View's
+				by = new(owner) // what was made so far is a View's
 			}
 			if err := ms.put(by, hashSeed, maphash.String(hashSeed, rec.local), rec); err != nil {
 				t.Fatal(err)
@@ -388,11 +388,11 @@ func TestTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	seed := maphash.MakeSeed()
 	var tab table[int]
-	by := new(maker)
+	by := new(owner)
 	want := map[string]int{}
 	for i := range 20000 {
 		if rng.IntN(50) == 0 {
-			by = new(maker)
+			by = new(owner)
 		}
 		key := fmt.Sprint(rng.IntN(3000))
 		hash := maphash.String(seed, key)
@@ -425,7 +425,7 @@ func TestNoAllocation(t *testing.T) {
 	q := asked{[]byte(tenantID(1)), []byte(local(77) + "@" + domainName(1)), []byte(domainName(1))}
 	n := testing.AllocsPerRun(100, func() {
 		tn := v.Tenant(q.tenant)
-		if _, ok := tn.Standing(q.account, q.domain); !ok || tn.Place(q.domain) != Domain {
+		if _, ok := tn.Access(q.account, q.domain); !ok || tn.HostKind(q.domain) != Domain {
 			t.Fatal("not found")
 		}
 	})

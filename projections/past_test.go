@@ -113,12 +113,12 @@ func everything(tn *Tenant) map[string]any {
 	for _, tenant := range pastTenants {
 		for d := range 2 {
 			domain := fmt.Sprintf("d%d.%s.test", d, tenant)
-			all["place "+domain] = tn.Place([]byte(domain))
+			all["place "+domain] = tn.HostKind([]byte(domain))
 			for u := range 4 { // u3 is nobody's
 				account := fmt.Sprintf("u%d@%s", u, domain)
-				standing, ok := tn.Standing([]byte(account), []byte(domain))
+				standing, ok := tn.Access([]byte(account), []byte(domain))
 				all["standing "+account] = []any{standing, ok}
-				all["holding "+account] = tn.Holding(account, "xmpp:federate")
+				all["holding "+account] = tn.Entitlement(account, "xmpp:federate")
 			}
 		}
 	}
@@ -217,12 +217,12 @@ func TestBlame(t *testing.T) {
 			for _, perm := range []string{"xmpp:federate", "acme:own", permission.MessagesRead.Name()} {
 				for i, account := range []string{"u0@d0." + tenant + ".test", "u3@d1." + tenant + ".test", "u0@d0.other.test"} {
 					b := BlameAccount(tenant, account, perm)
-					look := func(tn *Tenant) Holding { return tn.Holding(account, perm) }
+					look := func(tn *Tenant) Entitlement { return tn.Entitlement(account, perm) }
 					if i == 2 {
 						b = BlameRole(tenant, "a", perm)
-						look = func(tn *Tenant) Holding { return tn.RoleHolding("a", perm) }
+						look = func(tn *Tenant) Entitlement { return tn.RoleEntitlement("a", perm) }
 					}
-					var want, before, now Holding
+					var want, before, now Entitlement
 					var by *events.Commit
 					for p, c := range commits {
 						if c.Tenant == tenant {

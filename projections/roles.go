@@ -48,7 +48,7 @@ type compiledRole struct {
 // builtinRoleTable is what every tenant starts with.
 func builtinRoleTable(seed maphash.Seed) roleTable {
 	var t roleTable
-	by := new(maker)
+	by := new(owner)
 	for _, b := range permission.BuiltinRoles() {
 		r := &role{name: b.Name, builtin: true, gives: b.Gives}
 		if b.Inherits != "" {

@@ -134,16 +134,16 @@ func ask(t *testing.T, l *log, lines []string) string {
 	case "tenant":
 		return dump(tn)
 	case "place":
-		return fmt.Sprintf("%s, of its own %s", l.v.PlaceFor(tn, []byte(arg(2))), tn.Place([]byte(arg(2))))
+		return fmt.Sprintf("%s, of its own %s", l.v.HostKindFor(tn, []byte(arg(2))), tn.HostKind([]byte(arg(2))))
 	case "standing":
 		_, domain, _ := strings.Cut(arg(2), "@")
-		s, ok := tn.Standing([]byte(arg(2)), []byte(domain))
+		s, ok := tn.Access([]byte(arg(2)), []byte(domain))
 		if !ok {
 			return "none"
 		}
 		return standing(s)
 	case "bars":
-		barred, byOperator := tn.Bars(arg(2))
+		barred, byOperator := tn.Blocks(arg(2))
 		return fmt.Sprintf("%v, by the operator %v", barred, byOperator)
 	case "explain":
 		return explain(tn, arg(2), arg(3))
@@ -226,7 +226,7 @@ func eventOf(t *testing.T, line string) events.Event {
 	return e.Interface().(events.Event)
 }
 
-func standing(s Standing) string {
+func standing(s Access) string {
 	suspended := ""
 	if s.Suspended {
 		suspended = ", suspended"

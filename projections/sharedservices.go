@@ -20,11 +20,11 @@ func (n *Installation) Shared(domain []byte) bool {
 // SharedServices lists the services of the installation, sorted.
 func (n *Installation) SharedServices() []string { return slices.Sorted(maps.Keys(n.shared)) }
 
-// PlaceFor says what a domain is to a tenant when an address is judged: a
-// shared service counts as one of the tenant's own. Tenant.Place knows those
+// HostKindFor says what a domain is to a tenant when an address is judged: a
+// shared service counts as one of the tenant's own. Tenant.HostKind knows those
 // of the tenant alone. It allocates nothing.
-func (v *View) PlaceFor(t *Tenant, domain []byte) Place {
-	if p := t.Place(domain); p != Elsewhere {
+func (v *View) HostKindFor(t *Tenant, domain []byte) HostKind {
+	if p := t.HostKind(domain); p != Elsewhere {
 		return p
 	}
 	if v.installation.Shared(domain) {

@@ -14,7 +14,7 @@ import (
 // A Tenant is one customer's domains, services, roles and members. Like the
 // View it belongs to it never changes.
 type Tenant struct {
-	// What a Standing reads stands first, in as few cache lines as possible.
+	// What an Access reads stands first, in as few cache lines as possible.
 	seed      maphash.Seed
 	places    table[place]
 	revokedAt events.Position
@@ -30,7 +30,7 @@ type Tenant struct {
 	ceilingMask permission.Set
 	maxSessions uint64
 	listed      int // members of all domains
-	by          *maker
+	by          *owner
 }
 
 // ID is the tenant's id.
@@ -59,9 +59,9 @@ func (t *Tenant) CeilingSet() permission.Set { return t.ceilingMask }
 // many as there is room for.
 func (t *Tenant) MaxSessions() uint64 { return t.maxSessions }
 
-// Place says what a domain is to this tenant by what it has itself. Whether an
-// address is local goes by View.PlaceFor, which knows shared services too.
-func (t *Tenant) Place(domain []byte) Place {
+// HostKind says what a domain is to this tenant by what it has itself. Whether an
+// address is local goes by View.HostKindFor, which knows shared services too.
+func (t *Tenant) HostKind(domain []byte) HostKind {
 	p, _ := t.places.get(maphash.Bytes(t.seed, domain), domain)
 	return p.kind
 }
@@ -78,9 +78,9 @@ func (t *Tenant) Services() []string {
 	return names
 }
 
-// Standing is what an account may do, and since when its sessions must have
+// An Access is what an account may do, and since when its sessions must have
 // been opened.
-type Standing struct {
+type Access struct {
 	// Role is the name of the primary role: the member's own, or else the
 	// default role of its domain.
 	Role string
@@ -93,17 +93,17 @@ type Standing struct {
 	Suspended bool
 }
 
-// Standing looks an account up. account is a prepared bare JID, domain its
+// Access looks an account up. account is a prepared bare JID, domain its
 // domainpart. It is false when the domain is none of the tenant's, or the
 // account none of the domain.
-func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
+func (t *Tenant) Access(account, domain []byte) (Access, bool) {
 	d, ok := t.places.find(maphash.Bytes(t.seed, domain), domain)
 	if !ok || d.kind != Domain {
-		return Standing{}, false
+		return Access{}, false
 	}
 	local, ok := localOf(account, domain)
 	if !ok {
-		return Standing{}, false
+		return Access{}, false
 	}
 	m := d.members.find(maphash.Bytes(t.seed, local), local)
 	role := m.role
@@ -113,7 +113,7 @@ func (t *Tenant) Standing(account, domain []byte) (Standing, bool) {
 		revokedAt = max(revokedAt, d.defaultRevokedAt)
 	}
 	r := &t.compiled[role-1]
-	return Standing{
+	return Access{
 		Role:      r.name,
 		Effective: r.effective,
 		RevokedAt: max(revokedAt, r.revokedAt),
@@ -193,8 +193,8 @@ func (ch *change) applyService(e events.Event) error {
 	return errUnknown
 }
 
-// trim is View.trim for one tenant, which is its maker's.
-func (t *Tenant) trim(by *maker) {
+// trim is View.trim for one tenant, which is its owner's.
+func (t *Tenant) trim(by *owner) {
 	t.places.trim(by)
 	t.places.root.owned(by, func(leaf *[]slot[place]) {
 		for i := range *leaf {
@@ -218,9 +218,9 @@ type DomainInfo struct {
 }
 
 // place is a domain or a service of one tenant; a service has its kind only.
-// What a Standing reads is in the value itself: it stands in the table's leaf.
+// What an Access reads is in the value itself: it stands in the table's leaf.
 type place struct {
-	kind             Place
+	kind             HostKind
 	suspended        bool
 	byOperator       bool // with suspended
 	defaultRole      roleRef
@@ -234,7 +234,7 @@ type place struct {
 // never changes.
 type domain struct {
 	// What each change of a member needs stands first, in one cache line.
-	by     *maker // made this and uses
+	by     *owner // made this and uses
 	listed int
 	// uses counts, by role, how often members hold it, so that a role in use
 	// is known without reading all members.
@@ -305,7 +305,7 @@ func (ch *change) addPlace(name string, p place) error {
 	if v.installation.Shared([]byte(name)) {
 		return fmt.Errorf("%q is a shared service already", name)
 	}
-	v.owners.put(ch.by, hash, name, owner{t.id, p.kind})
+	v.owners.put(ch.by, hash, name, ownership{t.id, p.kind})
 	t.places.put(ch.by, hash, name, p)
 	if p.kind == Service {
 		t.services++
@@ -316,7 +316,7 @@ func (ch *change) addPlace(name string, p place) error {
 // removePlace takes a domain, with its members, or a service away. Sessions
 // of a domain that comes back are older than its new DomainAdded, so nothing
 // has to be remembered.
-func (ch *change) removePlace(name string, kind Place) error {
+func (ch *change) removePlace(name string, kind HostKind) error {
 	t := ch.tenant
 	hash := maphash.String(t.seed, name)
 	p, ok := t.places.find(hash, []byte(name))

@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// A maker stands for one fold under way: one Apply, or one Builder. What it
+// An owner stands for one fold under way: one Apply, or one Builder. What it
 // made is not yet in any View, so it alone may change it, in place; what
 // another made is in a View, or may be, and is copied before it is changed.
-// A maker is forgotten when its fold ends, and then nothing it made ever
+// An owner is forgotten when its fold ends, and then nothing it made ever
 // changes again.
-type maker struct {
+type owner struct {
 	_ byte // no two makers have one address
 }
 
 // A trie is a hash trie: an inner node has fanout branches, taken by
 // fanoutBits of the hash per level from the lowest, and a leaf holds a few
-// entries. A change copies one leaf and the nodes above it, unless its maker
+// entries. A change copies one leaf and the nodes above it, unless its owner
 // made them, so it costs the same in a trie of ten entries and in one of ten
 // million. The hash is keyed (maphash), so nobody outside can choose entries
 // that meet in one leaf.
@@ -26,7 +26,7 @@ type trie[L any] struct {
 	leaf L
 	node *[fanout]trie[L] // nil in a leaf
 	// by made what leaf or node points to.
-	by *maker
+	by *owner
 }
 
 const (
@@ -51,10 +51,10 @@ func (t *trie[L]) find(hash uint64) *L {
 	return &t.leaf
 }
 
-// edit returns the leaf a hash leads to, for its maker to replace, and its
-// depth. t itself must be its maker's. What the leaf points to may still be
+// edit returns the leaf a hash leads to, for its owner to replace, and its
+// depth. t itself must be its owner's. What the leaf points to may still be
 // another's: its own by tells.
-func (t *trie[L]) edit(by *maker, hash uint64) (leaf *trie[L], depth int) {
+func (t *trie[L]) edit(by *owner, hash uint64) (leaf *trie[L], depth int) {
 	for ; t.node != nil; depth++ {
 		if t.by != by {
 			node := *t.node
@@ -78,9 +78,9 @@ func (t *trie[L]) leaves(yield func(L) bool) bool {
 	return true
 }
 
-// owned gives fn every leaf that a maker made, to change in place. t itself
-// must be its maker's.
-func (t *trie[L]) owned(by *maker, fn func(*L)) {
+// owned gives fn every leaf that an owner made, to change in place. t itself
+// must be its owner's.
+func (t *trie[L]) owned(by *owner, fn func(*L)) {
 	switch {
 	case t.by != by: // and so nothing below
 	case t.node == nil:
@@ -139,9 +139,9 @@ func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
 	return none, false
 }
 
-// edit returns a key's value for its maker to change, until the next change
+// edit returns a key's value for its owner to change, until the next change
 // of the table; nil when the key is not there.
-func (t *table[V]) edit(by *maker, hash uint64, key string) *V {
+func (t *table[V]) edit(by *owner, hash uint64, key string) *V {
 	i := search(*t.root.find(hash), hash, key)
 	if i < 0 {
 		return nil
@@ -151,8 +151,8 @@ func (t *table[V]) edit(by *maker, hash uint64, key string) *V {
 	return &leaf.leaf[i].value
 }
 
-// own makes a leaf's slots its maker's, with room for some more.
-func own[V any](leaf *trie[[]slot[V]], by *maker, room int) {
+// own makes a leaf's slots its owner's, with room for some more.
+func own[V any](leaf *trie[[]slot[V]], by *owner, room int) {
 	if leaf.by == by {
 		return
 	}
@@ -162,7 +162,7 @@ func own[V any](leaf *trie[[]slot[V]], by *maker, room int) {
 }
 
 // put replaces or adds a key's value.
-func (t *table[V]) put(by *maker, hash uint64, key string, value V) {
+func (t *table[V]) put(by *owner, hash uint64, key string, value V) {
 	leaf, depth := t.root.edit(by, hash)
 	if i := search(leaf.leaf, hash, key); i >= 0 {
 		own(leaf, by, 0)
@@ -184,7 +184,7 @@ func (t *table[V]) put(by *maker, hash uint64, key string, value V) {
 }
 
 // remove takes a key out.
-func (t *table[V]) remove(by *maker, hash uint64, key string) {
+func (t *table[V]) remove(by *owner, hash uint64, key string) {
 	i := search(*t.root.find(hash), hash, key)
 	if i < 0 {
 		return
@@ -197,8 +197,8 @@ func (t *table[V]) remove(by *maker, hash uint64, key string) {
 	leaf.leaf = leaf.leaf[:last]
 }
 
-// trim takes from the leaves that a maker made the room for more.
-func (t *table[V]) trim(by *maker) {
+// trim takes from the leaves that an owner made the room for more.
+func (t *table[V]) trim(by *owner) {
 	t.root.owned(by, func(leaf *[]slot[V]) { *leaf = trimmed(*leaf) })
 }
 

@@ -4,7 +4,7 @@
 // It promises that a View never changes once it is made (any number of
 // goroutines may read one, and keep it), that Apply costs about the same
 // whatever the size of a tenant, and that the look-ups a decision makes
-// (Tenant, Place, Standing) allocate nothing. It is pure: no I/O, no clock,
+// (Tenant, HostKind, Access) allocate nothing. It is pure: no I/O, no clock,
 // no goroutine. Keyed hashes differ from process to process, which only the
 // order of an iteration called unordered can show.
 //
@@ -34,30 +34,30 @@ type View struct {
 	tenants      table[*Tenant]
 	installation Installation
 	// owners says who has a domain or service, in the whole installation.
-	owners table[owner]
+	owners table[ownership]
 	// base is what every tenant starts with: the built-in roles.
 	base roleTable
 }
 
-// owner is a tenant's id and the kind of place it owns.
-type owner struct {
+// ownership is a tenant's id and the kind of place it owns.
+type ownership struct {
 	tenant string
-	kind   Place
+	kind   HostKind
 }
 
-// Place is what a domain is to a tenant.
-type Place uint8
+// A HostKind is what a domain is to a tenant.
+type HostKind uint8
 
-// The places.
+// The kinds of hosts.
 const (
-	Elsewhere Place = iota // neither: somebody else's, or nobody's
-	Domain                 // an XMPP host of the tenant
-	Service                // a component domain of the tenant
+	Elsewhere HostKind = iota // neither: somebody else's, or nobody's
+	Domain                    // an XMPP host of the tenant
+	Service                   // a component domain of the tenant
 )
 
-// String names the place.
-func (p Place) String() string {
-	switch p {
+// String names the kind.
+func (k HostKind) String() string {
+	switch k {
 	case Domain:
 		return "domain"
 	case Service:
@@ -100,7 +100,7 @@ func (v *View) Used(id []byte) bool {
 }
 
 // Owner says which tenant has a domain or service, and as which of the two.
-func (v *View) Owner(domain []byte) (*Tenant, Place) {
+func (v *View) Owner(domain []byte) (*Tenant, HostKind) {
 	o, ok := v.owners.get(maphash.Bytes(v.seed, domain), domain)
 	if !ok {
 		return nil, Elsewhere
@@ -124,7 +124,7 @@ func (v *View) Tenants() iter.Seq[*Tenant] {
 // must be the next one, and every event in it must apply: a View that skipped
 // something must not decide, so any error leaves no View at all.
 func (v *View) Apply(c *events.Commit) (*View, error) {
-	next, by := *v, new(maker)
+	next, by := *v, new(owner)
 	if err := next.fold(by, c); err != nil {
 		return nil, err
 	}
@@ -134,12 +134,12 @@ func (v *View) Apply(c *events.Commit) (*View, error) {
 	return &next, nil
 }
 
-// fold applies a commit to the View in place; v must be its maker's. After an
+// fold applies a commit to the View in place; v must be its owner's. After an
 // error the View is worth nothing.
 //
 // Nothing of c stays in the View: its strings are parts of its whole record,
 // which would stay with them. What is kept is cloned.
-func (v *View) fold(by *maker, c *events.Commit) error {
+func (v *View) fold(by *owner, c *events.Commit) error {
 	if c.Position != v.position+1 {
 		return fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
 	}
@@ -163,9 +163,9 @@ func (v *View) fold(by *maker, c *events.Commit) error {
 	return nil
 }
 
-// trim takes from what a maker made the room it left for more, when its fold
+// trim takes from what an owner made the room it left for more, when its fold
 // ends: whoever changes it next copies it first.
-func (v *View) trim(by *maker) {
+func (v *View) trim(by *owner) {
 	v.owners.trim(by)
 	v.tenants.trim(by)
 	v.tenants.root.owned(by, func(leaf *[]slot[*Tenant]) {
@@ -188,7 +188,7 @@ var (
 type change struct {
 	view     *View   // the View to be, owned by this change
 	tenant   *Tenant // the tenant to be, owned by this change
-	by       *maker  // made both
+	by       *owner  // made both
 	position events.Position
 	// recompile is set when a role or the ceiling changed.
 	recompile bool

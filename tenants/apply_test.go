@@ -143,7 +143,7 @@ func holdToStandings(t *testing.T, d *Difference, before, after *projections.Ten
 		}
 	}
 	can := func(tenant *projections.Tenant, account, domain, perm string) bool {
-		s, ok := tenant.Standing([]byte(account), []byte(domain))
+		s, ok := tenant.Access([]byte(account), []byte(domain))
 		return ok && !s.Suspended && tenant.Grants(s.Role, perm)
 	}
 	perms := permission.Everything.Names()

@@ -102,7 +102,7 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 				t.Fatalf("seed %d: %s %+v by the administrator: what the operator suspended was %v and is %v (%v)", seed, c.Name(), c, held, got, outcome.Events)
 			}
 			for _, name := range held {
-				if s, there := after.Standing([]byte("?@"+name), []byte(name)); there && !s.Suspended {
+				if s, there := after.Access([]byte("?@"+name), []byte(name)); there && !s.Suspended {
 					t.Fatalf("seed %d: %s lets accounts of %s in", seed, c.Name(), name)
 				}
 			}

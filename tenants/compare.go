@@ -106,7 +106,7 @@ func suspensionsOf(t, other *projections.Tenant) suspensions {
 		s.domains[d.Name] = suspension{d.Suspended, d.ByOperator}
 	}
 	for m := range other.Members() {
-		if _, domain, _ := strings.Cut(m.JID, "@"); m.Suspended && t.Place([]byte(domain)) == projections.Domain {
+		if _, domain, _ := strings.Cut(m.JID, "@"); m.Suspended && t.HostKind([]byte(domain)) == projections.Domain {
 			s.members[m.JID] = suspension{}
 		}
 	}
@@ -167,11 +167,11 @@ func (s *side) others(role string) []string {
 }
 
 // standing is an account's; false where it has none.
-func (s *side) standing(account, domain string) (projections.Standing, bool) {
+func (s *side) standing(account, domain string) (projections.Access, bool) {
 	if s.tenant == nil {
-		return projections.Standing{}, false
+		return projections.Access{}, false
 	}
-	return s.tenant.Standing([]byte(account), []byte(domain))
+	return s.tenant.Access([]byte(account), []byte(domain))
 }
 
 // pair is a role before and one after; empty where nothing is held.
@@ -306,7 +306,7 @@ func held(role string, holds bool) string {
 
 // whyEnded says why sessions from before are over; empty when they are not.
 // A View keeps the newest position that ended an account's sessions.
-func whyEnded(before, after projections.Standing, is bool) string {
+func whyEnded(before, after projections.Access, is bool) string {
 	lost := before.Effective.Minus(after.Effective)
 	switch {
 	case !is:

@@ -115,7 +115,7 @@ func (c RemoveDomain) check(p *checker) {
 
 // free refuses a domain or service somebody has. It says no more of another
 // tenant than that there is one.
-func (p *checker) free(field string, want projections.Place, name string) {
+func (p *checker) free(field string, want projections.HostKind, name string) {
 	p.unshared(field, name)
 	owner, kind := p.view.Owner([]byte(name))
 	switch {

@@ -45,7 +45,7 @@ func (c RemoveService) check(p *checker) {
 	if !ok {
 		return
 	}
-	if p.tenant.Place([]byte(name)) != projections.Service {
+	if p.tenant.HostKind([]byte(name)) != projections.Service {
 		p.fail(NotFound, "Service", "tenant %s has no service %s", quote(p.id), quote(name))
 		return
 	}

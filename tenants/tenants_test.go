@@ -197,14 +197,14 @@ func sameTenant(t *testing.T, before, after *projections.View, id, command strin
 		if (o1 == was) != (o2 == is) || o1 == was && k1 != k2 {
 			t.Fatalf("%s for another tenant changed who owns %s of tenant %s", command, place, id)
 		}
-		if is.Place([]byte(place)) != was.Place([]byte(place)) {
+		if is.HostKind([]byte(place)) != was.HostKind([]byte(place)) {
 			t.Fatalf("%s for another tenant changed place %s of tenant %s", command, place, id)
 		}
 	}
 	for _, account := range pools["account"] {
 		_, domain, _ := strings.Cut(account, "@")
-		s1, ok1 := was.Standing([]byte(account), []byte(domain))
-		s2, ok2 := is.Standing([]byte(account), []byte(domain))
+		s1, ok1 := was.Access([]byte(account), []byte(domain))
+		s2, ok2 := is.Access([]byte(account), []byte(domain))
 		if s1 != s2 || ok1 != ok2 {
 			t.Fatalf("%s for another tenant changed %s: %+v, then %+v", command, account, s1, s2)
 		}

@@ -89,12 +89,12 @@ func (s *steps) tenant() {
 // that a name can change from one to the other.
 func (s *steps) leave() {
 	for d := range s.before.Domains() {
-		if s.after.Place([]byte(d.Name)) != projections.Domain {
+		if s.after.HostKind([]byte(d.Name)) != projections.Domain {
 			s.remove(events.DomainRemoved{Domain: d.Name})
 		}
 	}
 	for _, name := range s.before.Services() {
-		if s.after.Place([]byte(name)) != projections.Service {
+		if s.after.HostKind([]byte(name)) != projections.Service {
 			s.remove(events.ServiceRemoved{Service: name})
 		}
 	}
@@ -164,7 +164,7 @@ func (s *steps) domains() {
 		}
 	}
 	for _, name := range s.after.Services() {
-		if s.before.Place([]byte(name)) != projections.Service {
+		if s.before.HostKind([]byte(name)) != projections.Service {
 			s.add(events.ServiceAdded{Service: name})
 		}
 	}
@@ -174,7 +174,7 @@ func (s *steps) domains() {
 func (s *steps) members() {
 	names := map[string]bool{}
 	for m := range s.before.Members() {
-		if _, domain, _ := strings.Cut(m.JID, "@"); s.after.Place([]byte(domain)) == projections.Domain {
+		if _, domain, _ := strings.Cut(m.JID, "@"); s.after.HostKind([]byte(domain)) == projections.Domain {
 			names[m.JID] = true // else it goes with its domain
 		}
 	}

@@ -52,7 +52,7 @@ func (s *Server) blame(r *http.Request, v *projections.View, t *projections.Tena
 	return reply, nil
 }
 
-func holdingFrom(h *projections.Holding) api.Holding {
+func holdingFrom(h *projections.Entitlement) api.Holding {
 	return api.Holding{
 		Known: h.Known, Held: h.Held(), Role: h.Role, RoleIsOwn: h.OwnRole,
 		BarredBy: list(h.BarredBy), BarredByOperator: list(h.ByOperator), Steps: stepsFrom(h.Steps),

@@ -220,7 +220,7 @@ func memberFrom(t *projections.Tenant, m projections.Member) api.Member {
 		Suspended: m.Suspended, SuspendedByOperator: m.ByOperator,
 	}
 	if m.Role == "" {
-		if standing, ok := t.Standing([]byte(m.JID), domainOf(m.JID)); ok {
+		if standing, ok := t.Access([]byte(m.JID), domainOf(m.JID)); ok {
 			out.ActsAs = standing.Role
 		}
 	}
@@ -236,7 +236,7 @@ func domainOf(bare string) []byte {
 // An account is an address of one of a tenant's domains with what it may do.
 type account struct {
 	jid        string
-	standing   projections.Standing
+	standing   projections.Access
 	member     projections.Member
 	listed     bool
 	barredBy   []string
@@ -260,12 +260,12 @@ func accountOf(t *projections.Tenant, address string) (account, error) {
 	}
 	a := account{jid: bare}
 	var ok bool
-	if a.standing, ok = t.Standing([]byte(bare), domainOf(bare)); !ok {
+	if a.standing, ok = t.Access([]byte(bare), domainOf(bare)); !ok {
 		return account{}, notFound("tenant %q has no domain %q", t.ID(), domainOf(bare))
 	}
 	a.member, a.listed = t.Member(bare)
 	a.member.JID = bare
-	barred, byOperator := t.Bars(bare)
+	barred, byOperator := t.Blocks(bare)
 	a.barredBy, a.byOperator = list(barred), list(byOperator)
 	return a, nil
 }

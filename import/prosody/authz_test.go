@@ -94,7 +94,7 @@ func imports(t *testing.T, r *Result, host, user string) permission.Set {
 		if err != nil {
 			t.Fatal(err)
 		}
-		standing, ok := v.Tenant([]byte(file.Tenant)).Standing([]byte(user+"@"+host), []byte(host))
+		standing, ok := v.Tenant([]byte(file.Tenant)).Access([]byte(user+"@"+host), []byte(host))
 		if !ok {
 			continue
 		}

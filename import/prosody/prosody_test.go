@@ -145,7 +145,7 @@ func TestNobodyGains(t *testing.T) {
 		"nobody@second.test":  nothing, // the default is not registered
 	} {
 		_, domain, _ := strings.Cut(jid, "@")
-		standing, ok := v.Tenant([]byte("imported")).Standing([]byte(jid), []byte(domain))
+		standing, ok := v.Tenant([]byte("imported")).Access([]byte(jid), []byte(domain))
 		if standing.Suspended {
 			standing.Role = "" // nobody logs in
 		}

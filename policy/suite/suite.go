@@ -214,7 +214,7 @@ func (s *Suite) decideCase(try *trial.Trial, c *policyfile.Case, account string,
 		}
 		o.Passed = o.Passed && slices.Equal(got, c.Missing)
 	}
-	standing, _ := t.Standing(full.Bare(), full.Domain())
+	standing, _ := t.Access(full.Bare(), full.Domain())
 	tested[t.ID()+" "+standing.Role] = true
 	for _, name := range e.Asked.Names() {
 		o.Asked = append(o.Asked, Lookup{name, t.Explain(standing.Role, name)})

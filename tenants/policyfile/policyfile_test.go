@@ -110,7 +110,7 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := v.Tenant([]byte("c")).Standing([]byte("x@c.test"), []byte("c.test"))
+	s, ok := v.Tenant([]byte("c")).Access([]byte("x@c.test"), []byte("c.test"))
 	if !ok || s.Role != permission.Guest {
 		t.Errorf("%+v %v", s, ok)
 	}
