@@ -44,7 +44,7 @@ func TestRepeatedApply(t *testing.T) {
 		"what it did":     tenants.RenameTenant{DisplayName: "New"},
 	} {
 		_, err := r.Execute(t.Context(), command("acme", "apply", change))
-		if refused, ok := errors.AsType[*tenants.Error](err); !ok || refused.Code != tenants.Conflict || refused.Field != "ID" {
+		if refused, ok := errors.AsType[*tenants.Error](err); !ok || refused.Code != tenants.Conflict || refused.Field != "id" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -40,7 +40,7 @@ func (c ApplyTenant) check(p *checker) {
 		if _, stays := want.Domain([]byte(d.Name)); stays {
 			continue
 		}
-		p.forgets("Domains", d)
+		p.forgets("domains", d)
 	}
 }
 
@@ -102,10 +102,10 @@ func (c ApplyTenant) places(p *checker) {
 		}
 	}
 	for i, d := range c.Domains {
-		other(fmt.Sprintf("Domains[%d].Domain", i), d.Domain)
+		other(fmt.Sprintf("domains[%d].domain", i), d.Domain)
 	}
 	for i, s := range c.Services {
-		other(fmt.Sprintf("Services[%d].Service", i), s.Service)
+		other(fmt.Sprintf("services[%d]", i), s.Service)
 	}
 }
 

@@ -41,7 +41,7 @@ func (c CreateTenant) check(p *checker) {
 		name = p.id
 	}
 	before := p.failures
-	p.text("DisplayName", "display name", name, MaxDisplayName, isPrintable)
+	p.text("display_name", "display name", name, MaxDisplayName, isPrintable)
 	if p.failed(before) {
 		name = p.id
 	}
@@ -56,13 +56,13 @@ func (c CreateTenant) check(p *checker) {
 // parts checks everything but the tenant itself.
 func (c CreateTenant) parts(p *checker) {
 	if len(c.BuiltinRoles)+len(c.Roles) > MaxRoles {
-		p.fail(Invalid, "Roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
+		p.fail(Invalid, "roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
 		return
 	}
-	p.ceiling("Ceiling", c.Ceiling)
-	p.limits("MaxSessions", c.MaxSessions)
+	p.ceiling("ceiling", c.Ceiling)
+	p.limits("max_sessions", c.MaxSessions)
 	for setting := range events.AllSettings() {
-		p.value(setting.Name, setting, setting.Of(c.Settings))
+		p.value(setting, setting.Of(c.Settings))
 	}
 	p.settings(c.Settings)
 	if !p.advance(1) {
@@ -70,10 +70,10 @@ func (c CreateTenant) parts(p *checker) {
 	}
 	for i, r := range c.BuiltinRoles {
 		if slices.ContainsFunc(c.BuiltinRoles[:i], func(o AdjustRole) bool { return o.Role == r.Role }) {
-			p.fail(Invalid, fmt.Sprintf("BuiltinRoles[%d].Role", i), "role %s stands twice", quote(r.Role))
+			p.fail(Invalid, fmt.Sprintf("builtin_roles[%d].role", i), "role %s stands twice", quote(r.Role))
 			continue
 		}
-		p.part(fmt.Sprintf("BuiltinRoles[%d].", i), r, "role "+r.Role)
+		p.part(fmt.Sprintf("builtin_roles[%d].", i), r.check, "role "+r.Role)
 	}
 	c.roles(p)
 	for i, d := range c.Domains {
@@ -81,10 +81,10 @@ func (c CreateTenant) parts(p *checker) {
 		if prepared, err := jid.Domain(d.Domain); err == nil {
 			broken = "domain " + prepared
 		}
-		p.part(fmt.Sprintf("Domains[%d].", i), d, broken)
+		p.part(fmt.Sprintf("domains[%d].", i), d.check, broken)
 	}
 	for i, s := range c.Services {
-		p.part(fmt.Sprintf("Services[%d].", i), s, "")
+		p.part("", func(p *checker) { s.add(p, fmt.Sprintf("services[%d]", i)) }, "")
 	}
 	c.members(p)
 	if c.Suspended != nil && *c.Suspended {
@@ -96,7 +96,7 @@ func (c CreateTenant) parts(p *checker) {
 // not moved on from one to the next.
 func (c CreateTenant) members(p *checker) {
 	if len(c.Members) > MaxMembers {
-		p.fail(Invalid, "Members", "%d members: at most %d", len(c.Members), MaxMembers)
+		p.fail(Invalid, "members", "%d members: at most %d", len(c.Members), MaxMembers)
 		return
 	}
 	seen := make(map[string]bool, len(c.Members))
@@ -105,9 +105,9 @@ func (c CreateTenant) members(p *checker) {
 		if bare, err := jid.Bare(name); err == nil {
 			name = bare
 		}
-		p.prefix = fmt.Sprintf("Members[%d].", i)
+		p.prefix = fmt.Sprintf("members[%d].", i)
 		if seen[name] {
-			p.fail(Invalid, "JID", "member %s stands twice", quote(name))
+			p.fail(Invalid, "jid", "member %s stands twice", quote(name))
 		} else {
 			m.check(p)
 		}
@@ -123,7 +123,7 @@ func (c CreateTenant) roles(p *checker) {
 	var todo []int
 	for i, r := range c.Roles {
 		if waiting[r.Role] {
-			p.fail(Invalid, fmt.Sprintf("Roles[%d].Role", i), "role %s stands twice", quote(r.Role))
+			p.fail(Invalid, fmt.Sprintf("roles[%d].role", i), "role %s stands twice", quote(r.Role))
 			continue
 		}
 		waiting[r.Role] = true
@@ -136,7 +136,7 @@ func (c CreateTenant) roles(p *checker) {
 			if slices.ContainsFunc(r.Inherits, func(parent string) bool { return waiting[parent] }) {
 				return false
 			}
-			p.part(fmt.Sprintf("Roles[%d].", i), r, "role "+r.Role)
+			p.part(fmt.Sprintf("roles[%d].", i), r.check, "role "+r.Role)
 			delete(waiting, r.Role)
 			progress = true
 			return true
@@ -163,18 +163,18 @@ func (c CreateTenant) circle(p *checker, d *descent, i int) {
 	r := c.Roles[i]
 	for j, parent := range r.Inherits {
 		if way := d.way(parent, r.Role); way != nil {
-			p.fail(Invalid, fmt.Sprintf("Roles[%d].Inherits[%d]", i, j), "role %s inherits from itself: %s", quote(r.Role), chain(append([]string{r.Role}, way...)))
+			p.fail(Invalid, fmt.Sprintf("roles[%d].inherits[%d]", i, j), "role %s inherits from itself: %s", quote(r.Role), chain(append([]string{r.Role}, way...)))
 			return
 		}
 	}
 }
 
-// part checks one part against what the parts before it made, and takes its
+// part has do check one part against what the parts before it made, and takes its
 // events over. broken, if not empty, is what to remember when it is refused.
-func (p *checker) part(prefix string, c Change, broken string) {
+func (p *checker) part(prefix string, do func(*checker), broken string) {
 	errs, evs := p.failures, len(p.events)
 	p.prefix, p.skipped = prefix, false
-	c.check(p)
+	do(p)
 	p.prefix = ""
 	if p.failed(errs) || p.skipped {
 		p.events = p.events[:evs]

@@ -58,18 +58,18 @@ func domainCommands() []Entry {
 
 func (c AddDomain) check(p *checker) {
 	before := p.failures
-	name, ok := p.domainName("Domain", "domain", c.Domain)
+	name, ok := p.domainName("domain", "domain", c.Domain)
 	if ok {
-		p.free("Domain", projections.Domain, name)
+		p.free("domain", projections.Domain, name)
 	}
 	if p.tenant != nil && p.tenant.DomainCount() >= MaxDomains {
-		p.fail(Conflict, "Domain", "the tenant has %d domains: no more", MaxDomains)
+		p.fail(Conflict, "domain", "the tenant has %d domains: no more", MaxDomains)
 	}
 	role := c.DefaultRole
 	if role == "" {
 		role = permission.DefaultRole
 	}
-	known := p.role("DefaultRole", role)
+	known := p.role("default_role", role)
 	p.backends(c.Backends)
 	if known && !p.failed(before) {
 		p.emit(events.DomainAdded{Domain: name, DefaultRole: role, Backends: slices.Clone(c.Backends)})
@@ -80,7 +80,7 @@ func (c AddDomain) check(p *checker) {
 }
 
 func (c SetDomainBackends) check(p *checker) {
-	d, ok := p.ownDomain("Domain", c.Domain)
+	d, ok := p.ownDomain("domain", c.Domain)
 	p.backends(c.Backends)
 	if ok && !slices.Equal(d.Backends, c.Backends) {
 		p.emit(events.DomainBackendsSet{Domain: d.Name, Backends: slices.Clone(c.Backends)})
@@ -88,28 +88,28 @@ func (c SetDomainBackends) check(p *checker) {
 }
 
 func (c SetDomainDefaultRole) check(p *checker) {
-	d, ok := p.ownDomain("Domain", c.Domain)
-	if p.role("Role", c.Role) && ok && d.DefaultRole != c.Role {
+	d, ok := p.ownDomain("domain", c.Domain)
+	if p.role("role", c.Role) && ok && d.DefaultRole != c.Role {
 		p.emit(events.DomainDefaultRoleSet{Domain: d.Name, Role: c.Role})
 	}
 }
 
 func (c SuspendDomain) check(p *checker) {
-	if d, ok := p.ownDomain("Domain", c.Domain); ok && p.suspends(d.Suspended, d.ByOperator) {
+	if d, ok := p.ownDomain("domain", c.Domain); ok && p.suspends(d.Suspended, d.ByOperator) {
 		p.emit(events.DomainSuspended{Domain: d.Name, ByOperator: p.operator})
 	}
 }
 
 func (c ResumeDomain) check(p *checker) {
-	if d, ok := p.ownDomain("Domain", c.Domain); ok && d.Suspended {
+	if d, ok := p.ownDomain("domain", c.Domain); ok && d.Suspended {
 		p.emit(events.DomainResumed{Domain: d.Name})
 	}
 }
 
 func (c RemoveDomain) check(p *checker) {
-	if d, ok := p.ownDomain("Domain", c.Domain); ok {
+	if d, ok := p.ownDomain("domain", c.Domain); ok {
 		p.emit(events.DomainRemoved{Domain: d.Name})
-		p.forgets("Domain", d)
+		p.forgets("domain", d)
 	}
 }
 
@@ -145,11 +145,11 @@ func (p *checker) ownDomain(field, name string) (projections.DomainInfo, bool) {
 // backends checks a list of backends.
 func (p *checker) backends(list []events.Backend) {
 	if len(list) > MaxBackends {
-		p.fail(Invalid, "Backends", "%d backends: at most %d", len(list), MaxBackends)
+		p.fail(Invalid, "backends", "%d backends: at most %d", len(list), MaxBackends)
 		return
 	}
 	for i, b := range list {
-		at := fmt.Sprintf("Backends[%d].Address", i)
+		at := fmt.Sprintf("backends[%d].address", i)
 		if err := CheckBackend(b); err != nil {
 			p.fail(Invalid, at, "%v", err)
 		}

@@ -50,16 +50,16 @@ func memberCommands() []Entry {
 
 func (c SetMemberRoles) check(p *checker) {
 	before := p.failures
-	account, ok := p.account("JID", c.JID)
+	account, ok := p.account("jid", c.JID)
 	if c.Role != "" {
-		ok = p.role("Role", c.Role) && ok
+		ok = p.role("role", c.Role) && ok
 	}
 	if len(c.Secondary) > MaxSecondary {
-		p.fail(Invalid, "Secondary", "%d secondary roles: at most %d", len(c.Secondary), MaxSecondary)
+		p.fail(Invalid, "secondary", "%d secondary roles: at most %d", len(c.Secondary), MaxSecondary)
 		return
 	}
 	for i, name := range c.Secondary {
-		at := fmt.Sprintf("Secondary[%d]", i)
+		at := fmt.Sprintf("secondary[%d]", i)
 		ok = p.role(at, name) && ok
 		p.once(at, "role", c.Secondary[:i], name)
 	}
@@ -70,7 +70,7 @@ func (c SetMemberRoles) check(p *checker) {
 	same := m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary)
 	suspend := c.Suspended != nil && (*c.Suspended && p.suspends(m.Suspended, m.ByOperator) || !*c.Suspended && m.Suspended)
 	if !listed && (!same || suspend) && p.tenant.MemberCount() >= MaxMembers {
-		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
+		p.fail(Conflict, "jid", "the tenant has %d members: no more", MaxMembers)
 		return
 	}
 	if !same {
@@ -86,26 +86,26 @@ func (c SetMemberRoles) check(p *checker) {
 }
 
 func (c RemoveMember) check(p *checker) {
-	account, ok := p.account("JID", c.JID)
+	account, ok := p.account("jid", c.JID)
 	if !ok {
 		return
 	}
 	switch m, listed := p.tenant.Member(account); {
 	case !listed:
-		p.fail(NotFound, "JID", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
+		p.fail(NotFound, "jid", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
 		return
 	case m.ByOperator && !p.operator:
-		p.fail(Forbidden, "JID", "account %s was suspended by the operator, and removed it would be let in again: only an operator may resume it; set its roles to none instead", quote(account))
+		p.fail(Forbidden, "jid", "account %s was suspended by the operator, and removed it would be let in again: only an operator may resume it; set its roles to none instead", quote(account))
 		return
 	case m.Suspended:
-		p.fail(Conflict, "JID", "%s is suspended, and removed it would be let in again: resume it first, or set its roles to none", quote(account))
+		p.fail(Conflict, "jid", "%s is suspended, and removed it would be let in again: resume it first, or set its roles to none", quote(account))
 		return
 	}
 	p.emit(events.MemberRemoved{JID: account})
 }
 
 func (c SuspendMember) check(p *checker) {
-	account, ok := p.account("JID", c.JID)
+	account, ok := p.account("jid", c.JID)
 	if !ok {
 		return
 	}
@@ -114,14 +114,14 @@ func (c SuspendMember) check(p *checker) {
 	case !p.suspends(m.Suspended, m.ByOperator):
 	case !listed && !p.operator && p.tenant.MemberCount() >= MaxMembers:
 		// Who fills the tenant does not keep an operator from suspending.
-		p.fail(Conflict, "JID", "the tenant has %d members: no more", MaxMembers)
+		p.fail(Conflict, "jid", "the tenant has %d members: no more", MaxMembers)
 	default:
 		p.emit(events.MemberSuspended{JID: account, ByOperator: p.operator})
 	}
 }
 
 func (c ResumeMember) check(p *checker) {
-	account, ok := p.account("JID", c.JID)
+	account, ok := p.account("jid", c.JID)
 	if !ok {
 		return
 	}
@@ -131,7 +131,7 @@ func (c ResumeMember) check(p *checker) {
 }
 
 func (c EndMemberSessions) check(p *checker) {
-	if account, ok := p.account("JID", c.JID); ok {
+	if account, ok := p.account("jid", c.JID); ok {
 		p.emit(events.MemberSessionsEnded{JID: account})
 	}
 }

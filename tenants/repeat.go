@@ -22,7 +22,7 @@ func (c *Command) Repeats(first *events.Commit) error {
 	} else if c.Change != nil && first.CommandHash == c.Hash() {
 		return nil
 	}
-	return Errors{{Code: Conflict, Field: "ID", Text: text}}
+	return Errors{{Code: Conflict, Field: "id", Text: text}}
 }
 
 // Hash tells commands apart by what they ask for: the tenant, the actor, and

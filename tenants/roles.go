@@ -48,24 +48,24 @@ func (c DefineRole) check(p *checker) {
 	before := p.failures
 	switch err := CheckRoleName(c.Role); {
 	case err != nil:
-		p.fail(Invalid, "Role", "%v", err)
+		p.fail(Invalid, "role", "%v", err)
 	case permission.IsBuiltin(c.Role):
-		p.fail(Invalid, "Role", "role %s is built in: it is adjusted (add, remove), not defined", quote(c.Role))
+		p.fail(Invalid, "role", "role %s is built in: it is adjusted (add, remove), not defined", quote(c.Role))
 	case permission.IsReserved(c.Role):
-		p.fail(Invalid, "Role", "role name %s: names that begin with %q are reserved for the built-in roles", quote(c.Role), permission.ReservedPrefix)
+		p.fail(Invalid, "role", "role name %s: names that begin with %q are reserved for the built-in roles", quote(c.Role), permission.ReservedPrefix)
 	}
 	ok := p.parents(c.Role, c.Inherits)
-	p.permissions("Allow", c.Allow)
-	p.permissions("Deny", c.Deny)
+	p.permissions("allow", c.Allow)
+	p.permissions("deny", c.Deny)
 	if !ok || p.failed(before) {
 		return
 	}
 	old, exists := p.tenant.Role(c.Role)
 	if !exists && p.tenant.RoleCount() >= MaxRoles {
-		p.fail(Conflict, "Role", "the tenant has %d roles of its own: no more", MaxRoles)
+		p.fail(Conflict, "role", "the tenant has %d roles of its own: no more", MaxRoles)
 	}
 	p.descent(c)
-	p.overlap("Allow", c.Role, c.Allow, c.Deny)
+	p.overlap("allow", c.Role, c.Allow, c.Deny)
 	if exists && slices.Equal(old.Inherits, c.Inherits) && slices.Equal(old.Allow, c.Allow) && slices.Equal(old.Deny, c.Deny) {
 		return
 	}
@@ -77,12 +77,12 @@ func (c DefineRole) check(p *checker) {
 // parents checks a list of parents by themselves.
 func (p *checker) parents(role string, names []string) bool {
 	if len(names) > MaxParents {
-		p.fail(Invalid, "Inherits", "%d parents: at most %d", len(names), MaxParents)
+		p.fail(Invalid, "inherits", "%d parents: at most %d", len(names), MaxParents)
 		return false
 	}
 	ok := true
 	for i, name := range names {
-		at := fmt.Sprintf("Inherits[%d]", i)
+		at := fmt.Sprintf("inherits[%d]", i)
 		if name == role {
 			p.fail(Conflict, at, "role %s would inherit from itself", quote(role))
 			ok = false
@@ -113,13 +113,13 @@ func (p *checker) descent(c DefineRole) {
 	d.inherits[c.Role] = c.Inherits
 	for i, parent := range c.Inherits {
 		if way := d.way(parent, c.Role); way != nil {
-			p.fail(Conflict, fmt.Sprintf("Inherits[%d]", i), "role %s would inherit from itself: %s", quote(c.Role), chain(append([]string{c.Role}, way...)))
+			p.fail(Conflict, fmt.Sprintf("inherits[%d]", i), "role %s would inherit from itself: %s", quote(c.Role), chain(append([]string{c.Role}, way...)))
 			return
 		}
 	}
 	for name := range d.inherits {
 		if d.of(name) > MaxDepth {
-			p.fail(Conflict, "Inherits", "role %s would stand at the end of a chain of more than %d roles", quote(c.Role), MaxDepth)
+			p.fail(Conflict, "inherits", "role %s would stand at the end of a chain of more than %d roles", quote(c.Role), MaxDepth)
 			return
 		}
 	}
@@ -182,14 +182,14 @@ func (c AdjustRole) check(p *checker) {
 	before := p.failures
 	if !permission.IsBuiltin(c.Role) {
 		if _, exists := p.tenant.Role(c.Role); exists {
-			p.fail(Invalid, "Role", "role %s is the tenant's own: it is defined (inherits, allow, deny), not adjusted", quote(c.Role))
+			p.fail(Invalid, "role", "role %s is the tenant's own: it is defined (inherits, allow, deny), not adjusted", quote(c.Role))
 		} else {
-			p.fail(NotFound, "Role", "there is no built-in role %s: they are %s", quote(c.Role), strings.Join(builtinNames(), ", "))
+			p.fail(NotFound, "role", "there is no built-in role %s: they are %s", quote(c.Role), strings.Join(builtinNames(), ", "))
 		}
 	}
-	p.permissions("Add", c.Add)
-	p.permissions("Remove", c.Remove)
-	p.overlap("Add", c.Role, c.Add, c.Remove)
+	p.permissions("add", c.Add)
+	p.permissions("remove", c.Remove)
+	p.overlap("add", c.Role, c.Add, c.Remove)
 	if p.failed(before) {
 		return
 	}
@@ -210,12 +210,12 @@ func (c RemoveRole) check(p *checker) {
 	r, ok := p.tenant.Role(c.Role)
 	switch {
 	case !ok:
-		p.fail(NotFound, "Role", "there is no role %s", quote(c.Role))
+		p.fail(NotFound, "role", "there is no role %s", quote(c.Role))
 	case r.Builtin:
-		p.fail(Invalid, "Role", "role %s is built in: it cannot be removed; adjust it instead", quote(c.Role))
+		p.fail(Invalid, "role", "role %s is built in: it cannot be removed; adjust it instead", quote(c.Role))
 	default:
 		if user := userOf(p.tenant, c.Role); user != "" {
-			p.fail(InUse, "Role", "role %s is in use: %s", quote(c.Role), user)
+			p.fail(InUse, "role", "role %s is in use: %s", quote(c.Role), user)
 			return
 		}
 		p.emit(events.RoleRemoved{Name: c.Role})

@@ -26,14 +26,18 @@ func serviceCommands() []Entry {
 	}
 }
 
-func (c AddService) check(p *checker) {
+func (c AddService) check(p *checker) { c.add(p, "service") }
+
+// add checks a service that is named in a field: in a list of services, each item
+// is a field.
+func (c AddService) add(p *checker, field string) {
 	before := p.failures
-	name, ok := p.domainName("Service", "service", c.Service)
+	name, ok := p.domainName(field, "service", c.Service)
 	if ok {
-		p.free("Service", projections.Service, name)
+		p.free(field, projections.Service, name)
 	}
 	if p.tenant != nil && p.tenant.ServiceCount() >= MaxServices {
-		p.fail(Conflict, "Service", "the tenant has %d services: no more", MaxServices)
+		p.fail(Conflict, field, "the tenant has %d services: no more", MaxServices)
 	}
 	if !p.failed(before) {
 		p.emit(events.ServiceAdded{Service: name})
@@ -41,12 +45,12 @@ func (c AddService) check(p *checker) {
 }
 
 func (c RemoveService) check(p *checker) {
-	name, ok := p.domainName("Service", "service", c.Service)
+	name, ok := p.domainName("service", "service", c.Service)
 	if !ok {
 		return
 	}
 	if p.tenant.HostKind([]byte(name)) != projections.Service {
-		p.fail(NotFound, "Service", "tenant %s has no service %s", quote(p.id), quote(name))
+		p.fail(NotFound, "service", "tenant %s has no service %s", quote(p.id), quote(name))
 		return
 	}
 	p.emit(events.ServiceRemoved{Service: name})

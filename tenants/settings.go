@@ -47,18 +47,18 @@ func settingCommands() []Entry {
 func (c SetSetting) check(p *checker) {
 	setting, ok := events.SettingNamed(c.Setting)
 	if !ok {
-		p.fail(Invalid, "Setting", "there is no setting %s", quote(c.Setting))
+		p.fail(Invalid, "", "there is no setting %s", quote(c.Setting))
 		return
 	}
-	if p.value("Value", setting, c.Value) {
+	if p.value(setting, c.Value) {
 		p.settings(setting.In(p.tenant.Settings(), c.Value))
 	}
 }
 
 // value checks the value of a setting.
-func (p *checker) value(field string, setting events.Setting, value uint8) bool {
+func (p *checker) value(setting events.Setting, value uint8) bool {
 	if !setting.Valid(value) {
-		p.fail(Invalid, field, "unknown %s: want %s", setting.Name, oneOf(setting.Values))
+		p.fail(Invalid, setting.Name, "unknown %s: want %s", setting.Name, oneOf(setting.Values))
 		return false
 	}
 	return true

@@ -32,30 +32,30 @@ func sharedServiceCommands() []Entry {
 }
 
 func (c AddSharedService) check(p *checker) {
-	name, ok := p.domainName("Service", "service", c.Service)
+	name, ok := p.domainName("service", "service", c.Service)
 	if !ok {
 		return
 	}
 	owner, kind := p.view.Owner([]byte(name))
 	switch {
 	case owner != nil:
-		p.fail(Conflict, "Service", "%s is a %s of tenant %s: only what belongs to no tenant can be shared; remove it there first", quote(name), kind, quote(owner.ID()))
+		p.fail(Conflict, "service", "%s is a %s of tenant %s: only what belongs to no tenant can be shared; remove it there first", quote(name), kind, quote(owner.ID()))
 	case p.view.Installation().Shared([]byte(name)):
-		p.fail(Exists, "Service", "%s is a shared service already", quote(name))
+		p.fail(Exists, "service", "%s is a shared service already", quote(name))
 	case len(p.view.Installation().SharedServices()) >= MaxSharedServices:
-		p.fail(Conflict, "Service", "the installation has %d shared services: no more", MaxSharedServices)
+		p.fail(Conflict, "service", "the installation has %d shared services: no more", MaxSharedServices)
 	default:
 		p.emit(events.SharedServiceAdded{Service: name})
 	}
 }
 
 func (c RemoveSharedService) check(p *checker) {
-	name, ok := p.domainName("Service", "service", c.Service)
+	name, ok := p.domainName("service", "service", c.Service)
 	if !ok {
 		return
 	}
 	if !p.view.Installation().Shared([]byte(name)) {
-		p.fail(NotFound, "Service", "the installation has no shared service %s", quote(name))
+		p.fail(NotFound, "service", "the installation has no shared service %s", quote(name))
 		return
 	}
 	p.emit(events.SharedServiceRemoved{Service: name})

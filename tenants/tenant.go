@@ -51,7 +51,7 @@ func tenantCommands() []Entry {
 }
 
 func (c RenameTenant) check(p *checker) {
-	p.text("DisplayName", "display name", c.DisplayName, MaxDisplayName, isPrintable)
+	p.text("display_name", "display name", c.DisplayName, MaxDisplayName, isPrintable)
 	if c.DisplayName != p.tenant.Name() {
 		p.emit(events.TenantRenamed{Name: c.DisplayName})
 	}
@@ -71,7 +71,7 @@ func (ResumeTenant) check(p *checker) {
 
 func (RemoveTenant) check(p *checker) { p.emit(events.TenantRemoved{}) }
 
-func (c SetCeiling) check(p *checker) { p.ceiling("Permissions", c.Permissions) }
+func (c SetCeiling) check(p *checker) { p.ceiling("permissions", c.Permissions) }
 
 func (p *checker) ceiling(field string, permissions []string) {
 	p.permissions(field, permissions)
@@ -80,7 +80,7 @@ func (p *checker) ceiling(field string, permissions []string) {
 	}
 }
 
-func (c SetLimits) check(p *checker) { p.limits("MaxSessions", c.MaxSessions) }
+func (c SetLimits) check(p *checker) { p.limits("max_sessions", c.MaxSessions) }
 
 func (p *checker) limits(field string, sessions uint64) {
 	if sessions > MaxSessions {

@@ -93,10 +93,10 @@ func (c *Command) Check(v *projections.View) (Outcome, error) {
 	case !c.Actor.Operator && (entry.Operator || c.Tenant == ""):
 		p.fail(Forbidden, "", "%s is for operators only", entry.Name)
 	}
-	p.text("ID", "command id", c.ID, MaxCommandID, isVisibleASCII)
-	p.text("Actor", "actor", c.Actor.Name, MaxActor, isVisibleASCII)
+	p.text("id", "command id", c.ID, MaxCommandID, isVisibleASCII)
+	p.text("actor", "actor", c.Actor.Name, MaxActor, isVisibleASCII)
 	if c.Reason != "" {
-		p.text("Reason", "reason", c.Reason, MaxReason, isPrintable)
+		p.text("reason", "reason", c.Reason, MaxReason, isPrintable)
 	}
 	if c.Actor.Token != "" {
 		if t := v.Installation().Token(c.Actor.Token); t == nil || t.Revoked != 0 {
@@ -107,11 +107,11 @@ func (c *Command) Check(v *projections.View) (Outcome, error) {
 		return Outcome{}, p.errs
 	}
 	if entry.Installation && c.IfVersion != 0 && v.Installation().Version() != c.IfVersion {
-		p.fail(Conflict, "IfVersion", "the installation is at version %d, not %d: look at it again", v.Installation().Version(), c.IfVersion)
+		p.fail(Conflict, "if_version", "the installation is at version %d, not %d: look at it again", v.Installation().Version(), c.IfVersion)
 		return Outcome{}, p.errs
 	}
 	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {
-		p.fail(Conflict, "IfVersion", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
+		p.fail(Conflict, "if_version", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
 		return Outcome{}, p.errs
 	}
 	done, err := check(v, c.Tenant, c.Change, c.Actor.Operator)
@@ -237,8 +237,9 @@ const (
 // gave the command: it names nothing of another tenant.
 type Error struct {
 	Code Code
-	// Field is the argument at fault, such as "Roles[2].Inherits[0]"; empty
-	// when it is the command as a whole.
+	// Field is the path of the argument at fault as the admin API and policy
+	// files spell it, such as "roles[2].inherits[0]"; empty when it is the
+	// command as a whole.
 	Field string
 	Text  string
 }

@@ -49,27 +49,27 @@ func isTokenID(id string) bool {
 
 func (c CreateToken) check(p *checker) {
 	if !isTokenID(c.ID) {
-		p.fail(Invalid, "ID", "%s is no token id: want %d of 0-9 and a-f", quote(c.ID), TokenIDSize)
+		p.fail(Invalid, "id", "%s is no token id: want %d of 0-9 and a-f", quote(c.ID), TokenIDSize)
 	}
-	p.text("Label", "token's name", c.Label, MaxTokenName, isPrintable)
+	p.text("label", "token's name", c.Label, MaxTokenName, isPrintable)
 	if c.Hash == [32]byte{} {
-		p.fail(Invalid, "Hash", "the token's hash is missing")
+		p.fail(Invalid, "hash", "the token's hash is missing")
 	}
 	switch {
 	case !c.Scope.Valid():
-		p.fail(Invalid, "Scope", "unknown scope")
+		p.fail(Invalid, "scope", "unknown scope")
 	case c.Scope == events.TokenOperator && c.Tenant != "":
-		p.fail(Invalid, "Tenant", "an operator's token is for no one tenant: leave the tenant out, or choose the scope read or write")
+		p.fail(Invalid, "tenant", "an operator's token is for no one tenant: leave the tenant out, or choose the scope read or write")
 	case c.Scope != events.TokenOperator && c.Tenant == "":
-		p.fail(Invalid, "Tenant", "which tenant is the token for? Only an operator's is for all")
+		p.fail(Invalid, "tenant", "which tenant is the token for? Only an operator's is for all")
 	case c.Scope != events.TokenOperator && p.view.Tenant([]byte(c.Tenant)) == nil:
-		p.fail(NotFound, "Tenant", "there is no tenant %s", quote(c.Tenant))
+		p.fail(NotFound, "tenant", "there is no tenant %s", quote(c.Tenant))
 	}
 	if len(p.errs) > 0 {
 		return
 	}
 	if p.view.Installation().Token(c.ID) != nil {
-		p.fail(Exists, "ID", "token %s exists, or did once: make another", quote(c.ID))
+		p.fail(Exists, "id", "token %s exists, or did once: make another", quote(c.ID))
 		return
 	}
 	if n := len(p.view.Installation().Tokens()); n >= MaxTokens {
@@ -86,7 +86,7 @@ func (c CreateToken) event() events.Event {
 func (c RevokeToken) check(p *checker) {
 	switch t := p.view.Installation().Token(c.ID); {
 	case t == nil:
-		p.fail(NotFound, "ID", "there is no token %s", quote(c.ID))
+		p.fail(NotFound, "id", "there is no token %s", quote(c.ID))
 	case t.Revoked == 0:
 		p.emit(events.TokenRevoked(c))
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/tenants"
@@ -133,7 +131,7 @@ func (s *Server) refusal(name, id string, err error) error {
 	case errors.As(err, &refused) && len(refused) > 0:
 		e := &api.Error{Code: codes[refused[0].Code], Text: refused.Error()}
 		for _, r := range refused {
-			e.Details = append(e.Details, api.Detail{Code: codes[r.Code], Field: wireField(name, r.Field), Text: r.Text})
+			e.Details = append(e.Details, api.Detail{Code: codes[r.Code], Field: r.Field, Text: r.Text})
 		}
 		return e
 	case errors.As(err, &known):
@@ -141,31 +139,4 @@ func (s *Server) refusal(name, id string, err error) error {
 	}
 	s.logger.Error("carry out an admin's command", "command", name, "command_id", id, "error", err)
 	return &api.Error{Code: api.CodeUnknown, Text: fmt.Sprintf("the node cannot tell whether command %s was carried out; give it again with the same id", id)}
-}
-
-// wireField turns the name of a field of tenants, such as
-// "Roles[2].Inherits[0]", into that of the wire, which differs in its case and
-// in two places.
-func wireField(command, field string) string {
-	var b strings.Builder
-	inWord, upper := false, false
-	for _, r := range field {
-		wasUpper := upper
-		upper = r >= 'A' && r <= 'Z'
-		if upper && inWord && !wasUpper {
-			b.WriteByte('_')
-		}
-		inWord = r != '.' && r != '['
-		b.WriteRune(unicode.ToLower(r))
-	}
-	field = b.String()
-	if command == (api.TenantCreate{}).Command() || command == (api.TenantApply{}).Command() {
-		if rest, ok := strings.CutPrefix(field, "permissions"); ok {
-			return "ceiling" + rest
-		}
-		if rest, ok := strings.CutPrefix(field, "services"); ok {
-			return "services" + strings.TrimSuffix(rest, ".service")
-		}
-	}
-	return field
 }

@@ -64,7 +64,7 @@ func (r *reader) refused(err error) {
 	}
 	for _, e := range refused {
 		if !r.missing[e.Field] {
-			r.errs = append(r.errs, r.remarkOf(e))
+			r.errs = append(r.errs, r.remarkOf(e.Field, e.Text))
 		}
 	}
 }
@@ -229,19 +229,19 @@ func (r *reader) file(root *value) *File {
 		known = append(known, setting.Name)
 	}
 	r.keys(root, "policy file", append(known, "suspended", "services", "allow_unknown", "domain", "role", "member")...)
-	if v := r.bool(root, "allow_unknown", "AllowUnknown"); v != nil {
+	if v := r.bool(root, "allow_unknown", "allow_unknown"); v != nil {
 		r.allowUnknown = *v
 	}
 	f := &File{source: r.source}
 	f.Tenant = r.tenant(root)
-	f.Create.DisplayName = r.text(root, "name", "DisplayName")
-	f.Create.Ceiling = r.permissions(root, "ceiling", "Ceiling", tenants.MaxPermissions)
-	f.Create.MaxSessions = r.number(root, "max_sessions", "MaxSessions")
+	f.Create.DisplayName = r.text(root, "name", "display_name")
+	f.Create.Ceiling = r.permissions(root, "ceiling", "ceiling", tenants.MaxPermissions)
+	f.Create.MaxSessions = r.number(root, "max_sessions", "max_sessions")
 	for setting := range events.AllSettings() {
 		f.Create.Settings = r.setting(root, setting, f.Create.Settings)
 	}
-	f.Create.Suspended = r.bool(root, "suspended", "Suspended")
-	r.services(&f.Create, root, "AllServices")
+	f.Create.Suspended = r.bool(root, "suspended", "suspended")
+	r.services(&f.Create, root, "all_services")
 	for _, t := range r.tables(root, "domain") {
 		r.domain(&f.Create, t)
 	}
@@ -284,12 +284,12 @@ func (r *reader) tenant(root *value) string {
 	if root.table["tenant"] == nil {
 		r.errorf(-1, "tenant is missing: say whose policy it is")
 	}
-	id := r.text(root, "tenant", "Tenant")
+	id := r.text(root, "tenant", "tenant")
 	if id == "" {
 		return "tenant"
 	}
 	if err := tenants.CheckID(id); err != nil {
-		r.errorf(r.fields["Tenant"], "%v", err)
+		r.errorf(r.fields["tenant"], "%v", err)
 		return "tenant"
 	}
 	return id
@@ -297,12 +297,12 @@ func (r *reader) tenant(root *value) string {
 
 func (r *reader) domain(c *tenants.CreateTenant, t *value) {
 	r.keys(t, "domain", "name", "default_role", "services", "backend", "suspended")
-	at := fmt.Sprintf("Domains[%d]", len(c.Domains))
+	at := fmt.Sprintf("domains[%d]", len(c.Domains))
 	r.fields[at] = t.at
 	d := tenants.AddDomain{
-		Domain:      r.needText(t, "name", at+".Domain"),
-		DefaultRole: r.text(t, "default_role", at+".DefaultRole"),
-		Suspended:   r.bool(t, "suspended", at+".Suspended"),
+		Domain:      r.needText(t, "name", at+".domain"),
+		DefaultRole: r.text(t, "default_role", at+".default_role"),
+		Suspended:   r.bool(t, "suspended", at+".suspended"),
 	}
 	backends := r.tables(t, "backend")
 	if len(backends) > tenants.MaxBackends {
@@ -310,12 +310,12 @@ func (r *reader) domain(c *tenants.CreateTenant, t *value) {
 		backends = nil
 	}
 	for _, b := range backends {
-		d.Backends = append(d.Backends, r.backend(b, fmt.Sprintf("%s.Backends[%d]", at, len(d.Backends))))
+		d.Backends = append(d.Backends, r.backend(b, fmt.Sprintf("%s.backends[%d]", at, len(d.Backends))))
 	}
-	if r.isNew("domain", d.Domain, r.fields[at+".Domain"]) {
+	if r.isNew("domain", d.Domain, r.fields[at+".domain"]) {
 		c.Domains = append(c.Domains, d)
 	}
-	r.services(c, t, at+".Services")
+	r.services(c, t, at+".services")
 }
 
 // services reads a list of services, of the tenant or beside a domain: it is
@@ -324,7 +324,7 @@ func (r *reader) services(c *tenants.CreateTenant, t *value, field string) {
 	for i, name := range r.texts(t, "services", field, tenants.MaxServices) {
 		place := r.fields[fmt.Sprintf("%s[%d]", field, i)]
 		if r.isNew("service", name, place) {
-			r.fields[fmt.Sprintf("Services[%d]", len(c.Services))] = place
+			r.fields[fmt.Sprintf("services[%d]", len(c.Services))] = place
 			c.Services = append(c.Services, tenants.AddService{Service: name})
 		}
 	}
@@ -348,16 +348,16 @@ func (r *reader) isNew(what, name string, at int) bool {
 func (r *reader) backend(t *value, at string) events.Backend {
 	r.keys(t, "backend", "address", "security", "proxy")
 	r.fields[at] = t.at
-	b := events.Backend{Address: r.needText(t, "address", at+".Address")}
-	name := r.needText(t, "security", at+".Security")
+	b := events.Backend{Address: r.needText(t, "address", at+".address")}
+	name := r.needText(t, "security", at+".security")
 	security, ok := events.Parse[events.Security](name)
 	if b.Security = security; !ok {
 		b.Security = events.SecurityTLS // so that the address is checked by itself
 		if name != "" {
-			r.errorf(r.fields[at+".Security"], "security is %s: want %s", short(name), oneOf(events.Names[events.Security]()))
+			r.errorf(r.fields[at+".security"], "security is %s: want %s", short(name), oneOf(events.Names[events.Security]()))
 		}
 	}
-	if proxy := r.bool(t, "proxy", at+".Proxy"); proxy != nil {
+	if proxy := r.bool(t, "proxy", at+".proxy"); proxy != nil {
 		b.Proxy = *proxy
 	}
 	return b
@@ -371,35 +371,35 @@ func (r *reader) role(c *tenants.CreateTenant, t *value) {
 		name = v.text
 	}
 	if permission.IsBuiltin(name) {
-		at := fmt.Sprintf("BuiltinRoles[%d]", len(c.BuiltinRoles))
+		at := fmt.Sprintf("builtin_roles[%d]", len(c.BuiltinRoles))
 		r.fields[at] = t.at
 		r.keys(t, "built-in role", "name", "add", "remove")
 		c.BuiltinRoles = append(c.BuiltinRoles, tenants.AdjustRole{
-			Role:   r.text(t, "name", at+".Role"),
-			Add:    r.permissions(t, "add", at+".Add", tenants.MaxPermissions),
-			Remove: r.permissions(t, "remove", at+".Remove", tenants.MaxPermissions),
+			Role:   r.text(t, "name", at+".role"),
+			Add:    r.permissions(t, "add", at+".add", tenants.MaxPermissions),
+			Remove: r.permissions(t, "remove", at+".remove", tenants.MaxPermissions),
 		})
 		return
 	}
-	at := fmt.Sprintf("Roles[%d]", len(c.Roles))
+	at := fmt.Sprintf("roles[%d]", len(c.Roles))
 	r.fields[at] = t.at
 	r.keys(t, "custom role", "name", "inherits", "allow", "deny")
 	c.Roles = append(c.Roles, tenants.DefineRole{
-		Role:     r.needText(t, "name", at+".Role"),
-		Inherits: r.texts(t, "inherits", at+".Inherits", tenants.MaxParents),
-		Allow:    r.permissions(t, "allow", at+".Allow", tenants.MaxPermissions),
-		Deny:     r.permissions(t, "deny", at+".Deny", tenants.MaxPermissions),
+		Role:     r.needText(t, "name", at+".role"),
+		Inherits: r.texts(t, "inherits", at+".inherits", tenants.MaxParents),
+		Allow:    r.permissions(t, "allow", at+".allow", tenants.MaxPermissions),
+		Deny:     r.permissions(t, "deny", at+".deny", tenants.MaxPermissions),
 	})
 }
 
 func (r *reader) member(c *tenants.CreateTenant, t *value) {
 	r.keys(t, "member", "jid", "role", "secondary", "suspended")
-	at := fmt.Sprintf("Members[%d]", len(c.Members))
+	at := fmt.Sprintf("members[%d]", len(c.Members))
 	r.fields[at] = t.at
 	c.Members = append(c.Members, tenants.SetMemberRoles{
-		JID:       r.needText(t, "jid", at+".JID"),
-		Role:      r.text(t, "role", at+".Role"),
-		Secondary: r.texts(t, "secondary", at+".Secondary", tenants.MaxSecondary),
-		Suspended: r.bool(t, "suspended", at+".Suspended"),
+		JID:       r.needText(t, "jid", at+".jid"),
+		Role:      r.text(t, "role", at+".role"),
+		Secondary: r.texts(t, "secondary", at+".secondary", tenants.MaxSecondary),
+		Suspended: r.bool(t, "suspended", at+".suspended"),
 	})
 }

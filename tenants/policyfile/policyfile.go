@@ -78,20 +78,11 @@ type Refusal struct{ Field, Text string }
 
 // Refused says where in the file the refusals stand. The error is an Errors.
 func (f *File) Refused(refusals []Refusal) error {
-	plain := func(field string) string { return strings.ToLower(strings.ReplaceAll(field, "_", "")) }
-	s := &source{name: f.source.name, lines: f.source.lines, fields: map[string]int{}}
-	for field, at := range f.source.fields {
-		s.fields[plain(field)] = at
-	}
 	var remarks []remark
 	for _, r := range refusals {
-		field := r.Field
-		if field == "" {
-			field = "tenant"
-		}
-		remarks = append(remarks, remark{s.offsetOf(plain(field)), r.Text})
+		remarks = append(remarks, f.source.remarkOf(r.Field, r.Text))
 	}
-	return s.errors(remarks)
+	return f.source.errors(remarks)
 }
 
 // View is the state of an installation that has the tenants of the files and

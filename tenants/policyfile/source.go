@@ -95,12 +95,11 @@ func (s *source) offsetOf(field string) int {
 }
 
 // remarkOf is an error of a command, where it stands.
-func (s *source) remarkOf(e *tenants.Error) remark {
-	field := e.Field
+func (s *source) remarkOf(field, text string) remark {
 	if field == "" {
-		field = "Tenant"
+		field = "tenant"
 	}
-	return remark{s.offsetOf(field), e.Text}
+	return remark{s.offsetOf(field), text}
 }
 
 // refused is the error of a command, as the package's own.
@@ -111,7 +110,7 @@ func (s *source) refused(err error) error {
 	}
 	var remarks []remark
 	for _, e := range refused {
-		remarks = append(remarks, s.remarkOf(e))
+		remarks = append(remarks, s.remarkOf(e.Field, e.Text))
 	}
 	return s.errors(remarks)
 }
