@@ -60,7 +60,7 @@ func (c *Certificates) Load() (loaded int, err error) {
 			return 0, err
 		}
 		if len(pairs) == 0 && !c.selfSigned {
-			return 0, fmt.Errorf("certificates: there is none in %s: want DOMAIN.crt with DOMAIN.key, or DOMAIN/fullchain.pem with DOMAIN/privkey.pem", c.dir)
+			return 0, fmt.Errorf("certificates: %s holds no certificate: want DOMAIN.crt with DOMAIN.key, or DOMAIN/fullchain.pem with DOMAIN/privkey.pem", c.dir)
 		}
 	}
 	c.mu.Lock()

@@ -76,7 +76,7 @@ func TestCheck(t *testing.T) {
 	}
 	check(0, nil)
 	check(0, map[string]string{"CERTIFICATES_DIRECTORY": "", "CERTIFICATES_SELF_SIGNED": "true", "NATS_SEED_FILE": ""}, "warning: nats: no seed_file")
-	check(1, map[string]string{"CERTIFICATES_DIRECTORY": empty}, "error: certificates: "+empty+" holds none")
+	check(1, map[string]string{"CERTIFICATES_DIRECTORY": empty}, "error: certificates: "+empty+" holds no certificate")
 	check(1, map[string]string{
 		"ID": "Gate.1", "LIMITS_CONNECTIONS": "0", "LISTEN_STARTTLS": "192.0.2.1:5222", "LISTEN_DIRECT_TLS": "nothing", "LISTEN_HTTP": "0.0.0.0:9522",
 		"CERTIFICATES_DIRECTORY": filepath.Join(top, "missing"), "BACKEND_ROOTS": seedFile,
