@@ -42,14 +42,14 @@ type logins struct {
 
 // failures counts failed log-ins by account and network, and by network.
 type failures struct {
-	byAccount *limit.Counts[claim]
-	bySource  *limit.Counts[limit.Source]
+	byAccount *limit.Buckets[claim]
+	bySource  *limit.Buckets[limit.Source]
 }
 
 func newFailures(ofAccount, ofSource int) failures {
 	return failures{
-		byAccount: limit.NewCounts[claim](limit.PerMinute(ofAccount), maxFailures),
-		bySource:  limit.NewCounts[limit.Source](limit.PerMinute(ofSource), maxFailures),
+		byAccount: limit.NewBuckets[claim](limit.PerMinute(ofAccount), maxFailures),
+		bySource:  limit.NewBuckets[limit.Source](limit.PerMinute(ofSource), maxFailures),
 	}
 }
 

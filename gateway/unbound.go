@@ -27,14 +27,14 @@ type unbound struct {
 	more   *floodlog.Logger // sums up connections without a line of their own
 
 	mu    sync.Mutex // guards lines
-	lines *limit.Counts[limit.Source]
+	lines *limit.Buckets[limit.Source]
 }
 
 func newUnbound(logger *slog.Logger) *unbound {
 	return &unbound{
 		logger: logger,
 		more:   floodlog.New(floodlog.Config{Logger: logger, Key: "source", Every: unboundEvery}),
-		lines:  limit.NewCounts[limit.Source](limit.PerMinute(unboundLines), maxFailures),
+		lines:  limit.NewBuckets[limit.Source](limit.PerMinute(unboundLines), maxFailures),
 	}
 }
 

@@ -109,12 +109,12 @@ var allFailures = limit.PerMinute(failuresAMinute * maxFailing)
 // failures counts failed authentications by source.
 type failures struct {
 	mu       sync.Mutex // guards the counts
-	bySource *limit.Counts[string]
+	bySource *limit.Buckets[string]
 	all      limit.Bucket
 }
 
 func newFailures() *failures {
-	return &failures{bySource: limit.NewCounts[string](limit.PerMinute(failuresAMinute), maxFailing)}
+	return &failures{bySource: limit.NewBuckets[string](limit.PerMinute(failuresAMinute), maxFailing)}
 }
 
 // allow counts a failure, and reports whether it is within the bounds.

@@ -2,7 +2,7 @@
 // what each has taken, and says when one has to wait or is refused.
 //
 // It promises that its memory is bounded whatever is asked of it. It reads no
-// clock: the time is an argument. A Bucket, Counts and Held take no lock: they
+// clock: the time is an argument. A Bucket, Buckets and Held take no lock: they
 // belong to their caller, which often counts one thing in several of them under
 // one lock. A Counter and a listener may be used by many goroutines at once.
 package limit
@@ -45,24 +45,24 @@ func (b *Bucket) Empty(r Rate, now time.Time) bool {
 	return b.full.Sub(now) > r.full()-r.Each
 }
 
-// Counts are buckets by key, of which there are so many at most. The zero Counts
-// is not ready: see NewCounts.
-type Counts[K comparable] struct {
+// Buckets are buckets by key, of which there are so many at most. The zero Buckets
+// is not ready: see NewBuckets.
+type Buckets[K comparable] struct {
 	rate  Rate
 	most  int
 	by    map[K]Bucket
 	swept time.Time
 }
 
-// NewCounts returns Counts of at most so many keys.
-func NewCounts[K comparable](r Rate, most int) *Counts[K] {
-	return &Counts[K]{rate: r, most: most, by: make(map[K]Bucket)}
+// NewBuckets returns Buckets of at most so many keys.
+func NewBuckets[K comparable](r Rate, most int) *Buckets[K] {
+	return &Buckets[K]{rate: r, most: most, by: make(map[K]Bucket)}
 }
 
 // Spent reports whether k has nothing left.
-func (c *Counts[K]) Spent(k K, now time.Time) bool {
-	b := c.by[k]
-	return b.Empty(c.rate, now)
+func (bs *Buckets[K]) Spent(k K, now time.Time) bool {
+	b := bs.by[k]
+	return b.Empty(bs.rate, now)
 }
 
 // maxOwed is how many bursts a key may come to owe.
@@ -71,16 +71,16 @@ const maxOwed = 2
 // Add takes a unit from k, which may come to owe some, but no more than maxOwed
 // bursts. Those that ask at the same time are all told that something is left: what
 // they take beyond it is made up for before anything is left again.
-func (c *Counts[K]) Add(k K, now time.Time) {
-	b, known := c.by[k]
-	if !known && len(c.by) >= c.most {
-		c.makeRoom(now)
+func (bs *Buckets[K]) Add(k K, now time.Time) {
+	b, known := bs.by[k]
+	if !known && len(bs.by) >= bs.most {
+		bs.makeRoom(now)
 	}
-	b.Take(c.rate, now, 1)
-	if latest := now.Add((1 + maxOwed) * c.rate.full()); b.full.After(latest) {
+	b.Take(bs.rate, now, 1)
+	if latest := now.Add((1 + maxOwed) * bs.rate.full()); b.full.After(latest) {
 		b.full = latest
 	}
-	c.by[k] = b
+	bs.by[k] = b
 }
 
 // sample is how many keys are compared to find one to forget.
@@ -91,22 +91,22 @@ const sample = 16
 // takes long, so that is done no more often than an empty bucket takes to fill.
 // Where it leaves no room, the key that has most left among a few is forgotten:
 // the keys that keep asking stay.
-func (c *Counts[K]) makeRoom(now time.Time) {
-	if now.Sub(c.swept) >= c.rate.full() {
-		c.swept = now
-		for k, b := range c.by {
+func (bs *Buckets[K]) makeRoom(now time.Time) {
+	if now.Sub(bs.swept) >= bs.rate.full() {
+		bs.swept = now
+		for k, b := range bs.by {
 			if !b.full.After(now) {
-				delete(c.by, k)
+				delete(bs.by, k)
 			}
 		}
 	}
-	if len(c.by) < c.most {
+	if len(bs.by) < bs.most {
 		return
 	}
 	var oldest K
 	var least time.Time
 	seen := 0
-	for k, b := range c.by {
+	for k, b := range bs.by {
 		if seen == 0 || b.full.Before(least) {
 			oldest, least = k, b.full
 		}
@@ -114,5 +114,5 @@ func (c *Counts[K]) makeRoom(now time.Time) {
 			break
 		}
 	}
-	delete(c.by, oldest)
+	delete(bs.by, oldest)
 }

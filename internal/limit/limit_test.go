@@ -49,44 +49,44 @@ func TestBucketIsBounded(t *testing.T) {
 	}
 }
 
-func TestCounts(t *testing.T) {
-	c := NewCounts[string](PerMinute(3), 10)
+func TestBuckets(t *testing.T) {
+	bs := NewBuckets[string](PerMinute(3), 10)
 	now := start
 	for i := range 3 {
-		if c.Spent("a", now) {
+		if bs.Spent("a", now) {
 			t.Fatalf("spent after %d", i)
 		}
-		c.Add("a", now)
+		bs.Add("a", now)
 	}
-	if !c.Spent("a", now) || c.Spent("b", now) {
+	if !bs.Spent("a", now) || bs.Spent("b", now) {
 		t.Error("three of three a minute, and another one")
 	}
-	if now = now.Add(19 * time.Second); !c.Spent("a", now) {
+	if now = now.Add(19 * time.Second); !bs.Spent("a", now) {
 		t.Error("not spent before one is earned")
 	}
-	if now = now.Add(time.Second); c.Spent("a", now) {
+	if now = now.Add(time.Second); bs.Spent("a", now) {
 		t.Error("spent when one is earned")
 	}
 	for range 100 {
-		c.Add("b", now) // it owes two bursts, which take two minutes
+		bs.Add("b", now) // it owes two bursts, which take two minutes
 	}
-	if now = now.Add(2*time.Minute + 19*time.Second); !c.Spent("b", now) {
+	if now = now.Add(2*time.Minute + 19*time.Second); !bs.Spent("b", now) {
 		t.Error("not spent before it has earned what it owes and one more")
 	}
-	if now = now.Add(time.Second); c.Spent("b", now) {
+	if now = now.Add(time.Second); bs.Spent("b", now) {
 		t.Error("spent when it has")
 	}
 }
 
 // Many that ask at the same time, and only then take, take no more in the long
 // run than one after the other would.
-func TestCountsOfMany(t *testing.T) {
-	c := NewCounts[string](PerMinute(10), 10)
+func TestBucketsOfMany(t *testing.T) {
+	bs := NewBuckets[string](PerMinute(10), 10)
 	now, taken := start, 0
 	for range 3600 {
-		if !c.Spent("a", now) {
+		if !bs.Spent("a", now) {
 			for range 16 {
-				c.Add("a", now)
+				bs.Add("a", now)
 				taken++
 			}
 		}
@@ -99,26 +99,26 @@ func TestCountsOfMany(t *testing.T) {
 
 // However many keys come, the memory is bounded, and one that keeps failing is
 // not forgotten for those that come once.
-func TestCountsAreBounded(t *testing.T) {
+func TestBucketsAreBounded(t *testing.T) {
 	const most = 1000
-	c := NewCounts[int](PerMinute(10), most)
+	bs := NewBuckets[int](PerMinute(10), most)
 	now := start
 	for range 10 {
-		c.Add(-1, now)
+		bs.Add(-1, now)
 	}
 	for i := range 50 * most {
-		c.Add(i, now)
-		if len(c.by) > most {
-			t.Fatalf("%d keys", len(c.by))
+		bs.Add(i, now)
+		if len(bs.by) > most {
+			t.Fatalf("%d keys", len(bs.by))
 		}
 	}
-	if !c.Spent(-1, now) {
+	if !bs.Spent(-1, now) {
 		t.Error("forgotten")
 	}
 	now = now.Add(time.Hour)
-	c.Add(0, now)
-	if len(c.by) > 2 {
-		t.Errorf("%d keys after an hour", len(c.by))
+	bs.Add(0, now)
+	if len(bs.by) > 2 {
+		t.Errorf("%d keys after an hour", len(bs.by))
 	}
 }
 
