@@ -6,8 +6,7 @@ import (
 	"sync"
 )
 
-// Held counts what is held by key. It takes no lock. The zero Held is not ready:
-// see NewHeld.
+// Held counts units in use, by key. It takes no lock. Create it with NewHeld.
 type Held[K comparable] struct {
 	by map[K]int
 }
@@ -15,7 +14,8 @@ type Held[K comparable] struct {
 // NewHeld returns an empty Held.
 func NewHeld[K comparable]() Held[K] { return Held[K]{by: make(map[K]int)} }
 
-// Take counts one more of k's, unless it holds most already.
+// Take counts one more unit of k. If k has most units already, it counts nothing
+// and returns false.
 func (h Held[K]) Take(k K, most int) bool {
 	if h.by[k] >= most {
 		return false
@@ -24,46 +24,46 @@ func (h Held[K]) Take(k K, most int) bool {
 	return true
 }
 
-// Give counts one less.
+// Give counts one unit of k less.
 func (h Held[K]) Give(k K) {
 	if h.by[k]--; h.by[k] <= 0 {
 		delete(h.by, k)
 	}
 }
 
-// Of returns how many k holds.
+// Of returns the number of units of k in use.
 func (h Held[K]) Of(k K) int { return h.by[k] }
 
-// Keys returns how many keys hold any.
+// Keys returns the number of keys with units in use.
 func (h Held[K]) Keys() int { return len(h.by) }
 
-// A Counter lets a bounded number of holders in at the same time: a number for
-// each key, and a number for all keys together. Its methods may be called at the
-// same time.
+// A Counter admits a bounded number of holders at the same time: a number for
+// each key, and a number for all keys together. Its methods may be called
+// concurrently.
 type Counter[K comparable] struct {
 	each, all int
 
 	mu      sync.Mutex // guards the three below
 	held    Held[K]
 	inside  int          // holders of all keys
-	waiting []*waiter[K] // in the order in which they came; none of them can be let in
+	waiting []*waiter[K] // the longest wait first; the bounds admit none of them
 }
 
-// A waiter is a call of Wait that waits.
+// A waiter is a waiting call of Wait.
 type waiter[K comparable] struct {
 	key K
-	in  chan struct{} // closed when it is let in
+	in  chan struct{} // closed when the waiter is admitted
 }
 
-// NewCounter returns a Counter that lets in up to each holders of one key, and up
-// to all holders of any keys. A bound below 1 lets nobody in.
+// NewCounter returns a Counter that admits up to each holders of one key, and up
+// to all holders of all keys together. A bound below 1 admits none.
 func NewCounter[K comparable](each, all int) *Counter[K] {
 	return &Counter[K]{each: each, all: all, held: NewHeld[K]()}
 }
 
 // Enter counts one more holder of k. If a bound is reached, it counts nothing and
-// ok is false. The holder calls leave when it has finished; calls after the first
-// one do nothing.
+// ok is false. The holder calls leave when it has finished; only the first call
+// of leave has an effect.
 func (c *Counter[K]) Enter(k K) (leave func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,10 +73,10 @@ func (c *Counter[K]) Enter(k K) (leave func(), ok bool) {
 	return c.leaver(k), true
 }
 
-// Wait does as Enter does, but waits while a bound is reached. It returns false
-// if ctx ends before that. Whoever waited longest is let in first, except for
-// holders of a key whose own bound is reached. The number of waiting calls is the
-// caller's to bound.
+// Wait is like Enter, but while a bound is reached it waits. If ctx ends first, ok
+// is false. The call that has waited longest is admitted first; calls for a key
+// whose own bound is reached are passed over. The caller must bound the number of
+// waiting calls.
 func (c *Counter[K]) Wait(ctx context.Context, k K) (leave func(), ok bool) {
 	c.mu.Lock()
 	if c.enter(k) {
@@ -94,7 +94,7 @@ func (c *Counter[K]) Wait(ctx context.Context, k K) (leave func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.Index(c.waiting, w)
-	if i < 0 { // it was let in as ctx ended
+	if i < 0 { // admitted at the moment when ctx ended
 		return c.leaver(k), true
 	}
 	c.waiting = slices.Delete(c.waiting, i, i+1)
@@ -110,12 +110,13 @@ func (c *Counter[K]) enter(k K) bool {
 	return true
 }
 
-// leaver returns the function by which a holder of k leaves.
+// leaver returns the leave function of a holder of k.
 func (c *Counter[K]) leaver(k K) func() {
 	return sync.OnceFunc(func() { c.leave(k) })
 }
 
-// leave counts one holder less, and lets in those that waited for it.
+// leave counts one holder of k less, and admits the waiters that the bounds now
+// allow.
 func (c *Counter[K]) leave(k K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,20 +28,20 @@ func TestCounter(t *testing.T) {
 	leave["a"][0]()
 	leave["a"][0]() // twice counts once
 	if _, ok := c.Enter("c"); !ok {
-		t.Error("a place was left")
+		t.Error("refused after a holder has left")
 	}
 	if _, ok := c.Enter("b"); ok {
-		t.Error("one place was left twice")
+		t.Error("the second call of leave made room as well")
 	}
 	if _, ok := NewCounter[string](0, 1).Enter("a"); ok {
-		t.Error("a bound of none let one in")
+		t.Error("a bound of 0 per key admitted a holder")
 	}
 	if _, ok := NewCounter[string](1, 0).Enter("a"); ok {
-		t.Error("a bound of none for all let one in")
+		t.Error("a bound of 0 for all keys admitted a holder")
 	}
 }
 
-// A key that nobody holds any more takes no memory.
+// A key without holders takes no memory.
 func TestCounterForgets(t *testing.T) {
 	c := NewCounter[int](1, 8)
 	for i := range 1000 {
@@ -56,8 +56,8 @@ func TestCounterForgets(t *testing.T) {
 	}
 }
 
-// TestWait: those that wait are let in in the order in which they came, except
-// where their own key's bound keeps them out.
+// TestWait: waiting calls are admitted in the order in which they came, except
+// that calls for a key whose own bound is reached are passed over.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCounter[string](1, 2)
@@ -69,7 +69,7 @@ func TestWait(t *testing.T) {
 			waiting.Go(func() {
 				l, ok := c.Wait(t.Context(), key)
 				if !ok {
-					t.Errorf("%s%d was not let in", key, i)
+					t.Errorf("%s%d was not admitted", key, i)
 					return
 				}
 				mu.Lock()
@@ -81,7 +81,7 @@ func TestWait(t *testing.T) {
 		}
 		come("a", 1)
 		come("a", 2)
-		come("b", 1) // overtakes a2, which its own key keeps out
+		come("b", 1) // overtakes a2, because the bound of key a is reached
 		come("c", 1)
 		come("b", 2)
 		for _, key := range []string{"b", "a", "c", "a", "b"} {
@@ -101,7 +101,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// TestWaitEnds: a wait ends with its context, and keeps nobody else out.
+// TestWaitEnds: a wait ends with its context, and then keeps no other call out.
 func TestWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCounter[string](1, 1)
@@ -110,7 +110,7 @@ func TestWaitEnds(t *testing.T) {
 		var waiting sync.WaitGroup
 		waiting.Go(func() {
 			if _, ok := c.Wait(ctx, "b"); ok {
-				t.Error("let in beyond the bound")
+				t.Error("admitted beyond the bound")
 			}
 		})
 		synctest.Wait()
@@ -118,13 +118,13 @@ func TestWaitEnds(t *testing.T) {
 		waiting.Wait()
 		leave()
 		if _, ok := c.Enter("c"); !ok {
-			t.Error("the place went to a wait that has ended")
+			t.Error("the ended wait was admitted")
 		}
 	})
 }
 
-// However many come and wait at the same time, the bounds hold and nothing is
-// left counted.
+// The bounds hold with any number of concurrent calls, and no holder is counted
+// after all have left.
 func TestCounterBoundsHold(t *testing.T) {
 	const each, all = 2, 5
 	c := NewCounter[int](each, all)

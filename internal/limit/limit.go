@@ -1,37 +1,37 @@
-// Package limit divides what a program has among those that want it: it counts
-// what each has taken, and says when one has to wait or is refused.
+// Package limit shares the resources of a program among its clients: it counts
+// how much each client uses, and decides when a client waits or is refused.
 //
-// It promises that its memory is bounded whatever is asked of it. It reads no
-// clock: the time is an argument. A Bucket, Buckets and Held take no lock: they
-// belong to their caller, which often counts one thing in several of them under
-// one lock. A Counter and a listener may be used by many goroutines at once.
+// It promises that its memory is bounded for any number of clients and calls. It
+// reads no clock: the time is an argument. Bucket, Buckets and Held take no lock.
+// Their caller holds one, often one lock for several of them. A Counter and a
+// listener may be used by many goroutines at once.
 package limit
 
 import "time"
 
-// A Rate is so many units in a time, and how many may come at once.
+// A Rate is the rate at which a bucket fills, and its size.
 type Rate struct {
-	// Each is the time in which one unit is earned; at most an hour.
+	// Each is the time in which the bucket gains one unit. It is at most an hour.
 	Each time.Duration
-	// Burst is how many units are kept at most.
+	// Burst is the size of the bucket in units.
 	Burst int
 }
 
-// PerMinute allows n units a minute, all of them at once if need be.
+// PerMinute allows n units a minute, and n at once.
 func PerMinute(n int) Rate { return Rate{Each: time.Minute / time.Duration(n), Burst: n} }
 
-// PerSecond allows n units a second, and burst at once.
+// PerSecond allows n units a second, and burst units at once.
 func PerSecond(n, burst int) Rate { return Rate{Each: time.Second / time.Duration(n), Burst: burst} }
 
-// full is how long it takes to earn a whole burst.
+// full returns the time in which an empty bucket fills.
 func (r Rate) full() time.Duration { return r.Each * time.Duration(r.Burst) }
 
-// A Bucket is a token bucket. The zero Bucket is full. All that is kept of it is
-// the moment when it is full again.
+// A Bucket is a token bucket. The zero Bucket is full. Its whole state is the time
+// at which it will be full again.
 type Bucket struct{ full time.Time }
 
-// Take takes n units, even if fewer are left: then the bucket owes them. It
-// returns how long it takes to earn what the bucket owes.
+// Take takes n units. If the bucket holds fewer, it owes the rest, and Take
+// returns the time until it has gained them.
 func (b *Bucket) Take(r Rate, now time.Time, n int) (wait time.Duration) {
 	if b.full.Before(now) {
 		b.full = now
@@ -45,32 +45,33 @@ func (b *Bucket) Empty(r Rate, now time.Time) bool {
 	return b.full.Sub(now) > r.full()-r.Each
 }
 
-// Buckets are buckets by key, of which there are so many at most. The zero Buckets
-// is not ready: see NewBuckets.
+// Buckets holds a bounded number of buckets by key. A key without a bucket counts
+// as a key with a full bucket. Create it with NewBuckets.
 type Buckets[K comparable] struct {
 	rate  Rate
 	most  int
 	by    map[K]Bucket
-	swept time.Time
+	swept time.Time // the last time makeRoom looked for full buckets
 }
 
-// NewBuckets returns Buckets of at most so many keys.
+// NewBuckets returns Buckets that hold at most most keys.
 func NewBuckets[K comparable](r Rate, most int) *Buckets[K] {
 	return &Buckets[K]{rate: r, most: most, by: make(map[K]Bucket)}
 }
 
-// Spent reports whether k has nothing left.
+// Spent reports whether the bucket of k holds less than one unit.
 func (bs *Buckets[K]) Spent(k K, now time.Time) bool {
 	b := bs.by[k]
 	return b.Empty(bs.rate, now)
 }
 
-// maxOwed is how many bursts a key may come to owe.
+// maxOwed is the maximum number of bursts that a bucket owes.
 const maxOwed = 2
 
-// Add takes a unit from k, which may come to owe some, but no more than maxOwed
-// bursts. Those that ask at the same time are all told that something is left: what
-// they take beyond it is made up for before anything is left again.
+// Add takes one unit from the bucket of k. If the bucket is empty, it owes the
+// unit, up to maxOwed bursts in all. Several callers may see that a unit is left
+// before any of them calls Add. The bucket therefore must gain the units it owes
+// before Spent returns false again.
 func (bs *Buckets[K]) Add(k K, now time.Time) {
 	b, known := bs.by[k]
 	if !known && len(bs.by) >= bs.most {
@@ -83,14 +84,14 @@ func (bs *Buckets[K]) Add(k K, now time.Time) {
 	bs.by[k] = b
 }
 
-// sample is how many keys are compared to find one to forget.
+// sample is the number of keys compared to find one to delete.
 const sample = 16
 
-// makeRoom makes room for one key. It forgets the keys whose buckets are full:
-// a key without a bucket counts as full, so nothing is lost. To look for them
-// takes long, so that is done no more often than an empty bucket takes to fill.
-// Where it leaves no room, the key that has most left among a few is forgotten:
-// the keys that keep asking stay.
+// makeRoom makes room for one key. First it deletes the keys with full buckets,
+// which loses nothing. The search for them visits all keys, so it runs at most
+// once in the time in which an empty bucket fills. If there is still no room,
+// makeRoom deletes the key with the fullest bucket among a few. Keys that are used
+// often have emptier buckets, so they stay.
 func (bs *Buckets[K]) makeRoom(now time.Time) {
 	if now.Sub(bs.swept) >= bs.rate.full() {
 		bs.swept = now

@@ -21,7 +21,7 @@ func TestBucket(t *testing.T) {
 		{0, 9, time.Second},
 		{time.Second, 0, 0},
 		{time.Second, 1, 100 * time.Millisecond},
-		{time.Hour, 20, 0}, // never more than a burst is earned
+		{time.Hour, 20, 0}, // the bucket gains no more than a burst
 		{time.Hour, 1, 100 * time.Millisecond},
 	} {
 		if got := b.Take(r, start.Add(step.at), step.n); got != step.wait {
@@ -30,7 +30,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// A bucket never lets more through than the burst and what is earned since.
+// A bucket never allows more units than one burst and the units gained since.
 func TestBucketIsBounded(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	r := PerSecond(50, 500)
@@ -59,27 +59,27 @@ func TestBuckets(t *testing.T) {
 		bs.Add("a", now)
 	}
 	if !bs.Spent("a", now) || bs.Spent("b", now) {
-		t.Error("three of three a minute, and another one")
+		t.Error("a should be spent after three of three units, and b not")
 	}
 	if now = now.Add(19 * time.Second); !bs.Spent("a", now) {
-		t.Error("not spent before one is earned")
+		t.Error("not spent before it has gained a unit")
 	}
 	if now = now.Add(time.Second); bs.Spent("a", now) {
-		t.Error("spent when one is earned")
+		t.Error("spent after it has gained a unit")
 	}
 	for range 100 {
-		bs.Add("b", now) // it owes two bursts, which take two minutes
+		bs.Add("b", now) // b then owes two bursts, which take two minutes
 	}
 	if now = now.Add(2*time.Minute + 19*time.Second); !bs.Spent("b", now) {
-		t.Error("not spent before it has earned what it owes and one more")
+		t.Error("not spent before it has gained the units it owes and one more")
 	}
 	if now = now.Add(time.Second); bs.Spent("b", now) {
-		t.Error("spent when it has")
+		t.Error("spent after it has gained the units it owes and one more")
 	}
 }
 
-// Many that ask at the same time, and only then take, take no more in the long
-// run than one after the other would.
+// Many callers may ask Spent at the same time, and call Add only then. In the
+// long run they take no more than if they had done so in turn.
 func TestBucketsOfMany(t *testing.T) {
 	bs := NewBuckets[string](PerMinute(10), 10)
 	now, taken := start, 0
@@ -97,8 +97,8 @@ func TestBucketsOfMany(t *testing.T) {
 	}
 }
 
-// However many keys come, the memory is bounded, and one that keeps failing is
-// not forgotten for those that come once.
+// The memory is bounded for any number of keys. A key that is used often is not
+// deleted to make room for keys that are used once.
 func TestBucketsAreBounded(t *testing.T) {
 	const most = 1000
 	bs := NewBuckets[int](PerMinute(10), most)
@@ -130,14 +130,14 @@ func TestHeld(t *testing.T) {
 		}
 	}
 	if !h.Take("b", 2) {
-		t.Error("another one")
+		t.Error("a key is limited by another key")
 	}
 	if h.Of("a") != 2 || h.Keys() != 2 {
 		t.Error(h.Of("a"), h.Keys())
 	}
 	h.Give("a")
 	if !h.Take("a", 2) {
-		t.Error("one was given back")
+		t.Error("refused after one was given back")
 	}
 	h.Give("a")
 	h.Give("a")

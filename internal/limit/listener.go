@@ -6,14 +6,15 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// Listener returns a listener with bounds on its open connections. A connection
-// that is one too many for its Source is closed at once, so that no source holds
-// all of them. While all connections are open, further ones wait to be accepted.
+// Listener returns a listener that bounds its open connections. It closes a
+// connection at once if its Source already has each open, so that no source can
+// take all connections. While all connections are open, further connections wait
+// to be accepted.
 func Listener(l net.Listener, each, all int) net.Listener {
 	return netutil.LimitListener(&sharing{Listener: l, open: NewCounter[Source](each, all)}, all)
 }
 
-// A sharing listener closes what goes beyond a source's share of connections.
+// A sharing listener closes connections beyond the share of their source.
 type sharing struct {
 	net.Listener
 	open *Counter[Source]
@@ -29,7 +30,7 @@ func (l *sharing) Accept() (net.Conn, error) {
 		if leave, ok := l.open.Enter(SourceOf(c.RemoteAddr())); ok {
 			return &counted{Conn: c, leave: leave}, nil
 		}
-		_ = c.Close() // nobody uses it yet
+		_ = c.Close() // nothing was read or written, so an error loses nothing
 	}
 }
 

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// TestListener: a connection too many of one source is closed, another source's is
-// accepted, one that is closed makes room, and one too many of all waits.
+// TestListener: a connection beyond the share of its source is closed, and a
+// connection of another source is accepted. A closed connection makes room. A
+// connection beyond the bound on all waits.
 func TestListener(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,7 +28,8 @@ func TestListener(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
-	// accepted is the listener's end of a connection, which is the next it accepts.
+	// accepted returns the listener's end of ours, which must be the next
+	// connection that the listener accepts.
 	accepted := func(ours net.Conn) net.Conn {
 		t.Helper()
 		theirs, err := l.Accept()
@@ -40,14 +42,14 @@ func TestListener(t *testing.T) {
 		}
 		return theirs
 	}
-	for range 5 { // each is closed before the next
+	for range 5 { // each connection is closed before the next
 		accepted(come("127.0.0.1")).Close()
 	}
 	first, second := accepted(come("127.0.0.1")), accepted(come("127.0.0.1"))
 	tooMany := come("127.0.0.1")
-	accepted(come("127.0.0.2")).Close() // the next that is accepted, so the other was not
+	accepted(come("127.0.0.2")).Close() // accepted next, so tooMany was not accepted
 	if _, err := tooMany.Read(make([]byte, 1)); err == nil {
-		t.Error("a source has more than its share")
+		t.Error("a source has more connections than its share")
 	}
 	first.Close()
 	first.Close() // twice counts once
@@ -62,12 +64,12 @@ func TestListener(t *testing.T) {
 	}()
 	select {
 	case <-waits:
-		t.Error("more than all connections are open")
+		t.Error("more connections are open than the bound allows")
 	case <-time.After(20 * time.Millisecond):
 		second.Close()
 		theirs := <-waits
 		if theirs == nil || theirs.RemoteAddr().String() != last.LocalAddr().String() {
-			t.Fatal("the connection that waits is not accepted when there is room")
+			t.Fatal("the waiting connection is not accepted when there is room")
 		}
 		theirs.Close()
 	}

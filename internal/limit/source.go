@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// A Source is the origin of a connection, as it is counted: an IPv4 address, or
-// the /64 network of an IPv6 address, whose holder can choose all of its
-// addresses. The IPv6 loopback address is a Source of its own, because no other
-// address of its network is in use. The zero Source is the origin of everything
-// that has no IP address, such as a connection to a Unix socket.
+// A Source is the origin of connections that are counted together: an IPv4
+// address, or an IPv6 /64 network, because one client can use all addresses of
+// such a network. The IPv6 loopback address is a Source of its own, because no
+// other address of its network is in use. The zero Source is the origin of
+// connections without an IP address, such as those to a Unix socket.
 type Source struct{ network netip.Prefix }
 
 // SourceOf returns the Source of the address at the other end of a connection.
@@ -47,18 +47,17 @@ func (s Source) String() string {
 	return s.network.String()
 }
 
-// IP returns the IP address of a peer without its port and zone, and an
-// IPv4-mapped IPv6 address as the IPv4 address it stands for. If the peer has no
-// IP address, ok is false.
+// IP returns the IP address of a peer without its port and zone. An IPv4-mapped
+// IPv6 address is returned as an IPv4 address. If the peer has no IP address, ok
+// is false.
 func IP(a net.Addr) (ip netip.Addr, ok bool) {
 	ap, err := netip.ParseAddrPort(a.String())
 	return ap.Addr().Unmap().WithZone(""), err == nil
 }
 
 // IsLoopback reports whether a host, with or without a port, is this machine's
-// loopback interface: the name localhost, or a loopback address. It looks no
-// name up, because a name that someone else controls may lead here today and
-// elsewhere tomorrow.
+// loopback interface: the name localhost, or a loopback address. It does not
+// resolve other names, because the address of a name can change at any time.
 func IsLoopback(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -27,7 +27,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// Addresses of one network are one source, and those of two networks are two.
+// Addresses in one network are one source. Addresses in two networks are two.
 func TestSourceTellsApart(t *testing.T) {
 	of := func(address string) Source {
 		return SourceOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)))
