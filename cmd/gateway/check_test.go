@@ -94,7 +94,7 @@ func TestCheck(t *testing.T) {
 	if err := os.Chmod(filepath.Join(certs, "e.test.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	check(1, nil, "warning: certificates: key: "+filepath.Join(certs, "e.test.key")+": everybody may read it",
+	check(1, nil, "warning: certificates: key: "+filepath.Join(certs, "e.test.key")+": every user may access it",
 		"warning: certificates: b.test: a certificate expires soon", "warning: certificates: b.test: a certificate is not for the domain",
 		"error: certificates: c.test: a certificate has expired", "error: certificate "+filepath.Join(certs, "d.test.crt"))
 }

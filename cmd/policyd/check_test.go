@@ -69,7 +69,7 @@ func TestCheck(t *testing.T) {
 	check(false, 0, nil)
 	check(false, 0, map[string]string{"ADMIN_CERT": in("soon.crt"), "ADMIN_KEY": in("soon.key")},
 		"warning: admin: "+in("soon.crt")+": a certificate expires soon", "warning: admin: key: "+in("soon.key"))
-	check(false, 1, map[string]string{"NATS_LISTN": "x"}, "is no setting")
+	check(false, 1, map[string]string{"NATS_LISTN": "x"}, "is not the name of a setting")
 	// All at once.
 	if err := os.MkdirAll(in("open"), 0o755); err != nil {
 		t.Fatal(err)

@@ -1,12 +1,12 @@
-// Package daemon holds what the gateway and policyd do alike because both are
-// daemons: it reads their configuration, looks at what a start would open, turns
-// signals into calls, and serves metrics and health.
+// Package daemon holds the code that the gateway and policyd share because both
+// are daemons. It reads their configuration, checks the files and addresses that
+// they will open, turns signals into calls, and serves metrics and health.
 //
-// It promises that a configuration is read strictly, the TOML file first and then
-// the environment variables that override it. A key or variable that means nothing
-// is an error, because its author meant something by it. An error in the file has
-// its line and column. The package holds no defaults: a program fills them in
-// before. It decides nothing and knows neither program.
+// It promises that a configuration is read strictly: first the TOML file, and
+// then the environment variables, which override it. An unknown key or variable
+// is an error, because it may be a misspelt setting. An error in the file has its
+// line and column. The package holds no defaults: each program sets its own before
+// it calls Load. It does not depend on either program.
 package daemon
 
 import (
@@ -29,16 +29,16 @@ import (
 
 // A Config is a pointer to a struct with toml tags.
 type Config interface {
-	// Check refuses settings that can never work or are unsafe: all of them in
-	// one error.
+	// Check returns one error for all settings that cannot work or are unsafe.
 	Check() error
 }
 
-// Load reads into c, which holds the defaults, and checks it. It reads the file, if
-// path is not empty, and then those of environ that begin with prefix. The variable
-// of starttls in [listen] is prefix + LISTEN_STARTTLS; a list's elements are
-// separated by commas. prefix + CONFIG names the file, and is no setting. If c can
-// be read and is refused, Load returns it with the error of its check.
+// Load reads a configuration into c, which holds the defaults, and checks it. It
+// reads the file at path, unless path is empty, and then the variables in environ
+// that begin with prefix. For example, prefix + LISTEN_STARTTLS sets starttls in
+// [listen]. Commas separate the elements of a list. Load ignores prefix + CONFIG,
+// which names the file. If the check fails, Load returns c with the error; if
+// reading fails, it returns no configuration.
 func Load[C Config](c C, path, prefix string, environ []string) (C, error) {
 	if err := read(c, path, prefix, environ); err != nil {
 		var none C
@@ -89,7 +89,7 @@ func override(into any, prefix string, environ []string) error {
 		}
 		field, ok := fields[name]
 		if !ok {
-			return fmt.Errorf("environment: %s is no setting", name)
+			return fmt.Errorf("environment: %s is not the name of a setting", name)
 		}
 		if err := set(field, value); err != nil {
 			return fmt.Errorf("environment: %s: %w", name, err)
@@ -129,12 +129,12 @@ func set(field reflect.Value, value string) error {
 		*p = v
 		return err
 	default:
-		panic("daemon: a setting of unknown type " + field.Type().String())
+		panic("daemon: a setting has an unsupported type: " + field.Type().String())
 	}
 	return nil
 }
 
-// A Duration is written as "30s" and is positive.
+// A Duration is a positive duration, written as in "30s".
 type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -147,13 +147,13 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Log is the part of a configuration that says how the program logs.
+// Log is the [log] section of a configuration.
 type Log struct {
-	Format string     `toml:"format"` // text or json; empty is text
+	Format string     `toml:"format"` // text or json; empty means text
 	Level  slog.Level `toml:"level"`
 }
 
-// Logger returns the logger that is asked for.
+// Logger returns a logger with this format and level.
 func (l Log) Logger(to io.Writer) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: l.Level}
 	switch l.Format {
@@ -165,14 +165,14 @@ func (l Log) Logger(to io.Writer) (*slog.Logger, error) {
 	return nil, errors.New(`log: format must be "text" or "json"`)
 }
 
-// CheckLoopback refuses an address off loopback, for listeners that answer
-// whoever asks.
+// CheckLoopback returns an error unless an address is on loopback. It is for
+// listeners that answer without authentication.
 func CheckLoopback(address string) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return err
 	}
 	if !limit.IsLoopback(address) {
-		return fmt.Errorf("%s is not on loopback, and it answers whoever asks", address)
+		return fmt.Errorf("%s is not on loopback, and its listener answers without authentication", address)
 	}
 	return nil
 }

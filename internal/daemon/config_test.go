@@ -41,8 +41,8 @@ func (s *sample) Check() error {
 	return nil
 }
 
-// A configuration that is read and refused is known, one that cannot be read is
-// not.
+// Load returns a configuration that fails its check, and no configuration if it
+// cannot be read.
 func TestLoadChecks(t *testing.T) {
 	if c, err := Load(&sample{ID: "default"}, "", "X_", []string{"X_ID="}); c == nil || err == nil || err.Error() != "id: empty" {
 		t.Errorf("%v, %v", c, err)
@@ -72,7 +72,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"id = \n", "", "1:"},
 		{"[listen]\nport = \"x\"\n", "", "2:"},
 		{"drain = \"-1s\"\n", "", "positive"},
-		{"", "X_NOPE=1", "X_NOPE is no setting"},
+		{"", "X_NOPE=1", "X_NOPE is not the name of a setting"},
 		{"", "X_LISTEN_PORT=x", "X_LISTEN_PORT"},
 		{"", "X_SECURE=maybe", "X_SECURE"},
 	} {
@@ -85,13 +85,13 @@ func TestLoadRefuses(t *testing.T) {
 		}
 	}
 	if _, err := Load(new(sample), filepath.Join(t.TempDir(), "missing"), "X_", nil); err == nil {
-		t.Error("a missing file is no error")
+		t.Error("no error for a missing file")
 	}
 }
 
 func TestLoggerAndLoopback(t *testing.T) {
 	if _, err := (Log{Format: "xml"}).Logger(os.Stderr); err == nil {
-		t.Error("an unknown format is no error")
+		t.Error("no error for an unknown format")
 	}
 	var out strings.Builder
 	log, err := Log{Format: "json", Level: slog.LevelWarn}.Logger(&out)

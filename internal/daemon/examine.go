@@ -10,12 +10,13 @@ import (
 	"syscall"
 )
 
-// This file looks at what a program will open, and changes nothing.
+// This file checks the files and addresses that a program will open. It changes
+// no file.
 
-// CheckListen looks whether a program may listen at an address: it parses, and
-// its host is this machine's. A free port of it is opened and closed at once;
-// whether the port meant is free is not looked at, because the program that is
-// to be started again may still have it.
+// CheckListen returns an error if a program cannot listen at an address because
+// the address does not parse or its host is not an address of this machine. It
+// listens at a free port of that host for a moment. It does not check the port
+// in the address, because a running instance of the program may have it open.
 func CheckListen(address string) error {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
@@ -36,8 +37,8 @@ const (
 	mayRead    = 4
 )
 
-// CheckFolder looks whether this process may make files in a folder; where it
-// is missing, whether it may make it.
+// CheckFolder returns an error if this process may not create files in a folder,
+// or, if the folder is missing, may not create the folder.
 func CheckFolder(dir string) error {
 	at := filepath.Clean(dir)
 	for {
@@ -50,7 +51,7 @@ func CheckFolder(dir string) error {
 			return err
 		}
 		if !info.IsDir() {
-			return fmt.Errorf("%s is no folder", at)
+			return fmt.Errorf("%s is not a folder", at)
 		}
 		if err := syscall.Access(at, mayWrite|mayExecute); err != nil {
 			return fmt.Errorf("user %d may not write in %s: %w", os.Geteuid(), at, err)
@@ -59,8 +60,8 @@ func CheckFolder(dir string) error {
 	}
 }
 
-// CheckAppend looks whether this process may read and append to a file; one
-// that is missing is made when it is needed.
+// CheckAppend returns an error if this process may not read and append to a file.
+// A missing file is no error, because the program will create it.
 func CheckAppend(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -77,8 +78,8 @@ func CheckAppend(path string) error {
 	return nil
 }
 
-// CheckPrivate refuses a file or folder that others than its owner and its
-// group may read. One that is missing is nobody's.
+// CheckPrivate returns an error if users other than the owner and the group may
+// access a file or folder. A missing file is no error.
 func CheckPrivate(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +89,7 @@ func CheckPrivate(path string) error {
 		return err
 	}
 	if perm := info.Mode().Perm(); perm&0o007 != 0 {
-		return fmt.Errorf("%s: everybody may read it (mode %04o): chmod o= %s", path, perm, path)
+		return fmt.Errorf("%s: every user may access it (mode %04o): chmod o= %s", path, perm, path)
 	}
 	return nil
 }

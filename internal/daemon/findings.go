@@ -6,16 +6,18 @@ import (
 	"strings"
 )
 
-// Findings are what a look at what a program will open has found.
+// Findings are the results of checking a configuration and the files that it
+// names.
 type Findings struct {
-	// Errors keep the program from starting, or clients from being served.
+	// Errors are faults that prevent the program from starting or from serving
+	// clients.
 	Errors []string
-	// Warnings are what an operator should know all the same.
+	// Warnings are facts that an operator should know, but that prevent nothing.
 	Warnings []string
 }
 
-// Error notes what is wrong with a setting; no error is nothing. One that joins
-// several is a line for each.
+// Error adds an error about a setting, one for each line of err. It adds nothing
+// if err is nil.
 func (f *Findings) Error(setting string, err error) {
 	if err == nil {
 		return
@@ -28,15 +30,15 @@ func (f *Findings) Error(setting string, err error) {
 	}
 }
 
-// Warn notes what an operator should know of a setting.
+// Warn adds a warning about a setting. It adds nothing if err is nil.
 func (f *Findings) Warn(setting string, err error) {
 	if err != nil {
 		f.Warnings = append(f.Warnings, setting+": "+err.Error())
 	}
 }
 
-// Print writes a line for each, and returns the exit status: 1 where there is
-// an error.
+// Print writes a line for each finding. It returns the exit status: 1 if there is
+// an error, else 0.
 func (f *Findings) Print(w io.Writer, program string) int {
 	for _, text := range f.Errors {
 		fmt.Fprintf(w, "%s: error: %s\n", program, text)

@@ -15,8 +15,8 @@ import (
 // healthTimeout bounds one request for metrics or health.
 const healthTimeout = 10 * time.Second
 
-// NewRegistry returns a registry for a daemon's metrics, which holds those of the
-// Go runtime and of the process already.
+// NewRegistry returns a registry for a daemon's metrics. It already holds the
+// metrics of the Go runtime and of the process.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -24,18 +24,18 @@ func NewRegistry() *prometheus.Registry {
 }
 
 // Health serves a daemon's metrics and health over HTTP: /metrics, /livez and
-// /readyz. It answers everybody, so its listener belongs on loopback.
+// /readyz. It answers without authentication, so its listener must be on loopback.
 type Health struct {
 	Listener net.Listener
 	Metrics  prometheus.Gatherer
-	// Ready returns nil if the daemon does its work, or else the reason why it
-	// does not.
+	// Ready returns nil if the daemon is able to work, else the reason why it is
+	// not.
 	Ready func() error
 }
 
-// Serve serves until ctx is done. It owns the listener. The daemon is ready only
-// while serving is not done: the two differ while the daemon stops, when health
-// and metrics are still answered.
+// Serve serves until ctx is done. It takes ownership of the listener. When serving
+// is done, /readyz answers that the daemon is stopping. ctx outlives serving, so
+// that health and metrics are still available while the daemon stops.
 func (h *Health) Serve(ctx, serving context.Context) error {
 	s := &http.Server{
 		Handler:           h.handler(serving),

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestHealth: a daemon is alive as long as it runs, and ready only while it does
-// its work and is not told to stop.
+// TestHealth: a daemon is live as long as it runs. It is ready only while Ready
+// returns nil and it is not stopping.
 func TestHealth(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -20,7 +20,7 @@ func TestMainStatus(t *testing.T) {
 	}
 }
 
-// TestMainStops: each signal to stop ends the context, and not the process.
+// TestMainStops: SIGTERM and SIGINT end the context of run, and not the process.
 func TestMainStops(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		var out bytes.Buffer
@@ -32,7 +32,7 @@ func TestMainStops(t *testing.T) {
 			case <-ctx.Done():
 				return nil
 			case <-time.After(20 * time.Second):
-				return errors.New("the context goes on")
+				return errors.New("the context has not ended")
 			}
 		})
 		if status != 0 {

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Roots returns a client's TLS configuration that trusts the certificates in a
-// PEM file and no others. If no file is named, it is nil.
+// Roots returns a TLS configuration for a client that trusts the certificates in a
+// PEM file and no others. If file is empty, it returns nil.
 func Roots(file string) (*tls.Config, error) {
 	if file == "" {
 		return nil, nil
@@ -19,7 +19,7 @@ func Roots(file string) (*tls.Config, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", file)
+		return nil, fmt.Errorf("%s holds no certificate", file)
 	}
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }

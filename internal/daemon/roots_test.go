@@ -12,12 +12,12 @@ func TestRoots(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "roots.pem")
 	if _, err := Roots(file); err == nil {
-		t.Error("a file that is missing is no error")
+		t.Error("no error for a missing file")
 	}
 	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Roots(file); err == nil {
-		t.Error("a file without certificates is no error")
+		t.Error("no error for a file without certificates")
 	}
 }

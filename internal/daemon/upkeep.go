@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// day is how often Upkeep looks after things without being told to.
+// day is the time between two calls of Daily.
 const day = 24 * time.Hour
 
-// Upkeep has a running daemon look after its files: when it is told to, and once
-// a day.
+// Upkeep calls functions of a running daemon that look after its files, on SIGHUP
+// and once a day.
 type Upkeep struct {
-	// Hangup is called at each SIGHUP: what was replaced on disk is opened or
-	// read again.
+	// Hangup is called on SIGHUP. It opens or reads the files again that may have
+	// been replaced.
 	Hangup func()
-	// Daily is called once a day, the first time a day after the start. It tells
-	// of certificates that expire.
+	// Daily is called once a day, for the first time a day after the start. It
+	// reports certificates that expire soon.
 	Daily func()
 }
 
-// Run calls the two functions, never both at a time, until ctx is done. A second
-// SIGHUP during a call of Hangup causes one more call, and further ones cause
-// none.
+// Run calls the two functions until ctx is done. It never calls both at the same
+// time. If SIGHUP comes during a call, Hangup is called once more after it, however
+// many SIGHUPs come.
 func (u Upkeep) Run(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

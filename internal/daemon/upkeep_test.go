@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TestUpkeepHangup: each SIGHUP is followed, and none ends the process.
+// TestUpkeepHangup: SIGHUP calls Hangup, and does not end the process.
 func TestUpkeepHangup(t *testing.T) {
 	heard := make(chan os.Signal, 1)
-	signal.Notify(heard, syscall.SIGHUP) // a signal before Run listens is not the process's end
+	signal.Notify(heard, syscall.SIGHUP) // keeps a signal before Run from ending the process
 	defer signal.Stop(heard)
 	called := make(chan struct{})
 	u := Upkeep{Hangup: func() { called <- struct{}{} }, Daily: func() { t.Error("a day has passed") }}
@@ -32,13 +32,13 @@ func TestUpkeepHangup(t *testing.T) {
 				t.Fatal(err)
 			}
 		case <-late:
-			t.Fatal("SIGHUP is not followed")
+			t.Fatal("SIGHUP does not call Hangup")
 		}
 	}
 	cancel()
 	for {
 		select {
-		case <-called: // signals that were on their way
+		case <-called: // signals that were sent before cancel
 		case <-done:
 			return
 		case <-late:
@@ -53,7 +53,7 @@ func TestUpkeepDaily(t *testing.T) {
 	defer signal.Stop(heard)
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		u := Upkeep{Hangup: func() { t.Error("nobody sent SIGHUP") }, Daily: func() { calls++ }}
+		u := Upkeep{Hangup: func() { t.Error("Hangup was called without SIGHUP") }, Daily: func() { calls++ }}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*day+time.Hour)
 		defer cancel()
 		u.Run(ctx)
