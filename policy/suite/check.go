@@ -17,8 +17,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// maxCheckLine bounds one line of input: a stanza of the backend's limit,
-// escaped as JSON.
+// maxCheckLine bounds one line of input. The largest stanza that a gateway
+// accepts from a backend fits, escaped as JSON.
 const maxCheckLine = 64 << 20
 
 // A checkQuestion is one line of input.
@@ -31,7 +31,8 @@ type checkQuestion struct {
 	Session   checkMemory     `json:"session"`
 }
 
-// A checkMemory is what the session is said to remember.
+// A checkMemory is the state of the session: the rooms that it has asked to join
+// and its requests that are not answered yet.
 type checkMemory struct {
 	JoinedRooms []string       `json:"joined"`
 	Requests    []checkRequest `json:"outstanding"`
@@ -42,7 +43,8 @@ type checkRequest struct {
 	ID   string `json:"id"`
 }
 
-// memory leaves out what is no address: nothing can match it.
+// memory returns the state for the trial. It leaves out malformed addresses,
+// because no stanza can match them.
 func (m *checkMemory) memory() *trial.Memory {
 	memory := &trial.Memory{}
 	for _, room := range m.JoinedRooms {
@@ -69,7 +71,7 @@ type checkError struct {
 	Condition string `json:"condition"`
 }
 
-// A LineError is a line of input that is no question.
+// A LineError reports a line of input that is not a valid question.
 type LineError struct {
 	line int
 	err  error
@@ -78,9 +80,9 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
 func (e *LineError) Unwrap() error { return e.err }
 
-// Check answers each line of in with a line of out, in order, by the state v.
-// A line that is no question ends it with a *LineError; the answers to the lines
-// before it are written.
+// Check decides the question in each line of in by the state v, and writes one
+// line to out for each, in order. At the first line that is not a question it
+// returns a *LineError; the answers to the lines before are written.
 func Check(v *projections.View, now func() time.Time, in io.Reader, out io.Writer) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	w := bufio.NewWriterSize(out, 64<<10)
@@ -92,13 +94,15 @@ func Check(v *projections.View, now func() time.Time, in io.Reader, out io.Write
 	return err
 }
 
-// A checker answers questions offline by the code that answers gateways.
+// A checker answers questions offline, by the code that answers gateways.
 type checker struct {
 	view  *projections.View
 	trial *trial.Trial
 	now   func() time.Time
 }
 
+// lines answers line after line until the end of the input. Blank lines are
+// skipped.
 func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -122,8 +126,8 @@ func (c *checker) lines(r *bufio.Reader, w *bufio.Writer) error {
 	}
 }
 
-// readLine reads one line without a bound of its own but maxCheckLine. It
-// returns io.EOF with the last one.
+// readLine reads one line of at most maxCheckLine bytes. It returns io.EOF
+// together with the last line.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -182,7 +186,7 @@ func (c *checker) answer(q *checkQuestion) checkAnswer {
 	return fill(a, e, fault)
 }
 
-// session is whom the question is asked for.
+// session returns the session that the question is about.
 func (c *checker) session(q *checkQuestion) (decision.Session, error) {
 	account, err := jid.Bare(*q.Account)
 	if err != nil {
@@ -194,14 +198,14 @@ func (c *checker) session(q *checkQuestion) (decision.Session, error) {
 	}
 	owner, place := c.view.Owner(full.Domain())
 	if place != projections.Domain {
-		return decision.Session{}, fmt.Errorf("account %q: its domain is none of the policy's", *q.Account)
+		return decision.Session{}, fmt.Errorf("account %q: the policy files do not have its domain", *q.Account)
 	}
 	return trial.Session(c.view, owner.ID(), full), nil
 }
 
-// fill turns an explanation into the answer's words. A session that would end
-// is a refusal here, and so is an address that does not prepare, whatever the
-// kind of stanza it stands in.
+// fill copies an explanation into the answer. Two outcomes count as a refusal
+// here: a verdict that ends the session, and a malformed to or from address in a
+// stanza of any kind.
 func fill(a checkAnswer, e policy.Explanation, fault stanza.Fault) checkAnswer {
 	v := &e.Verdict
 	a.Permissions, a.Missing = e.Asked.Names(), e.Missing.Names()

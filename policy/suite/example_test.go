@@ -9,7 +9,8 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// A role may not write messages. The second case expects that it may, and fails.
+// The role may not write messages. The second case wrongly expects a pass;
+// therefore the case fails.
 func ExampleSuite_Decide() {
 	policy, err := policyfile.Parse("acme.toml", []byte(`
 tenant = "acme"

@@ -16,8 +16,9 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// The measured outcomes of Prosody's mod_restrict_xmpp, and every shape in
-// which Postern differs from them, with the reason.
+// The oracle holds outcomes that were measured with Prosody's mod_restrict_xmpp.
+// The other file lists every shape of stanza for which Postern decides
+// differently, with the reason.
 const (
 	oracleFile      = "../testdata/oracle.jsonl.gz"
 	differencesFile = "../testdata/oracle-differences.txt"
@@ -42,8 +43,9 @@ type oracleRole struct {
 	Remove   []string `json:"remove_permissions"`
 }
 
-// unlistedRoles are inherited from by measured roles but not in this part of
-// the measurements; what they give follows from their heirs' outcomes.
+// unlistedRoles are parents of measured roles. This part of the measurements does
+// not contain them. Their permissions follow from the outcomes of the roles that
+// inherit from them.
 var unlistedRoles = []oracleRole{
 	{Name: "lab:child-allows", Inherits: []string{"lab:parent-denies"}, Allow: []string{"xmpp:account:contacts:read", "xmpp:federate"}},
 	{Name: "lab:silentpA", Allow: []string{"xmpp:account:disco:read"}},
@@ -71,10 +73,10 @@ func readOracle(t *testing.T) []measurement {
 	return all
 }
 
-// oraclePolicy writes the measured roles as a policy file. On a custom role
-// Prosody's add_permissions overrides its deny and remove_permissions both;
-// here a custom role says so itself. Names with wildcards, which gave nothing,
-// cannot be written at all.
+// oraclePolicy writes the measured roles as a policy file. Prosody's
+// add_permissions overrides the deny list of a custom role; therefore the added
+// names are left out of deny here. Names with wildcards gave nothing; they are
+// left out because a policy file refuses them.
 func oraclePolicy(roles map[string]oracleRole) string {
 	var b strings.Builder
 	b.WriteString(`tenant = "lab"
@@ -117,8 +119,8 @@ func oracleAccount(role string) string {
 	return "u-" + strings.ToLower(strings.ReplaceAll(role, ":", ".")) + "@alpha.test"
 }
 
-// TestOracle replays the measurements through check. A shape that differs
-// must stand in the list of differences, with the way it differs and why.
+// TestOracle replays the measurements through Check. Each difference must be in
+// the list of differences with its reason, and each listed one must occur.
 func TestOracle(t *testing.T) {
 	all := readOracle(t)
 	roles := map[string]oracleRole{}
@@ -171,7 +173,7 @@ func TestOracle(t *testing.T) {
 	}
 	for difference := range listed {
 		if seen[difference] == 0 {
-			t.Errorf("%s: listed, but not seen any more", difference)
+			t.Errorf("%s: listed, but it does not occur any more", difference)
 		}
 	}
 	t.Logf("%d measurements, %d of them differ, in %d listed ways", len(all), sum(seen), len(listed))
@@ -184,8 +186,9 @@ func sum(counts map[string]int) (n int) {
 	return n
 }
 
-// readDifferences reads lines "shape expected -> got: reason", and lines
-// "role name expected -> got: reason" for a role that is another thing here.
+// readDifferences reads lines "shape expected -> got: reason". A line "role name
+// expected -> got: reason" covers all shapes for a role that Postern defines
+// differently.
 func readDifferences(t *testing.T) map[string]string {
 	t.Helper()
 	f, err := os.Open(differencesFile)
@@ -199,12 +202,12 @@ func readDifferences(t *testing.T) map[string]string {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		difference, reason, ok := strings.Cut(line, ": ") // a role's name has a colon, and no space
+		difference, reason, ok := strings.Cut(line, ": ") // a role's name has a colon, but no space after it
 		if !ok || reason == "" {
 			t.Fatalf("%q: want \"shape expected -> got: reason\"", line)
 		}
 		if _, twice := listed[difference]; twice {
-			t.Fatalf("%q stands twice", difference)
+			t.Fatalf("%q is listed twice", difference)
 		}
 		listed[difference] = reason
 	}

@@ -1,10 +1,11 @@
-// Package suite puts many questions to a policy that need not be in force. A
-// Suite decides the cases of a file and compares each answer with the one that
-// the case expects; Check answers questions that come as lines of JSON.
+// Package suite tests a policy offline with many stanzas. The policy need not be
+// in force anywhere. A Suite decides the cases of a file and compares each
+// verdict with the expected one. Check answers questions that arrive as lines of
+// JSON.
 //
-// It promises the answer of a node that has this policy: both ways go through
-// policy/trial, by the code that answers gateways. It is pure. The caller reads
-// the files and has the clock, and prints what comes of it.
+// It promises the verdicts of a node that has this policy: Suite and Check both
+// use policy/trial, which runs the code that answers gateways. It is pure: the
+// caller reads the files, supplies the clock and prints the results.
 package suite
 
 import (
@@ -25,27 +26,27 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// The prefixes of roles and accounts that a Suite makes for cases that name a
-// role or permissions instead of an account. No policy file has such a name by
-// chance; if one has, the case is refused.
+// A case may name a role or permissions instead of an account. For such a case
+// the Suite makes a role or an account whose name begins with one of these
+// prefixes. If the policy file already has that name, the case is refused.
 const (
 	testRolePrefix  = "policy-test:"
 	testLocalPrefix = "policy-test-"
 )
 
-// A Config is all that a Suite needs.
+// A Config is the input of a Suite. All fields are required.
 type Config struct {
-	// Cases is the file of cases. Remarks about a case name its line.
+	// Cases is the file of cases. An error about a case names its line.
 	Cases *policyfile.Cases
-	// View is the state that the policy files make, with all services the
-	// operator shares.
+	// View is the state after the policy files are applied, with all services
+	// that the operator shares.
 	View *projections.View
-	// Now is the clock: it measures how long each case takes.
+	// Now is the clock. It measures how long each case takes.
 	Now func() time.Time
 }
 
-// A Suite is one file of cases with the state its policy files make. It serves
-// one goroutine at a time.
+// A Suite is one file of cases with the state that its policy files create. It
+// is not safe for concurrent use.
 type Suite struct {
 	cases *policyfile.Cases
 	view  *projections.View // with the accounts and roles made for cases
@@ -57,32 +58,33 @@ func New(c Config) *Suite {
 	return &Suite{cases: c.Cases, view: c.View, now: c.Now}
 }
 
-// An Outcome is the policy's answer to one case.
+// An Outcome is the result of one case.
 type Outcome struct {
 	Case *policyfile.Case
-	// Name is the case's, or one made of its account and stanza.
+	// Name is the name of the case. A case without a name is called by its
+	// account and stanza.
 	Name string
-	// Account is the bare address whose session it is.
+	// Account is the bare JID of the session that sends or receives the stanza.
 	Account string
 	Passed  bool
 	Effect  string
-	Missing []string // all permissions that are missing, in the catalogue's order
-	Row     string   // of the table of stanzas
-	Text    string   // what a refusal says
+	Missing []string // all missing permissions, in the catalogue's order
+	Row     string   // the row of the table of stanzas that applied
+	Text    string   // the text of a refusal
 	Asked   []Lookup
 	Took    time.Duration
 }
 
-// A Lookup is one permission a stanza asks for, looked up in the account's role.
-// The last step decides.
+// A Lookup is the look-up of one permission, which the stanza asks for, in the
+// account's role. The last step decides.
 type Lookup struct {
 	Permission string
 	Steps      []projections.Step
 }
 
-// Decide decides the cases whose names match, in order. Untested are the
-// tenants' own roles, and built-in ones they have changed, that decided none of
-// them, as "ROLE of TENANT".
+// Decide decides the cases whose names match only, in the order of the file.
+// untested lists, as "ROLE of TENANT", the roles that none of these cases used:
+// custom roles, and built-in roles that their tenant has adjusted.
 func (s *Suite) Decide(only *regexp.Regexp) (outcomes []Outcome, untested []string, err error) {
 	accounts := make([]string, len(s.cases.List))
 	for i := range s.cases.List {
@@ -109,8 +111,9 @@ func (s *Suite) Decide(only *regexp.Regexp) (outcomes []Outcome, untested []stri
 	return outcomes, s.untested(tested), nil
 }
 
-// account gives the account a case speaks of. For a role or permissions it
-// makes one, by the commands that would make it in a running installation.
+// account returns the bare JID of the account that a case names. If the case
+// names a role or permissions instead, account creates an account, by the same
+// commands as in a running installation.
 func (s *Suite) account(c *policyfile.Case) (string, error) {
 	if c.Account != "" {
 		bare, err := jid.Bare(c.Account)
@@ -119,7 +122,7 @@ func (s *Suite) account(c *policyfile.Case) (string, error) {
 		}
 		_, domain, _ := strings.Cut(bare, "@")
 		if _, place := s.view.Owner([]byte(domain)); place != projections.Domain {
-			return "", s.cases.Note(c, "account", "%s: its domain is none of the policy files'", bare)
+			return "", s.cases.Note(c, "account", "%s: the policy files do not have its domain", bare)
 		}
 		return bare, nil
 	}
@@ -136,21 +139,21 @@ func (s *Suite) account(c *policyfile.Case) (string, error) {
 	}
 	bare := fmt.Sprintf("%s%d@%s", testLocalPrefix, n, domain)
 	if _, taken := t.Member(bare); taken {
-		return "", s.cases.Note(c, "role", "the policy has an account %s, which policy tests need for themselves", bare)
+		return "", s.cases.Note(c, "role", "the policy has an account %s, but this name is reserved for policy tests", bare)
 	}
 	return bare, s.change(c, "role", t.ID(), tenants.SetMemberRoles{JID: bare, Role: role})
 }
 
-// domain is where a case plays that names no account.
+// domain returns the domain, and its tenant, for a case that names no account.
 func (s *Suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) {
 	if c.Domain != "" {
 		name, err := jid.Domain(c.Domain)
 		if err != nil {
-			return nil, "", s.cases.Note(c, "domain", "%q is no domain: %v", c.Domain, err)
+			return nil, "", s.cases.Note(c, "domain", "%q is not a domain: %v", c.Domain, err)
 		}
 		t, place := s.view.Owner([]byte(name))
 		if place != projections.Domain {
-			return nil, "", s.cases.Note(c, "domain", "%s is no domain of the policy files", name)
+			return nil, "", s.cases.Note(c, "domain", "the policy files do not have the domain %s", name)
 		}
 		return t, name, nil
 	}
@@ -167,7 +170,7 @@ func (s *Suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) 
 	return tenant, names[0], nil
 }
 
-// change applies a command to the state; what is wrong with it is said at key.
+// change applies a command to the state. Its errors point at key of the case.
 func (s *Suite) change(c *policyfile.Case, key, tenant string, change tenants.Change) error {
 	plan, err := tenants.Check(s.view, tenant, change)
 	if err != nil {
@@ -223,7 +226,7 @@ func (s *Suite) decideCase(try *trial.Trial, c *policyfile.Case, account string,
 	return o, nil
 }
 
-// stanza gives a case's stanza as XML, and its way.
+// stanza returns a case's stanza as XML, and its direction.
 func (s *Suite) stanza(c *policyfile.Case, self string) (xml string, dir decision.Direction, err error) {
 	if trial.IsShort(c.Stanza) {
 		xml, dir, err = trial.Expand(c.Stanza, self)
@@ -231,7 +234,7 @@ func (s *Suite) stanza(c *policyfile.Case, self string) (xml string, dir decisio
 			return "", 0, s.cases.Note(c, "stanza", "%v", err)
 		}
 		if c.Direction != "" && (c.Direction == "in") != (dir == decision.In) {
-			return "", 0, s.cases.Note(c, "direction", "direction is %q, but in the short form what has a from comes in, and nothing else", c.Direction)
+			return "", 0, s.cases.Note(c, "direction", "direction is %q, but in the short form a stanza with from is incoming and every other stanza is outgoing", c.Direction)
 		}
 		return xml, dir, nil
 	}
@@ -242,6 +245,8 @@ func (s *Suite) stanza(c *policyfile.Case, self string) (xml string, dir decisio
 	return c.Stanza, dir, nil
 }
 
+// memory returns the rooms and requests that the case's session remembers. It
+// also checks the names of the missing permissions that the case expects.
 func (s *Suite) memory(c *policyfile.Case) (*trial.Memory, error) {
 	m := &trial.Memory{}
 	for i, room := range c.Joined {
@@ -257,14 +262,14 @@ func (s *Suite) memory(c *policyfile.Case) (*trial.Memory, error) {
 	}
 	for i, name := range c.Missing {
 		if _, ok := permission.ByName(name); !ok {
-			return nil, s.cases.Note(c, fmt.Sprintf("missing[%d]", i), "%q is no permission a stanza asks for; policyctl permissions lists them", name)
+			return nil, s.cases.Note(c, fmt.Sprintf("missing[%d]", i), "no stanza asks for the permission %q; policyctl permissions lists those that are asked for", name)
 		}
 	}
 	return m, nil
 }
 
-// untested names the tenants' own roles, and built-in ones they have changed, of
-// which tested has none.
+// untested names the roles that are not in tested: custom roles, and built-in
+// roles that their tenant has adjusted. Roles made for cases do not count.
 func (s *Suite) untested(tested map[string]bool) []string {
 	var names []string
 	for t := range s.view.Tenants() {
