@@ -42,7 +42,7 @@ type Tenant struct {
 // A Backend is one address of a domain's own server.
 type Backend struct {
 	Address  string `json:"address"`
-	Security string `json:"security"` // none, starttls, tls
+	Security string `json:"security"` // how a gateway secures the connection
 	// Proxy has gateways send a PROXY protocol header (version 2) with the
 	// client's address before anything else.
 	Proxy bool `json:"proxy,omitempty"`

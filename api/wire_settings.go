@@ -2,12 +2,13 @@ package api
 
 // To add a setting, give Settings a field, and add a command that changes it:
 // a type with that field alone, a line in Command's methods below, and one in
-// the server's list of commands. Its values are those of package events.
+// the server's list of commands. Its values are those of package events, which
+// the description of the API lists.
 
 // Settings are a tenant's own choices.
 type Settings struct {
-	PresenceWithoutMessages string `json:"presence_without_messages,omitempty"` // clamp (a new tenant's), refuse
-	AuditAddresses          string `json:"audit_addresses,omitempty"`           // full (a new tenant's), domain, class
+	PresenceWithoutMessages string `json:"presence_without_messages,omitempty"`
+	AuditAddresses          string `json:"audit_addresses,omitempty"`
 }
 
 // The commands on a tenant's settings, one for each.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
 )
 
 // An object is a JSON object of the description.
@@ -255,7 +256,11 @@ func (d *describer) fields(t reflect.Type, properties object, required *[]string
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		if doc := d.docs.fields[t.Name()+"."+f.Name]; doc != "" {
+		doc := d.docs.fields[t.Name()+"."+f.Name]
+		if values := valuesOf(t, name); values != "" {
+			doc = strings.TrimPrefix(doc+": "+values, ": ")
+		}
+		if doc != "" {
 			if _, ref := schema["$ref"]; ref {
 				schema = object{"allOf": []object{schema}}
 			}
@@ -267,6 +272,18 @@ func (d *describer) fields(t reflect.Type, properties object, required *[]string
 		}
 	}
 	return nil
+}
+
+// valuesOf lists the values of a field that is enumerated in package events;
+// nothing for another field.
+func valuesOf(t reflect.Type, name string) string {
+	if t == reflect.TypeFor[api.Backend]() && name == "security" {
+		return "one of " + strings.Join(events.Names[events.Security](), ", ")
+	}
+	if setting, ok := events.SettingNamed(name); ok {
+		return fmt.Sprintf("one of %s; a new tenant's is %s", strings.Join(setting.Values, ", "), setting.Values[0])
+	}
+	return ""
 }
 
 // names are what a struct's fields are called on the wire.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
 )
 
 type domainCmd struct {
@@ -52,17 +53,27 @@ func parseBackends(list []string) ([]api.Backend, error) {
 	for _, s := range list {
 		security, address, ok := strings.Cut(s, "://")
 		security, proxy := strings.CutSuffix(security, "+proxy")
-		if !ok || address == "" || security != "none" && security != "starttls" && security != "tls" {
-			return nil, usagef("backend %q: write it as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT, or with +proxy as in none+proxy://HOST:PORT", s)
+		if _, known := events.Parse[events.Security](security); !ok || address == "" || !known {
+			return nil, usagef("backend %q: write it as %s, or with +proxy as in none+proxy://HOST:PORT", s, backendForms())
 		}
 		backends = append(backends, api.Backend{Address: address, Security: security, Proxy: proxy})
 	}
 	return backends, nil
 }
 
+// backendForms are the forms of a backend, one for each security, in words.
+func backendForms() string {
+	var forms []string
+	for _, security := range events.Names[events.Security]() {
+		forms = append(forms, security+"://HOST:PORT")
+	}
+	last := len(forms) - 1
+	return strings.Join(forms[:last], ", ") + " or " + forms[last]
+}
+
 type domainAdd struct {
 	Domain      string   `arg:"" help:"The domain."`
-	Backend     []string `short:"b" sep:"none" help:"A server of the domain, as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT. Several are tried in order." placeholder:"SECURITY://HOST:PORT"`
+	Backend     []string `short:"b" sep:"none" help:"A server of the domain, as ${backend}. Several are tried in order." placeholder:"SECURITY://HOST:PORT"`
 	DefaultRole string   `help:"The role of accounts without one of their own; prosody:registered when absent." placeholder:"ROLE"`
 	tenantFlag
 	change
@@ -147,7 +158,7 @@ func writeDomains(w io.Writer, domains []api.Domain) {
 
 type domainSetBackends struct {
 	Domain   string   `arg:"" help:"The domain."`
-	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as none://HOST:PORT, starttls://HOST:PORT or tls://HOST:PORT, tried in order; they replace those set."`
+	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as ${backend}, tried in order; they replace those set."`
 	None     bool     `help:"No servers: nobody can log in."`
 	ownedChange
 }

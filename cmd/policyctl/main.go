@@ -156,7 +156,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	parser, err := kong.New(&c,
 		kong.Name("policyctl"),
 		kong.Description(description),
-		kong.Vars{"socket": api.DefaultSocket},
+		kong.Vars{"socket": api.DefaultSocket, "backend": backendForms()},
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: helpWidth}),

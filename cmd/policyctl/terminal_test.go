@@ -130,7 +130,7 @@ func TestProgress(t *testing.T) {
 // TestEveryCommandHelps: each command says what it is for, shows an example
 // that begins with its own name, and asks before it loses something.
 func TestEveryCommandHelps(t *testing.T) {
-	parser, err := kong.New(&cli{}, kong.Name("policyctl"), kong.Vars{"socket": "S"})
+	parser, err := kong.New(&cli{}, kong.Name("policyctl"), kong.Vars{"socket": "S", "backend": "B"})
 	if err != nil {
 		t.Fatal(err)
 	}
