@@ -3,12 +3,14 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
 )
@@ -89,6 +91,13 @@ func fill(v reflect.Value, marks *[]string) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if setting, ok := events.SettingNamed(name); ok {
+				last := len(setting.Values) - 1
+				v.Field(i).SetString(setting.Values[last])
+				*marks = append(*marks, fmt.Sprintf(":%d", last))
+				continue
+			}
 			switch v.Type().Field(i).Name {
 			case "Hash":
 				v.Field(i).SetString(strings.Repeat("0a", 32))
@@ -99,12 +108,6 @@ func fill(v reflect.Value, marks *[]string) {
 			case "Security":
 				v.Field(i).SetString("tls")
 				*marks = append(*marks, `"Security":2`)
-			case "PresenceWithoutMessages":
-				v.Field(i).SetString("refuse")
-				*marks = append(*marks, `:1`)
-			case "AuditAddresses":
-				v.Field(i).SetString("class")
-				*marks = append(*marks, `:2`)
 			default:
 				fill(v.Field(i), marks)
 			}
