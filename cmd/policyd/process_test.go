@@ -302,20 +302,20 @@ func openSeed(t *testing.T, c *config) {
 
 func TestConfigRefused(t *testing.T) {
 	for want, environ := range map[string]string{
-		"id":          "ID=Node.1",
-		"data":        "DATA=",
-		"socket":      "ADMIN_SOCKET=",
-		"server_name": "NATS_SERVER_NAME=",
-		"no gateways": "NATS_GATEWAYS=",
-		"distinct":    "NATS_GATEWAYS=gw1,gw1",
-		"a-z":         "NATS_GATEWAYS=gw.*",
-		"seed_file":   "NATS_URLS=nats://127.0.0.1:1",
-		"loopback":    "LISTEN_HTTP=0.0.0.0:9523",
-		"snapshots":   "SNAPSHOTS_EVERY=0",
-		"format":      "LOG_FORMAT=xml",
-		"in clear":    "ADMIN_LISTEN=0.0.0.0:9524",
-		"neither":     "ADMIN_CERT=cert.pem",
-		"no setting":  "NATS_LISTN=x",
+		"id":                "ID=Node.1",
+		"data":              "DATA=",
+		"socket":            "ADMIN_SOCKET=",
+		"server_name":       "NATS_SERVER_NAME=",
+		"no gateways":       "NATS_GATEWAYS=",
+		"distinct":          "NATS_GATEWAYS=gw1,gw1",
+		"a-z":               "NATS_GATEWAYS=gw.*",
+		"seed_file":         "NATS_URLS=nats://127.0.0.1:1",
+		"loopback":          "LISTEN_HTTP=0.0.0.0:9523",
+		"snapshots":         "SNAPSHOTS_EVERY=0",
+		"format":            "LOG_FORMAT=xml",
+		"in clear":          "ADMIN_LISTEN=0.0.0.0:9524",
+		"neither":           "ADMIN_CERT=cert.pem",
+		"name of a setting": "NATS_LISTN=x",
 	} {
 		if _, err := loadConfig("", []string{envPrefix + environ}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: want an error about %q, got %v", environ, want, err)
