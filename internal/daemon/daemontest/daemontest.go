@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// Snapshot returns what a folder and all below it hold, by path: modes, times and
-// contents. Two snapshots are equal if nothing was changed between them. A folder
-// that is missing holds nothing.
+// Snapshot returns the mode, modification time and content of a folder and of
+// everything below it, by path. Two snapshots are equal if nothing was changed
+// between them. The snapshot of a missing folder is empty.
 func Snapshot(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -49,9 +49,9 @@ func Snapshot(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// WriteCertificate writes a self-signed certificate and its key to two files, and
-// returns the pool that trusts it. The certificate is as old as age, lives for left
-// longer, and is for the given DNS names and IP addresses.
+// WriteCertificate writes a self-signed certificate and its private key to two
+// files, and returns a pool that trusts it. The certificate became valid age ago,
+// expires after left, and is for the given DNS names and IP addresses.
 func WriteCertificate(t *testing.T, cert, key string, age, left time.Duration, names ...string) *x509.CertPool {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
