@@ -11,20 +11,20 @@ import (
 	"github.com/postern-im/postern/internal/daemon"
 )
 
-// checkAll loads the configuration and looks at all that a start would open,
-// without changing anything.
+// checkAll loads the configuration and checks the files and addresses that the
+// gateway opens when it starts. It changes nothing.
 func checkAll(path string, environ []string) *daemon.Findings {
 	f := new(daemon.Findings)
 	c, err := loadConfig(path, environ)
 	f.Error("", err)
 	if c == nil {
-		return f // its settings are not known
+		return f // the settings are unknown
 	}
 	c.examine(f, time.Now())
 	return f
 }
 
-// examine looks at what a start would open.
+// examine checks the files and addresses that the gateway opens when it starts.
 func (c *config) examine(f *daemon.Findings, now time.Time) {
 	for _, a := range c.Listen.STARTTLS {
 		f.Error("listen: starttls", daemon.CheckListen(a))
@@ -44,21 +44,21 @@ func (c *config) examine(f *daemon.Findings, now time.Time) {
 		f.Error("nats", overnats.ConnectConfig{URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile, TLS: natsTLS}.Check())
 	}
 	if c.NATS.SeedFile == "" {
-		f.Warn("nats", errors.New("no seed_file: policyd's own NATS server lets nobody in without a key"))
+		f.Warn("nats", errors.New("no seed_file: policyd's own NATS server accepts no client without a key"))
 	}
 }
 
 func (c *config) examineCertificates(f *daemon.Findings, now time.Time) {
 	if c.Certificates.Directory == "" {
-		return // check says so where it is an error
+		return // config.Check reports it if that is an error
 	}
 	certs := gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if _, err := certs.Load(); err != nil && c.Certificates.SelfSigned {
 		f.Warn("certificates", err)
 	} else {
-		f.Error("", err) // it begins with the setting
+		f.Error("", err) // err begins with the name of the setting
 	}
-	if keys, err := certs.KeyFiles(); err == nil { // else Load has said so
+	if keys, err := certs.KeyFiles(); err == nil { // Load has reported an error
 		for _, key := range keys {
 			f.Warn("certificates: key", daemon.CheckPrivate(key))
 		}

@@ -15,15 +15,15 @@ import (
 	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
-// writeCert writes a certificate for a name, which has so long to live, and its
-// key.
+// writeCert writes a certificate for a name, and its key. The certificate expires
+// after left.
 func writeCert(t *testing.T, dir, file, name string, left time.Duration) {
 	t.Helper()
 	daemontest.WriteCertificate(t, filepath.Join(dir, file+".crt"), filepath.Join(dir, file+".key"), 100*24*time.Hour, left, name)
 }
 
-// TestCheck: --check names all that would keep the gateway from serving, a line
-// each, and changes nothing.
+// TestCheck: --check prints a line for each fault that would prevent the gateway
+// from serving, and changes nothing.
 func TestCheck(t *testing.T) {
 	top := t.TempDir()
 	certs, empty := filepath.Join(top, "certs"), filepath.Join(top, "empty")

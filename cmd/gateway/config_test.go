@@ -61,11 +61,11 @@ func TestConfigErrors(t *testing.T) {
 		{"[limits]\nsessions_per_account = 0", "positive"},
 		{"[limits]\nlogin_failures = 0", "positive"},
 		{"[limits]\nlogin_failures_per_address = 0", "positive"},
-		{"[proxy]\ntrusted = ['10.0.0.1']", "no network"},
-		{"[proxy]\ntrusted = ['10.0.0.1/8']", "no network"},
-		{"[proxy]\ntrusted = ['::ffff:10.0.0.0/104']", "no network"},
-		{"[proxy]\ntrusted = ['']", "no network"},
-		{"[proxy]\ntrusted = ['0.0.0.0/0']", "no network"},
+		{"[proxy]\ntrusted = ['10.0.0.1']", "not a network"},
+		{"[proxy]\ntrusted = ['10.0.0.1/8']", "not a network"},
+		{"[proxy]\ntrusted = ['::ffff:10.0.0.0/104']", "not a network"},
+		{"[proxy]\ntrusted = ['']", "not a network"},
+		{"[proxy]\ntrusted = ['0.0.0.0/0']", "not a network"},
 		{"[log]\nformat = \"xml\"", "format"},
 		{"[certificates]\ndirectory = \"\"", "no directory"},
 		{"id = \"Gate.1\"\n[limits]\nconnections = 0", "a-z"},
@@ -76,8 +76,8 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// TestBuildOpensAllOrNothing: a port that is taken stops the gateway, and
-// those it had opened are free again.
+// TestBuildOpensAllOrNothing: if a port is in use, the gateway does not start,
+// and it closes the ports that it has opened.
 func TestBuildOpensAllOrNothing(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -95,7 +95,7 @@ func TestBuildOpensAllOrNothing(t *testing.T) {
 	c.Listen.DirectTLS = []string{taken.Addr().String()}
 	c.Listen.HTTP = ""
 	if _, err := build(c); err == nil {
-		t.Fatal("a taken port is no error")
+		t.Fatal("no error for a port in use")
 	}
 	again, err := net.Listen("tcp", c.Listen.STARTTLS[0])
 	if err != nil {
@@ -104,8 +104,8 @@ func TestBuildOpensAllOrNothing(t *testing.T) {
 	_ = again.Close()
 }
 
-// TestServeWithoutPolicy: with no NATS there is a gateway all the same, alive,
-// not ready, and it stops when told to.
+// TestServeWithoutPolicy: without a NATS server the gateway starts, is live but
+// not ready, and stops when its context ends.
 func TestServeWithoutPolicy(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	c := defaults()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// noticeCertificates tells of certificates that expire or are for other names.
+// noticeCertificates logs certificates that expire soon or have wrong names.
 func (p *process) noticeCertificates() {
 	for _, n := range p.certs.Notices(time.Now()) {
 		p.logger.Log(context.Background(), n.Level, n.Message, "domain", n.Domain,

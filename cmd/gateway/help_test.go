@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Each limit is told of in --help, in the README's table and in the manual, with
-// the value that holds where nothing is said.
+// Each limit is described in --help, in the README's table and in the manual, with
+// its default value.
 func TestLimitsAreTold(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -28,16 +28,16 @@ func TestLimitsAreTold(t *testing.T) {
 			value = "30s"
 		}
 		if limitWords[name] == "" || !strings.Contains(help, fmt.Sprintf("\n  %s = %s: %s", name, value, limitWords[name])) {
-			t.Errorf("--help does not tell of %s = %s", name, value)
+			t.Errorf("--help does not describe %s = %s", name, value)
 		}
 		if !strings.Contains(string(readme), fmt.Sprintf("| `%s` | %s |", name, value)) {
-			t.Errorf("README.md does not tell of %s = %s", name, value)
+			t.Errorf("README.md does not describe %s = %s", name, value)
 		}
 		if !strings.Contains(string(manual), fmt.Sprintf(".B %s\n(%s)", name, value)) {
-			t.Errorf("the manual does not tell of %s = %s", name, value)
+			t.Errorf("the manual does not describe %s = %s", name, value)
 		}
 	}
 	if len(limitWords) != limits.NumField() {
-		t.Errorf("%d limits are told of, %d there are", len(limitWords), limits.NumField())
+		t.Errorf("%d limits are described, and there are %d", len(limitWords), limits.NumField())
 	}
 }

@@ -1,8 +1,9 @@
-// Command gateway stands between XMPP clients and their servers, and passes a
-// stanza only if a policy node says so.
+// Command gateway relays XMPP between clients and their servers. It passes a
+// stanza only if a policy node allows it.
 //
-// It joins the packages gateway and decision/overnats, and adds what a process
-// needs: configuration, logging, metrics, health, signals. It holds no rules.
+// It connects the packages gateway and decision/overnats, and adds the
+// configuration, logging, metrics, health and signals of a process. It holds no
+// rules.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 
 var cli struct {
 	Config string `short:"c" env:"POSTERN_GATEWAY_CONFIG" type:"existingfile" help:"Configuration file (TOML). Without one, defaults and the environment are used."`
-	Check  bool   `help:"Look at the configuration and at all that a start would open, change nothing, and stop: a line for each problem, status 1 where there is one."`
+	Check  bool   `help:"Check the configuration and the files and addresses that the gateway opens when it starts, print a line for each error or warning, and exit: status 1 if there is an error. Change nothing."`
 }
 
 func main() {

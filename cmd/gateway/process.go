@@ -19,7 +19,7 @@ import (
 	"github.com/postern-im/postern/internal/daemon"
 )
 
-// A process is the parts of a running gateway.
+// A process holds the parts of a running gateway.
 type process struct {
 	logger   *slog.Logger
 	certs    *gateway.Certificates
@@ -41,7 +41,7 @@ func run(ctx context.Context, c *config) error {
 	return p.serve(ctx)
 }
 
-// build makes the parts and opens the ports; nothing is served yet.
+// build creates the parts and opens the ports. It serves nothing yet.
 func build(c *config) (*process, error) {
 	logger, err := c.Log.Logger(os.Stderr)
 	if err != nil {
@@ -88,7 +88,8 @@ func build(c *config) (*process, error) {
 	return p, nil
 }
 
-// connect makes the asker and its connection, which is made now or later.
+// connect creates the asker and its NATS connection, which connects in the
+// background.
 func (p *process) connect(c *config) error {
 	natsTLS, err := daemon.Roots(c.NATS.CA)
 	if err != nil {
@@ -124,7 +125,7 @@ func (p *ports) close() {
 	}
 }
 
-// open opens all ports, or none.
+// open opens all ports. If one fails, it closes the others.
 func open(c *config) (*ports, error) {
 	p := new(ports)
 	listen := func(address string) (net.Listener, error) {
@@ -158,8 +159,8 @@ func open(c *config) (*ports, error) {
 	return p, err
 }
 
-// reload reads the certificates. Only a directory that gives none at all is an
-// error; what is wrong with single ones is logged.
+// reload reads the certificates. It returns an error only if none could be loaded.
+// An error with some of the certificates is logged.
 func (p *process) reload() error {
 	n, err := p.certs.Load()
 	if n == 0 && err != nil {
@@ -173,8 +174,8 @@ func (p *process) reload() error {
 	return nil
 }
 
-// serve runs all parts until ctx is done or one of them fails. The asker
-// outlives the gateway, whose sessions need it to the end.
+// serve runs all parts until ctx is done or a part fails. It stops the asker after
+// the gateway, because the sessions need it until they end.
 func (p *process) serve(ctx context.Context) error {
 	serving, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -220,8 +221,8 @@ func (p *process) ready() error {
 	return nil
 }
 
-// reloadAgain reads the certificates of a running gateway. If that fails, the old
-// ones stay in use.
+// reloadAgain reads the certificates of a running gateway. If that fails, the
+// gateway keeps the certificates it has.
 func (p *process) reloadAgain() {
 	if err := p.reload(); err != nil {
 		p.logger.Error("certificates not reloaded", "err", err)
