@@ -17,61 +17,62 @@ import (
 )
 
 const (
-	// maxPending bounds the requests of all callers that wait: 64 outstanding
-	// stanzas of a thousand busy sessions. Further callers wait to be let in.
+	// maxPending bounds the requests of all waiting callers: 64 outstanding
+	// stanzas for each of a thousand busy sessions. Further callers wait until
+	// there is room for their requests.
 	maxPending = 64 << 10
-	// openHold is how long Admit and Open wait in an outage: a client that
-	// has not bound yet has 15 s in all.
+	// openHold is how long Admit and Open wait in an outage. A client has 15 s in
+	// total until it must be bound.
 	openHold = 5 * time.Second
-	// maxReplies bounds the replies received and not yet read. What is over
-	// is dropped by the NATS client, and counts as a miss.
+	// maxReplies bounds the replies received but not yet processed. The NATS
+	// client drops further replies, and each of them counts as a miss.
 	maxReplies = 4096
-	// noticeBuffer bounds the announcements and revocations received and not yet
-	// read. The NATS client drops what is over.
+	// noticeBuffer bounds the announcements and revocations received but not yet
+	// processed. The NATS client drops further ones.
 	noticeBuffer = 4096
 )
 
-// Config is what an Asker needs.
+// Config is the configuration of an Asker.
 type Config struct {
 	// Conn is the connection, made by Connect. The Asker does not close it.
 	Conn *nats.Conn
-	// Link is what Connect was given, so that the log can say why nobody
-	// answers; nil knows less.
+	// Link is the Link that was given to Connect. With it, the log can report why
+	// no node answers. It may be nil.
 	Link *Link
-	// Gateway is this gateway's id (decision.IsToken), which its NATS user's
-	// rights name.
+	// Gateway is this gateway's id (decision.IsToken). The rights of its NATS user
+	// must be those of this id.
 	Gateway string
-	// OnRevocation is called for each revocation. One without a tenant means
-	// that revocations may have been lost, after a reconnect or when a node
-	// appears or restarts: ask about all sessions again. It must not block. Nil
-	// ignores revocations.
+	// OnRevocation is called for each revocation. A revocation without a tenant
+	// means that revocations may have been lost, because the connection was lost
+	// or a node appeared or restarted. The callee must then ask about all sessions
+	// again. OnRevocation must not block. If it is nil, revocations are ignored.
 	OnRevocation func(decision.Revocation)
-	// Logger hears what an operator must know; nil is slog.Default().
+	// Logger reports outages and unreadable messages. Nil means slog.Default().
 	Logger *slog.Logger
-	// Metrics is where counters are registered; nil is nowhere.
+	// Metrics registers the Asker's metrics. Nil means no metrics.
 	Metrics prometheus.Registerer
 }
 
-// An Asker asks policy nodes. Its methods may be called from everywhere, and
-// wait until Run has begun.
+// An Asker asks policy nodes. Its methods are safe for concurrent use. They wait
+// until Run has begun.
 type Asker struct {
 	cfg     Config
-	inbox   string // what reply subjects begin with, dot included
+	inbox   string // the prefix of reply subjects, including the final dot
 	publish func(subject, reply string, msg []byte) error
 	latency prometheus.Histogram
 	outage  *prometheus.GaugeVec // nil: no metrics
 
-	calls   sync.Pool     // *call, none of them waited for
+	calls   sync.Pool     // *call, not in use
 	outs    sync.Pool     // *outbox
 	started chan struct{} // closed when Run has begun
-	wake    chan struct{} // tells Run that the timer is to fire sooner
+	wake    chan struct{} // notifies Run that the timer must fire sooner
 
-	mu sync.Mutex // guards what follows
-	// core is touched only with the lock held. After each input the lock is
-	// released by flush, which does what the core asks for.
+	mu sync.Mutex // guards the fields below
+	// core is used only with the lock held. After each input flush carries out the
+	// core's output and releases the lock.
 	core   *core
-	timer  time.Time     // when Run calls tick; zero: not at all
-	room   chan struct{} // closed when a call ends, where somebody waits for room
+	timer  time.Time     // when Run calls tick; zero: never
+	room   chan struct{} // closed when a call ends; nil while no caller waits for room
 	closed bool
 }
 
@@ -99,7 +100,8 @@ func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error)
 	}
 	a := &Asker{
 		cfg: cfg,
-		// A gateway that was started anew does not hear its old replies.
+		// The number is random, so a restarted gateway does not receive the replies
+		// to its previous process.
 		inbox:   replyPrefix + cfg.Gateway + "." + strconv.FormatUint(rand.Uint64(), replyTokenBase) + ".",
 		publish: publish,
 		started: make(chan struct{}),
@@ -111,14 +113,14 @@ func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error)
 	return a
 }
 
-// Ask asks each of qs and writes its verdict to the same place of vs, which
-// is as long. It waits until all have one, ctx ends, or no node has answered
-// for hold, counted from the beginning of the outage. With an error, the
-// verdicts that are still missing are Undecided. The questions' bytes are not
-// used any more when Ask returns.
+// Ask asks all questions of qs and stores the verdict of qs[i] in vs[i]. Both
+// slices must have the same length. Ask waits until all verdicts have arrived, ctx
+// ends, or an outage has lasted for hold. If it returns an error, the missing
+// verdicts are Undecided. After it returns, it no longer uses the questions'
+// bytes.
 func (a *Asker) Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
 	if len(qs) != len(vs) {
-		panic("overnats: as many verdicts as questions")
+		panic("overnats: Ask needs as many verdicts as questions")
 	}
 	k := a.newCall(hold, len(qs))
 	clear(vs)
@@ -135,7 +137,7 @@ func (a *Asker) Ask(ctx context.Context, qs []decision.Question, vs []decision.V
 	return err
 }
 
-// Admit asks whether a domain is served, and where.
+// Admit asks whether a domain is served, and at which backends.
 func (a *Asker) Admit(ctx context.Context, domain string) (decision.Admission, error) {
 	k := a.newCall(openHold, 1)
 	k.buffer = decision.AppendAdmit(k.buffer, domain)
@@ -163,7 +165,8 @@ func (a *Asker) Open(ctx context.Context, s decision.Session) (decision.Opening,
 	return opening, nil
 }
 
-// Available reports whether no node answers, and since when.
+// Available reports whether there is an outage, in which no node answers, and
+// when it began.
 func (a *Asker) Available() (since time.Time, out bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -179,8 +182,9 @@ func (a *Asker) newCall(hold time.Duration, requests int) *call {
 	return k
 }
 
-// add notes that the buffer from n on is one more request, and tells whether
-// it is short enough. A buffer that grows leaves the bodies where they were.
+// add adds a request whose body is the buffer from n on. It reports whether the
+// body is short enough. If the buffer grows later, the earlier bodies stay valid,
+// because they keep the old array.
 func (k *call) add(kind decision.RequestKind, n int) bool {
 	k.requests = append(k.requests, request{
 		call: k, index: len(k.requests), kind: kind, body: k.buffer[n:len(k.buffer):len(k.buffer)],
@@ -188,8 +192,8 @@ func (k *call) add(kind decision.RequestKind, n int) bool {
 	return len(k.buffer)-n <= decision.MaxQuestion
 }
 
-// freeCall keeps a call for use again. One that ended with an error may still
-// be spoken of in the core, so it is left to the garbage collector.
+// freeCall puts a call into the pool. After an error the core may still refer to
+// the call, so it is left to the garbage collector.
 func (a *Asker) freeCall(k *call, err error) {
 	if err != nil {
 		return
@@ -199,7 +203,7 @@ func (a *Asker) freeCall(k *call, err error) {
 	a.calls.Put(k)
 }
 
-// do has the call's requests answered.
+// do passes the call to the core and waits until it ends.
 func (a *Asker) do(ctx context.Context, k *call) error {
 	if err := a.enter(ctx, k); err != nil {
 		return err
@@ -217,8 +221,8 @@ func (a *Asker) do(ctx context.Context, k *call) error {
 	return k.err
 }
 
-// enter waits until there is room for the call and returns with the lock
-// held, or without it and an error.
+// enter waits until there is room for the call. It returns nil with the lock held,
+// or an error with the lock released.
 func (a *Asker) enter(ctx context.Context, k *call) error {
 	select {
 	case <-a.started:
@@ -251,7 +255,7 @@ func (a *Asker) enter(ctx context.Context, k *call) error {
 	}
 }
 
-// await waits for ch, not longer than the call holds.
+// await waits for ch, at most for the call's hold time.
 func await(ctx context.Context, k *call, ch <-chan struct{}) error {
 	timer := time.NewTimer(time.Until(k.at.Add(k.hold)))
 	defer timer.Stop()

@@ -14,8 +14,8 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// A wire is an Asker's network inside a synctest bubble: what it does with a
-// message is up to the test.
+// A wire is an Asker's network inside a synctest bubble. The test decides how it
+// handles each message.
 type wire struct {
 	*Asker
 	replies chan *nats.Msg
@@ -23,7 +23,8 @@ type wire struct {
 	sent    int
 }
 
-// onWire runs an Asker whose messages go to send, until the test ends.
+// onWire runs an Asker until the test ends. The Asker's messages are passed to
+// send.
 func onWire(t *testing.T, send func(w *wire, reply string, msg []byte) error) *wire {
 	t.Helper()
 	w := &wire{replies: make(chan *nats.Msg, maxReplies)}
@@ -43,10 +44,11 @@ func onWire(t *testing.T, send func(w *wire, reply string, msg []byte) error) *w
 	return w
 }
 
-// silence answers nothing.
+// silence answers no message.
 func silence(*wire, string, []byte) error { return nil }
 
-// answer passes everything, after a while.
+// answer returns a network that answers every question with Pass after the given
+// time.
 func answer(after time.Duration) func(*wire, string, []byte) error {
 	return func(w *wire, reply string, msg []byte) error {
 		var b decision.Batch
@@ -74,7 +76,7 @@ func TestHoldIsKeptToTheMoment(t *testing.T) {
 			t.Errorf("the second: %v after %v", err, time.Since(begin))
 		}
 		if err := askOne(t, w.Asker, 1, 30*time.Second); !errors.Is(err, ErrUnavailable) || time.Since(begin) != 30*time.Second {
-			t.Errorf("one that holds for longer: %v after %v", err, time.Since(begin))
+			t.Errorf("with a longer hold time: %v after %v", err, time.Since(begin))
 		}
 	})
 }
@@ -115,8 +117,8 @@ func TestSendFails(t *testing.T) {
 	})
 }
 
-// TestFullQueue: what is over the bound waits outside, and no longer than it
-// holds.
+// TestFullQueue checks that calls above maxPending wait for room, but not longer
+// than their hold time.
 func TestFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := onWire(t, silence)
@@ -150,17 +152,17 @@ func TestFullQueue(t *testing.T) {
 		late := make(chan error, 1)
 		go func() { late <- askOne(t, w.Asker, 1, 20*time.Second) }()
 		synctest.Wait()
-		wg.Wait() // at 10 s: there is room
+		wg.Wait() // after 10 s there is room
 		if err := <-late; !errors.Is(err, ErrUnavailable) || time.Since(begin) > 20*time.Second {
-			t.Errorf("one that was let in: %v after %v", err, time.Since(begin))
+			t.Errorf("one more that found room: %v after %v", err, time.Since(begin))
 		}
 		if n := w.core.pending; n != 0 {
-			t.Errorf("%d requests wait for ever", n)
+			t.Errorf("%d requests still wait", n)
 		}
 	})
 }
 
-// TestTooLong: a question that is longer than MaxQuestion fails at once.
+// TestTooLong checks that a question longer than MaxQuestion fails at once.
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := onWire(t, answer(time.Millisecond))

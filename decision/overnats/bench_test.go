@@ -12,11 +12,11 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// BenchmarkAsk asks through an embedded NATS server, as a gateway asks
-// policyd: the gateway's end over loopback TCP, the node's inside the server's
-// process. Its floor is measured in the same run, in turns: NATS requests of
-// the same sizes, echoed by nobody who reads them. x-echo is how many times as
-// many questions as echoes are answered in the same time.
+// BenchmarkAsk asks through an embedded NATS server, as a gateway asks policyd:
+// the gateway connects over loopback TCP, and the node connects inside the
+// server's process. In turns with the questions, the same run measures plain NATS
+// requests of the same sizes, which are echoed without being decoded. x-echo is
+// the number of questions answered per echo in the same time.
 func BenchmarkAsk(b *testing.B) {
 	for _, callers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { benchmarkAsk(b, callers) })
@@ -80,7 +80,8 @@ func benchmarkAsk(b *testing.B, callers int) {
 	}
 }
 
-// inParallel does n calls from so many callers and tells how long it took.
+// inParallel makes n calls from the given number of callers. It returns how long
+// they took.
 func inParallel(b *testing.B, callers, n int, caller func() func() error) time.Duration {
 	var left atomic.Int64
 	left.Store(int64(n))

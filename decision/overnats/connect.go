@@ -23,45 +23,45 @@ import (
 
 const (
 	dialTimeout = 2 * time.Second
-	// maxInfo bounds the line a NATS server begins with.
+	// maxInfo bounds the first line of a NATS server.
 	maxInfo = 64 << 10
 )
 
-// ConnectConfig says how to reach NATS.
+// ConnectConfig is the configuration of a connection to NATS.
 type ConnectConfig struct {
-	// URLs are the servers, such as nats://127.0.0.1:4222. Without TLS they
-	// must be on loopback.
+	// URLs are the addresses of the servers, such as nats://127.0.0.1:4222.
+	// Without TLS they must be on loopback.
 	URLs []string
-	// ServerName is the name the server must give itself: what else listens
-	// at its address is not spoken to. Empty takes any.
+	// ServerName is the name that the server must have. Nothing is sent to a server
+	// with another name. Empty means any name.
 	ServerName string
-	// InProcess is a server in this process, in place of URLs.
+	// InProcess is a server in this process, used instead of URLs.
 	InProcess nats.InProcessConnProvider
-	// SeedFile holds this client's nkey seed; nobody but its owner may be
-	// able to read it. Empty connects without, or with Key.
+	// SeedFile is the file with this client's nkey seed. Only its owner may have
+	// access to it. Empty means that Key is used, or no nkey.
 	SeedFile string
-	// Key is this client's nkey in memory, in place of SeedFile.
+	// Key is this client's nkey in memory, used instead of SeedFile.
 	Key nkeys.KeyPair
-	// TLS verifies the servers; nil is no TLS.
+	// TLS verifies the servers. Nil means no TLS.
 	TLS *tls.Config
-	// Name is what the servers show this client as.
+	// Name is this client's name in the servers' logs.
 	Name string
-	// Logger hears of connections lost and made; nil is slog.Default().
+	// Logger reports lost and new connections. Nil means slog.Default().
 	Logger *slog.Logger
-	// Link is told why there is no connection; nil is nobody.
+	// Link records why there is no connection. It may be nil.
 	Link *Link
 }
 
-// The errors of a dialer that reached something else than it wanted.
+// The errors of a dialer that reached a different server.
 var (
 	errNoServer    = errors.New("not a NATS server")
 	errOtherServer = errors.New("another NATS server")
 )
 
-// Connect returns a connection as the Asker and the Responder need it: it
-// connects, now or later, and again whenever it is lost; while there is none,
-// publishing is an error and nothing is kept to be sent late; what hangs is
-// noticed within seconds. The error is one of configuration.
+// Connect returns a connection for an Asker or a Responder. It dials in the
+// background and reconnects forever. While it is disconnected, publishing fails
+// and nothing is buffered. A stalled connection is detected within seconds.
+// Connect returns an error only if the configuration is invalid.
 func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -77,7 +77,7 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	opts.ReconnectJitterTLS = 300 * time.Millisecond
 	opts.ReconnectBufSize = -1
 	opts.ReconnectOnFlusherError = true
-	opts.IgnoreAuthErrorAbort = true // a mended key must not need a restart
+	opts.IgnoreAuthErrorAbort = true // a corrected key must not need a restart
 	opts.IgnoreDiscoveredServers = true
 	opts.PingInterval = 2 * time.Second
 	opts.MaxPingsOut = 2
@@ -98,14 +98,15 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	return conn, nil
 }
 
-// Check looks at the configuration as Connect does, all of it, and connects to
-// nothing.
+// Check validates the configuration as Connect does, but reports all errors. It
+// does not connect.
 func (cfg ConnectConfig) Check() error {
 	opts := nats.GetDefaultOptions()
 	return errors.Join(cfg.secure(&opts), cfg.authenticate(&opts))
 }
 
-// watch has the log and the Link told of what happens to the connection.
+// watch sets the callbacks that report the connection's state to the log and the
+// Link.
 func (cfg *ConnectConfig) watch(opts *nats.Options) {
 	log, link := cfg.Logger, cfg.Link
 	often := floodlog.New(floodlog.Config{Logger: log, Key: "error", Every: complainEach})
@@ -131,19 +132,19 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 		if s != nil {
 			subject = s.Subject
 		}
-		// The connection's number is another one each time.
+		// The text after it is the number of the connection, which differs each time.
 		source, _, _ := strings.Cut(err.Error(), " on connection ")
 		often.Say(slog.LevelWarn, source, "NATS reports an error", "subject", subject)
 	}
 }
 
-// secure refuses servers to which one must not speak in the clear.
+// secure sets TLS, and refuses servers that must not be used without TLS.
 func (cfg *ConnectConfig) secure(opts *nats.Options) error {
 	if cfg.InProcess != nil {
 		return nil
 	}
 	if len(cfg.URLs) == 0 {
-		return errors.New("no NATS server is named")
+		return errors.New("no NATS server is configured")
 	}
 	if cfg.TLS != nil {
 		opts.Secure, opts.TLSConfig = true, cfg.TLS
@@ -159,10 +160,10 @@ func (cfg *ConnectConfig) checkURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		// Neither it nor the error is shown: a secret may be in them.
-		return errors.New("a NATS server's URL cannot be read: want nats://HOST:PORT")
+		// The URL and the error may contain a secret, so neither is shown.
+		return errors.New("a NATS server's URL cannot be parsed: want nats://HOST:PORT")
 	case u.User != nil:
-		return errors.New("a NATS server's URL must hold no secret: name a seed file")
+		return errors.New("a NATS server's URL must hold no secret: use a seed file instead")
 	case u.Hostname() == "":
 		return fmt.Errorf("NATS server %q: want nats://HOST:PORT", s)
 	case cfg.TLS == nil && !limit.IsLoopback(u.Hostname()):
@@ -171,7 +172,7 @@ func (cfg *ConnectConfig) checkURL(s string) error {
 	return nil
 }
 
-// authenticate has the client say who it is.
+// authenticate sets the nkey with which the client authenticates.
 func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
 	if cfg.Key != nil {
 		public, err := cfg.Key.PublicKey()
@@ -197,8 +198,8 @@ func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
 	return auth(opts)
 }
 
-// A dialer connects only to a server that gives itself the right name, before
-// anything is said to it.
+// A dialer connects only to a server with the right name. It checks the name
+// before anything is sent to the server.
 type dialer struct {
 	serverName string
 }
@@ -220,7 +221,8 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return &infoConn{Conn: conn, line: line}, nil
 }
 
-// check looks for the name in the line a NATS server begins with.
+// check compares the name in the server's first line, which is INFO, with the
+// expected name.
 func (d *dialer) check(line []byte) error {
 	var info struct {
 		Name string `json:"server_name"`
@@ -235,8 +237,8 @@ func (d *dialer) check(line []byte) error {
 	return nil
 }
 
-// readInfo reads the first line. The server sends no more before it is spoken
-// to; if it does, that is kept with the line.
+// readInfo reads the server's first line. A server sends nothing more before the
+// client does. If it does send more, readInfo returns these bytes with the line.
 func readInfo(conn net.Conn) ([]byte, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(dialTimeout)); err != nil {
 		return nil, err
@@ -244,7 +246,7 @@ func readInfo(conn net.Conn) ([]byte, error) {
 	buf := make([]byte, 0, 4<<10)
 	for !bytes.Contains(buf, []byte("\n")) {
 		if len(buf) == maxInfo {
-			return nil, fmt.Errorf("%w: its first line has no end", errNoServer)
+			return nil, fmt.Errorf("%w: its first line is over %d bytes long", errNoServer, maxInfo)
 		}
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, min(2*cap(buf), maxInfo)), buf...)
@@ -252,7 +254,7 @@ func readInfo(conn net.Conn) ([]byte, error) {
 		n, err := conn.Read(buf[len(buf):cap(buf)])
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("%w: it closes without a line", errNoServer)
+				return nil, fmt.Errorf("%w: it closed the connection before its first line", errNoServer)
 			}
 			return nil, fmt.Errorf("read the server's first line: %w", err)
 		}
@@ -261,7 +263,7 @@ func readInfo(conn net.Conn) ([]byte, error) {
 	return buf, conn.SetReadDeadline(time.Time{})
 }
 
-// An infoConn gives its reader the line again.
+// An infoConn is a connection whose reader first gets the line again.
 type infoConn struct {
 	net.Conn
 	line []byte

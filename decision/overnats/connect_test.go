@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestWrongServer: to what does not give the right name nothing is said.
+// TestWrongServer checks that nothing is sent to a server with the wrong name.
 func TestWrongServer(t *testing.T) {
 	s := startNATS(t, -1) // its name is "test"
 	conn, err := Connect(ConnectConfig{URLs: []string{s.ClientURL()}, ServerName: "postern", Logger: quiet()})
@@ -37,10 +37,11 @@ func TestWrongServer(t *testing.T) {
 	}
 }
 
-// TestClosedIsNotLost: a connection that this side closes is not told of as lost.
+// TestClosedIsNotLost checks that a connection that this side closes is not logged
+// as lost.
 func TestClosedIsNotLost(t *testing.T) {
 	s := startNATS(t, -1)
-	lines := new(bytes.Buffer) // written by the connection's callbacks, one after the other
+	lines := new(bytes.Buffer) // written only by the connection's callbacks, which never run at the same time
 	conn, err := Connect(ConnectConfig{URLs: []string{s.ClientURL()}, ServerName: "test", Logger: slog.New(slog.NewTextHandler(lines, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -84,10 +85,10 @@ func TestNotAServer(t *testing.T) {
 		d := dialer{serverName: "postern"}
 		if c, err := d.Dial("tcp", l.Addr().String()); err == nil {
 			c.Close()
-			t.Errorf("%s was taken for a server", name)
+			t.Errorf("%s was accepted as a server", name)
 		}
 		if n := <-heard; n > 0 {
-			t.Errorf("%s: it was spoken to", name)
+			t.Errorf("%s: something was sent to it", name)
 		}
 		l.Close()
 	}
@@ -125,7 +126,7 @@ func TestConnectRefuses(t *testing.T) {
 	}
 }
 
-// TestConnectLater: a gateway may start before NATS.
+// TestConnectLater checks that a gateway may start before NATS.
 func TestConnectLater(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,111 +10,116 @@ import (
 
 // The Asker's times and bounds.
 const (
-	// hedgeAfter is how long a message may go unanswered before another node
-	// is asked the same.
+	// hedgeAfter is how long a message may stay unanswered before it is sent to
+	// another node too.
 	hedgeAfter = 100 * time.Millisecond
-	// tryFor is how long an answer is waited for at all. A verdict older than
-	// a second is worth nothing to a session.
+	// tryFor is how long the core waits for the answer to a message. A session
+	// cannot use a verdict older than a second.
 	tryFor = 500 * time.Millisecond
-	// forgetNode is how long a node is remembered without an announcement:
-	// three of them.
+	// forgetNode is how long a node is remembered without an announcement. It is
+	// the time of three announcements.
 	forgetNode = 3 * announceEach
-	// leaveAlone is how long a node that missed is left alone before it is
-	// asked, with an empty message, whether it is well again; it doubles with
-	// each miss up to leaveAloneMost.
+	// leaveAlone is how long a node is avoided after a miss. Then it is sent an
+	// empty message to find out whether it answers again. The time doubles with
+	// each further miss, up to leaveAloneMost.
 	leaveAlone     = 250 * time.Millisecond
 	leaveAloneMost = 4 * time.Second
-	// waitBehind and waitNotFresh are how long a node that said so is left
-	// alone: commits spread in milliseconds, freshness in ticks.
+	// waitBehind and waitNotFresh are how long a node is avoided after it answered
+	// StatusBehind or StatusNotFresh. Commits spread within milliseconds, but a
+	// node checks its freshness only at ticks.
 	waitBehind   = 20 * time.Millisecond
 	waitNotFresh = 100 * time.Millisecond
-	// pingEach is how often somebody is looked for while nobody answers.
+	// pingEach is the interval of pings while no node answers.
 	pingEach = 250 * time.Millisecond
-	// atLeastFor is how long the newest position seen is insisted on: one
-	// lease. Whoever is still behind then is not fresh either.
+	// atLeastFor is how long nodes must be at the newest position seen, or newer.
+	// It is the time of one lease: a node that is behind for longer has lost its
+	// lease, so it is not fresh and does not decide anyway.
 	atLeastFor = 15 * time.Second
-	// inFlight bounds the messages a node is sent before it has answered one.
-	// What waits meanwhile travels together, and the fewer messages the
-	// cheaper each question: another one goes only for as many more requests
-	// as are worth it, or when the last is not answered within patience.
+	// inFlight bounds the unanswered messages to a node. Fewer, larger messages
+	// make each question cheaper, so further requests wait and travel together.
+	// Another message is sent only when there are worth more requests for each
+	// message in flight, or when the last one stays unanswered for patience.
 	inFlight = 4
 	worth    = 32
 	patience = 2 * time.Millisecond
-	// maxBatchBytes bounds a message, well under what NATS carries.
+	// maxBatchBytes bounds a message. It is well below the maximum payload of NATS.
 	maxBatchBytes = 256 << 10
-	// maxNodes bounds the nodes remembered; announcements of more are ignored.
+	// maxNodes bounds the nodes remembered. Announcements of further nodes are
+	// ignored.
 	maxNodes = 64
-	// afterUnsent is how long nothing is sent after a send went wrong.
+	// afterUnsent is how long the core sends nothing after a failed send.
 	afterUnsent = 50 * time.Millisecond
-	// pruneOver: below it, requests whose call is over are left to be passed
-	// over where they wait.
+	// pruneOver is the number of abandoned requests above which the queues are
+	// pruned. Up to that number, they stay queued and are skipped.
 	pruneOver = 1024
 )
 
-// A request is one thing asked, from its arrival to its result. Its call owns
-// it; once the call is over, done, nothing is written through it any more.
+// A request is a question, admission or opening, from its arrival to its result.
+// Its call owns it. Once the call is over, the request is done and no result is
+// written for it any more.
 type request struct {
 	call  *call
 	index int
 	kind  decision.RequestKind
 	body  []byte // encoded
-	alone bool   // a batch it was in was bad: it travels by itself
+	alone bool   // it was in a bad batch, so it is sent in a batch of its own
 	done  bool
 }
 
-// A call is what one caller waits for: all its requests, or an error.
+// A call holds the requests of one caller. The caller waits until all requests
+// have a result, or an error ends the call.
 type call struct {
 	requests []request
 	at       time.Time     // when the caller asked
-	hold     time.Duration // how long an outage may last for it
+	hold     time.Duration // the longest outage that the caller waits for
 	left     int           // requests without a result
-	err      error         // the first thing that went wrong
+	err      error         // the first error
 	over     bool
 
-	// Where results go: verdicts[i] for requests[i], or the one of its kind.
+	// The results: verdicts[i] for requests[i], or else one admission or opening.
 	verdicts  []decision.Verdict
 	admission decision.Admission
 	opening   decision.Opening
 
 	prev, next *call         // the core's list of open calls
-	finished   chan struct{} // signalled by the shell; buffered
-	buffer     []byte        // the shell's: what the bodies are views of
+	finished   chan struct{} // signalled by the Asker when the call ends; buffered
+	buffer     []byte        // the encoded requests; the bodies are views of it
 }
 
-// A node is what the core knows of one policy node. The zero id is "whoever
-// is in the queue group".
+// A node is the core's knowledge of one policy node. The empty id stands for any
+// node of the queue group.
 type node struct {
 	id        string
 	boot      uint64
 	load      uint16
 	ready     bool
-	heard     time.Time // its last announcement
+	heard     time.Time // the time of its last announcement
 	inFlight  int
 	lastSent  time.Time
-	misses    int       // in a row; above zero it is asked nothing but pings
-	waitUntil time.Time // nothing is sent to it before
+	misses    int       // consecutive misses; above zero it receives only pings
+	waitUntil time.Time // no message is sent to it before this time
 }
 
 func (n *node) anyone() bool { return n.id == "" }
 
-// A flight is a set of requests that travel together until they are answered
-// or all tries have missed. A flight of none is a ping.
+// A flight is a set of requests that stay in one batch until they are answered or
+// all tries have missed. A flight without requests is a ping.
 type flight struct {
 	requests []*request
-	open     int // tries in the air
+	open     int // its unanswered tries
 	hedged   bool
 }
 
-// A try is one message in the air.
+// A try is one message that is sent and not answered yet.
 type try struct {
 	id      uint64
 	node    *node
 	sent    time.Time
 	atLeast decision.Mark
-	flight  *flight // nil once another try has answered
+	flight  *flight // nil once another try of the flight was answered
 }
 
-// A sending is a message the core wants sent.
+// A sending is a message that the core's owner must send.
 type sending struct {
 	try     uint64
 	node    string // empty: the queue group
@@ -122,49 +127,49 @@ type sending struct {
 	flight  *flight
 }
 
-// counts is what the core counts.
+// counts are the core's counters.
 type counts struct {
 	requests, messages, hedges, misses, malformed, behind, notFresh, bad, unavailable uint64
 }
 
-// A core is the Asker without NATS, clock or goroutine: inputs and the time go
-// in, sendings and finished calls come out, which the owner takes after each
-// input. The owner calls it from one place at a time.
+// A core is the logic of the Asker, without NATS, clock or goroutines. Its owner
+// passes it events and the time. After each of these inputs, the owner takes the
+// core's sendings and finished calls. A core is not safe for concurrent use.
 //
-// It guarantees that a call ends exactly once, with a result for each request
-// that came in a reply to a message which carried that very request, or with
-// an error.
+// It guarantees that a call ends exactly once: with an error, or with a result for
+// each request. Each result comes from the reply to a message that contained the
+// request.
 type core struct {
 	random *rand.Rand
 
 	nodes   []*node
 	anyone  node
-	tries   []*try     // in the air, oldest first
+	tries   []*try     // unanswered, oldest first
 	queue   []*request // waiting, from head on
 	head    int
-	again   []*request // waiting after a miss, before the queue
+	again   []*request // waiting after a miss, ahead of the queue
 	calls   call       // sentinel of the list of open calls, oldest first
 	pending int        // requests of open calls
-	dead    int        // requests that may still wait though their call is over
+	dead    int        // requests of ended calls that may still be queued
 	nextTry uint64
 
 	connected   bool
 	pausedUntil time.Time
-	out         bool      // nobody answers
-	outSince    time.Time // where out
+	out         bool      // there is an outage: no node answers
+	outSince    time.Time // the beginning of the outage
 	lastOK      time.Time
 	nextPing    time.Time
-	// expiry is not later than the first call's that may expire.
+	// expiry is not later than the time when the first open call expires.
 	expiry time.Time
 
 	newest   decision.Mark
 	newestAt time.Time
 
-	// The core's owner takes these after each input.
+	// The outputs, which the owner takes after each input.
 	sends []sending
 	ended []*call
-	rearm bool          // next may tell something sooner than before
-	took  time.Duration // how long the answer just taken took
+	rearm bool          // next may return an earlier time than before
+	took  time.Duration // the latency of the last answer
 
 	counts counts
 
@@ -172,8 +177,8 @@ type core struct {
 	freeFlights []*flight
 }
 
-// newCore returns a core that does not know yet whether anybody answers: the
-// outage it begins with ends with the first answer.
+// newCore returns a core that does not know yet whether any node answers. It
+// begins in an outage, which ends with the first answer.
 func newCore(now time.Time, seed uint64) *core {
 	c := &core{
 		random:   rand.New(rand.NewPCG(seed, 0)),
@@ -185,7 +190,7 @@ func newCore(now time.Time, seed uint64) *core {
 	return c
 }
 
-// add takes a call. It may end at once.
+// add accepts a call. The call may end at once.
 func (c *core) add(now time.Time, k *call) {
 	k.left = len(k.requests)
 	c.counts.requests += uint64(len(k.requests))
@@ -211,7 +216,7 @@ func (c *core) add(now time.Time, k *call) {
 	c.dispatch(now)
 }
 
-// cancel ends a call whose caller has gone.
+// cancel ends a call that its caller has abandoned.
 func (c *core) cancel(k *call, err error) {
 	if !k.over {
 		c.end(k, err)
@@ -225,7 +230,7 @@ func (c *core) close(err error) {
 	}
 }
 
-// expires tells when the call has waited long enough.
+// expires returns the time when the call expires.
 func (c *core) expires(k *call) time.Time {
 	since := k.at
 	if c.out && c.outSince.Before(since) {
@@ -234,8 +239,8 @@ func (c *core) expires(k *call) time.Time {
 	return since.Add(k.hold)
 }
 
-// end takes a call off the list. What is left of its requests in queue and
-// flights is passed over from then on.
+// end ends a call and removes it from the list. Its requests may still be in the
+// queues and in flights, where they are ignored from then on.
 func (c *core) end(k *call, err error) {
 	if k.err == nil {
 		k.err = err
@@ -253,7 +258,7 @@ func (c *core) end(k *call, err error) {
 	c.ended = append(c.ended, k)
 }
 
-// prune drops what is done from everything that waits.
+// prune removes the requests that are done from both queues.
 func (c *core) prune() {
 	done := func(r *request) bool { return r.done }
 	c.again = slices.DeleteFunc(c.again, done)
@@ -261,13 +266,13 @@ func (c *core) prune() {
 	c.head, c.dead = 0, 0
 }
 
-// maySend tells whether sending makes sense.
+// maySend reports whether messages can be sent now.
 func (c *core) maySend(now time.Time) bool {
 	return c.connected && !now.Before(c.pausedUntil)
 }
 
-// connection tells whether there is one. Without one nothing is sent, and
-// what was in the air is lost.
+// connection records whether NATS is connected. When the connection is lost, all
+// unanswered tries are lost too. Without a connection nothing is sent.
 func (c *core) connection(now time.Time, up bool) {
 	if c.connected == up {
 		return
@@ -283,10 +288,10 @@ func (c *core) connection(now time.Time, up bool) {
 	c.dispatch(now)
 }
 
-// announced takes what a node says of itself.
+// announced records a node's announcement.
 //
-// It reports whether the node was unknown, or another one before: notices of
-// revocations may have been missed then.
+// It reports whether the node was unknown before or has restarted. In both cases
+// revocations may have been missed.
 func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
 	c.sawMark(now, a.At)
 	n := c.node(a.Node)
@@ -300,7 +305,7 @@ func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
 		c.nodes = append(c.nodes, n)
 	}
 	if n.boot != a.Boot {
-		// What it was asked before died with it.
+		// The restart has lost everything that the node was asked before.
 		for _, t := range slices.Clone(c.tries) {
 			if t.node == n {
 				c.miss(now, t, false)
@@ -326,7 +331,7 @@ func (c *core) node(id string) *node {
 	return nil
 }
 
-// readyNodes is how many nodes say that they decide.
+// readyNodes returns how many nodes announce that they are ready.
 func (c *core) readyNodes() (n int) {
 	for _, node := range c.nodes {
 		if node.ready {
@@ -336,7 +341,8 @@ func (c *core) readyNodes() (n int) {
 	return n
 }
 
-// sawMark remembers the newest position there is known to be.
+// sawMark records a position of the log that a node has reported, if it is the
+// newest so far.
 func (c *core) sawMark(now time.Time, m decision.Mark) {
 	at := c.atLeast(now)
 	if m.LogID != "" && (m.LogID != at.LogID || m.Position >= at.Position) {
@@ -344,7 +350,7 @@ func (c *core) sawMark(now time.Time, m decision.Mark) {
 	}
 }
 
-// atLeast is what is insisted on now.
+// atLeast returns the Mark that nodes must have reached to answer now.
 func (c *core) atLeast(now time.Time) decision.Mark {
 	if now.Sub(c.newestAt) > atLeastFor {
 		return decision.Mark{}
@@ -352,8 +358,8 @@ func (c *core) atLeast(now time.Time) decision.Mark {
 	return c.newest
 }
 
-// tick does what is due: expired calls, overdue tries, hedges, pings. It is
-// called at next or later.
+// tick handles everything that is due: expired calls, overdue tries, hedges and
+// pings. The owner calls it at the time of next or later.
 func (c *core) tick(now time.Time) {
 	c.forget(now)
 	for i := 0; i < len(c.tries); {
@@ -369,8 +375,8 @@ func (c *core) tick(now time.Time) {
 	c.ping(now)
 }
 
-// next tells when tick has something to do; the zero time means not before
-// another input.
+// next returns the time when tick must be called. The zero time means that no call
+// is needed before the next input.
 func (c *core) next(now time.Time) time.Time {
 	var at time.Time
 	sooner := func(t time.Time) {
@@ -411,14 +417,14 @@ func (c *core) next(now time.Time) time.Time {
 	return at
 }
 
-// forget drops nodes that have fallen silent.
+// forget removes nodes that no longer send announcements.
 func (c *core) forget(now time.Time) {
 	c.nodes = slices.DeleteFunc(c.nodes, func(n *node) bool {
 		return now.Sub(n.heard) >= forgetNode
 	})
 }
 
-// expire ends the calls that have waited long enough.
+// expire ends the calls that have expired.
 func (c *core) expire(now time.Time) {
 	if c.expiry.IsZero() || now.Before(c.expiry) {
 		return
@@ -436,8 +442,8 @@ func (c *core) expire(now time.Time) {
 	}
 }
 
-// noAnswer notes that a message went unanswered: with no answer since it was
-// sent, that is when the outage began.
+// noAnswer records that a message sent at since was not answered. An outage then
+// begins at since, or at the last answer if this is later.
 func (c *core) noAnswer(since time.Time) {
 	if c.out {
 		return
@@ -446,7 +452,7 @@ func (c *core) noAnswer(since time.Time) {
 		since = c.lastOK
 	}
 	c.out, c.outSince, c.rearm = true, since, true
-	// Whoever waits now waits for the outage's end, not from its own start.
+	// The hold time of waiting calls now counts from the beginning of the outage.
 	for k := c.calls.next; k != &c.calls; k = k.next {
 		if at := c.expires(k); c.expiry.IsZero() || at.Before(c.expiry) {
 			c.expiry = at

@@ -8,8 +8,8 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// newCase is a simulation in which nothing happens by chance: so many nodes,
-// all known, every packet takes a millisecond.
+// newCase returns a simulation with the given number of nodes, without loss and
+// mishaps. All nodes are known, and a packet takes up to a millisecond.
 func newCase(t *testing.T, nodes int) *simulation {
 	s := newSimulation(t, 1)
 	s.nodes, s.poison = nil, 0
@@ -36,7 +36,7 @@ func TestHungNodeCostsOneHedge(t *testing.T) {
 	s.run(time.Second)
 	slow := 0
 	for _, w := range s.waits {
-		// A packet now and then takes a hundred times as long.
+		// A few packets take a hundred times as long.
 		if w > hedgeAfter+2*100*s.delay {
 			t.Errorf("a call waited %v", w)
 		}
@@ -44,15 +44,15 @@ func TestHungNodeCostsOneHedge(t *testing.T) {
 			slow++
 		}
 	}
-	// What was on its way to the node when it hung, and what its pings
-	// would have been.
+	// Only messages in flight when the node hung, and messages sent after a
+	// successful ping, can be slow.
 	if slow > inFlight+20 || s.failed > 0 || s.answered != 2000 {
 		t.Errorf("%d of %d calls waited for the hung node, %d failed", slow, s.answered, s.failed)
 	}
 	s.nodes[0].hung = false
 	s.run(leaveAloneMost + time.Second)
 	if n := s.core.node("a"); n == nil || n.misses > 0 {
-		t.Errorf("the node is well again and left alone: %+v", n)
+		t.Errorf("the node works again, but is still avoided: %+v", n)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestOutageCountsFromItsBeginning(t *testing.T) {
 
 	s.ask(1, 5*time.Second)
 	s.run(4 * time.Second)
-	s.ask(1, 30*time.Second) // holds longer
+	s.ask(1, 30*time.Second) // with a longer hold time
 	s.ask(1, 5*time.Second)
 	s.run(1001 * time.Millisecond)
 	if s.failed != 2 {
@@ -93,8 +93,8 @@ func TestOutageCountsFromItsBeginning(t *testing.T) {
 	}
 }
 
-// TestOutageBeginsAfterTheLastAnswer: a message that is missed while others
-// are answered does not begin an outage in the past.
+// TestOutageBeginsAfterTheLastAnswer checks that an outage does not begin before
+// the last answer, even if an older message was missed.
 func TestOutageBeginsAfterTheLastAnswer(t *testing.T) {
 	s := newCase(t, 2)
 	s.nodes[0].hung = true
@@ -112,13 +112,14 @@ func TestOutageBeginsAfterTheLastAnswer(t *testing.T) {
 	}
 }
 
-// TestRecoveryIsFound: with nobody asking, an outage ends all the same.
+// TestRecoveryIsFound checks that the core finds the end of an outage even if no
+// caller asks.
 func TestRecoveryIsFound(t *testing.T) {
 	s := newCase(t, 1)
 	s.nodes[0].alive = false
 	s.run(10 * time.Second)
 	if !s.core.out {
-		t.Fatal("all nodes are gone, and it does not know")
+		t.Fatal("all nodes have stopped, but the core reports no outage")
 	}
 	if d := s.now.Sub(s.core.outSince); d > 10*time.Second || d < 5*time.Second {
 		t.Errorf("the outage began %v ago", d)
@@ -126,7 +127,7 @@ func TestRecoveryIsFound(t *testing.T) {
 	s.nodes[0].alive = true
 	s.run(pingEach + 20*time.Millisecond)
 	if s.core.out {
-		t.Error("a node is back, and it does not know")
+		t.Error("a node is back, but the core still reports an outage")
 	}
 }
 
@@ -135,8 +136,8 @@ func TestNaturalBatching(t *testing.T) {
 	for range 100 {
 		s.ask(3, time.Second)
 	}
-	// The lone caller's questions go at once, then as many more as are worth a
-	// message of their own, and the rest wait for answers.
+	// The first caller's questions are sent at once. Further messages follow when
+	// enough requests wait for them, and the remaining requests wait for answers.
 	if n := len(s.batches); n != inFlight || s.batches[0] != 3 || s.batches[1] < worth || s.batches[3] < 3*worth {
 		t.Errorf("sent messages of %v", s.batches)
 	}
@@ -151,13 +152,14 @@ func TestNaturalBatching(t *testing.T) {
 	}
 }
 
-// TestPatience: a few callers do not wait for a message that is slow or lost.
+// TestPatience checks that a few requests do not wait long for a message that is
+// slow or lost.
 func TestPatience(t *testing.T) {
 	s := newCase(t, 1)
 	s.delay = 0
 	s.nodes[0].hung = true
 	s.ask(1, time.Second)
-	s.run(time.Microsecond) // it is lost
+	s.run(time.Microsecond) // the message is lost
 	s.nodes[0].hung = false
 	s.ask(1, time.Second)
 	if len(s.batches) != 1 {
@@ -171,7 +173,7 @@ func TestPatience(t *testing.T) {
 
 func TestMessagesAreBounded(t *testing.T) {
 	s := newCase(t, 1)
-	s.nodes[0].slow = time.Hour // so that everything waits
+	s.nodes[0].slow = time.Hour // so that all requests wait
 	body := make([]byte, decision.MaxQuestion)
 	k := &call{at: s.now, hold: time.Second, verdicts: make([]decision.Verdict, 20)}
 	for i := range 20 {
@@ -189,7 +191,8 @@ func TestMessagesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOneBadQuestion: it fails alone, whoever it travelled with.
+// TestOneBadQuestion checks that an undecidable question fails alone, although it
+// was sent in a batch with others.
 func TestOneBadQuestion(t *testing.T) {
 	s := newCase(t, 1)
 	s.poison = 97
@@ -204,7 +207,7 @@ func TestOneBadQuestion(t *testing.T) {
 		t.Errorf("%d answered, %d failed, %v", s.answered, s.failed, bad.err)
 	}
 	if s.core.out || s.core.counts.misses > 0 {
-		t.Error("the node answered, and counts as out")
+		t.Error("the node answered, but the core reports an outage or a miss")
 	}
 }
 
@@ -226,8 +229,8 @@ func TestBehind(t *testing.T) {
 			t.Errorf("a call waited %v", w)
 		}
 	}
-	// The only one left is behind what was once seen. After a lease that is
-	// forgotten.
+	// The only remaining node is behind the newest position seen. After atLeastFor
+	// this position is forgotten.
 	s.nodes[1].alive = false
 	s.ask(1, 5*time.Second)
 	s.run(6 * time.Second)
@@ -238,7 +241,7 @@ func TestBehind(t *testing.T) {
 	s.ask(1, 5*time.Second)
 	s.run(time.Second)
 	if s.answered != 201 {
-		t.Error("a position that nobody has is insisted on for ever")
+		t.Error("the core still requires a position that no node has")
 	}
 }
 
@@ -246,7 +249,7 @@ func TestLogChanges(t *testing.T) {
 	s := newCase(t, 1)
 	s.ask(1, time.Second)
 	s.run(10 * time.Millisecond)
-	s.logID, s.head = "restored", 3 // fewer commits than were seen of the old one
+	s.logID, s.head = "restored", 3 // fewer commits than the old log had
 	s.ask(1, time.Second)
 	s.run(time.Second)
 	if s.failed > 0 || s.answered != 2 || s.core.newest.LogID != "restored" || s.core.newest.Position != 3 {
@@ -254,7 +257,8 @@ func TestLogChanges(t *testing.T) {
 	}
 }
 
-// TestRestartedNode: its announcement tells that what it was asked is lost.
+// TestRestartedNode checks that requests to a node are sent again as soon as its
+// announcement shows that it has restarted.
 func TestRestartedNode(t *testing.T) {
 	s := newCase(t, 1)
 	s.nodes[0].hung = true
@@ -271,7 +275,8 @@ func TestRestartedNode(t *testing.T) {
 	}
 }
 
-// TestStrangeReplies: none of them is taken for an answer.
+// TestStrangeReplies checks that a reply that does not match its message is never
+// used as an answer.
 func TestStrangeReplies(t *testing.T) {
 	good := func(try uint64) decision.Reply {
 		return decision.Reply{
@@ -303,9 +308,9 @@ func TestStrangeReplies(t *testing.T) {
 				t.Errorf("%s: %v, %+v", name, k.err, k.verdicts)
 			}
 		case k.over || k.verdicts[0].Effect != decision.Undecided || s.core.counts.malformed != 1:
-			t.Errorf("%s was taken: %v, %+v", name, k.err, k.verdicts)
+			t.Errorf("%s was used: %v, %+v", name, k.err, k.verdicts)
 		}
-		// What comes twice, or for what nobody asked, does nothing.
+		// A second reply, and a reply to an unknown message, must have no effect.
 		s.core.replied(s.now, try, &r)
 		r = good(999)
 		s.core.replied(s.now, 999, &r)
@@ -314,8 +319,8 @@ func TestStrangeReplies(t *testing.T) {
 	}
 }
 
-// TestGoneCallersLeaveNothing: calls that end while nothing can be sent do not
-// pile up.
+// TestGoneCallersLeaveNothing checks that cancelled calls do not accumulate while
+// nothing can be sent.
 func TestGoneCallersLeaveNothing(t *testing.T) {
 	s := newCase(t, 1)
 	s.core.connection(s.now, false)
@@ -324,6 +329,6 @@ func TestGoneCallersLeaveNothing(t *testing.T) {
 		s.take()
 	}
 	if n := len(s.core.queue) + len(s.core.again); n > 2*pruneOver || s.core.pending != 0 {
-		t.Errorf("%d requests of callers that have gone wait, %d count as pending", n, s.core.pending)
+		t.Errorf("%d requests of cancelled calls wait, %d count as pending", n, s.core.pending)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// This file drives the core alone through a simulated network: messages are
-// lost, late, doubled and overtaken, nodes hang, die, lag and lie. One seed is
-// one run.
+// This file tests the core alone, in a simulated network. Messages are lost,
+// delayed, duplicated and reordered; nodes hang, stop, lag and send false replies.
+// Each seed gives one run, which can be repeated.
 
-// A packet is something on its way, due at a time.
+// A packet is a message in the network, with its time of arrival.
 type packet struct {
 	at time.Time
 	do func()
@@ -26,10 +26,10 @@ type packet struct {
 type simNode struct {
 	id       string
 	boot     uint64
-	alive    bool // answers and announces
-	hung     bool // announces, does not answer
+	alive    bool // it answers and announces itself
+	hung     bool // it announces itself but does not answer
 	notFresh bool
-	lag      uint64 // how far it is behind
+	lag      uint64 // how many positions it is behind
 	slow     time.Duration
 }
 
@@ -51,8 +51,8 @@ type simulation struct {
 	answered int
 	failed   int
 	nextID   uint64
-	poison   uint64        // a multiple of it is a question no node can decide; 0: none is
-	held     time.Duration // the longest that a call waited beyond its hold
+	poison   uint64        // nodes cannot decide questions whose id is a multiple of it; 0: they decide all
+	held     time.Duration // the longest time that a call waited beyond its hold
 	waits    []time.Duration
 	batches  []int // the sizes of messages sent
 }
@@ -74,7 +74,7 @@ func (s *simulation) later(d time.Duration, do func()) {
 	s.packets = append(s.packets, packet{s.now.Add(d), do})
 }
 
-// travel is how long a packet takes; false when it is lost.
+// travel returns how long a packet takes. It reports false if the packet is lost.
 func (s *simulation) travel() (time.Duration, bool) {
 	d := time.Duration(s.random.Int64N(int64(s.delay) + 1))
 	if s.random.IntN(50) == 0 {
@@ -83,7 +83,7 @@ func (s *simulation) travel() (time.Duration, bool) {
 	return d, s.random.Float64() >= s.loss
 }
 
-// take carries out what the core wants, as the shell does.
+// take carries out the core's output, as the Asker does.
 func (s *simulation) take() {
 	for _, k := range s.core.ended {
 		s.check(k)
@@ -108,7 +108,7 @@ func (s *simulation) take() {
 	s.core.sends = s.core.sends[:0]
 }
 
-// check holds a finished call to the promises.
+// check checks that a finished call keeps the core's guarantees.
 func (s *simulation) check(k *call) {
 	ids, open := s.asked[k]
 	if !open {
@@ -143,7 +143,7 @@ func (s *simulation) check(k *call) {
 	}
 }
 
-// arrive is a message reaching a node, or one of the queue group.
+// arrive delivers a message to a node, or to any node of the queue group.
 func (s *simulation) arrive(to string, try uint64, at decision.Mark, ids []uint64) {
 	var n *simNode
 	if to == "" {
@@ -175,7 +175,7 @@ func (s *simulation) arrive(to string, try uint64, at decision.Mark, ids []uint6
 	case at.LogID == s.logID && at.Position > r.At.Position:
 		r.Status = decision.StatusBehind
 	case slices.ContainsFunc(ids, func(id uint64) bool { return s.poison > 0 && id%s.poison == 0 }):
-		r.Status = decision.StatusBad // one that no node can decide
+		r.Status = decision.StatusBad // no node can decide this question
 	default:
 		for _, id := range ids {
 			r.Results = append(r.Results, decision.Result{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: id}})
@@ -203,7 +203,7 @@ func (s *simulation) arrive(to string, try uint64, at decision.Mark, ids []uint6
 	}
 }
 
-// spoil makes a reply one to something else.
+// spoil changes a reply so that it no longer matches its message.
 func (s *simulation) spoil(r *decision.Reply) {
 	switch s.random.IntN(4) {
 	case 0:
@@ -251,7 +251,7 @@ func (s *simulation) ask(n int, hold time.Duration) *call {
 	return k
 }
 
-// run lets time pass: packets arrive and the core ticks when it wants to.
+// run lets time pass. Packets arrive, and tick is called when the core needs it.
 func (s *simulation) run(d time.Duration) {
 	end := s.now.Add(d)
 	for steps := 0; ; steps++ {
@@ -287,7 +287,7 @@ func (s *simulation) run(d time.Duration) {
 	}
 }
 
-// mishap changes something about the world.
+// mishap makes one random change to the nodes or the network.
 func (s *simulation) mishap() {
 	n := s.nodes[s.random.IntN(len(s.nodes))]
 	switch s.random.IntN(10) {
@@ -317,7 +317,7 @@ func (s *simulation) mishap() {
 	}
 }
 
-// heal makes the world good again.
+// heal makes all nodes and the network work again.
 func (s *simulation) heal() {
 	s.loss, s.double, s.mangle = 0, 0, 0
 	for _, n := range s.nodes {
@@ -343,7 +343,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d seeds: %d calls answered, %d failed", seeds, answered, failed)
 	if answered == 0 || failed == 0 {
-		t.Error("the simulation is too kind or too cruel to tell anything")
+		t.Error("the simulation proves nothing: all calls succeed, or all fail")
 	}
 }
 
@@ -366,18 +366,18 @@ func simulate(s *simulation) {
 		}
 		s.run(time.Duration(s.random.IntN(200)) * time.Millisecond)
 	}
-	// Within its hold every call has ended one way or the other.
+	// After the longest hold time every call must have ended.
 	s.run(3100 * time.Millisecond)
 	if len(s.asked) > 0 {
-		s.t.Errorf("%d calls wait for ever", len(s.asked))
+		s.t.Errorf("%d calls never end", len(s.asked))
 	}
 	if s.held > 0 {
-		s.t.Errorf("a call was told %v late that nobody answers", s.held)
+		s.t.Errorf("a call failed %v after its hold time", s.held)
 	}
 	s.heal()
-	s.run(20 * time.Second) // the longest that a node is left alone, and a lease
+	s.run(20 * time.Second) // longer than leaveAloneMost and atLeastFor together
 	if s.core.out {
-		s.t.Error("all is well again, and it does not know")
+		s.t.Error("all nodes work again, but the core still reports an outage")
 	}
 	s.poison = 0
 	before := s.failed
@@ -387,14 +387,14 @@ func simulate(s *simulation) {
 	}
 	s.run(time.Second)
 	if s.failed > before || len(s.asked) > 0 {
-		s.t.Errorf("all is well again, and %d of 10 calls fail", s.failed-before+len(s.asked))
+		s.t.Errorf("all nodes work again, but %d of 10 calls fail", s.failed-before+len(s.asked))
 	}
 	if c := s.core; c.pending != 0 || c.waiting() || len(c.freeFlights) > 1000 {
-		s.t.Errorf("left behind: %d pending, %d and %d waiting", c.pending, len(c.queue), len(c.again))
+		s.t.Errorf("requests are left: %d pending, %d and %d waiting", c.pending, len(c.queue), len(c.again))
 	}
 	for _, n := range append(s.core.nodes, &s.core.anyone) {
 		if n.inFlight != 0 {
-			s.t.Errorf("node %q has %d messages in flight for ever", n.id, n.inFlight)
+			s.t.Errorf("node %q still has %d messages in flight", n.id, n.inFlight)
 		}
 	}
 }

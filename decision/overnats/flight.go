@@ -7,10 +7,10 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// This file is the part of the core that is concerned with messages: to whom
-// the next one goes, and what an answer to one means.
+// This file is the part of the core that handles messages. It chooses the node for
+// each message and processes the answers.
 
-// dispatch sends what waits, as long as somebody may be sent something.
+// dispatch sends waiting requests as long as a node may receive a message.
 func (c *core) dispatch(now time.Time) {
 	for c.maySend(now) && c.waiting() {
 		n := c.pick(now, nil)
@@ -28,11 +28,11 @@ func (c *core) dispatch(now time.Time) {
 	}
 }
 
-// backlog is the number of requests that wait, those of callers that have gone
-// included.
+// backlog returns the number of waiting requests, including those of ended calls.
 func (c *core) backlog() int { return len(c.again) + len(c.queue) - c.head }
 
-// waiting drops what is done from the front and tells whether anything waits.
+// waiting removes the requests that are done from the front of both queues. It
+// reports whether any request is waiting.
 func (c *core) waiting() bool {
 	for len(c.again) > 0 && c.again[0].done {
 		c.again = c.again[1:]
@@ -50,8 +50,8 @@ func (c *core) waiting() bool {
 	return len(c.again) > 0 || c.head < len(c.queue)
 }
 
-// load fills a flight from the front of what waits: as much as a message
-// holds, or one request that travels alone.
+// load moves waiting requests into a flight: as many as fit into a message, or a
+// single request that must be alone.
 func (c *core) load(f *flight) {
 	size := 0
 	for c.waiting() && len(f.requests) < decision.MaxBatch {
@@ -78,9 +78,10 @@ func (c *core) load(f *flight) {
 	}
 }
 
-// pick chooses whom to send the next message to, other than not: the least
-// busy of the nodes that are well; the queue group when none is. It is nil
-// when those that are well have enough to do, or nobody may be bothered yet.
+// pick chooses the node for the next message, and never chooses not. It returns
+// the least busy healthy node, or the queue group if no node is healthy. It
+// returns nil if the healthy nodes have enough messages in flight, or if it is too
+// early to ask the queue group again.
 func (c *core) pick(now time.Time, not *node) *node {
 	var best *node
 	well, seen := false, 0
@@ -96,7 +97,7 @@ func (c *core) pick(now time.Time, not *node) *node {
 		case d < 0:
 			best, seen = n, 1
 		case d == 0:
-			// Each of the equal ones with the same chance.
+			// Choose among equal nodes with the same probability.
 			if seen++; c.random.IntN(seen) == 0 {
 				best = n
 			}
@@ -111,8 +112,8 @@ func (c *core) pick(now time.Time, not *node) *node {
 	return &c.anyone
 }
 
-// room tells whether a node is to get one more message now. A hedge does not
-// wait for company.
+// room reports whether a node may receive one more message now. A hedge does not
+// wait for further requests.
 func (c *core) room(now time.Time, n *node, hedge bool) bool {
 	switch {
 	case n.inFlight == 0:
@@ -123,10 +124,13 @@ func (c *core) room(now time.Time, n *node, hedge bool) bool {
 	return hedge || c.backlog() >= n.inFlight*worth || now.Sub(n.lastSent) >= patience
 }
 
-// loadStep is the difference in load that matters: announcements are up to a
-// second old, and gateways that all flee from a few percent meet again.
+// loadStep is the smallest difference in load that pick considers. Announcements
+// are up to a second old. If all gateways moved away from a node for a few
+// percent, they would overload the next node together.
 const loadStep = decision.MaxLoad / 4
 
+// compare returns a negative number if n is less busy than best, and a positive
+// number if it is busier.
 func (c *core) compare(n, best *node) int {
 	if best == nil || n.inFlight < best.inFlight {
 		return -1
@@ -137,7 +141,7 @@ func (c *core) compare(n, best *node) int {
 	return int(n.load/loadStep) - int(best.load/loadStep)
 }
 
-// send puts one more try of a flight into the air.
+// send sends a flight to a node, as a new try.
 func (c *core) send(now time.Time, n *node, f *flight) {
 	c.nextTry++
 	t := c.newTry()
@@ -151,12 +155,12 @@ func (c *core) send(now time.Time, n *node, f *flight) {
 	c.sends = append(c.sends, sending{try: t.id, node: n.id, atLeast: t.atLeast, flight: f})
 }
 
-// hedge asks another node what one has not answered for a while.
+// hedge sends flights that have been unanswered for hedgeAfter to a second node.
 func (c *core) hedge(now time.Time) {
 	if !c.maySend(now) {
 		return
 	}
-	for i := range len(c.tries) { // what is sent here is not hedged
+	for i := range len(c.tries) { // the tries added in this loop are not hedged
 		t := c.tries[i]
 		if t.flight == nil || t.flight.hedged || len(t.flight.requests) == 0 || now.Sub(t.sent) < hedgeAfter {
 			continue
@@ -169,8 +173,8 @@ func (c *core) hedge(now time.Time) {
 	}
 }
 
-// ping asks nodes that were left alone whether they are well again, and, as
-// long as nobody is known to answer, whether anybody does.
+// ping sends empty messages to nodes that were avoided, to find out whether they
+// answer again. While no node is known to answer, it also looks for any node.
 func (c *core) ping(now time.Time) {
 	if !c.maySend(now) {
 		return
@@ -186,7 +190,7 @@ func (c *core) ping(now time.Time) {
 	case !now.Before(c.nextPing):
 		c.nextPing = now.Add(pingEach)
 		if len(c.tries) > 0 {
-			return // their answers tell as much
+			return // the answers to these tries have the same effect as a ping's
 		}
 		n := c.pick(now, nil)
 		if n == nil {
@@ -196,10 +200,10 @@ func (c *core) ping(now time.Time) {
 	}
 }
 
-// lonely tells whether nobody is known to answer.
+// lonely reports whether no node is known to answer.
 func (c *core) lonely() bool { return c.out || len(c.nodes) == 0 }
 
-// find returns the try of that id and its place.
+// find returns the try with the given id and its index.
 func (c *core) find(id uint64) (int, *try) {
 	for i, t := range c.tries {
 		if t.id == id {
@@ -209,7 +213,7 @@ func (c *core) find(id uint64) (int, *try) {
 	return 0, nil
 }
 
-// land takes a try out of the air.
+// land removes a try that was answered or missed.
 func (c *core) land(t *try) {
 	i, _ := c.find(t.id)
 	c.tries = slices.Delete(c.tries, i, i+1)
@@ -219,8 +223,8 @@ func (c *core) land(t *try) {
 	}
 }
 
-// miss takes a try out of the air that will not be answered. blame tells
-// whether it is the node's fault.
+// miss removes a try that will not be answered. If blame is set, the node is at
+// fault and is avoided for a while.
 func (c *core) miss(now time.Time, t *try, blame bool) {
 	c.counts.misses++
 	c.rearm = true
@@ -236,7 +240,8 @@ func (c *core) miss(now time.Time, t *try, blame bool) {
 	c.giveBack(t)
 }
 
-// giveBack lands a try; when its flight has no other, its requests wait again.
+// giveBack lands a try. If its flight has no other try, the flight's requests are
+// queued again.
 func (c *core) giveBack(t *try) {
 	c.land(t)
 	f := t.flight
@@ -252,7 +257,7 @@ func (c *core) giveBack(t *try) {
 	c.freeFlight(f)
 }
 
-// unsent tells that a message could not be sent.
+// unsent records that a message could not be sent.
 func (c *core) unsent(now time.Time, id uint64) {
 	if _, t := c.find(id); t != nil {
 		c.pausedUntil = now.Add(afterUnsent)
@@ -260,7 +265,7 @@ func (c *core) unsent(now time.Time, id uint64) {
 	}
 }
 
-// lost tells that nobody listens where a message went.
+// lost records that a message had no subscriber.
 func (c *core) lost(now time.Time, id uint64) {
 	if _, t := c.find(id); t != nil {
 		c.miss(now, t, true)
@@ -268,7 +273,7 @@ func (c *core) lost(now time.Time, id uint64) {
 	}
 }
 
-// malformed tells that the reply to a try could not be read.
+// malformed records that the reply to a try could not be decoded or was invalid.
 func (c *core) malformed(now time.Time, id uint64) {
 	if _, t := c.find(id); t != nil {
 		c.counts.malformed++
@@ -276,8 +281,8 @@ func (c *core) malformed(now time.Time, id uint64) {
 	}
 }
 
-// replied takes the reply to a try. What is no answer to what was asked is
-// malformed; what nobody waits for any more is passed over.
+// replied processes the reply to a try. A reply that does not match the try is
+// malformed. A reply to a try that is no longer waited for is ignored.
 func (c *core) replied(now time.Time, id uint64, r *decision.Reply) {
 	_, t := c.find(id)
 	switch {
@@ -300,11 +305,11 @@ func (c *core) replied(now time.Time, id uint64, r *decision.Reply) {
 		c.counts.notFresh++
 		c.refused(now, t, r, waitNotFresh)
 	}
-	c.hedge(now) // what has waited longest goes first
+	c.hedge(now) // hedges carry the oldest requests, so they are sent first
 	c.dispatch(now)
 }
 
-// answers reports whether a reply is one to what the try asked.
+// answers reports whether a reply matches the requests of the try.
 func answers(r *decision.Reply, t *try) bool {
 	if r.Status != decision.StatusOK {
 		return true
@@ -313,7 +318,7 @@ func answers(r *decision.Reply, t *try) bool {
 		return false
 	}
 	if t.flight == nil {
-		return true // another try has answered: nothing of it is used
+		return true // another try was answered, so the results are not used
 	}
 	if len(r.Results) != len(t.flight.requests) {
 		return false
@@ -326,8 +331,8 @@ func answers(r *decision.Reply, t *try) bool {
 	return true
 }
 
-// refused takes a node's word that it cannot answer now. It is well, but the
-// requests go elsewhere.
+// refused processes a node's reply that it cannot decide now. The node is healthy,
+// but the requests go to another node.
 func (c *core) refused(now time.Time, t *try, r *decision.Reply, wait time.Duration) {
 	c.rearm = true
 	for _, n := range [...]*node{t.node, c.node(r.Node)} {
@@ -339,7 +344,8 @@ func (c *core) refused(now time.Time, t *try, r *decision.Reply, wait time.Durat
 	c.giveBack(t)
 }
 
-// answered takes a node's answer: results, or that the batch was bad.
+// answered processes a node's answer: the results, or the status that the batch
+// was bad.
 func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	c.out, c.lastOK = false, now
 	c.anyone.waitUntil = time.Time{}
@@ -370,8 +376,9 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	c.freeFlight(f)
 }
 
-// bad takes the verdict that a batch could not be read or decided: one of its
-// requests is to blame, so each is asked alone, and one that was alone fails.
+// bad processes the reply that a batch could not be read or decided. One of its
+// requests is the cause, so each request is sent again in a batch of its own. A
+// request that was already alone fails.
 func (c *core) bad(f *flight) {
 	c.counts.bad++
 	for _, r := range f.requests {
@@ -386,7 +393,7 @@ func (c *core) bad(f *flight) {
 	}
 }
 
-// result gives a request its result.
+// result stores the result of a request in its call.
 func (c *core) result(r *request, res *decision.Result, sent time.Time) {
 	if r.done {
 		return

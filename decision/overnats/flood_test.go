@@ -30,9 +30,9 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// TestFloodOfBadBatches: a gateway that sends nothing but bad batches is
-// counted, and gives two log lines for each of its ways to be bad: the first
-// and a sum.
+// TestFloodOfBadBatches checks that all bad batches of a gateway are counted, but
+// only two lines are logged for each kind of bad batch: the first batch, and a
+// sum.
 func TestFloodOfBadBatches(t *testing.T) {
 	s := startNATS(t, -1)
 	lines, metrics := new(logBuffer), prometheus.NewRegistry()
@@ -51,10 +51,10 @@ func TestFloodOfBadBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := running(t, r.Serve)
-	if _, err := told.NextMsg(10 * time.Second); err != nil { // it has subscribed before it tells
+	if _, err := told.NextMsg(10 * time.Second); err != nil { // it subscribes before its first announcement
 		t.Fatal(err)
 	}
-	const each = 500 // fewer than wait to be answered
+	const each = 500 // fewer than maxWaiting
 	send := func(reply string) {
 		t.Helper()
 		for i := range each {
@@ -72,7 +72,7 @@ func TestFloodOfBadBatches(t *testing.T) {
 	eventually(t, func() bool { return count(refusedElsewhere) == each })
 	stop()
 	got := lines.String()
-	for message, reason := range map[string]string{"a batch cannot be read": refusedUnreadable, "a batch wants its answer sent to somebody else": refusedElsewhere} {
+	for message, reason := range map[string]string{"a batch cannot be read": refusedUnreadable, "a batch asks for its answer to be sent to another gateway": refusedElsewhere} {
 		if n := strings.Count(got, `msg="`+message+`" gateway=gw1`); n != 2 {
 			t.Errorf("%s: %d lines:\n%s", reason, n, got)
 		}
@@ -82,7 +82,7 @@ func TestFloodOfBadBatches(t *testing.T) {
 	}
 }
 
-// metric gives the value of a counter or gauge; label is the value of its one
+// metric returns the value of a counter or gauge. label is the value of its only
 // label.
 func metric(t *testing.T, from prometheus.Gatherer, name, label string) float64 {
 	t.Helper()
@@ -100,7 +100,7 @@ func metric(t *testing.T, from prometheus.Gatherer, name, label string) float64 
 	return 0
 }
 
-// eventually waits for a condition.
+// eventually waits until a condition is true.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -110,7 +110,7 @@ func eventually(t *testing.T, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("waited in vain")
+			t.Fatal("the condition did not become true in time")
 		}
 	}
 }

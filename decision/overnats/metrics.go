@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// register makes the Asker's counters known. They are kept by the core and
-// read when they are asked for, so that they cost the callers nothing.
+// register registers the Asker's metrics. The core keeps the counters, which are
+// read only when the metrics are collected, so they cost the callers nothing.
 func (a *Asker) register() error {
 	if a.cfg.Metrics == nil {
 		return nil
@@ -26,7 +26,7 @@ func (a *Asker) register() error {
 	})
 	a.outage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "postern_asker_outage",
-		Help: "1 for the likely cause, in the words of the log, while no policy node answers; no series when one does.",
+		Help: "1 while no policy node answers, labelled with the likely cause as the log names it; no series while a node answers.",
 	}, []string{"cause"})
 	collectors := []prometheus.Collector{
 		a.outage,
@@ -34,17 +34,17 @@ func (a *Asker) register() error {
 		count("messages", "Messages sent to policy nodes.", func(c *counts) uint64 { return c.messages }),
 		count("hedges", "Messages sent to a second node because the first was slow.", func(c *counts) uint64 { return c.hedges }),
 		count("misses", "Messages that went unanswered.", func(c *counts) uint64 { return c.misses }),
-		count("malformed", "Replies that could not be read or did not fit.", func(c *counts) uint64 { return c.malformed }),
-		count("behind", "Replies of nodes whose state was older than asked for.", func(c *counts) uint64 { return c.behind }),
-		count("not_fresh", "Replies of nodes that might not decide.", func(c *counts) uint64 { return c.notFresh }),
+		count("malformed", "Replies that could not be decoded or did not match the request.", func(c *counts) uint64 { return c.malformed }),
+		count("behind", "Replies of nodes whose state was older than required.", func(c *counts) uint64 { return c.behind }),
+		count("not_fresh", "Replies of nodes that were not allowed to decide.", func(c *counts) uint64 { return c.notFresh }),
 		count("bad", "Messages that a node could not read or decide.", func(c *counts) uint64 { return c.bad }),
-		count("unavailable", "Callers told that no node answers.", func(c *counts) uint64 { return c.unavailable }),
+		count("unavailable", "Calls that failed because no node answers.", func(c *counts) uint64 { return c.unavailable }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_pending", Help: "Requests that wait for their result."}, func() float64 {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			return float64(a.core.pending)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_out_seconds", Help: "For how long no node has answered; 0 when one does."}, func() float64 {
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_out_seconds", Help: "For how long no node has answered; 0 while a node answers."}, func() float64 {
 			if since, out := a.Available(); out {
 				return time.Since(since).Seconds()
 			}
@@ -60,10 +60,10 @@ func (a *Asker) register() error {
 	return nil
 }
 
-// directoryCounts is what a SessionDirectory has seen.
+// directoryCounts are the counters of a SessionDirectory.
 type directoryCounts struct{ queries, unanswered, incredible, turnedAway uint64 }
 
-// Register makes the SessionDirectory's counters known.
+// Register registers the SessionDirectory's metrics.
 func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 	read := func(of func() float64) func() float64 {
 		return func() float64 {
@@ -72,7 +72,7 @@ func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 			return of()
 		}
 	}
-	// The metrics keep the name census, which operators' dashboards know.
+	// The metrics keep the older name census, because dashboards use it.
 	count := func(name, help string, n *uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "postern_census_" + name + "_total", Help: help}, read(func() float64 { return float64(*n) }))
 	}
@@ -81,11 +81,11 @@ func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 	}
 	for _, m := range []prometheus.Collector{
 		count("inquiries", "Queries about live sessions.", &d.counts.queries),
-		count("unanswered", "Gateways that did not answer a query, each time.", &d.counts.unanswered),
-		count("not_credible", "Answers of gateways that could not be read or held what was not asked for.", &d.counts.incredible),
-		count("turned_away", "Queries refused because too many were under way.", &d.counts.turnedAway),
+		count("unanswered", "Missing answers, counted once for each query and gateway.", &d.counts.unanswered),
+		count("not_credible", "Answers of gateways that could not be decoded or held sessions outside the query.", &d.counts.incredible),
+		count("turned_away", "Queries refused because too many were in progress.", &d.counts.turnedAway),
 		gauge("gateways", "Gateways that are expected to answer.", func() float64 { return float64(len(d.known)) }),
-		gauge("silent", "Gateways that did not answer and were not heard since.", func() float64 { return float64(len(d.silent)) }),
+		gauge("silent", "Gateways that did not answer a query and have sent nothing since.", func() float64 { return float64(len(d.silent)) }),
 	} {
 		if err := r.Register(m); err != nil {
 			return err
@@ -94,11 +94,11 @@ func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 	return nil
 }
 
-// register makes the Responder's counter, and makes it known.
+// register creates and registers the Responder's counter.
 func (r *Responder) register() error {
 	r.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postern_responder_refused_batches_total",
-		Help: "Batches of gateways that were not decided, by reason: unreadable, reply-to, panic.",
+		Help: "Gateways' batches that were not decided, by reason: unreadable, reply-to, panic.",
 	}, []string{"reason"})
 	for _, reason := range []string{refusedUnreadable, refusedElsewhere, refusedPanic} {
 		r.refused.WithLabelValues(reason)

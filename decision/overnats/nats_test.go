@@ -17,7 +17,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// startNATS starts a real server on loopback; port -1 is any.
+// startNATS starts a real server on loopback. Port -1 means any free port.
 func startNATS(t testing.TB, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
@@ -51,13 +51,13 @@ func connect(t testing.TB, s *server.Server) *nats.Conn {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// A decider answers each question with its own id as position, so that a
-// verdict tells which question it is for.
+// A decider answers each question with a verdict whose position is the question's
+// id, so that a test can match verdicts and questions.
 type decider struct {
 	state  atomic.Pointer[decision.State]
 	status atomic.Int32
 	asked  atomic.Int64
-	before func(*decision.Batch) // called first, where not nil
+	before func(*decision.Batch) // called first, unless it is nil
 }
 
 func newDecider() *decider {
@@ -93,7 +93,7 @@ func (d *decider) Answer(b *decision.Batch, r *decision.Reply) {
 	}
 }
 
-// running starts run and has the test's end wait for it.
+// running starts run, and waits for its end when the test ends.
 func running(t testing.TB, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -141,7 +141,8 @@ func question(id uint64) decision.Question {
 	}
 }
 
-// askOne asks question id and checks that the verdict is its own.
+// askOne asks the question with the given id and checks that the verdict belongs
+// to it.
 func askOne(t testing.TB, a *Asker, id uint64, hold time.Duration) error {
 	t.Helper()
 	qs, vs := []decision.Question{question(id)}, make([]decision.Verdict, 1)
@@ -202,7 +203,7 @@ func TestNodeDownAndUp(t *testing.T) {
 			t.Fatalf("round %d, the node has gone: %v", round, err)
 		}
 		if took := time.Since(begin); took > 3*time.Second {
-			t.Errorf("round %d: told after %v", round, took)
+			t.Errorf("round %d: failed after %v", round, took)
 		}
 		if _, out := a.Available(); !out {
 			t.Errorf("round %d: no node, and available", round)
@@ -214,7 +215,8 @@ func TestNodeDownAndUp(t *testing.T) {
 	}
 }
 
-// TestHungNode: of two nodes one takes what it is asked and answers nothing.
+// TestHungNode checks that callers rarely wait for a node that receives requests
+// but does not answer, while another node works.
 func TestHungNode(t *testing.T) {
 	s := startNATS(t, -1)
 	a := startAsker(t, s)
@@ -223,7 +225,7 @@ func TestHungNode(t *testing.T) {
 	hung.before = func(*decision.Batch) { <-hang }
 	startResponder(t, s, "good", newDecider())
 	startResponder(t, s, "hung", hung)
-	t.Cleanup(func() { close(hang) }) // before the responder is waited for
+	t.Cleanup(func() { close(hang) }) // before the cleanup that waits for the responder
 	until(t, a, func(c *core) bool { return len(c.nodes) == 2 })
 	var slow, worst time.Duration
 	for i := range uint64(300) {
@@ -237,18 +239,18 @@ func TestHungNode(t *testing.T) {
 			slow += took
 		}
 	}
-	// It may be found out twice, and be pinged, but not each time.
+	// The node may be asked again a few times, but not by each question.
 	if slow > 5*tryFor {
 		t.Errorf("%v were spent waiting for the hung node, %v at worst", slow, worst)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.core.counts.hedges == 0 {
-		t.Error("nothing was hedged: the hung node was never asked")
+		t.Error("no message was hedged, so the hung node was never asked")
 	}
 }
 
-// until waits for a state of the core.
+// until waits until the core is in a certain state.
 func until(t testing.TB, a *Asker, ok func(*core) bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -264,13 +266,13 @@ func until(t testing.TB, a *Asker, ok func(*core) bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("waited in vain")
+			t.Fatal("the core did not reach the state in time")
 		}
 	}
 }
 
-// TestNATSRestarted: what is asked while there is no NATS is answered when
-// there is again.
+// TestNATSRestarted checks that a question asked while NATS is stopped is answered
+// after NATS has started again.
 func TestNATSRestarted(t *testing.T) {
 	s := startNATS(t, -1)
 	port := s.Addr().(*net.TCPAddr).Port
@@ -302,7 +304,7 @@ func TestBehindAndNotFresh(t *testing.T) {
 	if err := askOne(t, a, 1, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	// Another node tells that the log has moved on; this one has not heard.
+	// Another node announces a newer position that this node has not reached.
 	ahead := newDecider()
 	ahead.state.Store(&decision.State{At: decision.Mark{LogID: "log", Position: 11}, Ready: true})
 	_, stop := startResponder(t, s, "n2", ahead)
@@ -321,7 +323,7 @@ func TestBehindAndNotFresh(t *testing.T) {
 	}
 	d.state.Store(&decision.State{At: decision.Mark{LogID: "log", Position: 11}, Ready: true})
 	if err := askOne(t, a, 3, 5*time.Second); err != nil {
-		t.Errorf("it has caught up: %v", err)
+		t.Errorf("after it has caught up: %v", err)
 	}
 	d.status.Store(int32(decision.StatusNotFresh))
 	if err := askOne(t, a, 4, 500*time.Millisecond); !errors.Is(err, ErrUnavailable) {
@@ -329,11 +331,12 @@ func TestBehindAndNotFresh(t *testing.T) {
 	}
 	d.status.Store(int32(decision.StatusOK))
 	if err := askOne(t, a, 5, 5*time.Second); err != nil {
-		t.Errorf("it is fresh again: %v", err)
+		t.Errorf("after it has become fresh again: %v", err)
 	}
 }
 
-// TestLyingNode: replies that are no answer are none, and end no process.
+// TestLyingNode checks that invalid replies are not used as answers and do not
+// stop the Asker.
 func TestLyingNode(t *testing.T) {
 	s := startNATS(t, -1)
 	a := startAsker(t, s)
@@ -366,7 +369,7 @@ func TestLyingNode(t *testing.T) {
 			r.Results = r.Results[:0]
 			out = decision.AppendReply(nil, &r)
 			if len(b.Requests) == 0 {
-				out = nil // to a ping that would be the truth
+				out = nil // this would be a correct reply to a ping, so send none
 			}
 		}
 		if err := m.Respond(out); err != nil {
@@ -382,7 +385,7 @@ func TestLyingNode(t *testing.T) {
 		}
 	}
 	if lie.Load() < 6 {
-		t.Errorf("only %d lies were told", lie.Load())
+		t.Errorf("only %d false replies were sent", lie.Load())
 	}
 	if err := sub.Unsubscribe(); err != nil {
 		t.Fatal(err)
@@ -393,7 +396,7 @@ func TestLyingNode(t *testing.T) {
 	}
 }
 
-// TestBadRequest: a question that makes the node panic fails by itself.
+// TestBadRequest checks that a question that makes the node panic fails alone.
 func TestBadRequest(t *testing.T) {
 	s := startNATS(t, -1)
 	a := startAsker(t, s)
@@ -417,7 +420,7 @@ func TestBadRequest(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// What cannot be read at the other end is the caller's own fault too.
+	// A question that the node cannot decode fails in the same way.
 	q := question(1)
 	q.Session.Tenant = []byte("Not A Tenant")
 	vs := make([]decision.Verdict, 1)
@@ -455,8 +458,7 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// TestGracefulStop: a node that stops, with another there, costs nobody
-// anything.
+// TestGracefulStop checks that no request is missed when one of two nodes stops.
 func TestGracefulStop(t *testing.T) {
 	s := startNATS(t, -1)
 	a := startAsker(t, s)
@@ -491,7 +493,8 @@ func misses(a *Asker) uint64 {
 	return a.core.counts.misses
 }
 
-// TestNoOtherName: a gateway is answered only in its own name, whatever it says.
+// TestNoOtherName checks that a gateway's batch is answered only if the batch and
+// its reply subject name this gateway.
 func TestNoOtherName(t *testing.T) {
 	s := startNATS(t, -1)
 	d := newDecider()
@@ -560,10 +563,11 @@ func TestRevocationsAreHeard(t *testing.T) {
 	if err := askOne(t, a, 1, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	// Of a node it has not known it may have missed some. The announcement
-	// tells of it, which the answer above may have overtaken.
+	// Revocations of a node that was unknown until now may have been missed. The
+	// Asker learns of the node from its announcement, which may arrive after the
+	// answer above.
 	if got, missed := <-heard, (decision.Revocation{LogID: "log", Position: 10}); got != missed {
-		t.Errorf("of a new node, heard %+v", got)
+		t.Errorf("after the announcement of a new node, got %+v", got)
 	}
 	stranger := connect(t, s)
 	if err := stranger.Publish(revocationSubject, []byte("garbage")); err != nil {
@@ -574,7 +578,7 @@ func TestRevocationsAreHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-heard; got != want {
-		t.Errorf("heard %+v", got)
+		t.Errorf("got %+v", got)
 	}
 	until(t, a, func(c *core) bool { return c.newest == decision.Mark{LogID: "log", Position: 12} })
 }
@@ -600,11 +604,11 @@ func TestEndOfRun(t *testing.T) {
 	until(t, a, func(c *core) bool { return c.pending == 2 })
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that has gone: %v", err)
+		t.Errorf("a cancelled call: %v", err)
 	}
 	stop()
 	if err := <-waiting; !errors.Is(err, ErrClosed) {
-		t.Errorf("a caller that waits: %v", err)
+		t.Errorf("a waiting call: %v", err)
 	}
 	if err := askOne(t, a, 1, time.Minute); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Run: %v", err)

@@ -13,24 +13,24 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// This file tells an operator why nobody answers.
+// This file reports to the operator why no node answers.
 
 const (
-	// complainAfter is how long nobody may answer before the log says so: a
-	// policy node that is started again is back sooner.
+	// complainAfter is how long an outage lasts before it is logged. A restart of a
+	// policy node takes less time.
 	complainAfter = time.Second
-	// complainEach is how often the log repeats it. Another cause is told at
-	// once, but no more often than complainAfter.
+	// complainEach is how often the message is repeated. A new cause is logged
+	// sooner, but at most once in complainAfter.
 	complainEach = time.Minute
 )
 
-// A Link remembers why a connection is not there, or what its server denies.
-// Connect fills it; an Asker and a Responder read it. Its methods may be called
-// at the same time; those of a nil Link do nothing.
+// A Link records why a connection could not be made, and which right the server
+// has denied. Connect fills it; an Asker and a Responder read it. Its methods are
+// safe for concurrent use. The methods of a nil Link do nothing.
 type Link struct {
-	mu     sync.Mutex // guards what follows
-	err    error      // why the last attempt failed; nil while connected
-	denied error      // what the server has denied since it was connected to
+	mu     sync.Mutex // guards the fields below
+	err    error      // the error of the last attempt; nil while connected
+	denied error      // the last permission violation of this connection
 }
 
 func (l *Link) failed(err error) {
@@ -69,15 +69,16 @@ func (l *Link) state() (err, denied error) {
 	return l.err, l.denied
 }
 
-// A trouble is a likely cause of an outage, in words that stay the same, and
-// what an operator can do about it.
+// A trouble is a likely cause of an outage, with a remedy for the operator. The
+// causes are values of a metric's label and must not change.
 type trouble struct {
 	cause, remedy string
-	err           error // what was seen of it; nil: nothing in particular
+	err           error // the error that was seen, if any
 }
 
-// unconnected is the trouble of a connection that is not there. The client
-// keeps what a server answered to a key; the Link has everything before that.
+// unconnected returns the trouble of a missing connection. The NATS client keeps
+// the server's error about the key. The Link has the errors from before the
+// authentication.
 func unconnected(l *Link, conn *nats.Conn) trouble {
 	err, _ := l.state()
 	if last := conn.LastError(); last != nil {
@@ -88,7 +89,7 @@ func unconnected(l *Link, conn *nats.Conn) trouble {
 	return t
 }
 
-// troubleOf tells what an attempt to connect failed by.
+// troubleOf returns the trouble behind the error of an attempt to connect.
 func troubleOf(err error) trouble {
 	var (
 		authority x509.UnknownAuthorityError
@@ -100,49 +101,49 @@ func troubleOf(err error) trouble {
 	)
 	switch {
 	case err == nil:
-		return trouble{cause: "not connected", remedy: "see whether the NATS server at urls in [nats] runs"}
+		return trouble{cause: "not connected", remedy: "check that the NATS server at urls in [nats] runs"}
 	case errors.Is(err, errOtherServer):
-		return trouble{cause: "another NATS server", remedy: "server_name in [nats] must be the one that policyd's [nats] has, and urls must lead there"}
+		return trouble{cause: "another NATS server", remedy: "server_name in [nats] must equal server_name in policyd's [nats], and urls must be the addresses of that server"}
 	case errors.Is(err, errNoServer):
-		return trouble{cause: "no NATS server", remedy: "something else listens there: mend urls in [nats], or listen in policyd's [nats]"}
+		return trouble{cause: "no NATS server", remedy: "another program listens there: correct urls in [nats], or listen in policyd's [nats]"}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return trouble{cause: "unknown key", remedy: "policyd must name this id in gateways of [nats] and be started again; seed_file must be the file it has made for it, nats/ID.nkey in its data folder"}
+		return trouble{cause: "unknown key", remedy: "name this gateway's id in gateways of policyd's [nats] and restart policyd; seed_file must be the file that policyd made for this id, nats/ID.nkey in its data folder"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return trouble{cause: "connection refused", remedy: "nothing listens there: start policyd, or mend urls in [nats], or listen in policyd's [nats]"}
+		return trouble{cause: "connection refused", remedy: "nothing listens there: start policyd, or correct urls in [nats], or listen in policyd's [nats]"}
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.As(err, &record):
-		return trouble{cause: "no TLS there", remedy: "give cert and key in policyd's [nats], or, on loopback only, leave out ca here"}
+		return trouble{cause: "no TLS there", remedy: "set cert and key in policyd's [nats], or, on loopback only, remove ca here"}
 	case errors.As(err, &hostname):
-		return trouble{cause: "certificate of another name", remedy: "urls in [nats] must use a name or address that the certificate of policyd's [nats] is for"}
+		return trouble{cause: "certificate of another name", remedy: "urls in [nats] must use a name or address that is in the certificate of policyd's [nats]"}
 	case errors.As(err, &authority):
 		return trouble{cause: "certificate not trusted", remedy: "ca in [nats] must be the certificate of policyd's [nats] or of its authority"}
 	case errors.As(err, &invalid):
-		return trouble{cause: "certificate not valid", remedy: "renew the certificate of policyd's [nats], and look at both clocks"}
+		return trouble{cause: "certificate not valid", remedy: "renew the certificate of policyd's [nats], and check the clocks of both hosts"}
 	case errors.As(err, &dns):
-		return trouble{cause: "name not found", remedy: "mend urls in [nats], or the name service"}
+		return trouble{cause: "name not found", remedy: "correct urls in [nats], or the DNS"}
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return trouble{cause: "no answer from the host", remedy: "see whether a packet filter is in the way, and whether urls in [nats] lead to policyd"}
+		return trouble{cause: "no answer from the host", remedy: "check that no packet filter blocks the connection, and that urls in [nats] are the addresses of policyd"}
 	}
-	return trouble{cause: "not connected", remedy: "see whether the NATS server at urls in [nats] runs"}
+	return trouble{cause: "not connected", remedy: "check that the NATS server at urls in [nats] runs"}
 }
 
-// A reporter tells of an outage: when it has lasted for complainAfter, each
-// complainEach, when its cause changes, and when it is over. It has no clock
-// and is used by one goroutine.
+// A reporter logs an outage: once it has lasted for complainAfter, then every
+// complainEach, when its cause changes, and when it ends. It has no clock and is
+// used by one goroutine.
 type reporter struct {
 	logger *slog.Logger
-	// out is the message of an outage, over that of its end. Both are told
-	// with args.
+	// out is the message of an outage, and over the message of its end. Both are
+	// logged with args.
 	out, over string
 	args      []any
 
-	said  time.Time // when it was last told; zero: not in this outage
-	since time.Time // when this outage has begun
+	said  time.Time // when the outage was last logged; zero: not yet
+	since time.Time // when the outage began
 	cause string
-	once  bool // that it works was told at least once
+	once  bool // the message over was logged at least once
 }
 
-// look takes how things are now. It returns the cause where there is an outage
-// that was told.
+// look updates the reporter with the current state. It returns the cause of the
+// outage, if there is one that was logged.
 func (r *reporter) look(now time.Time, out bool, since time.Time, why func() trouble) (cause string) {
 	if !out {
 		if !r.said.IsZero() || !r.once {
@@ -171,7 +172,7 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 	return r.cause
 }
 
-// report tells the operator while no node answers, and the metric why.
+// report logs an outage and sets the metric of its cause.
 func (a *Asker) report(r *reporter, now time.Time) {
 	since, out := a.Available()
 	before := r.cause
@@ -184,7 +185,7 @@ func (a *Asker) report(r *reporter, now time.Time) {
 	}
 }
 
-// trouble is why no node answers.
+// trouble returns the likely cause why no node answers.
 func (a *Asker) trouble() trouble {
 	if a.cfg.Conn != nil && !a.cfg.Conn.IsConnected() {
 		return unconnected(a.cfg.Link, a.cfg.Conn)
@@ -192,7 +193,7 @@ func (a *Asker) trouble() trouble {
 	if _, denied := a.cfg.Link.state(); denied != nil {
 		return trouble{
 			cause: "key of another id", err: denied,
-			remedy: "id and seed_file belong together: policyd makes nats/ID.nkey for each id in gateways of its [nats]",
+			remedy: "seed_file must be the file of this gateway's id: policyd makes nats/ID.nkey for each id in gateways of its [nats]",
 		}
 	}
 	a.mu.Lock()
@@ -200,9 +201,9 @@ func (a *Asker) trouble() trouble {
 	a.mu.Unlock()
 	switch {
 	case known == 0:
-		return trouble{cause: "no policy node", remedy: "NATS is there and no policyd tells of itself: see whether one runs and is connected to the same servers, and whether both programs are of one version"}
+		return trouble{cause: "no policy node", remedy: "NATS is connected, but no policyd announces itself: check that policyd runs and is connected to the same servers, and that both programs have the same version"}
 	case ready == 0:
-		return trouble{cause: "policy node not ready", remedy: "policyd runs and does not decide: its log and its /readyz say why"}
+		return trouble{cause: "policy node not ready", remedy: "policyd runs but does not decide: see its log and its /readyz for the reason"}
 	}
-	return trouble{cause: "no answer", remedy: "policyd is ready and does not answer this gateway: see its log for what it turns away, and whether both programs are of one version"}
+	return trouble{cause: "no answer", remedy: "policyd is ready but does not answer this gateway: see its log for refused batches, and check that both programs have the same version"}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// newSeed makes a key and the file of its seed.
+// newSeed makes a key and a file with its seed.
 func newSeed(t *testing.T) (public, path string) {
 	t.Helper()
 	pair, err := nkeys.CreateUser()
@@ -44,7 +44,7 @@ func newSeed(t *testing.T) (public, path string) {
 	return public, path
 }
 
-// startServer starts a real server with the options given.
+// startServer starts a real server with the given options.
 func startServer(t *testing.T, o *server.Options) string {
 	t.Helper()
 	o.Host, o.Port, o.ServerName = "127.0.0.1", -1, "postern"
@@ -61,8 +61,8 @@ func startServer(t *testing.T, o *server.Options) string {
 	return "nats://" + s.Addr().String()
 }
 
-// TestOutages: while nobody answers, the log says why and what to do, within
-// seconds, and the metric has the same cause.
+// TestOutages checks that within seconds after an outage begins the log has its
+// cause and a remedy, and the metric has the same cause.
 func TestOutages(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +89,7 @@ func TestOutages(t *testing.T) {
 	for cause, c := range map[string]struct {
 		connect ConnectConfig
 		gateway string
-		node    *decision.State // that announces itself and answers nothing
+		node    *decision.State // the state of a node that announces itself but answers nothing; nil: no node
 	}{
 		"connection refused":      {connect: ConnectConfig{URLs: []string{unused}}},
 		"no NATS server":          {connect: ConnectConfig{URLs: []string{"nats://" + silent(t)}, ServerName: "postern"}},
@@ -141,7 +141,7 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// silent listens and closes whoever comes.
+// silent listens and closes every connection. It returns its address.
 func silent(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -163,7 +163,7 @@ func silent(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// announceOnly tells of a node that answers nothing.
+// announceOnly announces a node that answers nothing.
 func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) error {
 	conn, err := Connect(ConnectConfig{URLs: urls, Logger: quiet()})
 	if err != nil {
@@ -183,8 +183,8 @@ func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) 
 	return nil
 }
 
-// TestReporter: an outage is told after a second, each minute, and when its
-// cause changes; its end is told once, with how long it was.
+// TestReporter checks that an outage is logged after a second, every minute, and
+// when its cause changes. Its end is logged once, with its duration.
 func TestReporter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := new(logBuffer)
@@ -217,7 +217,7 @@ func TestReporter(t *testing.T) {
 		at(70, false, "level=INFO msg=over gateway=gw1 after=1m10s\n")
 		at(71, false, "")
 		begin = begin.Add(100 * time.Second)
-		at(0, true, "") // back sooner than one must hear of it
+		at(0, true, "") // the outage ends before it is logged
 		at(0, false, "")
 	})
 }

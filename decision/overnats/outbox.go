@@ -7,9 +7,10 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// The core asks for messages to be sent and calls to be ended; flush does both.
+// The core lists messages to send and calls that have ended. flush sends the
+// messages and notifies the callers.
 
-// An outbox holds the messages to publish once the lock is released.
+// An outbox holds messages that are published after the lock is released.
 type outbox struct {
 	messages []message
 	buffer   []byte
@@ -19,12 +20,12 @@ type outbox struct {
 type message struct {
 	try            uint64
 	subject, reply string
-	from, to       int // of the buffer
+	from, to       int // its bytes in the buffer
 }
 
-// flush does what the core asks for and releases the lock, which its caller
-// holds. Publishing can block for as long as the connection's write deadline, so
-// it happens after the lock is released.
+// flush carries out the core's output and releases the lock, which its caller
+// must hold. Publishing can block until the connection's write deadline, so flush
+// publishes after it has released the lock.
 func (a *Asker) flush() {
 	for {
 		out := a.drain()
@@ -52,9 +53,8 @@ func (a *Asker) flush() {
 	}
 }
 
-// drain empties the core's lists: it tells callers that their calls have ended,
-// sets the timer, and builds the messages to send. It returns nil when there are
-// none.
+// drain empties the core's lists. It notifies the callers of ended calls, sets the
+// timer, and builds the messages to send. It returns nil if there are no messages.
 func (a *Asker) drain() *outbox {
 	c := a.core
 	if len(c.ended) > 0 {
@@ -92,7 +92,7 @@ func (a *Asker) drain() *outbox {
 	return out
 }
 
-// arm has Run's timer fire no later than the core needs.
+// arm ensures that Run's timer fires no later than the core needs.
 func (a *Asker) arm() {
 	if !a.core.rearm {
 		return
@@ -105,6 +105,6 @@ func (a *Asker) arm() {
 	a.timer = next
 	select {
 	case a.wake <- struct{}{}:
-	default: // it has been told and has not looked yet
+	default: // Run was already woken and has not read the timer yet
 	}
 }

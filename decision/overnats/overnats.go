@@ -1,14 +1,16 @@
 // Package overnats carries questions from gateways to policy nodes over NATS
-// request and reply: the Asker is the gateway's end, the Responder the node's.
+// request and reply. The Asker is the gateway's end, and the Responder is the
+// node's end.
 //
-// What callers ask at the same time travels together. Each node is asked on
-// its own subject, learned from what it announces; one that does not answer
-// is left alone and another is asked. The Asker promises that each question
-// gets exactly one verdict, made for that very question, or an error; it
-// never makes up a verdict. The Responder promises that a node's failure to
-// decide is never an answer.
+// The Asker sends questions that callers ask at the same time in one message.
+// Each node has its own subject, which the Asker learns from the node's
+// announcements. If a node does not answer, the Asker avoids it for a while and
+// asks another node. The Asker guarantees that each question gets either exactly
+// one verdict, which a node made for this question, or an error. It never
+// invents a verdict. The Responder guarantees that a node's failure to decide
+// never looks like a decision.
 //
-// No text of a user or tenant ever becomes part of a subject.
+// No text from a user or a tenant ever becomes part of a subject.
 package overnats
 
 import (
@@ -21,25 +23,26 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// The subjects. Node and gateway ids are tokens (decision.IsToken). A gateway's
-// id stands in the subjects it may publish to and hear, so that none can ask
-// in another's name.
+// The subjects. Node and gateway ids are tokens (decision.IsToken). A gateway may
+// publish and subscribe only to subjects that contain its own id, so no gateway
+// can ask in the name of another. The announcements of nodes and the revocations
+// go to all gateways.
 //
-//	postern.ask.NODE.GATEWAY     what a gateway asks one node
-//	postern.first.GATEWAY        what it asks any, until it knows one
-//	postern.reply.GATEWAY.….TRY  where the answer goes
-//	postern.nodes                what nodes say of themselves
-//	postern.sessions.end         a revocation: whose sessions are to be asked about again
-//	postern.gateways.GATEWAY     that a gateway is there, or goes
-//	postern.sessions.ask.GATEWAY.NODE           what a node asks of a gateway's sessions
-//	postern.sessions.reply.NODE.GATEWAY         what the gateway answers
+//	postern.ask.NODE.GATEWAY     a gateway's batches for one node
+//	postern.first.GATEWAY        its batches for any node, while it knows none
+//	postern.reply.GATEWAY.….TRY  the reply to a batch
+//	postern.nodes                the announcements of nodes
+//	postern.sessions.end         a revocation: gateways ask about these sessions again
+//	postern.gateways.GATEWAY     the announcements of a gateway
+//	postern.sessions.ask.GATEWAY.NODE           a node's queries about a gateway's sessions
+//	postern.sessions.reply.NODE.GATEWAY         the gateway's replies to them
 const (
 	askPrefix       = "postern.ask."
 	firstPrefix     = "postern.first."
 	replyPrefix     = "postern.reply."
 	announceSubject = "postern.nodes"
-	// revocationSubject says "end", as it did before revocations had their name:
-	// gateways and nodes of different versions must hear each other.
+	// revocationSubject ends in "end", an older name for a revocation. It must not
+	// change, because gateways and nodes of different versions work together.
 	revocationSubject = "postern.sessions.end"
 	gatewayPrefix     = "postern.gateways."
 	queryPrefix       = "postern.sessions.ask."
@@ -55,23 +58,25 @@ const (
 
 // The errors of an Asker.
 var (
-	// ErrUnavailable: no node has answered for as long as the caller holds.
+	// ErrUnavailable is returned when no node has answered for the caller's hold
+	// time.
 	ErrUnavailable = errors.New("no policy node answers")
-	// ErrBadRequest: a node answers, and says that it cannot read or cannot
-	// decide this very request.
+	// ErrBadRequest is returned when a node answers that it cannot read or cannot
+	// decide this request.
 	ErrBadRequest = fmt.Errorf("request: %w", decision.ErrUndecidable)
-	// ErrClosed: the Asker's Run has ended.
+	// ErrClosed is returned after the Asker's Run has ended.
 	ErrClosed = errors.New("the asker has stopped")
 )
 
-// Rights are the subjects a NATS user needs.
+// Rights are the subjects that a NATS user may publish and subscribe to.
 type Rights struct {
 	Publish, Subscribe []string
 }
 
-// GatewayRights are the rights of the gateway with that id: to ask in its own
-// name, to get its own replies, to hear of nodes and revocations, and to be asked
-// about its own sessions and answer in its own name.
+// GatewayRights returns the rights of the gateway with the given id. It may ask in
+// its own name and receive its own replies, the announcements of nodes, and
+// revocations. It may receive queries about its own sessions and answer them in
+// its own name.
 func GatewayRights(id string) Rights {
 	return Rights{
 		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, reportPrefix + "*." + id},
@@ -79,8 +84,9 @@ func GatewayRights(id string) Rights {
 	}
 }
 
-// NodeRights are the rights of the policy node with that id: to be asked, to
-// answer gateways, and to tell of itself and of revocations.
+// NodeRights returns the rights of the policy node with the given id. It may
+// receive and answer the batches of gateways, publish announcements and
+// revocations, and query gateways about their sessions.
 func NodeRights(id string) Rights {
 	return Rights{
 		Publish:   []string{replyPrefix + ">", announceSubject, revocationSubject, queryPrefix + "*." + id},
@@ -88,9 +94,9 @@ func NodeRights(id string) Rights {
 	}
 }
 
-// GatewayOf is the id of the gateway that a subject belongs to, where it is one
-// that a gateway publishes to or hears. It tells an operator whose rights were
-// asked for; it is no check.
+// GatewayOf returns the id of the gateway that a subject belongs to, if a gateway
+// publishes or subscribes to such a subject. It is for log messages about denied
+// rights, and grants or denies nothing itself.
 func GatewayOf(subject string) (id string, ok bool) {
 	if rest, found := strings.CutPrefix(subject, askPrefix); found {
 		_, id, _ = strings.Cut(rest, ".")
@@ -109,7 +115,8 @@ func GatewayOf(subject string) (id string, ok bool) {
 	return "", false
 }
 
-// askSubject is where a gateway asks a node, or with an empty id any node.
+// askSubject returns the subject on which a gateway asks a node. An empty node id
+// means any node.
 func askSubject(node, gateway string) string {
 	if node == "" {
 		return firstPrefix + gateway
@@ -117,10 +124,10 @@ func askSubject(node, gateway string) string {
 	return askPrefix + node + "." + gateway
 }
 
-// checkID refuses an id that must not become part of a subject.
+// checkID returns an error if an id must not become part of a subject.
 func checkID(what, id string) error {
 	if !decision.IsToken(id) {
-		return errors.New(what + " id " + strconv.Quote(id) + ": want one to 32 of a-z and 0-9")
+		return errors.New(what + " id " + strconv.Quote(id) + ": want 1 to 32 characters of a-z and 0-9")
 	}
 	return nil
 }

@@ -21,59 +21,59 @@ import (
 )
 
 const (
-	// maxWaiting bounds the messages received and not yet answered. What is
-	// over is dropped, and its Asker asks elsewhere: an answer that comes
-	// late is worth less than none.
+	// maxWaiting bounds the messages received but not yet answered. Further
+	// messages are dropped, and their Askers ask other nodes: a late answer would
+	// be worse than none.
 	maxWaiting = 1024
-	// lookEach is how often the node is asked whether it is still ready, so
-	// that a change is announced at once.
+	// lookEach is how often the node's state is read, so that a change of its
+	// readiness is announced soon.
 	lookEach = 100 * time.Millisecond
-	// goodbye is how long a node that goes still answers: gateways hear of it
-	// within milliseconds.
+	// goodbye is how long a node still answers after it has announced that it
+	// stops. The announcement reaches gateways within milliseconds.
 	goodbye = 200 * time.Millisecond
-	// flushWithin bounds each of the waits at the end.
+	// flushWithin bounds each wait for the connection while stopping.
 	flushWithin = time.Second
 )
 
 // Decider is the policy node behind a Responder.
 type Decider interface {
-	// Answer answers b: it sets reply's Status and At and, with StatusOK,
-	// puts one result for each request into reply.Results, whose slice it may
-	// use again. It is called from several goroutines, and must not keep b.
+	// Answer answers b. It sets reply's Status and At. With StatusOK, it also
+	// stores one result for each request in reply.Results, whose slice it may
+	// reuse. It is called from several goroutines and must not keep b.
 	Answer(b *decision.Batch, reply *decision.Reply)
-	// State tells how the node is. It is cheap.
+	// State returns the state of the node. It is called often and must be cheap.
 	State() decision.State
 }
 
-// ResponderConfig is what a Responder needs.
+// ResponderConfig is the configuration of a Responder.
 type ResponderConfig struct {
 	// Conn is the connection, made by Connect. The Responder does not close it.
 	Conn *nats.Conn
-	// Link is what Connect was given, so that the log can say why there is no
-	// connection; nil knows less.
+	// Link is the Link that was given to Connect. With it, the log can report why
+	// there is no connection. It may be nil.
 	Link *Link
 	// Node is this node's id (decision.IsToken).
 	Node string
-	// Decider answers.
+	// Decider decides the batches.
 	Decider Decider
-	// Workers is how many batches are answered at the same time; 0 is
+	// Workers is how many batches are answered at the same time. Zero means
 	// GOMAXPROCS.
 	Workers int
-	// Logger hears of batches that could not be read or decided, of each
-	// gateway once and then in sums; nil is slog.Default().
+	// Logger reports batches that could not be read or decided. It reports the
+	// first batch of each gateway, and then sums. Nil means slog.Default().
 	Logger *slog.Logger
-	// Metrics is where counters are registered; nil is nowhere.
+	// Metrics registers the Responder's metrics. Nil means no metrics.
 	Metrics prometheus.Registerer
 }
 
-// A Responder answers what gateways ask over NATS, as one policy node.
+// A Responder answers the batches of gateways over NATS, as one policy node.
 type Responder struct {
 	cfg  ResponderConfig
 	boot uint64
-	busy atomic.Int64 // nanoseconds the workers have worked
+	busy atomic.Int64 // nanoseconds of work by all workers
 
-	refused *prometheus.CounterVec // batches without an answer or with a bad one
-	logger  *floodlog.Logger       // what gateways cause
+	refused *prometheus.CounterVec // batches that were not answered or got StatusBad
+	logger  *floodlog.Logger       // for messages that gateways cause
 }
 
 // NewResponder returns a Responder that does nothing until Serve.
@@ -100,8 +100,9 @@ func NewResponder(cfg ResponderConfig) (*Responder, error) {
 	return r, nil
 }
 
-// Serve answers until ctx ends, then announces that the node is going, answers
-// what has come in, and returns nil. It returns an error when it cannot begin.
+// Serve answers batches until ctx ends. Then it announces that the node stops,
+// answers the batches already received, and returns nil. It returns an error if it
+// cannot subscribe.
 func (r *Responder) Serve(ctx context.Context) error {
 	messages := make(chan *nats.Msg, maxWaiting)
 	first, err := r.cfg.Conn.ChanQueueSubscribe(askSubject("", "*"), firstQueue, messages)
@@ -121,15 +122,15 @@ func (r *Responder) Serve(ctx context.Context) error {
 	}
 	r.announce(ctx)
 
-	// What is sent to this node before all have heard that it goes is still
-	// answered. Without a connection there is nothing to be had or said.
+	// Gateways may send batches until they receive the announcement. These are still
+	// answered. Errors are ignored: without a connection there is nothing to answer.
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	<-time.After(goodbye)
 	_ = first.Drain()
 	_ = own.Drain()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	for range r.cfg.Workers {
-		messages <- nil // behind what is left
+		messages <- nil // after the remaining messages
 	}
 	wg.Wait()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
@@ -138,7 +139,7 @@ func (r *Responder) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Notify tells gateways of a revocation.
+// Notify publishes a revocation to all gateways.
 func (r *Responder) Notify(e decision.Revocation) error {
 	if err := r.cfg.Conn.Publish(revocationSubject, decision.AppendRevocation(nil, &e)); err != nil {
 		return fmt.Errorf("publish a revocation: %w", err)
@@ -146,17 +147,18 @@ func (r *Responder) Notify(e decision.Revocation) error {
 	return nil
 }
 
-// announce tells gateways of this node each second and whenever its readiness
-// changes, until ctx ends, and at last that it is not ready any more.
+// announce publishes the node's announcement each second and whenever its
+// readiness changes, until ctx ends. It finally announces that the node is no
+// longer ready.
 func (r *Responder) announce(ctx context.Context) {
 	look := time.NewTicker(lookEach)
 	defer look.Stop()
 	var last time.Time
 	var lastBusy int64
 	var wasReady bool
-	var lost time.Time // when the connection was first seen not to be there
+	var lost time.Time // when the connection was first found to be lost
 	report := reporter{
-		logger: r.cfg.Logger, out: "NATS cannot be reached: no gateway can ask", over: "NATS is reached",
+		logger: r.cfg.Logger, out: "NATS is not connected: no gateway can ask", over: "NATS is connected",
 		args: []any{"node", r.cfg.Node},
 	}
 	for {
@@ -169,7 +171,7 @@ func (r *Responder) announce(ctx context.Context) {
 				Node: r.cfg.Node, Boot: r.boot, Ready: ready, At: state.At,
 				Load: load(busy-lastBusy, now.Sub(last), r.cfg.Workers),
 			}
-			// Without a connection nobody hears it, and nobody needs to.
+			// The error is ignored: without a connection no gateway needs it.
 			_ = r.cfg.Conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
 			last, lastBusy, wasReady = now, busy, ready
 		}
@@ -190,7 +192,7 @@ func (r *Responder) announce(ctx context.Context) {
 	}
 }
 
-// load is the part of the workers' time that was busy, in thousandths.
+// load returns the part of the workers' time that was spent busy, in thousandths.
 func load(busy int64, of time.Duration, workers int) uint16 {
 	all := of.Nanoseconds() * int64(workers)
 	if all <= 0 {
@@ -207,7 +209,7 @@ func (r *Responder) work(messages <-chan *nats.Msg) {
 	}
 }
 
-// A worker answers one message at a time; its fields are used again for each.
+// A worker answers one message at a time. It reuses its fields for each message.
 type worker struct {
 	*Responder
 	batch decision.Batch
@@ -215,8 +217,8 @@ type worker struct {
 	out   []byte
 }
 
-// answer answers a message. A panic while it does costs that message its
-// answer, or gives it one that refuses, and nothing else.
+// answer answers a message. If answering panics, only this message is affected: it
+// gets no answer, or an answer with StatusBad.
 func (w *worker) answer(m *nats.Msg) {
 	begin := time.Now()
 	defer func() { w.busy.Add(int64(time.Since(begin))) }()
@@ -227,7 +229,7 @@ func (w *worker) answer(m *nats.Msg) {
 		}
 	}()
 	if token, ok := strings.CutPrefix(m.Reply, replyPrefix); !ok || !strings.HasPrefix(token, gateway+".") {
-		w.refuse(refusedElsewhere, slog.LevelWarn, gateway, "a batch wants its answer sent to somebody else")
+		w.refuse(refusedElsewhere, slog.LevelWarn, gateway, "a batch asks for its answer to be sent to another gateway")
 		return
 	}
 	w.decide(gateway, m.Data)
@@ -237,10 +239,10 @@ func (w *worker) answer(m *nats.Msg) {
 	}
 }
 
-// decide fills the reply to a gateway's message. Whatever goes wrong, the
-// reply says so and holds no result.
+// decide fills the reply to a gateway's message. After any error, the reply has
+// StatusBad and no result.
 func (w *worker) decide(gateway string, msg []byte) {
-	w.batch.ID = 0 // not the one before
+	w.batch.ID = 0 // forget the previous batch
 	defer func() {
 		if p := recover(); p != nil {
 			w.bad()
@@ -251,7 +253,7 @@ func (w *worker) decide(gateway string, msg []byte) {
 	err := decision.DecodeBatch(msg, &w.batch)
 	w.reply.ID = w.batch.ID
 	if err == nil && w.batch.Gateway != gateway {
-		err = errors.New("it is in another gateway's name")
+		err = errors.New("it names another gateway")
 	}
 	if err != nil {
 		w.refuse(refusedUnreadable, slog.LevelWarn, gateway, "a batch cannot be read", "error", err)
@@ -264,20 +266,20 @@ func (w *worker) decide(gateway string, msg []byte) {
 	}
 }
 
-// bad makes the reply one that refuses the batch.
+// bad sets the reply to StatusBad without results.
 func (w *worker) bad() {
 	w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
 	w.reply.Results = w.reply.Results[:0]
 }
 
-// The reasons why a batch is refused, as the metric names them.
+// The reasons for refusing a batch, as values of the metric's label.
 const (
-	refusedElsewhere  = "reply-to"   // its answer was to go to another gateway
-	refusedUnreadable = "unreadable" // it cannot be decoded, or is in another's name
+	refusedElsewhere  = "reply-to"   // its reply subject belongs to another gateway
+	refusedUnreadable = "unreadable" // it cannot be decoded, or names another gateway
 	refusedPanic      = "panic"      // a defect of this program
 )
 
-// refuse counts a batch, and tells of it.
+// refuse counts and logs a refused batch.
 func (r *Responder) refuse(reason string, level slog.Level, gateway, message string, args ...any) {
 	r.refused.WithLabelValues(reason).Inc()
 	r.logger.Say(level, gateway, message, args...)

@@ -13,10 +13,10 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// This file holds the Asker's goroutines, which tell the core what happens.
+// This file holds the Asker's goroutines, which pass events to the core.
 
-// Run asks and listens until ctx ends. It returns nil then, and an error when
-// it cannot begin. Calls that wait end with ErrClosed.
+// Run sends and receives messages until ctx ends. Then it ends waiting calls with
+// ErrClosed and returns nil. It returns an error if it cannot subscribe.
 func (a *Asker) Run(ctx context.Context) error {
 	conn := a.cfg.Conn
 	replies := make(chan *nats.Msg, maxReplies)
@@ -38,8 +38,8 @@ func (a *Asker) Run(ctx context.Context) error {
 	return nil
 }
 
-// run runs the Asker's goroutines until ctx ends: one takes replies, one takes
-// notices, and this one keeps the time.
+// run runs the Asker's goroutines until ctx ends. One reads replies and one reads
+// notices. The calling goroutine keeps the time.
 func (a *Asker) run(ctx context.Context, replies, notices chan *nats.Msg, status <-chan nats.Status, connected func() bool) {
 	var wg sync.WaitGroup
 	wg.Go(func() { a.read(replies) })
@@ -49,8 +49,8 @@ func (a *Asker) run(ctx context.Context, replies, notices chan *nats.Msg, status
 	wg.Wait()
 }
 
-// keepTime tells the core of the time and the connection until ctx ends, and
-// then ends all calls.
+// keepTime passes the time and the state of the connection to the core until ctx
+// ends. Then it ends all calls.
 func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connected func() bool) {
 	a.tick(connected())
 	close(a.started)
@@ -79,9 +79,9 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 		case now, ok := <-status:
 			switch {
 			case !ok:
-				status = nil // the connection is closed for good
+				status = nil // the connection is closed and will not reconnect
 			case now == nats.CONNECTED:
-				a.cfg.OnRevocation(decision.Revocation{}) // what was missed meanwhile
+				a.cfg.OnRevocation(decision.Revocation{}) // revocations may have been missed
 			}
 			a.tick(connected())
 		case <-a.wake:
@@ -93,7 +93,7 @@ func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connect
 	}
 }
 
-// tick has the core do what is due.
+// tick calls the core's tick and flushes its output.
 func (a *Asker) tick(connected bool) {
 	a.mu.Lock()
 	a.timer = time.Time{}
@@ -103,8 +103,8 @@ func (a *Asker) tick(connected bool) {
 	a.flush()
 }
 
-// read takes replies until it gets nil. It does nothing else, because each
-// question waits for it.
+// read processes replies until it receives nil. It does nothing else, because
+// every waiting question depends on it.
 func (a *Asker) read(replies <-chan *nats.Msg) {
 	var reply decision.Reply
 	for m := <-replies; m != nil; m = <-replies {
@@ -112,12 +112,12 @@ func (a *Asker) read(replies <-chan *nats.Msg) {
 	}
 }
 
-// reply gives the core what came to the inbox; r is scratch.
+// reply passes a message from the inbox to the core. It decodes into r.
 func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 	token := strings.TrimPrefix(m.Subject, a.inbox)
 	id, err := strconv.ParseUint(token, replyTokenBase, 64)
 	if err != nil {
-		return // not what this gateway gave out
+		return // this gateway never used this reply subject
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == noRespondersCode {
 		a.mu.Lock()
@@ -143,7 +143,7 @@ func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 	}
 }
 
-// hear takes announcements and revocations until ctx ends.
+// hear processes announcements and revocations until ctx ends.
 func (a *Asker) hear(ctx context.Context, notices <-chan *nats.Msg) {
 	var announcement decision.Announcement
 	for {

@@ -17,37 +17,37 @@ import (
 	"github.com/postern-im/postern/internal/floodlog"
 )
 
-// A policy node asks gateways which sessions they have, and has them end one. The
-// SessionDirectory is the node's end, the SessionReporter the gateway's. Each
-// gateway is asked on a subject of its own and answers on a subject that names it;
-// no other gateway may publish there.
+// A policy node queries gateways about their sessions, and makes them end a
+// session. The SessionDirectory is the node's end, and the SessionReporter is the
+// gateway's end. Each gateway receives queries on its own subject and answers on a
+// subject that contains its id. No other gateway may publish there.
 
 const (
-	// answerWithin is how long gateways have to answer.
+	// answerWithin is how long a node waits for the answers of gateways.
 	answerWithin = 2 * time.Second
-	// maxQueries bounds what a gateway is asked and has not answered, and
-	// what a node asks at the same time. What is over goes unanswered there,
-	// and is an error here.
+	// maxQueries bounds the unanswered queries at a gateway, and the queries that a
+	// node asks at the same time. A gateway drops further queries, and a node
+	// refuses them with ErrManyQueries.
 	maxQueries = 8
-	// maxGateways bounds the gateways a node remembers.
+	// maxGateways bounds the gateways that a node remembers.
 	maxGateways = 1024
 )
 
-// ErrManyQueries: too many ask about sessions at the same time.
-var ErrManyQueries = errors.New("too many ask about sessions: try again")
+// ErrManyQueries is returned while too many queries are in progress.
+var ErrManyQueries = errors.New("too many queries about sessions: try again")
 
-// A SessionReporter answers what nodes ask about a gateway's sessions.
+// A SessionReporter answers the queries of nodes about a gateway's sessions.
 type SessionReporter struct {
-	// Conn is the connection, made by Connect, and Gateway this gateway's id.
+	// Conn is the connection, made by Connect, and Gateway is this gateway's id.
 	Conn    *nats.Conn
 	Gateway string
-	// Sessions answers a query; it is called by one goroutine and must not
-	// wait for a peer.
+	// Sessions answers a query. One goroutine calls it. It must not wait for a
+	// peer.
 	Sessions func(*decision.SessionQuery) decision.SessionReply
 }
 
-// Serve answers, and says each second that the gateway is there, until ctx
-// ends; then it says that the gateway goes.
+// Serve answers queries and announces each second that the gateway runs, until ctx
+// ends. Then it announces that the gateway stops.
 func (r *SessionReporter) Serve(ctx context.Context) error {
 	if err := checkID("gateway", r.Gateway); err != nil {
 		return err
@@ -55,13 +55,13 @@ func (r *SessionReporter) Serve(ctx context.Context) error {
 	asked := make(chan *nats.Msg, maxQueries)
 	sub, err := r.Conn.ChanSubscribe(queryPrefix+r.Gateway+".*", asked)
 	if err != nil {
-		return fmt.Errorf("subscribe to questions about sessions: %w", err)
+		return fmt.Errorf("subscribe to queries about sessions: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
 	tell := time.NewTicker(announceEach)
 	defer tell.Stop()
 	run := rand.Uint64()
-	// Without a connection nobody hears any of it, and nobody needs to.
+	// Errors of Publish are ignored: without a connection no node can query.
 	_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
 	for {
 		select {
@@ -81,63 +81,65 @@ func (r *SessionReporter) answer(m *nats.Msg) {
 	node := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	var q decision.SessionQuery
 	if !decision.IsToken(node) || decision.DecodeSessionQuery(m.Data, &q) != nil {
-		return // the node counts this gateway as one that has not answered
+		return // the node reports that this gateway did not answer
 	}
 	reply := r.Sessions(&q)
 	reply.ID, reply.Gateway = q.ID, r.Gateway
 	_ = r.Conn.Publish(reportPrefix+node+"."+r.Gateway, decision.AppendSessionReply(nil, &reply))
 }
 
-// A SessionDirectory asks all gateways about their sessions, as one node.
+// A SessionDirectory queries all gateways about their sessions, on behalf of one
+// node.
 type SessionDirectory struct {
 	conn *nats.Conn
 	node string
-	busy chan struct{} // holds a token for each Ask under way
-	// often says that an id is used twice.
+	busy chan struct{} // holds a token for each Ask in progress
+	// often logs that an id is used twice.
 	often *floodlog.Logger
 
-	mu sync.Mutex // guards what follows
-	// known are the gateways that must answer: those it was told of, and
-	// those that were heard of and have not said that they go. One that has
-	// fallen silent stays: its sessions may live.
-	known map[string]bool // true: told of
-	// silent are those of known that let a query go unanswered and were
-	// not heard since. They are asked and, when they do not answer, missing;
-	// but no list waits for them, which would cost each of its pages the time
-	// one has to answer.
+	mu sync.Mutex // guards the fields below
+	// known are the gateways that are expected to answer: the configured ones, and
+	// those that have announced themselves and not announced that they stop. A
+	// gateway that falls silent stays known, because its sessions may still exist.
+	known map[string]bool // true: configured
+	// silent are the known gateways that did not answer a query and have sent
+	// nothing since. They are still queried, and reported as missing if they do not
+	// answer. But lists do not wait for them; otherwise every page of a list would
+	// take answerWithin.
 	silent map[string]bool
-	// runs are those heard of each id.
+	// runs are the runs of each gateway id.
 	runs   map[string]*runs
 	next   uint64
 	open   map[uint64]*openQuery
 	counts directoryCounts
 }
 
-// An openQuery is one query that gateways have not all answered.
+// An openQuery is a query in progress.
 type openQuery struct {
 	query decision.SessionQuery
-	// asked are those that have not answered: true where it is waited for.
+	// asked are the gateways that have not answered yet. The value is true if the
+	// query waits for the gateway.
 	asked   map[string]bool
-	waiting int // how many are waited for
+	waiting int // how many gateways the query waits for
 	replies []decision.SessionReply
 	bad     []string
-	done    chan struct{} // closed when nobody is waited for
+	done    chan struct{} // closed when waiting is zero
 }
 
-// Sessions are what gateways have answered.
+// Sessions are the merged answers of gateways.
 type Sessions struct {
-	// Sessions stand in the order of their Key.
+	// Sessions are in the order of their Key.
 	Sessions []decision.LiveSession
-	// More: there are others behind the last one.
+	// More: more sessions follow the last one.
 	More bool
-	// Missing are the gateways that have not answered, or not credibly; with
-	// any, the list is not whole.
+	// Missing are the gateways without a credible answer. If there are any, the
+	// list is incomplete.
 	Missing []string
 }
 
-// NewSessionDirectory returns a SessionDirectory that hears no answer until Run.
-// The gateways named here are expected to answer. The logger is told of an id that
-// two gateways use.
+// NewSessionDirectory returns a SessionDirectory that receives no answers until
+// Run. The named gateways are expected to answer. The logger reports an id that two
+// gateways use.
 func NewSessionDirectory(conn *nats.Conn, node string, gateways []string, logger *slog.Logger) (*SessionDirectory, error) {
 	d := &SessionDirectory{
 		conn: conn, node: node, busy: make(chan struct{}, maxQueries),
@@ -153,7 +155,7 @@ func NewSessionDirectory(conn *nats.Conn, node string, gateways []string, logger
 	return d, checkID("node", node)
 }
 
-// Run hears gateways until ctx ends.
+// Run receives the messages of gateways until ctx ends.
 func (d *SessionDirectory) Run(ctx context.Context) error {
 	heard := make(chan *nats.Msg, maxGateways)
 	for _, subject := range []string{gatewayPrefix + "*", reportPrefix + d.node + ".*"} {
@@ -161,7 +163,7 @@ func (d *SessionDirectory) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
-		defer sub.Unsubscribe() //nolint:errcheck // as above
+		defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
 	}
 	for {
 		select {
@@ -173,8 +175,8 @@ func (d *SessionDirectory) Run(ctx context.Context) error {
 	}
 }
 
-// hear takes what a gateway has sent. Its name is the subject's, to which only
-// it may publish.
+// hear processes a message of a gateway. The gateway's id is taken from the
+// subject, because only this gateway may publish there.
 func (d *SessionDirectory) hear(m *nats.Msg) {
 	if gateway, ok := strings.CutPrefix(m.Subject, gatewayPrefix); ok {
 		d.announced(gateway, m.Data)
@@ -204,7 +206,7 @@ func (d *SessionDirectory) hear(m *nats.Msg) {
 		}
 		o.replies = append(o.replies, reply)
 		if d.runs[gateway].twice(time.Now()) {
-			o.bad = append(o.bad, gateway) // the other one has not answered
+			o.bad = append(o.bad, gateway) // the second gateway with this id has not answered
 		}
 	}
 	if waited {
@@ -212,7 +214,7 @@ func (d *SessionDirectory) hear(m *nats.Msg) {
 	}
 }
 
-// answered takes one off those that are waited for.
+// answered counts the answer of a gateway that the query waits for.
 func (o *openQuery) answered() {
 	if o.waiting--; o.waiting == 0 {
 		close(o.done)
@@ -229,7 +231,7 @@ func (d *SessionDirectory) announced(gateway string, b []byte) {
 	}
 }
 
-// note takes an announcement, and reports whether the id is used twice.
+// note records an announcement. It reports whether two gateways use the id.
 func (d *SessionDirectory) note(gateway string, state byte, run uint64) (twice bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -254,7 +256,8 @@ func (d *SessionDirectory) note(gateway string, state byte, run uint64) (twice b
 	return d.runs[gateway].twice(now)
 }
 
-// credible reports whether a reply holds what was asked for and nothing else.
+// credible reports whether a reply holds only sessions that the query selects, in
+// the right order.
 func credible(q *decision.SessionQuery, r *decision.SessionReply) bool {
 	if len(r.Sessions) > q.Limit || r.More && len(r.Sessions) == 0 {
 		return false
@@ -270,8 +273,8 @@ func credible(q *decision.SessionQuery, r *decision.SessionReply) bool {
 	return true
 }
 
-// Ask asks all gateways, or the one named, and puts together what they answer.
-// One that is named must be a token; it is asked even if it was never heard of.
+// Ask queries all gateways, or only the named one, and merges their answers. The
+// name must be a token. A named gateway is queried even if it is not known.
 func (d *SessionDirectory) Ask(ctx context.Context, gateway string, q decision.SessionQuery) (Sessions, error) {
 	select {
 	case d.busy <- struct{}{}:
@@ -285,7 +288,7 @@ func (d *SessionDirectory) Ask(ctx context.Context, gateway string, q decision.S
 	o, gateways := d.begin(gateway, q)
 	msg := decision.AppendSessionQuery(nil, &o.query)
 	for _, g := range gateways {
-		// One that cannot be asked does not answer.
+		// An error is ignored: the gateway then counts as not answering.
 		_ = d.conn.Publish(queryPrefix+g+"."+d.node, msg)
 	}
 	wait, cancel := context.WithTimeout(ctx, answerWithin)
@@ -299,7 +302,7 @@ func (d *SessionDirectory) Ask(ctx context.Context, gateway string, q decision.S
 	delete(d.open, o.query.ID)
 	d.counts.unanswered += uint64(len(o.asked))
 	for g, waited := range o.asked {
-		// One that had its time; whoever asked may have gone sooner.
+		// If the caller cancelled, the gateway did not have its full time.
 		if _, known := d.known[g]; known && waited && ctx.Err() == nil {
 			d.silent[g] = true
 		}
@@ -307,7 +310,7 @@ func (d *SessionDirectory) Ask(ctx context.Context, gateway string, q decision.S
 	return o.merge(), nil
 }
 
-// begin notes that gateways are asked.
+// begin records a new query and returns the gateways to send it to.
 func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*openQuery, []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -316,7 +319,8 @@ func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*open
 	q.ID = d.next
 	o := &openQuery{query: q, asked: map[string]bool{}, done: make(chan struct{})}
 	var gateways []string
-	// What one session is asked for, or its end, is worth waiting for.
+	// A query about one session, or one that ends a session, also waits for silent
+	// gateways.
 	list := gateway == "" && q.Session == "" && !q.End
 	for g := range d.known {
 		if gateway == "" || g == gateway {
@@ -325,7 +329,7 @@ func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*open
 		}
 	}
 	if gateway != "" && len(gateways) == 0 {
-		// It was not heard of, which does not say that it is not there.
+		// An unknown gateway may exist, so it is queried too.
 		gateways, o.asked[gateway] = []string{gateway}, true
 	}
 	for _, waited := range o.asked {
@@ -340,8 +344,9 @@ func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*open
 	return o, gateways
 }
 
-// merge puts the replies together. What stands behind the last session of one
-// that has more is left for the next page, so that no page leaves one out.
+// merge merges the replies into one page. If a reply has more sessions than fit,
+// the page ends at its last session, so that no session is left out. Later
+// sessions of other gateways are left for the next page.
 func (o *openQuery) merge() Sessions {
 	var all Sessions
 	end := ""

@@ -13,7 +13,8 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// attend has a gateway answer with what it has, or with what answer makes of it.
+// attend starts a gateway that answers queries with its sessions. If answer is not
+// nil, it may change the reply.
 func attend(t *testing.T, s *server.Server, gateway string, has []decision.LiveSession, answer func(*decision.SessionReply)) {
 	t.Helper()
 	a := &SessionReporter{Conn: connect(t, s), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
@@ -38,7 +39,8 @@ func live(tenant, account, id string) decision.LiveSession {
 	return decision.LiveSession{ID: id, Tenant: tenant, Account: account, Resource: "r", Since: time.Unix(1, 0), Active: time.Unix(2, 0)}
 }
 
-// directory starts one and waits until it can be answered by all it is told of.
+// directory starts a SessionDirectory. It waits until all named gateways can
+// answer.
 func directory(t *testing.T, s *server.Server, answering string, gateways ...string) *SessionDirectory {
 	t.Helper()
 	c, err := NewSessionDirectory(connect(t, s), "n1", gateways, quiet())
@@ -68,8 +70,8 @@ func idsOf(s Sessions) (ids []string) {
 	return ids
 }
 
-// TestDirectoryPages: what two gateways have is listed once each, in order,
-// whatever the page's size.
+// TestDirectoryPages checks that each session of two gateways is listed exactly
+// once, in order, with every page size.
 func TestDirectoryPages(t *testing.T) {
 	s := startNATS(t, -1)
 	var one, two []decision.LiveSession
@@ -105,8 +107,9 @@ func TestDirectoryPages(t *testing.T) {
 	}
 }
 
-// TestDirectoryBelievesNoLiar: a gateway that is dead, or answers with what it was
-// not asked for or in another's name, is missing, and nothing of it is shown.
+// TestDirectoryBelievesNoLiar checks that a gateway is missing if it does not
+// answer, answers with sessions outside the query, or answers in the name of
+// another gateway. None of its sessions is listed.
 func TestDirectoryBelievesNoLiar(t *testing.T) {
 	mine := live("acme", "bob@a.test", "s1")
 	for name, lie := range map[string]func(*decision.SessionReply){
@@ -134,7 +137,7 @@ func TestDirectoryBelievesNoLiar(t *testing.T) {
 		s := startNATS(t, -1)
 		attend(t, s, "good", []decision.LiveSession{mine}, nil)
 		c := directory(t, s, "good", "good", "dead")
-		// What it says under its own subject is in the other's name.
+		// The reply is published on the gateway's own subject but names another gateway.
 		liar := &SessionReporter{Conn: connect(t, s), Gateway: "dead"}
 		reply := decision.AppendSessionReply(nil, &decision.SessionReply{ID: c.next + 1, Gateway: "good"})
 		if err := liar.Conn.Publish(reportPrefix+"n1.dead", reply); err != nil {
@@ -147,8 +150,8 @@ func TestDirectoryBelievesNoLiar(t *testing.T) {
 	})
 }
 
-// TestDirectoryOfTwins: where two gateways use one id, it is missing from what is
-// said of sessions, and the log names it. One that is started again is one.
+// TestDirectoryOfTwins checks that an id that two gateways use is reported as
+// missing and is named in the log. A restarted gateway does not count as two.
 func TestDirectoryOfTwins(t *testing.T) {
 	s := startNATS(t, -1)
 	attend(t, s, "gw1", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
@@ -172,8 +175,8 @@ func TestDirectoryOfTwins(t *testing.T) {
 	}
 }
 
-// TestRuns: an id is used twice when a run is heard again that another one has
-// taken the place of, and for a while after.
+// TestRuns checks that an id counts as used twice if a run appears again after a
+// newer run has replaced it, and for twinsFor afterwards.
 func TestRuns(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, c := range []struct {
@@ -206,8 +209,8 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// TestDirectoryOfTheUnheard: a gateway that is named is asked though it was never
-// heard of, and is missing when it does not answer; nothing is not the answer.
+// TestDirectoryOfTheUnheard checks that a named gateway is queried even if it is
+// unknown. If it does not answer, it is missing; the answer is not just empty.
 func TestDirectoryOfTheUnheard(t *testing.T) {
 	s := startNATS(t, -1)
 	c := directory(t, s, "")
@@ -216,16 +219,16 @@ func TestDirectoryOfTheUnheard(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	attend(t, s, "late", []decision.LiveSession{live("acme", "bob@a.test", "s1")}, nil)
-	c = directory(t, s, "late") // told of nobody, and waits until it is answered
+	c = directory(t, s, "late") // no gateway is configured, but it waits until "late" can answer
 	got, err = c.Ask(t.Context(), "late", decision.SessionQuery{Limit: 5})
 	if err != nil || len(got.Missing) != 0 || !slices.Equal(idsOf(got), []string{"late:s1"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-// TestDirectoryOfTheSilent: a gateway that has not answered costs the first page
-// its time and no other, is missing from each, and is waited for again once it
-// is heard, or where one session is asked for.
+// TestDirectoryOfTheSilent checks that only the first page of a list waits for a
+// gateway that does not answer, but every page reports it as missing. It is waited
+// for again once it sends a message, and for a query about one session.
 func TestDirectoryOfTheSilent(t *testing.T) {
 	s := startNATS(t, -1)
 	mine := live("acme", "bob@a.test", "s1")
@@ -262,13 +265,13 @@ func TestDirectoryOfTheSilent(t *testing.T) {
 	attend(t, s, "dead", []decision.LiveSession{live("acme", "zoe@a.test", "s2")}, nil)
 	for deadline := time.Now().Add(10 * time.Second); gathered(t, metrics)["postern_census_silent"] > 0; {
 		if time.Now().After(deadline) {
-			t.Fatal("it is back, and not heard")
+			t.Fatal("the gateway is back, but still counts as silent")
 		}
 	}
 	ask(decision.SessionQuery{}, false)
 }
 
-// gathered are the values of counters and gauges.
+// gathered returns the values of all counters and gauges.
 func gathered(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()
@@ -283,7 +286,8 @@ func gathered(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	return values
 }
 
-// TestSessionRights: no gateway may hear or answer for another.
+// TestSessionRights checks that no gateway has rights to receive the queries of
+// another gateway or to answer them.
 func TestSessionRights(t *testing.T) {
 	rights := GatewayRights("gw1")
 	for _, subject := range slices.Concat(rights.Publish, rights.Subscribe) {

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// This file finds two gateways that use one id, as where a configuration was
-// copied with its key. Each works, but a node that asks the id about sessions
-// takes the first answer, which has the sessions of one of them only.
+// This file finds two gateways with the same id, which happens when a
+// configuration is copied together with its key. Both gateways work, but a node
+// that queries their sessions takes the first answer, which has the sessions of
+// one gateway only.
 
-// twinsFor is how long an id counts as used twice after the last sign of it.
+// twinsFor is how long an id counts as used twice after the last evidence.
 const twinsFor = 5 * announceEach
 
-// goes and here are the states of an announcement: the gateway goes, or is here.
+// The states of a gateway's announcement: the gateway is stopping, or running.
 const (
 	goes = 0
 	here = 1
 )
 
-// announcement is what a gateway says each second: its state, and a number that
-// this run of it has alone.
+// announcement encodes the message that a gateway publishes each second. It has
+// the gateway's state and a random number that identifies this run of its process.
 func announcement(state byte, run uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{state}, run)
 }
@@ -32,14 +33,14 @@ func readAnnouncement(b []byte) (state byte, run uint64, ok bool) {
 	return b[0], binary.BigEndian.Uint64(b[1:]), true
 }
 
-// runs are the runs that were heard under one id.
+// runs are the last two runs that announced themselves under one id.
 type runs struct {
 	last, before uint64
-	twins        time.Time // when both were last heard in turn
+	twins        time.Time // when an older run was last seen after a newer one
 }
 
-// hear takes a run that is here. A gateway that was started again is heard by
-// its new number only; one whose old number is heard again is two.
+// hear records the announcement of a run. After a restart only the new number
+// appears. If the old number appears again, two gateways use the id.
 func (r *runs) hear(run uint64, now time.Time) {
 	switch run {
 	case r.last:
@@ -55,8 +56,8 @@ func (r *runs) twice(now time.Time) bool {
 	return r != nil && !r.twins.IsZero() && now.Sub(r.twins) < twinsFor
 }
 
-// sayTwins tells the operator.
+// sayTwins logs that two gateways use the same id.
 func (d *SessionDirectory) sayTwins(gateway string) {
-	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: what is said of their sessions is not whole",
-		"remedy", "give each an id of its own, named in gateways of policyd's [nats], and the seed file that is made for it")
+	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: lists of their sessions are incomplete",
+		"remedy", "give each gateway its own id, name the ids in gateways of policyd's [nats], and use the seed file that policyd makes for each id")
 }
