@@ -10,11 +10,11 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// An adminRunner is the node as the admin API knows it: what the node says
-// plainly was not carried out, the API may say so as well.
+// An adminRunner runs commands of the admin API on the node. If it is certain that
+// the node did not run a command, it returns an api.Error that says so.
 type adminRunner struct{ *node.Node }
 
-// Execute carries out a command.
+// Execute runs a command.
 func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
 	switch {
 	case r.View() == nil && r.Failure() == nil:

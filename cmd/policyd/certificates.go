@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/internal/certdate"
 )
 
-// certificates are those in use, by the part of the configuration that names
-// them: admin, nats.
+// certificates returns the certificates in use, by the section of the configuration
+// that names them: admin or nats.
 func (p *process) certificates() map[string]*x509.Certificate {
 	all := make(map[string]*x509.Certificate)
 	if p.network != nil {
@@ -27,7 +27,7 @@ func (p *process) certificates() map[string]*x509.Certificate {
 	return all
 }
 
-// noticeCertificates tells of certificates that expire.
+// noticeCertificates logs certificates that have expired or expire soon.
 func (p *process) noticeCertificates() {
 	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert}
 	for of, leaf := range p.certificates() {
@@ -37,11 +37,11 @@ func (p *process) noticeCertificates() {
 	}
 }
 
-// expiry is the metric of when certificates expire.
+// expiry describes the metric of the expiry times of certificates.
 var expiry = prometheus.NewDesc("postern_policyd_certificate_expiry_seconds",
-	"Unix time at which a certificate expires: that of [admin] or that of [nats].", []string{"of"}, nil)
+	"Unix time at which the certificate of [admin] or [nats] expires.", []string{"of"}, nil)
 
-// A certificateCollector gives the metric.
+// A certificateCollector collects the metric.
 type certificateCollector struct{ p *process }
 
 // Describe implements prometheus.Collector.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestCertificatesExpire: the certificates of both ports are told of before
-// they expire, at the start and after SIGHUP, and a metric has their end.
+// TestCertificatesExpire: policyd logs at the start and after SIGHUP that the
+// certificate of a port expires soon, and a metric has the expiry times.
 func TestCertificatesExpire(t *testing.T) {
 	c := testConfig(t)
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func TestCertificatesExpire(t *testing.T) {
 		`level=ERROR msg="a certificate has expired" of=admin file=` + c.Admin.Cert,
 	} {
 		if out := p.stderr.String(); !strings.Contains(out, want) {
-			t.Errorf("not told: %s\n%s", want, out)
+			t.Errorf("not logged: %s\n%s", want, out)
 		}
 	}
 }

@@ -17,14 +17,15 @@ import (
 	"github.com/postern-im/postern/internal/natsserver"
 )
 
-// checkAll loads the configuration and looks at all that a start would open,
-// without changing anything. The log itself is policyctl verify's to read.
+// checkAll loads the configuration and checks the files and addresses that policyd
+// opens when it starts. It changes nothing. It does not read the log; policyctl
+// verify does that.
 func checkAll(path string, environ []string, init bool) *daemon.Findings {
 	f := new(daemon.Findings)
 	c, err := loadConfig(path, environ)
 	f.Error("", err)
 	if c == nil {
-		return f // its settings are not known
+		return f // the settings are unknown
 	}
 	if c.Data != "" {
 		c.examineData(f, init)
@@ -37,17 +38,17 @@ func checkAll(path string, environ []string, init bool) *daemon.Findings {
 	return f
 }
 
-// examineData looks at the data folder.
+// examineData checks the data folder.
 func (c *config) examineData(f *daemon.Findings, init bool) {
 	for _, dir := range []string{c.Data, c.logDir(), c.natsDir()} {
 		if err := daemon.CheckFolder(dir); err != nil {
 			f.Error("data", err)
-			return // what is in it fares no better
+			return // checks of the files in it would only repeat the error
 		}
 	}
 	f.Warn("data", daemon.CheckPrivate(c.Data))
 	if left := eventlog.Restoring(c.logDir()); exists(left) {
-		f.Error("data", fmt.Errorf("a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left))
+		f.Error("data", fmt.Errorf("a restore was interrupted and has left %s: run policyctl restore again, or remove that folder", left))
 	}
 	_, err := c.checkInstallation(init)
 	f.Error("", err)
@@ -56,7 +57,7 @@ func (c *config) examineData(f *daemon.Findings, init bool) {
 		f.Warn("data", daemon.CheckPrivate(file))
 	}
 	if len(c.NATS.URLs) > 0 {
-		return // those servers hold the gateways' keys
+		return // the external NATS servers hold the gateways' keys
 	}
 	for _, id := range c.NATS.Gateways {
 		if _, err := natsserver.ReadSeed(c.gatewaySeed(id)); !errors.Is(err, fs.ErrNotExist) {
@@ -65,7 +66,7 @@ func (c *config) examineData(f *daemon.Findings, init bool) {
 	}
 }
 
-// examineAdmin looks at the socket and the port for administrators.
+// examineAdmin checks the admin socket and the admin port.
 func (c *config) examineAdmin(f *daemon.Findings, now time.Time) {
 	if c.Admin.Socket != "" {
 		f.Error("", server.CheckSocket(c.Admin.Socket))
@@ -79,7 +80,7 @@ func (c *config) examineAdmin(f *daemon.Findings, now time.Time) {
 	}
 }
 
-// examineNATS looks at the embedded server, or at how others' are reached.
+// examineNATS checks the embedded NATS server, or the connection to external ones.
 func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	if len(c.NATS.URLs) > 0 {
 		ca, err := daemon.Roots(c.NATS.CA)
@@ -94,7 +95,7 @@ func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	if certificate {
 		examineCertificate(f, "nats", c.NATS.Cert, c.NATS.Key, now)
 		if _, err := tls.LoadX509KeyPair(c.NATS.Cert, c.NATS.Key); err != nil {
-			return // it is said, and is all that the server would say
+			return // the error is reported, and the server would report the same
 		}
 	}
 	key, err := natsserver.NewKey()
@@ -110,7 +111,7 @@ func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	}.Check())
 }
 
-// examineCertificate looks at a certificate and its key.
+// examineCertificate checks a certificate and its private key.
 func examineCertificate(f *daemon.Findings, setting, cert, key string, now time.Time) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
-// checkOf runs --check with settings, and gives its exit status and lines.
+// checkOf runs --check with settings, and returns its exit status and output.
 func checkOf(t *testing.T, init bool, settings map[string]string) (int, string) {
 	t.Helper()
 	var environ []string
@@ -24,10 +24,10 @@ func checkOf(t *testing.T, init bool, settings map[string]string) (int, string) 
 	return status, out.String()
 }
 
-// TestCheck: --check names all that would keep policyd from starting, a line
-// each, and changes nothing, whether there is anything or not.
+// TestCheck: --check prints a line for each fault that would prevent policyd from
+// starting. It changes nothing, with or without a data folder.
 func TestCheck(t *testing.T) {
-	top, err := os.MkdirTemp("", "policyd") // a socket's path is short
+	top, err := os.MkdirTemp("", "policyd") // t.TempDir can be too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestCheck(t *testing.T) {
 	check(false, 0, map[string]string{"ADMIN_CERT": in("soon.crt"), "ADMIN_KEY": in("soon.key")},
 		"warning: admin: "+in("soon.crt")+": a certificate expires soon", "warning: admin: key: "+in("soon.key"))
 	check(false, 1, map[string]string{"NATS_LISTN": "x"}, "is not the name of a setting")
-	// All at once.
+	// All faults at once.
 	if err := os.MkdirAll(in("open"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -84,10 +84,10 @@ func TestCheck(t *testing.T) {
 	},
 		"error: id", "error: snapshots", "error: data: ", "mode 0755", "admin: listen: 192.0.2.1:9524", "a certificate has expired",
 		"off loopback a certificate and its key are required", "listen: http: ")
-	// NATS servers of others.
+	// External NATS servers.
 	check(false, 1, map[string]string{"NATS_URLS": "nats://192.0.2.1:4222,nats://127.0.0.1:4222", "NATS_SEED_FILE": in("missing")},
 		"without TLS it must be on loopback", "seed file: stat "+in("missing"))
-	// Where policyd runs and has run.
+	// While policyd runs, and after it has run.
 	c := testConfig(t)
 	c.Data, c.Admin.Socket, c.NATS.Listen = good["DATA"], good["ADMIN_SOCKET"], freePort(t)
 	stop := begin(t, c)
@@ -112,7 +112,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove(t, c.logDir())
-	check(false, 1, running, "key of gateway gw1: read seed: others may read", "key of gateway gw2", "no new installation")
+	check(false, 1, running, "key of gateway gw1: read seed: others may read", "key of gateway gw2", "not a new installation")
 	remove(t, c.natsDir(), c.adminCalls(), c.journal())
 	check(false, 0, running)
 }

@@ -12,21 +12,23 @@ import (
 	"github.com/postern-im/postern/node/datafolder"
 )
 
-// envPrefix begins the environment variables that override the file:
-// POSTERN_POLICYD_NATS_LISTEN is listen in [nats]. Lists are separated by
-// commas.
+// envPrefix begins the names of the environment variables that override the file.
+// For example, POSTERN_POLICYD_NATS_LISTEN sets listen in [nats]. Commas separate
+// the elements of a list.
 const envPrefix = "POSTERN_POLICYD_"
 
-// config is the configuration file. What is left out is as in defaults.
+// config is the configuration. A setting that is not given has the value of
+// defaults.
 type config struct {
-	// ID names this node to gateways and in records: a-z and 0-9.
+	// ID identifies this node to gateways and in records: a-z and 0-9.
 	ID string `toml:"id"`
 	// Data is the folder that holds the log, the records and the keys.
 	Data  string `toml:"data"`
 	Admin struct {
 		Socket string `toml:"socket"`
-		// Listen is where the network administers, by tokens; empty: nowhere.
-		// Off loopback it needs Cert and Key, read anew on SIGHUP.
+		// Listen is the address of the admin port, for clients with tokens. Empty:
+		// no admin port. Off loopback, Cert and Key are required. policyd reads
+		// them again on SIGHUP.
 		Listen string `toml:"listen"`
 		Cert   string `toml:"cert"`
 		Key    string `toml:"key"`
@@ -34,23 +36,26 @@ type config struct {
 	NATS struct {
 		Listen     string `toml:"listen"`
 		ServerName string `toml:"server_name"`
-		// Gateways are the ids of those that may ask. Each gets a key in
-		// Data/nats/ID.nkey. They are also those that are asked about live
-		// sessions and missed when they do not answer, whoever runs the servers.
+		// Gateways are the ids of the gateways that may ask. With the embedded
+		// server, each gets a key in Data/nats/ID.nkey. With any server, the node
+		// asks these gateways about live sessions, and reports those that do not
+		// answer as missing.
 		Gateways []string `toml:"gateways"`
 		Cert     string   `toml:"cert"` // PEM; required off loopback
 		Key      string   `toml:"key"`
-		// URLs, when given, are servers run by others, in place of the
-		// embedded one; then SeedFile and CA are this node's.
+		// URLs, if given, are the addresses of external NATS servers, and the
+		// embedded server is not started. SeedFile and CA are then for this node's
+		// connection to them.
 		URLs     []string `toml:"urls"`
 		SeedFile string   `toml:"seed_file"`
-		CA       string   `toml:"ca"` // PEM; empty: no TLS, loopback only
+		CA       string   `toml:"ca"` // PEM; empty: no TLS, on loopback only
 	} `toml:"nats"`
 	Listen struct {
-		HTTP string `toml:"http"` // metrics and health, loopback; empty: none
+		HTTP string `toml:"http"` // metrics and health, on loopback; empty: none
 	} `toml:"listen"`
 	Snapshots struct {
-		// Every is how many commits a start has to fold at worst.
+		// Every is the number of commits between two snapshots. A start applies
+		// at most about as many.
 		Every int `toml:"every"`
 	} `toml:"snapshots"`
 	Log daemon.Log `toml:"log"`
@@ -69,7 +74,7 @@ func defaults() *config {
 	return c
 }
 
-// loadConfig reads the file, then the environment, and checks both; see
+// loadConfig reads the file and the environment, and checks the result; see
 // daemon.Load.
 func loadConfig(path string, environ []string) (*config, error) {
 	return daemon.Load(defaults(), path, envPrefix, environ)
@@ -84,13 +89,13 @@ func (c *config) Check() error {
 		}
 	}
 	own := len(c.NATS.URLs) == 0 // the embedded server
-	refuse(!decision.IsToken(c.ID), fmt.Sprintf("id %q: want one to 32 of a-z and 0-9", c.ID))
+	refuse(!decision.IsToken(c.ID), fmt.Sprintf("id %q: want 1 to 32 characters of a-z and 0-9", c.ID))
 	refuse(c.Data == "", "data: no folder")
-	refuse(c.Snapshots.Every < 1, "snapshots: every: want a number of commits")
+	refuse(c.Snapshots.Every < 1, "snapshots: every: want a positive number of commits")
 	refuse(c.Admin.Socket == "", "admin: no socket")
-	refuse(own && c.NATS.ServerName == "", "nats: no server_name, which gateways check")
-	refuse(own && len(c.NATS.Gateways) == 0, "nats: no gateways, so nobody could ask")
-	refuse(!own && c.NATS.SeedFile == "", "nats: servers run by others need a seed_file")
+	refuse(own && c.NATS.ServerName == "", "nats: no server_name; gateways check it")
+	refuse(own && len(c.NATS.Gateways) == 0, "nats: no gateways, so no gateway could ask")
+	refuse(!own && c.NATS.SeedFile == "", "nats: urls requires a seed_file")
 	if _, err := c.Log.Logger(io.Discard); err != nil {
 		errs = append(errs, err)
 	}
@@ -99,7 +104,7 @@ func (c *config) Check() error {
 	}
 	seen := make(map[string]bool)
 	for _, id := range c.NATS.Gateways {
-		refuse(!decision.IsToken(id) || seen[id], fmt.Sprintf("nats: gateways: %q: want distinct ids of one to 32 of a-z and 0-9", id))
+		refuse(!decision.IsToken(id) || seen[id], fmt.Sprintf("nats: gateways: %q: want distinct ids of 1 to 32 characters of a-z and 0-9", id))
 		seen[id] = true
 	}
 	if c.Listen.HTTP != "" {
@@ -110,7 +115,7 @@ func (c *config) Check() error {
 	return errors.Join(errs...)
 }
 
-// checkAdmin refuses to let tokens cross a network in clear.
+// checkAdmin refuses settings with which tokens would cross a network unencrypted.
 func (c *config) checkAdmin() error {
 	a := &c.Admin
 	if (a.Cert == "") != (a.Key == "") {
@@ -120,12 +125,12 @@ func (c *config) checkAdmin() error {
 		return nil
 	}
 	if daemon.CheckLoopback(a.Listen) != nil {
-		return fmt.Errorf("%s is not on loopback, where tokens would cross the network in clear: give cert and key, or listen on 127.0.0.1", a.Listen)
+		return fmt.Errorf("%s is not on loopback, so tokens would cross the network in clear: give cert and key, or listen on 127.0.0.1", a.Listen)
 	}
 	return nil
 }
 
-// The folders and files of Data.
+// The folders and files in Data.
 
 func (c *config) logDir() string               { return datafolder.Log(c.Data) }
 func (c *config) natsDir() string              { return datafolder.Keys(c.Data) }

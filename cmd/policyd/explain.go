@@ -14,8 +14,8 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// explainStanza says what would become of a stanza of a session opened now,
-// by the very code that answers gateways. It is the admin API's Explainer.
+// explainStanza explains the verdict on a stanza in a session that is opened now.
+// It uses the same code that answers gateways. It is the admin API's Explainer.
 func explainStanza(_ context.Context, v *projections.View, tenant string, q api.ExplainRequest) (server.Explained, error) {
 	full, err := jid.Parse([]byte(q.Account + "/" + q.Resource))
 	if q.Resource == "" {
@@ -43,7 +43,7 @@ func invalid(format string, args ...any) error {
 	return &api.Error{Code: api.CodeInvalid, Text: fmt.Sprintf(format, args...)}
 }
 
-// explained puts an explanation into the API's words.
+// explained converts an explanation to the API's type.
 func explained(e policy.Explanation) server.Explained {
 	out := server.Explained{
 		Effect:  e.Verdict.Effect.String(),

@@ -11,7 +11,7 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// explainView is a tenant with a user who may receive nothing.
+// explainView returns a View with a tenant and a user who may not receive messages.
 func explainView(t *testing.T) *projections.View {
 	t.Helper()
 	f, err := policyfile.Parse("policy.toml", []byte(`
@@ -37,7 +37,8 @@ role = "deaf"
 	return v
 }
 
-// TestExplainStanza: what is said of a stanza is what a gateway would be told.
+// TestExplainStanza: the explanation of a stanza has the verdict that a gateway
+// would get.
 func TestExplainStanza(t *testing.T) {
 	v := explainView(t)
 	for _, c := range []struct {
@@ -53,8 +54,8 @@ func TestExplainStanza(t *testing.T) {
 		{"out, forged", api.ExplainRequest{Resource: "phone", Stanza: `<presence from="bob@alpha.test/other"/>`}, "end /invalid-from [] []"},
 		{"in, answered", api.ExplainRequest{Direction: "in", Resource: "phone", Stanza: `<message type="chat" from="carol@alpha.test/x" to="bob@alpha.test/phone"><body/></message>`}, "refuse cancel/service-unavailable [xmpp:account:messages:read] [xmpp:account:messages:read]"},
 		{"in, a joined room's presence", api.ExplainRequest{Direction: "in", Stanza: `<presence from="r@rooms.alpha.test/n"><x xmlns="http://jabber.org/protocol/muc#user"/></presence>`, Joined: []string{"R@rooms.alpha.test/me"}}, "pass  [] []"},
-		{"in, an answer nobody waits for", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`}, "drop  [] []"},
-		{"in, an answer that is waited for", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`, Outstanding: []api.Request{{Peer: "Carol@alpha.test/x", ID: "1"}}}, "pass  [] []"},
+		{"in, an answer without a request", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`}, "drop  [] []"},
+		{"in, an answer to a request", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="1" from="carol@alpha.test/x"/>`, Outstanding: []api.Request{{Peer: "Carol@alpha.test/x", ID: "1"}}}, "pass  [] []"},
 		{"in, an answer to another request", api.ExplainRequest{Direction: "in", Stanza: `<iq type="result" id="2" from="carol@alpha.test/x"/>`, Outstanding: []api.Request{{Peer: "carol@alpha.test/x", ID: "1"}}}, "drop  [] []"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,8 +78,8 @@ func TestExplainStanza(t *testing.T) {
 	}
 }
 
-// TestExplainRefuses: what cannot be asked is the asker's error, with a text
-// that names it.
+// TestExplainRefuses: an invalid request is refused as invalid, and the text names
+// the fault.
 func TestExplainRefuses(t *testing.T) {
 	v := explainView(t)
 	for _, c := range []struct {

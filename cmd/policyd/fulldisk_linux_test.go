@@ -15,20 +15,20 @@ import (
 	"github.com/postern-im/postern/decision/overnats"
 )
 
-// largeFile is more than any other file of the test's process has.
+// largeFile is larger than any other file that the test's process writes.
 const largeFile = 1 << 30
 
-// A fullDisk is a policyd whose records, of decisions and of admin calls, are
-// the only files that a limit on the size of files can meet. The limit is the
-// process's own (setrlimit(2)) and fails writes as a full disk does: what still
-// fits is written.
+// A fullDisk is a policyd whose writes of records can be made to fail as on a full
+// disk. It limits the size of files of this process (setrlimit(2)); a write then
+// writes the bytes that still fit, and fails. The records, of decisions and of
+// admin calls, are the only files large enough to reach the limit.
 type fullDisk struct {
 	t      *testing.T
 	config *config
 	asker  *overnats.Asker
 	client *api.Client
 	before syscall.Rlimit
-	log    string // the admission's
+	log    string // log and position of the admission
 	at     uint64
 
 	next   uint64
@@ -41,7 +41,7 @@ func newFullDisk(t *testing.T) *fullDisk {
 		t.Fatal(err)
 	}
 	for file, size := range map[string]int64{c.journal(): largeFile, c.adminCalls(): 2 * largeFile} {
-		if err := os.Truncate(file, size); err != nil { // longer: all holes
+		if err := os.Truncate(file, size); err != nil { // extends the file with holes
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func newFullDisk(t *testing.T) *fullDisk {
 	return d
 }
 
-// fill leaves room for so many bytes of decisions, and none for admin calls.
+// fill leaves room for room bytes of decisions, and none for admin calls.
 func (d *fullDisk) fill(room int64) {
 	d.t.Helper()
 	info, err := os.Stat(d.config.journal())
@@ -80,7 +80,7 @@ func (d *fullDisk) makeRoom() {
 	}
 }
 
-// ask asks for a verdict as a gateway does, whose client waits so long.
+// ask asks for a verdict as a gateway does. In an outage it waits for at most hold.
 func (d *fullDisk) ask(hold time.Duration) error {
 	d.t.Helper()
 	d.next++
@@ -96,18 +96,18 @@ func (d *fullDisk) ask(hold time.Duration) error {
 	return err
 }
 
-// suspend has an operator suspend an account.
+// suspend suspends an account as the operator.
 func (d *fullDisk) suspend(account string) error {
 	_, err := d.client.Do(d.t.Context(), "acme", api.MemberSuspend{JID: account}, api.CommandMeta{})
 	return err
 }
 
-// TestFullDisk: while records cannot be written no verdict is given and no
-// change is made, and policyd says that it is not ready; when they can be it
-// goes on by itself, and each verdict that was given has its record.
+// TestFullDisk: while records cannot be written, policyd gives no verdict, makes no
+// change and is not ready. When they can be written again, it resumes by itself.
+// Each verdict that it gave has a record.
 func TestFullDisk(t *testing.T) {
 	d := newFullDisk(t)
-	rooms := []int64{0, 1, 100, 500} // nothing fits, a line's end, a part, one record
+	rooms := []int64{0, 1, 100, 500} // room for no byte, a line's end, part of a record, one record
 	for _, room := range rooms {
 		if err := d.ask(10 * time.Second); err != nil {
 			t.Fatalf("there is room: %v", err)
@@ -122,13 +122,13 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("room for %d bytes: %v", room, err)
 		}
 		if err := d.suspend("eve@alpha.test"); err == nil || !strings.Contains(err.Error(), "cannot record this call") {
-			t.Errorf("an unrecorded change: %v", err)
+			t.Errorf("a change without a record: %v", err)
 		}
 		if live := get(d.config, "/livez"); live != "ok\n" {
 			t.Errorf("livez %q", live)
 		}
 		if metrics := get(d.config, "/metrics"); !strings.Contains(metrics, "postern_node_recording 0\n") || !strings.Contains(metrics, "postern_node_ready 0\n") {
-			t.Error("the metrics do not tell")
+			t.Error("the metrics do not show it")
 		}
 		d.makeRoom()
 		if err := d.ask(10 * time.Second); err != nil {
@@ -146,8 +146,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// resumptions reads the records, takes each verdict there from those that
-// passed, and counts the records of resuming.
+// resumptions reads the records. It removes each recorded verdict from passed, and
+// returns the number of records of resuming.
 func (d *fullDisk) resumptions() (n int) {
 	d.t.Helper()
 	f, err := os.Open(d.config.journal())
@@ -168,7 +168,7 @@ func (d *fullDisk) resumptions() (n int) {
 			Question    uint64
 		}
 		switch err := json.Unmarshal(line, &r); {
-		case err != nil: // cut off
+		case err != nil: // an incomplete record
 		case r.Msg == "resumed":
 			n++
 		case r.Msg == "verdict" && r.Effect == "pass":

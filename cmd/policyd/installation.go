@@ -13,14 +13,14 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// remains are the files that only an earlier installation has left in the data
-// folder, relative to it. A folder that holds any and no log has lost its log:
-// to begin an empty one there would end every session and forget every rule.
+// remains returns the files in the data folder that can only come from an earlier
+// installation, as relative paths. A folder with such files and without a log has
+// lost its log. An empty log there would end every session and lose every rule.
 func (c *config) remains() ([]string, error) {
 	var found []string
 	for _, r := range []struct{ dir, pattern string }{
 		{c.natsDir(), "*.nkey"},
-		{c.Data, filepath.Base(c.adminCalls()) + "*"}, // with those that were rotated away
+		{c.Data, filepath.Base(c.adminCalls()) + "*"}, // rotated files as well
 		{c.Data, filepath.Base(c.journal()) + "*"},
 		{c.logDir(), "*.sst"},
 		{c.logDir(), "*.log"},
@@ -47,13 +47,13 @@ func (c *config) remains() ([]string, error) {
 	return found, nil
 }
 
-// maxNamed bounds the files an error names.
+// maxNamed bounds the files that an error names.
 const maxNamed = 4
 
-// checkInstallation refuses a data folder that has lost its log, unless init
-// says that a new one is meant; and with init, one that has a log. It reports
-// whether the log must be whole already: a first start that was killed may have
-// left half of one, but nothing else.
+// checkInstallation returns an error if the data folder has lost its log, unless
+// init asks for a new installation. With init, it returns an error if there is a
+// log. existing reports whether the log must be complete: if the first start was
+// killed, there may be an incomplete log, but no other files.
 func (c *config) checkInstallation(init bool) (existing bool, err error) {
 	there, err := eventlog.Exists(c.logDir(), nil)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *config) checkInstallation(init bool) (existing bool, err error) {
 	}
 	switch {
 	case there && init:
-		return true, fmt.Errorf("data: %s holds a log, so this is no new installation: start without --init", c.logDir())
+		return true, fmt.Errorf("data: %s holds a log, so this is not a new installation: start without --init", c.logDir())
 	case there:
 		return slices.ContainsFunc(left, func(name string) bool { return filepath.Dir(name) != filepath.Base(c.logDir()) }), nil
 	case init || len(left) == 0:
@@ -75,17 +75,17 @@ func (c *config) checkInstallation(init bool) (existing bool, err error) {
 	if len(left) > maxNamed {
 		named += fmt.Sprintf(" and %d more", len(left)-maxNamed)
 	}
-	return true, fmt.Errorf("data: %s is no new installation, for it holds %s; but there is no log in %s. "+
-		"With an empty log every session would be ended and nobody served. "+
+	return true, fmt.Errorf("data: %s is not a new installation, because it holds %s; but there is no log in %s. "+
+		"With an empty log, policyd would end every session and refuse every client. "+
 		"If its disk is not mounted, mount it; if the log is lost, restore a backup into a new folder (policyctl restore --from BACKUP --data FOLDER); "+
-		"to begin anew, without tenants, start once with: policyd --init", c.Data, named, c.logDir())
+		"to begin a new installation, without tenants, start once with: policyd --init", c.Data, named, c.logDir())
 }
 
-// openError says what to do about a log that does not open.
+// openError adds to an error of opening the log the remedy for it.
 func (c *config) openError(err error) error {
 	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
-		return fmt.Errorf("open the log: it is damaged at position %d; nothing is decided by it. "+
-			"See how far it is good with: policyctl verify --data %s; then restore a backup into a new folder with: policyctl restore: %w",
+		return fmt.Errorf("open the log: it is damaged at position %d, so policyd does not use it. "+
+			"See which part is undamaged with: policyctl verify --data %s; then restore a backup into a new folder with: policyctl restore: %w",
 			corrupt.Position, c.Data, err)
 	}
 	if locked, ok := errors.AsType[*eventlog.LockedError](err); ok {
@@ -93,16 +93,16 @@ func (c *config) openError(err error) error {
 		if locked.Holder != 0 {
 			who = fmt.Sprintf("process %d%s", locked.Holder, programOf(locked.Holder))
 		}
-		return fmt.Errorf("open the log: %s has the data folder %s open; one policyd at a time may: stop that one, or give this one a data folder of its own", who, c.Data)
+		return fmt.Errorf("open the log: %s has the data folder %s open; only one policyd at a time may: stop that process, or give this policyd another data folder", who, c.Data)
 	}
 	if errors.Is(err, eventlog.ErrNoLog) {
 		return fmt.Errorf("open the log: %w; move the folder %s away, or restore a backup into a new one with: policyctl restore", err, c.logDir())
 	}
-	return fmt.Errorf("open the log: %w; policyctl verify --data %s says more", err, c.Data)
+	return fmt.Errorf("open the log: %w; for details: policyctl verify --data %s", err, c.Data)
 }
 
-// programOf is the name of a process's program, in brackets, as far as it may
-// be known (proc(5)).
+// programOf returns the name of a process's program in brackets, or "" if it
+// cannot be read (proc(5)).
 func programOf(pid int) string {
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {

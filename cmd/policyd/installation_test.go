@@ -18,9 +18,9 @@ import (
 	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
-// TestLostLog: a data folder that has lost its log is told from a new one,
-// whatever is left of it, and stays as it is; --init says that a new one is
-// meant, and only where there is no log.
+// TestLostLog: policyd refuses a data folder that has lost its log, whichever file
+// is left in it, and changes nothing there. With --init it begins a new
+// installation, but only if there is no log.
 func TestLostLog(t *testing.T) {
 	for left, lose := range map[string]func(t *testing.T, c *config){
 		"nats/gw1.nkey": func(t *testing.T, c *config) { remove(t, c.logDir(), c.adminCalls(), c.journal()) },
@@ -32,7 +32,7 @@ func TestLostLog(t *testing.T) {
 			}
 		},
 		"log/HIGHWATER": loseAllButMark,
-		"log/WITNESS": func(t *testing.T, c *config) { // what an earlier version has left
+		"log/WITNESS": func(t *testing.T, c *config) { // from an earlier version
 			loseAllButMark(t, c)
 			if err := os.Rename(filepath.Join(c.logDir(), "HIGHWATER"), filepath.Join(c.logDir(), "WITNESS")); err != nil {
 				t.Fatal(err)
@@ -58,7 +58,7 @@ func TestLostLog(t *testing.T) {
 				t.Errorf("the refusal changed the folder: %v", after)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel() // to start is enough
+			cancel() // policyd stops once it has started
 			switch err := run(ctx, c, true); {
 			case strings.HasPrefix(left, "log/"):
 				if err == nil || !strings.Contains(err.Error(), "move the folder") {
@@ -73,7 +73,8 @@ func TestLostLog(t *testing.T) {
 	}
 }
 
-// loseAllButMark loses all of an installation but its log's high-water mark.
+// loseAllButMark removes all files of an installation except the high-water mark
+// of its log.
 func loseAllButMark(t *testing.T, c *config) {
 	t.Helper()
 	remove(t, c.natsDir(), c.adminCalls(), c.journal())
@@ -88,8 +89,8 @@ func loseAllButMark(t *testing.T, c *config) {
 	}
 }
 
-// TestFirstStart: a new installation says that it is one, once. While one
-// policyd has the folder, another is told which.
+// TestFirstStart: policyd logs once that a new installation begins. If a policyd
+// has the data folder open, a second one is told which process has it.
 func TestFirstStart(t *testing.T) {
 	c := testConfig(t)
 	for _, want := range []int{1, 0} {
@@ -105,12 +106,12 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("exit status %d", code)
 		}
 		if n := strings.Count(p.stderr.String(), `msg="a new installation begins, with an empty log"`); n != want {
-			t.Errorf("said %d times, want %d:\n%s", n, want, p.stderr.String())
+			t.Errorf("logged %d times, want %d:\n%s", n, want, p.stderr.String())
 		}
 	}
 }
 
-// TestPortTaken: a port that is taken ends policyd with status 1 before it says
+// TestPortTaken: if a port is in use, policyd exits with status 1 before it logs
 // that it serves, and the error names the address.
 func TestPortTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,21 +129,21 @@ func TestPortTaken(t *testing.T) {
 		spoil(c)
 		p := startProcess(t, c)
 		code := p.end(nil)
-		if out := p.stderr.String(); code != 1 || strings.Contains(out, "serves") || strings.Contains(out, "may administer") ||
+		if out := p.stderr.String(); code != 1 || strings.Contains(out, "serves") || strings.Contains(out, "the admin port is open") ||
 			!strings.Contains(out, taken) || !strings.Contains(out, "address already in use") {
 			t.Errorf("%s: exit status %d:\n%s", setting, code, out)
 		}
 	}
 }
 
-// A started is a policyd in a process of its own.
+// A started is a policyd in another process.
 type started struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
 }
 
-// startProcess starts policyd in a process of its own, which says what it does.
+// startProcess starts policyd in another process, and keeps its log.
 func startProcess(t *testing.T, c *config) *started {
 	t.Helper()
 	p := &started{t: t, cmd: exec.Command(os.Args[0])}
@@ -158,7 +159,7 @@ func startProcess(t *testing.T, c *config) *started {
 	return p
 }
 
-// end sends a signal, where there is one, and waits for the exit status.
+// end sends a signal, unless it is nil, and waits for the exit status.
 func (p *started) end(signal os.Signal) int {
 	p.t.Helper()
 	if signal != nil {
@@ -191,7 +192,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

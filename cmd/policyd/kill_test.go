@@ -22,11 +22,11 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// killVariable makes this test's binary a policyd, configured by its
-// environment alone.
+// killVariable makes the test binary run policyd, configured by its environment
+// alone.
 const killVariable = "POSTERN_TEST_POLICYD"
 
-// runKillable is policyd, in a process of its own.
+// runKillable runs policyd and returns its exit status.
 func runKillable() int {
 	c, err := loadConfig("", os.Environ())
 	if err == nil {
@@ -50,7 +50,7 @@ type killable struct {
 	stderr *bytes.Buffer
 }
 
-// start starts policyd and waits until it decides.
+// start starts policyd and waits until it is ready.
 func (k *killable) start() {
 	k.t.Helper()
 	k.cmd, k.stderr = exec.Command(os.Args[0]), new(bytes.Buffer)
@@ -75,18 +75,18 @@ func (k *killable) start() {
 	}
 }
 
-// kill is kill -9.
+// kill kills policyd with SIGKILL.
 func (k *killable) kill() {
 	k.cmd.Process.Kill()
 	k.cmd.Wait()
 }
 
-// An order is a command of which it is known, or not, what became of it.
+// An order is a command and its result, if the result is known.
 type order struct {
 	tenant, id string
 	command    api.Command
-	// events is what the one commit of the command holds, where that is
-	// simple; else how many events it has.
+	// event is the only event in the commit of the command; nil if there are more.
+	// events is the number of events in the commit.
 	event  events.Event
 	events int
 
@@ -94,8 +94,8 @@ type order struct {
 	known  bool
 }
 
-// give gives an order. An error that is not the node's own refusal leaves it
-// unknown.
+// give sends an order to policyd. If policyd refuses it, give returns the error.
+// After any other error, the result is unknown.
 func (k *killable) give(o *order) error {
 	result, err := k.client.Do(context.Background(), o.tenant, o.command, api.CommandMeta{ID: o.id})
 	if err == nil {
@@ -117,7 +117,7 @@ const (
 
 func killTenant(i int) string { return fmt.Sprintf("t%d", i) }
 
-// creation is one commit of many events.
+// creation returns an order whose commit has many events.
 func creation(i int) *order {
 	domain := killTenant(i) + ".example"
 	c := api.TenantCreate{
@@ -130,7 +130,7 @@ func creation(i int) *order {
 	return &order{tenant: killTenant(i), id: "create", command: c, events: 6 + killMembers}
 }
 
-// randomOrder is one small command.
+// randomOrder returns an order whose commit has one event.
 func randomOrder(rng *rand.Rand, id string) *order {
 	tenant := killTenant(rng.IntN(killTenants))
 	o := &order{tenant: tenant, id: id, events: 1}
@@ -151,10 +151,11 @@ func randomOrder(rng *rand.Rand, id string) *order {
 	return o
 }
 
-// TestKills kills policyd at random moments under a load of commands and
-// starts it again. What was acknowledged is there, at its position and whole;
-// what was not is there whole or not at all, and once; the state is what the
-// log folds to from its beginning, and from each snapshot.
+// TestKills kills policyd at random moments under a load of commands, and starts it
+// again. Each acknowledged commit must be in the log, complete and at its position.
+// A commit that was not acknowledged must be there completely and once, or not at
+// all. The state must be the same if it is rebuilt from the beginning of the log and
+// from each snapshot.
 func TestKills(t *testing.T) {
 	rounds := 5
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -204,7 +205,7 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// load gives commands from all sides and kills policyd after a time.
+// load sends random orders from several goroutines, and kills policyd after a time.
 func (k *killable) load(round int, after time.Duration) (orders []*order) {
 	k.t.Helper()
 	stop := make(chan struct{})
@@ -227,7 +228,7 @@ func (k *killable) load(round int, after time.Duration) (orders []*order) {
 				failed = errors.Join(failed, err)
 				mu.Unlock()
 				if !o.known {
-					return // it is dead
+					return // policyd is dead
 				}
 			}
 		})
@@ -243,8 +244,8 @@ func (k *killable) load(round int, after time.Duration) (orders []*order) {
 	return orders
 }
 
-// checkLog opens the log that a dead policyd left and gives the View it folds
-// to from its beginning.
+// checkLog opens the log of a killed policyd, checks the orders against it, and
+// returns the View built from the beginning of the log.
 func checkLog(t *testing.T, c *config, orders []*order) *projections.View {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: c.logDir()})
@@ -272,7 +273,7 @@ func checkLog(t *testing.T, c *config, orders []*order) *projections.View {
 		case !found:
 			continue
 		case o.known && (uint64(commit.Position) != o.result.Position || commit.TenantVersion != o.result.TenantVersion):
-			t.Fatalf("%s of %s was acknowledged at %d (version %d) and stands at %d (%d)", o.id, o.tenant,
+			t.Fatalf("%s of %s was acknowledged at %d (version %d) and is at %d (%d)", o.id, o.tenant,
 				o.result.Position, o.result.TenantVersion, commit.Position, commit.TenantVersion)
 		case len(commit.Events) != o.events || o.event != nil && events.Describe(commit.Events[0]) != events.Describe(o.event):
 			t.Fatalf("%s of %s is in the log as %v", o.id, o.tenant, commit.Events)
@@ -282,8 +283,8 @@ func checkLog(t *testing.T, c *config, orders []*order) *projections.View {
 	return v
 }
 
-// checkSnapshots folds each snapshot's rest of the log onto it, as a start
-// does: what comes of it must be what the whole log folds to.
+// checkSnapshots applies to each snapshot the commits after it, as a start does. The
+// result must be equal to the View of the whole log.
 func checkSnapshots(t *testing.T, l *eventlog.Log, whole *projections.View) {
 	t.Helper()
 	for atMost := whole.Position(); ; {
@@ -303,13 +304,13 @@ func checkSnapshots(t *testing.T, l *eventlog.Log, whole *projections.View) {
 			t.Fatal(err)
 		}
 		if b.View().Hash() != whole.Hash() {
-			t.Fatalf("the snapshot at %d and the commits behind it make another state than the log", at)
+			t.Fatalf("the snapshot at %d and the commits after it give another state than the log", at)
 		}
 		atMost = at - 1
 	}
 }
 
-// compare holds what policyd shows of its state against a View.
+// compare checks that the state which policyd shows is equal to a View.
 func (k *killable) compare(v *projections.View) {
 	k.t.Helper()
 	status, err := k.client.Status(k.t.Context())

@@ -1,9 +1,9 @@
-// Command policyd is a policy node: it keeps the event log, decides what
-// gateways ask over NATS, and carries out the operator's commands.
+// Command policyd is a policy node: it keeps the event log, answers the questions
+// of gateways over NATS, and runs the commands of administrators.
 //
-// It joins the log, the node, both ends of NATS and the admin API, and adds
-// what a process needs: configuration, logging, metrics, health, signals. It
-// holds no rules of its own.
+// It connects the log, the node, the NATS server and client, and the admin API,
+// and adds the configuration, logging, metrics, health and signals of a process.
+// It holds no rules.
 package main
 
 import (
@@ -17,14 +17,14 @@ import (
 
 var cli struct {
 	Config string `short:"c" env:"POSTERN_POLICYD_CONFIG" type:"existingfile" help:"Configuration file (TOML). Without one, defaults and the environment are used."`
-	Init   bool   `help:"Begin a new installation although the data folder holds files of an earlier one, such as gateways' keys. An error where there is a log."`
-	Check  bool   `help:"Look at the configuration and at all that a start would open, change nothing, and stop: a line for each problem, status 1 where there is one."`
+	Init   bool   `help:"Begin a new installation even if the data folder holds files of an earlier one, such as gateways' keys. It is an error if there is a log."`
+	Check  bool   `help:"Check the configuration and the files and addresses that policyd opens when it starts, print a line for each error or warning, and exit: status 1 if there is an error. Change nothing."`
 }
 
-const description = `Postern's policy node: it keeps the log of who may do what, and answers the gateways.
+const description = `Postern's policy node: it keeps the log of permissions, and answers the gateways.
 
-Every setting of the file can be given as an environment variable: POSTERN_POLICYD_NATS_LISTEN is listen in [nats].
-SIGTERM and SIGINT stop it gracefully; a second one does not wait. SIGHUP opens the records (decisions.jsonl, admin.jsonl) again, so that they can be moved away, and reads the certificate of [admin] again. It is administered with policyctl over its socket.`
+An environment variable can override each setting in the file: POSTERN_POLICYD_NATS_LISTEN is listen in [nats].
+SIGTERM and SIGINT stop it gracefully; a second signal stops it at once. SIGHUP opens the records (decisions.jsonl, admin.jsonl) again, so that they can be rotated, and reads the certificate of [admin] again. Use policyctl to administer it over its socket.`
 
 func main() {
 	kong.Parse(&cli, kong.Name("policyd"), kong.Description(description))

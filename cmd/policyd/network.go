@@ -9,21 +9,22 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// maxAdminConns bounds the connections of the network's administrators; one
-// more waits to be accepted. Requests are few, and bounded by api.
+// maxAdminConns bounds the connections to the admin port. Further connections wait
+// to be accepted. Requests are few, and api/server bounds them.
 const maxAdminConns = 256
 
-// maxAdminConnsOf bounds those from one source, so that none holds them all.
+// maxAdminConnsOf bounds the connections from one source, so that no source can
+// take all of them.
 const maxAdminConnsOf = maxAdminConns / 4
 
-// An adminNetwork is where the network administers.
+// An adminNetwork is the listener of the admin port.
 type adminNetwork struct {
 	net.Listener
-	cert, key string                          // files; empty: plain, on loopback
-	current   atomic.Pointer[tls.Certificate] // nil: plain
+	cert, key string                          // files; empty: no TLS, on loopback
+	current   atomic.Pointer[tls.Certificate] // nil: no TLS
 }
 
-// listenAdmin opens the port. Nothing is served yet.
+// listenAdmin opens the port. It serves nothing yet.
 func listenAdmin(c *config) (*adminNetwork, error) {
 	n := &adminNetwork{cert: c.Admin.Cert, key: c.Admin.Key}
 	if err := n.reload(); err != nil {
@@ -43,7 +44,7 @@ func listenAdmin(c *config) (*adminNetwork, error) {
 	return n, nil
 }
 
-// reload reads the certificate anew. On error the old one stays in use.
+// reload reads the certificate again. On error, the old one stays in use.
 func (n *adminNetwork) reload() error {
 	if n.cert == "" {
 		return nil

@@ -15,22 +15,23 @@ import (
 	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
-// writeCertificate writes a new certificate for 127.0.0.1, half of whose two
-// hours are over, and gives who to trust for it.
+// writeCertificate writes a new certificate for 127.0.0.1 and returns a pool that
+// trusts it. One of its two hours is over.
 func writeCertificate(t *testing.T, cert, key string) *x509.CertPool {
 	t.Helper()
 	return writeCertificateOf(t, cert, key, time.Hour, time.Hour)
 }
 
-// writeCertificateOf writes one of some age, which has so long to live.
+// writeCertificateOf is like writeCertificate. The certificate became valid age ago
+// and expires after left.
 func writeCertificateOf(t *testing.T, cert, key string, age, left time.Duration) *x509.CertPool {
 	t.Helper()
 	return daemontest.WriteCertificate(t, cert, key, age, left, "127.0.0.1")
 }
 
-// TestAdminNetwork: the network administers over TLS by a token, whose
-// certificate is read anew on SIGHUP, and so is the record's file; every call
-// is in it, and no secret.
+// TestAdminNetwork: a client with a token administers over TLS. SIGHUP reloads the
+// certificate and opens the files of records again. The records hold every call
+// and no secret.
 func TestAdminNetwork(t *testing.T) {
 	c := testConfig(t)
 	dir := t.TempDir()
@@ -61,7 +62,7 @@ func TestAdminNetwork(t *testing.T) {
 	}
 	defer plain.Close()
 	if _, err := plain.Status(t.Context()); err == nil {
-		t.Error("it answers in clear")
+		t.Error("the admin port answers without TLS")
 	}
 
 	renewed := writeCertificate(t, c.Admin.Cert, c.Admin.Key)
@@ -98,8 +99,8 @@ func TestAdminNetwork(t *testing.T) {
 	}
 }
 
-// TestAdminShares: an address that holds all connections it may have is closed
-// the next, and leaves others theirs; one that ends makes room.
+// TestAdminShares: the admin port closes a connection beyond the share of its
+// address. Other addresses can still connect, and a closed connection makes room.
 func TestAdminShares(t *testing.T) {
 	c := testConfig(t)
 	c.Admin.Listen = "127.0.0.1:0"
@@ -119,7 +120,8 @@ func TestAdminShares(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
-	// accept accepts the next connection that is not closed, which must be ours.
+	// accept accepts the next connection that the listener does not close. It must
+	// be ours.
 	accept := func(ours net.Conn) net.Conn {
 		t.Helper()
 		theirs, err := l.Accept()
@@ -139,11 +141,11 @@ func TestAdminShares(t *testing.T) {
 		tooMany := dial("127.0.0.1")
 		accept(dial("127.0.0.2"))
 		if _, err := tooMany.Read(make([]byte, 1)); err == nil {
-			t.Error("one address has more than its share")
+			t.Error("an address has more connections than its share")
 		}
 	}
 	for range maxAdminConnsOf + 5 {
-		theirs := accept(dial("127.0.0.3")) // each is closed before the next
+		theirs := accept(dial("127.0.0.3")) // each connection is closed before the next
 		theirs.Close()
 		theirs.Close() // twice counts once
 	}

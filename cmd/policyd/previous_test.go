@@ -43,7 +43,8 @@ func TestPreviousVersion(t *testing.T) {
 	compare(t, "testdata/previous/restored.golden", state(t, restored))
 }
 
-// state is what the admin API says of a node: one line of JSON for each reply.
+// state returns the state of a node: the replies of the admin API, a line of JSON
+// each.
 func state(t *testing.T, c *config) []byte {
 	t.Helper()
 	client := api.NewClient(c.Admin.Socket)
@@ -83,7 +84,7 @@ func state(t *testing.T, c *config) []byte {
 	add(tokens, err)
 	from := uint64(0)
 	log, err := client.Log(t.Context(), api.LogQuery{After: &from, Limit: 100})
-	log.LogID = "" // a restored log has one of its own
+	log.LogID = "" // a restored log has a new id
 	add(log, err)
 	return out.Bytes()
 }
@@ -101,11 +102,11 @@ func compare(t *testing.T, golden string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("the state is not as %s says:\n%s", golden, got)
+		t.Errorf("the state is not equal to %s:\n%s", golden, got)
 	}
 }
 
-// extract unpacks an archive of folders and files below a folder.
+// extract unpacks an archive of folders and files into a folder.
 func extract(t *testing.T, archive, to string) {
 	t.Helper()
 	packed, err := os.Open(archive)

@@ -24,16 +24,16 @@ import (
 	"github.com/postern-im/postern/node"
 )
 
-// recordReserve is what records of decisions leave free of their disk. The log
-// needs 64 MiB of that (see eventlog): so records, which grow without end, stop
-// first, while administrators can still make room and change what is in force.
+// recordReserve is the space that records of decisions leave free on their disk.
+// The log needs 64 MiB of it (see eventlog). Records grow without end; they stop
+// first, so that administrators can still make room and run commands.
 const recordReserve = 128 << 20
 
-// A process is the parts of a running policyd, in the order in which they are
-// made; they are closed in the opposite one.
+// A process holds the parts of a running policyd, in the order in which they are
+// created. They are closed in reverse order.
 type process struct {
 	config   *config
-	init     bool // a new installation is meant
+	init     bool // begin a new installation
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	started  time.Time
@@ -41,8 +41,8 @@ type process struct {
 	events    *eventlog.Log
 	journal   *audit.Writer      // of decisions
 	calls     *audit.Writer      // of the admin API
-	server    *natsserver.Server // nil: run by others
-	refusals  *refusals          // nil: as the server
+	server    *natsserver.Server // nil: external NATS servers
+	refusals  *refusals          // nil if server is nil
 	conn      *nats.Conn
 	link      *overnats.Link
 	node      *node.Node
@@ -55,8 +55,8 @@ type process struct {
 	health    net.Listener  // nil: none
 }
 
-// run runs a policy node until ctx is done. init says that a new installation
-// is meant, whatever an earlier one has left in the data folder.
+// run runs a policy node until ctx is done. With init, it begins a new installation
+// even if the data folder holds files of an earlier one.
 func run(ctx context.Context, c *config, init bool) error {
 	logger, err := c.Log.Logger(os.Stderr)
 	if err != nil {
@@ -71,7 +71,7 @@ func run(ctx context.Context, c *config, init bool) error {
 	return errors.Join(err, p.close())
 }
 
-// build makes the parts and opens the ports; nothing is served yet.
+// build creates the parts and opens the ports. It serves nothing yet.
 func (p *process) build() error {
 	for _, step := range []func() error{p.openLog, p.connect, p.makeNode, p.listen} {
 		if err := step(); err != nil {
@@ -84,7 +84,7 @@ func (p *process) build() error {
 func (p *process) openLog() (err error) {
 	c := p.config
 	if left := eventlog.Restoring(c.logDir()); exists(left) {
-		return fmt.Errorf("open the log: a restore was broken off and has left %s: give policyctl restore again, or remove that folder", left)
+		return fmt.Errorf("open the log: a restore was interrupted and has left %s: run policyctl restore again, or remove that folder", left)
 	}
 	existing, err := c.checkInstallation(p.init)
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *process) openLog() (err error) {
 		}
 	}
 	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Logger: p.logger, Fatal: func(reason string) {
-		// What is durable is not known any more. The next start finds out.
+		// It is unknown which commits are durable. The next start finds out.
 		p.logger.Error("the log's disk has failed", "reason", reason)
 		os.Exit(1)
 	}})
@@ -120,7 +120,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// connect makes the NATS server, or not, and the connection to it.
+// connect creates the embedded NATS server, unless URLs are given, and the
+// connection to NATS.
 func (p *process) connect() (err error) {
 	c := p.config
 	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.logger, Link: p.link}
@@ -141,8 +142,8 @@ func (p *process) connect() (err error) {
 	return p.directory.Register(p.registry)
 }
 
-// embed makes the NATS server. This node's key lives as long as the process;
-// each gateway's is a file for its operator to carry over.
+// embed creates the embedded NATS server. This node's key exists only in this
+// process. Each gateway's key is a file that the operator copies to the gateway.
 func (p *process) embed(to *overnats.ConnectConfig) error {
 	c := p.config
 	key, err := natsserver.NewKey()
@@ -199,7 +200,8 @@ func (p *process) makeNode() (err error) {
 	return err
 }
 
-// notify hastens the end of idle sessions. Nothing depends on it.
+// notify tells gateways of a revocation, so that idle sessions end sooner. No
+// guarantee depends on it, because each session asks with its next stanza.
 func (p *process) notify(e decision.Revocation) {
 	if err := p.responder.Notify(e); err != nil {
 		p.logger.Debug("gateways were not told of a revocation", "error", err)
@@ -224,9 +226,9 @@ func (p *process) listen() (err error) {
 	return nil
 }
 
-// serve runs all parts until ctx is done or one of them fails. What others
-// rely on outlives them: first nothing new is taken (admin, responder), then
-// the node ends, and the NATS server last.
+// serve runs all parts until ctx is done or a part fails. It stops a part only
+// after the parts that depend on it: first those that accept requests (admin,
+// responder), then the node, and last the NATS server.
 func (p *process) serve(ctx context.Context) error {
 	front, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -248,7 +250,7 @@ func (p *process) serve(ctx context.Context) error {
 		start(&floors, floor, "refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
 		select {
 		case <-p.server.Ready():
-		case <-front.Done(): // it has no port, or policyd is to stop
+		case <-front.Done(): // its port failed to open, or policyd must stop
 			stopFloor()
 			floors.Wait()
 			if ctx.Err() != nil {
@@ -287,7 +289,7 @@ func (p *process) serve(ctx context.Context) error {
 	return context.Cause(front)
 }
 
-// sayServes tells that all ports are open, and which they are.
+// sayServes logs that all ports are open, and their addresses.
 func (p *process) sayServes() {
 	nats := p.config.NATS.URLs
 	if p.server != nil {
@@ -295,16 +297,16 @@ func (p *process) sayServes() {
 	}
 	p.logger.Info("policyd serves", "node", p.config.ID, "log", p.events.LogID(), "admin", p.config.Admin.Socket, "nats", nats)
 	if p.network != nil {
-		p.logger.Info("the network may administer", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
+		p.logger.Info("the admin port is open", "listen", p.network.Addr().String(), "tls", p.network.cert != "")
 	}
 }
 
-// reopen opens both files of records and reads the certificate of the admin port
-// again. If that fails, the old one stays in use.
+// reopen opens both files of records again, and reads the certificate of the admin
+// port again. If one of these fails, the old file or certificate stays in use.
 func (p *process) reopen() {
 	if p.network != nil {
 		if err := p.network.reload(); err != nil {
-			p.logger.Error("the certificate of the admin port stays the old one", "error", err)
+			p.logger.Error("the certificate of the admin port was not reloaded; the old one stays in use", "error", err)
 		}
 		p.noticeCertificates()
 	}
@@ -313,14 +315,14 @@ func (p *process) reopen() {
 		path string
 	}{{p.calls, p.config.adminCalls()}, {p.journal, p.config.journal()}} {
 		if err := r.file.Reopen(); err != nil {
-			p.logger.Error("records stay where they were", "file", r.path, "error", err)
+			p.logger.Error("the file of records was not reopened; the old one stays in use", "file", r.path, "error", err)
 			continue
 		}
-		p.logger.Info("records go into a file that was opened again", "file", r.path)
+		p.logger.Info("the file of records was reopened", "file", r.path)
 	}
 }
 
-// close closes what was opened and is not closed yet.
+// close closes the parts that are still open.
 func (p *process) close() error {
 	var errs []error
 	if p.network != nil {
@@ -350,7 +352,7 @@ func (p *process) close() error {
 	return errors.Join(errs...)
 }
 
-// ready returns nil if the node decides and can be asked.
+// ready returns nil if the node decides and is connected to NATS.
 func (p *process) ready() error {
 	if err := p.node.Ready(); err != nil {
 		return err
@@ -361,15 +363,14 @@ func (p *process) ready() error {
 	return nil
 }
 
-// version is what the binary was built from.
+// version returns the version of the sources from which the binary was built.
 func version() string {
 	info, _ := debug.ReadBuildInfo()
 	return versionOf(info)
 }
 
-// versionOf is the revision of the sources, or else the module's version. A
-// build knows the one when it is made in a checkout, the other when it is made
-// of a published module.
+// versionOf returns the revision of the sources if the binary was built in a
+// checkout, and the module's version if it was built from a published module.
 func versionOf(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"

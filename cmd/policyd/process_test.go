@@ -27,8 +27,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// TestMain finds goroutines left behind. Pebble leaves one when it cannot open
-// a log, as when another process has it; policyd ends then anyway.
+// TestMain finds leaked goroutines. Pebble leaks one when it cannot open a log, for
+// example because another process has it; policyd exits then anyway.
 func TestMain(m *testing.M) {
 	if os.Getenv(killVariable) != "" {
 		os.Exit(runKillable())
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2/vfs.(*diskHealthCheckingFS).startTickerLocked.func1"))
 }
 
-// freePort is a port nobody listens on.
+// freePort returns an address with a free port.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func testConfig(t *testing.T) *config {
 	t.Helper()
 	c := defaults()
 	c.Data = filepath.Join(t.TempDir(), "data")
-	// A socket's path is short, and a test's folder may not be.
+	// t.TempDir can be too long for a socket's path.
 	dir, err := os.MkdirTemp("", "policyd")
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func get(c *config, path string) string {
 	return string(b)
 }
 
-// gateway is an asker as a gateway has one.
+// gateway returns a running Asker with the key of a gateway.
 func gateway(t *testing.T, c *config, id string) *overnats.Asker {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
@@ -141,7 +141,7 @@ func gateway(t *testing.T, c *config, id string) *overnats.Asker {
 	return a
 }
 
-// admin has the operator change tenant acme.
+// admin changes tenant acme as the operator.
 func admin(t *testing.T, c *config, cmd api.Command) {
 	t.Helper()
 	client := api.NewClient(c.Admin.Socket)
@@ -167,14 +167,14 @@ func chat(t *testing.T, opened uint64) []decision.Question {
 	}}
 }
 
-// TestFromCommandToVerdict: what an operator commands decides what a gateway
-// is told, before and after a restart.
+// TestFromCommandToVerdict: an operator's command changes the verdicts that a
+// gateway gets, before and after a restart.
 func TestFromCommandToVerdict(t *testing.T) {
 	c := testConfig(t)
 	stop := begin(t, c)
 	a := gateway(t, c, "gw1")
 	if admission, err := a.Admit(t.Context(), "alpha.test"); err != nil || admission.Known {
-		t.Fatalf("before there is a tenant: %+v, %v", admission, err)
+		t.Fatalf("before the tenant is created: %+v, %v", admission, err)
 	}
 	admin(t, c, api.TenantCreate{
 		Domains: []api.DomainAdd{{Domain: "alpha.test", Backends: []api.Backend{{Address: "127.0.0.1:15222", Security: "none"}}}},
@@ -202,7 +202,7 @@ func TestFromCommandToVerdict(t *testing.T) {
 	}
 	admin(t, c, api.RoleAdjust{Role: "prosody:registered", Remove: []string{"xmpp:account:messages:write"}})
 	if v := ask(admission.Position); v.Effect != decision.Refuse || v.Permission != "xmpp:account:messages:write" {
-		t.Errorf("after the permission was taken: %+v", v)
+		t.Errorf("after the permission was removed: %+v", v)
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,8 @@ func TestFromCommandToVerdict(t *testing.T) {
 	}
 }
 
-// TestTLS: a gateway asks over TLS, and one whose key is another's asks nothing.
+// TestTLS: a gateway asks over TLS. A gateway with the key of another id gets no
+// answer.
 func TestTLS(t *testing.T) {
 	c := testConfig(t)
 	s := httptest.NewTLSServer(nil) // for its certificate for 127.0.0.1
@@ -255,7 +256,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
-	// gw1's replies are not gw2's to hear: with another's key nothing comes.
+	// The key of gw2 has no right to receive the replies for gw1.
 	if err := os.Rename(c.gatewaySeed("gw2"), c.gatewaySeed("gw1")); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +267,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestRefusals: policyd does not start beside what is in its way.
+// TestRefusals: policyd does not start if a port, file or folder that it needs is
+// in use or unusable.
 func TestRefusals(t *testing.T) {
 	c := testConfig(t)
 	begin(t, c)
@@ -285,11 +287,11 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	if got := get(c, "/readyz"); got != "ok\n" {
-		t.Errorf("the first is harmed: %s", got)
+		t.Errorf("the first policyd is not ready any more: %s", got)
 	}
 }
 
-// openSeed leaves a key that others may read.
+// openSeed writes a key file that other users may read.
 func openSeed(t *testing.T, c *config) {
 	t.Helper()
 	if err := os.MkdirAll(c.natsDir(), 0o700); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// TestRecordsAfterATornLine: a verdict that is recorded behind a line that was
-// cut off has a line of its own.
+// TestRecordsAfterATornLine: if the last line of the file is incomplete, the next
+// record begins a new line.
 func TestRecordsAfterATornLine(t *testing.T) {
 	c := testConfig(t)
 	if err := begin(t, c)(); err != nil {

@@ -14,20 +14,21 @@ import (
 	"github.com/postern-im/postern/internal/natsserver"
 )
 
-// refusedEach is how often the log repeats that the same gateway is turned away.
+// refusedEach is the time between two log lines about refusals of one client.
 const refusedEach = time.Minute
 
-// refusals tell the operator which gateways the embedded NATS server turns
-// away, why, and what to do.
+// refusals reports which gateways the embedded NATS server turns away, with the
+// reason and the remedy.
 type refusals struct {
 	logger  *floodlog.Logger
 	counter *prometheus.CounterVec
-	// gateways are the ids of those that may ask, by public key; forgotten
-	// those of other keys in the folder, made for ids no longer named.
+	// gateways maps the public keys of configured gateways to their ids.
+	// forgotten maps the other keys in the folder, made for gateways that are no
+	// longer configured.
 	gateways, forgotten map[string]string
 }
 
-// The reasons of the metric.
+// The values of the metric's label reason.
 const (
 	refusedNoKey      = "no key"
 	refusedUnknownKey = "unknown key"
@@ -39,7 +40,7 @@ func newRefusals(logger *slog.Logger, registry prometheus.Registerer) (*refusals
 		logger: floodlog.New(floodlog.Config{Logger: logger, Key: "from", Every: refusedEach}),
 		counter: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_policyd_refused_gateways_total",
-			Help: "Clients of the embedded NATS server that were turned away, each time, by reason: no key, unknown key, rights.",
+			Help: "Refusals of clients by the embedded NATS server, by reason: no key, unknown key, rights.",
 		}, []string{"reason"}),
 		gateways: map[string]string{}, forgotten: map[string]string{},
 	}
@@ -49,8 +50,8 @@ func newRefusals(logger *slog.Logger, registry prometheus.Registerer) (*refusals
 	return r, registry.Register(r.counter)
 }
 
-// remember reads the keys in the folder that no gateway named has. One that
-// cannot be read is nobody's.
+// remember reads the keys in the folder that belong to no configured gateway. It
+// ignores files that it cannot read.
 func (r *refusals) remember(folder string) {
 	files, err := os.ReadDir(folder)
 	if err != nil {
@@ -68,7 +69,7 @@ func (r *refusals) remember(folder string) {
 	}
 }
 
-// refused takes a refusal of the server's.
+// refused counts and logs a refusal by the NATS server.
 func (r *refusals) refused(x natsserver.Refusal) {
 	id, named := r.gateways[x.Key]
 	old, forgotten := r.forgotten[x.Key]
@@ -78,21 +79,21 @@ func (r *refusals) refused(x natsserver.Refusal) {
 		claimed, _ := overnats.GatewayOf(x.Subject)
 		r.logger.Say(slog.LevelWarn, x.From, "a gateway uses the key of another id: it is not answered",
 			"key_of", id, "id", claimed, "subject", x.Subject,
-			"remedy", "give it id "+id+", or the seed file that is made for its id: name that in gateways of [nats] and start policyd again")
+			"remedy", "give the gateway the id "+id+"; or add its id to gateways of [nats], start policyd again, and give it the seed file that is made for its id")
 	case x.Subject != "":
 		r.counter.WithLabelValues(refusedRights).Inc()
-		r.logger.Say(slog.LevelError, x.From, "the NATS server denies what a client has no right to", "key", x.Key, "subject", x.Subject)
+		r.logger.Say(slog.LevelError, x.From, "a NATS client has no right to use a subject", "key", x.Key, "subject", x.Subject)
 	case x.Key == "":
 		r.counter.WithLabelValues(refusedNoKey).Inc()
 		r.logger.Say(slog.LevelWarn, x.From, "a client without a key is turned away from NATS",
-			"remedy", "where it is a gateway, give it a seed_file: nats/ID.nkey in the data folder, for an id in gateways of [nats]")
+			"remedy", "if it is a gateway, give it a seed_file: nats/ID.nkey in the data folder, for an id in gateways of [nats]")
 	case forgotten:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
-		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its id is not named", "id", old, "key", x.Key,
-			"remedy", "add "+old+" to gateways of [nats] and start policyd again; or remove nats/"+old+".nkey, where it is to stay out")
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its id is not configured", "id", old, "key", x.Key,
+			"remedy", "add "+old+" to gateways of [nats] and start policyd again; or remove nats/"+old+".nkey if the gateway must not connect")
 	default:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
 		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its key is unknown", "key", x.Key,
-			"remedy", "give it the seed file that is made for its id: nats/ID.nkey in the data folder, for each id in gateways of [nats]")
+			"remedy", "give it the seed file for its id: policyd makes nats/ID.nkey in the data folder for each id in gateways of [nats]")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/postern-im/postern/internal/natsserver"
 )
 
-// TestTurnedAway: policyd names the gateways it turns away, once a minute each,
-// and says what to do.
+// TestTurnedAway: policyd logs the gateways that it turns away, each once a minute,
+// with the remedy.
 func TestTurnedAway(t *testing.T) {
 	c := testConfig(t)
 	c.NATS.Gateways = []string{"gw1", "gw2", "gone"}
@@ -66,11 +66,11 @@ func TestTurnedAway(t *testing.T) {
 	out := p.stderr.String()
 	for _, want := range []string{
 		`level=WARN msg="a gateway is turned away: its key is unknown" from=127.0.0.1 key=U`,
-		`level=WARN msg="a gateway is turned away: its id is not named" from=127.0.0.1 id=gone key=U`,
+		`level=WARN msg="a gateway is turned away: its id is not configured" from=127.0.0.1 id=gone key=U`,
 		`level=WARN msg="a gateway uses the key of another id: it is not answered" from=127.0.0.1 key_of=gw2 id=gw3 subject=`,
 		`level=WARN msg="a client without a key is turned away from NATS" from=127.0.0.1`,
 	} {
-		// The first, and what was counted until the end.
+		// One line for the first refusal, and one for those counted until the end.
 		if n := strings.Count(out, want); n < 1 || n > 2 {
 			t.Errorf("%d times %s:\n%s", n, want, out)
 		}

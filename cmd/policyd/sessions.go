@@ -10,7 +10,7 @@ import (
 	"github.com/postern-im/postern/decision/overnats"
 )
 
-// gateways are the gateways as the admin API knows them.
+// gateways queries the gateways' sessions for the admin API.
 type gateways struct{ directory *overnats.SessionDirectory }
 
 // Sessions implements server.Gateways.

@@ -19,11 +19,11 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// A worker does long work on the log for the admin API: one piece at a time,
-// in its Run. It implements server.Worker.
+// A worker runs long work on the log for the admin API, such as a backup. Run does
+// one piece of work at a time. It implements server.Worker.
 type worker struct {
 	events *eventlog.Log
-	data   string // no backup goes in here
+	data   string // the data folder, where no backup may be written
 	logger *slog.Logger
 	begun  chan struct{} // has a token when there is new work
 
@@ -48,12 +48,12 @@ func (w *worker) Start(q api.WorkRequest) (api.Work, error) {
 		return api.Work{}, &api.Error{Code: api.CodeBusy, Text: "a " + w.now.Kind + " is under way; try again when it has ended"}
 	}
 	w.now = api.Work{ID: rand.Text(), Kind: q.Kind, Dir: q.Dir, State: api.WorkRunning, Begun: time.Now().UTC()}
-	w.begun <- struct{}{} // there is room: the one before was taken
+	w.begun <- struct{}{} // does not block: Run has received the previous token
 	return w.now, nil
 }
 
-// mayWrite refuses folders that are not plainly named, that a symbolic link is
-// on the way to, and those within the node's own.
+// mayWrite returns an error unless a backup may be written to dir. dir must be a
+// clean absolute path, without symbolic links, and outside the data folder.
 func (w *worker) mayWrite(dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return invalid("folder %q: want an absolute path, without . and ..", dir)
@@ -75,12 +75,12 @@ func (w *worker) mayWrite(dir string) error {
 		return invalid("folder %q: %v", dir, err)
 	}
 	if dir == data || strings.HasPrefix(dir, data+string(filepath.Separator)) {
-		return invalid("folder %q is within the node's data folder: a backup must outlive that", dir)
+		return invalid("folder %q is within the node's data folder: keep a backup elsewhere, so that it is not lost with the data", dir)
 	}
 	return nil
 }
 
-// parts are the folders on the way to an absolute path, and it.
+// parts returns the folders on the way to an absolute path, and the path itself.
 func parts(dir string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for at := 2; at <= len(dir); at++ {
@@ -91,21 +91,22 @@ func parts(dir string) iter.Seq[string] {
 	}
 }
 
-// plain refuses a part of the way to dir that is no folder itself.
+// plain returns an error unless part, a folder on the way to dir, is a folder and
+// not a symbolic link.
 func plain(dir, part string, info fs.FileInfo, err error) error {
 	switch {
 	case err != nil:
 		return invalid("folder %q: %v", dir, err)
 	case info.Mode()&fs.ModeSymlink != 0:
-		return invalid("folder %q: %s is a symbolic link: name the folder it stands for", dir, part)
+		return invalid("folder %q: %s is a symbolic link: name the folder to which it links", dir, part)
 	case !info.IsDir():
-		return invalid("folder %q: %s is no folder", dir, part)
+		return invalid("folder %q: %s is not a folder", dir, part)
 	}
 	return nil
 }
 
-// makeFolder makes a folder with those above it that are missing, and looks at
-// each again: a link that was put there since mayWrite is not followed.
+// makeFolder creates a folder and its missing parents. It checks each of them
+// again, so that it does not follow a symbolic link created since mayWrite.
 func makeFolder(dir string) error {
 	for part := range parts(dir) {
 		if err := os.Mkdir(part, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -126,14 +127,14 @@ func (w *worker) Work() api.Work {
 	return w.now
 }
 
-// change changes what is known of the present work.
+// change changes the state of the current work.
 func (w *worker) change(f func(*api.Work)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(&w.now)
 }
 
-// Run does what Start begins, until ctx ends.
+// Run does the work that Start begins, until ctx is done.
 func (w *worker) Run(ctx context.Context) error {
 	for {
 		select {

@@ -14,7 +14,7 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// finished waits for the end of long work.
+// finished starts long work and waits until it has ended.
 func finished(t *testing.T, c *api.Client, q api.WorkRequest) api.Work {
 	t.Helper()
 	begun, err := c.StartWork(t.Context(), q)
@@ -35,13 +35,13 @@ func finished(t *testing.T, c *api.Client, q api.WorkRequest) api.Work {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("no end: %+v", now)
+			t.Fatalf("the work has not ended: %+v", now)
 		}
 	}
 }
 
-// TestBackupAndRestore: a running node backs its log up and verifies it; a node
-// on what was restored from that has the same state under another log id.
+// TestBackupAndRestore: a running node verifies its log and backs it up. A node with
+// the restored log has the same state and another log id.
 func TestBackupAndRestore(t *testing.T) {
 	c := testConfig(t)
 	stop := begin(t, c)
@@ -110,19 +110,19 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// TestBrokenOffRestore: a node does not begin an empty log where one was to be
-// restored.
+// TestBrokenOffRestore: after an interrupted restore, a node does not begin an
+// empty log.
 func TestBrokenOffRestore(t *testing.T) {
 	c := testConfig(t)
 	if err := os.MkdirAll(eventlog.Restoring(c.logDir()), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), "broken off") {
+	if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestVersion: what is known of a build, in one word or a few.
+// TestVersion: the version of a build is known or said to be unknown.
 func TestVersion(t *testing.T) {
 	for want, info := range map[string]*debug.BuildInfo{
 		"unknown": nil,
@@ -137,8 +137,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestFolderMeanwhile: a link put in the way after a backup was asked for is
-// not followed.
+// TestFolderMeanwhile: makeFolder does not follow a symbolic link that was created
+// after the backup was requested.
 func TestFolderMeanwhile(t *testing.T) {
 	top, elsewhere := t.TempDir(), t.TempDir()
 	w := &worker{data: t.TempDir()}
@@ -166,7 +166,7 @@ func TestFolderMeanwhile(t *testing.T) {
 	}
 }
 
-// TestBackupMeanwhile: nor does the backup itself go that way.
+// TestBackupMeanwhile: a backup does not follow such a link either.
 func TestBackupMeanwhile(t *testing.T) {
 	l, err := eventlog.Open(eventlog.Config{Dir: t.TempDir()})
 	if err != nil {
