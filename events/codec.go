@@ -10,9 +10,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Why a record was refused. The unknown ones mean that a newer version wrote
-// it; whichever it is, the reader must stop, because a View that skipped
-// something must not decide.
+// The reasons why DecodeCommit refuses a commit. An unknown event, field or value
+// means that a newer version wrote the commit. After any of these errors the
+// reader must stop, because a View that skipped an event must not decide.
 var (
 	ErrUnknownEvent = errors.New("unknown event type")
 	ErrUnknownField = errors.New("unknown field")
@@ -22,22 +22,21 @@ var (
 	ErrTooLarge     = errors.New("too large")
 )
 
-// A codec carries one record in one direction. The same wire method of a type
-// lists its fields once for both, which is why they cannot disagree.
+// A codec encodes or decodes one commit. Each type has one wire method, which lists
+// its fields for both directions, so the directions cannot disagree.
 //
-// Decoding relies on the encoding being canonical: each wire method visits its
-// fields in the order of their numbers, so a field is either next in the input
-// or absent, and what is left at the end is refused.
+// Decoding relies on the canonical encoding. Each wire method visits its fields in
+// the order of their numbers, so a field is either next in the input or absent.
+// Input that is left at the end is refused.
 type codec struct {
 	decoding bool
-	out      []byte           // encoding: the record so far
-	in       string           // decoding: what is left of the present message
-	last     protowire.Number // the last field visited of the present message
-	err      error            // the first error met
+	out      []byte           // encoding: the output so far
+	in       string           // decoding: the rest of the current message
+	last     protowire.Number // the last visited field of the current message
+	err      error            // the first error
 }
 
-// fail keeps the first error and ends the input, so that nothing after it is
-// read.
+// fail keeps the first error and discards the remaining input.
 func (c *codec) fail(n protowire.Number, err error) {
 	if c.err == nil {
 		c.err = fmt.Errorf("field %d: %w", n, err)
@@ -45,7 +44,8 @@ func (c *codec) fail(n protowire.Number, err error) {
 	c.in = ""
 }
 
-// uvarint reads a varint in its one shortest form; size is 0 when there is none.
+// uvarint reads a varint. size is 0 if s does not begin with a varint in its
+// shortest form.
 func uvarint(s string) (v uint64, size int) {
 	for i := 0; i < len(s) && i < binary.MaxVarintLen64; i++ {
 		b := s[i]
@@ -61,7 +61,7 @@ func uvarint(s string) (v uint64, size int) {
 	return 0, 0
 }
 
-// tag reads the tag of the next field; size is 0 when there is none.
+// tag reads the tag of the next field. size is 0 if there is no valid tag.
 func (c *codec) tag() (n protowire.Number, t protowire.Type, size int) {
 	v, size := uvarint(c.in)
 	if n, t = protowire.DecodeTag(v); n < protowire.MinValidNumber {
@@ -70,7 +70,8 @@ func (c *codec) tag() (n protowire.Number, t protowire.Type, size int) {
 	return n, t, size
 }
 
-// next reports whether field n is next in the input, and steps over its tag.
+// next reports whether field n is next in the input. If it is, next skips the
+// tag.
 func (c *codec) next(n protowire.Number, t protowire.Type) bool {
 	c.last = n
 	if len(c.in) == 0 {
@@ -91,7 +92,7 @@ func (c *codec) next(n protowire.Number, t protowire.Type) bool {
 	return true
 }
 
-// finish refuses what is left of the present message.
+// finish refuses remaining input of the current message.
 func (c *codec) finish() {
 	if c.err != nil || len(c.in) == 0 {
 		return
@@ -102,12 +103,12 @@ func (c *codec) finish() {
 		c.fail(c.last+1, ErrMalformed)
 	case n > c.last:
 		c.fail(n, ErrUnknownField)
-	default: // out of order, repeated, or of another wire type
+	default: // the field is out of order, repeated, or has the wrong wire type
 		c.fail(n, ErrMalformed)
 	}
 }
 
-// varint reads a varint that is not zero.
+// varint reads a varint and refuses zero.
 func (c *codec) varint(n protowire.Number) uint64 {
 	v, size := uvarint(c.in)
 	if v == 0 {
@@ -118,7 +119,8 @@ func (c *codec) varint(n protowire.Number) uint64 {
 	return v
 }
 
-// bytes reads a length and that many bytes, which stay part of the input.
+// bytes reads a length and that many bytes. The result is a part of the input,
+// not a copy.
 func (c *codec) bytes(n protowire.Number) string {
 	length, size := uvarint(c.in)
 	if size == 0 || length > uint64(len(c.in)-size) {
@@ -131,7 +133,7 @@ func (c *codec) bytes(n protowire.Number) string {
 	return b
 }
 
-// number is an unsigned field that must not be zero.
+// number is an unsigned field that is required and must not be zero.
 func (c *codec) number(n protowire.Number, p *uint64) {
 	if !c.decoding {
 		if *p != 0 {
@@ -158,14 +160,14 @@ func (c *codec) count(n protowire.Number, p *uint64) {
 	}
 }
 
-// enum is a field with the valid values of a type.
+// enum is a field with a valid value of an Enum.
 func enum[E Enum](c *codec, n protowire.Number, p *E) {
 	v := uint8(*p)
 	c.value(n, &v, func(v uint8) bool { return E(v).Valid() })
 	*p = E(v)
 }
 
-// value is a field with those numbers that are valid, 0 among them.
+// value is a field with a valid number. Zero is always valid.
 func (c *codec) value(n protowire.Number, p *uint8, valid func(uint8) bool) {
 	if !c.decoding {
 		if *p != 0 {
@@ -185,7 +187,7 @@ func (c *codec) value(n protowire.Number, p *uint8, valid func(uint8) bool) {
 	*p = uint8(v)
 }
 
-// flag is a field that is there when it is true.
+// flag is a field that is present only if it is true.
 func (c *codec) flag(n protowire.Number, p *bool) {
 	if !c.decoding {
 		if *p {
@@ -226,7 +228,7 @@ func (c *codec) name(n protowire.Number, p *string) {
 	}
 }
 
-// id is a text that becomes part of a key.
+// id is a string that becomes part of a key in the log, so it is bounded by MaxID.
 func (c *codec) id(n protowire.Number, p *string) {
 	c.text(n, p)
 	if c.decoding && len(*p) > MaxID {
@@ -234,7 +236,7 @@ func (c *codec) id(n protowire.Number, p *string) {
 	}
 }
 
-// names is a list of strings none of which is empty.
+// names is a list of strings, which must not be empty strings.
 func (c *codec) names(n protowire.Number, p *[]string) {
 	if !c.decoding {
 		for _, s := range *p {
@@ -248,7 +250,7 @@ func (c *codec) names(n protowire.Number, p *[]string) {
 	}
 }
 
-// string reads a string that is not empty.
+// string reads a string and refuses an empty one.
 func (c *codec) string(n protowire.Number) string {
 	s := c.bytes(n)
 	if s == "" || !utf8.ValidString(s) {
@@ -274,8 +276,8 @@ func (c *codec) hash(n protowire.Number, p *[32]byte) {
 	}
 }
 
-// enter begins message n and gives what leave needs to end it. Decoding, the
-// message must be next in the input.
+// enter begins the nested message n and returns the state that leave needs. When
+// decoding, the length of the message must be next in the input.
 func (c *codec) enter(n protowire.Number) (m message) {
 	if c.decoding {
 		b := c.bytes(n)
@@ -285,18 +287,18 @@ func (c *codec) enter(n protowire.Number) (m message) {
 	}
 	c.out = protowire.AppendTag(c.out, n, protowire.BytesType)
 	m = message{start: len(c.out)}
-	c.out = append(c.out, 0) // the length, as long as it takes one byte
+	c.out = append(c.out, 0) // reserves one byte for the length; leave adds more if needed
 	return m
 }
 
-// A message is one that the codec is inside of.
+// A message is the state around a nested message.
 type message struct {
-	start int              // encoding: where its length stands
-	rest  string           // decoding: what follows it
+	start int              // encoding: the index of its length
+	rest  string           // decoding: the input after it
 	last  protowire.Number // decoding: its own number
 }
 
-// leave ends a message.
+// leave ends a nested message.
 func (c *codec) leave(m message) {
 	if c.decoding {
 		c.finish()

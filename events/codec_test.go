@@ -20,15 +20,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata")
 
-// TestGolden holds each event's words and bytes still. A change of the bytes
-// makes every log there is unreadable.
+// TestGolden compares the description and the bytes of each event with the golden
+// file. A change of the bytes would make existing logs unreadable.
 func TestGolden(t *testing.T) {
 	var b strings.Builder
 	for _, e := range everyEvent() {
 		c := sampleCommit(e)
 		c.CommandHash = events.CommandHash{}
 		record := events.AppendCommit(nil, &c)
-		// The event is the last field there is; the rest is the same for all.
+		// The event is the last field. The fields before it are always the same.
 		rest := sampleCommit()
 		rest.CommandHash = c.CommandHash
 		fmt.Fprintf(&b, "%s\n\t%x\n", events.Describe(e), record[len(events.AppendCommit(nil, &rest)):])
@@ -55,7 +55,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestDescribe looks for lines that break.
+// TestDescribe checks that no description breaks its line.
 func TestDescribe(t *testing.T) {
 	for _, e := range everyEvent() {
 		s := events.Describe(e)
@@ -65,7 +65,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// A field is one field as another encoder might write it.
+// field returns one encoded field, of any wire type.
 func field(n protowire.Number, t protowire.Type, value []byte) []byte {
 	return append(protowire.AppendTag(nil, n, t), value...)
 }
@@ -78,8 +78,8 @@ func varintField(n protowire.Number, v uint64) []byte {
 	return field(n, protowire.VarintType, protowire.AppendVarint(nil, v))
 }
 
-// TestDecodeRefuses takes the fields of a good record apart and puts them
-// together wrongly. Most of it protobuf allows.
+// TestDecodeRefuses damages single fields of a good record. Other protobuf
+// decoders would accept most of these records.
 func TestDecodeRefuses(t *testing.T) {
 	event := string(bytesField(3, ""))
 	good := [][]byte{
@@ -156,16 +156,16 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestDecodeDamaged cuts a record everywhere and flips each of its bits. The
-// reader may only accept what is another commit's one encoding.
+// TestDecodeDamaged cuts a record at every byte and flips each of its bits. The
+// decoder may accept the result only if it is the encoding of another commit.
 func TestDecodeDamaged(t *testing.T) {
 	c := sampleCommit(everyEvent()...)
 	record := events.AppendCommit(nil, &c)
 	for i := range record {
-		// A cut between two events leaves a whole commit, of fewer events, and
-		// one before the command's hash a whole commit of old.
+		// A cut between two events leaves a complete commit with fewer events. A cut
+		// before the command hash leaves a complete commit without one.
 		if cut, err := events.DecodeCommit(record[:i]); err == nil && len(cut.Events) >= len(c.Events) && cut.CommandHash == c.CommandHash {
-			t.Errorf("cut to %d bytes: nothing is missing", i)
+			t.Errorf("cut to %d bytes: accepted", i)
 		}
 		checkCanonical(t, record[:i])
 		for bit := range 8 {
@@ -179,7 +179,7 @@ func TestDecodeDamaged(t *testing.T) {
 	}
 }
 
-// checkCanonical holds that what is accepted encodes to the same bytes.
+// checkCanonical checks that an accepted record encodes to the same bytes.
 func checkCanonical(t *testing.T, record []byte) {
 	t.Helper()
 	c, err := events.DecodeCommit(record)
@@ -215,7 +215,8 @@ func TestAppendCommit(t *testing.T) {
 	}
 }
 
-// TestDecodeShares sees that a commit outlives the bytes it was read from.
+// TestDecodeShares checks that a commit shares no memory with the bytes it was
+// decoded from.
 func TestDecodeShares(t *testing.T) {
 	c := sampleCommit(everyEvent()...)
 	record := events.AppendCommit(nil, &c)
@@ -229,14 +230,15 @@ func TestDecodeShares(t *testing.T) {
 	}
 }
 
-// used is a commit that was decoded before, and into which checkReuse decodes.
+// used is a commit with old contents, into which checkReuse decodes.
 func used() (c, kept events.Commit) {
 	c = sampleCommit(everyEvent()...)
 	return c, c.Clone()
 }
 
-// checkReuse holds that a commit decoded into one that was used is the one that
-// is decoded afresh, or as bad; and that a clone of it stays as it was.
+// checkReuse checks that decoding into a used commit gives the same commit as
+// decoding into a new one, or an error as well. It also checks that a clone does
+// not change when its original is decoded into again.
 func checkReuse(t *testing.T, record []byte) {
 	t.Helper()
 	reused, kept := used()
@@ -256,7 +258,7 @@ func TestDecodeReuse(t *testing.T) {
 	for _, e := range everyEvent() {
 		c := sampleCommit(e)
 		for _, bare := range []bool{false, true} {
-			if bare { // what is absent must not be left from before
+			if bare { // absent fields must not keep their old values
 				c.Tenant, c.Reason, c.CommandHash = "", "", events.CommandHash{}
 			}
 			record := events.AppendCommit(nil, &c)
@@ -266,9 +268,9 @@ func TestDecodeReuse(t *testing.T) {
 	}
 }
 
-// FuzzDecodeCommit holds for any bytes that the reader does not panic, that it
-// accepts one encoding of a commit only, whatever it decodes into, and that the
-// schema reads the same fields there.
+// FuzzDecodeCommit checks that no bytes make the decoder panic, that it accepts
+// only one encoding of a commit, also when it decodes into a used commit, and that
+// a decoder generated from the schema reads the same fields.
 func FuzzDecodeCommit(f *testing.F) {
 	d := schema(f).Messages().ByName("Commit")
 	for _, e := range everyEvent() {

@@ -10,38 +10,41 @@ import (
 )
 
 const (
-	// MaxSize bounds a record. A commit must fit one NATS message, whose
-	// default limit is 1 MiB, headers included. It holds about ten thousand
-	// members' roles; who has more to say says it in several commands.
+	// MaxSize bounds the encoding of a commit. It must fit into one NATS message,
+	// whose default limit is 1 MiB including headers. A commit of this size can set
+	// the roles of about ten thousand members. A larger change needs several
+	// commands.
 	MaxSize = 960 << 10
 
-	// MaxID bounds tenant and command id in bytes: logs keep them in keys
-	// behind one byte of length.
+	// MaxID bounds tenant and command ids in bytes. Logs store them in keys, after
+	// one byte for the length.
 	MaxID = 255
 
-	// maxTime is the last microsecond of the year 9999, the last that text
-	// forms of time can say.
+	// maxTime is the last microsecond of the year 9999, because text forms of time
+	// have four digits for the year.
 	maxTime = 253402300799999999
 )
 
-// AppendCommit appends the record of c to dst: canonical protobuf, as
-// events.proto says. The same commit always gives the same bytes. It does not
-// check c: whoever keeps a record first reads it back by DecodeCommit. An
-// event that is nil or a pointer is a programmer's mistake and panics.
+// AppendCommit appends the encoding of c to dst, which is canonical protobuf with
+// the schema events.proto. The same commit always gives the same bytes.
+// AppendCommit does not check c. Before it stores the bytes, a log therefore
+// decodes them with DecodeCommit. An event that is nil or a pointer is a
+// programming mistake and panics.
 func AppendCommit(dst []byte, c *Commit) []byte {
 	w := codec{out: dst}
 	c.wire(&w)
 	return w.out
 }
 
-// DecodeCommit reads one record. It accepts exactly what AppendCommit writes
-// for a complete commit, so a record it accepts encodes to the same bytes
-// again. Anything unknown, missing, out of order or left over is an error.
+// DecodeCommit decodes one commit. It accepts only the bytes that AppendCommit
+// writes for a complete commit, so an accepted commit encodes to the same bytes
+// again. Fields that are unknown, missing, out of order or left over are an error.
 //
-// The commit shares no memory with b. Its strings are parts of one copy of the
-// record, so one of them keeps the whole: who keeps a few for long clones them.
+// The commit shares no memory with b. All its strings are parts of one copy of b,
+// so each string keeps the whole copy in memory. A caller that keeps a few strings
+// for long should clone them.
 func DecodeCommit(b []byte) (*Commit, error) {
-	// Most commits have one event: its place is made with the commit.
+	// Most commits have one event, so its slot is allocated with the commit.
 	var c struct {
 		Commit
 		first [1]Event
@@ -53,8 +56,8 @@ func DecodeCommit(b []byte) (*Commit, error) {
 	return &c.Commit, nil
 }
 
-// Decode is DecodeCommit into c: what c held is overwritten, its list of events
-// too. After an error c is of no use.
+// Decode decodes b into c, as DecodeCommit does. It overwrites c and reuses the
+// list of events. After an error c must not be used.
 func (c *Commit) Decode(b []byte) error {
 	if len(b) > MaxSize {
 		return fmt.Errorf("events: record of %d bytes: %w", len(b), ErrTooLarge)
@@ -69,15 +72,15 @@ func (c *Commit) Decode(b []byte) error {
 	return nil
 }
 
-// Clone is a commit to keep where c will be decoded into again.
+// Clone returns a copy of c, which stays valid when c is decoded into again.
 func (c *Commit) Clone() Commit {
 	own := *c
 	own.Events = slices.Clone(c.Events)
 	return own
 }
 
-// Hash is the link of the chain: SHA-256 over a record, which contains the
-// hash of the record before it.
+// Hash returns the SHA-256 of an encoded commit. The next commit contains this
+// hash, so the hashes chain the log.
 func Hash(encoded []byte) [32]byte { return sha256.Sum256(encoded) }
 
 func (c *Commit) wire(w *codec) {
@@ -96,7 +99,7 @@ func (c *Commit) wire(w *codec) {
 	w.commandHash(10, &c.CommandHash)
 }
 
-// commandHash is a hash that may be absent, and is then zero.
+// commandHash is a field with a hash. If the field is absent, the hash is zero.
 func (c *codec) commandHash(n protowire.Number, p *CommandHash) {
 	if !c.decoding {
 		if *p != (CommandHash{}) {
@@ -113,7 +116,7 @@ func (c *codec) commandHash(n protowire.Number, p *CommandHash) {
 	}
 }
 
-// time is a time in microseconds that must be after 1970.
+// time is a field with a time in microseconds, which must be after 1970.
 func (c *codec) time(n protowire.Number, p *time.Time) {
 	if !c.decoding {
 		micros := uint64(p.UnixMicro()) // two's complement, as an int64 is
@@ -122,14 +125,14 @@ func (c *codec) time(n protowire.Number, p *time.Time) {
 	}
 	var micros uint64
 	c.number(n, &micros)
-	if micros > maxTime { // a negative one, too
+	if micros > maxTime { // a negative number too
 		c.fail(n, ErrMalformed)
 		return
 	}
 	*p = time.UnixMicro(int64(micros)).UTC()
 }
 
-// events is the list of events, at least one.
+// events is the list of events, which has at least one.
 func (c *codec) events(n protowire.Number, p *[]Event) {
 	if !c.decoding {
 		for _, e := range *p {

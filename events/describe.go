@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Describe says in one line what happened, for logs and lists. What somebody
-// chose freely stands in quotes unless it is plain, so that no name can break
-// the line or look like something else.
+// Describe describes an event in one line, for logs and lists. Freely chosen texts
+// are quoted unless they are plain, so that no name can break the line or look
+// like another part of it.
 func Describe(e Event) string { return e.describe() }
 
 func byOperator(yes bool) string {
@@ -18,7 +18,7 @@ func byOperator(yes bool) string {
 	return "by the operator"
 }
 
-// line joins what is not empty.
+// line joins the parts that are not empty with spaces.
 func line(parts ...string) string {
 	var b strings.Builder
 	for _, p := range parts {
@@ -30,7 +30,8 @@ func line(parts ...string) string {
 	return b.String()
 }
 
-// list is a key and its values, nothing when there are none.
+// list returns a key and its values. It returns an empty string if there are no
+// values.
 func list(key string, values []string) string {
 	if len(values) == 0 {
 		return ""
@@ -56,7 +57,8 @@ func backends(list []Backend) string {
 	return line(parts...)
 }
 
-// unixTime is a time in seconds in words; beyond the year 9999 the seconds.
+// unixTime formats a time in seconds as RFC 3339. After the year 9999 it returns
+// the number of seconds.
 func unixTime(s uint64) string {
 	if s > maxTime/1_000_000 {
 		return strconv.FormatUint(s, 10)
@@ -66,7 +68,7 @@ func unixTime(s uint64) string {
 
 func quoted(s string) string { return strconv.Quote(s) }
 
-// plain is s as it is when it cannot be mistaken, else quoted.
+// plain returns s unchanged if it cannot be misread, or quoted otherwise.
 func plain(s string) string {
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r > '~' || r == '"' || r == '\\' || r == '='

@@ -2,7 +2,7 @@ package events
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// Security says how a gateway reaches a backend.
+// Security says how a gateway connects to a backend.
 type Security uint8
 
 // The ways to reach a backend (RFC 6120 section 5, XEP-0368).
@@ -23,35 +23,35 @@ func (s Security) Valid() bool { return securityNames.valid(uint8(s)) }
 type Backend struct {
 	Address  string // host:port
 	Security Security
-	// Proxy: gateways send it a PROXY protocol header (version 2) with the
-	// client's address, before anything else.
+	// Proxy: gateways first send a PROXY protocol header (version 2) with the
+	// client's address.
 	Proxy bool
 }
 
 // The events of a domain.
 type (
-	// DomainAdded gives the tenant an XMPP host. DefaultRole is never empty.
+	// DomainAdded adds an XMPP host to the tenant. DefaultRole is never empty.
 	DomainAdded struct {
 		Domain      string
 		DefaultRole string
 		Backends    []Backend
 	}
-	// DomainBackendsSet replaces a domain's backends, tried in order.
+	// DomainBackendsSet replaces a domain's backends. Gateways try them in order.
 	DomainBackendsSet struct {
 		Domain   string
 		Backends []Backend
 	}
-	// DomainDefaultRoleSet ends the sessions of members without a role of
-	// their own in that domain.
+	// DomainDefaultRoleSet changes a domain's default role. It ends the sessions of
+	// members of the domain without a role of their own.
 	DomainDefaultRoleSet struct{ Domain, Role string }
-	// DomainSuspended ends the domain's sessions and admits none. ByOperator
-	// is set when an operator did it, whom it takes to undo it; it may follow
-	// one without.
+	// DomainSuspended ends the domain's sessions and admits none. ByOperator is set
+	// if an operator suspended the domain; then only an operator can resume it. An
+	// operator may also suspend a domain that the tenant has already suspended.
 	DomainSuspended struct {
 		Domain     string
 		ByOperator bool
 	}
-	// DomainResumed undoes DomainSuspended, whoever did it.
+	// DomainResumed undoes DomainSuspended, with and without ByOperator.
 	DomainResumed struct{ Domain string }
 	// DomainRemoved ends the domain's sessions and removes its members.
 	DomainRemoved struct{ Domain string }
@@ -122,7 +122,7 @@ func (DomainRemoved) effects() Effects {
 	return ChangesPermissions | ChangesAdmission | RevokesSessions
 }
 
-// backends is a list of Backend.
+// backends is a field with a list of backends.
 func (c *codec) backends(n protowire.Number, p *[]Backend) {
 	if !c.decoding {
 		for i := range *p {

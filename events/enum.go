@@ -6,12 +6,13 @@ import (
 )
 
 // An Enum is a type of this package whose values are numbered from 0 and have
-// names: Security, PresenceMode, AuditAddresses and TokenScope. Policy files,
-// the admin API and the command line use the names, records the numbers. A new
-// value is a constant and a name beside its type, and a line of events.proto.
+// names. The types are Security, PresenceMode, AuditAddresses and TokenScope.
+// Policy files, the admin API and the command line use the names; commits use the
+// numbers. To add a value, add a constant and a name beside its type, and a line to
+// events.proto.
 type Enum interface {
 	~uint8
-	// String is the value's name.
+	// String returns the value's name.
 	fmt.Stringer
 	// Valid reports whether this version knows the value.
 	Valid() bool
@@ -26,7 +27,7 @@ func Names[E Enum]() []string {
 	return list
 }
 
-// Parse returns the value that has a name; false when none has it.
+// Parse returns the value with the given name. It returns false if there is none.
 func Parse[E Enum](name string) (E, bool) {
 	for v := E(0); v.Valid(); v++ {
 		if v.String() == name {

@@ -14,8 +14,8 @@ func TestEnums(t *testing.T) {
 	testEnum[events.TokenScope](t, "read", "write", "operator")
 }
 
-// testEnum holds the names still, which policy files and programs have written
-// down.
+// testEnum checks that the names do not change, because policy files and programs
+// use them.
 func testEnum[E events.Enum](t *testing.T, names ...string) {
 	if got := events.Names[E](); !slices.Equal(got, names) {
 		t.Errorf("%T has the names %q, want %q", E(0), got, names)

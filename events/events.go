@@ -1,63 +1,63 @@
-// Package events is everything that can have happened, as Go types.
+// Package events defines every event of a log, as Go types.
 //
-// A command writes one Commit: an ordered list of events, all or nothing.
-// Commits are numbered by Position, dense from 1. Events hold prepared forms
-// only (addresses, domains), so that whoever folds them compares bytes.
-// The package is pure: it encodes and decodes (events.proto is the schema) and
-// knows nothing of where commits are kept.
+// A command writes one Commit, an ordered list of events. Either all of its events
+// happen or none. Commits are numbered by Position, without gaps from 1. Addresses
+// and domains in events are always in their prepared form, so that code that folds
+// events compares bytes. The package is pure: it encodes and decodes commits
+// (events.proto is the schema) and does not store them.
 package events
 
 import "time"
 
-// A Position is a commit's number in the log: dense, from 1. Zero is "before
-// everything".
+// A Position is a commit's number in the log, without gaps from 1. Zero means
+// "before the first commit".
 type Position uint64
 
-// A Commit is what one command wrote.
+// A Commit is the record of one command.
 type Commit struct {
 	Position Position
-	// Tenant is the tenant the commit belongs to; empty for what concerns the
-	// whole installation.
+	// Tenant is the tenant that the commit belongs to. It is empty for a commit of
+	// the whole installation.
 	Tenant string
-	// TenantVersion counts the tenant's commits, dense from 1.
+	// TenantVersion counts the tenant's commits, without gaps from 1.
 	TenantVersion uint64
 	Time          time.Time // UTC, microseconds
-	// Actor is who gave the command, such as "operator:root".
+	// Actor is the caller that gave the command, such as "operator:root".
 	Actor string
-	// CommandID is the command's own id, unique within the tenant; the same
-	// id given again is answered with the first result.
+	// CommandID is the command's id, unique within the tenant. A command with a
+	// known id is not carried out again.
 	CommandID string
-	// Reason is the actor's own words, possibly empty.
+	// Reason is the actor's own explanation. It may be empty.
 	Reason string
-	// Previous is the hash of the commit before this one (zeros at position
-	// 1); it chains the log.
+	// Previous is the hash of the preceding commit, or zeros at position 1. It
+	// chains the log.
 	Previous [32]byte
 	Events   []Event
-	// CommandHash tells whether a command with the same id is the same command;
-	// zeros in a commit from before there was one. What it is made of is its
-	// maker's to say.
+	// CommandHash shows whether a command with the same id is the same command.
+	// The writer of the commit decides which data it hashes. It is zero in a commit
+	// of a version that had no CommandHash.
 	CommandHash CommandHash
 }
 
 // A CommandHash is the first half of a SHA-256.
 type CommandHash [16]byte
 
-// An Event is one thing that has happened. The set is closed: an event type
-// this version does not know stops the reader, because a View that skipped
-// something must not decide.
+// An Event is one change of state. The set of event types is closed. A reader
+// stops at a type that this version does not know, because a View that skipped an
+// event must not decide.
 //
-// A new event is a type with the methods below, in the file of its noun, a case
-// of decodeBody, and a field of events.proto's Event.
+// To add an event, write a type with the methods below in the file of its noun.
+// Then add a case to decodeBody and a field to Event in events.proto.
 type Event interface {
-	// encode appends the event, as the field of Event that has its number.
+	// encode appends the event as a field of the message Event.
 	encode(out []byte) []byte
 	describe() string // see Describe
 	subject() Subject // see SubjectOf
 	effects() Effects // see EffectsOf
 }
 
-// SubjectOf returns the thing that an event is about. Without an event it is
-// the zero Subject, which is of no kind.
+// SubjectOf returns the subject of an event. For a nil event it returns the zero
+// Subject, which has no kind.
 func SubjectOf(e Event) Subject {
 	if e == nil {
 		return Subject{}
@@ -65,45 +65,47 @@ func SubjectOf(e Event) Subject {
 	return e.subject()
 }
 
-// EffectsOf says what an event may change for the accounts it covers.
+// EffectsOf returns the possible effects of an event on the accounts that its
+// subject covers.
 func EffectsOf(e Event) Effects { return e.effects() }
 
-// A Subject is the thing an event is about.
+// A Subject is the tenant, domain, account or other thing that an event changes.
 type Subject struct {
 	Kind Kind
 	// Name is the name of the domain, service or role, the account's bare JID,
-	// or the token's id. It is empty where the Kind is KindTenant.
+	// or the token's id. It is empty if the Kind is KindTenant.
 	Name string
 }
 
-// A Kind is a kind of Subject. Each has a file of its events here and in
-// package projections, and one of its commands in package tenants.
+// A Kind is a kind of Subject. Each kind has one file for its events in this
+// package and in package projections, and one file for its commands in package
+// tenants.
 type Kind uint8
 
-// The kinds of what a tenant has. Those of the installation are in
-// installation.go.
+// The kinds of subjects that belong to a tenant. The kinds that belong to the
+// installation are in installation.go.
 const (
 	KindTenant  Kind = iota + 1 // the tenant as a whole
 	KindDomain                  // covers the domain's accounts
 	KindService                 // covers no accounts
-	KindRole                    // covers the accounts that have the role, or inherit from it
+	KindRole                    // covers the accounts that have the role or a role that inherits from it
 	KindMember                  // covers one account
 )
 
-// Effects are what an event may change for the accounts that its subject
-// covers. What an event does change depends on the state it meets.
+// Effects are the possible changes by an event for the accounts that its subject
+// covers. The actual changes depend on the state before the event.
 type Effects uint8
 
 // The effects.
 const (
-	// ChangesPermissions: what the accounts' roles give, or which roles they
-	// have, or whether there are such accounts or roles.
+	// ChangesPermissions: the event may change the roles of the accounts, the
+	// permissions of these roles, or whether the accounts or roles exist.
 	ChangesPermissions Effects = 1 << iota
-	// ChangesAdmission: whether the accounts are let in.
+	// ChangesAdmission: the event may change whether the accounts may log in.
 	ChangesAdmission
-	// RevokesSessions: whether sessions of the accounts may go on.
+	// RevokesSessions: the event may end sessions of the accounts.
 	RevokesSessions
 )
 
-// Have reports whether any of some effects is among e.
+// Have reports whether e has at least one of the effects in any.
 func (e Effects) Have(any Effects) bool { return e&any != 0 }

@@ -1,8 +1,8 @@
 package events
 
-// The kinds of what belongs to the installation as a whole. Their events are in
-// commits without a tenant, and cover no accounts.
+// The kinds of subjects that belong to the whole installation. Their events are in
+// commits without a tenant and cover no accounts.
 const (
-	KindToken         Kind = iota + 64 // of the admin API
-	KindSharedService                  // local to every tenant
+	KindToken         Kind = iota + 64 // a token of the admin API
+	KindSharedService                  // a service that is local to every tenant
 )

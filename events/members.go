@@ -9,17 +9,17 @@ type (
 		Role      string
 		Secondary []string
 	}
-	// MemberRemoved forgets the member's roles and ends its sessions.
+	// MemberRemoved removes the member's roles and ends its sessions.
 	MemberRemoved struct{ JID string }
-	// MemberSuspended ends the member's sessions and admits none. ByOperator
-	// is as in DomainSuspended.
+	// MemberSuspended ends the member's sessions and admits none. ByOperator has
+	// the same meaning as in DomainSuspended.
 	MemberSuspended struct {
 		JID        string
 		ByOperator bool
 	}
-	// MemberResumed undoes MemberSuspended, whoever did it.
+	// MemberResumed undoes MemberSuspended, with and without ByOperator.
 	MemberResumed struct{ JID string }
-	// MemberSessionsEnded ends the member's sessions, once.
+	// MemberSessionsEnded ends the member's current sessions. New ones are admitted.
 	MemberSessionsEnded struct{ JID string }
 )
 

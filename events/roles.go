@@ -9,10 +9,10 @@ type (
 		Allow    []string
 		Deny     []string
 	}
-	// RoleRemoved removes a custom role nothing uses.
+	// RoleRemoved removes a custom role that is not in use.
 	RoleRemoved struct{ Name string }
-	// BuiltinRoleAdjusted replaces what the tenant adds to and removes from a
-	// built-in role (remove beats add).
+	// BuiltinRoleAdjusted replaces the tenant's changes to a built-in role. Remove
+	// takes precedence over Add.
 	BuiltinRoleAdjusted struct {
 		Name   string
 		Add    []string

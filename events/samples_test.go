@@ -8,8 +8,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// everyEvent holds a value of each event type; TestEveryEvent sees to it that
-// none is missing.
+// everyEvent returns at least one value of each event type. TestEveryEvent checks
+// that no type is missing.
 func everyEvent() []events.Event {
 	return []events.Event{
 		events.TenantCreated{Name: "ACME \"Ltd\"\n=\u202e\u00e9"},
@@ -44,7 +44,7 @@ func everyEvent() []events.Event {
 		events.SharedServiceRemoved{Service: "push.vendor.test"},
 		events.TenantLimitsSet{MaxSessions: 5000},
 		events.DomainBackendsSet{Domain: "alpha.test", Backends: []events.Backend{{Address: "10.0.0.5:5222", Proxy: true}}},
-		// Once more, with all that may be absent absent.
+		// The same types without their optional fields.
 		events.TenantCreated{},
 		events.SettingsChanged{},
 		events.CeilingSet{},
@@ -78,7 +78,7 @@ func sampleCommit(list ...events.Event) events.Commit {
 	return c
 }
 
-// randomCommit is a commit no test thought of, complete and within limits.
+// randomCommit returns a random commit that is complete and within all limits.
 func randomCommit(rng *rand.Rand) events.Commit {
 	c := events.Commit{
 		Position:      events.Position(1 + rng.Uint64N(1<<rng.UintN(63))),
@@ -93,7 +93,7 @@ func randomCommit(rng *rand.Rand) events.Commit {
 		c.Previous[i] = byte(rng.Uint32())
 	}
 	for i := range c.CommandHash {
-		if rng.IntN(2) == 0 { // all zero is none
+		if rng.IntN(2) == 0 { // all bytes zero: no command hash
 			c.CommandHash[i] = byte(rng.Uint32())
 		}
 	}
@@ -106,8 +106,8 @@ func randomCommit(rng *rand.Rand) events.Commit {
 	return c
 }
 
-// fillRandomly fills a struct. Strings are never empty, as required ones must
-// not be; everyEvent has the empty ones.
+// fillRandomly fills a struct with random values. Strings are never empty, because
+// some fields are required; everyEvent has empty strings.
 func fillRandomly(rng *rand.Rand, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:

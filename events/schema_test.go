@@ -22,7 +22,7 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// schema is events.proto, read as any other user of it would.
+// schema returns the compiled events.proto, as another program would use it.
 func schema(t testing.TB) protoreflect.FileDescriptor {
 	t.Helper()
 	c := protocompile.Compiler{
@@ -36,8 +36,8 @@ func schema(t testing.TB) protoreflect.FileDescriptor {
 	return files[0]
 }
 
-// toSchema builds the message of a Go value by names alone: each Go field is
-// the field of the schema with the same letters.
+// toSchema converts a Go value to a message of the schema by names only: each Go
+// field becomes the field of the schema with the same letters.
 func toSchema(t testing.TB, v reflect.Value, d protoreflect.MessageDescriptor) *dynamicpb.Message {
 	t.Helper()
 	m := dynamicpb.NewMessage(d)
@@ -93,12 +93,12 @@ func toValue(t testing.TB, f protoreflect.FieldDescriptor, v reflect.Value) prot
 		return protoreflect.ValueOfBool(v.Bool())
 	case protoreflect.EnumKind:
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(v.Uint()))
-	case protoreflect.Int64Kind: // the only one is a time
+	case protoreflect.Int64Kind: // used only for the commit's time
 		micros := v.MethodByName("UnixMicro").Call(nil)[0].Int()
 		return protoreflect.ValueOfInt64(micros)
 	case protoreflect.MessageKind:
 		if f.Message().Name() == "Event" {
-			v = v.Elem() // out of the interface
+			v = v.Elem() // the value in the interface
 			e := dynamicpb.NewMessage(f.Message())
 			one := fieldByLetters(f.Message(), v.Type().Name())
 			if one == nil {
@@ -113,8 +113,8 @@ func toValue(t testing.TB, f protoreflect.FieldDescriptor, v reflect.Value) prot
 	return protoreflect.Value{}
 }
 
-// TestSchema encodes commits by hand and by the schema. The bytes must be the
-// same, and each must read the other's.
+// TestSchema encodes commits with this package and with the schema. The bytes must
+// be the same, and each side must decode the bytes of the other side.
 func TestSchema(t *testing.T) {
 	d := schema(t).Messages().ByName("Commit")
 	commits := []events.Commit{sampleCommit(everyEvent()...)}
@@ -147,7 +147,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestEveryEvent compares the event types of the source, of the schema and of
+// TestEveryEvent compares the event types in the source, in the schema and in
 // everyEvent.
 func TestEveryEvent(t *testing.T) {
 	files, err := filepath.Glob("*.go")
@@ -183,8 +183,8 @@ func TestEveryEvent(t *testing.T) {
 	}
 }
 
-// TestSchemaRequired takes each field away and sees whether the reader misses
-// it exactly when the schema's comment says "required".
+// TestSchemaRequired removes each field. The decoder must refuse the record if, and
+// only if, the schema's comment says "required".
 func TestSchemaRequired(t *testing.T) {
 	file := schema(t)
 	required := func(f protoreflect.FieldDescriptor) bool {
@@ -199,7 +199,7 @@ func TestSchemaRequired(t *testing.T) {
 		for i := range m.Descriptor().Fields().Len() {
 			f := m.Descriptor().Fields().Get(i)
 			if !m.Has(f) {
-				continue // the other Backend has it
+				continue // only the other Backend has this field
 			}
 			fields++
 			was := m.Get(f)
@@ -219,8 +219,8 @@ func TestSchemaRequired(t *testing.T) {
 	}
 }
 
-// TestSchemaUnknown adds what a newer schema might: a field to each message, a
-// value to each enum, an event.
+// TestSchemaUnknown checks that additions of a newer schema are refused: a new
+// field in each message, a new value of each enum, and a new event.
 func TestSchemaUnknown(t *testing.T) {
 	file := schema(t)
 	full := sampleCommit(everyEvent()...)
@@ -259,7 +259,7 @@ func TestSchemaUnknown(t *testing.T) {
 	})
 }
 
-// everyMessage calls fn for each message in a commit, itself included.
+// everyMessage calls fn for each message in a commit, including the commit itself.
 func everyMessage(t *testing.T, file protoreflect.FileDescriptor, c events.Commit, fn func(root, m protoreflect.Message)) {
 	root := toSchema(t, reflect.ValueOf(c), file.Messages().ByName("Commit"))
 	if _, err := decodeDynamic(t, root); err != nil {

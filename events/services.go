@@ -2,10 +2,10 @@ package events
 
 // The events of a tenant's service.
 type (
-	// ServiceAdded declares a component domain, such as a MUC service, local
-	// to the tenant.
+	// ServiceAdded declares that a component domain, such as a MUC service, is
+	// local to the tenant.
 	ServiceAdded struct{ Service string }
-	// ServiceRemoved makes it remote again.
+	// ServiceRemoved makes the service remote again.
 	ServiceRemoved struct{ Service string }
 )
 

@@ -8,22 +8,23 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Settings are a tenant's own choices. The zero value is what a new tenant has.
+// Settings are the settings of a tenant. The zero value has the settings of a new
+// tenant.
 //
-// A new setting is a type with its names, a field here, an entry of the table
-// below and a field of events.proto's SettingsChanged: encodings, commands and
-// policy files go through the table. Code that obeys the setting reads the
-// field.
+// To add a setting, write a type with its names, and add a field here, an entry to
+// the table below and a field to SettingsChanged in events.proto. Encodings,
+// commands and policy files use the table. Code that implements the setting reads
+// the field.
 type Settings struct {
 	PresenceWithoutMessages PresenceMode
 	AuditAddresses          AuditAddresses
 }
 
-// SettingsChanged holds the tenant's settings, all of them.
+// SettingsChanged replaces all settings of the tenant.
 type SettingsChanged Settings
 
-// PresenceMode says what happens to an available presence that would make
-// the server deliver messages to a session without messages:read.
+// PresenceMode says how available presence is treated that would make the server
+// deliver messages to a session without messages:read.
 type PresenceMode uint8
 
 // The presence modes.
@@ -39,13 +40,13 @@ func (m PresenceMode) String() string { return presenceNames.of(uint8(m)) }
 // Valid reports whether this version knows the value.
 func (m PresenceMode) Valid() bool { return presenceNames.valid(uint8(m)) }
 
-// AuditAddresses says how much of an address an audit record holds.
+// AuditAddresses says which part of an address an audit record holds.
 type AuditAddresses uint8
 
-// The audit settings.
+// The values of AuditAddresses.
 const (
 	AuditFull   AuditAddresses = iota // the whole address
-	AuditDomain                       // its domain only
+	AuditDomain                       // only its domain
 	AuditClass                        // only whether it is own, local or remote
 )
 
@@ -56,28 +57,29 @@ func (a AuditAddresses) String() string { return auditNames.of(uint8(a)) }
 // Valid reports whether this version knows the value.
 func (a AuditAddresses) Valid() bool { return auditNames.valid(uint8(a)) }
 
-// settings is the table of the settings, in the order of their numbers. An
-// entry names a setting as policy files and the admin API do.
+// settings is the table of all settings, in the order of their numbers. The names
+// are also used by policy files and the admin API.
 var settings = [...]Setting{
 	setting(1, "presence_without_messages", presenceNames, func(s *Settings) *PresenceMode { return &s.PresenceWithoutMessages }),
 	setting(2, "audit_addresses", auditNames, func(s *Settings) *AuditAddresses { return &s.AuditAddresses }),
 }
 
-// A Setting is one of the Settings: which of its values a tenant has chosen.
+// A Setting describes one field of Settings and its possible values.
 type Setting struct {
-	// Number is the setting's field in SettingsChanged.
+	// Number is the number of the setting's field in SettingsChanged.
 	Number uint64
-	// Name is what policy files and the admin API call the setting.
+	// Name is the setting's name in policy files and the admin API.
 	Name string
-	// Values are the names of its values, by their numbers. The first one is
-	// what a new tenant has.
+	// Values are the names of its values, indexed by their numbers. The first is
+	// the value of a new tenant.
 	Values []string
 
 	get func(Settings) uint8
 	set func(Settings, uint8) Settings
 }
 
-// setting makes an entry of the table. field points to the setting.
+// setting returns an entry of the table. field returns a pointer to the setting's
+// field.
 func setting[E Enum](number uint64, name string, values names, field func(*Settings) *E) Setting {
 	return Setting{
 		Number: number, Name: name, Values: values,
@@ -92,7 +94,7 @@ func setting[E Enum](number uint64, name string, values names, field func(*Setti
 // AllSettings yields the settings in the order of their numbers.
 func AllSettings() iter.Seq[Setting] { return slices.Values(settings[:]) }
 
-// SettingNamed finds a setting by its name.
+// SettingNamed returns the setting with the given name, if there is one.
 func SettingNamed(name string) (Setting, bool) {
 	for _, setting := range settings {
 		if setting.Name == name {
@@ -102,16 +104,17 @@ func SettingNamed(name string) (Setting, bool) {
 	return Setting{}, false
 }
 
-// Of returns the number of the value that s has.
+// Of returns the number of the setting's value in s.
 func (t Setting) Of(s Settings) uint8 { return t.get(s) }
 
-// In returns s with another value of the setting, which must be valid.
+// In returns s with the setting changed to the given value, which must be valid.
 func (t Setting) In(s Settings, value uint8) Settings { return t.set(s, value) }
 
-// Valid reports whether the setting has a value of this number.
+// Valid reports whether the setting has a value with this number.
 func (t Setting) Valid(value uint8) bool { return int(value) < len(t.Values) }
 
-// Parse returns the number of the value that has a name; false when none has it.
+// Parse returns the number of the value with the given name. It returns false if
+// there is none.
 func (t Setting) Parse(name string) (uint8, bool) {
 	i := slices.Index(t.Values, name)
 	return uint8(max(i, 0)), i >= 0

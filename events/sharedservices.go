@@ -3,10 +3,10 @@ package events
 // The events of the services that all tenants share. They are events of the
 // installation.
 type (
-	// SharedServiceAdded declares a service that belongs to no tenant, such as
-	// a push or upload service of a vendor, local to every tenant.
+	// SharedServiceAdded declares that a service that belongs to no tenant is local
+	// to every tenant, such as the push or upload service of a vendor.
 	SharedServiceAdded struct{ Service string }
-	// SharedServiceRemoved makes it remote to every tenant again.
+	// SharedServiceRemoved makes the service remote to every tenant again.
 	SharedServiceRemoved struct{ Service string }
 )
 

@@ -10,7 +10,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestSubjects holds still what each event is about and what it may change.
+// TestSubjects compares the subject and the effects of each event with the golden
+// file.
 func TestSubjects(t *testing.T) {
 	kinds := map[events.Kind]string{
 		events.KindTenant: "tenant", events.KindDomain: "domain", events.KindService: "service", events.KindRole: "role",

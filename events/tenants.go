@@ -8,19 +8,20 @@ type (
 	TenantCreated struct{ Name string }
 	// TenantRenamed changes the display name.
 	TenantRenamed struct{ Name string }
-	// TenantSuspended ends all sessions and admits none.
+	// TenantSuspended ends all sessions of the tenant and admits none.
 	TenantSuspended struct{}
 	// TenantResumed undoes TenantSuspended.
 	TenantResumed struct{}
-	// TenantRemoved frees the tenant's domains and services; its id is never
-	// used again.
+	// TenantRemoved removes the tenant and frees its domains and services. Its id is
+	// never used again.
 	TenantRemoved struct{}
-	// CeilingSet replaces the ceiling: what no role of the tenant can give.
+	// CeilingSet replaces the ceiling: the permissions that no role of the tenant
+	// can give.
 	CeilingSet struct{ Permissions []string }
-	// TenantLimitsSet replaces the limits of the tenant, all of them.
+	// TenantLimitsSet replaces all limits of the tenant.
 	TenantLimitsSet struct {
-		// MaxSessions is how many sessions the tenant may have at each gateway;
-		// 0: as many as there is room for.
+		// MaxSessions is how many sessions the tenant may have at each gateway.
+		// Zero means no limit.
 		MaxSessions uint64
 	}
 )
@@ -78,6 +79,6 @@ func (e TenantLimitsSet) describe() string {
 }
 func (TenantLimitsSet) subject() Subject { return Subject{Kind: KindTenant} }
 
-// No session ends by a limit. The effect has gateways ask about all of them,
-// as they always have after this event.
+// A new limit ends no session. RevokesSessions makes gateways ask about all
+// sessions again, as in earlier versions.
 func (TenantLimitsSet) effects() Effects { return RevokesSessions }

@@ -1,13 +1,13 @@
 package events
 
-// TokenScope says what the bearer of a token may do.
+// TokenScope says which requests a token allows.
 type TokenScope uint8
 
-// The scopes. The zero one may do least.
+// The scopes. The zero scope allows the least.
 const (
 	TokenRead     TokenScope = iota // read one tenant
 	TokenWrite                      // read and change one tenant
-	TokenOperator                   // everything, everywhere
+	TokenOperator                   // everything, for all tenants
 )
 
 var scopeNames = names{TokenRead: "read", TokenWrite: "write", TokenOperator: "operator"}
@@ -19,19 +19,21 @@ func (s TokenScope) Valid() bool { return scopeNames.valid(uint8(s)) }
 
 // The events of tokens. They are events of the installation.
 type (
-	// TokenCreated lets whoever bears a token administer over the network. Of
-	// the token there is its hash alone.
+	// TokenCreated allows the bearer of a token to use the admin API over the
+	// network. The event has only the token's hash, not the token.
 	TokenCreated struct {
 		ID    string
 		Name  string // for people
 		Scope TokenScope
-		// Tenant is the one tenant it is for; empty for an operator's.
+		// Tenant is the only tenant that the token is valid for. It is empty for an
+		// operator's token.
 		Tenant string
 		Hash   [32]byte // SHA-256 of the token
-		// Expires is when it ends, in seconds since 1970; 0: never.
+		// Expires is when the token expires, in seconds since 1970. Zero means
+		// never.
 		Expires uint64
 	}
-	// TokenRevoked ends it at once. Its id is never used again.
+	// TokenRevoked revokes a token at once. Its id is never used again.
 	TokenRevoked struct{ ID string }
 )
 

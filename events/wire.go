@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// encodeEvent writes the one field of an Event message.
+// encodeEvent writes the only field of an Event message.
 func encodeEvent(c *codec, e Event) {
 	if t := reflect.TypeOf(e); t == nil || t.Kind() == reflect.Pointer {
 		panic(fmt.Sprintf("events: %T is not the value of an event", e))
@@ -15,9 +15,9 @@ func encodeEvent(c *codec, e Event) {
 	c.out = e.encode(c.out)
 }
 
-// encodeBody appends event n. The codec is one of its own: an interface's
-// method has its argument on the heap, and the codec that decodes a record,
-// which must be fast, shall not be there.
+// encodeBody appends event n. It uses its own codec. The argument of an interface
+// method escapes to the heap, and the codec for decoding must stay on the stack to
+// be fast.
 func encodeBody(out []byte, n protowire.Number, e interface{ wire(*codec) }) []byte {
 	c := codec{out: out}
 	m := c.enter(n)
@@ -26,7 +26,7 @@ func encodeBody(out []byte, n protowire.Number, e interface{ wire(*codec) }) []b
 	return c.out
 }
 
-// decodeEvent reads the one field of an Event message.
+// decodeEvent reads the only field of an Event message.
 func decodeEvent(c *codec) Event {
 	n, t, size := c.tag()
 	if size == 0 || t != protowire.BytesType {
@@ -40,8 +40,8 @@ func decodeEvent(c *codec) Event {
 	return e
 }
 
-// decodeBody reads event n: this is the list of all events there are. An event
-// has its number here, in its encode method and in events.proto.
+// decodeBody reads event n. It is the list of all events. The number of an event
+// is here, in its encode method and in events.proto.
 func decodeBody(c *codec, n protowire.Number) Event {
 	switch n {
 	case 1:
