@@ -1,13 +1,13 @@
-// Package history answers what a tenant was at a position of the log, by folding
-// the tenant's commits up to there.
+// Package history returns the state of a tenant at a past position of the log. It
+// folds the tenant's commits up to this position.
 //
-// It promises that folding the past leaves the node's cores to the present: few
-// callers fold at a time, each for a bounded time, and the others wait. An
-// operator waits for no tenant, and a tenant takes one place at most. It keeps
-// the Views that were asked for last, within a bound on their memory: a tenant
-// at a position never changes.
+// It guarantees that questions about the past do not slow down current decisions.
+// Few callers fold at the same time, each for a bounded time, and other callers
+// wait. An operator never waits for a tenant, and each tenant has at most one turn.
+// A tenant's state at a position never changes, so the package caches the Views
+// that were used last, within a bound on their memory.
 //
-// It does not check whether a caller may see a tenant, and writes nothing.
+// It does not check whether a caller may see a tenant, and it writes nothing.
 package history
 
 import (
@@ -23,37 +23,40 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A Log gives the commits of one tenant, or of the installation (an empty
-// tenant), from a position on and in order, until fn returns an error.
+// A Log is the part of the log that this package reads.
 type Log interface {
+	// Tenant calls fn with the commits of one tenant, or of the installation if
+	// tenant is empty. It begins at a position, keeps the log's order, and stops
+	// when fn returns an error.
 	Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error
 }
 
-// A Caller is who waits for a turn: an operator, or somebody of a tenant. All
-// operators are one Caller, as are all tokens of a tenant.
+// A Caller is the user that a turn is counted for. All operators are the same
+// Caller, and so are all tokens of a tenant.
 type Caller struct {
 	Operator bool
-	Tenant   string // of a caller that is no operator
+	Tenant   string // empty for an operator
 }
 
 const (
-	// foldTime bounds one folding, the wait for its turn included: somebody
-	// waits for the answer.
+	// foldTime bounds one fold, including the wait for its turn, because a client is
+	// waiting for the answer.
 	foldTime = 20 * time.Second
-	// maxKept bounds the memory of the Views that are kept, in bytes as sizeOf
-	// estimates them.
+	// maxKept bounds the memory of the cached Views, in bytes as estimated by
+	// sizeOf.
 	maxKept = 64 << 20
-	// operatorFolds and tenantFolds bound the foldings at a time, so that the past
-	// leaves the node's cores to the present. Operators have a place that no tenant
-	// can take. A tenant has one at a time, so that none takes the others'.
+	// operatorFolds and tenantFolds bound the folds at the same time, so that most
+	// of the node's cores are free for current decisions. Operators have a turn of
+	// their own that no tenant can take. Each tenant has one turn at a time, so that
+	// a tenant cannot take all turns.
 	operatorFolds = 1
 	tenantFolds   = 2
 )
 
-// ErrBusy says that the caller's turn did not come in time.
-var ErrBusy = errors.New("too many look at the past, or plan, at once")
+// ErrBusy is returned when the caller's turn did not come in time.
+var ErrBusy = errors.New("too many requests for the past, or for plans, at the same time")
 
-// A SlowError says that a history was not read in time.
+// A SlowError is returned when a tenant's history was not read in time.
 type SlowError struct{ Tenant string }
 
 // Error implements error.
@@ -67,23 +70,23 @@ type key struct {
 	at     events.Position
 }
 
-// A kept View is one for the next caller that asks for the same.
+// A kept is a cached View.
 type kept struct {
 	key  key
 	view *projections.View
 	size int
 }
 
-// A History answers from a log. Its methods may be called at the same time.
+// A History returns past states of tenants from a log. Its methods are safe for
+// concurrent use.
 type History struct {
 	log Log
-	// operators and tenants count who folds; tenants by id.
+	// operators and tenants count the turns in use. tenants counts by tenant id.
 	operators *limit.Counter[struct{}]
 	tenants   *limit.Counter[string]
 
-	// mu guards kept: the Views, the one used last at the end.
-	mu   sync.Mutex
-	kept []kept
+	mu   sync.Mutex // guards kept
+	kept []kept     // the View that was used last is at the end
 }
 
 // New returns the History of a log.
@@ -95,8 +98,8 @@ func New(log Log) *History {
 	}
 }
 
-// At returns the View of one tenant at a position of the log. The position must
-// be in the log. The error is ErrBusy, a *SlowError, or one of the log.
+// At returns the View of one tenant at a position of the log. The position must be
+// in the log. The error is ErrBusy, a *SlowError, or an error of the log.
 func (h *History) At(ctx context.Context, who Caller, tenant string, at events.Position) (*projections.View, error) {
 	k := key{tenant, at}
 	if v := h.find(k); v != nil {
@@ -120,14 +123,14 @@ func (h *History) At(ctx context.Context, who Caller, tenant string, at events.P
 	return v, nil
 }
 
-// Fold calls fn with a tenant's commits up to a position, in order. Its errors
-// are those of At, and what fn returns.
+// Fold calls fn with a tenant's commits up to a position, in order. It returns the
+// same errors as At, and errors of fn.
 func (h *History) Fold(ctx context.Context, who Caller, tenant string, upTo events.Position, fn func(*events.Commit) error) error {
 	return h.inTurn(ctx, who, tenant, func(ctx context.Context) error { return h.read(ctx, tenant, upTo, fn) })
 }
 
-// Turn waits for the caller's turn to do something that takes as long as a
-// folding, and is not one. The caller ends the turn by end. The error is ErrBusy.
+// Turn waits for the caller's turn, for other work that takes as long as a fold.
+// The caller must call end after the work. The error is ErrBusy.
 func (h *History) Turn(ctx context.Context, who Caller) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
@@ -147,7 +150,8 @@ func (h *History) turn(ctx context.Context, who Caller) (end func(), err error) 
 	return end, nil
 }
 
-// inTurn calls do, which reads a tenant's history, in the caller's turn.
+// inTurn waits for the caller's turn and then calls do, which reads a tenant's
+// history.
 func (h *History) inTurn(ctx context.Context, who Caller, tenant string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
@@ -163,7 +167,7 @@ func (h *History) inTurn(ctx context.Context, who Caller, tenant string, do func
 	return err
 }
 
-// errEnough ends a reading at its last position.
+// errEnough stops reading after the last position.
 var errEnough = errors.New("enough")
 
 // read calls fn with the commits of a tenant, or of the installation, up to a
@@ -193,7 +197,7 @@ func (h *History) find(k key) *projections.View {
 	return v.view
 }
 
-// keep remembers a View, and forgets those used longest ago to make room for it.
+// keep caches a View. It removes the least recently used Views to make room for it.
 func (h *History) keep(v kept) {
 	if v.size > maxKept {
 		return
@@ -211,8 +215,8 @@ func (h *History) keep(v kept) {
 	}
 }
 
-// sizeOf estimates the memory of a View that holds one tenant: rather too much
-// than too little.
+// sizeOf estimates the memory of a View with one tenant. The estimate is rather too
+// high than too low.
 func sizeOf(t *projections.Tenant) int {
 	if t == nil {
 		return 16 << 10

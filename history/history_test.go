@@ -13,8 +13,8 @@ import (
 	"github.com/postern-im/postern/events/eventlog"
 )
 
-// openLog returns a log in which two tenants take turns: tenant "a" is renamed
-// at every odd position, "b" at every even one, each to the position's number.
+// openLog returns a log of two tenants. Tenant "a" is renamed at every odd position
+// and tenant "b" at every even position. The new name is the position's number.
 func openLog(t *testing.T, last int) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: filepath.Join(t.TempDir(), "log")})
@@ -43,8 +43,8 @@ func openLog(t *testing.T, last int) *eventlog.Log {
 
 var anOperator = Caller{Operator: true}
 
-// TestAt: a tenant is what it was at each position, also between its commits,
-// and what was asked for is kept.
+// TestAt checks the state of a tenant at each position, also between its commits.
+// It also checks that the Views are cached.
 func TestAt(t *testing.T) {
 	const last = 8
 	h := New(openLog(t, last))
@@ -54,12 +54,12 @@ func TestAt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprint(p + 1 - p%2) // odd: the newest of "a"
+		want := fmt.Sprint(p + 1 - p%2) // the position of the newest commit of "a", which is odd
 		if got := v.Tenant([]byte("a")); got == nil || got.Name() != want || v.Position() != at {
 			t.Errorf("at %d: %+v", at, got)
 		}
 		if v.Tenant([]byte("b")) != nil {
-			t.Errorf("at %d: another tenant is shown", at)
+			t.Errorf("at %d: the View has another tenant", at)
 		}
 		if again, err := h.At(t.Context(), Caller{Tenant: "a"}, "a", at); err != nil || again != v {
 			t.Errorf("at %d: folded again: %v", at, err)
@@ -70,7 +70,7 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// TestFold: the commits of the tenant up to the position, and no others.
+// TestFold checks that Fold passes exactly the tenant's commits up to the position.
 func TestFold(t *testing.T) {
 	h := New(openLog(t, 8))
 	var got []events.Position
@@ -87,8 +87,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestKept: the Views that are kept stay within the bound, and are those that
-// were used last.
+// TestKept checks that the cache stays within its bound and has the Views that were
+// used last.
 func TestKept(t *testing.T) {
 	h := New(nil)
 	const each = maxKept / 4
@@ -105,12 +105,12 @@ func TestKept(t *testing.T) {
 	}
 	h.keep(kept{key{"a", 11}, nil, maxKept + 1})
 	if len(h.kept) != 4 {
-		t.Errorf("%d are kept after one that is too large", len(h.kept))
+		t.Errorf("%d Views are cached after a View that is too large", len(h.kept))
 	}
 }
 
-// TestTurn: a tenant has one turn at a time, all tenants together tenantFolds,
-// and none of them is an operator's.
+// TestTurn checks that a tenant has one turn at a time, that all tenants together
+// have tenantFolds turns, and that tenants cannot take the operators' turn.
 func TestTurn(t *testing.T) {
 	h := New(nil)
 	over, cancel := context.WithCancel(t.Context())
@@ -126,7 +126,7 @@ func TestTurn(t *testing.T) {
 	mustWait := func(who Caller) {
 		t.Helper()
 		if _, err := h.Turn(over, who); !errors.Is(err, ErrBusy) {
-			t.Errorf("%+v need not wait: %v", who, err)
+			t.Errorf("%+v did not have to wait: %v", who, err)
 		}
 	}
 	a := must(Caller{Tenant: "a"})
@@ -145,7 +145,7 @@ func TestTurn(t *testing.T) {
 	must(anOperator)()
 }
 
-// A hanging log answers when its reader has given up.
+// A hanging log returns only when its context ends.
 type hanging struct{}
 
 func (hanging) Tenant(ctx context.Context, _ string, _ events.Position, _ func(*events.Commit) error) error {
@@ -153,7 +153,8 @@ func (hanging) Tenant(ctx context.Context, _ string, _ events.Position, _ func(*
 	return ctx.Err()
 }
 
-// TestSlow: a history that is not read in time is given up, and its turn ends.
+// TestSlow checks that reading a history stops after foldTime, and that the turn
+// then ends.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(hanging{})
@@ -165,7 +166,7 @@ func TestSlow(t *testing.T) {
 			}
 		}
 		if took := time.Since(begun); took != 2*foldTime {
-			t.Errorf("given up after %s", took)
+			t.Errorf("stopped after %s", took)
 		}
 	})
 }
