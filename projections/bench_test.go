@@ -41,11 +41,11 @@ func tenantID(i int) string   { return "tenant-" + strconv.Itoa(i) }
 func domainName(i int) string { return "chat" + strconv.Itoa(i) + ".example.org" }
 func local(j int) string      { return "user" + strconv.Itoa(j) }
 
-// asked is one question's bytes, as a Question carries them.
+// asked holds the names of one question as bytes, as a Question carries them.
 type asked struct{ tenant, account, domain []byte }
 
-// askedAtRandom is a list of questions in one allocation each, longer than
-// what the caches hold.
+// askedAtRandom returns n random questions. Each is allocated on its own, so
+// that many questions do not fit into the processor's caches.
 func askedAtRandom(tenants, members, n int) []asked {
 	rng := rand.New(rand.NewPCG(1, 2))
 	list := make([]asked, n)
@@ -57,9 +57,10 @@ func askedAtRandom(tenants, members, n int) []asked {
 	return list
 }
 
-// BenchmarkAccess compares Tenant and Access with a bare nested map, in
-// turns of some thousand random questions each. The best turn of each counts:
-// what else the machine does empties the caches of both.
+// BenchmarkAccess compares Tenant and Access with a plain nested map. It runs
+// both in turn, each with some thousand random questions, and reports the
+// fastest turn of each: in slower turns other work on the machine has emptied
+// the caches.
 func BenchmarkAccess(b *testing.B) {
 	const tenants, members, turn = 1000, 1000, 1 << 14
 	all := askedAtRandom(tenants, members, 16*turn)
@@ -100,7 +101,7 @@ func BenchmarkAccess(b *testing.B) {
 	b.ReportMetric(float64(view)/float64(bare), "ratio")
 }
 
-// BenchmarkApply changes one member's role in tenants of several sizes.
+// BenchmarkApply changes one member's role, in tenants of several sizes.
 func BenchmarkApply(b *testing.B) {
 	for _, members := range []int{10, 1000, 1_000_000} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
@@ -122,7 +123,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports bytes per member, key included.
+// BenchmarkMemory reports the bytes of memory per member, the key included.
 func BenchmarkMemory(b *testing.B) {
 	for _, size := range [][2]int{{1, 1_000_000}, {1000, 1000}, {10_000, 10}} {
 		b.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(b *testing.B) {

@@ -7,38 +7,39 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// An Entitlement is whether an account, or a role, has a permission, and what that
-// rests on.
+// An Entitlement says whether an account or a role has a permission, and why.
 type Entitlement struct {
-	// Known is false while there is no such account: its domain is none of
-	// the tenant's, or there is no such tenant. Of a role: no such role.
+	// Known is false if the account or the role does not exist. An account does
+	// not exist if its tenant does not, or if the tenant does not own its domain.
 	Known bool
-	// Role is the role that was asked, and OwnRole set when it is the
-	// account's own and not its domain's default.
+	// Role is the role that was looked up. OwnRole is set if it is the
+	// account's own role and not the default role of its domain.
 	Role    string
 	OwnRole bool
-	// BarredBy says what of "tenant", "domain" and "member" is suspended:
-	// then nothing is held, whatever the role gives.
+	// BarredBy lists which of "tenant", "domain" and "member" are suspended.
+	// If it is not empty, the account has no permission, whatever its role
+	// gives.
 	BarredBy []string
-	// ByOperator are those of BarredBy that only an operator may undo.
+	// ByOperator lists the elements of BarredBy that only an operator may
+	// resume.
 	ByOperator []string
-	// Steps are those of the look-up in the role; the last one decides.
+	// Steps are the steps of the look-up in the role; the last one decides.
 	Steps []Step
 }
 
-// Held is the answer.
+// Held reports whether the account or the role has the permission.
 func (h *Entitlement) Held() bool {
 	return h.Known && len(h.BarredBy) == 0 && len(h.Steps) > 0 && h.Steps[len(h.Steps)-1].Answer.Granted()
 }
 
-// same reports whether two holdings come to the same answer: held, not held,
-// or nobody there to hold it.
+// same reports whether two Entitlements give the same answer of three: held,
+// not held, or unknown.
 func (h *Entitlement) same(other *Entitlement) bool {
 	return h.Known == other.Known && h.Held() == other.Held()
 }
 
 // Entitlement says whether an account, by its prepared bare JID, has a permission.
-// It answers for accounts without a member entry too. t may be nil.
+// It also works for accounts without a member entry. t may be nil.
 func (t *Tenant) Entitlement(account, perm string) Entitlement {
 	_, name, _ := strings.Cut(account, "@")
 	if t == nil {
@@ -54,9 +55,9 @@ func (t *Tenant) Entitlement(account, perm string) Entitlement {
 	return h
 }
 
-// Blocks says what of "tenant", "domain" and "member" is suspended and keeps an
-// account out, by its prepared bare JID; and which of those only an operator
-// may undo.
+// Blocks lists the suspensions that keep an account out, by its prepared bare
+// JID: which of "tenant", "domain" and "member" are suspended, and which of
+// these only an operator may resume.
 func (t *Tenant) Blocks(account string) (barred, byOperator []string) {
 	_, name, _ := strings.Cut(account, "@")
 	d, _ := t.Domain([]byte(name))
@@ -65,7 +66,7 @@ func (t *Tenant) Blocks(account string) (barred, byOperator []string) {
 		what             string
 		suspended, bound bool
 	}{
-		{"tenant", t.suspended, t.suspended}, // nobody else may suspend one
+		{"tenant", t.suspended, t.suspended}, // only an operator can suspend a tenant
 		{"domain", d.Suspended, d.ByOperator},
 		{"member", m.Suspended, m.ByOperator},
 	} {
@@ -88,27 +89,27 @@ func (t *Tenant) RoleEntitlement(role, perm string) Entitlement {
 	return Entitlement{Known: steps != nil, Role: role, Steps: steps}
 }
 
-// A Blame finds, as a tenant's commits are folded one after the other, the one
-// after which the answer to a question became what it is: the newest that
-// changed it. One goroutine owns it.
+// A Blame finds the commit that is the cause of an answer about a permission:
+// the newest commit that changed the answer. It folds a tenant's commits one
+// after the other. One goroutine owns a Blame.
 type Blame struct {
-	// Commit made the answer what it is; nil when no commit did, because
-	// nothing has been known of what is asked from the beginning.
+	// Commit is the newest commit that changed the answer. It is nil if no
+	// commit did: then the account or role was never known.
 	Commit *events.Commit
-	// Before is what was so until then, After what has been so since then,
-	// at once; Now is what is so after the last commit folded, which comes to
-	// the same answer as After, perhaps for other reasons.
+	// Before is the Entitlement before Commit, After the one right after it.
+	// Now is the Entitlement after the last commit folded. Now gives the same
+	// answer as After, perhaps for other reasons.
 	Before, After, Now Entitlement
 
 	past *Past
 	look func(*Tenant) Entitlement
-	// account is whose events matter, domain its domain; both empty when the
-	// question is about a role.
+	// account is the account asked about and domain its domainpart. Both are
+	// empty if the question is about a role.
 	account, domain string
 }
 
-// BlameAccount asks why an account, by its prepared bare JID, has a permission
-// or has it not.
+// BlameAccount returns a Blame for the question why an account, by its prepared
+// bare JID, has a permission or does not have it.
 func BlameAccount(tenant, account, perm string) *Blame {
 	_, domain, _ := strings.Cut(account, "@")
 	return &Blame{
@@ -117,7 +118,8 @@ func BlameAccount(tenant, account, perm string) *Blame {
 	}
 }
 
-// BlameRole asks why a role gives a permission or does not.
+// BlameRole returns a Blame for the question why a role gives a permission or
+// does not give it.
 func BlameRole(tenant, role, perm string) *Blame {
 	return &Blame{
 		past: NewPast(tenant),
@@ -125,8 +127,8 @@ func BlameRole(tenant, role, perm string) *Blame {
 	}
 }
 
-// Apply folds the tenant's next commit; see Past.Apply. It keeps c if c is to
-// blame.
+// Apply folds the tenant's next commit; see Past.Apply. It keeps c if c changes
+// the answer.
 func (b *Blame) Apply(c *events.Commit) error {
 	if err := b.past.Apply(c); err != nil {
 		return err
@@ -149,7 +151,7 @@ func (b *Blame) matters(e events.Event) bool {
 		return false
 	}
 	switch s := events.SubjectOf(e); s.Kind {
-	case events.KindTenant: // admission is not a role's matter
+	case events.KindTenant: // whether clients are admitted does not change a role
 		return b.account != "" || does.Have(events.ChangesPermissions)
 	case events.KindDomain:
 		return s.Name == b.domain
@@ -159,8 +161,9 @@ func (b *Blame) matters(e events.Event) bool {
 	return true
 }
 
-// Events are those of the commit to blame that had to do with it: of roles,
-// only those the look-up came to before or after.
+// Events returns the events of Commit that can have changed the answer. Events
+// about a role are among them only if the look-up visited the role, before
+// Commit or after it.
 func (b *Blame) Events() []events.Event {
 	if b.Commit == nil {
 		return nil

@@ -6,29 +6,30 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Builder folds many commits into one View, for a rebuild: by the rules and
-// with the errors of View.Apply, since it is the same code, but changing in
-// place what it made itself. One goroutine owns it.
+// A Builder folds many commits into one View, as a rebuild from the log needs.
+// It runs the same code as View.Apply, so it has the same rules and the same
+// errors. It is faster because it changes nodes that it made in place instead
+// of copying them for each commit. One goroutine owns a Builder.
 type Builder struct {
 	by   *owner
-	view *View // nil once spent
-	err  error // what ended it
+	view *View // nil after View, and after an error
+	err  error // set when view is nil: returned by every further Apply
 }
 
-// errSpent is what a Builder answers that has given its View away.
-var errSpent = errors.New("the builder is spent")
+// errSpent is the error of Apply after View: a returned View must not change.
+var errSpent = errors.New("the builder has already returned its view")
 
-// NewBuilder begins at the empty log.
+// NewBuilder returns a Builder that starts from the empty log.
 func NewBuilder() *Builder { return BuilderFrom(New()) }
 
-// BuilderFrom continues from a View, which does not change.
+// BuilderFrom returns a Builder that starts from v. v itself does not change.
 func BuilderFrom(v *View) *Builder {
 	next := *v
 	return &Builder{by: new(owner), view: &next}
 }
 
-// Apply folds the next commit, as View.Apply does. After an error nothing can
-// be made of the Builder: every further call gives the same error.
+// Apply folds the next commit, as View.Apply does. After an error the Builder
+// is of no use: every further call returns the same error.
 func (b *Builder) Apply(c *events.Commit) error {
 	if b.view == nil {
 		return b.err
@@ -40,8 +41,8 @@ func (b *Builder) Apply(c *events.Commit) error {
 	return nil
 }
 
-// View returns what was built, and the Builder is spent. It is nil after an
-// error, and when it was taken before.
+// View returns the finished View; after that the Builder is of no use. View
+// returns nil after an error, and when it is called a second time.
 func (b *Builder) View() *View {
 	v := b.view
 	if v != nil {

@@ -14,18 +14,19 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// Why an encoding was refused.
+// The reasons for which Decode refuses an encoding.
 var (
-	// ErrFormat means that it was written by another version of the format,
-	// or under another catalogue of permissions: fold the log instead.
-	ErrFormat = errors.New("the encoding of another version")
-	// ErrMalformed means that Encode would not have written it.
+	// ErrFormat means that the encoding has another version of the format, or
+	// was written under another catalogue of permissions. The caller must fold
+	// the log instead.
+	ErrFormat = errors.New("encoded by another version")
+	// ErrMalformed means that Encode cannot have written the encoding.
 	ErrMalformed = errors.New("malformed")
 )
 
-// Decode reads a View that Encode wrote. It accepts nothing else: what it
-// accepts encodes to the same bytes again. The View behaves as the one that
-// was encoded; its roles are compiled anew.
+// Decode reads a View that Encode wrote. It accepts nothing else: every View it
+// returns encodes to the same bytes again. The View answers as the encoded one
+// did; Decode compiles its roles again.
 func Decode(r io.Reader) (*View, error) {
 	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(owner), view: New()}
 	d.header()
@@ -36,11 +37,11 @@ func Decode(r io.Reader) (*View, error) {
 	}
 	section = d.installation(section)
 	if section != endOfSections {
-		d.fail("section %d", section)
+		d.fail("section %d is unknown or out of order", section)
 	}
 	if d.err == nil {
 		if _, err := d.r.ReadByte(); err == nil {
-			d.fail("bytes behind the end")
+			d.fail("further bytes after the end")
 		} else if err != io.EOF {
 			d.err = err
 		}
@@ -52,8 +53,8 @@ func Decode(r io.Reader) (*View, error) {
 	return d.view, nil
 }
 
-// decoder keeps the first error; after it every number is zero and every text
-// empty, so that all loops end.
+// decoder keeps its first error. From then on every number it reads is zero and
+// every text empty, so that all loops end.
 type decoder struct {
 	r    *bufio.Reader
 	by   *owner
@@ -69,7 +70,7 @@ func (d *decoder) fail(format string, args ...any) {
 	}
 }
 
-// read fills p.
+// read reads len(p) bytes into p.
 func (d *decoder) read(p []byte) {
 	if d.err != nil {
 		return
@@ -79,16 +80,16 @@ func (d *decoder) read(p []byte) {
 	}
 }
 
-// cut takes a reader's error; one that ends too early is malformed.
+// cut keeps a reader's error. An input that ends too early is malformed.
 func (d *decoder) cut(err error) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		d.fail("it ends too early")
+		d.fail("it ends early")
 		return
 	}
 	d.err = err
 }
 
-// number reads a varint in its shortest form, up to most.
+// number reads a varint of at most most. It must have its shortest form.
 func (d *decoder) number(most uint64) uint64 {
 	if d.err != nil {
 		return 0
@@ -101,7 +102,7 @@ func (d *decoder) number(most uint64) uint64 {
 			return 0
 		}
 		if shift == 63 && b > 1 || shift > 0 && b == 0 {
-			d.fail("a number")
+			d.fail("a number that is too long, or not in its shortest form")
 			return 0
 		}
 		n |= uint64(b&0x7f) << shift
@@ -110,7 +111,7 @@ func (d *decoder) number(most uint64) uint64 {
 		}
 	}
 	if n > most {
-		d.fail("%d where at most %d can be", n, most)
+		d.fail("%d where at most %d is allowed", n, most)
 		return 0
 	}
 	return n
@@ -119,30 +120,31 @@ func (d *decoder) number(most uint64) uint64 {
 // section reads the number of the next section.
 func (d *decoder) section() uint64 { return d.number(math.MaxUint64) }
 
-// enum reads the number of a value.
+// enum reads the value of an enum by its number.
 func enum[E events.Enum](d *decoder) E { return known[E](d, d.number(math.MaxUint8)) }
 
-// known is the value that has a number, which it takes a version that knows it
-// to have written.
+// known returns the value of an enum that has number n. It refuses a number
+// that this version does not know.
 func known[E events.Enum](d *decoder, n uint64) E {
 	v := E(n)
 	if !v.Valid() {
-		d.fail("%d is no value of a %T", n, v)
+		d.fail("%d is not a value of %T", n, v)
 		return 0
 	}
 	return v
 }
 
-// position reads one that is neither before least nor behind the View.
+// position reads a position. It must be between least and the View's position.
 func (d *decoder) position(least events.Position) events.Position {
 	p := events.Position(d.number(uint64(d.view.position)))
 	if p < least {
-		d.fail("position %d", p)
+		d.fail("position %d where at least %d is allowed", p, least)
 	}
 	return p
 }
 
-// bytes reads a text, into a buffer the next one overwrites.
+// bytes reads a text of at most most bytes. The next bytes or text overwrites
+// the result.
 func (d *decoder) bytes(most uint64) []byte {
 	n := int(d.number(most))
 	if cap(d.buf) < n {
@@ -156,10 +158,11 @@ func (d *decoder) bytes(most uint64) []byte {
 	return d.buf
 }
 
-// text reads a text. None is longer than the commit it came by.
+// text reads a text. It cannot be longer than the commit that it came from.
 func (d *decoder) text() string { return string(d.bytes(events.MaxSize)) }
 
-// each reads a list's count and calls element for each, until an error.
+// each reads a list's count, at most most, and calls element once for each
+// element. It stops at an error.
 func (d *decoder) each(most uint64, element func()) {
 	for range d.number(most) {
 		if element(); d.err != nil {
@@ -173,7 +176,7 @@ func (d *decoder) texts() (list []string) {
 	return list
 }
 
-// ref reads a role's number, which the tenant must have.
+// ref reads a role's number. The tenant must have a role with that number.
 func (d *decoder) ref(t *Tenant) roleRef {
 	r := roleRef(d.number(maxRoles))
 	if r == 0 || int(r) > len(t.roles) || t.roles[r-1] == nil {
@@ -197,8 +200,9 @@ func (d *decoder) header() {
 	}
 }
 
-// tenants reads the section of tenants. Each has its commits to itself, so
-// there are no more than positions.
+// tenants reads the section of tenants. A commit belongs to one tenant only, so
+// the versions of all tenants add up to at most the View's position. This bounds
+// the number of tenants.
 func (d *decoder) tenants() {
 	v := d.view
 	left := uint64(v.position)
@@ -206,7 +210,7 @@ func (d *decoder) tenants() {
 	d.each(left, func() {
 		t := d.tenant(left)
 		if d.err == nil && t.id <= last {
-			d.fail("tenant %q behind %q", t.id, last)
+			d.fail("tenant %q is out of order after %q", t.id, last)
 		}
 		if d.err != nil {
 			return
@@ -216,7 +220,7 @@ func (d *decoder) tenants() {
 		v.tenants.put(d.by, maphash.String(v.seed, t.id), t.id, t)
 	})
 	if d.err == nil && v.tenants.len == 0 {
-		d.fail("an empty section")
+		d.fail("an empty section of tenants")
 	}
 }
 
@@ -234,7 +238,7 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 		return t
 	}
 	if has&bitRemoved != 0 {
-		d.fail("removed, and suspended, limited or with settings")
+		d.fail("a removed tenant that is suspended, limited or has settings")
 	}
 	t.suspended = has&bitTenantSuspended != 0
 	if has&bitTenantLimited != 0 {
@@ -256,8 +260,8 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 	return t
 }
 
-// roles reads the role table. Parents may have higher numbers, so what roles
-// refer to is checked when all are there.
+// roles reads the role table. A role's parents may have higher numbers than the
+// role, so the parents are checked after all roles have been read.
 func (d *decoder) roles(t *Tenant) {
 	t.roleTable = d.view.base
 	builtin := len(t.roles)
@@ -278,7 +282,7 @@ func (d *decoder) roles(t *Tenant) {
 	d.each(maxRoles, func() {
 		n := int(d.number(maxRoles))
 		if n <= len(revokedAt) {
-			d.fail("role number %d", n)
+			d.fail("role number %d is out of order after %d", n, len(revokedAt))
 			return
 		}
 		if !changed || len(revokedAt) == builtin {
@@ -299,7 +303,7 @@ func (d *decoder) roles(t *Tenant) {
 		}
 		for _, p := range r.parents {
 			if p == 0 || int(p) > len(t.roles) || t.roles[p-1] == nil {
-				d.fail("role %q inherits from number %d, which is none", r.name, p)
+				d.fail("role %q inherits from number %d, which no role has", r.name, p)
 				return
 			}
 		}
@@ -321,7 +325,7 @@ func (d *decoder) customRole() *role {
 	return r
 }
 
-// nameRole gives a custom role its name, which must be free.
+// nameRole adds a custom role to byName. The name must be free.
 func (d *decoder) nameRole(t *Tenant, ref roleRef) {
 	name := t.roles[ref-1].name
 	if d.err != nil {
@@ -332,22 +336,22 @@ func (d *decoder) nameRole(t *Tenant, ref roleRef) {
 		return
 	}
 	if _, err := t.roleNamed(name); err == nil {
-		d.fail("two roles %q", name)
+		d.fail("two roles are named %q", name)
 		return
 	}
 	t.byName.put(d.by, maphash.String(t.seed, name), name, ref)
 }
 
-// place reads a place that stands behind last, and returns its name.
+// place reads a place and returns its name, which must sort after last.
 func (d *decoder) place(t *Tenant, last string) string {
 	name := d.text()
 	if d.err == nil && name <= last {
-		d.fail("place %q behind %q", name, last)
+		d.fail("place %q is out of order after %q", name, last)
 	}
 	p := place{kind: HostKind(d.number(uint64(Service)))}
 	switch p.kind {
 	case Elsewhere:
-		d.fail("%q is no place", name)
+		d.fail("%q is neither a domain nor a service", name)
 	case Service:
 		t.services++
 	case Domain:
@@ -361,7 +365,7 @@ func (d *decoder) place(t *Tenant, last string) string {
 	v := d.view
 	hash := maphash.String(v.seed, name)
 	if o, taken := v.owners.get(hash, []byte(name)); taken {
-		d.fail("%q is a %s of tenant %q already", name, o.kind, o.tenant)
+		d.fail("%q is already a %s of tenant %q", name, o.kind, o.tenant)
 		return ""
 	}
 	v.owners.put(d.by, hash, name, ownership{t.id, p.kind})
@@ -388,7 +392,7 @@ func (d *decoder) domain(t *Tenant, p *place) {
 	d.each(math.MaxInt64, func() {
 		m := d.member(t)
 		if d.err == nil && (m.local <= last || strings.Contains(m.local, "@")) {
-			d.fail("member %q behind %q", m.local, last)
+			d.fail("member %q is out of order after %q, or no localpart", m.local, last)
 		}
 		if d.err != nil {
 			return
@@ -401,7 +405,7 @@ func (d *decoder) domain(t *Tenant, p *place) {
 	}
 }
 
-// keep puts a member into its domain and counts it.
+// keep adds a member to its domain and counts it.
 func (d *decoder) keep(t *Tenant, p *place, m member) {
 	if err := p.members.put(d.by, t.seed, maphash.String(t.seed, m.local), m); err != nil {
 		d.fail("%v", err)
@@ -434,7 +438,7 @@ func (d *decoder) member(t *Tenant) member {
 		m.flags |= flagByOperator
 	}
 	if has&bitListed == 0 && has&^bitRevoked != 0 {
-		d.fail("an account that is no member has what only members have")
+		d.fail("an account that is not a member has a role or is suspended")
 	}
 	if has&bitRole != 0 {
 		m.role = d.ref(t)
@@ -445,7 +449,7 @@ func (d *decoder) member(t *Tenant) member {
 	if has&bitSecondary != 0 {
 		d.each(maxSecondary, func() { m.secondary = append(m.secondary, d.ref(t)) })
 		if d.err == nil && m.secondary == nil {
-			d.fail("no secondary role")
+			d.fail("an empty list of secondary roles")
 		}
 	}
 	return m

@@ -16,49 +16,51 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// The encoding of a View. It holds what cannot be worked out from the rest, in
-// an order of its own, so that Views folded from the same commits give the
-// same bytes. A number is an unsigned varint in its shortest form; text is its
-// length and its bytes; a list is its count and its elements; a position is
-// that of the last commit at most.
+// The encoding of a View. It holds only facts that cannot be computed from
+// others. Its order does not depend on hashes, so Views folded from the same
+// commits have the same bytes. A number is an unsigned varint in its shortest
+// form. Text is its length and its bytes. A list is its count and its elements.
+// A position is never greater than the position of the View.
 //
 //	view     magic, catalogue (32 bytes), position, time in µs, sections, 0
-//	section  its number, its content; in ascending order, left out when empty
+//	section  its number, its content; in ascending order; empty ones are left out
 //	installation (section 2) version, tokens (list, by id): id, name, scope,
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
 //	tenants  (section 1) list of tenant, by id
 //	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited,
-//	         8 later settings); of a removed one that is all. Then: the number
-//	         of sessions, if it is limited; settings, ceiling (list of text),
-//	         the built-in roles, custom roles (list), places (list, by name)
+//	         8 later settings); a removed tenant ends here. Then: max sessions,
+//	         if bit 4 is set; settings, ceiling (list of text), the built-in
+//	         roles, custom roles (list), places (list, by name)
 //	settings the values of presence_without_messages and audit_addresses; then,
-//	         if they are announced, the later settings that are not 0 (list, by
-//	         number): number, value
+//	         if bit 8 of the tenant is set, the later settings that are not 0
+//	         (list, by number): number, value
 //	built-in allow, deny (lists of text), revoked
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, revoked
 //	place    name, kind; of a domain also: bits (1 suspended, 2 by the
 //	         operator), default role, revoked, default revoked, backends (list of
-//	         address, security and 4 for a PROXY header), members (list, by localpart)
+//	         address, security + 4 for a PROXY header), members (list, by localpart)
 //	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 revoked,
-//	         16 secondary, 32 suspended by the operator), then what those of
-//	         role, revoked and secondary announce
+//	         16 secondary, 32 suspended by the operator); then, each only if its
+//	         bit is set: role, revoked, secondary (list of role numbers)
 //
 // Each noun of the installation gets a section of its own, in installation.go.
 const (
-	// magic names the format and its version. Another version is refused: the
-	// log has everything, so a snapshot is never converted. A fold that makes
-	// something else of the same commits than it did, a revocation more,
-	// is another version too: or else a node that starts from an old snapshot
-	// decides otherwise than one that folds the whole log.
+	// magic names the format and its version. Decode refuses any other version.
+	// A snapshot is never converted, since it can be rebuilt from the log.
+	//
+	// A change of the fold needs a new version too, if the same commits then
+	// give another View, such as one with a further revocation. Otherwise a
+	// node that starts from an old snapshot would decide differently from a
+	// node that folds the whole log.
 	magic = "postern view 2\n"
 
 	endOfSections  = 0
-	sectionTenants = 1 // those of the installation are in installation.go
+	sectionTenants = 1 // installation.go has the numbers of the other sections
 )
 
-// bitProxy stands beside the number of a backend's security, which is less.
+// bitProxy is added to the number of a backend's security, which is smaller.
 const bitProxy = 4
 
 // The bits of a tenant, of a domain and of a member.
@@ -79,8 +81,10 @@ const (
 	bitByOperator = 32
 )
 
-// catalogueHash names what roles were compiled by. The positions that revoke
-// sessions depend on it, so a View folded under another one is refused.
+// catalogueHash is the hash of all that compiling roles depends on: the
+// permissions, the built-in roles and resets. The positions at which sessions
+// were revoked depend on these too. So Decode refuses a View that was folded
+// under another catalogue.
 func catalogueHash() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for p := range permission.All() {
@@ -94,9 +98,9 @@ func catalogueHash() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// Encode writes the whole View: the same bytes for every View folded from the
-// same commits, in whatever way and process. Besides the View itself it takes
-// the memory to sort the members of one domain at a time.
+// Encode writes the whole View. It writes the same bytes for every View folded
+// from the same commits, whether by Apply, a Builder or Decode, and in any
+// process. It needs memory to sort the members of one domain at a time.
 func (v *View) Encode(w io.Writer) error {
 	e := encoder{bufio.NewWriterSize(w, 1<<16)}
 	e.w.WriteString(magic)
@@ -110,18 +114,18 @@ func (v *View) Encode(w io.Writer) error {
 	}
 	e.installation(&v.installation)
 	e.number(endOfSections)
-	// The writer keeps its first error and gives it here.
+	// The bufio.Writer keeps its first error, which Flush returns.
 	if err := e.w.Flush(); err != nil {
 		return fmt.Errorf("encode the view of position %d: %w", v.position, err)
 	}
 	return nil
 }
 
-// Hash is the SHA-256 of the encoding: equal for equal Views.
+// Hash returns the SHA-256 of the encoding. Equal Views have equal hashes.
 func (v *View) Hash() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	if err := v.Encode(h); err != nil {
-		panic("projections: a hash does not fail: " + err.Error())
+		panic("projections: writing to a hash cannot fail: " + err.Error())
 	}
 	h.Sum(sum[:0])
 	return sum
@@ -152,7 +156,7 @@ func (e *encoder) refs(list []roleRef) {
 	}
 }
 
-// bits is each bit whose condition holds; conditions stand from the lowest.
+// bits returns the number whose bit i is set if condition i holds.
 func bits(conditions ...bool) uint64 {
 	var n uint64
 	for i, c := range conditions {
@@ -265,15 +269,15 @@ func (e *encoder) member(r record) {
 	}
 }
 
-// sortable is where a record stands, behind the first bytes of its localpart,
-// which decide most comparisons.
+// sortable is the place of a record in a leaf. prefix is the first bytes of its
+// localpart, which decide most comparisons without reading the leaf.
 type sortable struct {
 	prefix uint64
 	leaf   []byte
 	at     int
 }
 
-// sorted is every record, by localpart.
+// sorted returns every record, sorted by localpart.
 func (m *members) sorted() []sortable {
 	n := 0
 	m.root.leaves(func(leaf packed) bool {
@@ -298,7 +302,7 @@ func (m *members) sorted() []sortable {
 	return list
 }
 
-// backendBits is how a backend is reached, as one number.
+// backendBits returns a backend's security and its PROXY header as one number.
 func backendBits(b events.Backend) uint64 {
 	n := uint64(b.Security)
 	if b.Proxy {

@@ -16,8 +16,8 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// randomLog is a log of commits that apply, of several tenants, with about
-// everything that can happen in it.
+// randomLog returns n commits that apply, of several tenants and of the
+// installation, with events of nearly every type.
 func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 6))
@@ -50,8 +50,8 @@ func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
 	return log
 }
 
-// installationStep is about a token or a shared service; some of the services
-// have names that tenants want, too.
+// installationStep returns a random event about a token or a shared service.
+// Some of the services have names that logStep gives to tenants, too.
 func installationStep(rng *rand.Rand) events.Event {
 	names := []string{"push.test", "upload.test", "rooms.a.ta.test", "b.tb.test"}
 	switch name := names[rng.IntN(len(names))]; rng.IntN(6) {
@@ -104,7 +104,7 @@ func logStep(rng *rand.Rand, tenant string) events.Event {
 	case 11:
 		return events.DomainResumed{Domain: domain}
 	case 12:
-		if tenant != "ta" && rng.IntN(20) == 0 { // without any tenant, nothing would apply
+		if tenant != "ta" && rng.IntN(20) == 0 { // one tenant stays, or no further event would apply
 			return events.TenantRemoved{}
 		}
 		return events.TenantResumed{}
@@ -114,7 +114,8 @@ func logStep(rng *rand.Rand, tenant string) events.Event {
 	return endingStepOf(rng, jid, domain, roles)
 }
 
-// endingStepOf is mostly about members.
+// endingStepOf returns a random event, mostly about a member, of the types that
+// can revoke sessions.
 func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Event {
 	role := roles[rng.IntN(len(roles))]
 	switch rng.IntN(16) {
@@ -140,7 +141,8 @@ func endingStepOf(rng *rand.Rand, jid, domain string, roles []string) events.Eve
 	return events.MemberRolesSet{JID: jid, Role: role, Secondary: some(rng, roles, 2)}
 }
 
-// describe is all that a View answers to a reader, so far as order is defined.
+// describe returns all answers of a View as text, except those whose order is
+// not defined.
 func describe(v *View) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, v.Position(), v.Time(), v.Installation().Version())
@@ -190,20 +192,20 @@ func decoded(t testing.TB, b []byte) *View {
 	return v
 }
 
-// sameView holds two Views to be equal, by their bytes and their answers.
+// sameView checks that two Views have the same encoding and the same answers.
 func sameView(t *testing.T, what string, got, want *View) {
 	t.Helper()
 	if got.Hash() != want.Hash() {
-		t.Fatalf("%s: another encoding at %d", what, want.Position())
+		t.Fatalf("%s: the encodings at %d differ", what, want.Position())
 	}
 	if g, w := describe(got), describe(want); g != w {
-		t.Fatalf("%s: other answers at %d:\n%s\nwant:\n%s", what, want.Position(), g, w)
+		t.Fatalf("%s: the answers at %d differ:\n%s\nwant:\n%s", what, want.Position(), g, w)
 	}
 }
 
-// TestWaysToAView folds random logs by Apply, by a Builder, by a Builder and
-// by Apply from a View on the way, and the same from a decoded one: all give
-// the same View.
+// TestWaysToAView checks that all ways to fold a log give the same View: Apply,
+// a Builder, and both of them when they start from an earlier View or from its
+// decoded snapshot.
 func TestWaysToAView(t *testing.T) {
 	for seed := range rounds(2) {
 		const n = 200
@@ -263,8 +265,8 @@ func TestWaysToAView(t *testing.T) {
 	}
 }
 
-// TestBuilderRefuses holds that a Builder refuses what Apply refuses, in the
-// same words, and gives nothing afterwards.
+// TestBuilderRefuses checks that a Builder refuses the same commits as Apply,
+// with the same error, and returns no View afterwards.
 func TestBuilderRefuses(t *testing.T) {
 	v := New()
 	b := NewBuilder()
@@ -279,7 +281,7 @@ func TestBuilderRefuses(t *testing.T) {
 	}
 	v = b.View()
 	if b.View() != nil || b.Apply(&events.Commit{Position: v.Position() + 1}) != errSpent {
-		t.Fatal("a spent builder works on")
+		t.Fatal("a builder still works after View")
 	}
 	version := v.Tenant([]byte("ta")).Version() + 1
 	for _, c := range []events.Commit{
@@ -296,13 +298,13 @@ func TestBuilderRefuses(t *testing.T) {
 			t.Errorf("%v, want %v", got, want)
 		}
 		if b.View() != nil || b.Apply(&events.Commit{Position: v.Position() + 1}) != got {
-			t.Error("a failed builder works on")
+			t.Error("a builder still works after an error")
 		}
 	}
 }
 
-// TestBuilderFromReaders lets readers use a View while Builders and Apply
-// continue from it; under the race detector this shows any change in place.
+// TestBuilderFromReaders reads a View while Builders and Apply continue from
+// it. The race detector reports any change of the View in place.
 func TestBuilderFromReaders(t *testing.T) {
 	log := randomLog(t, 5, 240)
 	b := NewBuilder()
@@ -345,7 +347,7 @@ func TestBuilderFromReaders(t *testing.T) {
 	all.Wait()
 }
 
-// TestTime holds that the time of a View never goes back.
+// TestTime checks that the time of a View never goes back.
 func TestTime(t *testing.T) {
 	if !New().Time().IsZero() {
 		t.Error("a time without a commit")
@@ -356,14 +358,15 @@ func TestTime(t *testing.T) {
 		t.Fatal(v.Time(), err)
 	}
 	if v, err = v.Apply(&events.Commit{Position: 2, TenantVersion: 2, Time: at.Add(-time.Hour)}); err != nil || !v.Time().Equal(at) {
-		t.Fatal("an earlier commit", v.Time(), err)
+		t.Fatal("after a commit with an earlier time:", v.Time(), err)
 	}
 	if !decoded(t, encoded(t, v)).Time().Equal(at) {
 		t.Error("the encoding has another time")
 	}
 }
 
-// accepted decodes bytes, and holds what is accepted to be canonical.
+// accepted reports whether Decode accepts b. It checks that b is then exactly
+// what Encode writes for the View.
 func accepted(t *testing.T, b []byte) bool {
 	t.Helper()
 	v, err := Decode(bytes.NewReader(b))
@@ -372,23 +375,24 @@ func accepted(t *testing.T, b []byte) bool {
 			t.Fatal("an error and a view")
 		}
 		if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrMalformed) {
-			t.Fatal("an error of no kind:", err)
+			t.Fatal("neither ErrFormat nor ErrMalformed:", err)
 		}
 		return false
 	}
 	if !bytes.Equal(encoded(t, v), b) {
-		t.Fatalf("accepted %x, which Encode would not write", b)
+		t.Fatalf("Decode accepted %x, which Encode would not write", b)
 	}
 	describe(v)
 	return true
 }
 
-// TestDamagedEncodings cuts an encoding short at every byte and turns a bit of
-// each, every one in the long form: it is refused, or is the encoding of another View.
+// TestDamagedEncodings cuts an encoding at every byte, which Decode must refuse.
+// It also flips one bit of every byte, in the long form each bit: Decode must
+// refuse the result, unless it is the encoding of another View.
 func TestDamagedEncodings(t *testing.T) {
 	b := encoded(t, smallView(t))
 	if !accepted(t, b) || accepted(t, append(slices.Clone(b), 0)) {
-		t.Fatal("the whole, or the whole and more")
+		t.Fatal("the whole encoding was refused, or one with a further byte accepted")
 	}
 	for i := range b {
 		if accepted(t, b[:i]) {
@@ -396,7 +400,7 @@ func TestDamagedEncodings(t *testing.T) {
 		}
 		for bit := range 8 {
 			if rounds(1) == 1 && bit != i%8 {
-				continue // the long form turns every bit
+				continue // only the long form flips every bit
 			}
 			bad := slices.Clone(b)
 			bad[i] ^= 1 << bit
@@ -405,7 +409,8 @@ func TestDamagedEncodings(t *testing.T) {
 	}
 }
 
-// TestByOperatorAlone: what is not suspended, no operator suspended.
+// TestByOperatorAlone checks that Decode refuses a domain or member that has the
+// bit "by the operator" but is not suspended.
 func TestByOperatorAlone(t *testing.T) {
 	b := encoded(t, smallView(t))
 	for what, change := range map[string][2]string{
@@ -413,7 +418,7 @@ func TestByOperatorAlone(t *testing.T) {
 		"member": {"\x01t\x2b", "\x01t\x29"},
 	} {
 		if bytes.Count(b, []byte(change[0])) != 1 {
-			t.Fatalf("%s: the encoding is not what this test knows", what)
+			t.Fatalf("%s: the encoding does not have the bytes that this test changes", what)
 		}
 		if accepted(t, bytes.Replace(b, []byte(change[0]), []byte(change[1]), 1)) {
 			t.Errorf("%s: accepted", what)
@@ -421,7 +426,7 @@ func TestByOperatorAlone(t *testing.T) {
 	}
 }
 
-// smallView has one of everything.
+// smallView has something of every kind that the encoding knows but limits.
 func smallView(t testing.TB) *View {
 	l := newLog(nil)
 	l.t = t
@@ -446,9 +451,9 @@ func smallView(t testing.TB) *View {
 	return l.v
 }
 
-// TestFormat holds the bytes themselves: a change of the encoding, or of what a
-// fold makes of these commits, that nobody meant shows here, and one that is
-// meant needs another magic.
+// TestFormat compares the encoding with fixed bytes. It fails if the encoding
+// changes, or if the fold of these commits gives another View. If the change is
+// intended, magic must change too.
 func TestFormat(t *testing.T) {
 	b := encoded(t, smallView(t))
 	if !bytes.HasPrefix(b, []byte(magic)) {
@@ -456,24 +461,24 @@ func TestFormat(t *testing.T) {
 	}
 	const want = "08000103016101410301000102010d786d70703a66656465726174650103783a79011a786d70703a6163636f756e743a6d657373616765733a72656164010000010000010000010000010207027232000000000802723301070000000306612e7465737401000701000103683a31020401742b0201751d080202070401760b020177080206622e74657374010304030200000a726f6f6d732e7465737402016201420205010163000106020000000000000000000000000000000000000000020202026b31036f707302000000000000000000000000000000000000000000000000000000000000000000000708026b32000001610000000000000000000000000000000000000000000000000000000000000000808080808020070000"
 	if got := fmt.Sprintf("%x", b[len(magic)+32:]); got != want {
-		t.Errorf("the format, or what a fold comes to, has changed, which needs another magic:\n%s", got)
+		t.Errorf("the encoding or the fold has changed; if this is intended, change magic too:\n%s", got)
 	}
 	b[len(magic)-2]++
 	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
-		t.Error("another version:", err)
+		t.Error("another version was not refused:", err)
 	}
 	b[len(magic)-2]--
 	b[len(magic)]++
 	if _, err := Decode(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
-		t.Error("another catalogue:", err)
+		t.Error("another catalogue was not refused:", err)
 	}
 }
 
-// TestSecurityBeside: a backend's security and its bit for the proxy stand in
-// one number.
+// TestSecurityBeside checks that every value of a backend's security is less
+// than bitProxy, since both share one number.
 func TestSecurityBeside(t *testing.T) {
 	if n := len(events.Names[events.Security]()); n > bitProxy {
-		t.Errorf("%d values of a security reach into bit %d", n, bitProxy)
+		t.Errorf("%d values of security do not fit below bit %d", n, bitProxy)
 	}
 }
 
@@ -489,9 +494,9 @@ func limitedView(t testing.TB) *View {
 	return l.v
 }
 
-// TestLimitsEncoding: a limit is announced by a bit of the tenant's, so that a
-// tenant without one has the bytes it had before there were limits: TestFormat
-// holds those.
+// TestLimitsEncoding checks that limits survive encoding. A bit of the tenant
+// says that a limit follows. So a tenant without a limit keeps the bytes it had
+// before limits existed; TestFormat checks those bytes.
 func TestLimitsEncoding(t *testing.T) {
 	b := encoded(t, limitedView(t))
 	v := decoded(t, b)
@@ -508,7 +513,7 @@ func TestLimitsEncoding(t *testing.T) {
 		"removed and limited": {"\x01C\x02\x04\x01", "\x01C\x02\x04\x05"},
 	} {
 		if bytes.Count(b, []byte(change[0])) != 1 {
-			t.Fatalf("%s: the encoding is not what this test knows", what)
+			t.Fatalf("%s: the encoding does not have the bytes that this test changes", what)
 		}
 		if accepted(t, bytes.Replace(b, []byte(change[0]), []byte(change[1]), 1)) {
 			t.Errorf("%s: accepted", what)
@@ -521,8 +526,8 @@ func TestLimitsEncoding(t *testing.T) {
 	}
 }
 
-// TestEncodeErrors holds that both ends report what the other end of the pipe
-// says, and do not care how much comes at a time.
+// TestEncodeErrors checks that Encode and Decode return the errors of their
+// writer and reader, and that Decode works when it gets one byte at a time.
 func TestEncodeErrors(t *testing.T) {
 	v := smallView(t)
 	broken := errors.New("broken")
@@ -544,7 +549,7 @@ type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// FuzzDecode: whatever is accepted is what Encode writes.
+// FuzzDecode checks that Decode accepts only bytes that Encode writes.
 func FuzzDecode(f *testing.F) {
 	f.Add(encoded(f, New())[len(magic)+32:])
 	f.Add(encoded(f, smallView(f))[len(magic)+32:])

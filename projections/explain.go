@@ -6,7 +6,7 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// An Answer is what one step of a look-up said.
+// An Answer is the result of one step of a look-up.
 type Answer uint8
 
 // The answers.
@@ -17,8 +17,8 @@ const (
 	Removes               // the tenant removed it from a built-in role
 	Allows                // a custom role allows it
 	Denies                // a custom role denies it
-	Ceiling               // the ceiling takes it away
-	Nobody                // no role in the chain answered: denied
+	Ceiling               // the tenant's ceiling forbids it
+	Nobody                // all roles in the chain were silent: denied
 )
 
 var answerNames = [...]string{"silent", "gives", "adds", "removes", "allows", "denies", "ceiling", "nobody"}
@@ -26,18 +26,19 @@ var answerNames = [...]string{"silent", "gives", "adds", "removes", "allows", "d
 // String names the answer in one word.
 func (a Answer) String() string { return answerNames[a] }
 
-// Granted reports whether the answer is yes.
+// Granted reports whether the answer grants the permission.
 func (a Answer) Granted() bool { return a == Gives || a == Adds || a == Allows }
 
-// A Step is one place a look-up came to. The last one decides.
+// A Step is one step of a look-up: a role that it visited, or its end without a
+// role. The last step decides.
 type Step struct {
 	Role   string // empty for Ceiling and Nobody
-	Depth  int    // 0 for the role asked about, 1 for its parents, …
+	Depth  int    // 0 for the role looked up, 1 for its parents, …
 	Answer Answer
 }
 
-// Explain looks a permission up in a role and returns every step, nil for an
-// unknown role. It works for any name, of the catalogue or not.
+// Explain looks a permission up in a role and returns every step, or nil if the
+// role is unknown. The permission need not be in the catalogue.
 func (t *Tenant) Explain(role, perm string) []Step {
 	ref, err := t.roleNamed(role)
 	if err != nil {
@@ -54,24 +55,26 @@ func (t *Tenant) Explain(role, perm string) []Step {
 	return l.steps
 }
 
-// Grants reports whether a role gives a permission under the ceiling, by its
-// name: for names of the catalogue the same as its Effective set.
+// Grants reports whether a role gives a permission, by its name, and the
+// ceiling allows it. For a permission of the catalogue the result agrees with
+// Role.Effective.
 func (t *Tenant) Grants(role, perm string) bool {
 	steps := t.Explain(role, perm)
 	return len(steps) > 0 && steps[len(steps)-1].Answer.Granted()
 }
 
-// lookup is one look-up under way.
+// lookup is the state of one look-up.
 type lookup struct {
 	tenant     *Tenant
 	permission string
 	catalogue  permission.Permission
 	known      bool
-	seen       []bool // a role that was silent once is silent again
+	seen       []bool // roles visited, all of them silent: not visited again
 	steps      []Step
 }
 
-// visit asks a role, then its parents; true when one answered.
+// visit looks the permission up in a role, then in its parents. It returns true
+// as soon as one of them is not silent.
 func (l *lookup) visit(ref roleRef, depth int) bool {
 	if l.seen[ref-1] {
 		return false
@@ -91,7 +94,7 @@ func (l *lookup) visit(ref roleRef, depth int) bool {
 	return false
 }
 
-// own is the answer of a role's own table.
+// own returns the answer of a role's own table.
 func (l *lookup) own(r *role) Answer {
 	denied, allowed := slices.Contains(r.deny, l.permission), slices.Contains(r.allow, l.permission)
 	switch {

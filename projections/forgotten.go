@@ -2,9 +2,9 @@ package projections
 
 import "iter"
 
-// Forgotten yields, in no order, the accounts without an entry of which the
-// tenant keeps when their sessions were revoked: they were members once, or had
-// their sessions revoked.
+// Forgotten yields, in no particular order, the accounts that are not members
+// but have a record of when their sessions were revoked. Such an account was a
+// member once, or its sessions were revoked while it was none.
 func (t *Tenant) Forgotten() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		list := t.domainList()

@@ -7,26 +7,26 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// An Installation is what belongs to no tenant, at one position. Like the View
-// it belongs to it never changes.
+// An Installation holds the facts at one position that belong to no tenant. It
+// belongs to a View and, like the View, never changes.
 //
-// A new noun of it has a field here, a file of its own for what it answers, how
-// its events fold and how it is encoded, a case in fold, and a section of the
-// encoding. The View and the tenants need not know of it.
+// To add a noun, give it a field here, a case in fold, a section of the
+// encoding, and a file with its methods, the folding of its events and its
+// encoding. The View and the tenants need not know it.
 type Installation struct {
-	version uint64 // counts the commits
-	// tokens holds revoked ones too, by id: an id is never used again. There
-	// are few, and a new list is made for each change.
+	version uint64 // counts the installation's commits
+	// tokens is sorted by id. It holds revoked tokens too, since an id must
+	// never be used again. There are few, so each change makes a new list.
 	tokens []*Token
-	// shared holds the shared services. There are few, and a new map is made
-	// for each change; nil while there are none.
+	// shared holds the shared services. There are few, so each change makes a
+	// new map. It is nil until the first one is added.
 	shared map[string]struct{}
 }
 
-// Installation returns what belongs to no tenant.
+// Installation returns the facts that belong to no tenant.
 func (v *View) Installation() *Installation { return &v.installation }
 
-// Version counts the commits of the installation as a whole.
+// Version counts the commits of the installation: those without a tenant.
 func (n *Installation) Version() uint64 { return n.version }
 
 // foldInstallation applies a commit without a tenant.
@@ -44,10 +44,10 @@ func (v *View) foldInstallation(c *events.Commit) error {
 	return nil
 }
 
-var errOutside = errors.New("it stands outside a tenant")
+var errOutside = errors.New("the event must be in a commit of a tenant")
 
 // fold applies an event of the commit at v's position. v is the View that n
-// belongs to; it tells what the tenants have.
+// belongs to; fold uses it to look up names that tenants own.
 func (n *Installation) fold(v *View, e events.Event) error {
 	switch events.SubjectOf(e).Kind {
 	case events.KindToken:
@@ -78,13 +78,14 @@ func (e *encoder) installation(n *Installation) {
 	}
 }
 
-// installation reads the sections of the installation, of which the number of
-// the first is read already, and returns the number of what follows.
+// installation reads the sections of the installation. section is the number of
+// the first section, which was read before; next is the number of the section
+// after the last one.
 func (d *decoder) installation(section uint64) (next uint64) {
 	n := &d.view.installation
 	if section == sectionInstallation {
 		if n.version = d.number(uint64(d.view.position)); n.version == 0 {
-			d.fail("an empty section")
+			d.fail("an empty section of the installation")
 		}
 		d.tokens(n)
 		section = d.section()

@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestSharedServices: older Views keep theirs, the encoding has all of them,
-// and looking one up allocates nothing.
+// TestSharedServices checks that older Views keep their shared services, that
+// the encoding holds all of them, and that a look-up allocates nothing.
 func TestSharedServices(t *testing.T) {
 	l := newLog(t)
 	l.commit("t", events.TenantCreated{}, events.DomainAdded{Domain: "a.test", DefaultRole: "prosody:guest"})
@@ -26,22 +26,22 @@ func TestSharedServices(t *testing.T) {
 			t.Errorf("view %d has %d shared services, want %d", n, len(v.Installation().SharedServices()), want)
 		}
 		if again := decoded(t, encoded(t, v)); again.Hash() != v.Hash() || !slices.Equal(again.Installation().SharedServices(), v.Installation().SharedServices()) {
-			t.Errorf("view %d: the encoding has something else", n)
+			t.Errorf("view %d: the decoded view differs", n)
 		}
 	}
 	tenant := l.v.Tenant([]byte("t"))
 	shared, remote := []byte("s03.test"), []byte("elsewhere.test")
 	if n := testing.AllocsPerRun(100, func() {
 		if l.v.HostKindFor(tenant, shared) != Service || l.v.HostKindFor(tenant, remote) != Elsewhere {
-			t.Error("a place is wrong")
+			t.Error("wrong kind")
 		}
 	}); n != 0 {
 		t.Errorf("HostKindFor allocates %v times", n)
 	}
 }
 
-// TestSharedServicesMalformed spoils the section in the ways Encode would not
-// have written it.
+// TestSharedServicesMalformed checks that Decode refuses a section that Encode
+// would not write.
 func TestSharedServicesMalformed(t *testing.T) {
 	l := newLog(t)
 	l.commit("t", events.TenantCreated{}, events.ServiceAdded{Service: "t1.test"})
@@ -50,7 +50,7 @@ func TestSharedServicesMalformed(t *testing.T) {
 	section := "\x03\x02\x07s1.test\x07s2.test\x00"
 	head, ok := strings.CutSuffix(good, section)
 	if !ok {
-		t.Fatalf("the section stands elsewhere: %q", good)
+		t.Fatalf("the encoding does not end with the section: %q", good)
 	}
 	for name, spoilt := range map[string]string{
 		"a tenant's":    "\x03\x02\x07s1.test\x07t1.test\x00",
@@ -67,13 +67,13 @@ func TestSharedServicesMalformed(t *testing.T) {
 		}
 	}
 	if !accepted(t, []byte(head+section)) || !accepted(t, []byte(head+"\x00")) {
-		t.Error("a good one, or one without the section, was refused")
+		t.Error("a correct encoding, with the section or without it, was refused")
 	}
 }
 
-// TestPastShared folds a tenant's past with the installation's: a name that was
-// shared once, and the tenant's at another time, is no contradiction in either
-// order of folding.
+// TestPastShared folds the commits of a tenant and of the installation into a
+// Past, in both orders. A name may be a shared service at one time and the
+// tenant's at another: neither order may refuse this.
 func TestPastShared(t *testing.T) {
 	var log []*events.Commit
 	l, versions := newLog(t), map[string]uint64{}
@@ -117,6 +117,6 @@ func TestPastShared(t *testing.T) {
 		}
 	}
 	if NewPast("t").Installation(log[0]) == nil || NewPast("t").Installation(log[3]) == nil {
-		t.Error("a tenant's commit, or one that does not apply, was taken for the installation's")
+		t.Error("Installation accepted a tenant's commit, or one that does not apply")
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A lender lends the strings of commits out of memory of its own.
+// A lender makes copies of commits whose strings it can overwrite later.
 type lender struct{ lent [][]byte }
 
-// commit is a copy of c in whose strings stands what take later overwrites.
+// commit returns a copy of c. The memory of its strings is overwritten by take.
 func (l *lender) commit(c *events.Commit) *events.Commit {
 	own := *c
 	l.strings(reflect.ValueOf(&own).Elem())
@@ -50,7 +50,7 @@ func (l *lender) strings(v reflect.Value) {
 	}
 }
 
-// take overwrites what was lent.
+// take overwrites the strings of all commits made so far.
 func (l *lender) take() {
 	for _, b := range l.lent {
 		for i := range b {
@@ -60,9 +60,9 @@ func (l *lender) take() {
 	l.lent = nil
 }
 
-// TestKeepsNothing sees that no string of a commit stays in a View: it would
-// keep the commit's whole record. Each commit's strings are overwritten as soon
-// as it has been folded.
+// TestKeepsNothing checks that a View keeps no string of a commit, since one
+// string would keep the whole encoded commit in memory. It overwrites the
+// strings of each commit as soon as the commit has been folded.
 func TestKeepsNothing(t *testing.T) {
 	for seed := range uint64(rounds(4)) {
 		log := randomLog(t, seed, 400)
@@ -89,8 +89,8 @@ func TestKeepsNothing(t *testing.T) {
 	}
 }
 
-// TestTrimmed sees that a View that was built or decoded holds no more room
-// than a copy needs, and that this changes no View it shares leaves with.
+// TestTrimmed checks that the leaves of a built or decoded View have no spare
+// capacity, and that trimming them does not change a View that shares leaves.
 func TestTrimmed(t *testing.T) {
 	for seed := range uint64(rounds(4)) {
 		log := randomLog(t, seed, 400)
@@ -108,7 +108,7 @@ func TestTrimmed(t *testing.T) {
 				}
 			}
 			if room != 0 {
-				t.Errorf("seed %d: %s: room for %d bytes more", seed, what, room)
+				t.Errorf("seed %d: %s: %d bytes of spare capacity", seed, what, room)
 			}
 		}
 		if !bytes.Equal(encoded(t, first), before) {

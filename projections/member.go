@@ -11,18 +11,20 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Member is one account of which the tenant said something, as it is listed.
+// A Member describes, for a listing, one account that the tenant has an entry
+// for.
 type Member struct {
 	JID        string
-	Role       string // its own; empty: the default role of its domain
+	Role       string // its own role; empty: the default role of its domain
 	Secondary  []string
 	Suspended  bool
-	ByOperator bool            // with Suspended: only an operator may undo it
-	RevokedAt  events.Position // the newest position that revoked its sessions in particular
+	ByOperator bool            // set with Suspended only: only an operator may resume the member
+	RevokedAt  events.Position // the newest position that revoked the sessions of this member alone
 }
 
-// Member returns one member by its prepared bare JID; false when the account
-// has no entry (it may well exist, with its domain's default role).
+// Member returns one member by its prepared bare JID. It returns false if the
+// account has no entry. Such an account may still exist: it then has the
+// default role of its domain.
 func (t *Tenant) Member(jid string) (Member, bool) {
 	d, local, err := t.domainOf(jid)
 	if err != nil {
@@ -35,8 +37,8 @@ func (t *Tenant) Member(jid string) (Member, bool) {
 	return t.memberInfo(d, r), true
 }
 
-// Members yields every member, in no order: sorting a million of them is the
-// caller's choice.
+// Members yields every member, in no particular order: a tenant may have a
+// million members, and not every caller needs them sorted.
 func (t *Tenant) Members() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
 		list := t.domainList()
@@ -51,8 +53,8 @@ func (t *Tenant) Members() iter.Seq[Member] {
 	}
 }
 
-// MembersAfter returns, sorted by JID, the first members whose JID is greater
-// than after, at most limit: one page of a listing.
+// MembersAfter returns one page of a listing sorted by JID: the first members
+// whose JID is greater than after, at most limit.
 func (t *Tenant) MembersAfter(after string, limit int) []Member {
 	if limit <= 0 {
 		return nil
@@ -75,7 +77,7 @@ func (t *Tenant) MembersAfter(after string, limit int) []Member {
 // MemberCount is the number of members.
 func (t *Tenant) MemberCount() int { return t.listed }
 
-// memberHeap has the greatest JID on top.
+// memberHeap is a heap with the greatest JID on top.
 type memberHeap []Member
 
 func (h memberHeap) Len() int           { return len(h) }
@@ -88,7 +90,7 @@ func (h *memberHeap) Pop() any {
 	return last
 }
 
-// memberInfo unpacks a record for a reader outside.
+// memberInfo unpacks a record into a Member.
 func (t *Tenant) memberInfo(d *place, r record) Member {
 	out := Member{
 		JID:        string(r.local) + "@" + d.name,
@@ -118,11 +120,11 @@ func (t *Tenant) domainOf(jid string) (*place, string, error) {
 	return p, local, nil
 }
 
-// split cuts a bare JID that has a localpart.
+// split splits a bare JID, which must have a localpart.
 func split(jid string) (local, domain string, err error) {
 	local, domain, ok := strings.Cut(jid, "@")
 	if !ok || local == "" || len(local) > maxLocal {
-		return "", "", fmt.Errorf("%q is no bare JID with a localpart", jid)
+		return "", "", fmt.Errorf("%q is not a bare JID with a localpart", jid)
 	}
 	return local, domain, nil
 }
@@ -162,8 +164,8 @@ func (ch *change) applyMember(e events.Event) error {
 	return errUnknown
 }
 
-// setMemberRoles ends the account's sessions only if its primary role becomes
-// another one.
+// setMemberRoles sets the account's roles. It revokes the account's sessions
+// only if the primary role changes.
 func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	t := ch.tenant
 	var role roleRef
@@ -186,8 +188,9 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	}
 	return ch.editMember(e.JID, func(d *place, m member) (member, error) {
 		if m.role == 0 {
-			// From now on the account may no longer look at what ended the
-			// sessions of those without a role, so it takes it along.
+			// Access reads defaultRevokedAt only for accounts without a role
+			// of their own. This account may be about to get one, so the
+			// position is copied to its record.
 			m.revokedAt = max(m.revokedAt, d.defaultRevokedAt)
 		}
 		if d.primary(m.role) != d.primary(role) {
@@ -199,7 +202,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	})
 }
 
-// primary is the role an account acts with.
+// primary returns the primary role of an account, given its own role or 0.
 func (d *place) primary(own roleRef) roleRef {
 	if own == 0 {
 		return d.defaultRole
@@ -207,8 +210,8 @@ func (d *place) primary(own roleRef) roleRef {
 	return own
 }
 
-// editMember replaces an account's record by an edited one and keeps the
-// counts.
+// editMember replaces an account's record by the one that edit returns, and
+// keeps the counts of members and role uses correct.
 func (ch *change) editMember(jid string, edit func(*place, member) (member, error)) error {
 	t := ch.tenant
 	local, name, err := split(jid)
@@ -221,7 +224,7 @@ func (ch *change) editMember(jid string, edit func(*place, member) (member, erro
 	}
 	hash := maphash.String(t.seed, local)
 	before := d.members.get(hash, local)
-	m, err := edit(d, before) // by value: a pointer would go to the heap
+	m, err := edit(d, before) // by value: a pointer would escape to the heap
 	if err != nil {
 		return err
 	}
@@ -239,7 +242,7 @@ func (ch *change) editMember(jid string, edit func(*place, member) (member, erro
 	return nil
 }
 
-// count adds delta to the uses of each role a member holds.
+// count adds delta to the use count of each role that a member holds.
 func (d *domain) count(m member, delta uint32) {
 	if m.role != 0 {
 		d.uses[m.role-1] += delta

@@ -10,20 +10,20 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// members are the accounts of one domain of which something is known. An
-// account that is not in it has the domain's default role.
+// members holds the records of one domain's accounts. An account without a
+// record has the domain's default role.
 //
-// They stand in a trie whose leaves are packed into one run of bytes each: a
-// million members are a few thousand allocations without a pointer inside, and
-// a look-up reads a leaf in two places only.
+// The records are kept in a trie. Each leaf of it is one byte slice. So a
+// million members take only a few thousand allocations, which hold no pointers,
+// and a look-up reads only two places of a leaf.
 type members struct {
 	root trie[packed]
 }
 
 // packed is a leaf of members. Its bytes are, little-endian:
 //
-//	index   4 bytes per slot: tag (2), where the record begins (2); a hash
-//	        table with linear probing, at most ¾ full; a free slot is 0
+//	index   a hash table with linear probing, at most ¾ full; 4 bytes per
+//	        slot: tag (2), offset of the record (2); a free slot is 0
 //	records revokedAt (8), role (2), length of the localpart and flags (2), the
 //	        localpart; then, with flagSecondary, count (2) and roles (2 each)
 type packed struct {
@@ -41,51 +41,54 @@ type member struct {
 	secondary []roleRef
 }
 
-// The flags stand above the localpart's length in one 16-bit word.
+// The flags and the length of the localpart share one 16-bit word: the length
+// is the low ten bits.
 const (
-	// maxLocal is the longest localpart (RFC 7622 section 3.3): the low ten bits.
+	// maxLocal is the length of the longest localpart (RFC 7622 section 3.3),
+	// and the mask of the low ten bits.
 	maxLocal = 1023
 
 	flagSuspended uint16 = 1 << 10
-	// flagListed is set while the account is a member. Without it the record
-	// only keeps the position that revoked the account's sessions.
+	// flagListed is set while the account is a member. A record without it
+	// only keeps the position at which the account's sessions were revoked.
 	flagListed    uint16 = 1 << 11
 	flagSecondary uint16 = 1 << 12
-	// flagByOperator stands with flagSuspended only.
+	// flagByOperator is set with flagSuspended only.
 	flagByOperator uint16 = 1 << 13
 )
 
 const (
 	slotBytes = 4
-	// fixedBytes is a record without what varies.
+	// fixedBytes is the length of a record's fields before the localpart.
 	fixedBytes = 12
 	// A leaf is split when it has more than maxMembers or maxLeafBytes. A
-	// change copies one leaf, so the first bounds its cost, about 6 KB for
-	// ordinary names; the second keeps every offset within 16 bits.
+	// change copies one leaf, so maxMembers bounds the cost of a change: about
+	// 6 KB for ordinary names. maxLeafBytes keeps every offset within 16 bits.
 	maxMembers   = 256
 	maxLeafBytes = 1 << 15
 	// maxSecondary keeps a record small; commands allow far fewer.
 	maxSecondary = 1 << 8
 )
 
-// errCrowded is what keeps a leaf at maxDepth, which no keyed hash fills,
-// from overflowing its offsets.
+// errCrowded is returned instead of overfilling a leaf at maxDepth, which can
+// no longer be split: its offsets would overflow. With a keyed hash no leaf gets
+// that full.
 var errCrowded = errors.New("too many accounts with one hash")
 
-// The trie takes the low bits of a hash, a leaf's index the high half.
+// The trie uses the low bits of a hash, so a leaf's index uses the high half.
 func tagOf(hash uint64) uint16         { return uint16(hash >> 48) }
 func homeOf(hash uint64, mask int) int { return int(hash>>32) & mask }
 
-// entryFor is an index entry.
+// entryFor returns the index entry for a record at an offset.
 func entryFor(hash uint64, at int) uint32 { return uint32(tagOf(hash)) | uint32(at)<<16 }
 
-// record is a packed record, cut into what every reader needs.
+// record is a view of a packed record in a leaf.
 type record struct {
 	revokedAt events.Position
 	role      roleRef
 	flags     uint16
 	local     []byte
-	rest      []byte // what follows in the leaf
+	rest      []byte // the leaf's bytes behind the localpart
 }
 
 func recordAt(leaf []byte, at int) record {
@@ -101,8 +104,8 @@ func recordAt(leaf []byte, at int) record {
 	}
 }
 
-// find searches a leaf. at is where the record begins, 0 when the account is
-// not there; slot is where its index entry stands or belongs.
+// find searches a leaf for an account. at is the offset of its record, 0 if it
+// has none. slot is the index slot of its entry, or the free slot for it.
 func (p packed) find(hash uint64, local []byte) (r record, at, slot int) {
 	if p.count == 0 {
 		return record{}, 0, 0
@@ -123,13 +126,14 @@ func (p packed) find(hash uint64, local []byte) (r record, at, slot int) {
 	}
 }
 
-// find looks an account up by its localpart; the zero record when it is not there.
+// find returns an account's record by its localpart, or the zero record.
 func (m *members) find(hash uint64, local []byte) record {
 	r, _, _ := m.root.find(hash).find(hash, local)
 	return r
 }
 
-// unpack reads the record of local with its secondary roles.
+// unpack converts the record to a member. local must equal the record's
+// localpart: the caller has it as a string already.
 func (r record) unpack(local string) member {
 	m := member{local: local, revokedAt: r.revokedAt, role: r.role, flags: r.flags}
 	if n := r.secondaryCount(); n > 0 {
@@ -152,7 +156,8 @@ func (r record) secondary(i int) roleRef {
 	return roleRef(binary.LittleEndian.Uint16(r.rest[2+2*i:]))
 }
 
-// holds reports whether the account holds a role, primary or secondary.
+// holds reports whether the account has a role, as its primary or a secondary
+// one.
 func (r record) holds(ref roleRef) bool {
 	for i := range r.secondaryCount() {
 		if r.secondary(i) == ref {
@@ -171,7 +176,7 @@ func (r record) size() int {
 	return n
 }
 
-// get returns an account's record; one with nothing but its name when there
+// get returns an account's record, or a record with only the localpart if there
 // is none.
 func (m *members) get(hash uint64, local string) member {
 	r := m.find(hash, []byte(local))
@@ -200,10 +205,10 @@ func (m *member) pack(b []byte) []byte {
 	return b
 }
 
-// put replaces or adds one record, whose localpart has the hash. The members
-// must be their owner's.
+// put replaces or adds one record. hash is the hash of its localpart. m itself
+// must belong to by.
 func (m *members) put(by *owner, seed maphash.Seed, hash uint64, rec member) error {
-	var buf [128]byte // most records are far shorter
+	var buf [128]byte // enough for most records, without an allocation
 	record := rec.pack(buf[:0])
 	t, depth := m.root.edit(by, hash)
 	leaf := &t.leaf
@@ -224,7 +229,8 @@ func (m *members) put(by *owner, seed maphash.Seed, hash uint64, rec member) err
 		leaf.bytes = append(leaf.bytes, record...)
 		leaf.count++
 	default:
-		// A clone, for what a packer is given goes to the heap: here only.
+		// A packer's record escapes to the heap. Only this case needs one,
+		// so only here the record is cloned; buf stays on the stack.
 		p := packer{by: by, seed: seed, record: slices.Clone(record)}
 		rebuilt, err := p.rebuild(*leaf, at, depth)
 		if err != nil {
@@ -236,20 +242,22 @@ func (m *members) put(by *owner, seed maphash.Seed, hash uint64, rec member) err
 	return nil
 }
 
-// takes reports whether a leaf has room for a new record of a size.
+// takes reports whether a leaf can take a new record of a size without being
+// rebuilt.
 func (p packed) takes(size int) bool {
 	return p.count > 0 && p.count < maxMembers && 4*(int(p.count)+1) <= 3<<p.bits && len(p.bytes)+size <= maxLeafBytes
 }
 
-// packer puts one packed record into a leaf that has to be packed anew.
+// packer rebuilds a leaf with one more record.
 type packer struct {
 	by     *owner
 	seed   maphash.Seed
 	record []byte
 }
 
-// rebuild packs a leaf with the new record, instead of the one at skip unless
-// that is 0, and splits it if it is too large.
+// rebuild packs the records of a leaf together with the new record, and splits
+// the result if it is too large. It leaves out the record at offset skip, which
+// the new one replaces; with skip 0 it leaves out none.
 func (p *packer) rebuild(leaf packed, skip, depth int) (trie[packed], error) {
 	records := make([][]byte, 1, leaf.count+1)
 	records[0] = p.record
@@ -261,7 +269,7 @@ func (p *packer) rebuild(leaf packed, skip, depth int) (trie[packed], error) {
 	return p.split(records, depth)
 }
 
-// split makes a leaf of packed records, or a node when they are too many.
+// split makes a leaf of packed records, or a node if one leaf cannot hold them.
 func (p *packer) split(records [][]byte, depth int) (trie[packed], error) {
 	bits := uint8(2)
 	for 4*len(records) > 3<<bits {
@@ -299,7 +307,7 @@ func (p *packer) hash(r []byte) uint64 {
 	return maphash.Bytes(p.seed, recordAt(r, 0).local)
 }
 
-// leaf packs records that fit.
+// leaf packs records that fit into one leaf.
 func (p *packer) leaf(records [][]byte, bits uint8, size int) packed {
 	b := make([]byte, slotBytes<<bits, size)
 	mask := 1<<bits - 1
@@ -315,7 +323,7 @@ func (p *packer) leaf(records [][]byte, bits uint8, size int) packed {
 	return packed{b, uint16(len(records)), bits}
 }
 
-// records yields a leaf's records and where they begin.
+// records yields a leaf's records with their offsets.
 func (p packed) records(yield func(int, record) bool) {
 	if p.count == 0 {
 		return
@@ -329,12 +337,12 @@ func (p packed) records(yield func(int, record) bool) {
 	}
 }
 
-// trim takes from the leaves that an owner made the room for more.
+// trim cuts the spare capacity of the leaves that an owner made.
 func (m *members) trim(by *owner) {
 	m.root.owned(by, func(leaf *packed) { leaf.bytes = trimmed(leaf.bytes) })
 }
 
-// all yields every record, in no order.
+// all yields every record, in no particular order.
 func (m *members) all() iter.Seq[record] {
 	return func(yield func(record) bool) {
 		m.root.leaves(func(leaf packed) bool {

@@ -14,7 +14,8 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// rounds is the short form's number, or the long form's.
+// rounds is the number of rounds of a test: short, or 50 times as many in the
+// long form.
 func rounds(short int) int {
 	if os.Getenv("POSTERN_SOAK") == "1" {
 		return 50 * short
@@ -22,16 +23,16 @@ func rounds(short int) int {
 	return short
 }
 
-// modelRole is a role as a person would write it down.
+// modelRole is the definition of a role in the model.
 type modelRole struct{ yes, no, parents []string }
 
-// modelTenant is the role rules again, as plainly as possible.
+// modelTenant implements the role rules a second time, as simply as possible.
 type modelTenant struct {
 	roles   map[string]modelRole
 	ceiling []string
 }
 
-// answer is "yes", "no", or "" when nobody says.
+// answer returns "yes" or "no", or "" if the role and all its parents are silent.
 func (m modelTenant) answer(role, perm string) string {
 	r := m.roles[role]
 	if slices.Contains(r.no, perm) {
@@ -52,7 +53,7 @@ func (m modelTenant) grants(role, perm string) bool {
 	return m.answer(role, perm) == "yes" && !slices.Contains(m.ceiling, perm)
 }
 
-// reaches reports whether a role inherits from another.
+// reaches reports whether the role from is to, or inherits from it.
 func (m modelTenant) reaches(from, to string) bool {
 	return from == to || slices.ContainsFunc(m.roles[from].parents, func(p string) bool { return m.reaches(p, to) })
 }
@@ -67,7 +68,7 @@ func builtinModel() modelTenant {
 	return m
 }
 
-// some takes a random part of a list, in random order.
+// some returns up to most random elements of a list, in random order.
 func some(rng *rand.Rand, list []string, most int) []string {
 	out := slices.Clone(list)
 	rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
@@ -75,7 +76,7 @@ func some(rng *rand.Rand, list []string, most int) []string {
 }
 
 // TestRoleRules compares the compiled masks and the look-up by name with the
-// model, on random graphs of roles that are defined, redefined and adjusted.
+// model. The roles form random graphs and are defined, redefined and adjusted.
 func TestRoleRules(t *testing.T) {
 	names := []string{"acme:x", "acme:y", "xmpp:account"}
 	for p := range permission.All() {
@@ -120,7 +121,7 @@ func modelStep(rng *rand.Rand, m modelTenant, pool []string) events.Event {
 	}
 }
 
-// refuses says whether a definition closes a circle.
+// refuses reports whether a definition makes a role inherit from itself.
 func refuses(m modelTenant, e events.Event) bool {
 	d, ok := e.(events.RoleDefined)
 	return ok && slices.ContainsFunc(d.Inherits, func(p string) bool { return m.reaches(p, d.Name) })
@@ -157,20 +158,21 @@ func compareRoles(t *testing.T, tn *Tenant, m modelTenant, names []string) {
 	}
 }
 
-// observed is an account at one position, as far as ending goes.
+// observed holds the facts about an account at one position that bear on the
+// revocation of its sessions.
 type observed struct {
 	role   string
-	reset  permission.Set // what it has of the permissions whose loss resets
-	there  bool
-	ended  bool            // by an event that names it, its domain or tenant
+	reset  permission.Set  // the permissions in resets that the account has
+	there  bool            // its domain exists
+	ended  bool            // the event revoked its sessions: it names it, its domain or tenant
 	own    bool            // it has a role of its own
-	oldest events.Position // a session may be of
+	oldest events.Position // sessions opened before this are revoked
 }
 
-// TestRevokedAt compares Access.RevokedAt with the rule it stands for, on random
-// histories: a session opened at p is over at q exactly if between the two the
-// account's domain was away, something ended its sessions, its primary role
-// became another, or its role lost a permission that resets.
+// TestRevokedAt compares Access.RevokedAt with its rule, on random histories. A
+// session opened at p must be revoked at q exactly if one of these happened in
+// between: the account's domain was removed, an event revoked its sessions, its
+// primary role changed, or its role lost a permission in resets.
 func TestRevokedAt(t *testing.T) {
 	for seed := range rounds(40) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 2))
@@ -247,8 +249,9 @@ func observe(tn *Tenant, account string, e events.Event, at events.Position) obs
 	return o
 }
 
-// checkRevokedAt holds the newest observation against all before it. Positions
-// are those of the history: the first commit of the test stands before it.
+// checkRevokedAt checks the newest observation against all earlier ones. The
+// history begins after the first commit of the test, so its positions begin
+// with 2.
 func checkRevokedAt(t *testing.T, seed int, account string, h []observed, last string) {
 	t.Helper()
 	now := h[len(h)-1]
@@ -259,19 +262,20 @@ func checkRevokedAt(t *testing.T, seed int, account string, h []observed, last s
 	for i := len(h) - 2; i >= 0; i-- {
 		then, next := h[i], h[i+1]
 		over = over || !then.there || next.ended || next.role != then.role || then.reset.Minus(next.reset) != 0
-		opened := events.Position(i + 2) // the i-th follows commit 1
+		opened := events.Position(i + 2)
 		if over && now.oldest <= opened {
-			t.Fatalf("seed %d: %s: a session of position %d lives on at %d (%s)", seed, account, opened, len(h)+1, last)
+			t.Fatalf("seed %d: %s: a session opened at %d is not revoked at %d (%s)", seed, account, opened, len(h)+1, last)
 		}
 		if !over && then.there && now.oldest > opened && !excused(h[i:]) {
-			t.Fatalf("seed %d: %s: a session of position %d ends at %d for no reason (%s)", seed, account, opened, len(h)+1, last)
+			t.Fatalf("seed %d: %s: a session opened at %d is revoked at %d without a reason (%s)", seed, account, opened, len(h)+1, last)
 		}
 	}
 }
 
-// excused allows what is ended too early, which harms nobody: an account that
-// gives up a role of its own which is the default role, too, is from then on
-// bound by what ended the sessions of those without one.
+// excused reports whether a session may be revoked although the rule does not
+// ask for it. This happens when an account loses a role of its own that is the
+// same as its domain's default role. From then on the revocations for accounts
+// without a role of their own apply to it, even past ones. It does no harm.
 func excused(h []observed) bool {
 	for i := 1; i < len(h); i++ {
 		if h[i-1].own && !h[i].own {
@@ -281,7 +285,7 @@ func excused(h []observed) bool {
 	return false
 }
 
-// TestOldViews checks that a View does not change once it is made.
+// TestOldViews checks that a View does not change after it is made.
 func TestOldViews(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	l := newLog(t)
@@ -309,7 +313,7 @@ func TestOldViews(t *testing.T) {
 	}
 }
 
-// TestMembers compares the packed members with a plain map.
+// TestMembers compares members with a plain map.
 func TestMembers(t *testing.T) {
 	for seed := range rounds(4) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 4))
@@ -326,7 +330,7 @@ func TestMembers(t *testing.T) {
 				rec.flags |= flagSecondary
 			}
 			if rng.IntN(100) == 0 {
-				by = new(owner) // what was made so far is a View's
+				by = new(owner) // from now on, leaves made so far are copied
 			}
 			if err := ms.put(by, hashSeed, maphash.String(hashSeed, rec.local), rec); err != nil {
 				t.Fatal(err)
@@ -345,14 +349,14 @@ func TestMembers(t *testing.T) {
 			checkMember(t, ms.get(maphash.String(hashSeed, name), name), rec)
 			other := name + "!"
 			if r := ms.find(maphash.String(hashSeed, other), []byte(other)); len(r.local) != 0 {
-				t.Fatal("found what is not there")
+				t.Fatal("found an account that was never put")
 			}
 		}
 	}
 }
 
-// localpart is mostly short, now and then as long as it can be, and from a
-// pool small enough for records to be replaced.
+// localpart returns a random localpart, mostly a short one and sometimes one of
+// maxLocal bytes. The pool is small, so that records are replaced too.
 func localpart(rng *rand.Rand) string {
 	name := fmt.Sprintf("user%d", rng.IntN(4000))
 	if rng.IntN(20) == 0 {
@@ -368,7 +372,7 @@ func checkMember(t *testing.T, got, want member) {
 	}
 }
 
-// TestCrowded holds what no keyed hash brings about: a leaf too deep to split.
+// TestCrowded overfills a leaf at maxDepth, which a keyed hash does not do.
 func TestCrowded(t *testing.T) {
 	p := packer{seed: maphash.MakeSeed()}
 	var records [][]byte
@@ -419,7 +423,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestNoAllocation holds the promise of the look-ups a decision makes.
+// TestNoAllocation checks that the look-ups of a decision allocate nothing.
 func TestNoAllocation(t *testing.T) {
 	v := crowd(t, 3, 500)
 	q := asked{[]byte(tenantID(1)), []byte(local(77) + "@" + domainName(1)), []byte(domainName(1))}
@@ -434,7 +438,8 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// TestApplyRefuses holds what a View asks of a commit as such.
+// TestApplyRefuses checks that Apply refuses a commit with a wrong position,
+// version or tenant, or with an event that does not belong into it.
 func TestApplyRefuses(t *testing.T) {
 	l := newLog(t)
 	l.commit("t", events.TenantCreated{})
@@ -457,11 +462,11 @@ func TestApplyRefuses(t *testing.T) {
 		}
 	}
 	if v, err := l.v.Apply(&events.Commit{Position: 2, TenantVersion: 1}); err != nil || v.Position() != 2 {
-		t.Error("a commit of the installation without events", err)
+		t.Error("a commit of the installation without events was refused:", err)
 	}
 }
 
-// TestPages reads a listing page by page.
+// TestPages reads all members page by page.
 func TestPages(t *testing.T) {
 	v := crowd(t, 1, 1234)
 	tn := v.Tenant([]byte(tenantID(0)))
@@ -480,6 +485,6 @@ func TestPages(t *testing.T) {
 		t.Fatalf("%d members", len(got))
 	}
 	if tn.MembersAfter("", 0) != nil {
-		t.Error("a page of none")
+		t.Error("a page of size 0 is not empty")
 	}
 }

@@ -7,21 +7,22 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Past folds the commits of one tenant, and of no other, so that the tenant
-// can be looked at as it was without folding what concerns everybody else. The
-// positions between two commits of a tenant are others' and are passed over;
-// all else is checked as ever: versions are dense, every event must apply.
+// A Past folds only the commits of one tenant. So the tenant can be read as it
+// was at an earlier position without the cost of folding all other tenants. A
+// Past skips the positions between two commits of the tenant, which belong to
+// others. It checks all else as a View does: versions must be dense, and every
+// event must apply.
 //
-// What the tenant had to share with others, the owning of names, was checked
-// when its commits were made. One goroutine owns a Past.
+// A Past cannot check that no other tenant owned a name at the same time. This
+// was checked when the commits were made. One goroutine owns a Past.
 type Past struct {
 	tenant string
 	b      *Builder
-	// shared holds the shared services of the time: see Installation.
+	// shared holds the shared services: see the method Installation.
 	shared Installation
 }
 
-// NewPast begins before a tenant's first commit.
+// NewPast returns the Past of a tenant before its first commit.
 func NewPast(tenant string) *Past { return &Past{tenant: tenant, b: NewBuilder()} }
 
 // Apply folds the tenant's next commit. After an error the Past is of no use.
@@ -29,9 +30,9 @@ func (p *Past) Apply(c *events.Commit) error {
 	v := p.b.view
 	switch {
 	case v == nil:
-		return p.b.Apply(c) // says why
+		return p.b.Apply(c) // returns the error
 	case c.Tenant != p.tenant || c.Tenant == "":
-		return fmt.Errorf("apply commit %d: it is of tenant %q, not of %q", c.Position, c.Tenant, p.tenant)
+		return fmt.Errorf("apply commit %d: it belongs to tenant %q, not to %q", c.Position, c.Tenant, p.tenant)
 	case c.Position <= v.position:
 		return fmt.Errorf("apply commit %d: the past is at %d", c.Position, v.position)
 	}
@@ -39,13 +40,14 @@ func (p *Past) Apply(c *events.Commit) error {
 	return p.b.Apply(c)
 }
 
-// Installation folds the installation's next commit: of it, what is looked up
-// when an address of the tenant is judged, which is the shared services. They
-// may be folded before the tenant's commits or after: that no name was a
-// tenant's and shared at once was checked when the commits were made.
+// Installation folds the installation's next commit. It uses only the events
+// about shared services: a decision looks these up when it judges an address.
+// The installation's commits may be folded before the tenant's or after them.
+// They cannot conflict: that no name was shared and owned by a tenant at the
+// same time was checked when the commits were made.
 func (p *Past) Installation(c *events.Commit) error {
 	if c.Tenant != "" {
-		return fmt.Errorf("apply commit %d: it is of tenant %q, not of the installation", c.Position, c.Tenant)
+		return fmt.Errorf("apply commit %d: it belongs to tenant %q, not to the installation", c.Position, c.Tenant)
 	}
 	for i, e := range c.Events {
 		if events.SubjectOf(e).Kind != events.KindSharedService {
@@ -58,8 +60,8 @@ func (p *Past) Installation(c *events.Commit) error {
 	return nil
 }
 
-// Tenant is the tenant after the last commit, nil before its first and after
-// its removal. It holds until the next Apply.
+// Tenant returns the tenant after the last commit, or nil before its first
+// commit and after its removal. The result is valid until the next Apply.
 func (p *Past) Tenant() *Tenant {
 	if p.b.view == nil {
 		return nil
@@ -67,18 +69,21 @@ func (p *Past) Tenant() *Tenant {
 	return p.b.view.Tenant([]byte(p.tenant))
 }
 
-// View gives the View at a position, which must not be before the last commit
-// applied and must be before the tenant's next one, as for the installation's:
-// that the caller knows. It holds this tenant and the shared services alone. It
-// answers for the tenant as the View of the whole log at that position does, but
-// that its Time is the tenant's own. The Past is spent.
+// View returns the View at a position. The View holds only this tenant and the
+// shared services. It answers for the tenant as the View of the whole log at
+// that position does. Only its Time differs: it is the time of the tenant's
+// last commit.
+//
+// The position must not be before the last commit applied. It must also be
+// before the next commit of the tenant and of the installation; View cannot
+// check this, so the caller must. After View the Past is of no use.
 func (p *Past) View(at events.Position) (*View, error) {
 	v := p.b.View()
 	switch {
 	case v == nil:
-		return nil, errors.New("the past is spent")
+		return nil, errors.New("the past has already returned its view, or an apply failed")
 	case at < v.position:
-		return nil, fmt.Errorf("a view at %d: the past is at %d", at, v.position)
+		return nil, fmt.Errorf("a view at %d: the past is already at %d", at, v.position)
 	}
 	v.position, v.installation.shared = at, p.shared.shared
 	return v, nil

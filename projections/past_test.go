@@ -13,11 +13,11 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// pastTenants share one log; each has one account it says something of and
-// one it does not.
+// pastTenants are the tenants of the logs of these tests.
 var pastTenants = []string{"acme", "bolt", "cord"}
 
-// pastStep is a random command of a tenant. Not every one applies.
+// pastStep returns the events of a random commit of a tenant. Not every one
+// applies.
 func pastStep(rng *rand.Rand, tenant string) []events.Event {
 	domain := fmt.Sprintf("d%d.%s.test", rng.IntN(2), tenant)
 	account := fmt.Sprintf("u%d@%s", rng.IntN(3), domain)
@@ -68,8 +68,8 @@ func pastStep(rng *rand.Rand, tenant string) []events.Event {
 	return []events.Event{events.TenantResumed{}}
 }
 
-// pastLog is a random log of several tenants: its commits, and the whole View
-// after each.
+// pastLog returns a random log of several tenants: its commits, and the View of
+// the whole log before the first commit and after each.
 func pastLog(t *testing.T, seed int, size int) (commits []*events.Commit, views []*View) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(uint64(seed), 5))
@@ -92,7 +92,7 @@ func pastLog(t *testing.T, seed int, size int) (commits []*events.Commit, views 
 	return commits, views
 }
 
-// everything is all that can be read of a tenant.
+// everything returns all that can be read of a tenant.
 func everything(tn *Tenant) map[string]any {
 	if tn == nil {
 		return nil
@@ -114,7 +114,7 @@ func everything(tn *Tenant) map[string]any {
 		for d := range 2 {
 			domain := fmt.Sprintf("d%d.%s.test", d, tenant)
 			all["place "+domain] = tn.HostKind([]byte(domain))
-			for u := range 4 { // u3 is nobody's
+			for u := range 4 { // no event names u3
 				account := fmt.Sprintf("u%d@%s", u, domain)
 				standing, ok := tn.Access([]byte(account), []byte(domain))
 				all["standing "+account] = []any{standing, ok}
@@ -125,8 +125,8 @@ func everything(tn *Tenant) map[string]any {
 	return all
 }
 
-// TestPast: one tenant's commits, folded alone, say at every position what the
-// whole log says.
+// TestPast checks that a Past, which folds one tenant's commits alone, gives the
+// same answers as the View of the whole log, at every position.
 func TestPast(t *testing.T) {
 	removed := 0
 	for seed := range rounds(6) {
@@ -170,11 +170,12 @@ func TestPast(t *testing.T) {
 		}
 	}
 	if removed == 0 {
-		t.Error("no tenant was removed: the logs say too little")
+		t.Error("no tenant was removed: the random logs test too little")
 	}
 }
 
-// TestPastRefuses: what is not the tenant's next commit does not fold.
+// TestPastRefuses checks that a Past refuses a commit that is not the tenant's
+// next one.
 func TestPastRefuses(t *testing.T) {
 	created := &events.Commit{Position: 7, Tenant: "acme", TenantVersion: 1, Events: []events.Event{events.TenantCreated{}}}
 	begin := func() *Past {
@@ -193,22 +194,23 @@ func TestPastRefuses(t *testing.T) {
 		"an event too much":  {Position: 9, Tenant: "acme", TenantVersion: 2, Events: []events.Event{events.DomainRemoved{Domain: "x"}}},
 	} {
 		if err := begin().Apply(c); err == nil {
-			t.Errorf("%s: it folds", name)
+			t.Errorf("%s: applied", name)
 		}
 	}
 	p := begin()
 	if _, err := p.View(6); err == nil {
-		t.Error("a view from before the last commit")
+		t.Error("View accepted a position before the last commit")
 	}
 	if _, err := p.View(9); err == nil {
-		t.Error("a second view")
+		t.Error("View returned a second view")
 	}
 	if err := p.Apply(created); err == nil {
-		t.Error("a spent past folds")
+		t.Error("Apply works after View")
 	}
 }
 
-// TestBlame compares with looking at the whole View after every commit.
+// TestBlame compares a Blame with the answers of the whole View after every
+// commit.
 func TestBlame(t *testing.T) {
 	blamed := 0
 	for seed := range rounds(12) {
@@ -245,7 +247,7 @@ func TestBlame(t *testing.T) {
 					if by != nil {
 						blamed++
 						if len(b.Events()) == 0 {
-							t.Errorf("seed %d: %s %s: none of %v had to do with it", seed, account, perm, by.Events)
+							t.Errorf("seed %d: %s %s: Events returns none of %v", seed, account, perm, by.Events)
 						}
 					}
 				}
@@ -253,6 +255,6 @@ func TestBlame(t *testing.T) {
 		}
 	}
 	if blamed == 0 {
-		t.Error("nothing is to blame")
+		t.Error("no answer changed: the random logs test too little")
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// ordinaryLog is a log of single-event commits as a hoster's is: tenants are
-// made, then members get roles one by one, in a tenant at random.
+// ordinaryLog returns a log like a hoster's, with one event a commit: first the
+// tenants are created, then members of random tenants get roles one by one.
 func ordinaryLog(tenants, n int) []*events.Commit {
 	rng := rand.New(rand.NewPCG(7, 8))
 	versions := make([]uint64, tenants)
@@ -44,8 +44,9 @@ func ordinaryLog(tenants, n int) []*events.Commit {
 	return log
 }
 
-// cpuTime is what the process has used of all cores, the collector included:
-// it means the same on a busy machine, and on one with more cores than one.
+// cpuTime returns the processor time that the process has used on all cores,
+// the garbage collector included. Unlike the time that passed, it depends
+// neither on other load nor on the number of cores.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -54,12 +55,12 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perCore reports how many things a core did in a second.
+// perCore reports how many of n things per iteration one core did in a second.
 func perCore(b *testing.B, since time.Duration, n int, unit string) {
 	b.ReportMetric(float64(b.N)*float64(n)/(cpuTime(b)-since).Seconds(), unit)
 }
 
-// BenchmarkFold folds ordinary commits, already decoded, in two ways.
+// BenchmarkFold folds decoded commits, by Apply and by a Builder.
 func BenchmarkFold(b *testing.B) {
 	for _, tenants := range []int{1, 1000} {
 		log := ordinaryLog(tenants, 1_000_000)
@@ -97,9 +98,9 @@ func fold(tb testing.TB, b *Builder, log []*events.Commit) *View {
 	return b.View()
 }
 
-// BenchmarkRebuild compares decoding records and checking their hashes, which
-// is the least a log's reader does, with the same and folding. Reading the
-// records from a disk is in neither, so the ratio with it is higher.
+// BenchmarkRebuild compares the time to decode and hash encoded commits, which
+// every reader of a log needs, with the time to fold them as well. Neither
+// includes reading from a disk, so in a real rebuild the ratio is nearer to 1.
 func BenchmarkRebuild(b *testing.B) {
 	var records [][]byte
 	for _, c := range ordinaryLog(1000, 500_000) {
@@ -156,7 +157,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportMetric(float64(len(data))/1e6, "B/member")
 }
 
-// memberLog gives members a role of their own, one commit each.
+// memberLog returns a log that gives each member a role, in a commit each.
 func memberLog(tenants, members int) []*events.Commit {
 	var log []*events.Commit
 	for i := range tenants {
@@ -175,8 +176,8 @@ func memberLog(tenants, members int) []*events.Commit {
 	return log
 }
 
-// BenchmarkMemoryOfWays reports bytes per member, key included, of Views made
-// in each way.
+// BenchmarkMemoryOfWays reports the bytes of memory per member, the key
+// included, for Views made by Apply, by a Builder and by Decode.
 func BenchmarkMemoryOfWays(b *testing.B) {
 	for _, size := range [][2]int{{1, 1_000_000}, {1000, 1000}, {10_000, 10}} {
 		ways := map[string]func([]*events.Commit) *View{

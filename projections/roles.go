@@ -12,40 +12,42 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// A roleRef is a role's number in its tenant, from 1; zero means none. Members
-// and domains hold numbers, so a changed role touches none of them.
+// A roleRef is a role's number in its tenant, from 1; zero means no role.
+// Members and domains refer to a role by its number, so a change of the role
+// changes none of them.
 type roleRef uint16
 
-// maxRoles is what a roleRef can count.
+// maxRoles is the greatest number a role can have: a roleRef has 16 bits.
 const maxRoles = 1<<16 - 2
 
-// role is one role. Once made it never changes.
+// role is one role. After it is made it never changes.
 type role struct {
 	name    string
 	builtin bool
 	gives   permission.Set // by default; built-in roles only
 	parents []roleRef
-	// allow and deny are its own table: for a built-in role what the tenant
-	// adds and removes.
+	// allow and deny are the role's own table. For a built-in role they are
+	// the permissions that the tenant adds and removes.
 	allow, deny []string
 }
 
-// roleTable is a tenant's roles. A removed role leaves a free number, which
-// the next new role takes: nothing refers to it any more.
+// roleTable holds a tenant's roles. The number of a removed role is given to
+// the next new role. This is safe because a role can be removed only when
+// nothing refers to it.
 type roleTable struct {
 	compiled []compiledRole
-	roles    []*role // nil: a free number
+	roles    []*role // by number-1; nil: a free number
 	byName   table[roleRef]
 }
 
-// compiledRole is what a decision needs of a role.
+// compiledRole is the part of a role that a decision needs.
 type compiledRole struct {
 	name      string
-	effective permission.Set // what the role gives, without the ceiling's
+	effective permission.Set // the permissions given, without those of the ceiling
 	revokedAt events.Position
 }
 
-// builtinRoleTable is what every tenant starts with.
+// builtinRoleTable returns the roles that every tenant starts with.
 func builtinRoleTable(seed maphash.Seed) roleTable {
 	var t roleTable
 	by := new(owner)
@@ -65,15 +67,17 @@ func builtinRoleTable(seed maphash.Seed) roleTable {
 	return base.roleTable
 }
 
-// A Role is one role, as it is listed.
+// A Role describes one role for a listing.
 type Role struct {
 	Name    string
 	Builtin bool
-	// Inherits, Allow and Deny define a custom role; for a built-in one Allow
-	// is what the tenant added and Deny what it removed. Not to be changed.
+	// Inherits, Allow and Deny define a custom role. For a built-in role, Allow
+	// lists the permissions that the tenant added and Deny those it removed.
+	// The caller must not change the lists.
 	Inherits    []string
 	Allow, Deny []string
-	// Effective is what the role gives under the ceiling.
+	// Effective is the set of permissions that the role gives, without those
+	// of the ceiling.
 	Effective permission.Set
 }
 
@@ -95,8 +99,8 @@ func (t *Tenant) roleInfo(ref roleRef) Role {
 	return info
 }
 
-// Roles yields the tenant's roles: the built-in ones from the least to the
-// most, then its own by name.
+// Roles yields the tenant's roles: first the built-in ones, from the weakest
+// to the strongest, then the custom ones by name.
 func (t *Tenant) Roles() iter.Seq[Role] {
 	refs := make([]roleRef, 0, len(t.roles))
 	for i, r := range t.roles {
@@ -127,7 +131,7 @@ func (t *Tenant) Roles() iter.Seq[Role] {
 
 func (t *Tenant) roleName(ref roleRef) string { return t.roles[ref-1].name }
 
-// roleNamed finds a role's number.
+// roleNamed returns a role's number.
 func (t *Tenant) roleNamed(name string) (roleRef, error) {
 	ref, ok := t.byName.get(maphash.String(t.seed, name), []byte(name))
 	if !ok {
@@ -136,8 +140,9 @@ func (t *Tenant) roleNamed(name string) (roleRef, error) {
 	return ref, nil
 }
 
-// RoleUses counts what refers to a role: roles that inherit from it, domains
-// whose default role it is, and members that hold it, primary or secondary.
+// RoleUses counts the references to a role: roles that inherit from it, domains
+// whose default role it is, and members that hold it as their primary or a
+// secondary role.
 func (t *Tenant) RoleUses(name string) (roles, domains, members int) {
 	ref, err := t.roleNamed(name)
 	if err != nil {
@@ -162,7 +167,8 @@ func (t *Tenant) RoleUses(name string) (roles, domains, members int) {
 	return roles, domains, members
 }
 
-// RoleHolder names one member that holds a role, primary or secondary.
+// RoleHolder returns the JID of one member that holds a role, as its primary or
+// a secondary role.
 func (t *Tenant) RoleHolder(name string) (jid string, ok bool) {
 	ref, err := t.roleNamed(name)
 	if err != nil {
@@ -181,7 +187,7 @@ func (t *Tenant) RoleHolder(name string) (jid string, ok bool) {
 	return "", false
 }
 
-// RoleCount is the number of the tenant's own roles.
+// RoleCount is the number of the tenant's custom roles.
 func (t *Tenant) RoleCount() int { return t.byName.len - len(permission.BuiltinRoles()) }
 
 // applyRole folds the events about a role.
@@ -230,8 +236,9 @@ func (ch *change) defineRole(e events.RoleDefined) error {
 	return nil
 }
 
-// removeRole frees a role's number, which nothing may refer to: else it would
-// come to mean another role.
+// removeRole removes a role and frees its number. The role must not be in use:
+// a remaining reference would mean another role as soon as the number is used
+// again.
 func (ch *change) removeRole(name string) error {
 	t := ch.tenant
 	ref, err := t.roleNamed(name)
@@ -251,7 +258,8 @@ func (ch *change) removeRole(name string) error {
 	return nil
 }
 
-// adjustRole replaces what the tenant adds to and removes from a built-in role.
+// adjustRole replaces the permissions that the tenant adds to a built-in role
+// and removes from it.
 func (ch *change) adjustRole(e events.BuiltinRoleAdjusted) error {
 	t := ch.tenant
 	ref, err := t.roleNamed(e.Name)
@@ -269,7 +277,7 @@ func (ch *change) adjustRole(e events.BuiltinRoleAdjusted) error {
 	return nil
 }
 
-// maskOf is the part of a list that stands in the catalogue.
+// maskOf returns the permissions of a list that are in the catalogue.
 func maskOf(names []string) permission.Set {
 	var s permission.Set
 	for _, name := range names {
@@ -280,7 +288,8 @@ func maskOf(names []string) permission.Set {
 	return s
 }
 
-// answers are the permissions a role answers for, itself or by inheritance.
+// answers are the permissions that a role grants (yes) and denies (no), by its
+// own table or by inheritance. On all others the role is silent.
 type answers struct {
 	yes, no permission.Set
 	state   uint8
@@ -293,12 +302,13 @@ const (
 	done
 )
 
-// resets are the permissions whose loss ends a role's sessions: the server
-// would go on treating them as what they no longer are.
+// resets are the permissions whose loss revokes the sessions of a role. Without
+// that, the XMPP server would keep treating such a session as available, or as
+// one that receives messages.
 const resets = permission.Set(1<<permission.MessagesRead | 1<<permission.PresenceWrite)
 
-// compile works out the masks of all roles and ends the sessions of roles that
-// lost one of resets since the last time.
+// compile computes the masks of all roles. It revokes the sessions of each role
+// that has lost one of resets since the last compile.
 func (t *Tenant) compile(at events.Position) error {
 	memo := make([]answers, len(t.roles))
 	compiled := make([]compiledRole, len(t.roles))
@@ -322,9 +332,10 @@ func (t *Tenant) compile(at events.Position) error {
 	return nil
 }
 
-// resolve works out one role's answers: its own table first, then its parents
-// from left to right, each with all it inherits, the first answer winning.
-// What a role answers does not depend on who asks, so each is resolved once.
+// resolve computes one role's answers. The role's own table comes first, then
+// its parents from left to right, each with all that it inherits; the first
+// answer wins. A parent's answers are the same for every child, so each role
+// is resolved only once.
 func (t *Tenant) resolve(ref roleRef, memo []answers) error {
 	m, r := &memo[ref-1], t.roles[ref-1]
 	switch m.state {

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
-// log builds commits one after the other.
+// log applies commits one after the other and keeps the newest View.
 type log struct {
 	t testing.TB
 	v *View
@@ -46,10 +46,11 @@ func (l *log) commit(tenant string, evs ...events.Event) {
 	}
 }
 
-// TestScenarios runs the files of testdata. A block is a question, up to a
-// line of four dashes, then its answer, up to an empty line. The first line of
-// a commit is "commit TENANT" or "commit-installation"; each further line is an event: its type, then
-// its fields as Name=value, lists with commas. Lines with # are comments.
+// TestScenarios runs the files of testdata. A block is a question, a line of
+// four dashes, the answer and an empty line. The question may be a commit: its
+// first line is "commit TENANT" or "commit-installation", and each further line
+// is an event. An event is its type and its fields as Name=value; the elements
+// of a list are separated by commas. Lines that begin with # are comments.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -67,7 +68,7 @@ func TestScenarios(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else if got != string(want) {
-				t.Errorf("%s: the answers differ; with -update the diff shows how\n%s", file, got)
+				t.Errorf("%s: the answers differ; run with -update and read the diff\n%s", file, got)
 			}
 		})
 	}
@@ -163,14 +164,14 @@ func commit(t *testing.T, l *log, tenant string, lines []string) string {
 	}
 	if err := l.try(tenant, evs...); err != nil {
 		for next := err; next != nil; next = errors.Unwrap(next) {
-			err = next // the innermost says it
+			err = next // the innermost error is the cause
 		}
 		return "error: " + err.Error()
 	}
 	return fmt.Sprintf("position %d", l.v.Position())
 }
 
-// eventTypes are all events, by their names.
+// eventTypes returns the event types that a scenario can use, by their names.
 func eventTypes() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, e := range []events.Event{
@@ -234,7 +235,8 @@ func standing(s Access) string {
 	return fmt.Sprintf("%s, ended %d%s\n%s", s.Role, s.RevokedAt, suspended, set(s.Effective))
 }
 
-// set writes a set the shorter way.
+// set writes a set by its permissions or by the missing ones, whichever is
+// shorter.
 func set(s permission.Set) string {
 	rest := permission.Everything.Minus(s)
 	switch {
@@ -273,7 +275,7 @@ func suspendedBy(suspended, operator bool) string {
 	return fmt.Sprint(suspended)
 }
 
-// dump writes all there is of a tenant.
+// dump writes all facts about a tenant.
 func dump(tn *Tenant) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %q version %d suspended %v presence %s audit %s", tn.ID(), tn.Name(), tn.Version(), tn.Suspended(),

@@ -6,14 +6,14 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// firstSettings is how many settings, by their numbers, the encoding of every
-// tenant has. Settings that were added later are in it only where they are not
-// 0. So a tenant that does not use a new setting keeps its encoding, and a
-// snapshot from before there was the setting can be read.
+// firstSettings is the number of settings that are always encoded, those with
+// the lowest numbers. Settings that were added later are encoded only if they
+// are not 0. So the encoding of a tenant that does not use a new setting stays
+// the same, and a snapshot older than the setting can be read.
 const firstSettings = 2
 
-// laterSettings are the numbers and values of the settings after the first
-// ones that are not 0.
+// laterSettings lists the later settings that are not 0: the number and the
+// value of each, in turn.
 func laterSettings(s events.Settings, first uint64) []uint64 {
 	var list []uint64
 	for setting := range events.AllSettings() {
@@ -24,8 +24,8 @@ func laterSettings(s events.Settings, first uint64) []uint64 {
 	return list
 }
 
-// settings writes a tenant's settings: the first ones by their values alone,
-// the later ones, if there are any, as a list.
+// settings writes a tenant's settings: only the values of the first ones, then
+// a list of the later ones if there are any.
 func (e *encoder) settings(s events.Settings, first uint64, later []uint64) {
 	for setting := range events.AllSettings() {
 		if setting.Number <= first {
@@ -41,7 +41,7 @@ func (e *encoder) settings(s events.Settings, first uint64, later []uint64) {
 	}
 }
 
-// settings reads them; later says whether there are later ones.
+// settings reads a tenant's settings. later says whether later ones follow.
 func (d *decoder) settings(first uint64, later bool) (s events.Settings) {
 	for setting := range events.AllSettings() {
 		if setting.Number <= first {
@@ -55,13 +55,13 @@ func (d *decoder) settings(first uint64, later bool) (s events.Settings) {
 	d.each(math.MaxUint8, func() {
 		n := d.number(math.MaxUint64)
 		if d.err == nil && n <= max(last, first) {
-			d.fail("setting %d behind %d", n, last)
+			d.fail("setting %d is out of order after %d", n, last)
 		}
 		last = n
 		for setting := range events.AllSettings() {
 			if setting.Number == n {
 				if s = d.setting(setting, s); setting.Of(s) == 0 {
-					d.fail("a later setting of 0")
+					d.fail("later setting %d is 0", n)
 				}
 				return
 			}
@@ -69,12 +69,12 @@ func (d *decoder) settings(first uint64, later bool) (s events.Settings) {
 		d.fail("no setting has number %d", n)
 	})
 	if last == 0 {
-		d.fail("no later setting")
+		d.fail("an empty list of later settings")
 	}
 	return s
 }
 
-// setting reads the value of one setting into s.
+// setting reads the value of one setting and returns s with it.
 func (d *decoder) setting(setting events.Setting, s events.Settings) events.Settings {
 	v := uint8(d.number(math.MaxUint8))
 	if !setting.Valid(v) {

@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestLaterSettings encodes the settings there are as if some of them had been
-// added later.
+// TestLaterSettings encodes and decodes the existing settings as if some of
+// them had been added later.
 func TestLaterSettings(t *testing.T) {
 	for first := range uint64(firstSettings + 1) {
 		for _, s := range []events.Settings{
@@ -25,7 +25,7 @@ func TestLaterSettings(t *testing.T) {
 			e.settings(s, first, later)
 			e.w.Flush()
 			if s == (events.Settings{}) && b.Len() != int(first) {
-				t.Errorf("%d first: settings of 0 take %d bytes", first, b.Len())
+				t.Errorf("%d first: settings that are all 0 take %d bytes", first, b.Len())
 			}
 			got, err := settingsFrom(b.Bytes(), first, len(later) > 0)
 			if err != nil || got != s {
@@ -52,7 +52,7 @@ func settingsFrom(b []byte, first uint64, later bool) (events.Settings, error) {
 	d := decoder{r: bufio.NewReader(bytes.NewReader(b)), view: New()}
 	s := d.settings(first, later)
 	if _, err := d.r.ReadByte(); d.err == nil && err == nil {
-		return s, errors.New("bytes behind the end")
+		return s, errors.New("further bytes after the end")
 	}
 	return s, d.err
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// Shared reports whether the operator declared a domain a service of the
-// installation: such a service is local to every tenant and belongs to none.
+// Shared reports whether a domain is a shared service. The operator declares
+// shared services. They are local to every tenant and belong to none.
 func (n *Installation) Shared(domain []byte) bool {
 	_, shared := n.shared[string(domain)]
 	return shared
 }
 
-// SharedServices lists the services of the installation, sorted.
+// SharedServices lists the shared services, sorted.
 func (n *Installation) SharedServices() []string { return slices.Sorted(maps.Keys(n.shared)) }
 
-// HostKindFor says what a domain is to a tenant when an address is judged: a
-// shared service counts as one of the tenant's own. Tenant.HostKind knows those
-// of the tenant alone. It allocates nothing.
+// HostKindFor returns the kind of a domain for judging an address of the tenant.
+// A shared service counts as a service of the tenant; Tenant.HostKind knows only
+// the tenant's own services. HostKindFor allocates nothing.
 func (v *View) HostKindFor(t *Tenant, domain []byte) HostKind {
 	if p := t.HostKind(domain); p != Elsewhere {
 		return p
@@ -33,14 +33,14 @@ func (v *View) HostKindFor(t *Tenant, domain []byte) HostKind {
 	return Elsewhere
 }
 
-// foldSharedService folds an event about a shared service. v tells which names
-// the tenants have; nil where that was checked before.
+// foldSharedService folds an event about a shared service. It uses v to refuse
+// a name that a tenant owns. v is nil if this was checked before.
 func (n *Installation) foldSharedService(v *View, e events.Event) error {
 	switch e := e.(type) {
 	case events.SharedServiceAdded:
 		if v != nil {
 			if owner, kind := v.Owner([]byte(e.Service)); owner != nil {
-				return fmt.Errorf("%q is a %s of tenant %q already", e.Service, kind, owner.id)
+				return fmt.Errorf("%q is already a %s of tenant %q", e.Service, kind, owner.id)
 			}
 		}
 		return n.share(e.Service)
@@ -50,15 +50,15 @@ func (n *Installation) foldSharedService(v *View, e events.Event) error {
 	return errUnknown
 }
 
-// share adds a shared service. It does not look whether a tenant has the name.
+// share adds a shared service. It does not check whether a tenant owns the name.
 func (n *Installation) share(service string) error {
 	if service == "" {
 		return errors.New("a service without a name")
 	}
 	if _, shared := n.shared[service]; shared {
-		return fmt.Errorf("%q is a shared service already", service)
+		return fmt.Errorf("%q is already a shared service", service)
 	}
-	n.shared = maps.Clone(n.shared) // Views made before keep theirs
+	n.shared = maps.Clone(n.shared) // older Views share the old map
 	if n.shared == nil {
 		n.shared = map[string]struct{}{}
 	}
@@ -76,21 +76,22 @@ func (n *Installation) unshare(service string) error {
 	return nil
 }
 
-// sharedServices writes the section of the shared services, sorted.
+// sharedServices writes the list of shared services, sorted.
 func (e *encoder) sharedServices(n *Installation) { e.texts(n.SharedServices()) }
 
-// sharedServices reads it. Each service took a commit or a part of one, and none is a
-// tenant's.
+// sharedServices reads the list of shared services. No service may belong to a
+// tenant. Each was added by an event of the installation, which bounds their
+// number.
 func (d *decoder) sharedServices(n *Installation) {
 	n.shared = map[string]struct{}{}
 	last := ""
 	d.each(uint64(events.MaxSize)*n.version, func() {
 		name := d.text()
 		if d.err == nil && name <= last {
-			d.fail("shared service %q behind %q", name, last)
+			d.fail("shared service %q is out of order after %q", name, last)
 		}
 		if owner, kind := d.view.Owner([]byte(name)); d.err == nil && owner != nil {
-			d.fail("shared service %q is a %s of tenant %q", name, kind, owner.id)
+			d.fail("shared service %q is also a %s of tenant %q", name, kind, owner.id)
 		}
 		if d.err != nil {
 			return
@@ -99,6 +100,6 @@ func (d *decoder) sharedServices(n *Installation) {
 		n.shared[name] = struct{}{}
 	})
 	if d.err == nil && len(n.shared) == 0 {
-		d.fail("an empty section")
+		d.fail("an empty section of shared services")
 	}
 }

@@ -11,10 +11,11 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// A Tenant is one customer's domains, services, roles and members. Like the
-// View it belongs to it never changes.
+// A Tenant holds the domains, services, roles and members of one customer. It
+// belongs to a View and, like the View, never changes.
 type Tenant struct {
-	// What an Access reads stands first, in as few cache lines as possible.
+	// The fields that Access reads come first, to share as few cache lines as
+	// possible.
 	seed      maphash.Seed
 	places    table[place]
 	revokedAt events.Position
@@ -48,19 +49,20 @@ func (t *Tenant) Suspended() bool { return t.suspended }
 // Settings returns the tenant's settings.
 func (t *Tenant) Settings() events.Settings { return t.settings }
 
-// Ceiling lists what no role of the tenant can give, as it was set. The
-// caller must not change it.
+// Ceiling lists the permissions that no role of the tenant can give, as they
+// were set. The caller must not change the list.
 func (t *Tenant) Ceiling() []string { return t.ceiling }
 
-// CeilingSet is the ceiling's part that stands in the catalogue.
+// CeilingSet is the part of the ceiling that is in the permission catalogue.
 func (t *Tenant) CeilingSet() permission.Set { return t.ceilingMask }
 
-// MaxSessions is how many sessions the tenant may have at each gateway; 0: as
-// many as there is room for.
+// MaxSessions is the greatest number of sessions that the tenant may have at
+// each gateway. 0 means that the tenant has no limit of its own.
 func (t *Tenant) MaxSessions() uint64 { return t.maxSessions }
 
-// HostKind says what a domain is to this tenant by what it has itself. Whether an
-// address is local goes by View.HostKindFor, which knows shared services too.
+// HostKind says whether the tenant itself owns a domain or service. It does not
+// know shared services. To find out whether an address is local, use
+// View.HostKindFor, which does.
 func (t *Tenant) HostKind(domain []byte) HostKind {
 	p, _ := t.places.get(maphash.Bytes(t.seed, domain), domain)
 	return p.kind
@@ -78,24 +80,25 @@ func (t *Tenant) Services() []string {
 	return names
 }
 
-// An Access is what an account may do, and since when its sessions must have
-// been opened.
+// An Access says what an account may do, and which of its sessions were
+// revoked.
 type Access struct {
-	// Role is the name of the primary role: the member's own, or else the
-	// default role of its domain.
+	// Role is the name of the primary role: the member's own role, or the
+	// default role of its domain if it has none.
 	Role string
-	// Effective is what the role gives and the ceiling leaves.
+	// Effective is the set of permissions that the role gives, without those
+	// of the ceiling.
 	Effective permission.Set
 	// RevokedAt is the newest position at which sessions of this account were
 	// revoked: a session opened at an older position has ended.
 	RevokedAt events.Position
-	// Suspended is set while the tenant, the domain or the member is.
+	// Suspended is set while the tenant, the domain or the member is suspended.
 	Suspended bool
 }
 
 // Access looks an account up. account is a prepared bare JID, domain its
-// domainpart. It is false when the domain is none of the tenant's, or the
-// account none of the domain.
+// domainpart. Access returns false if the tenant does not own the domain, or
+// account is not an account of the domain.
 func (t *Tenant) Access(account, domain []byte) (Access, bool) {
 	d, ok := t.places.find(maphash.Bytes(t.seed, domain), domain)
 	if !ok || d.kind != Domain {
@@ -193,7 +196,7 @@ func (ch *change) applyService(e events.Event) error {
 	return errUnknown
 }
 
-// trim is View.trim for one tenant, which is its owner's.
+// trim is View.trim for one tenant. by must have made the tenant.
 func (t *Tenant) trim(by *owner) {
 	t.places.trim(by)
 	t.places.root.owned(by, func(leaf *[]slot[place]) {
@@ -203,41 +206,43 @@ func (t *Tenant) trim(by *owner) {
 	})
 }
 
-// created reports whether TenantCreated was applied: a tenant ends sessions
-// older than itself, so its revokedAt is never zero.
+// created reports whether TenantCreated was applied. TenantCreated revokes all
+// sessions older than the tenant, so from then on revokedAt is never zero.
 func (t *Tenant) created() bool { return t.revokedAt > 0 }
 
-// DomainInfo is one XMPP host of a tenant, as it is listed.
+// DomainInfo describes one XMPP host of a tenant for a listing.
 type DomainInfo struct {
 	Name        string
 	DefaultRole string
-	Backends    []events.Backend // in the order to try; not to be changed
+	Backends    []events.Backend // in the order to try; the caller must not change it
 	Suspended   bool
-	ByOperator  bool // with Suspended: only an operator may undo it
+	ByOperator  bool // set with Suspended only: only an operator may resume the domain
 	Members     int  // accounts with a member entry
 }
 
-// place is a domain or a service of one tenant; a service has its kind only.
-// What an Access reads is in the value itself: it stands in the table's leaf.
+// place is a domain or a service of one tenant. A service has only its kind.
+// The fields that Access reads are in the place itself and not in *domain, so
+// they lie in the table's leaf and cost no further cache miss.
 type place struct {
 	kind             HostKind
 	suspended        bool
-	byOperator       bool // with suspended
+	byOperator       bool // set with suspended only
 	defaultRole      roleRef
 	members          members
 	revokedAt        events.Position
-	defaultRevokedAt events.Position // ends sessions of accounts without a role of their own
+	defaultRevokedAt events.Position // for accounts without a role of their own
 	*domain
 }
 
-// domain is the rest of what is known of an XMPP host. Once in a View it
-// never changes.
+// domain holds the other facts about an XMPP host. Once in a View it never
+// changes.
 type domain struct {
-	// What each change of a member needs stands first, in one cache line.
-	by     *owner // made this and uses
+	// The fields that each change of a member needs come first, in one cache
+	// line.
+	by     *owner // the owner that made this and uses
 	listed int
-	// uses counts, by role, how often members hold it, so that a role in use
-	// is known without reading all members.
+	// uses counts, for each role, the members that hold it. So RoleUses and
+	// RoleRemoved need not read all members.
 	uses     []uint32
 	name     string
 	backends []events.Backend
@@ -274,7 +279,7 @@ func (t *Tenant) DomainCount() int { return t.places.len - t.ServiceCount() }
 // ServiceCount is the number of services.
 func (t *Tenant) ServiceCount() int { return int(t.services) }
 
-// domainList is the domains, sorted by name.
+// domainList returns the domains, sorted by name.
 func (t *Tenant) domainList() []place {
 	list := make([]place, 0, t.DomainCount())
 	for _, p := range t.places.all() {
@@ -286,13 +291,14 @@ func (t *Tenant) domainList() []place {
 	return list
 }
 
-// disown takes a place out of the table of owners.
+// disown removes a place from the table of owners.
 func (ch *change) disown(name string) {
 	v := ch.view
 	v.owners.remove(ch.by, maphash.String(v.seed, name), name)
 }
 
-// addPlace gives the tenant a domain or service nobody has. It keeps name.
+// addPlace gives the tenant a domain or service, which must have no owner yet.
+// The View keeps the string name.
 func (ch *change) addPlace(name string, p place) error {
 	if name == "" {
 		return fmt.Errorf("a %s without a name", p.kind)
@@ -300,10 +306,10 @@ func (ch *change) addPlace(name string, p place) error {
 	v, t := ch.view, ch.tenant
 	hash := maphash.String(v.seed, name)
 	if o, taken := v.owners.get(hash, []byte(name)); taken {
-		return fmt.Errorf("%q is a %s of tenant %q already", name, o.kind, o.tenant)
+		return fmt.Errorf("%q is already a %s of tenant %q", name, o.kind, o.tenant)
 	}
 	if v.installation.Shared([]byte(name)) {
-		return fmt.Errorf("%q is a shared service already", name)
+		return fmt.Errorf("%q is already a shared service", name)
 	}
 	v.owners.put(ch.by, hash, name, ownership{t.id, p.kind})
 	t.places.put(ch.by, hash, name, p)
@@ -313,9 +319,9 @@ func (ch *change) addPlace(name string, p place) error {
 	return nil
 }
 
-// removePlace takes a domain, with its members, or a service away. Sessions
-// of a domain that comes back are older than its new DomainAdded, so nothing
-// has to be remembered.
+// removePlace removes a service, or a domain with its members. Nothing has to
+// be kept to revoke sessions: if the domain is added again, its new DomainAdded
+// revokes all older sessions.
 func (ch *change) removePlace(name string, kind HostKind) error {
 	t := ch.tenant
 	hash := maphash.String(t.seed, name)
@@ -346,7 +352,7 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	})
 }
 
-// keptBackends is a list's own copy, its strings too.
+// keptBackends is kept for a list of backends.
 func keptBackends(list []events.Backend) []events.Backend {
 	own := slices.Clone(list)
 	for i := range own {
@@ -355,8 +361,8 @@ func keptBackends(list []events.Backend) []events.Backend {
 	return own
 }
 
-// ownDomain returns a domain of the tenant for this change to edit, nil when
-// there is none.
+// ownDomain returns a domain of the tenant, copied if needed so that this
+// change may edit it; nil if there is no such domain.
 func (ch *change) ownDomain(name string) *place {
 	t := ch.tenant
 	p := t.places.edit(ch.by, maphash.String(t.seed, name), name)
@@ -371,7 +377,7 @@ func (ch *change) ownDomain(name string) *place {
 	return p
 }
 
-// editDomain edits a domain.
+// editDomain calls edit for a domain of the tenant.
 func (ch *change) editDomain(name string, edit func(*place) error) error {
 	p := ch.ownDomain(name)
 	if p == nil {

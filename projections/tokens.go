@@ -13,18 +13,18 @@ import (
 type Token struct {
 	ID, Name string
 	Scope    events.TokenScope
-	Tenant   string // empty for an operator's
+	Tenant   string // empty for an operator's token
 	Hash     [32]byte
 	Expires  uint64 // seconds since 1970; 0: never
 	Created  events.Position
-	Revoked  events.Position // 0: it is not
+	Revoked  events.Position // 0: not revoked
 }
 
 // Tokens lists all tokens by id, revoked ones too. The caller must change
-// neither the list nor what is in it.
+// neither the list nor the tokens.
 func (n *Installation) Tokens() []*Token { return n.tokens }
 
-// Token returns a token by its id, revoked or not; nil when there is none.
+// Token returns a token by its id, revoked or not, or nil if there is none.
 func (n *Installation) Token(id string) *Token {
 	i, found := findToken(n.tokens, id)
 	if !found {
@@ -48,8 +48,8 @@ func (n *Installation) foldToken(p events.Position, e events.Event) error {
 		case (e.Scope == events.TokenOperator) != (e.Tenant == ""):
 			return fmt.Errorf("a token of scope %s for tenant %q", e.Scope, e.Tenant)
 		}
-		// A list of its own: Insert into the old one could write behind what
-		// another View sees.
+		// Clip makes Insert allocate a new list. Otherwise it could shift
+		// elements of a list that an older View shares.
 		n.tokens = slices.Insert(slices.Clip(n.tokens), i, &Token{
 			ID: strings.Clone(e.ID), Name: strings.Clone(e.Name), Scope: e.Scope, Tenant: strings.Clone(e.Tenant), Hash: e.Hash, Expires: e.Expires, Created: p,
 		})
@@ -57,7 +57,7 @@ func (n *Installation) foldToken(p events.Position, e events.Event) error {
 	case events.TokenRevoked:
 		i, found := findToken(n.tokens, e.ID)
 		if !found || n.tokens[i].Revoked != 0 {
-			return fmt.Errorf("token %q is not in force", e.ID)
+			return fmt.Errorf("token %q does not exist or is already revoked", e.ID)
 		}
 		revoked := *n.tokens[i]
 		revoked.Revoked = p
@@ -83,7 +83,7 @@ func (e *encoder) tokens(list []*Token) {
 	}
 }
 
-// tokens reads it.
+// tokens reads the list of tokens.
 func (d *decoder) tokens(n *Installation) {
 	last := ""
 	d.each(uint64(events.MaxSize)*n.version, func() {
@@ -93,7 +93,7 @@ func (d *decoder) tokens(n *Installation) {
 		t.Expires = d.number(1<<64 - 1)
 		t.Created, t.Revoked = d.position(1), d.position(0)
 		if d.err == nil && (t.ID <= last || (t.Scope == events.TokenOperator) != (t.Tenant == "") || t.Revoked != 0 && t.Revoked < t.Created) {
-			d.fail("token %q", t.ID)
+			d.fail("token %q is out of order or contradicts itself", t.ID)
 		}
 		last = t.ID
 		n.tokens = append(n.tokens, t)

@@ -7,8 +7,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestTokens folds tokens, and holds that older Views keep theirs and that the
-// encoding has all of them.
+// TestTokens folds events about tokens. It checks that older Views keep their
+// tokens and that the encoding holds all of them.
 func TestTokens(t *testing.T) {
 	views := []*View{New()}
 	give := func(list ...events.Event) {
@@ -38,7 +38,7 @@ func TestTokens(t *testing.T) {
 		}
 		again := decoded(t, encoded(t, v))
 		if again.Hash() != v.Hash() || again.Installation().Version() != v.Installation().Version() || len(again.Installation().Tokens()) != len(v.Installation().Tokens()) {
-			t.Errorf("view %d: the encoding has something else", n)
+			t.Errorf("view %d: the decoded view differs", n)
 		}
 		for i, token := range again.Installation().Tokens() {
 			if *token != *v.Installation().Tokens()[i] {
@@ -47,6 +47,6 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	if b := encoded(t, views[21]); accepted(t, b[:len(b)-2]) {
-		t.Error("half a section was accepted")
+		t.Error("a cut section was accepted")
 	}
 }

@@ -5,39 +5,39 @@ import (
 	"slices"
 )
 
-// An owner stands for one fold under way: one Apply, or one Builder. What it
-// made is not yet in any View, so it alone may change it, in place; what
-// another made is in a View, or may be, and is copied before it is changed.
-// An owner is forgotten when its fold ends, and then nothing it made ever
-// changes again.
+// An owner identifies one fold in progress: one Apply, or one Builder. Memory
+// that it made is not in any View yet, so it may change that memory in place.
+// Memory made by another owner may be in a View, so it is copied before it is
+// changed. When the fold ends its owner is dropped, and from then on nothing
+// that it made changes.
 type owner struct {
-	_ byte // no two makers have one address
+	_ byte // not empty, so that no two owners have the same address
 }
 
-// A trie is a hash trie: an inner node has fanout branches, taken by
-// fanoutBits of the hash per level from the lowest, and a leaf holds a few
-// entries. A change copies one leaf and the nodes above it, unless its owner
-// made them, so it costs the same in a trie of ten entries and in one of ten
-// million. The hash is keyed (maphash), so nobody outside can choose entries
-// that meet in one leaf.
+// A trie is a hash trie. An inner node has fanout branches: each level selects
+// one by the next fanoutBits of the hash, from the lowest bits up. A leaf holds
+// a few entries. A change copies one leaf and the nodes above it, except those
+// that its owner made. So a change costs the same in a trie of ten entries and
+// in one of ten million. The hash is keyed (maphash), so an attacker cannot
+// choose entries that fall into the same leaf.
 //
 // The zero trie is one empty leaf.
 type trie[L any] struct {
 	leaf L
 	node *[fanout]trie[L] // nil in a leaf
-	// by made what leaf or node points to.
+	// by is the owner that made the memory that leaf or node points to.
 	by *owner
 }
 
 const (
 	fanoutBits = 3
 	fanout     = 1 << fanoutBits
-	// maxDepth is where leaves are no longer split: it takes 2^32 leaves to
-	// get there with a keyed hash.
+	// maxDepth is the depth at which leaves are no longer split. With a keyed
+	// hash it takes about 2^32 leaves to reach it.
 	maxDepth = 32 / fanoutBits
 )
 
-// branch is the branch a hash takes at a depth.
+// branch returns the branch that a hash selects at a depth.
 func branch(hash uint64, depth int) uint64 {
 	return hash >> (depth * fanoutBits) % fanout
 }
@@ -51,9 +51,9 @@ func (t *trie[L]) find(hash uint64) *L {
 	return &t.leaf
 }
 
-// edit returns the leaf a hash leads to, for its owner to replace, and its
-// depth. t itself must be its owner's. What the leaf points to may still be
-// another's: its own by tells.
+// edit returns the leaf a hash leads to, and its depth. by may replace the
+// leaf. The memory that the leaf points to may still belong to another owner:
+// compare the leaf's own by. t itself must belong to by.
 func (t *trie[L]) edit(by *owner, hash uint64) (leaf *trie[L], depth int) {
 	for ; t.node != nil; depth++ {
 		if t.by != by {
@@ -78,11 +78,11 @@ func (t *trie[L]) leaves(yield func(L) bool) bool {
 	return true
 }
 
-// owned gives fn every leaf that an owner made, to change in place. t itself
-// must be its owner's.
+// owned calls fn with every leaf that an owner made; fn may change it in place.
+// t itself must belong to that owner.
 func (t *trie[L]) owned(by *owner, fn func(*L)) {
 	switch {
-	case t.by != by: // and so nothing below
+	case t.by != by: // then by made nothing below it either
 	case t.node == nil:
 		fn(&t.leaf)
 	default:
@@ -93,7 +93,7 @@ func (t *trie[L]) owned(by *owner, fn func(*L)) {
 }
 
 // A table is a map from short strings to values, kept in a trie. The caller
-// computes the hash, always by the same function.
+// computes the hash of each key, always with the same seed.
 type table[V any] struct {
 	root trie[[]slot[V]]
 	len  int
@@ -105,11 +105,11 @@ type slot[V any] struct {
 	value V
 }
 
-// maxSlots is the size at which a table's leaf is split: small enough to be
-// searched one by one.
+// maxSlots is the number of slots above which a table's leaf is split. It is
+// small enough for a linear search.
 const maxSlots = 8
 
-// search finds a key among slots, -1 when it is not there.
+// search returns the index of a key among slots, or -1.
 func search[V any](slots []slot[V], hash uint64, key string) int {
 	for i := range slots {
 		if s := &slots[i]; s.hash == hash && s.key == key {
@@ -119,7 +119,7 @@ func search[V any](slots []slot[V], hash uint64, key string) int {
 	return -1
 }
 
-// find looks a key up; the value is not to be changed.
+// find looks a key up. The caller must not change the value.
 func (t *table[V]) find(hash uint64, key []byte) (*V, bool) {
 	leaf := *t.root.find(hash)
 	for i := range leaf {
@@ -130,7 +130,7 @@ func (t *table[V]) find(hash uint64, key []byte) (*V, bool) {
 	return nil, false
 }
 
-// get is find by value.
+// get looks a key up and returns a copy of its value.
 func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
 	if v, ok := t.find(hash, key); ok {
 		return *v, true
@@ -139,8 +139,8 @@ func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
 	return none, false
 }
 
-// edit returns a key's value for its owner to change, until the next change
-// of the table; nil when the key is not there.
+// edit returns a pointer to a key's value, which by may change, or nil if there
+// is no such key. The pointer is valid until the next change of the table.
 func (t *table[V]) edit(by *owner, hash uint64, key string) *V {
 	i := search(*t.root.find(hash), hash, key)
 	if i < 0 {
@@ -151,7 +151,8 @@ func (t *table[V]) edit(by *owner, hash uint64, key string) *V {
 	return &leaf.leaf[i].value
 }
 
-// own makes a leaf's slots its owner's, with room for some more.
+// own copies a leaf's slots for by, unless by made them, with spare capacity
+// for room more.
 func own[V any](leaf *trie[[]slot[V]], by *owner, room int) {
 	if leaf.by == by {
 		return
@@ -161,7 +162,7 @@ func own[V any](leaf *trie[[]slot[V]], by *owner, room int) {
 	leaf.leaf, leaf.by = slots, by
 }
 
-// put replaces or adds a key's value.
+// put sets a key's value, and adds the key if it is new.
 func (t *table[V]) put(by *owner, hash uint64, key string, value V) {
 	leaf, depth := t.root.edit(by, hash)
 	if i := search(leaf.leaf, hash, key); i >= 0 {
@@ -183,7 +184,7 @@ func (t *table[V]) put(by *owner, hash uint64, key string, value V) {
 	*leaf = trie[[]slot[V]]{node: node, by: by}
 }
 
-// remove takes a key out.
+// remove removes a key.
 func (t *table[V]) remove(by *owner, hash uint64, key string) {
 	i := search(*t.root.find(hash), hash, key)
 	if i < 0 {
@@ -197,12 +198,12 @@ func (t *table[V]) remove(by *owner, hash uint64, key string) {
 	leaf.leaf = leaf.leaf[:last]
 }
 
-// trim takes from the leaves that an owner made the room for more.
+// trim cuts the spare capacity of the leaves that an owner made.
 func (t *table[V]) trim(by *owner) {
 	t.root.owned(by, func(leaf *[]slot[V]) { *leaf = trimmed(*leaf) })
 }
 
-// trimmed is a list without room for more.
+// trimmed returns a list without spare capacity.
 func trimmed[T any](list []T) []T {
 	if len(list) == cap(list) {
 		return list
@@ -210,7 +211,7 @@ func trimmed[T any](list []T) []T {
 	return slices.Clone(list)
 }
 
-// all yields every key and value, in no order.
+// all yields every key and value, in no particular order.
 func (t *table[V]) all() iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
 		t.root.leaves(func(leaf []slot[V]) bool {

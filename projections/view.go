@@ -1,15 +1,16 @@
-// Package projections folds commits into one immutable View: the tenants with
-// their domains, services, roles and members, as they stand at one position.
+// Package projections folds commits, in the order of the log, into one
+// immutable View: the tenants with their domains, services, roles and members
+// at one position.
 //
-// It promises that a View never changes once it is made (any number of
-// goroutines may read one, and keep it), that Apply costs about the same
-// whatever the size of a tenant, and that the look-ups a decision makes
-// (Tenant, HostKind, Access) allocate nothing. It is pure: no I/O, no clock,
-// no goroutine. Keyed hashes differ from process to process, which only the
-// order of an iteration called unordered can show.
+// It promises three things. A View never changes after it is made, so any
+// number of goroutines may read and keep one. Apply costs about the same for a
+// small tenant and a large one. The look-ups of a decision (Tenant, HostKind,
+// Access) allocate nothing. The package is pure: no I/O, no clock, no
+// goroutine. Its hashes are keyed at random in each process; this affects only
+// the order of iterations that are documented as unordered.
 //
-// Names are taken as prepared: the events hold prepared addresses, and whoever
-// asks passes prepared ones.
+// The package does not prepare names. Events hold prepared addresses, and
+// callers must pass prepared addresses.
 package projections
 
 import (
@@ -28,14 +29,14 @@ import (
 // A View is every projection at one position.
 type View struct {
 	position events.Position
-	micros   int64 // Time, since 1970; 0 before the first commit
+	micros   int64 // Time, in µs since 1970; 0 before the first commit
 	seed     maphash.Seed
-	// tenants holds removed ones too: an id is never used again.
+	// tenants holds removed tenants too, since an id must never be used again.
 	tenants      table[*Tenant]
 	installation Installation
-	// owners says who has a domain or service, in the whole installation.
+	// owners maps each domain and service of every tenant to its owner.
 	owners table[ownership]
-	// base is what every tenant starts with: the built-in roles.
+	// base holds the built-in roles. Every new tenant starts with a copy.
 	base roleTable
 }
 
@@ -45,12 +46,12 @@ type ownership struct {
 	kind   HostKind
 }
 
-// A HostKind is what a domain is to a tenant.
+// A HostKind says how a domain relates to a tenant.
 type HostKind uint8
 
 // The kinds of hosts.
 const (
-	Elsewhere HostKind = iota // neither: somebody else's, or nobody's
+	Elsewhere HostKind = iota // not the tenant's: another tenant's, or unknown
 	Domain                    // an XMPP host of the tenant
 	Service                   // a component domain of the tenant
 )
@@ -75,8 +76,8 @@ func New() *View {
 // Position is the position of the last commit applied.
 func (v *View) Position() events.Position { return v.position }
 
-// Time is the time of the last commit applied, or of an earlier one if that
-// was later; zero before the first.
+// Time is the latest time of all commits applied, so it never goes back when a
+// clock does. It is zero before the first commit.
 func (v *View) Time() time.Time {
 	if v.micros == 0 {
 		return time.Time{}
@@ -84,7 +85,7 @@ func (v *View) Time() time.Time {
 	return time.UnixMicro(v.micros).UTC()
 }
 
-// Tenant returns a tenant by its id, nil when it is unknown or removed.
+// Tenant returns a tenant by its id, or nil if it is unknown or was removed.
 func (v *View) Tenant(id []byte) *Tenant {
 	t, ok := v.tenants.get(maphash.Bytes(v.seed, id), id)
 	if !ok || t.removed {
@@ -99,7 +100,8 @@ func (v *View) Used(id []byte) bool {
 	return ok
 }
 
-// Owner says which tenant has a domain or service, and as which of the two.
+// Owner returns the tenant that owns a domain or service, and its kind. For
+// any other name it returns nil and Elsewhere.
 func (v *View) Owner(domain []byte) (*Tenant, HostKind) {
 	o, ok := v.owners.get(maphash.Bytes(v.seed, domain), domain)
 	if !ok {
@@ -121,24 +123,25 @@ func (v *View) Tenants() iter.Seq[*Tenant] {
 }
 
 // Apply returns the View after a commit; v itself does not change. The commit
-// must be the next one, and every event in it must apply: a View that skipped
-// something must not decide, so any error leaves no View at all.
+// must be the next one, and every event in it must apply. A View that skipped
+// an event must never decide, so after an error Apply returns no View at all.
 func (v *View) Apply(c *events.Commit) (*View, error) {
 	next, by := *v, new(owner)
 	if err := next.fold(by, c); err != nil {
 		return nil, err
 	}
-	if len(c.Events) > 1 { // one leaves little room, and would pay for it
+	if len(c.Events) > 1 { // after one event, trim costs more than it frees
 		next.trim(by)
 	}
 	return &next, nil
 }
 
-// fold applies a commit to the View in place; v must be its owner's. After an
-// error the View is worth nothing.
+// fold applies a commit to the View in place; v must have been made by by.
+// After an error the View must not be used.
 //
-// Nothing of c stays in the View: its strings are parts of its whole record,
-// which would stay with them. What is kept is cloned.
+// The View keeps no string of c: strings are cloned before they are stored.
+// Each string of c is a part of the encoded commit, so one kept string would
+// keep the whole encoding in memory.
 func (v *View) fold(by *owner, c *events.Commit) error {
 	if c.Position != v.position+1 {
 		return fmt.Errorf("apply commit %d: the view is at %d", c.Position, v.position)
@@ -163,8 +166,9 @@ func (v *View) fold(by *owner, c *events.Commit) error {
 	return nil
 }
 
-// trim takes from what an owner made the room it left for more, when its fold
-// ends: whoever changes it next copies it first.
+// trim cuts the spare capacity of the slices that an owner made, when its fold
+// ends. The next fold copies a slice before it changes it, so the spare
+// capacity would never be used.
 func (v *View) trim(by *owner) {
 	v.owners.trim(by)
 	v.tenants.trim(by)
@@ -186,15 +190,15 @@ var (
 
 // change is one commit being applied to one tenant.
 type change struct {
-	view     *View   // the View to be, owned by this change
-	tenant   *Tenant // the tenant to be, owned by this change
-	by       *owner  // made both
+	view     *View   // the next View, not published yet
+	tenant   *Tenant // the tenant in it, not published yet
+	by       *owner  // the owner that made view and tenant
 	position events.Position
 	// recompile is set when a role or the ceiling changed.
 	recompile bool
 }
 
-// begin makes the commit's tenant this change's own, or makes it.
+// begin copies the commit's tenant for this change, or creates the tenant.
 func (ch *change) begin(c *events.Commit) error {
 	v := ch.view
 	hash := maphash.String(v.seed, c.Tenant)
@@ -228,7 +232,7 @@ func (ch *change) begin(c *events.Commit) error {
 	return nil
 }
 
-// finish compiles what changed.
+// finish compiles the roles again if the commit changed a role or the ceiling.
 func (ch *change) finish() error {
 	if t := ch.tenant; ch.recompile && !t.removed {
 		return t.compile(ch.position)
@@ -253,10 +257,10 @@ func (ch *change) apply(e events.Event) error {
 	case events.KindMember:
 		return ch.applyMember(e)
 	}
-	return errUnknown // of the installation, or newer than this package
+	return errUnknown // an event of the installation, or a newer event type
 }
 
-// kept is a list's own copy, its strings too.
+// kept copies a list and its strings, so that it shares no memory with a commit.
 func kept(list []string) []string {
 	own := slices.Clone(list)
 	for i, s := range own {
@@ -265,7 +269,8 @@ func kept(list []string) []string {
 	return own
 }
 
-// localOf is the localpart of a bare JID of the domain; false when it is none.
+// localOf returns the localpart of account. It returns false if account is not
+// a bare JID, with a localpart, of the domain.
 func localOf(account, domain []byte) ([]byte, bool) {
 	n := len(account) - len(domain) - 1
 	if n < 1 || account[n] != '@' || !bytes.Equal(account[n+1:], domain) {
