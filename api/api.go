@@ -1,16 +1,16 @@
-// Package api is the admin API of a policy node as its clients see it: the
-// types of requests and answers, the codes of errors, the form of a token, and
-// a client over HTTP. Package server, below, answers it.
+// Package api is the client's side of a policy node's admin API. It has the types
+// of requests and answers, the error codes, the form of a token, and an HTTP
+// client. Package api/server is the node's side.
 //
-// What is read has an address of its own under /v1 (tenants, their domains,
-// services, roles and members, the log); what changes something is a command,
-// sent to /v1/tenants/{tenant}/commands/{command} and named as policyctl names
-// it. Everything but a tenant list stands below its tenant's path, and nothing
-// below a tenant's path shows or changes another tenant: whoever may be kept
-// to a path may be kept to a tenant.
+// Each resource has a path under /v1: tenants with their domains, services, roles
+// and members, and the log. Changes are commands, sent to
+// /v1/tenants/{tenant}/commands/{command} with the names that policyctl uses.
+// Everything that belongs to a tenant is below the tenant's path, except the list
+// of tenants. Requests below a tenant's path never show or change another tenant,
+// so limiting a client to such a path limits it to the tenant.
 //
-// It promises: an answer that is not a success carries a code a program may
-// branch on and a text that is safe to show. The types on the wire are its own,
-// so that neither the log's nor the View's can change them by accident; it
-// imports nothing of Postern.
+// The package guarantees that every answer other than success has a code for
+// programs and a text that is safe to show. The package has its own types for the
+// wire and imports no other package of Postern, so a change of the log's types or
+// of the View cannot change the API by accident.
 package api

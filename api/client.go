@@ -20,35 +20,36 @@ import (
 	"time"
 )
 
-// DefaultSocket is where a policy node listens for its operator.
+// DefaultSocket is the default unix socket of a policy node, for its operator.
 const DefaultSocket = "/run/postern/policyd.sock"
 
-// RequestTime bounds one request at the node, from its header to its answer.
+// RequestTime bounds the time of one request at the node, from its header to its
+// answer.
 const RequestTime = 30 * time.Second
 
 const (
-	// clientTime bounds one request of a Client: a little more than the
-	// server's own bound, so that the server's answer is heard.
+	// clientTime bounds one request of a Client. It is longer than RequestTime, so
+	// that the node's own answer arrives before the client gives up.
 	clientTime = RequestTime + 10*time.Second
-	// dialTime bounds the connecting, which on one machine is at once or not
-	// at all.
+	// dialTime bounds the time to connect to the node.
 	dialTime = 5 * time.Second
-	// maxReply bounds an answer: a page of members or of the log.
+	// maxReply bounds an answer. The largest answers are pages of members and of the
+	// log.
 	maxReply = 64 << 20
 )
 
-// A Client is the admin's end of the API. Its methods may be called at the
-// same time. Every error is an *Error or wraps the one of the network.
+// A Client is a client of the admin API. Its methods are safe for concurrent use.
+// Every error is an *Error or wraps a network error.
 type Client struct {
 	http  *http.Client
 	base  string
 	token string // empty over the socket
-	at    string // the moment tenants are read at; empty: now
-	// within bounds each request besides its context; zero: no further bound.
+	at    string // the moment at which tenants are read; empty: now
+	// within bounds each request in addition to its context; zero: no bound.
 	within time.Duration
 }
 
-// NewClient makes a client of the node that listens on a unix socket.
+// NewClient returns a client of the node that listens on a unix socket.
 func NewClient(socket string) *Client {
 	dialer := &net.Dialer{Timeout: dialTime}
 	return &Client{
@@ -61,32 +62,32 @@ func NewClient(socket string) *Client {
 				},
 				DisableCompression: true,
 			},
-			// The API redirects nowhere.
+			// The API never redirects.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// NewRemoteClient makes a client of the node at an address such as
-// https://admin.example.org:9524, by a token. roots are who is trusted to say
-// that it is that node; nil are those of the system. It refuses to send a
-// token in clear to another machine.
+// NewRemoteClient returns a client of the node at an address such as
+// https://admin.example.org:9524, which authenticates with a token. roots are the
+// certificate authorities that it trusts; nil means those of the system. It
+// refuses an address that would send the token to another machine without TLS.
 func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error) {
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("%q is no server: give one such as https://admin.example.org:9524", server)
+		return nil, fmt.Errorf("%q is no server: want an address such as https://admin.example.org:9524", server)
 	}
 	switch u.Scheme {
 	case "https":
 	case "http":
 		if !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("%s: a token is not sent in clear to another machine: use https", server)
+			return nil, fmt.Errorf("%s: a token must not be sent in clear to another machine: use https", server)
 		}
 	default:
-		return nil, fmt.Errorf("%q is no server: its address begins with https://", server)
+		return nil, fmt.Errorf("%q is no server: its address must begin with https://", server)
 	}
 	if _, ok := ParseToken(token); !ok {
-		return nil, errors.New("that is not a token: one is postern_ID_SECRET, as policyctl token create prints it")
+		return nil, errors.New("that is not a token: a token has the form postern_ID_SECRET, as policyctl token create prints it")
 	}
 	return &Client{
 		base: u.Scheme + "://" + u.Host, token: token,
@@ -103,38 +104,40 @@ func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error
 	}, nil
 }
 
-// isLoopback reports whether a host is this machine, whatever names resolve to.
+// isLoopback reports whether a host is a loopback address or localhost. It resolves
+// no other name.
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// Close lets the connections go.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// A CommandMeta goes with a command.
+// A CommandMeta is sent together with a command.
 type CommandMeta struct {
-	// ID is the command's own id; empty makes a new one. The same id again
-	// gives the first result, with another command a conflict; with another
-	// reason or version expected it is the same command.
+	// ID is the command's id. If it is empty, the node makes one. If the same
+	// command is sent again with the same id, the node returns the first result. A
+	// different command with the same id is a conflict. Reason, IfVersion and IfLog
+	// do not make a command different.
 	ID string
-	// Reason is the actor's own words, kept in the log.
+	// Reason is the actor's own explanation, which the log keeps.
 	Reason string
-	// IfVersion, where not zero, is the version the tenant must have.
+	// IfVersion is the version that the tenant must have; zero means any.
 	IfVersion uint64
-	// IfLog, where given, is the id of the log in which it was read.
+	// IfLog is the id of the log that IfVersion was read from; empty means any.
 	IfLog string
 }
 
-// NewCommandID makes an id for a command: 128 random bits in hex.
+// NewCommandID returns a new id for a command: 128 random bits in hex.
 func NewCommandID() string {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])
 }
 
-// Do gives a command. After an error that is Unclear, do it again with the same
-// id.
+// Do sends a command. After an error that is Unclear, the caller should send it
+// again with the same id.
 func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta CommandMeta) (Result, error) {
 	args, err := json.Marshal(cmd)
 	if err != nil {
@@ -151,8 +154,8 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	return post[Result](ctx, c, at, body)
 }
 
-// Explain asks what would become of a stanza of a tenant's account, or
-// whether it has a permission, and why.
+// Explain asks how a stanza from or to an account of a tenant would be decided, or
+// whether the account has a permission, and why.
 func (c *Client) Explain(ctx context.Context, tenant string, q ExplainRequest) (ExplainReply, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -165,91 +168,93 @@ func (c *Client) Explain(ctx context.Context, tenant string, q ExplainRequest) (
 	return post[ExplainReply](ctx, c, at, body)
 }
 
-// Tokens reads the tokens of the admin API.
+// Tokens returns the tokens of the admin API.
 func (c *Client) Tokens(ctx context.Context) (TokenList, error) {
 	return get[TokenList](ctx, c, path("tokens"), nil)
 }
 
-// Self reads who this client is to the node.
+// Self returns the actor and the rights that the node gives to this client.
 func (c *Client) Self(ctx context.Context) (Self, error) {
 	return get[Self](ctx, c, path("self"), nil)
 }
 
-// Status reads how the node is.
+// Status returns the state of the node.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return get[Status](ctx, c, path("status"), nil)
 }
 
-// Owner reads whose a domain or service is.
+// Owner returns the tenant that a domain or service belongs to.
 func (c *Client) Owner(ctx context.Context, domain string) (Owner, error) {
 	return get[Owner](ctx, c, path("owners", domain), nil)
 }
 
-// Tenants reads one page of the tenants: those after an id (empty: from the
-// first), at most limit (0: the server's choice).
+// Tenants returns one page of the tenants: those after an id (empty: from the
+// first), at most limit (0: the server's default).
 func (c *Client) Tenants(ctx context.Context, after string, limit int) (TenantList, error) {
 	return get[TenantList](ctx, c, path("tenants"), page(after, limit))
 }
 
-// Tenant reads one tenant.
+// Tenant returns one tenant.
 func (c *Client) Tenant(ctx context.Context, tenant string) (Tenant, error) {
 	return get[Tenant](ctx, c, path("tenants", tenant), c.timed(nil))
 }
 
-// Domains reads a tenant's domains.
+// Domains returns a tenant's domains.
 func (c *Client) Domains(ctx context.Context, tenant string) (DomainList, error) {
 	return get[DomainList](ctx, c, path("tenants", tenant, "domains"), c.timed(nil))
 }
 
-// Domain reads one domain of a tenant.
+// Domain returns one domain of a tenant.
 func (c *Client) Domain(ctx context.Context, tenant, domain string) (DomainReply, error) {
 	return get[DomainReply](ctx, c, path("tenants", tenant, "domains", domain), c.timed(nil))
 }
 
-// Services reads a tenant's services.
+// Services returns a tenant's services.
 func (c *Client) Services(ctx context.Context, tenant string) (ServiceList, error) {
 	return get[ServiceList](ctx, c, path("tenants", tenant, "services"), c.timed(nil))
 }
 
-// Roles reads a tenant's roles.
+// Roles returns a tenant's roles.
 func (c *Client) Roles(ctx context.Context, tenant string) (RoleList, error) {
 	return get[RoleList](ctx, c, path("tenants", tenant, "roles"), c.timed(nil))
 }
 
-// Role reads one role of a tenant.
+// Role returns one role of a tenant.
 func (c *Client) Role(ctx context.Context, tenant, role string) (RoleReply, error) {
 	return get[RoleReply](ctx, c, path("tenants", tenant, "roles", role), c.timed(nil))
 }
 
-// Members reads one page of a tenant's members, as Tenants does.
+// Members returns one page of a tenant's members. after and limit are as in
+// Tenants.
 func (c *Client) Members(ctx context.Context, tenant, after string, limit int) (MemberList, error) {
 	return get[MemberList](ctx, c, path("tenants", tenant, "members"), c.timed(page(after, limit)))
 }
 
-// Member reads one account of a tenant: what it may do, and why.
+// Member returns one account of a tenant, with its permissions and the reasons for
+// them.
 func (c *Client) Member(ctx context.Context, tenant, jid string) (MemberReply, error) {
 	return get[MemberReply](ctx, c, path("tenants", tenant, "members", jid), c.timed(nil))
 }
 
-// A LogQuery says which commits to read. The zero query is for the newest.
+// A LogQuery selects commits of the log. The zero query selects the newest.
 type LogQuery struct {
-	// Tenant, where set, keeps to one tenant's.
+	// Tenant, if not empty, selects the commits of one tenant.
 	Tenant string
-	// After, where not nil, is for the first ones behind a position, and Wait
-	// how long to wait until there are any, in whole seconds up to 25.
+	// After, if not nil, selects the first commits after a position. Wait is how
+	// long to wait for a commit, in whole seconds up to 25.
 	After *uint64
 	Wait  time.Duration
-	// Before, where not zero, is for the newest ones before a position.
+	// Before, if not zero, selects the newest commits before a position.
 	Before uint64
-	// Since and Until, where set, are moments that bound them.
+	// Since and Until, if not empty, bound the commits by moments.
 	Since, Until string
-	// Actor, where set, keeps to those of one actor.
+	// Actor, if not empty, selects the commits of one actor.
 	Actor string
-	// Limit bounds their number; zero is the server's choice.
+	// Limit bounds the number of commits; zero means the server's default.
 	Limit int
 }
 
-// Log reads a page of the log.
+// Log returns a page of the log.
 func (c *Client) Log(ctx context.Context, l LogQuery) (LogTail, error) {
 	at := path("log")
 	if l.Tenant != "" {
@@ -273,25 +278,25 @@ func (c *Client) Log(ctx context.Context, l LogQuery) (LogTail, error) {
 	return get[LogTail](ctx, c, at, q)
 }
 
-// At is a client that reads tenants as they were at a moment: a position, or
-// a time in one of the forms of the API; empty is now. It shares the
-// connections of c.
+// At returns a client that reads tenants as they were at a moment. The moment is a
+// position, or a time in one of the forms of the API; empty means now. The new
+// client shares the connections of c.
 func (c *Client) At(moment string) *Client {
 	at := *c
 	at.at = moment
 	return &at
 }
 
-// Within is a client that waits at most d for each answer, however many requests
-// are made in one context; a d of 0 or less is over at once. It shares the
-// connections of c.
+// Within returns a client that waits at most d for each answer, in addition to the
+// request's context. If d is 0 or less, requests fail at once. The new client
+// shares the connections of c.
 func (c *Client) Within(d time.Duration) *Client {
 	within := *c
 	within.within = max(d, 1)
 	return &within
 }
 
-// timed adds the moment to a query.
+// timed adds the moment of At to a query.
 func (c *Client) timed(q url.Values) url.Values {
 	if q == nil {
 		q = url.Values{}
@@ -302,19 +307,20 @@ func (c *Client) timed(q url.Values) url.Values {
 	return q
 }
 
-// BlameMember reads which command made that an account has a permission or
-// has it not.
+// BlameMember returns the command because of which an account has, or does not
+// have, a permission.
 func (c *Client) BlameMember(ctx context.Context, tenant, jid, permission string) (BlameReply, error) {
 	return get[BlameReply](ctx, c, path("tenants", tenant, "members", jid, "blame"), c.timed(url.Values{"permission": {permission}}))
 }
 
-// BlameRole reads the same of a role.
+// BlameRole returns the command because of which a role gives, or does not give, a
+// permission.
 func (c *Client) BlameRole(ctx context.Context, tenant, role, permission string) (BlameReply, error) {
 	return get[BlameReply](ctx, c, path("tenants", tenant, "roles", role, "blame"), c.timed(url.Values{"permission": {permission}}))
 }
 
-// Diff reads what changed of a tenant between two moments, as At takes them;
-// an empty to is now.
+// Diff returns the changes of a tenant between two moments, which have the same
+// form as in At. An empty to means now.
 func (c *Client) Diff(ctx context.Context, tenant, from, to string) (DiffReply, error) {
 	q := url.Values{"from": {from}}
 	if to != "" {
@@ -323,7 +329,7 @@ func (c *Client) Diff(ctx context.Context, tenant, from, to string) (DiffReply, 
 	return get[DiffReply](ctx, c, path("tenants", tenant, "diff"), q)
 }
 
-// Plan asks what a policy would change of a tenant.
+// Plan returns the changes that a policy would make to a tenant.
 func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (PlanReply, error) {
 	body, err := json.Marshal(policy)
 	if err != nil {
@@ -332,15 +338,15 @@ func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (P
 	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
 }
 
-// PlanRemoval asks what the removal of a tenant would change.
+// PlanRemoval returns the changes that the removal of a tenant would make.
 func (c *Client) PlanRemoval(ctx context.Context, tenant string) (PlanReply, error) {
 	return get[PlanReply](ctx, c, path("tenants", tenant, "removal"), nil)
 }
 
-// ApplyPlan makes a tenant what a plan says. policy is the one that was planned,
-// nil for a removal. The node refuses it with CodeConflict, or with CodeExists,
-// when the tenant has changed since the plan, or when the node has another log,
-// as after a restore: then plan again.
+// ApplyPlan carries out a plan. policy is the policy that was planned, or nil for a
+// removal. If the tenant has changed since the plan, or if the node has another log,
+// for example after a restore, the node refuses with CodeConflict or CodeExists. The
+// caller must then make a new plan.
 func (c *Client) ApplyPlan(ctx context.Context, plan PlanReply, policy *TenantApply, meta CommandMeta) (Result, error) {
 	meta.IfVersion, meta.IfLog = plan.TenantVersion, plan.LogID
 	switch {
@@ -352,20 +358,21 @@ func (c *Client) ApplyPlan(ctx context.Context, plan PlanReply, policy *TenantAp
 	return c.Do(ctx, plan.Tenant, *policy, meta)
 }
 
-// Policy reads a tenant as a policy.
+// Policy returns a tenant in the form of a policy.
 func (c *Client) Policy(ctx context.Context, tenant string) (PolicyReply, error) {
 	return get[PolicyReply](ctx, c, path("tenants", tenant, "policy"), c.timed(nil))
 }
 
-// SharedServices lists the services of the installation.
+// SharedServices returns the services that all tenants share.
 func (c *Client) SharedServices(ctx context.Context) (SharedServiceList, error) {
 	return get[SharedServiceList](ctx, c, path("services"), nil)
 }
 
-// A SessionFilter says which sessions to list; empty is any.
+// A SessionFilter selects sessions. An empty field selects all.
 type SessionFilter struct{ Account, Domain, Gateway string }
 
-// Sessions reads one page of the live sessions of a tenant, or of all (empty).
+// Sessions returns one page of the live sessions of a tenant. An empty tenant means
+// all tenants.
 func (c *Client) Sessions(ctx context.Context, tenant string, f SessionFilter, after string, limit int) (SessionList, error) {
 	q := page(after, limit)
 	for name, value := range map[string]string{"account": f.Account, "domain": f.Domain, "gateway": f.Gateway} {
@@ -376,13 +383,14 @@ func (c *Client) Sessions(ctx context.Context, tenant string, f SessionFilter, a
 	return get[SessionList](ctx, c, sessionPath(tenant), q)
 }
 
-// Session reads one live session of a tenant, or of any (empty).
+// Session returns one live session of a tenant. An empty tenant means any tenant.
 func (c *Client) Session(ctx context.Context, tenant, id string) (SessionReply, error) {
 	return get[SessionReply](ctx, c, sessionPath(tenant)+"/"+url.PathEscape(id), nil)
 }
 
-// EndSession ends one. An error of CodeUnknown, or one that is no *Error, says
-// that it is not known whether it was; it may be given again.
+// EndSession ends one session. An error with CodeUnknown, or an error that is not
+// an *Error, means that it is unknown whether the session was ended. The request
+// may then be repeated.
 func (c *Client) EndSession(ctx context.Context, tenant, id string, q SessionEnd) (SessionEnded, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -398,7 +406,7 @@ func sessionPath(tenant string) string {
 	return path("tenants", tenant, "sessions")
 }
 
-// StartWork begins long work on the log.
+// StartWork starts a long operation on the log.
 func (c *Client) StartWork(ctx context.Context, q WorkRequest) (Work, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -407,12 +415,12 @@ func (c *Client) StartWork(ctx context.Context, q WorkRequest) (Work, error) {
 	return post[Work](ctx, c, path("work"), body)
 }
 
-// Work gives the long work under way, or the last one.
+// Work returns the long operation in progress, or the last one.
 func (c *Client) Work(ctx context.Context) (Work, error) {
 	return get[Work](ctx, c, path("work"), nil)
 }
 
-// path joins segments below /v1, each escaped.
+// path escapes segments and joins them below /v1.
 func path(segments ...string) string {
 	var b strings.Builder
 	b.WriteString("/v1")
@@ -445,8 +453,8 @@ func post[T any](ctx context.Context, c *Client, at string, body []byte) (T, err
 	return ask[T](ctx, c, http.MethodPost, at, body)
 }
 
-// ask asks and reads the answer. Fields this version does not know are passed
-// over: a newer node may say more.
+// ask sends a request and decodes the answer. It ignores unknown fields, because a
+// newer node may send more.
 func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) (reply T, err error) {
 	if c.within > 0 {
 		within, cancel := context.WithTimeout(ctx, c.within)
@@ -465,7 +473,7 @@ func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) 
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		var at *url.Error // its text is the address, which means nothing to anybody
+		var at *url.Error // its text has the internal URL, which would not help the user
 		if errors.As(err, &at) {
 			err = at.Err
 		}
@@ -482,12 +490,12 @@ func ask[T any](ctx context.Context, c *Client, method, at string, body []byte) 
 		return reply, failure(answer.StatusCode, text)
 	}
 	if err := json.Unmarshal(text, &reply); err != nil {
-		return reply, &Error{Code: CodeBadResponse, Text: "the policy node's answer cannot be read: " + err.Error()}
+		return reply, &Error{Code: CodeBadResponse, Text: "the policy node's answer cannot be decoded: " + err.Error()}
 	}
 	return reply, nil
 }
 
-// failure reads an answer that is not a success.
+// failure returns the error in an answer that is not a success.
 func failure(status int, body []byte) error {
 	var e ErrorBody
 	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil || e.Error.Code == "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// TestClientSaysWhatIsWrong: an answer that is none of ours is an error that
-// says so.
+// TestClientSaysWhatIsWrong checks the error for a socket that does not exist. It
+// names the cause, and not the client's internal URL.
 func TestClientSaysWhatIsWrong(t *testing.T) {
 	client := api.NewClient("/nonexistent/policyd.sock")
 	defer client.Close()
@@ -23,7 +23,8 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestRemoteClientRefuses: no token goes in clear to another machine.
+// TestRemoteClientRefuses checks that no token is sent to another machine without
+// TLS.
 func TestRemoteClientRefuses(t *testing.T) {
 	token, _, _ := api.NewToken()
 	for address, want := range map[string]string{
@@ -45,11 +46,11 @@ func TestRemoteClientRefuses(t *testing.T) {
 	}
 }
 
-// TestWithin: a client that waits at most so long for each answer gives up then,
-// in a context that goes on.
+// TestWithin checks that a client of Within stops waiting after its time, although
+// the context has not ended.
 func TestWithin(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	silent, err := net.Listen("unix", socket) // accepts, by its backlog, and says nothing
+	silent, err := net.Listen("unix", socket) // its backlog accepts connections, but nothing answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +67,8 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// TestUnclear: only an answer of the node that can be read says that a command
-// was not carried out.
+// TestUnclear checks that a command counts as not carried out only if the node's
+// answer can be decoded and says so.
 func TestUnclear(t *testing.T) {
 	for _, c := range []struct {
 		err  error

@@ -2,52 +2,54 @@ package api
 
 import "errors"
 
-// A Code is what went wrong, for programs.
+// A Code identifies the kind of an error, for programs.
 type Code string
 
-// The codes. A client that meets another one goes by the HTTP status.
+// The codes. For an unknown code, a client should use the HTTP status.
 const (
-	CodeBadRequest   Code = "bad_request"  // the request cannot be read
-	CodeInvalid      Code = "invalid"      // it can, and asks for something no state allows
-	CodeNotFound     Code = "not_found"    // what it names is not there
-	CodeExists       Code = "exists"       // what it makes is there already
-	CodeConflict     Code = "conflict"     // the state does not allow it: taken, or at another version
-	CodeInUse        Code = "in_use"       // something else needs what it removes
-	CodeForbidden    Code = "forbidden"    // not for who asks
-	CodeUnauthorized Code = "unauthorized" // no token that is in force
-	CodeMethod       Code = "method"       // the address does not take this method
+	CodeBadRequest   Code = "bad_request"  // the request cannot be decoded
+	CodeInvalid      Code = "invalid"      // the request is invalid in every state of the tenant
+	CodeNotFound     Code = "not_found"    // the named object does not exist
+	CodeExists       Code = "exists"       // the object to be created exists already
+	CodeConflict     Code = "conflict"     // the current state does not allow it: a name is taken, or the version differs
+	CodeInUse        Code = "in_use"       // the object to be removed is in use
+	CodeForbidden    Code = "forbidden"    // the caller may not do this
+	CodeUnauthorized Code = "unauthorized" // there is no valid token
+	CodeMethod       Code = "method"       // the path does not accept this method
 	CodeMediaType    Code = "media_type"   // the body is not JSON
-	CodeTooLarge     Code = "too_large"    // the request is over a bound
-	CodeBusy         Code = "busy"         // too many requests at once; nothing was done
+	CodeTooLarge     Code = "too_large"    // the request exceeds a bound
+	CodeBusy         Code = "busy"         // too many requests at the same time; nothing was done
 	CodeUnavailable  Code = "unavailable"  // the node cannot do it now; nothing was done
-	CodeUnknown      Code = "unknown"      // the outcome of a command is not known; give it again with the same id
-	CodeInternal     Code = "internal"     // a fault of the node; its own log says more
-	CodeBadResponse  Code = "bad_response" // the client's: the answer cannot be read
+	CodeUnknown      Code = "unknown"      // the outcome of a command is unknown; send it again with the same id
+	CodeInternal     Code = "internal"     // a fault of the node; its log has details
+	CodeBadResponse  Code = "bad_response" // set by the client: the answer cannot be decoded
 )
 
-// An Error is an answer that is not a success, at both ends. Its text is safe
-// to show: it speaks of what was asked, never of what is inside.
+// An Error is an answer that is not a success. Both client and server use it. Its
+// text is safe to show: it describes the request, and nothing internal to the
+// node.
 type Error struct {
 	Code Code   `json:"code"`
 	Text string `json:"text"`
-	// Details are, for a refused command, all reasons, of which Code is the
-	// first one's and Text joins the texts.
+	// Details are all reasons why a command was refused. Code is the code of the
+	// first reason, and Text joins the texts of all.
 	Details []Detail `json:"details,omitempty"`
 }
 
 // A Detail is one reason why a command is refused.
 type Detail struct {
 	Code Code `json:"code"`
-	// Field is the argument at fault, such as "roles[2].inherits[0]"; empty
-	// when it is the command as a whole.
+	// Field is the argument at fault, such as "roles[2].inherits[0]". It is empty
+	// if the command as a whole is at fault.
 	Field string `json:"field,omitempty"`
 	Text  string `json:"text"`
 }
 
 func (e *Error) Error() string { return e.Text }
 
-// Unclear reports whether a command that ended with err may have been carried
-// out: the node says so, its answer cannot be read, or it gave none.
+// Unclear reports whether a command that failed with err may have been carried out.
+// This is so if the node reports that the outcome is unknown, if its answer cannot
+// be decoded, or if there was no answer.
 func Unclear(err error) bool {
 	e, answered := errors.AsType[*Error](err)
 	return err != nil && (!answered || e.Code == CodeUnknown || e.Code == CodeBadResponse)

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// A token is "postern_", its id, "_" and its secret: 256 random bits. Its form
-// is fixed, so that whoever looks for leaked secrets can find it.
+// A token consists of "postern_", its id, "_", and its secret of 256 random bits in
+// hex. Its form never changes, so that scanners for leaked secrets can recognize
+// it.
 const (
 	tokenPrefix = "postern_"
 	// tokenIDSize is the length of a token's id, in hex digits.
@@ -17,8 +18,8 @@ const (
 	tokenSize   = len(tokenPrefix) + tokenIDSize + 1 + secretSize
 )
 
-// NewToken makes a token: its text, which nothing keeps, and what the node is
-// told of it.
+// NewToken makes a token. It returns the token's text, which must not be stored, and
+// the id and hash, which are sent to the node.
 func NewToken() (token, id, hash string) {
 	var secret [secretSize / 2]byte
 	var public [tokenIDSize / 2]byte
@@ -30,7 +31,8 @@ func NewToken() (token, id, hash string) {
 	return token, id, hex.EncodeToString(sum[:])
 }
 
-// ParseToken gives the id in a token, if its text has the form of one.
+// ParseToken returns the id in a token. It returns false if the text does not have
+// the form of a token.
 func ParseToken(token string) (id string, ok bool) {
 	if len(token) != tokenSize || !strings.HasPrefix(token, tokenPrefix) {
 		return "", false

@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// What reads are answered with. Lists are never null; positions are those of
-// the View the answer was taken from.
+// This file has the answers to read requests. Lists are never null. Position is the
+// position of the View that the answer was read from.
 
 // A TenantSummary is one tenant in a list.
 type TenantSummary struct {
@@ -18,15 +18,16 @@ type TenantSummary struct {
 	Members   int    `json:"members"`
 }
 
-// A TenantList is one page of the tenants, by id.
+// A TenantList is one page of the tenants, ordered by id.
 type TenantList struct {
 	Position uint64          `json:"position"`
 	Tenants  []TenantSummary `json:"tenants"`
-	// Next, where set, is what the next page is asked for after.
+	// Next is the value of the query parameter after for the next page. It is absent
+	// on the last page.
 	Next string `json:"next,omitempty"`
 }
 
-// A Tenant is one tenant with what belongs to it, but for its members.
+// A Tenant is one tenant with everything that belongs to it except its members.
 type Tenant struct {
 	AsOf
 	Position uint64 `json:"position"`
@@ -43,8 +44,8 @@ type Tenant struct {
 type Backend struct {
 	Address  string `json:"address"`
 	Security string `json:"security"` // how a gateway secures the connection
-	// Proxy has gateways send a PROXY protocol header (version 2) with the
-	// client's address before anything else.
+	// Proxy makes gateways first send a PROXY protocol header (version 2) with the
+	// client's address.
 	Proxy bool `json:"proxy,omitempty"`
 }
 
@@ -54,12 +55,12 @@ type Domain struct {
 	DefaultRole string    `json:"default_role"`
 	Backends    []Backend `json:"backends"`
 	Suspended   bool      `json:"suspended"`
-	// SuspendedByOperator is set where only an operator may resume it.
+	// SuspendedByOperator is set if only an operator may resume the domain.
 	SuspendedByOperator bool `json:"suspended_by_operator"`
 	Members             int  `json:"members"`
 }
 
-// A DomainList is a tenant's domains, by name.
+// A DomainList is the list of a tenant's domains, ordered by name.
 type DomainList struct {
 	AsOf
 	Position uint64   `json:"position"`
@@ -75,14 +76,14 @@ type DomainReply struct {
 	Domain
 }
 
-// A ServiceList is a tenant's services, by name.
+// A ServiceList is the list of a tenant's services, ordered by name.
 type ServiceList struct {
 	AsOf
 	Position uint64   `json:"position"`
 	Tenant   string   `json:"tenant"`
 	Services []string `json:"services"`
-	// SharedServices are the installation's: they count as the tenant's own
-	// when an address is judged.
+	// SharedServices are the services that all tenants share. Decisions treat them
+	// like the tenant's own services.
 	SharedServices []string `json:"shared_services"`
 }
 
@@ -94,20 +95,21 @@ type Role struct {
 	Inherits []string `json:"inherits"`
 	Allow    []string `json:"allow"`
 	Deny     []string `json:"deny"`
-	// Add and Remove are what the tenant changed of a built-in role.
+	// Add and Remove are the tenant's changes to a built-in role.
 	Add    []string `json:"add"`
 	Remove []string `json:"remove"`
-	// Effective is what the role gives in the end, under the ceiling: names of
-	// the catalogue, in its order.
+	// Effective are the permissions that the role finally gives, after inheritance
+	// and the ceiling. They are in the order of the catalogue.
 	Effective []string `json:"effective"`
-	// The number of roles, domains and members that refer to it.
+	// UsedByRoles, UsedByDomains and UsedByMembers are the numbers of roles, domains
+	// and members that refer to the role.
 	UsedByRoles   int `json:"used_by_roles"`
 	UsedByDomains int `json:"used_by_domains"`
 	UsedByMembers int `json:"used_by_members"`
 }
 
-// A RoleList is a tenant's roles: the built-in ones from the least to the
-// most, then its own by name.
+// A RoleList is the list of a tenant's roles. The built-in roles come first, from
+// the least to the most powerful. The custom roles follow, ordered by name.
 type RoleList struct {
 	AsOf
 	Position uint64 `json:"position"`
@@ -123,20 +125,20 @@ type RoleReply struct {
 	Role
 }
 
-// A Member is one account of which the tenant said something.
+// A Member is an account that has roles of its own or is suspended.
 type Member struct {
 	JID string `json:"jid"`
-	// Role is its own role; empty: the default role of its domain.
+	// Role is the account's own role. Empty means the default role of its domain.
 	Role string `json:"role,omitempty"`
-	// ActsAs is the role it has in the end.
+	// ActsAs is the account's own role, or else its domain's default role.
 	ActsAs    string   `json:"acts_as"`
 	Secondary []string `json:"secondary"`
 	Suspended bool     `json:"suspended"`
-	// SuspendedByOperator is set where only an operator may resume it.
+	// SuspendedByOperator is set if only an operator may resume the account.
 	SuspendedByOperator bool `json:"suspended_by_operator"`
 }
 
-// A MemberList is one page of a tenant's members, by address.
+// A MemberList is one page of a tenant's members, ordered by address.
 type MemberList struct {
 	AsOf
 	Position uint64   `json:"position"`
@@ -145,9 +147,9 @@ type MemberList struct {
 	Next     string   `json:"next,omitempty"`
 }
 
-// A MemberReply is what is known of one account of a tenant's domain. An
-// account nothing was said about is answered too, with Listed false: it has
-// its domain's default role.
+// A MemberReply is the state of one account in a domain of the tenant. An account
+// without an entry is answered too: Listed is then false, and the account has its
+// domain's default role.
 type MemberReply struct {
 	AsOf
 	Position      uint64 `json:"position"`
@@ -155,38 +157,41 @@ type MemberReply struct {
 	TenantVersion uint64 `json:"tenant_version"`
 	Member
 	Listed bool `json:"listed"`
-	// BarredBy says what of "tenant", "domain" and "member" is suspended.
+	// BarredBy lists which of "tenant", "domain" and "member" are suspended.
 	BarredBy []string `json:"barred_by"`
-	// BarredByOperator is what of BarredBy only an operator may resume.
+	// BarredByOperator lists those entries of BarredBy that only an operator may
+	// resume.
 	BarredByOperator []string `json:"barred_by_operator"`
-	// EndedAt is the newest position that ended sessions of this account.
+	// EndedAt is the newest position at which sessions of this account were ended.
 	EndedAt uint64 `json:"ended_at"`
-	// Permissions are those of the catalogue, in its order, and others its
-	// roles speak of: whether it has them, and why.
+	// Permissions are all permissions of the catalogue, in its order, and all others
+	// that the account's roles mention. For each, it says whether the account has
+	// the permission, and why.
 	Permissions []Permission `json:"permissions"`
 }
 
-// A Step is one place the look-up of a permission came to; the last decides.
+// A Step is one step of the look-up of a permission. The last step decides.
 type Step struct {
-	// Role is the role asked; empty for the ceiling and for "nobody".
+	// Role is the role that is looked at. It is empty for the ceiling and for
+	// "nobody".
 	Role  string `json:"role,omitempty"`
 	Depth int    `json:"depth"`
 	// Answer is silent, gives, adds, removes, allows, denies, ceiling or nobody.
 	Answer string `json:"answer"`
 }
 
-// A Permission is one permission of an account and why it has it or not.
+// A Permission says whether an account has a permission, and why.
 type Permission struct {
 	Permission string `json:"permission"`
 	Granted    bool   `json:"granted"`
 	Steps      []Step `json:"steps"`
 }
 
-// An Owner says whose a domain is.
+// An Owner says which tenant a domain or service belongs to.
 type Owner struct {
 	Position uint64 `json:"position"`
 	Domain   string `json:"domain"`
-	// Tenant is empty for a shared service, which is the installation's.
+	// Tenant is empty for a shared service, which belongs to the installation.
 	Tenant string `json:"tenant"`
 	Kind   string `json:"kind"` // domain, service, shared service
 }
@@ -203,9 +208,9 @@ type LogEntry struct {
 	Events        []LogEvent `json:"events"`
 }
 
-// A LogEvent is one event of a commit. What is in words, for people; programs
-// go by Type and the fields, of which each type has those its lines below
-// name. A type that is not among them is of a newer version.
+// A LogEvent is one event of a commit. The field What is a description for people;
+// programs should use Type and the other fields. The list below has the fields of
+// each type. A type that is not in the list is from a newer version.
 //
 //	tenant_created, tenant_renamed        display_name
 //	tenant_suspended, tenant_resumed, tenant_removed
@@ -246,24 +251,26 @@ type LogEvent struct {
 	Deny        []string  `json:"deny,omitempty"`
 	Add         []string  `json:"add,omitempty"`
 	Remove      []string  `json:"remove,omitempty"`
-	ByOperator  bool      `json:"by_operator,omitempty"` // only an operator may resume it
+	ByOperator  bool      `json:"by_operator,omitempty"` // only an operator may resume the domain or account
 }
 
-// A LogTail is a page of the log, oldest first.
+// A LogTail is a page of the log, oldest entry first.
 type LogTail struct {
 	Position uint64 `json:"position"`
-	// LogID names the log: positions of another one mean other commits.
+	// LogID identifies the log. In another log the same positions mean other
+	// commits.
 	LogID   string     `json:"log_id,omitempty"`
 	Entries []LogEntry `json:"entries"`
-	// NextBefore, where set, is what the page of older entries is asked for
-	// before. A page looked for one actor's may be empty and have it all the
-	// same.
+	// NextBefore is the value of the query parameter before for the next page, which
+	// has older entries. It is absent if there are none. If the query selects an
+	// actor, a page may be empty although older pages are not.
 	NextBefore uint64 `json:"next_before,omitempty"`
-	// NextAfter, in an answer to after, is what to go on after.
+	// NextAfter is the value of the query parameter after for the next page. It is
+	// set only in an answer to a query with after.
 	NextAfter uint64 `json:"next_after,omitempty"`
 }
 
-// A Status is how the node is.
+// A Status is the state of the node.
 type Status struct {
 	Position uint64    `json:"position"`
 	LogID    string    `json:"log_id"`
@@ -274,30 +281,30 @@ type Status struct {
 	Members  int       `json:"members"`
 }
 
-// An ExplainRequest asks what would become of a stanza, or whether an account
-// has a permission. Exactly one of Stanza and Permission is set.
+// An ExplainRequest asks how a stanza would be decided, or whether an account has a
+// permission. Exactly one of Stanza and Permission must be set.
 type ExplainRequest struct {
 	// Account is a bare JID of one of the tenant's domains.
 	Account  string `json:"account"`
 	Resource string `json:"resource,omitempty"`
-	// Direction is out (from the client, the default) or in.
+	// Direction is out (from the client, the default) or in (to the client).
 	Direction string `json:"direction,omitempty"`
-	// Stanza is one stanza, standing alone, default namespace jabber:client.
+	// Stanza is one complete stanza. Its default namespace is jabber:client.
 	Stanza     string `json:"stanza,omitempty"`
 	Permission string `json:"permission,omitempty"`
-	// Joined and Outstanding are what a session remembers, for the rules that
-	// need it.
+	// Joined are the addresses to which the session has sent directed presence, and
+	// Outstanding are its unanswered requests. Some rules depend on them.
 	Joined      []string  `json:"joined,omitempty"`
 	Outstanding []Request `json:"outstanding,omitempty"`
 }
 
-// A Request is an iq get or set that has not been answered yet.
+// A Request is an iq get or set that was not answered yet.
 type Request struct {
 	Peer string `json:"peer"`
 	ID   string `json:"id"`
 }
 
-// An ExplainReply is the answer, and everything it rests on.
+// An ExplainReply is the answer to an ExplainRequest, with all its reasons.
 type ExplainReply struct {
 	AsOf
 	Position  uint64 `json:"position"`
@@ -305,25 +312,27 @@ type ExplainReply struct {
 	Account   string `json:"account"`
 	Role      string `json:"role"`
 	RoleIsOwn bool   `json:"role_is_own"`
-	// BarredBy says what of "tenant", "domain" and "member" is suspended.
+	// BarredBy lists which of "tenant", "domain" and "member" are suspended.
 	BarredBy []string `json:"barred_by"`
-	// BarredByOperator is what of BarredBy only an operator may resume.
+	// BarredByOperator lists those entries of BarredBy that only an operator may
+	// resume.
 	BarredByOperator []string `json:"barred_by_operator"`
-	// Effect is pass, clamp, strip, refuse, drop or end. For a permission it
-	// is empty.
+	// Effect is pass, clamp, strip, refuse, drop or end. It is empty in an answer
+	// about a permission.
 	Effect string `json:"effect,omitempty"`
-	// Row names the row of the table that applied.
+	// Row is the name of the row in the table of stanzas that applied.
 	Row string `json:"row,omitempty"`
-	// Permissions is all that is asked for, in the catalogue's order, each
+	// Permissions are all required permissions, in the order of the catalogue, each
 	// with the steps of its look-up.
 	Permissions []Permission `json:"permissions"`
 	Missing     []string     `json:"missing"`
-	// Error is what the one who sent the stanza is answered; nil when nobody is.
+	// Error is the stanza error that the sender receives. It is absent if the sender
+	// receives none.
 	Error *StanzaError `json:"error,omitempty"`
 	Text  string       `json:"text,omitempty"`
 }
 
-// A StanzaError is a stanza error's type and condition (RFC 6120 section 8.3).
+// A StanzaError is the type and condition of a stanza error (RFC 6120 section 8.3).
 type StanzaError struct {
 	Type      string `json:"type"`
 	Condition string `json:"condition"`

@@ -2,48 +2,49 @@ package api
 
 import "encoding/json"
 
-// A Command is what a tenant's path can be told, in its own words. Its name is
-// the last part of its address: /v1/tenants/{tenant}/commands/{name}. The set
-// is closed.
+// A Command is a command with its arguments. Its name is the last part of its path,
+// /v1/tenants/{tenant}/commands/{name}. The set of commands is closed.
 type Command interface {
-	// Command is the command's name, such as "domain.add".
+	// Command returns the command's name, such as "domain.add".
 	Command() string
 }
 
 // A CommandRequest is the body of a command.
 type CommandRequest struct {
-	// CommandID is the command's own id; empty makes one.
+	// CommandID is the command's id. If it is empty, the node makes one.
 	CommandID string `json:"command_id,omitempty"`
-	// Reason is the actor's own words.
+	// Reason is the actor's own explanation.
 	Reason string `json:"reason,omitempty"`
-	// IfVersion, where not zero, is the version the tenant must be at.
+	// IfVersion is the version that the tenant must have. Zero means any version.
 	IfVersion uint64 `json:"if_version,omitempty"`
-	// IfLog, where given, is the log the version was read from: another one
-	// gives its versions to other contents.
+	// IfLog is the id of the log that IfVersion was read from, because the same
+	// version means other contents in another log. Empty means any log.
 	IfLog string `json:"if_log,omitempty"`
-	// Args is the command itself; absent for one without arguments.
+	// Args are the command's arguments. They are absent for a command without
+	// arguments.
 	Args json.RawMessage `json:"args,omitempty"`
 }
 
-// A Result is what a command did.
+// A Result is the result of a command.
 type Result struct {
-	// CommandID is the command's id: the one given, or one made for it.
+	// CommandID is the command's id, as given or as made by the node.
 	CommandID string `json:"command_id"`
-	// Changed is false when the state was so already and nothing was written.
+	// Changed is false if the state was already as requested, so that nothing was
+	// written.
 	Changed bool `json:"changed"`
-	// Position is where the commit stands in the log: what was asked is in
-	// force from there on. When nothing changed it is the state's position.
+	// Position is the position of the commit in the log. The change applies from
+	// this position on. If nothing changed, it is the position of the state.
 	Position uint64 `json:"position"`
-	// TenantVersion is the tenant's version after it.
+	// TenantVersion is the tenant's version after the command.
 	TenantVersion uint64 `json:"tenant_version"`
-	// Warnings are what the actor should know, in words.
+	// Warnings are notes for the actor, as texts.
 	Warnings []string `json:"warnings"`
 }
 
 // The commands on a tenant.
 type (
-	// TenantCreate makes a tenant, complete, in one commit. Its id is that of
-	// the path.
+	// TenantCreate creates a complete tenant in one commit. The tenant's id is in the
+	// path.
 	TenantCreate struct {
 		DisplayName  string       `json:"display_name,omitempty"` // empty: the id
 		Ceiling      []string     `json:"ceiling,omitempty"`
@@ -56,65 +57,68 @@ type (
 		Members      []MemberSet  `json:"members,omitempty"`
 		Suspended    *bool        `json:"suspended,omitempty"` // absent: no
 	}
-	// TenantApply makes a tenant what it says: what it leaves out is removed,
-	// or as in a new tenant. Only what is suspended stays so where it says
-	// nothing of that, and what an operator suspended whatever anybody else's
-	// says: that is refused.
+	// TenantApply replaces the whole state of a tenant. Everything that is left out
+	// is removed or reset to the state of a new tenant. Only suspensions are kept if
+	// they are left out. A TenantApply that would resume an operator's suspension is
+	// refused, unless an operator sends it.
 	TenantApply TenantCreate
 	// TenantRename changes the display name.
 	TenantRename struct {
 		DisplayName string `json:"display_name"`
 	}
-	// TenantSuspend ends all sessions and admits none.
+	// TenantSuspend ends all sessions of the tenant and admits none.
 	TenantSuspend struct{}
-	// TenantResume undoes it.
+	// TenantResume undoes TenantSuspend.
 	TenantResume struct{}
-	// TenantRemove removes a tenant and all that is its own; its id is never
-	// used again.
+	// TenantRemove removes a tenant and everything that belongs to it. Its id is
+	// never used again.
 	TenantRemove struct{}
-	// TenantSetCeiling replaces what no role of the tenant can give.
+	// TenantSetCeiling replaces the ceiling: the permissions that no role of the
+	// tenant can give.
 	TenantSetCeiling struct {
 		Permissions []string `json:"permissions"`
 	}
-	// TenantSetLimits replaces the limits of the tenant, all of them.
+	// TenantSetLimits replaces all limits of the tenant.
 	TenantSetLimits struct {
-		// MaxSessions is how many sessions the tenant may have at each gateway;
-		// 0: no limit. Sessions that are open stay.
+		// MaxSessions is how many sessions the tenant may have at each gateway. Zero
+		// means no limit. Open sessions are not ended.
 		MaxSessions uint64 `json:"max_sessions"`
 	}
 )
 
 // The commands on a domain.
 type (
-	// DomainAdd gives the tenant an XMPP host.
+	// DomainAdd adds an XMPP host to the tenant.
 	DomainAdd struct {
 		Domain      string    `json:"domain"`
 		DefaultRole string    `json:"default_role,omitempty"` // empty: prosody:registered
 		Backends    []Backend `json:"backends,omitempty"`
 		Suspended   *bool     `json:"suspended,omitempty"` // absent: no
 	}
-	// DomainSetBackends replaces a domain's backends, tried in order.
+	// DomainSetBackends replaces a domain's backends. Gateways try them in order.
 	DomainSetBackends struct {
 		Domain   string    `json:"domain"`
 		Backends []Backend `json:"backends"`
 	}
-	// DomainSetDefaultRole changes the role of members without one; it ends
-	// their sessions.
+	// DomainSetDefaultRole changes the domain's default role, which members without
+	// a role of their own have. It ends the sessions of these members.
 	DomainSetDefaultRole struct {
 		Domain string `json:"domain"`
 		Role   string `json:"role"`
 	}
-	// DomainSuspend ends the domain's sessions and admits none. An operator's
-	// binds the tenant, also where it had suspended the domain itself.
+	// DomainSuspend ends the domain's sessions and admits none. If an operator sends
+	// it, the tenant cannot resume the domain, even if the tenant had already
+	// suspended the domain itself.
 	DomainSuspend struct {
 		Domain string `json:"domain"`
 	}
-	// DomainResume undoes it, an operator's only if an operator gives it.
+	// DomainResume undoes DomainSuspend. Only an operator can undo an operator's
+	// suspension.
 	DomainResume struct {
 		Domain string `json:"domain"`
 	}
-	// DomainRemove removes a domain with its members. Where an operator
-	// suspended it, or one of them, only an operator may.
+	// DomainRemove removes a domain with its members. If an operator has suspended
+	// the domain or one of its members, only an operator may remove it.
 	DomainRemove struct {
 		Domain string `json:"domain"`
 	}
@@ -122,11 +126,11 @@ type (
 
 // The commands on a service.
 type (
-	// ServiceAdd declares a component domain local to the tenant.
+	// ServiceAdd declares that a component domain is local to the tenant.
 	ServiceAdd struct {
 		Service string `json:"service"`
 	}
-	// ServiceRemove makes it remote again.
+	// ServiceRemove makes the service remote again.
 	ServiceRemove struct {
 		Service string `json:"service"`
 	}
@@ -134,21 +138,20 @@ type (
 
 // The commands on a role.
 type (
-	// RoleDefine makes or replaces a custom role.
+	// RoleDefine creates or replaces a custom role.
 	RoleDefine struct {
 		Role     string   `json:"role"`
 		Inherits []string `json:"inherits,omitempty"`
 		Allow    []string `json:"allow,omitempty"`
 		Deny     []string `json:"deny,omitempty"`
 	}
-	// RoleAdjust replaces what the tenant adds to and removes from a built-in
-	// role.
+	// RoleAdjust replaces the tenant's changes to a built-in role.
 	RoleAdjust struct {
 		Role   string   `json:"role"`
 		Add    []string `json:"add,omitempty"`
 		Remove []string `json:"remove,omitempty"`
 	}
-	// RoleRemove removes a custom role nothing uses.
+	// RoleRemove removes a custom role that is not in use.
 	RoleRemove struct {
 		Role string `json:"role"`
 	}
@@ -156,35 +159,37 @@ type (
 
 // The commands on a member.
 type (
-	// MemberSet replaces an account's roles: its primary one (empty: its
-	// domain's default role) and its secondary ones.
+	// MemberSet replaces an account's role and its secondary roles. An empty role
+	// means its domain's default role.
 	MemberSet struct {
 		JID       string   `json:"jid"`
 		Role      string   `json:"role,omitempty"`
 		Secondary []string `json:"secondary,omitempty"`
-		Suspended *bool    `json:"suspended,omitempty"` // absent: as it is
+		Suspended *bool    `json:"suspended,omitempty"` // absent: unchanged
 	}
-	// MemberRemove forgets the account's roles and ends its sessions. One that
-	// is suspended is refused, for it would be let in again.
+	// MemberRemove removes the account's roles and ends its sessions. It is refused
+	// for a suspended account, which could otherwise log in again.
 	MemberRemove struct {
 		JID string `json:"jid"`
 	}
-	// MemberSuspend ends the account's sessions and admits none. An operator's
-	// binds the tenant, also where it had suspended the account itself.
+	// MemberSuspend ends the account's sessions and admits none. If an operator sends
+	// it, the tenant cannot resume the account, even if the tenant had already
+	// suspended the account itself.
 	MemberSuspend struct {
 		JID string `json:"jid"`
 	}
-	// MemberResume undoes it, an operator's only if an operator gives it.
+	// MemberResume undoes MemberSuspend. Only an operator can undo an operator's
+	// suspension.
 	MemberResume struct {
 		JID string `json:"jid"`
 	}
-	// MemberEndSessions ends the account's sessions, once.
+	// MemberEndSessions ends the account's current sessions. New ones are admitted.
 	MemberEndSessions struct {
 		JID string `json:"jid"`
 	}
 )
 
-// Command is the command's name.
+// Command returns the command's name.
 func (TenantCreate) Command() string         { return "tenant.create" }
 func (TenantApply) Command() string          { return "tenant.apply" }
 func (TenantRename) Command() string         { return "tenant.rename" }

@@ -1,25 +1,26 @@
 package api
 
-// What concerns the services of the installation, which belong to no tenant.
+// This file has the commands and answers for shared services, which belong to no
+// tenant.
 
 type (
-	// SharedServiceAdd declares a service local to every tenant: stanzas to it
-	// and from it do not ask for xmpp:federate. What a tenant has cannot be
-	// shared.
+	// SharedServiceAdd declares that a service is local to every tenant: stanzas to
+	// it and from it do not require xmpp:federate. A domain or service of a tenant
+	// cannot be shared.
 	SharedServiceAdd struct {
 		Service string `json:"service"`
 	}
-	// SharedServiceRemove makes it remote again, from the next stanza on.
+	// SharedServiceRemove makes the service remote again, from the next stanza on.
 	SharedServiceRemove struct {
 		Service string `json:"service"`
 	}
 )
 
-// Command is the command's name.
+// Command returns the command's name.
 func (SharedServiceAdd) Command() string    { return "shared-service.add" }
 func (SharedServiceRemove) Command() string { return "shared-service.remove" }
 
-// A SharedServiceList is the services of the installation, by name.
+// A SharedServiceList is the list of shared services, ordered by name.
 type SharedServiceList struct {
 	Position uint64   `json:"position"`
 	Services []string `json:"services"`

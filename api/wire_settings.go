@@ -1,11 +1,11 @@
 package api
 
-// To add a setting, give Settings a field, and add a command that changes it:
-// a type with that field alone, a line in Command's methods below, and one in
-// the server's list of commands. Its values are those of package events, which
+// To add a setting, add a field to Settings, and a command that changes the
+// setting: a type with only this field, a Command method below, and a line in the
+// server's list of commands. The values are those of package events, which
 // the description of the API lists.
 
-// Settings are a tenant's own choices.
+// Settings are the settings of a tenant.
 type Settings struct {
 	PresenceWithoutMessages string `json:"presence_without_messages,omitempty"`
 	AuditAddresses          string `json:"audit_addresses,omitempty"`
@@ -13,18 +13,18 @@ type Settings struct {
 
 // The commands on a tenant's settings, one for each.
 type (
-	// TenantSetPresence says what becomes of an available presence of a
-	// session without messages:read: clamp or refuse.
+	// TenantSetPresence says how available presence of a session without
+	// messages:read is treated: clamp or refuse.
 	TenantSetPresence struct {
 		PresenceWithoutMessages string `json:"presence_without_messages"`
 	}
-	// TenantSetAuditAddresses says how much of an address an audit record
-	// holds: full, domain or class.
+	// TenantSetAuditAddresses says which part of an address an audit record holds:
+	// full, domain or class.
 	TenantSetAuditAddresses struct {
 		AuditAddresses string `json:"audit_addresses"`
 	}
 )
 
-// Command is the command's name.
+// Command returns the command's name.
 func (TenantSetPresence) Command() string       { return "tenant.set-presence" }
 func (TenantSetAuditAddresses) Command() string { return "tenant.set-audit-addresses" }
