@@ -29,8 +29,8 @@ func policies(t testing.TB, tenants, members int) string {
 	return dir
 }
 
-// TestConcurrentApplies: each apply of several at once is made whole or not at
-// all, and one planned on what is no more is refused.
+// TestConcurrentApplies: of several concurrent applies, each is carried out
+// completely or not at all. A plan that is out of date is refused.
 func TestConcurrentApplies(t *testing.T) {
 	socket := startPolicyd(t)
 	dir := policies(t, 1, 20)
@@ -99,8 +99,8 @@ func TestConcurrentApplies(t *testing.T) {
 	}
 }
 
-// TestApplyInAnotherLog: a plan made on one log is not applied in another one,
-// though the tenant has the same version there.
+// TestApplyInAnotherLog: a plan made on one log is not applied to another log,
+// even if the tenant has the same version there.
 func TestApplyInAnotherLog(t *testing.T) {
 	dir := policies(t, 1, 20)
 	var clients []*api.Client
@@ -129,8 +129,8 @@ func TestApplyInAnotherLog(t *testing.T) {
 	}
 }
 
-// BenchmarkPlanUnchanged finds that 1,000 tenants of 100 members each are as
-// their files say, by a real policy node.
+// BenchmarkPlanUnchanged plans 1,000 tenants with 100 members each, which match
+// their files, at a real policy node.
 func BenchmarkPlanUnchanged(b *testing.B) {
 	socket := startPolicyd(b)
 	dir := policies(b, 1000, 100)
@@ -147,8 +147,8 @@ func BenchmarkPlanUnchanged(b *testing.B) {
 	}
 }
 
-// TestExportApplies: what is exported changes nothing, and is the same bytes
-// again.
+// TestExportApplies: applying an export changes nothing, and the next export has
+// the same bytes.
 func TestExportApplies(t *testing.T) {
 	socket := startPolicyd(t)
 	policyctl := func(args ...string) {
@@ -160,7 +160,7 @@ func TestExportApplies(t *testing.T) {
 	}
 	policyctl("apply", "-f", "testdata/sessions/policies", "--yes")
 	policyctl("member", "suspend", "bob@alpha.test")
-	first, second := filepath.Join(t.TempDir(), "policies"), t.TempDir() // the first one is made
+	first, second := filepath.Join(t.TempDir(), "policies"), t.TempDir() // export creates the first folder
 	policyctl("export", "--all", "-o", first)
 	policyctl("plan", "-f", first)
 	policyctl("apply", "-f", first, "--yes")

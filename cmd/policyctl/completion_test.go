@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// bashWords calls the completion as bash does: the line, and the words as
-// COMP_WORDBREAKS splits them, one argument each.
+// bashWords calls the completion as bash does. Its arguments are the line, and the
+// words as COMP_WORDBREAKS splits them.
 const bashWords = `
 source "$SCRIPT"
 COMP_LINE=$1 COMP_POINT=${#1}
@@ -20,8 +20,7 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _policyctl
 printf '%s\n' "${COMPREPLY[@]}"`
 
-// TestCompletionInBash runs bash with the script that is handed out, against
-// a real node.
+// TestCompletionInBash runs bash with the completion script, at a real node.
 func TestCompletionInBash(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "policyctl")
@@ -45,7 +44,7 @@ func TestCompletionInBash(t *testing.T) {
 	}
 	for _, c := range []struct {
 		socket string
-		words  string // separated by |, a blank before each but where it begins with ^
+		words  string // separated by |; a blank precedes each word that does not begin with ^
 		want   []string
 	}{
 		{socket, "ten", []string{"tenant"}},
@@ -55,7 +54,7 @@ func TestCompletionInBash(t *testing.T) {
 		{socket, "role|show|-t|acme|lab|^:|^", []string{"kiosk", "screen"}},
 		{socket, "role|show|-t|acme|lab|^:|^k", []string{"kiosk"}},
 		{socket, "member|show|bob|^@|^al", []string{"alpha.test"}},
-		{socket, "member|show|b", []string{"bob@alpha.test"}}, // never what a shell would run
+		{socket, "member|show|b", []string{"bob@alpha.test"}}, // not b$(id), which a shell would run
 		{socket, "domain|remove|", []string{"alpha.test"}},
 		{socket, "completion|", []string{"bash", "fish", "zsh"}},
 		{socket, "tenant|list|--js", []string{"--json"}},
@@ -84,8 +83,8 @@ func TestCompletionInBash(t *testing.T) {
 	}
 }
 
-// TestManualReads: the page has every command, and no line of text is a
-// request by accident.
+// TestManualReads: the page has the commands, and roff does not take any line of
+// text for a request.
 func TestManualReads(t *testing.T) {
 	var out, errOut bytes.Buffer
 	if code := run(t.Context(), []string{"man"}, nil, &out, &errOut); code != exitDone {

@@ -14,9 +14,9 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// A cutter passes connections on to a socket, and cuts them when it is told.
+// A cutter forwards connections to a socket. cut closes them all.
 type cutter struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the field below
 	conns []net.Conn
 }
 
@@ -48,8 +48,8 @@ func (c *cutter) cut() {
 	c.conns = nil
 }
 
-// TestFollow: a follower hears of each command once and in order, though its
-// connection is cut again and again, and ends well when it is interrupted.
+// TestFollow: log --follow shows each command once and in order, although its
+// connection is cut again and again. When it is interrupted, it exits with 0.
 func TestFollow(t *testing.T) {
 	socket := startPolicyd(t)
 	front := filepath.Join(filepath.Dir(socket), "front.sock")
@@ -108,7 +108,7 @@ func TestFollow(t *testing.T) {
 			c.cut()
 		}
 		if got := next(); got != want {
-			t.Fatalf("heard of %d, want %d", got, want)
+			t.Fatalf("got position %d, want %d", got, want)
 		}
 		if i%3 == 1 {
 			c.cut()
@@ -116,16 +116,16 @@ func TestFollow(t *testing.T) {
 	}
 	interrupt()
 	if code := <-done; code != exitDone {
-		t.Errorf("interrupted, it ends with %d", code)
+		t.Errorf("interrupted: exit %d", code)
 	}
 }
 
-// TestFollowOfAnotherLog: positions of another log mean other commits, as
-// after a restore, so whoever follows is told instead of missing some.
+// TestFollowOfAnotherLog: after a restore, positions mean other commits. log
+// --follow then ends with an error; otherwise it could silently skip commits.
 func TestFollowOfAnotherLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// The second log is longer than the first one when it takes its place.
+	// The second log, which replaces the first one, is longer.
 	sockets := []string{startPolicyd(t), startPolicyd(t)}
 	for i, socket := range sockets {
 		client := api.NewClient(socket)
@@ -168,7 +168,7 @@ func TestFollowOfAnotherLog(t *testing.T) {
 	c.cut()
 	defer listen(sockets[1]).Close()
 	if line, err := lines.ReadString('\n'); err != io.EOF {
-		t.Errorf("heard of %s %v: it follows the other log", line, err)
+		t.Errorf("got %s, %v: it follows the other log", line, err)
 		read.Close()
 		cancel()
 	}

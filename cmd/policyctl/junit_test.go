@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The structure build servers read, as their common schema has it.
+// These types have the structure that build servers read, by their common schema.
 type junitSuites struct {
 	XMLName  xml.Name     `xml:"testsuites"`
 	Tests    int          `xml:"tests,attr"`
@@ -85,7 +85,7 @@ func TestJUnitEscapes(t *testing.T) {
 	}
 }
 
-// TestDemoCases: the demo's cases are the ones the sessions play.
+// TestDemoCases: the sessions use the same cases as the demo.
 func TestDemoCases(t *testing.T) {
 	ours, err := os.ReadFile("testdata/sessions/cases/demo.test.toml")
 	if err != nil {

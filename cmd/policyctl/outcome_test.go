@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestUnknownOutcomeNamesTheCommand: when the node does not answer a change,
-// the command's id is told, so that it can be repeated safely; a read needs
-// none.
+// TestUnknownOutcomeNamesTheCommand: if the node does not answer a change, the
+// error names the command's id, so that the user can repeat it safely. A read
+// has no id.
 func TestUnknownOutcomeNamesTheCommand(t *testing.T) {
 	dir, err := os.MkdirTemp("", "ctl")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestUnknownOutcomeNamesTheCommand(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
-	silent, err := net.Listen("unix", socket) // accepts, by its backlog, and says nothing
+	silent, err := net.Listen("unix", socket) // connections succeed (in its backlog), but get no answer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,8 @@ func TestUnknownOutcomeNamesTheCommand(t *testing.T) {
 	}
 }
 
-// TestSetRoleKeepsSecondaryRoles: many set primary roles of one tenant's
-// members at once; each succeeds, and no secondary role is lost.
+// TestSetRoleKeepsSecondaryRoles: several commands set primary roles in one
+// tenant at the same time. Each succeeds, and no secondary role is lost.
 func TestSetRoleKeepsSecondaryRoles(t *testing.T) {
 	socket := startPolicyd(t)
 	ctl := func(args ...string) string {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestCleanKeepsTheTerminalSafe: no name moves the cursor, changes colours or
-// turns the direction of what stands behind it.
+// TestCleanKeepsTheTerminalSafe: no name can move the cursor, change colours, or
+// reverse the direction of the text after it.
 func TestCleanKeepsTheTerminalSafe(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain":           "plain",
@@ -43,8 +43,8 @@ func TestTableAligns(t *testing.T) {
 	}
 }
 
-// TestWriteWhole: a file is new, or replaced without being written through; no
-// other is left behind.
+// TestWriteWhole: writeWhole creates a file or replaces it. It does not write
+// through a symbolic link, and leaves no other file behind.
 func TestWriteWhole(t *testing.T) {
 	dir := t.TempDir()
 	name, link, other := filepath.Join(dir, "a"), filepath.Join(dir, "link"), filepath.Join(dir, "other")
@@ -74,15 +74,15 @@ func TestWriteWhole(t *testing.T) {
 	}
 }
 
-// TestWriteWholeForWhom: a file is no more open than the umask says, nor than
-// the file that it replaces was.
+// TestWriteWholeForWhom: a new file gets the permissions of the umask, and a
+// replacement the permissions of the old file.
 func TestWriteWholeForWhom(t *testing.T) {
 	before := syscall.Umask(0o077)
 	defer syscall.Umask(before)
 	name := filepath.Join(t.TempDir(), "a")
 	for i, step := range []struct {
 		over bool
-		mode fs.FileMode // given the file first, where not zero
+		mode fs.FileMode // set on the file before, unless zero
 		want fs.FileMode
 	}{{false, 0, 0o600}, {true, 0, 0o600}, {true, 0o640, 0o640}, {true, 0o400, 0o400}} {
 		if step.mode != 0 {

@@ -11,8 +11,7 @@ import (
 
 const permissionsPage = "../../docs/PERMISSIONS.md"
 
-// TestPermissionsPage: the page in the documentation is the one that is
-// printed from the tables.
+// TestPermissionsPage: docs/PERMISSIONS.md is the page that --markdown prints.
 func TestPermissionsPage(t *testing.T) {
 	var out, errOut bytes.Buffer
 	if code := run(t.Context(), []string{"permissions", "--markdown"}, nil, &out, &errOut); code != exitDone {
@@ -31,8 +30,8 @@ func TestPermissionsPage(t *testing.T) {
 	compareLines(t, out.String(), string(want))
 }
 
-// TestPermissionsListAll: each form names every permission, and each is given
-// from some built-in role.
+// TestPermissionsListAll: each output format names every permission, and some
+// built-in role gives each permission.
 func TestPermissionsListAll(t *testing.T) {
 	for _, args := range [][]string{{"permissions"}, {"permissions", "--json"}, {"permissions", "--markdown"}} {
 		var out, errOut bytes.Buffer

@@ -20,8 +20,8 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// nodeData makes a policy node's data folder: a log of n commits, with a
-// snapshot in the middle, and a backup of it. It gives both folders.
+// nodeData creates a policy node's data folder, which has a log of n commits and
+// a snapshot in the middle, and a backup of the log. It returns both folders.
 func nodeData(t *testing.T, n int) (data, backup string) {
 	t.Helper()
 	data, backup = filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup")
@@ -60,8 +60,8 @@ func nodeData(t *testing.T, n int) (data, backup string) {
 	return data, backup
 }
 
-// TestRestore verifies a log and its backup, restores that, and verifies what
-// came of it.
+// TestRestore verifies a log and its backup, restores the backup, and verifies the
+// restored log.
 func TestRestore(t *testing.T) {
 	data, backup := nodeData(t, 20)
 	var of, copied, again verified
@@ -93,15 +93,15 @@ func TestRestore(t *testing.T) {
 	if code, out, _ := policyctl("", "verify", "--data", to); code != exitDone || !strings.Contains(out, "All is good: 20 commits") || !strings.Contains(out, of.LogID) {
 		t.Errorf("exit %d: %s", code, out)
 	}
-	// Over what is there, nothing.
+	// An existing log is not overwritten.
 	code, _, errOut = policyctl("", "restore", "--yes", "--from", backup, "--data", to)
 	if code != exitError || !strings.Contains(errOut, "is not empty: it has log in it") {
 		t.Errorf("exit %d: %s", code, errOut)
 	}
 }
 
-// TestVerifyFinds: what is wrong is named, by text and by code; a damaged
-// backup is not restored.
+// TestVerifyFinds: verify reports damage by text and by code, and a damaged backup
+// is not restored.
 func TestVerifyFinds(t *testing.T) {
 	change := func(t *testing.T, dir string, change func(db *pebble.DB) error) {
 		t.Helper()
@@ -133,7 +133,8 @@ func TestVerifyFinds(t *testing.T) {
 		t.Errorf("left behind: %v, %v", list, err)
 	}
 
-	// A snapshot that is well kept, and not what its commits come to.
+	// The first snapshot can be read, but its state is not the state of its
+	// commits. The second one cannot be read.
 	data, _ = nodeData(t, 20)
 	l, err := eventlog.Open(eventlog.Config{Dir: datafolder.Log(data)})
 	if err != nil {
@@ -153,7 +154,9 @@ func TestVerifyFinds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// While it is open, as a node's is; this process' own lock says so otherwise.
+	// The log is open, as in a running node, and so cannot be opened a second
+	// time. Pebble's message is another one here, because this process itself
+	// holds the lock.
 	if code, _, errOut := policyctl("", "verify", "--data", data); code != exitError || !strings.Contains(errOut, "lock held") {
 		t.Errorf("exit %d: %s", code, errOut)
 	}

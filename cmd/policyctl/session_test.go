@@ -22,10 +22,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
 
-// within bounds what a test waits for; it is never met.
+// within bounds every wait of a test. A test reaches it only if something hangs.
 const within = 60 * time.Second
 
-// programs is the folder of what is built for the tests.
+// programs is the folder of the programs that are built for the tests.
 var programs string
 
 // buildPolicyd builds the policy node once for all sessions.
@@ -41,7 +41,7 @@ var buildPolicyd = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	var errs []error
-	// What the environment says must not change what is printed.
+	// The tester's environment must not change the output.
 	for _, name := range []string{"POSTERN_SOCKET", "POSTERN_TENANT", "POSTERN_SERVER", "POSTERN_TOKEN", "POSTERN_TOKEN_FILE", "POSTERN_CA", "COLUMNS"} {
 		errs = append(errs, os.Unsetenv(name))
 	}
@@ -57,8 +57,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// startPolicyd runs the real policy node until the test ends and gives its
-// socket.
+// startPolicyd runs the real policyd until the test ends, and returns its socket.
 func startPolicyd(t testing.TB, environ ...string) string {
 	t.Helper()
 	program, err := buildPolicyd()
@@ -117,9 +116,9 @@ func startPolicyd(t testing.TB, environ ...string) string {
 	}
 }
 
-// TestSessions plays each file of testdata/sessions: a line that begins with
-// "$ " is a command line, what follows is what it prints and its exit code if
-// that is not 0. Each file has a policy node of its own.
+// TestSessions plays each file of testdata/sessions. A line that begins with "$ "
+// is a command line. The lines after it are its output, and its exit code if that
+// is not 0. Each file gets a policy node of its own.
 func TestSessions(t *testing.T) {
 	files, err := filepath.Glob("testdata/sessions/*.txt")
 	if err != nil || len(files) == 0 {
@@ -159,8 +158,8 @@ func compareLines(t *testing.T, got, want string) {
 	}
 }
 
-// playSession runs the commands of a session and gives it with what they
-// print. Comments and blank lines before commands are kept.
+// playSession runs the commands of a session, and returns the session with their
+// actual output. It keeps comments, and blank lines before commands.
 func playSession(t *testing.T, socket, text string) string {
 	t.Helper()
 	var out strings.Builder
@@ -189,8 +188,8 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// play runs one command line and gives what it prints, with what differs from
-// run to run replaced.
+// play runs one command line and returns its output. It replaces text that
+// differs from run to run, such as times.
 func play(t *testing.T, socket, command string) string {
 	t.Helper()
 	words, err := splitCommand(command)
@@ -245,8 +244,8 @@ func normal(s string) string {
 	return s
 }
 
-// splitCommand splits a command line as a shell would, as far as the sessions
-// need: words, single and double quotes.
+// splitCommand splits a command line as a shell does. It knows only words, single
+// quotes and double quotes.
 func splitCommand(s string) (words []string, err error) {
 	var word strings.Builder
 	var quote rune

@@ -9,8 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestTableFitsTheTerminal: no line is wider than the terminal, wide
-// characters count twice, and without a terminal nothing is cut.
+// TestTableFitsTheTerminal: no line is wider than the terminal, and wide
+// characters count as two columns. Without a terminal, lines are not broken.
 func TestTableFitsTheTerminal(t *testing.T) {
 	fill := func(w *page) *table {
 		tab := &table{}
@@ -29,7 +29,7 @@ func TestTableFitsTheTerminal(t *testing.T) {
 			}
 		}
 	}
-	// Nothing is lost either.
+	// No text is lost.
 	const name = "averyverylongnamewithoutanysign@chat.alpha.example"
 	for width := 2; width <= 60; width++ {
 		p := &page{look: look{width: width}}
@@ -71,7 +71,8 @@ func TestColourChoice(t *testing.T) {
 	}
 }
 
-// TestConsent: what is typed decides; nobody there to ask is no consent.
+// TestConsent: the typed answer decides. If nobody can be asked, there is no
+// consent.
 func TestConsent(t *testing.T) {
 	for _, c := range []struct {
 		typed, name string
@@ -99,8 +100,8 @@ func TestConsent(t *testing.T) {
 	}
 }
 
-// TestProgress: a line at most every 100 ms on a terminal, every 10 s
-// elsewhere, and nothing left behind.
+// TestProgress: the line changes at most every 100 ms on a terminal, and a line is
+// written every 10 s elsewhere. close removes the line from the terminal.
 func TestProgress(t *testing.T) {
 	clock := time.Unix(0, 0)
 	work := func(a *app) string {
@@ -127,8 +128,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestEveryCommandHelps: each command says what it is for, shows an example
-// that begins with its own name, and asks before it loses something.
+// TestEveryCommandHelps: each command has a help text and an example that begins
+// with its own name. Each command that loses something for good asks first.
 func TestEveryCommandHelps(t *testing.T) {
 	parser, err := kong.New(&cli{}, kong.Name("policyctl"), kong.Vars{"socket": "S", "backend": "B"})
 	if err != nil {
@@ -159,8 +160,8 @@ func TestEveryCommandHelps(t *testing.T) {
 	}
 }
 
-// TestErrorsAreJSON: with --json an error is JSON too, the command line's own
-// included.
+// TestErrorsAreJSON: with --json every error is JSON, including errors of the
+// command line itself.
 func TestErrorsAreJSON(t *testing.T) {
 	for _, args := range [][]string{
 		{"--json"}, {"--json", "tenant", "crate"}, {"tenant", "show", "--json"}, {"tenant", "list", "--nonsense", "--json"},
