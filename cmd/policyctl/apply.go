@@ -17,19 +17,19 @@ import (
 
 type applyCmd struct {
 	planFlags
-	Reason string `help:"Why, in your words; kept in the log." placeholder:"TEXT"`
+	Reason string `help:"The reason, in your own words; kept in the log." placeholder:"TEXT"`
 	consent
 }
 
 // Help is the command's help.
 func (*applyCmd) Help() string {
-	return `It shows the plan, asks, and makes each tenant what its file says, in one commit each, if the tenant is still at the version planned. What was applied stays when another tenant is refused: run it again for the rest. Tenants without a file in the directory are left alone, but with --prune: then they are named, and removed when all else was applied. A domain cannot move from one tenant to another in one apply: take it from the one first.
+	return `It shows the plan and asks for confirmation. Then it changes each tenant to match its file, in one commit a tenant, but only if the tenant has not changed since the plan. If one tenant is refused, the others stay applied: run the command again for the rest. Tenants without a file in the directory are left alone. With --prune they are named, and removed after everything else was applied. A domain cannot move from one tenant to another in one apply: remove it from the first tenant before.
 
-A file says all of its tenant: what it leaves out is removed. Only what is suspended stays so where the file says nothing of it. What an operator suspended stays so whatever a file of anybody else's says: one that would resume or remove it is refused.
+A file describes its tenant completely: anything that it leaves out is removed. There is one exception: a suspension stays unless the file says suspended = false. An operator's suspension can only be lifted by an operator: a file that another user applies is refused if it would resume or remove what the operator suspended.
 
-On a terminal it asks. Elsewhere, and with --json, it wants --yes, or else changes nothing.
+On a terminal it asks. Without a terminal, or with --json, it needs --yes; otherwise it changes nothing.
 
-Exit codes: 0 done, or nothing to do; 1 refused or failed, as for a tenant that changed meanwhile, and others may have been changed; 2 nothing was done: a file or the command line could not be read, or --yes is missing.
+Exit codes: 0 done, or nothing to do; 1 a tenant was refused or failed, for example because it changed meanwhile, and others may have been changed; 2 nothing was done: a file or the command line could not be read, or --yes is missing.
 
 Examples:
 
@@ -38,10 +38,10 @@ Examples:
     policyctl apply -f policies/ --prune`
 }
 
-// An applied is what became of one tenant.
+// An applied is the outcome for one tenant.
 type applied struct {
 	Tenant  string      `json:"tenant"`
-	Removed bool        `json:"removed,omitempty"` // not a file's, but one without
+	Removed bool        `json:"removed,omitempty"` // the plan was to remove it
 	Result  *api.Result `json:"result,omitempty"`
 	Error   *api.Error  `json:"error,omitempty"`
 }
@@ -64,7 +64,7 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	return c.all(ctx, a, plans)
 }
 
-// all applies plans. Removals stand last, and are left when something before
+// all applies the plans. Removals come last, and are not done if anything before
 // them failed.
 func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 	done := []applied{}
@@ -75,7 +75,7 @@ func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 			continue
 		}
 		if p.removes && len(failed) > 0 {
-			failed = append(failed, fmt.Errorf("no tenant was removed, for not all else was applied: %s stay", strings.Join(removedTenants(plans[i:]), ", ")))
+			failed = append(failed, fmt.Errorf("no tenant was removed, because not everything else was applied; these stay: %s", strings.Join(removedTenants(plans[i:]), ", ")))
 			break
 		}
 		x := applied{Tenant: p.reply.Tenant, Removed: p.removes}
@@ -104,7 +104,7 @@ func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 	return errors.Join(append(failed, err)...)
 }
 
-// apply makes one tenant what its plan says.
+// apply applies the plan of one tenant.
 func (c *applyCmd) apply(ctx context.Context, a *app, p *planned) (api.Result, error) {
 	policy := &p.policy
 	if p.removes {
@@ -115,7 +115,7 @@ func (c *applyCmd) apply(ctx context.Context, a *app, p *planned) (api.Result, e
 		err = p.refused(err)
 	}
 	if api.Unclear(err) {
-		return result, fmt.Errorf("whether it was is not known, plan again: %w", err)
+		return result, fmt.Errorf("the outcome is not known, plan again: %w", err)
 	}
 	if e, ok := errors.AsType[*api.Error](err); ok && (e.Code == api.CodeConflict || e.Code == api.CodeExists) {
 		return result, fmt.Errorf("%w: plan again", err)
@@ -125,14 +125,14 @@ func (c *applyCmd) apply(ctx context.Context, a *app, p *planned) (api.Result, e
 
 type exportCmd struct {
 	Tenant string `arg:"" optional:"" help:"The tenant."`
-	All    bool   `help:"All tenants, a file each; with --output."`
-	Output string `short:"o" help:"The directory to write TENANT.toml into, made if need be; - is standard output." default:"-" placeholder:"DIR"`
+	All    bool   `help:"All tenants, one file each; needs --output."`
+	Output string `short:"o" help:"The directory for TENANT.toml, created if missing; - is standard output." default:"-" placeholder:"DIR"`
 	atFlag
 }
 
 // Help is the command's help.
 func (*exportCmd) Help() string {
-	return `It writes what apply reads: applied to the same tenant, it changes nothing. The same tenant gives the same bytes.
+	return `It writes a policy file for apply. Applied to the same tenant at once, the file changes nothing. The same state always gives the same bytes.
 
 Examples:
 
@@ -147,9 +147,9 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	case c.All == (c.Tenant != ""):
 		return usagef("give a tenant, or --all")
 	case c.All && c.Output == "-":
-		return usagef("all tenants do not fit one file: give a directory with --output")
+		return usagef("--all writes one file a tenant: give a directory with --output")
 	case c.All && c.At != "":
-		return usagef("--at looks at one tenant: name it, in place of --all")
+		return usagef("--at shows one tenant only: name it instead of --all")
 	}
 	ids := []string{c.Tenant}
 	if c.All {
@@ -167,7 +167,7 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// export writes one tenant. A file comes to be whole or not at all.
+// export writes one tenant. It writes a file completely or not at all.
 func (c *exportCmd) export(ctx context.Context, a *app, id string) error {
 	p, err := c.then(a).Policy(ctx, id)
 	if err != nil {

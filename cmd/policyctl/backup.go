@@ -11,25 +11,26 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// askWorkEvery is how often the node is asked how far its work is.
+// askWorkEvery is the time between two requests for the progress of the work.
 const askWorkEvery = 200 * time.Millisecond
 
 type backupCmd struct {
-	Dir string `arg:"" help:"Folder on the node's machine, new or empty, that policyd's user may write to."`
+	Dir string `arg:"" help:"Folder on the node's machine, new or empty. policyd's user must be able to write to it."`
 }
 
 // Help is the command's help.
 func (*backupCmd) Help() string {
-	return `Has the running node copy its log into a folder, and read the copy through
-before it counts. Commands go on meanwhile. The folder holds log/, the copy, and
-BACKUP, which says what it is of; without that file it is no backup.
+	return `The running node copies its log into a folder and verifies the whole copy. It
+carries out commands meanwhile. The folder contains log/, the copy, and BACKUP, a
+file that describes it. BACKUP is written last: a folder without it is not a
+complete backup.
 
-On the file system of the log itself the copy shares files with it, and a disk
-that fails takes both: name a folder on another one, or carry it there.
+On the file system of the log itself, the copy shares files with the log, and a
+failing disk destroys both. Name a folder on another disk, or copy it there.
 
-Interrupting this command does not end the backup.
+If you interrupt this command, the node still completes the backup.
 
-Exit codes: 0 backed up; 1 not backed up, or not known to be.
+Exit codes: 0 backed up; 1 not backed up, or the outcome is not known.
 
 Example:
 
@@ -51,10 +52,11 @@ func (c *backupCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// errOtherWork says that nobody knows here how the work ended.
-var errOtherWork = errors.New("the node has begun other work since; how this one ended is in policyd's log")
+// errOtherWork means that the outcome of the work is not known here: the node
+// reports its newest work only.
+var errOtherWork = errors.New("the node has begun other work since; policyd's log says how this one ended")
 
-// work has the node do long work, and waits for its end.
+// work makes the node begin a long operation, and waits until it ends.
 func (a *app) work(ctx context.Context, q api.WorkRequest) (api.Work, error) {
 	begun, err := a.client.StartWork(ctx, q)
 	if err != nil {
@@ -68,7 +70,7 @@ func (a *app) work(ctx context.Context, q api.WorkRequest) (api.Work, error) {
 		now, err := a.client.Work(ctx)
 		switch {
 		case err != nil:
-			return now, fmt.Errorf("ask how far it is (it goes on): %w", err)
+			return now, fmt.Errorf("ask for the progress (the node still works): %w", err)
 		case now.ID != begun.ID:
 			return now, errOtherWork
 		case now.State == api.WorkDone:
@@ -82,7 +84,7 @@ func (a *app) work(ctx context.Context, q api.WorkRequest) (api.Work, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return now, fmt.Errorf("not waited for to the end (it goes on): %w", ctx.Err())
+			return now, fmt.Errorf("stop waiting (the node still works): %w", ctx.Err())
 		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// A witness plays command lines that must not change anything.
+// A witness runs command lines that must not change anything.
 type witness struct {
 	socket string
 	before string
 }
 
-// newWitness fills a node and remembers what is in it.
+// newWitness fills a node and remembers its state.
 func newWitness(t *testing.T) *witness {
 	t.Helper()
 	w := &witness{socket: startPolicyd(t)}
@@ -40,7 +40,8 @@ func (w *witness) run(t *testing.T, args ...string) (int, string) {
 	return code, out.String()
 }
 
-// state is all there is: every commit, and the tenants with their versions.
+// state returns the whole state: every commit, and the tenants with their
+// versions.
 func (w *witness) state(t *testing.T) string {
 	t.Helper()
 	code, log := w.run(t, "log", "--json")
@@ -51,8 +52,8 @@ func (w *witness) state(t *testing.T) string {
 	return log + list
 }
 
-// refuses plays a command line and gives what it says. Neither the log nor a
-// tenant's version may differ after it.
+// refuses runs a command line and returns its output. Neither the log nor a
+// tenant's version may change.
 func (w *witness) refuses(t *testing.T, want int, args ...string) string {
 	t.Helper()
 	code, out := w.run(t, args...)
@@ -65,9 +66,9 @@ func (w *witness) refuses(t *testing.T, want int, args ...string) string {
 	return out
 }
 
-// TestBadPolicies plans and applies everything in testdata/bad by the real
-// node: each is refused by a text that stands in testdata/bad.golden, and
-// nothing is written.
+// TestBadPolicies plans and applies everything in testdata/bad at the real node.
+// Each file is refused with the text in testdata/bad.golden, and nothing is
+// written.
 func TestBadPolicies(t *testing.T) {
 	entries, err := os.ReadDir("testdata/bad")
 	if err != nil || len(entries) < 5 {
@@ -79,7 +80,7 @@ func TestBadPolicies(t *testing.T) {
 		path := filepath.Join("testdata/bad", e.Name())
 		code := exitUsage
 		if name := e.Name(); name == "domain-of-another.toml" || name == "gone.toml" {
-			code = exitError // only the node can know
+			code = exitError // only the node finds the fault
 		}
 		plan := w.refuses(t, code, "plan", "-f", path)
 		apply := w.refuses(t, code, "apply", "-f", path, "--yes")
@@ -105,7 +106,7 @@ func TestBadPolicies(t *testing.T) {
 	compareLines(t, got.String(), string(want))
 }
 
-// numbered repeats a line with numbers, up to a size.
+// numbered repeats a line with a growing number, up to a size.
 func numbered(size int, format string) string {
 	var b strings.Builder
 	for i := 0; b.Len() < size; i++ {
@@ -114,9 +115,9 @@ func numbered(size int, format string) string {
 	return b.String()
 }
 
-// TestHostileFiles gives plan, apply, check and test files that are no policy or no
-// text, or made to take long or much memory. Each is refused, soon, and
-// nothing is written.
+// TestHostileFiles runs plan, apply, check and test with files that are not a
+// policy, are not text, or are designed to take much time or memory. Each is
+// refused quickly, and nothing is written.
 func TestHostileFiles(t *testing.T) {
 	w := newWitness(t)
 	dir := t.TempDir()
@@ -144,7 +145,7 @@ func TestHostileFiles(t *testing.T) {
 		for _, args := range [][]string{{"plan"}, {"apply", "--yes"}} {
 			code := exitUsage
 			if filepath.Base(name) == "members.toml" {
-				code = exitError // it is the node that refuses it
+				code = exitError // the node refuses it
 			}
 			if out := w.refuses(t, code, append(args, "-f", name)...); !strings.Contains(out, c.want) || len(out) > 64<<10 {
 				t.Errorf("%v %s: %.500s", args, name, out)
@@ -154,7 +155,7 @@ func TestHostileFiles(t *testing.T) {
 			t.Errorf("test %s: %.500s", name, out)
 		}
 	}
-	// All at once, and many more: not all of them are told of.
+	// All of them together, and many more: not every error is shown.
 	for i := range 30 {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("wrong%d.toml", i)), []byte("tenant = 7\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -165,8 +166,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestOtherFiles gives what is no regular file: it is refused and never waited
-// for.
+// TestOtherFiles names files that are not regular, such as pipes. They are
+// refused without waiting.
 func TestOtherFiles(t *testing.T) {
 	w := newWitness(t)
 	dir := t.TempDir()
@@ -194,22 +195,22 @@ func TestOtherFiles(t *testing.T) {
 		code int
 		want string
 	}{
-		{"plan -f pipe.toml", exitUsage, "neither a regular file nor a directory: what is piped is read with -f -"},
+		{"plan -f pipe.toml", exitUsage, "neither a regular file nor a directory: give -f - to read from a pipe"},
 		{"apply --yes -f pipe.toml", exitUsage, "neither a regular file"},
-		{"plan -f folder", exitUsage, "inner.toml is no regular file"},
-		{"apply --yes -f links", exitUsage, "link.toml is no regular file"},
-		{"plan -f pipes", exitUsage, "p.toml is no regular file"},
+		{"plan -f folder", exitUsage, "inner.toml is not a regular file"},
+		{"apply --yes -f links", exitUsage, "link.toml is not a regular file"},
+		{"plan -f pipes", exitUsage, "p.toml is not a regular file"},
 		{"apply --yes -f loop.toml", exitUsage, "too many levels of symbolic links"},
 		{"apply --yes -f none.toml", exitUsage, "no such file"},
 		{"plan -f /dev/zero", exitUsage, "neither a regular file"},
-		{"tenant create -f pipe.toml", exitUsage, "pipe.toml is no regular file"},
+		{"tenant create -f pipe.toml", exitUsage, "pipe.toml is not a regular file"},
 		{"tenant create -f folder", exitUsage, "folder is a directory"},
-		{"check -f pipe.toml", exitUsage, "pipe.toml is no regular file"},
-		{"check -f /dev/zero", exitUsage, "/dev/zero is no regular file"},
-		{"test pipe.toml", exitUsage, "pipe.toml is no regular file"},
-		{"test /dev/zero", exitUsage, "/dev/zero is no regular file"},
+		{"check -f pipe.toml", exitUsage, "pipe.toml is not a regular file"},
+		{"check -f /dev/zero", exitUsage, "/dev/zero is not a regular file"},
+		{"test pipe.toml", exitUsage, "pipe.toml is not a regular file"},
+		{"test /dev/zero", exitUsage, "/dev/zero is not a regular file"},
 		{"test cases.test.toml", exitUsage, "cases.test.toml:1:11: "},
-		{"import prosody --no-data --config etc/prosody.cfg.lua -o out", exitUsage, "prosody.cfg.lua is no regular file"},
+		{"import prosody --no-data --config etc/prosody.cfg.lua -o out", exitUsage, "prosody.cfg.lua is not a regular file"},
 		{"import prosody --no-data --config folder/inner.toml -o out", exitUsage, "inner.toml: is a directory"},
 	} {
 		args := strings.Fields(c.args)
@@ -227,7 +228,7 @@ func TestOtherFiles(t *testing.T) {
 	}
 }
 
-// TestBadArguments gives commands what cannot be.
+// TestBadArguments runs commands with impossible arguments.
 func TestBadArguments(t *testing.T) {
 	w := newWitness(t)
 	for _, c := range []struct {

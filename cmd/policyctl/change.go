@@ -16,40 +16,41 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// A change is what every command that changes something takes.
+// A change has the flags of every command that changes something.
 type change struct {
-	Reason    string `help:"Why, in your words; kept in the log." placeholder:"TEXT"`
-	CommandID string `name:"command-id" help:"The command's id; the same id again gives the first result. Made up when absent." placeholder:"ID"`
+	Reason    string `help:"The reason, in your own words; kept in the log." placeholder:"TEXT"`
+	CommandID string `name:"command-id" help:"An id for this command. A command repeated with the same id is not carried out again: it gets the first result. Generated if omitted." placeholder:"ID"`
 
-	// ifVersion, where not zero, is the version the tenant must have.
+	// ifVersion, if not zero, is the version that the tenant must have.
 	ifVersion uint64
-	// file is the policy file the command comes of, if it does: the node does
-	// not know the lines of what it says.
+	// file is the policy file that the command was made from, or nil. It adds
+	// line numbers to the node's errors, because the node does not know them.
 	file *policyfile.File
 }
 
-// A namesFlag is what every command takes that is given permissions.
+// A namesFlag is the flag of every command that takes names of permissions.
 type namesFlag struct {
-	AllowUnknown bool `help:"Take names that begin with xmpp: and are none of Postern's permissions; nothing asks for them."`
+	AllowUnknown bool `help:"Allow names that begin with xmpp: although Postern has no such permission. No stanza asks for them."`
 }
 
-// known refuses permissions that claim to be Postern's and are none: denied,
-// they would take nothing away.
+// known refuses misspelt names of Postern's permissions. Without this check, a
+// misspelt name in a deny list would silently take nothing away.
 func (f *namesFlag) known(lists ...[]string) error {
 	for _, name := range slices.Concat(lists...) {
 		if !f.AllowUnknown && permission.Misspelt(name) {
-			return usagef("%s; say --allow-unknown if it is meant", policyfile.UnknownPermission(name))
+			return usagef("%s; give --allow-unknown if you mean this name", policyfile.UnknownPermission(name))
 		}
 	}
 	return nil
 }
 
-// A tenantFlag says whose roles, members, … are meant.
+// A tenantFlag names the tenant that a command is about.
 type tenantFlag struct {
 	Tenant string `short:"t" help:"The tenant." env:"POSTERN_TENANT" placeholder:"ID"`
 }
 
-// need gives the tenant where nothing else tells which.
+// need returns the tenant that was named, or an error. It is for commands without
+// a domain from which the tenant could be found.
 func (f *tenantFlag) need() (string, error) {
 	if f.Tenant == "" {
 		return "", usagef("which tenant? Give --tenant ID, or set POSTERN_TENANT")
@@ -57,14 +58,15 @@ func (f *tenantFlag) need() (string, error) {
 	return f.Tenant, nil
 }
 
-// of gives the tenant, or looks up who owns the domain.
+// of returns the tenant that was named or, if none was, the owner of the domain.
 func (f *tenantFlag) of(ctx context.Context, a *app, domain string) (string, error) {
 	if f.Tenant != "" {
 		return f.Tenant, nil
 	}
 	owner, err := a.client.Owner(ctx, domain)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
-		// A tenant's token may not ask whose a domain is, and need not.
+		// A tenant's token may not ask for the owner of a domain. It does not
+		// need to: its own tenant is the only one that it may change.
 		if self, failed := a.client.Self(ctx); failed == nil && self.Tenant != "" {
 			return self.Tenant, nil
 		}
@@ -73,12 +75,13 @@ func (f *tenantFlag) of(ctx context.Context, a *app, domain string) (string, err
 		return "", err
 	}
 	if owner.Tenant == "" {
-		return "", usagef("%s is a %s of the installation and belongs to no tenant: say --shared if it is meant", domain, owner.Kind)
+		return "", usagef("%s is a %s of the installation and belongs to no tenant: give --shared to change it", domain, owner.Kind)
 	}
 	return owner.Tenant, nil
 }
 
-// ofAccount is of for an account's domain. It gives the address prepared.
+// ofAccount does the same as of, for the domain of an account. It also returns
+// the bare JID of the account, prepared as RFC 7622 requires.
 func (f *tenantFlag) ofAccount(ctx context.Context, a *app, address string) (tenant, bare string, err error) {
 	if bare, err = jid.Bare(address); err != nil {
 		return "", "", notAnAccount(address, err)
@@ -88,14 +91,14 @@ func (f *tenantFlag) ofAccount(ctx context.Context, a *app, address string) (ten
 	return tenant, bare, err
 }
 
-// An ownedChange is what every command takes that changes a domain or an account.
-// Its tenant is the one that has the domain, unless it is named.
+// An ownedChange has the flags of every command that changes a domain or an
+// account. If no tenant is named, it is the owner of the domain.
 type ownedChange struct {
 	tenantFlag
 	change
 }
 
-// doFor gives a command about a domain, as do does.
+// doFor is do for a command about a domain.
 func (c *ownedChange) doFor(ctx context.Context, a *app, domain string, cmd api.Command, done string, notes ...string) error {
 	tenant, err := c.of(ctx, a, domain)
 	if err != nil {
@@ -104,8 +107,8 @@ func (c *ownedChange) doFor(ctx context.Context, a *app, domain string, cmd api.
 	return c.do(ctx, a, tenant, cmd, done, notes...)
 }
 
-// doForAccount gives the command that cmd makes of the prepared address of an
-// account. done has a %s where the address goes.
+// doForAccount is do for a command about an account. cmd makes the command from
+// the account's prepared address. done has a %s in place of the address.
 func (c *ownedChange) doForAccount(ctx context.Context, a *app, address string, cmd func(jid string) api.Command, done string) error {
 	tenant, bare, err := c.ofAccount(ctx, a, address)
 	if err != nil {
@@ -118,14 +121,15 @@ func notAnAccount(address string, err error) error {
 	return usagef("%q is not an account's address, such as user@example.org: %s", address, strings.TrimPrefix(err.Error(), "jid: "))
 }
 
-// meta goes with the command. An id is made where none was given, so that it can
-// be told when the outcome is unclear.
+// meta returns the id, reason and condition of the command. If no id was given,
+// it generates one, so that the user can repeat the command with this id when the
+// outcome is unclear.
 func (c *change) meta() api.CommandMeta {
 	return api.CommandMeta{ID: cmp.Or(c.CommandID, api.NewCommandID()), Reason: c.Reason, IfVersion: c.ifVersion}
 }
 
-// do gives a command and prints what came of it. done says in words what is
-// so now; notes are warnings of the command line's own.
+// do sends a command to the node and prints the result. done describes the new
+// state in words. notes are warnings that policyctl itself adds.
 func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command, done string, notes ...string) error {
 	meta := c.meta()
 	result, err := a.client.Do(ctx, tenant, cmd, meta)
@@ -148,15 +152,15 @@ func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command,
 	}
 	return a.print(result, func(w io.Writer) {
 		if !result.Changed {
-			fmt.Fprintf(w, "nothing to change: it is so already (position %d)\n", result.Position)
+			fmt.Fprintf(w, "nothing to change: this is the state already (position %d)\n", result.Position)
 			return
 		}
 		fmt.Fprintf(w, "%s (position %d)\n", clean(done), result.Position)
 	})
 }
 
-// located gives a file's warnings, and those of the node's that are not among
-// them.
+// located returns the warnings of a policy file, with their lines, and then the
+// node's warnings except those that the file has already.
 func located(file []policyfile.Note, warnings []string) []string {
 	all := []string{}
 	for _, note := range file {

@@ -10,9 +10,9 @@ import (
 )
 
 type checkCmd struct {
-	File   []string `short:"f" required:"" help:"A policy file; once for each tenant." placeholder:"FILE"`
-	Shared []string `help:"A service the operator shares with all tenants, which no policy file says; may be given more than once." placeholder:"DOMAIN"`
-	JSONL  string   `name:"jsonl" help:"The questions, one JSON object a line; standard input when absent or -." default:"-" placeholder:"FILE"`
+	File   []string `short:"f" required:"" help:"A policy file; give the flag once for each tenant." placeholder:"FILE"`
+	Shared []string `help:"A service that the operator shares with all tenants (policy files do not have these); may be given more than once." placeholder:"DOMAIN"`
+	JSONL  string   `name:"jsonl" help:"The questions, one JSON object a line; standard input if omitted or -." default:"-" placeholder:"FILE"`
 }
 
 // Help is the command's help.
@@ -24,18 +24,19 @@ func (*checkCmd) Help() string {
      "session": {"joined": ["room@muc.alpha.test"],
                  "outstanding": [{"peer": "a@beta.test/x", "id": "7"}]}}
 
-account is always the session's, direction is out (client to server) or in;
-session may be left out. joined are rooms the session has asked to join;
-outstanding are requests not answered yet, of which one to a bare JID may be an
-archive query. Each is answered with one line, in order:
+account and resource name the session. direction is out (client to server) or
+in (server to client). session may be left out. joined lists the rooms that the
+session has asked to join; outstanding lists its requests without an answer so
+far, and one to a bare JID may be an archive query. Each question is answered
+with one line, in order:
 
     {"id": 1, "effect": "refuse", "permissions": ["xmpp:federate", …],
      "missing": ["xmpp:federate"],
      "error": {"type": "auth", "condition": "forbidden"}, "text": "…"}
 
-effect is pass, refuse (the one who sent it is answered), drop (silently) or
-clamp (presence, forwarded with priority -1). A line that is no question ends
-the run with exit code 2; what was answered before it stands.
+effect is pass, refuse (the sender gets an error), drop (silently) or clamp
+(presence, forwarded with priority -1). A line that is not a valid question ends
+the run with exit code 2; the answers before it have been written.
 
 Example:
 
@@ -48,7 +49,7 @@ func (c *checkCmd) Run(a *app) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	view, err := policyfile.View(files...) // in which the files' tenants alone exist
+	view, err := policyfile.View(files...) // it has only the tenants of the files
 	if err == nil {
 		view, err = policyfile.Share(view, c.Shared)
 	}

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// completeWord is the first argument of the call the shells' scripts
-	// make. It stands outside of the command line people use.
+	// completeWord is the first argument when a shell's completion script
+	// calls policyctl. It is not a command for users.
 	completeWord = "__complete"
-	// completeTimeout bounds what is asked of the node while somebody waits
-	// for the Tab key. In vain, names are not completed, silently.
+	// completeTimeout bounds the requests to the node, because a user waits
+	// after pressing Tab. On timeout, names are silently not completed.
 	completeTimeout = 500 * time.Millisecond
-	// maxCandidates bounds what is offered.
+	// maxCandidates bounds the candidates that are offered.
 	maxCandidates = 200
 )
 
@@ -37,12 +37,12 @@ var (
 )
 
 type completionCmd struct {
-	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"The shell: bash, zsh or fish."`
 }
 
 // Help is the command's help.
 func (*completionCmd) Help() string {
-	return `It prints a script that makes the Tab key complete commands, flags and files, and the names of tenants, domains, roles and members where the node answers in time.
+	return `With this script the Tab key completes commands, flags and file names. If the node answers within half a second, it also completes the names of tenants, domains, roles and members.
 
 Examples:
 
@@ -57,18 +57,18 @@ func (c *completionCmd) Run(a *app) error {
 	return a.print(map[string]string{"shell": c.Shell, "script": script}, func(w io.Writer) { fmt.Fprint(w, script) })
 }
 
-// A completer finds what may stand at the end of a command line.
+// A completer finds the candidates for the last word of a command line.
 type completer struct {
 	node  *kong.Node        // the command so far
-	place int               // how many of its arguments stand there
+	place int               // the number of its arguments so far
 	given map[string]string // flags with their values
 	args  []string
 	value *kong.Value // of the flag before the cursor
 }
 
-// complete writes a candidate a line, with a tab and what it means where that
-// is known. The line ":files" says that a file may stand there. The last of
-// words is what is being typed.
+// complete writes one candidate a line. If the candidate has a description, a tab
+// and the description follow. The line ":files" tells the script to complete file
+// names as well. The last of words is the word that the user is typing.
 func complete(ctx context.Context, model *kong.Application, words []string, out io.Writer) {
 	if len(words) == 0 {
 		return
@@ -91,8 +91,8 @@ func complete(ctx context.Context, model *kong.Application, words []string, out 
 	}
 }
 
-// isShellSafe reports whether a word means itself in every shell. What others
-// may have named is offered only if it does.
+// isShellSafe reports whether no shell gives a meaning to a character of word.
+// Other words are not offered: another user may have chosen the name.
 func isShellSafe(word string) bool {
 	return !strings.ContainsFunc(word, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(":._-@/+=,", r)
@@ -177,8 +177,9 @@ func (c *completer) candidates(ctx context.Context, typed string) (list []string
 	return list
 }
 
-// items are the values of a flag; of one that takes a list, what stands before
-// the last comma goes on with those that are not in it.
+// items returns the candidates for the value of a flag. If the flag takes a
+// list, the text up to the last comma is kept before each candidate, and values
+// that are in the list already are left out.
 func (c *completer) items(ctx context.Context, v *kong.Value, typed string) []string {
 	values := c.values(ctx, v)
 	at := strings.LastIndexByte(typed, ',')
@@ -195,9 +196,9 @@ func (c *completer) items(ctx context.Context, v *kong.Value, typed string) []st
 	return list
 }
 
-// values are what a flag or argument may be. The tag complete:"tenant", or
-// domain, role, member, permission, file, says what it is where its name does
-// not.
+// values returns the possible values of a flag or argument. The kind of value
+// (tenant, domain, role, member, permission or file) follows from its name, or
+// from a tag such as complete:"tenant".
 func (c *completer) values(ctx context.Context, v *kong.Value) []string {
 	if v.Enum != "" {
 		return v.EnumSlice()
@@ -232,7 +233,7 @@ func (c *completer) values(ctx context.Context, v *kong.Value) []string {
 	return c.ask(ctx, kind)
 }
 
-// ask asks the node for names. An error is no names.
+// ask asks the node for names. If the node fails, there are none.
 func (c *completer) ask(ctx context.Context, kind string) (names []string) {
 	client := api.NewClient(c.setting("socket", "POSTERN_SOCKET", api.DefaultSocket))
 	defer client.Close()

@@ -9,34 +9,34 @@ import (
 	"strings"
 )
 
-// A consent is what every command takes that loses something no other command
-// brings back: each remove, apply where it removes, restore. What its
-// counterpart undoes (suspend, resume, a role set again) is done unasked, so
-// that it is quick when it must be.
+// A consent is the --yes flag of every command that loses something for good:
+// each remove, apply, and restore. A command that another command can undo, such
+// as suspend or set-role, does not ask, so that it is quick in an emergency.
 type consent struct {
-	Yes bool `short:"y" help:"Do it without asking. Needed where no terminal is there to ask on."`
+	Yes bool `short:"y" help:"Do it without asking. Needed if there is no terminal to ask on."`
 }
 
-// maxAnswer bounds what is typed as an answer.
+// maxAnswer bounds the answer that the user types, in bytes.
 const maxAnswer = 1024
 
-// given asks whether what is said is meant, such as "this removes tenant
-// acme". With a name, that name must be typed; without one, yes. It is nil if
-// it is, or if --yes was given; where nobody can be asked it is a usage error.
-// ctx ends the waiting for an answer, which has no bound of its own.
+// given asks the user to confirm an act, described by what, such as "this
+// removes tenant acme". The user must type the name or, if name is empty, yes.
+// given returns nil if the user confirms or --yes was given. If there is no
+// terminal to ask on, it returns a usage error. It waits for the answer until
+// ctx ends; a user may take any time.
 func (c *consent) given(ctx context.Context, a *app, what, name string) error {
 	if c.Yes {
 		return nil
 	}
 	switch {
 	case a.json:
-		return usagef("%s. With --json nobody is asked, so nothing was done: give --yes if you mean it", what)
+		return usagef("%s. --json asks no questions, so nothing was done: give --yes to confirm", what)
 	case !a.ask:
-		return usagef("%s. There is no terminal to ask on, so nothing was done: give --yes if you mean it", what)
+		return usagef("%s. There is no terminal to ask on, so nothing was done: give --yes to confirm", what)
 	}
-	want, question := name, fmt.Sprintf("Type %s to go on: ", clean(name))
+	want, question := name, fmt.Sprintf("Type %s to confirm: ", clean(name))
 	if name == "" {
-		want, question = "yes", "Type yes to go on: "
+		want, question = "yes", "Type yes to confirm: "
 	}
 	fmt.Fprintf(a.err, "%s%s.\n%s", strings.ToUpper(what[:1]), clean(what[1:]), question)
 	answer, err := readAnswer(ctx, a.in)
@@ -50,8 +50,8 @@ func (c *consent) given(ctx context.Context, a *app, what, name string) error {
 	return nil
 }
 
-// readAnswer reads one line, or ends with ctx; the reader is then left to the
-// process's end, for nothing can wake it.
+// readAnswer reads one line, or returns when ctx ends. In that case its goroutine
+// stays blocked in the read until the process ends, because nothing can wake it.
 func readAnswer(ctx context.Context, in io.Reader) (string, error) {
 	type answer struct {
 		text string

@@ -10,14 +10,14 @@ import (
 )
 
 type diffCmd struct {
-	From string `help:"The earlier moment; see --at of the other commands for how it is written." required:"" placeholder:"MOMENT"`
-	To   string `help:"The later moment; now when absent." placeholder:"MOMENT"`
+	From string `help:"The earlier moment, written as for --at of other commands." required:"" placeholder:"MOMENT"`
+	To   string `help:"The later moment; now if omitted." placeholder:"MOMENT"`
 	tenantFlag
 }
 
 // Help is the command's help.
 func (*diffCmd) Help() string {
-	return `It shows what would lead from the one state to the other, not each command in between (see policyctl log), and what that means: which members gained or lost which permissions, and whose sessions ended. A moment is a position of the log, a time (RFC 3339, or a date with or without a time, in UTC), or how long ago.
+	return `It compares the two states, and does not show each command in between (see policyctl log). It also shows which members gained or lost which permissions, and whose sessions ended. A moment is a position of the log, a time (RFC 3339, or a date with or without a time, in UTC), or how long ago.
 
 Examples:
 
@@ -39,7 +39,7 @@ func (c *diffCmd) Run(ctx context.Context, a *app) error {
 	return a.print(d, func(w io.Writer) {
 		fmt.Fprintf(w, "tenant %s from position %s to %s\n", clean(d.Tenant), momentWords(d.From), momentWords(d.To))
 		if len(d.Changes) == 0 {
-			fmt.Fprintln(w, "  nothing is different")
+			fmt.Fprintln(w, "  no difference")
 		}
 		writeChanges(w, d.Changes, d.Effective)
 	})
@@ -47,7 +47,7 @@ func (c *diffCmd) Run(ctx context.Context, a *app) error {
 
 type blameCmd struct {
 	Account    string `help:"The account (bare address)." placeholder:"JID"`
-	Role       string `help:"A role, in place of an account." placeholder:"ROLE"`
+	Role       string `help:"A role, instead of an account." placeholder:"ROLE"`
 	Permission string `arg:"" help:"The permission."`
 	tenantFlag
 	atFlag
@@ -55,7 +55,7 @@ type blameCmd struct {
 
 // Help is the command's help.
 func (*blameCmd) Help() string {
-	return `It finds the newest command after which the answer was what it is: a role given or redefined, a ceiling, a default role, a suspension. With --at the question is asked as of then.
+	return `It finds the newest command that changed whether the account or role has the permission. Such a command may have set or redefined a role, or set a ceiling or a default role, or suspended or resumed something. With --at it does so for an earlier moment.
 
 Examples:
 
@@ -63,10 +63,10 @@ Examples:
     policyctl blame --role lab:kiosk -t acme xmpp:account:messages:write --at 2d`
 }
 
-// Run asks who it was.
+// Run finds the command.
 func (c *blameCmd) Run(ctx context.Context, a *app) error {
 	if (c.Account == "") == (c.Role == "") {
-		return usagef("blame for whom? Give --account JID or --role ROLE")
+		return usagef("whose permission? Give --account JID or --role ROLE")
 	}
 	b, err := c.ask(ctx, a)
 	if err != nil {
@@ -104,7 +104,7 @@ func writeBlame(w io.Writer, b api.BlameReply) {
 	}
 	writeEntries(w, []api.LogEntry{b.By})
 	if b.OtherEvents > 0 {
-		fmt.Fprintf(w, "(%s of that command had nothing to do with it)\n", plural(b.OtherEvents, "other event"))
+		fmt.Fprintf(w, "(%s of this command did not affect it)\n", plural(b.OtherEvents, "other event"))
 	}
 	fmt.Fprintln(w)
 	writeHolding(w, "now", b.Now)
@@ -120,7 +120,7 @@ func heldWords(h api.Holding) string {
 	return "not held"
 }
 
-// writeHolding writes what an answer rests on.
+// writeHolding writes why a permission was held or not at a moment.
 func writeHolding(w io.Writer, when string, h api.Holding) {
 	switch {
 	case !h.Known:

@@ -13,24 +13,25 @@ import (
 type domainCmd struct {
 	Add            domainAdd            `cmd:"" help:"Give a tenant a domain."`
 	List           domainList           `cmd:"" help:"List a tenant's domains."`
-	Show           domainShow           `cmd:"" help:"Say whose a domain is, and how it is served."`
-	SetBackends    domainSetBackends    `cmd:"" help:"Set the servers of a domain, tried in order."`
-	SetDefaultRole domainSetDefaultRole `cmd:"" help:"Set the role of accounts without one of their own."`
-	Suspend        domainSuspend        `cmd:"" help:"End all sessions of the domain and admit none."`
+	Show           domainShow           `cmd:"" help:"Show the owner of a domain, and its settings."`
+	SetBackends    domainSetBackends    `cmd:"" help:"Set the servers of a domain."`
+	SetDefaultRole domainSetDefaultRole `cmd:"" help:"Set the role of accounts that have no primary role of their own."`
+	Suspend        domainSuspend        `cmd:"" help:"End all sessions of the domain and admit no new ones."`
 	Resume         domainResume         `cmd:"" help:"Undo suspend."`
 	Remove         domainRemove         `cmd:"" help:"Remove a domain with its members."`
 }
 
-// boundaryNotes is what a gateway cannot see; whoever puts a domain behind
-// one must know.
+// boundaryNotes are warnings about traffic that a gateway cannot see. A command
+// that puts a domain behind gateways prints them.
 var boundaryNotes = []string{
-	"the server's own client ports (c2s, BOSH, WebSocket) must be reachable by gateways only: who reaches them directly is not checked",
+	"the server's own client ports (c2s, BOSH, WebSocket) must be reachable by gateways only: a client that reaches them directly is not checked",
 	"components of the server (rooms, upload, …) that are not declared with \"policyctl service add\" count as remote and ask for xmpp:federate",
 }
 
-// bindingNotes warns of backends behind TLS. A client that knows channel
-// binding and is not offered it says so in SCRAM's first message; a server
-// that does offer it on the gateway's leg must take that for an attack
+// bindingNotes warns about backends behind TLS. The gateway ends the client's TLS
+// and cannot offer channel binding. A client that supports channel binding says
+// in SCRAM's first message that it was not offered. The server did offer it to
+// the gateway, so it must treat this as a downgrade attack and refuse the log-in
 // (RFC 5802 section 6).
 func bindingNotes(domain string, backends []api.Backend) []string {
 	var secured []string
@@ -42,11 +43,11 @@ func bindingNotes(domain string, backends []api.Backend) []string {
 	if len(secured) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s is reached over TLS at %s: there Prosody refuses SCRAM log-ins of clients that know channel binding. "+
+	return []string{fmt.Sprintf("%s is reached over TLS at %s: there Prosody refuses SCRAM log-ins of clients that support channel binding. "+
 		"A backend without TLS on loopback or a private network (security none) avoids that", domain, strings.Join(secured, ", "))}
 }
 
-// parseBackends reads backends written as SECURITY://HOST:PORT, or
+// parseBackends parses backends of the form SECURITY://HOST:PORT or
 // SECURITY+proxy://HOST:PORT.
 func parseBackends(list []string) ([]api.Backend, error) {
 	backends := []api.Backend{}
@@ -54,7 +55,7 @@ func parseBackends(list []string) ([]api.Backend, error) {
 		security, address, ok := strings.Cut(s, "://")
 		security, proxy := strings.CutSuffix(security, "+proxy")
 		if _, known := events.Parse[events.Security](security); !ok || address == "" || !known {
-			return nil, usagef("backend %q: write it as %s, or with +proxy as in none+proxy://HOST:PORT", s, backendForms())
+			return nil, usagef("backend %q: write %s, or add +proxy as in none+proxy://HOST:PORT", s, backendForms())
 		}
 		backends = append(backends, api.Backend{Address: address, Security: security, Proxy: proxy})
 	}
@@ -74,14 +75,14 @@ func backendForms() string {
 type domainAdd struct {
 	Domain      string   `arg:"" help:"The domain."`
 	Backend     []string `short:"b" sep:"none" help:"A server of the domain, as ${backend}. Several are tried in order." placeholder:"SECURITY://HOST:PORT"`
-	DefaultRole string   `help:"The role of accounts without one of their own; prosody:registered when absent." placeholder:"ROLE"`
+	DefaultRole string   `help:"The role of accounts that have no primary role of their own; prosody:registered if omitted." placeholder:"ROLE"`
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*domainAdd) Help() string {
-	return `A backend is reached without TLS (none, for loopback and private networks), with STARTTLS (starttls) or with direct TLS (tls). With +proxy it is told the client's address by a PROXY protocol header: its port must expect one (ejabberd's use_proxy_protocol, Prosody's mod_net_proxy), and fails without.
+	return `A gateway connects to a backend without TLS (none, for loopback and private networks), with STARTTLS (starttls) or with direct TLS (tls). With +proxy it sends a PROXY protocol header with the client's address. The backend's port must then be set up to expect the header (ejabberd's use_proxy_protocol, Prosody's mod_net_proxy); otherwise connections fail.
 
 Examples:
 
@@ -158,7 +159,7 @@ func writeDomains(w io.Writer, domains []api.Domain) {
 
 type domainSetBackends struct {
 	Domain   string   `arg:"" help:"The domain."`
-	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as ${backend}, tried in order; they replace those set."`
+	Backends []string `arg:"" optional:"" sep:"none" name:"backend" help:"Its servers, as ${backend}, tried in order. They replace all that were set."`
 	None     bool     `help:"No servers: nobody can log in."`
 	ownedChange
 }
@@ -193,7 +194,7 @@ type domainSetDefaultRole struct {
 
 // Help is the command's help.
 func (*domainSetDefaultRole) Help() string {
-	return `It ends the sessions of the accounts concerned.
+	return `It ends the sessions of all accounts of the domain that have no primary role of their own.
 
 Example:
 
@@ -203,7 +204,7 @@ Example:
 // Run sets a domain's default role.
 func (c *domainSetDefaultRole) Run(ctx context.Context, a *app) error {
 	return c.doFor(ctx, a, c.Domain, api.DomainSetDefaultRole{Domain: c.Domain, Role: c.Role},
-		fmt.Sprintf("domain %s: the default role is %s; sessions of those who have it end", c.Domain, c.Role))
+		fmt.Sprintf("domain %s: the default role is %s; sessions of accounts with the default role end", c.Domain, c.Role))
 }
 
 type domainSuspend struct {
@@ -213,7 +214,7 @@ type domainSuspend struct {
 
 // Help is the command's help.
 func (*domainSuspend) Help() string {
-	return `Nothing is lost: resume lets everybody in again. What an operator suspends, only an operator can resume, or remove.
+	return `Nothing is lost: resume lets everybody in again. If an operator suspends a domain, only an operator can resume or remove it.
 
 Example:
 
@@ -250,7 +251,7 @@ type domainRemove struct {
 
 // Help is the command's help.
 func (*domainRemove) Help() string {
-	return `On a terminal it asks for the domain's name; elsewhere it wants --yes.
+	return `On a terminal you confirm by typing the domain's name. Without a terminal it needs --yes.
 
 Example:
 
@@ -259,7 +260,7 @@ Example:
 
 // Run removes a domain.
 func (c *domainRemove) Run(ctx context.Context, a *app) error {
-	if err := c.given(ctx, a, fmt.Sprintf("this ends all sessions of %s and forgets the roles of its members", c.Domain), c.Domain); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this ends all sessions of %s and removes the roles of its members", c.Domain), c.Domain); err != nil {
 		return err
 	}
 	return c.doFor(ctx, a, c.Domain, api.DomainRemove{Domain: c.Domain}, fmt.Sprintf("domain %s removed", c.Domain))

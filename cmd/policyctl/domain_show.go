@@ -11,12 +11,12 @@ import (
 )
 
 type domainShow struct {
-	Domain string `arg:"" help:"The domain, or a service's."`
+	Domain string `arg:"" help:"The domain or service."`
 }
 
 // Help is the command's help.
 func (*domainShow) Help() string {
-	return `It says which tenant a domain or service belongs to, and how the domain is served. A tenant's token is told of what is the tenant's own, and of services that are shared; of a name of another tenant it is told no more than of one that nobody has.
+	return `It shows the tenant that a domain or service belongs to, and the settings of a domain. With a tenant's token it shows the tenant's own names and shared services only; another tenant's name is not found, as if nobody had it.
 
 Example:
 
@@ -26,15 +26,15 @@ Example:
 // A domainShown is the answer, in JSON.
 type domainShown struct {
 	api.Owner
-	// Details are those of a domain; a service has none.
+	// Details are the settings of a domain; a service has none.
 	Details *api.Domain `json:"details,omitempty"`
 }
 
-// Run shows whose a domain is.
+// Run shows the owner of a domain.
 func (c *domainShow) Run(ctx context.Context, a *app) error {
 	name, err := jid.Domain(c.Domain)
 	if err != nil {
-		return usagef("%q is no domain: %v", c.Domain, err)
+		return usagef("%q is not a domain: %v", c.Domain, err)
 	}
 	shown, err := c.look(ctx, a, name)
 	if err != nil {
@@ -43,8 +43,8 @@ func (c *domainShow) Run(ctx context.Context, a *app) error {
 	return a.print(shown, func(w io.Writer) { writeOwner(w, &shown) })
 }
 
-// look asks for the owner, which operators may, or looks among what the
-// caller's tenant has.
+// look asks the node for the owner. Only operators may ask that; for other
+// callers it searches the domains and services of their own tenant.
 func (c *domainShow) look(ctx context.Context, a *app, name string) (domainShown, error) {
 	owner, err := a.client.Owner(ctx, name)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
@@ -59,7 +59,7 @@ func (c *domainShow) look(ctx context.Context, a *app, name string) (domainShown
 	return shown, err
 }
 
-// own looks among what a tenant has, and what is shared by all.
+// own searches the caller's own domains and services, and the shared services.
 func (c *domainShow) own(ctx context.Context, a *app, name string) (domainShown, error) {
 	self, err := a.client.Self(ctx)
 	if err != nil {

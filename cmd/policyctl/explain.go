@@ -13,20 +13,20 @@ import (
 )
 
 type explainCmd struct {
-	Account     string   `help:"The account (bare address) whose session it is." required:"" placeholder:"JID"`
-	Permission  string   `short:"p" help:"Is this permission held?" placeholder:"PERMISSION"`
-	Stanza      string   `help:"What becomes of this stanza? Read from standard input when neither this nor --permission is given." placeholder:"XML"`
+	Account     string   `help:"The account (bare JID) of the session." required:"" placeholder:"JID"`
+	Permission  string   `short:"p" help:"Does the account have this permission?" placeholder:"PERMISSION"`
+	Stanza      string   `help:"What happens to this stanza? Read from standard input if neither this nor --permission is given." placeholder:"XML"`
 	Direction   string   `short:"d" enum:"out,in" default:"out" help:"out: the client sends it; in: the server sends it to the client."`
 	Resource    string   `help:"The session's resource." default:"policyctl"`
 	Joined      []string `help:"A room the session has joined." placeholder:"JID"`
-	Outstanding []string `help:"A request the session has been shown or has sent and that is not answered yet: PEER or PEER#ID." sep:"none" placeholder:"PEER#ID"`
+	Outstanding []string `help:"A request that the session has received or sent and that has no answer yet: PEER or PEER#ID." sep:"none" placeholder:"PEER#ID"`
 	tenantFlag
 	atFlag
 }
 
 // Help is the command's help.
 func (*explainCmd) Help() string {
-	return `The running node decides, by the state it is in, and says which row of the table applied, what it asks for, and which role answered. Nothing is sent or changed. A stanza is XML or in the short form of "policyctl test --help"; in that, one with from comes in. With --at it is decided by the state of then; which sessions had ended is not considered. The exit code is 0 whatever the answer.
+	return `The running node decides by its current state. The answer names the row of the table of stanzas that applied, the permissions that the row asks for, and the role that gives or denies each. Nothing is sent or changed. A stanza is XML or in the short form of "policyctl test --help"; in the short form, a stanza with from is incoming. With --at the node decides by an earlier state, but does not consider which sessions had ended then. The exit code is 0 for every verdict.
 
 Examples:
 
@@ -127,19 +127,19 @@ func writeExplanation(w io.Writer, q api.ExplainRequest, r api.ExplainReply) {
 	writePermissions(w, r.Permissions)
 }
 
-// effectWords says what an effect means.
+// effectWords returns the meaning of an effect.
 func effectWords(effect string) string {
 	switch effect {
 	case "pass":
-		return ": it is passed on unchanged"
+		return ": it is forwarded unchanged"
 	case "clamp":
-		return ": it is passed on with priority -1"
+		return ": it is forwarded with priority -1"
 	case "strip":
-		return ": it is passed on with nothing but its error"
+		return ": it is forwarded with nothing but its error"
 	case "refuse":
-		return ": it is not passed on, and whoever sent it is answered"
+		return ": it is not forwarded, and its sender gets an error"
 	case "drop":
-		return ": it is not passed on, silently"
+		return ": it is dropped silently"
 	case "end":
 		return ": the session ends"
 	}

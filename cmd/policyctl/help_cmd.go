@@ -6,7 +6,7 @@ type helpCmd struct {
 
 // Help is the command's help.
 func (*helpCmd) Help() string {
-	return `The same as COMMAND --help.
+	return `It prints the same text as COMMAND --help.
 
 Example:
 

@@ -16,51 +16,55 @@ import (
 )
 
 type importCmd struct {
-	Prosody importProsody `cmd:"" help:"Make policy files of a Prosody server's configuration and stored roles."`
+	Prosody importProsody `cmd:"" help:"Convert a Prosody server's configuration and stored roles to policy files."`
 }
 
 type importProsody struct {
 	Config      string   `required:"" help:"Prosody's configuration file." placeholder:"FILE"`
-	Data        string   `help:"Prosody's data directory, as far as it is stored in files." placeholder:"DIR"`
-	Unread      bool     `name:"default-for-unread" help:"Give accounts whose stored roles cannot be read the default role of their host; they get nothing otherwise."`
-	NoData      bool     `help:"Do without the stored roles and disabled accounts."`
-	Root        string   `help:"The directory the configuration may read files of; its own when absent." placeholder:"DIR"`
-	RootAs      string   `help:"The path that directory has on Prosody's machine, when it is a copy." placeholder:"DIR"`
+	Data        string   `help:"Prosody's data directory. Only storage in files is read." placeholder:"DIR"`
+	Unread      bool     `name:"default-for-unread" help:"Give accounts whose stored roles cannot be read the default role of their host. Otherwise they get a role without permissions."`
+	NoData      bool     `help:"Import without stored roles and disabled accounts."`
+	Root        string   `help:"The directory from which the configuration may read files; the configuration's own if omitted." placeholder:"DIR"`
+	RootAs      string   `help:"If that directory is a copy: its path on Prosody's machine." placeholder:"DIR"`
 	Credentials string   `help:"The directory that Prosody's $CREDENTIALS_DIRECTORY names, or a copy." placeholder:"DIR"`
-	Env         []string `help:"An environment variable the configuration reads; NAME alone takes this process's." placeholder:"NAME[=VALUE]" sep:"none"`
+	Env         []string `help:"An environment variable that the configuration reads. NAME alone takes the value from policyctl's environment." placeholder:"NAME[=VALUE]" sep:"none"`
 	Tenant      string   `help:"The tenant's id." placeholder:"ID"`
-	PerHost     bool     `help:"Make a tenant of each VirtualHost."`
+	PerHost     bool     `help:"Make each VirtualHost a tenant of its own."`
 	Output      string   `short:"o" required:"" help:"The directory to write the policy files into." placeholder:"DIR"`
-	Force       bool     `help:"Write over files that are there."`
+	Force       bool     `help:"Overwrite existing files."`
 }
 
-// importTime bounds the evaluation of a configuration, which is a program.
+// importTime bounds the evaluation of a configuration. A configuration is a Lua
+// program and may run for ever.
 const importTime = 10 * time.Second
 
-// codeLookAt is, in JSON, of an import that was written and has findings.
+// codeLookAt is the error code in JSON if the files were written, but the report
+// has findings to review.
 const codeLookAt api.Code = "look_at"
 
 // Help is the command's help.
 func (*importProsody) Help() string {
-	return `The configuration is evaluated in a sandbox, with bounds; nothing is changed on
-the Prosody server. One policy file is written for the tenant (with --per-host
-for each VirtualHost), and a report of what has no counterpart or changes its
-meaning goes to standard output.
+	return `The configuration is evaluated in a sandbox with limits; nothing is changed on
+the Prosody server. The command writes one policy file for the tenant (with
+--per-host, one for each VirtualHost). On standard output it reports the settings
+that have no counterpart in Postern or change their meaning.
 
-No account gets more than it has in Prosody. An account that has no role there,
-or whose stored role cannot be read, gets a role that gives nothing, and so do
-all accounts of a host whose roles are stored elsewhere than in files, or whose
-folder is not in the data directory. --default-for-unread gives those the
-default role of the host instead: say it where no account has less than that.
-With --no-data nothing stored is read, and accounts get the default role.
+No account gets more than it has in Prosody. An account gets a role without
+permissions if it has no role in Prosody or if its stored role cannot be read. So
+do all accounts of a host whose roles are not stored in files, or whose folder is
+not in the data directory. With --default-for-unread, accounts whose roles cannot
+be read get the default role of the host instead: use it only if no account has
+less than that. With --no-data no stored roles are read, and all accounts get the
+default role.
 
-An environment variable, a file or a credential that is not given is asked for,
-with the option that gives it, where hosts or roles depend on it. The others
-are named in the report, and need not be given.
+If hosts or roles depend on an environment variable, a file or a credential that
+is missing, nothing is written, and the error names the option that supplies it.
+Other missing values are named in the report but are not needed.
 
-Exit codes: 0 written, nothing to look at; 1 written, but the report has
-something to look at (lost, changed, damaged or unread), or refused and nothing
-written; 2 the configuration or the data cannot be read, nothing written.
+Exit codes: 0 written, nothing to review; 1 written, but the report has findings
+to review (lost, changed, damaged or unread), or the import was refused and
+nothing was written; 2 the configuration or the data cannot be read, and nothing
+was written.
 
 Examples:
 
@@ -73,7 +77,7 @@ Examples:
     policyctl check -f policies/acme.toml --jsonl questions.jsonl`
 }
 
-// importReport is what the command prints.
+// importReport is the output of the command.
 type importReport struct {
 	Files    []importedFile    `json:"files"`
 	Findings []prosody.Finding `json:"findings"`
@@ -92,7 +96,7 @@ type importedFile struct {
 // Run imports.
 func (c *importProsody) Run(ctx context.Context, a *app) error {
 	if (c.Data == "") == !c.NoData {
-		return usagef("name Prosody's data directory with --data, or say --no-data: without it stored roles and disabled accounts are unknown")
+		return usagef("name Prosody's data directory with --data, or give --no-data to import without stored roles and disabled accounts")
 	}
 	source, closeAll, err := c.source()
 	if err != nil {
@@ -122,7 +126,7 @@ func (c *importProsody) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if n := toLookAt(result.Findings); n > 0 {
-		return &api.Error{Code: codeLookAt, Text: fmt.Sprintf("written; %d findings of the report are to be looked at before use", n)}
+		return &api.Error{Code: codeLookAt, Text: fmt.Sprintf("written; review %d findings of the report before you use the files", n)}
 	}
 	return nil
 }
@@ -136,7 +140,7 @@ func toLookAt(all []prosody.Finding) (n int) {
 	return n
 }
 
-// source opens Prosody's directories. Neither can be left by a symbolic link.
+// source opens Prosody's directories. A symbolic link cannot lead out of them.
 func (c *importProsody) source() (s prosody.Source, closeAll func(), err error) {
 	var open []*os.Root
 	closeAll = func() {
@@ -162,7 +166,7 @@ func (c *importProsody) source() (s prosody.Source, closeAll func(), err error) 
 	}
 	inside, err := filepath.Rel(root, file)
 	if err != nil || strings.HasPrefix(inside, "..") {
-		return s, closeAll, fmt.Errorf("%s does not stand in %s", c.Config, root)
+		return s, closeAll, fmt.Errorf("%s is not in %s", c.Config, root)
 	}
 	s = prosody.Source{File: filepath.ToSlash(inside), Root: filepath.ToSlash(root), Env: map[string]string{}}
 	if c.RootAs != "" {
@@ -185,7 +189,7 @@ func (c *importProsody) source() (s prosody.Source, closeAll func(), err error) 
 		name, value, given := strings.Cut(e, "=")
 		if !given {
 			if value, given = os.LookupEnv(name); !given {
-				return s, closeAll, fmt.Errorf("--env %s: this process has no such variable", name)
+				return s, closeAll, fmt.Errorf("--env %s: policyctl's environment has no such variable", name)
 			}
 		}
 		s.Env[name] = value
@@ -193,7 +197,7 @@ func (c *importProsody) source() (s prosody.Source, closeAll func(), err error) 
 	return s, closeAll, nil
 }
 
-// write writes the files: all or, when one is there already, none.
+// write writes the files. If one exists already, it writes none.
 func (c *importProsody) write(result *prosody.Result, report *importReport) error {
 	if err := os.MkdirAll(c.Output, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", c.Output, err)
@@ -201,13 +205,13 @@ func (c *importProsody) write(result *prosody.Result, report *importReport) erro
 	for _, f := range result.Files {
 		name := filepath.Join(c.Output, f.Tenant+".toml")
 		if _, err := os.Lstat(name); !c.Force && !errors.Is(err, fs.ErrNotExist) {
-			return &api.Error{Code: api.CodeExists, Text: name + " is there already: nothing was written; use --force to write over it"}
+			return &api.Error{Code: api.CodeExists, Text: name + " exists already: nothing was written; give --force to overwrite it"}
 		}
 		report.Files = append(report.Files, importedFile{name, f.Tenant, f.Domains, f.Services, f.Roles, f.Named})
 	}
 	for i, f := range result.Files {
 		if err := writeWhole(report.Files[i].File, f.Text, c.Force); err != nil {
-			return fmt.Errorf("write %s (%d files before it are written): %w", report.Files[i].File, i, err)
+			return fmt.Errorf("write %s (%d files were written before it): %w", report.Files[i].File, i, err)
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// prosodySamples are servers of import/prosody's tests.
+// prosodySamples has the sample servers of import/prosody's tests.
 const prosodySamples = "../../import/prosody/testdata"
 
 func policyctl(in string, args ...string) (code int, out, errOut string) {
@@ -19,8 +19,8 @@ func policyctl(in string, args ...string) (code int, out, errOut string) {
 	return code, o.String(), e.String()
 }
 
-// TestImportProsody imports, is refused to write over what is there, and
-// decides by the outcome.
+// TestImportProsody imports a server. A second import does not overwrite the
+// files without --force. check then decides by the imported file.
 func TestImportProsody(t *testing.T) {
 	dir := t.TempDir()
 	server := filepath.Join(prosodySamples, "roles")
@@ -66,11 +66,11 @@ func TestImportProsody(t *testing.T) {
 	}
 }
 
-// TestImportApplies makes tenants of imported files at real nodes: they are
-// new, then as their files say, and exported they are the same bytes.
+// TestImportApplies applies imported files at real nodes. The tenants are new at
+// first and match their files afterwards; an export gives the same bytes.
 func TestImportApplies(t *testing.T) {
 	for _, sample := range []string{"roles", "stored"} {
-		socket := startPolicyd(t) // of its own: the domains are the same
+		socket := startPolicyd(t) // one node a sample, because all samples have the same domains
 		server, dir := filepath.Join(prosodySamples, sample), t.TempDir()
 		_, _, errOut := policyctl("", "import", "prosody", "--config", server+"/etc/prosody.cfg.lua", "--data", server+"/data", "--tenant", sample, "-o", dir)
 		file := filepath.Join(dir, sample+".toml")
@@ -89,7 +89,7 @@ func TestImportApplies(t *testing.T) {
 			{"export " + sample, exitDone, string(text)},
 		} {
 			code, out, errOut := policyctl("", append([]string{"--socket", socket}, strings.Fields(step.args)...)...)
-			out = strings.ReplaceAll(out, " # by the operator", "") // who applied it, which a file does not say
+			out = strings.ReplaceAll(out, " # by the operator", "") // a comment about the suspension that an imported file does not have
 			if code != step.code || !strings.Contains(out, step.want) {
 				t.Errorf("%s: exit %d: %s%s", step.args, code, out, errOut)
 			}
@@ -97,7 +97,7 @@ func TestImportApplies(t *testing.T) {
 	}
 }
 
-// TestImportProsodyCopy reads files by the paths they had.
+// TestImportProsodyCopy reads a copy of a server's files by their original paths.
 func TestImportProsodyCopy(t *testing.T) {
 	copied, out := t.TempDir(), t.TempDir()
 	for name, text := range map[string]string{
@@ -121,8 +121,8 @@ func TestImportProsodyCopy(t *testing.T) {
 	}
 }
 
-// TestImportProsodyWrongData: a data directory that holds nothing of the host is
-// told of in the report, with where it is, and nothing is written.
+// TestImportProsodyWrongData: if the data directory holds nothing of the host,
+// nothing is written, and the report names the place that was looked at.
 func TestImportProsodyWrongData(t *testing.T) {
 	server := filepath.Join(prosodySamples, "several-stores")
 	for name, c := range map[string]struct{ data, want string }{
@@ -153,8 +153,9 @@ func TestImportProsodyWrongData(t *testing.T) {
 	}
 }
 
-// TestImportProsodyInputs: an import without a secret that nothing depends on
-// is clean; one without a variable that the domain is made of names its option.
+// TestImportProsodyInputs: an import does not need a secret on which nothing
+// depends. If a variable that is part of a domain's name is missing, the error
+// names the option that supplies it.
 func TestImportProsodyInputs(t *testing.T) {
 	etc, data, credentials := t.TempDir(), t.TempDir(), t.TempDir()
 	config := filepath.Join(etc, "prosody.cfg.lua")
@@ -202,7 +203,7 @@ func TestImportProsodyRefused(t *testing.T) {
 		"no file":   {exitUsage, "no such file", []string{"--config", prosodySamples + "/plain/none.lua", "--no-data"}},
 		"no dir":    {exitUsage, "no such file", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--data", prosodySamples + "/none"}},
 		"not Lua":   {exitUsage, "main.go:1:", []string{"--config", "main.go", "--no-data"}},
-		"root":      {exitUsage, "does not stand in", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--root", t.TempDir(), "--no-data"}},
+		"root":      {exitUsage, "is not in", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--root", t.TempDir(), "--no-data"}},
 		"variable":  {exitUsage, "no such variable", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--no-data", "--env", "POSTERN_NONE"}},
 		"different": {exitError, "--per-host", []string{"--config", prosodySamples + "/refused/etc/prosody.cfg.lua", "--no-data"}},
 		"tenant":    {exitError, "no tenant id", []string{"--config", prosodySamples + "/plain/etc/prosody.cfg.lua", "--no-data", "--tenant", "A B"}},

@@ -10,9 +10,10 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// readFile reads a file somebody named, up to one byte more than a policy file
-// may have: whoever reads that refuses it. Only regular files are read. Of
-// another kind a read may never end, and opening one must not wait either.
+// readFile reads a file that the user named. It reads at most one byte more than
+// a policy file may have; the parser then refuses the text as too long. Only
+// regular files are read, because a read from a pipe or device may never end.
+// O_NONBLOCK keeps the opening of such a file from blocking.
 func readFile(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -41,7 +42,7 @@ func notRegular(name string, info fs.FileInfo) error {
 	if info.IsDir() {
 		return fmt.Errorf("%s is a directory: name a file", name)
 	}
-	return fmt.Errorf("%s is no regular file: name one", name)
+	return fmt.Errorf("%s is not a regular file: name one", name)
 }
 
 // readInput reads a file, or standard input for "-".
@@ -57,8 +58,8 @@ func readInput(a *app, name string) (text []byte, err error) {
 	return text, nil
 }
 
-// onlyRegular is a file system that opens regular files and directories, and
-// nothing it could have to wait for.
+// onlyRegular is a file system that opens regular files and directories only.
+// Pipes and devices are refused, because opening one may block.
 type onlyRegular struct{ fs.FS }
 
 // Open implements fs.FS.

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// junit is the report in the XML that build servers read: testsuites, a
-// testsuite for each file, a testcase for each case, a failure in those that
-// failed.
+// junit returns the report as JUnit XML, which build servers read: testsuites has
+// a testsuite for each file, each of these a testcase for each case, and each
+// failed testcase a failure.
 func (r *testReport) junit() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"policyctl test\" tests=\"%d\" failures=\"%d\" errors=\"0\">\n", len(r.Cases), r.Failed)
@@ -41,12 +41,13 @@ func (c *caseResult) junit(b *strings.Builder) {
 	p := &page{}
 	c.writeFailure(p)
 	fmt.Fprintf(b, ">\n      <failure type=\"policy\" message=%s>%s</failure>\n    </testcase>\n",
-		xmlAttr(fmt.Sprintf("expected %s%s, came %s, missing %s", c.Expected, c.expectedMissing, c.Effect, orNone(c.Missing))), xmlText(p.String()))
+		xmlAttr(fmt.Sprintf("expected %s%s, got %s, missing %s", c.Expected, c.expectedMissing, c.Effect, orNone(c.Missing))), xmlText(p.String()))
 }
 
 func xmlAttr(s string) string { return `"` + xmlText(s) + `"` }
 
-// xmlText escapes a text; what XML 1.0 has no place for was escaped by clean.
+// xmlText escapes a text. clean and the first replacer remove the characters that
+// XML 1.0 does not allow.
 func xmlText(s string) string {
 	s = strings.NewReplacer("\uFFFE", "\uFFFD", "\uFFFF", "\uFFFD").Replace(clean(s))
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(s)

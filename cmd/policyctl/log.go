@@ -13,17 +13,17 @@ import (
 )
 
 type logCmd struct {
-	Limit  int    `short:"n" help:"How many of the newest commands to show; 20 when absent, with --since all." placeholder:"N"`
-	Since  string `help:"Those from a moment on: a position, a time, or how long ago, such as 2h." placeholder:"MOMENT"`
-	Until  string `help:"Those up to a moment." placeholder:"MOMENT"`
-	Actor  string `help:"Those of one actor, such as operator:local." placeholder:"ACTOR"`
-	Follow bool   `short:"f" help:"Go on with what comes, until interrupted. With --json a line for each command."`
+	Limit  int    `short:"n" help:"Show so many of the newest commands. If omitted: 20, or all with --since." placeholder:"N"`
+	Since  string `help:"Only commands from a moment on: a position, a time, or how long ago, such as 2h." placeholder:"MOMENT"`
+	Until  string `help:"Only commands up to a moment." placeholder:"MOMENT"`
+	Actor  string `help:"Only commands of one actor, such as operator:local." placeholder:"ACTOR"`
+	Follow bool   `short:"f" help:"Then show new commands as they come, until interrupted. With --json, one line for each command."`
 	tenantFlag
 }
 
 // Help is the command's help.
 func (*logCmd) Help() string {
-	return `The oldest stands first. Times are UTC.
+	return `The oldest command comes first. Times are UTC.
 
 Examples:
 
@@ -37,21 +37,21 @@ Examples:
 const (
 	defaultEntries = 20
 	logPage        = 1000
-	// followWait is how long one request waits for news, and followMore what
-	// it has to answer in besides.
+	// followWait is the time that the node holds a request until there is a
+	// new entry. followMore is the additional time for its answer to arrive.
 	followWait = 25 * time.Second
 	followMore = 15 * time.Second
-	// followRetry is the pause after a node could not be reached.
+	// followRetry is the pause before the next try after a failed request.
 	followRetry = time.Second
 )
 
-// Run shows the end of the log, and goes on with it.
+// Run shows the end of the log and, with --follow, new entries.
 func (c *logCmd) Run(ctx context.Context, a *app) error {
 	switch {
 	case c.Limit < 0:
 		return usagef("--limit must be 1 or more")
 	case c.Follow && c.Until != "":
-		return usagef("--follow goes on: it cannot have an end (--until)")
+		return usagef("--follow has no end: give it without --until")
 	}
 	if c.Limit == 0 && c.Since == "" {
 		c.Limit = defaultEntries
@@ -65,14 +65,14 @@ func (c *logCmd) Run(ctx context.Context, a *app) error {
 	}
 	return a.print(list, func(w io.Writer) {
 		if len(list.Entries) == 0 {
-			fmt.Fprintln(w, "Nothing has been changed then, by them.")
+			fmt.Fprintln(w, "No commands were found.")
 			return
 		}
 		writeEntries(w, list.Entries)
 	})
 }
 
-// read reads the newest entries, page by page from the end.
+// read reads the newest entries, page by page, backwards from the end.
 func (c *logCmd) read(ctx context.Context, a *app) (api.LogTail, error) {
 	q := api.LogQuery{Tenant: c.Tenant, Since: c.Since, Until: c.Until, Actor: c.Actor}
 	var all api.LogTail
@@ -101,9 +101,9 @@ func (c *logCmd) read(ctx context.Context, a *app) (api.LogTail, error) {
 	return all, nil
 }
 
-// follow writes what is there and then what comes. Each entry is written once,
-// whatever becomes of the connection in between: it goes on behind the last
-// position it knows.
+// follow writes the entries of list and then new ones. Each entry is written
+// exactly once, even if the connection breaks: after a reconnect follow continues
+// behind the last position that it has read.
 func (c *logCmd) follow(ctx context.Context, a *app, list api.LogTail) error {
 	out := &follower{app: a}
 	if err := out.write(list.Entries); err != nil {
@@ -116,7 +116,7 @@ func (c *logCmd) follow(ctx context.Context, a *app, list api.LogTail) error {
 		var said *api.Error
 		switch {
 		case err == nil && page.LogID != list.LogID:
-			return fmt.Errorf("the node has another log now (%s), as after a restore: what was followed (%s) ends at position %d or before; begin again", page.LogID, list.LogID, after)
+			return fmt.Errorf("the node has another log now (%s), as after a restore; the old log (%s) was shown up to position %d; start again to follow the new one", page.LogID, list.LogID, after)
 		case err == nil:
 			lost = false
 			if err := out.write(page.Entries); err != nil {
@@ -124,7 +124,7 @@ func (c *logCmd) follow(ctx context.Context, a *app, list api.LogTail) error {
 			}
 			after = max(after, page.NextAfter)
 		case ctx.Err() != nil:
-			return nil // interrupted: that is how it ends
+			return nil // the user interrupted it: this is the normal end
 		case errors.As(err, &said) && said.Code != api.CodeUnavailable && said.Code != api.CodeBusy:
 			return err
 		default:
@@ -169,7 +169,7 @@ func (f *follower) write(entries []api.LogEntry) error {
 	return err
 }
 
-// maxEvents is how many events of one commit are shown to people.
+// maxEvents bounds the events of one commit that are shown without --json.
 const maxEvents = 20
 
 func writeEntries(w io.Writer, entries []api.LogEntry) { entryTable(entries, true).write(w) }

@@ -1,11 +1,11 @@
-// Command policyctl is the operator's hand on a policy node: it makes tenants,
-// domains, roles and members, and says why a stanza passes or not.
+// Command policyctl administers a policy node: it changes tenants, domains,
+// roles, members and more, and explains why a stanza passes or not.
 //
-// It speaks to policyd over its local socket; `check` and `permissions` need
-// no node. It promises that standard output holds the answer and nothing else,
-// and that the exit code tells what happened: 0 done, 1 not done, 2 the
-// command line or an input file could not be read, 3 a plan has something to
-// change. It keeps no state.
+// It connects to policyd over its local socket, or over the network with a
+// token. Some commands, such as `check` and `permissions`, need no node. It
+// promises that standard output holds the answer and nothing else, and that the
+// exit code reports the outcome: 0 done, 1 not done, 2 the command line or an
+// input file could not be read, 3 a plan has changes. It keeps no state.
 package main
 
 import (
@@ -32,16 +32,17 @@ const (
 	exitDone  = 0
 	exitError = 1 // the node refused, failed or could not be reached
 	exitUsage = 2 // the command line or an input could not be read, or --yes was missing; nothing was done
-	// exitChanges is plan's alone: there is something to apply.
+	// exitChanges is used by plan only: there is something to apply.
 	exitChanges = 3
 )
 
-// An exitCode ends a command that has said all it had to with this exit code.
+// An exitCode ends a command with this exit code, without an error message. The
+// command has printed everything already.
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// The codes of errors that are not the node's, in JSON.
+// These error codes in JSON come from policyctl itself, not from the node.
 const (
 	codeUsage       api.Code = "usage"       // see exitUsage
 	codeFailed      api.Code = "failed"      // cases of a policy test failed
@@ -49,75 +50,76 @@ const (
 	codeUnreachable api.Code = "unreachable" // the node was not reached, or did not answer
 )
 
-// helpWidth keeps help the same on every terminal.
+// helpWidth is the fixed width of help texts, so that they are the same on every
+// terminal.
 const helpWidth = 80
 
 // A cli is the command line.
 type cli struct {
-	Socket    string        `help:"Admin socket of the policy node." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
+	Socket    string        `help:"The policy node's admin socket." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
 	Server    string        `help:"Administer a node over the network, with a token: https://host:port." env:"POSTERN_SERVER" placeholder:"URL"`
-	TokenFile string        `help:"File that holds the token for --server; POSTERN_TOKEN holds the token itself." env:"POSTERN_TOKEN_FILE" placeholder:"FILE"`
-	CA        string        `name:"ca" help:"Certificates (PEM) to trust for --server, in place of the system's." env:"POSTERN_CA" placeholder:"FILE"`
+	TokenFile string        `help:"File with the token for --server. POSTERN_TOKEN can hold the token itself." env:"POSTERN_TOKEN_FILE" placeholder:"FILE"`
+	CA        string        `name:"ca" help:"Certificates (PEM) to trust for --server, instead of the system's." env:"POSTERN_CA" placeholder:"FILE"`
 	JSON      bool          `name:"json" help:"Write JSON, for programs."`
 	Timeout   time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"30s"`
 	Color     string        `help:"Colours: auto (on a terminal, unless NO_COLOR is set), always or never." enum:"auto,always,never" default:"auto"`
-	Quiet     bool          `short:"q" help:"Show no progress of long work."`
+	Quiet     bool          `short:"q" help:"Show no progress of long operations."`
 
-	Tenant      tenantCmd      `cmd:"" help:"Tenants: who owns domains."`
+	Tenant      tenantCmd      `cmd:"" help:"Tenants: the owners of domains."`
 	Domain      domainCmd      `cmd:"" help:"Domains: a tenant's XMPP hosts and their servers."`
 	Service     serviceCmd     `cmd:"" help:"Services: a tenant's component domains, such as rooms."`
-	Role        roleCmd        `cmd:"" help:"Roles: what may be done."`
+	Role        roleCmd        `cmd:"" help:"Roles: sets of permissions."`
 	Member      memberCmd      `cmd:"" help:"Members: accounts and their roles."`
-	Session     sessionCmd     `cmd:"" help:"Sessions: who is connected, at which gateway."`
-	Explain     explainCmd     `cmd:"" help:"Say what becomes of a stanza, or whether a permission is held, and why."`
+	Session     sessionCmd     `cmd:"" help:"Sessions: the connected clients, and their gateways."`
+	Explain     explainCmd     `cmd:"" help:"Explain what happens to a stanza, or whether an account has a permission, and why."`
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
-	Diff        diffCmd        `cmd:"" help:"Show what changed of a tenant between two moments."`
-	Blame       blameCmd       `cmd:"" help:"Say which command made that a permission is held, or is not."`
-	Token       tokenCmd       `cmd:"" help:"Tokens: who may administer over the network."`
-	Status      statusCmd      `cmd:"" help:"Show how the policy node is."`
-	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanza asks for which."`
-	Test        testCmd        `cmd:"" help:"Try cases on policy files, without a node: does the policy do what it should?"`
-	Completion  completionCmd  `cmd:"" help:"Print a script that completes command lines, for a shell."`
+	Diff        diffCmd        `cmd:"" help:"Show what changed in a tenant between two moments."`
+	Blame       blameCmd       `cmd:"" help:"Find the command that gave a permission to an account or role, or took it away."`
+	Token       tokenCmd       `cmd:"" help:"Tokens: access to administration over the network."`
+	Status      statusCmd      `cmd:"" help:"Show the state of the policy node."`
+	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanzas ask for them."`
+	Test        testCmd        `cmd:"" help:"Test policy files with cases: account, stanza and expected effect. Needs no node."`
+	Completion  completionCmd  `cmd:"" help:"Print the completion script for a shell."`
 	Man         manCmd         `cmd:"" help:"Print the manual page."`
 	HelpOf      helpCmd        `cmd:"" name:"help" help:"Show a command's help."`
 	Plan        planCmd        `cmd:"" help:"Show what policy files would change."`
-	Apply       applyCmd       `cmd:"" help:"Make tenants what their policy files say."`
+	Apply       applyCmd       `cmd:"" help:"Change tenants to match their policy files."`
 	Export      exportCmd      `cmd:"" help:"Write tenants as policy files."`
-	Check       checkCmd       `cmd:"" help:"Decide about stanzas by a policy file, without a node."`
-	Verify      verifyCmd      `cmd:"" help:"Read a log or a backup through: is it what was written?"`
-	Backup      backupCmd      `cmd:"" help:"Back the log of the running node up."`
-	Restore     restoreCmd     `cmd:"" help:"Make a policy node's log from a backup."`
-	Import      importCmd      `cmd:"" help:"Come from another server: make policy files of what it has."`
+	Check       checkCmd       `cmd:"" help:"Decide many stanzas by policy files. Needs no node."`
+	Verify      verifyCmd      `cmd:"" help:"Check a whole log or backup for damage."`
+	Backup      backupCmd      `cmd:"" help:"Back up the log of the running node."`
+	Restore     restoreCmd     `cmd:"" help:"Restore a policy node's log from a backup."`
+	Import      importCmd      `cmd:"" help:"Convert another server's configuration to policy files."`
 }
 
 const description = `policyctl changes and explains who may do what on the XMPP domains behind Postern.
 
-It speaks to policyd on this machine, over a socket that root and policyd's own user may open.
+It connects to policyd on this machine, over a socket that only root and policyd's own user can open; with --server, over the network.
 
-Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read, or --yes is missing where nobody can be asked: nothing was done; 3 plan found something to change.
+Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read, or --yes was missing and there was no terminal to ask on: nothing was done; 3 plan found something to change.
 
-With --json the answer is JSON on standard output; what went wrong is one line on standard error, {"error": {"code": …, "text": …}}, and so is each warning, {"warning": …}. Programs may rely on it: keys and codes are added, never renamed, removed or given another meaning. Texts are for people and change.`
+With --json the answer is JSON on standard output. An error is one line on standard error, {"error": {"code": …, "text": …}}, and each warning is a line {"warning": …}. Programs may rely on the keys and codes: new ones are added, but none is renamed, removed or given another meaning. The texts are for people and may change.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // whoever says it again means at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// An app is what a command runs with.
+// An app is the environment in which a command runs.
 type app struct {
-	client  *api.Client // gives the node the time of --timeout for each answer
+	client  *api.Client // waits at most --timeout for each answer
 	in      io.Reader
 	out     io.Writer
 	err     io.Writer
 	look    look // of out
 	errLook look // of err
-	ask     bool // somebody can be asked: in and err are a terminal
+	ask     bool // the user can be asked: in and err are terminals
 	json    bool
 	quiet   bool
-	model   *kong.Application // the command line itself
+	model   *kong.Application // all commands and flags
 	parse   func(args []string) error
 }
 
@@ -138,10 +140,11 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// exited carries kong's wish to exit out of its parser.
+// exited is the panic value that unwinds kong's parser when kong wants to exit,
+// as after --help. It is the exit code.
 type exited int
 
-// run does one command line and gives the exit code.
+// run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
 	defer func() {
 		switch e := recover().(type) {
@@ -202,7 +205,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	return a.report(selected.Run(a), where)
 }
 
-// notUTF8 refuses what JSON cannot carry to the node unchanged.
+// notUTF8 refuses an argument that is not UTF-8, because JSON cannot carry it to
+// the node unchanged.
 func notUTF8(args []string) error {
 	for i, arg := range args {
 		if !utf8.ValidString(arg) {
@@ -212,7 +216,7 @@ func notUTF8(args []string) error {
 	return nil
 }
 
-// wantsJSON looks for --json in a command line that could not be read.
+// wantsJSON looks for --json in a command line that could not be parsed.
 func wantsJSON(args []string) bool {
 	for _, arg := range args {
 		if arg == "--" {
@@ -225,7 +229,7 @@ func wantsJSON(args []string) bool {
 	return false
 }
 
-// hintHelp says where help is for the command that was meant.
+// hintHelp points to the help of the command on a wrong command line.
 func hintHelp(w io.Writer, err error) {
 	path := "policyctl"
 	if at, ok := errors.AsType[*kong.ParseError](err); ok && at.Context != nil {
@@ -238,7 +242,7 @@ func hintHelp(w io.Writer, err error) {
 	fmt.Fprintf(w, "Run \"%s --help\" to see how it is used.\n", path)
 }
 
-// report writes an error and gives the exit code.
+// report writes an error and returns the exit code.
 func (a *app) report(err error, socket string) int {
 	if err == nil {
 		return exitDone
@@ -275,35 +279,35 @@ func (a *app) report(err error, socket string) int {
 	return code
 }
 
-// hintFor says what to do about an error, where its text does not.
+// hintFor returns advice about an error whose own text gives none, or "".
 func hintFor(err error, socket string) string {
 	var e *api.Error
 	var usage *usageError
 	var of *logError
 	switch {
-	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // about a file, if any
+	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // not about the connection
 	case errors.As(err, new(unseen)):
-		return "A gateway that does not answer may have it: policyctl session list says which answer, policyctl status how the node is."
+		return "The session may be at a gateway that does not answer: policyctl session list names those gateways, policyctl status shows the state of the node."
 	case errors.As(err, new(unclearEnd)):
-		return "Give it again when the gateways are back; policyctl session list says which answer."
+		return "Repeat the command when all gateways answer; policyctl session list names those that do not."
 	case errors.As(err, &e) && e.Code == api.CodeUnauthorized:
-		return "The token is not known here, has expired or was revoked. An operator can make another: policyctl token create."
+		return "The node does not know the token, or the token has expired or was revoked. An operator can create another: policyctl token create."
 	case errors.As(err, &e) && e.Code == api.CodeForbidden && strings.Contains(socket, "://"):
-		return "Your token does not allow this. policyctl token self says what it does; an operator can make another."
+		return "Your token does not allow this. policyctl token self shows what it allows; an operator can create another."
 	case strings.Contains(socket, "://") && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("Nothing listens at %s. Set listen in [admin] of policyd's configuration, or correct --server.", socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("No policyd listens on %s. Start it, or name its socket with --socket or POSTERN_SOCKET.", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("You may not open %s: only root and the user policyd runs as may.", socket)
+		return fmt.Sprintf("You may not open %s: only root and policyd's own user may.", socket)
 	case errors.Is(err, context.DeadlineExceeded):
-		return "The node did not answer in time. If this was a change, it may have been made: look, or repeat it with the same --command-id."
+		return "The node did not answer in time. If this was a change, it may have been made: check, or repeat the command with the same --command-id."
 	case errors.As(err, &e) && e.Code == api.CodeUnknown:
-		return "It is not known whether the change was made. Repeat it with the same --command-id: it will be made once."
+		return "It is not known whether the change was made. Repeat the command with the same --command-id: the change will be made only once."
 	case errors.As(err, &e) && (e.Code == api.CodeBusy || e.Code == api.CodeUnavailable):
-		return "Nothing was done. Try again; policyctl status says how the node is."
+		return "Nothing was done. Try again; policyctl status shows the state of the node."
 	case errors.As(err, &e) && e.Code == api.CodeInternal:
-		return "The node's own log says more."
+		return "policyd's own log says more."
 	case errors.As(err, &e) && (e.Code == api.CodeBadResponse || e.Code == api.CodeMethod):
 		return "policyctl and policyd may be of different versions; policyctl status shows the node's."
 	}

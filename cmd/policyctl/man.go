@@ -12,7 +12,7 @@ type manCmd struct{}
 
 // Help is the command's help.
 func (*manCmd) Help() string {
-	return `It prints policyctl(1), made from the command line itself.
+	return `It prints policyctl(1), generated from the help texts of all commands.
 
 Examples:
 
@@ -32,7 +32,7 @@ func writeManual(w io.Writer, model *kong.Application) {
 	fmt.Fprint(w, ".TH POLICYCTL 1 \"\" Postern \"Postern manual\"\n.SH NAME\npolicyctl \\- change and explain who may do what behind Postern\n")
 	fmt.Fprint(w, ".SH SYNOPSIS\n.B policyctl\n.I command\n.RI [ flags ]\n.SH DESCRIPTION\n")
 	manText(w, description)
-	fmt.Fprint(w, ".SH OPTIONS\nThese stand with every command.\n")
+	fmt.Fprint(w, ".SH OPTIONS\nEvery command accepts these.\n")
 	for _, f := range model.Flags {
 		manFlag(w, f)
 	}
@@ -40,8 +40,8 @@ func writeManual(w io.Writer, model *kong.Application) {
 	for _, leaf := range model.Leaves(true) {
 		manCommand(w, leaf)
 	}
-	fmt.Fprint(w, ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nRefused, failed or not reachable; a policy test failed.\n.TP\n.B 2\nThe command line or an input file could not be read.\n")
-	fmt.Fprint(w, ".SH ENVIRONMENT\n.TP\n.B POSTERN_SOCKET\nThe admin socket of the policy node.\n.TP\n.B POSTERN_TENANT\nThe tenant, where\n.B \\-\\-tenant\nis absent.\n.TP\n.BR NO_COLOR \", \" CLICOLOR_FORCE\nNo colours; colours even where there is no terminal.\n")
+	fmt.Fprint(w, ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nRefused, failed or not reachable; a policy test failed.\n.TP\n.B 2\nThe command line or an input file could not be read, or\n.B \\-\\-yes\nis missing; nothing was done.\n.TP\n.B 3\nplan found something to change.\n")
+	fmt.Fprint(w, ".SH ENVIRONMENT\n.TP\n.B POSTERN_SOCKET\nThe policy node's admin socket.\n.TP\n.B POSTERN_TENANT\nThe tenant, if\n.B \\-\\-tenant\nis omitted.\n.TP\n.BR NO_COLOR \", \" CLICOLOR_FORCE\nNo colours; colours even without a terminal.\n")
 	fmt.Fprint(w, ".SH SEE ALSO\n.BR policyd (8),\n.BR gateway (8)\n")
 }
 
@@ -78,7 +78,7 @@ func manFlag(w io.Writer, f *kong.Flag) {
 	manText(w, f.Help)
 }
 
-// manText writes paragraphs; what is indented stands as it is.
+// manText writes paragraphs. Indented lines are printed as they are.
 func manText(w io.Writer, text string) {
 	verbatim := false
 	for line := range strings.Lines(text) {
@@ -104,7 +104,7 @@ func manText(w io.Writer, text string) {
 	}
 }
 
-// manEscape keeps a text from being read as requests.
+// manEscape escapes a text, so that roff does not read any of it as a request.
 func manEscape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...", "'", `\(aq`, `"`, `\(dq`).Replace(s)
 	if strings.HasPrefix(s, ".") {

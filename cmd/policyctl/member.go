@@ -13,27 +13,27 @@ import (
 
 type memberCmd struct {
 	SetRole     memberSetRole     `cmd:"" help:"Set an account's roles."`
-	List        memberList        `cmd:"" help:"List the accounts with roles of their own."`
-	Show        memberShow        `cmd:"" help:"Show an account and what it may do."`
-	Suspend     memberSuspend     `cmd:"" help:"End the account's sessions and admit none."`
+	List        memberList        `cmd:"" help:"List the accounts that have roles of their own."`
+	Show        memberShow        `cmd:"" help:"Show an account and its permissions."`
+	Suspend     memberSuspend     `cmd:"" help:"End the account's sessions and admit no new ones."`
 	Resume      memberResume      `cmd:"" help:"Undo suspend."`
-	Remove      memberRemove      `cmd:"" help:"Forget the account's roles and end its sessions."`
-	EndSessions memberEndSessions `cmd:"" help:"End the account's sessions, once."`
+	Remove      memberRemove      `cmd:"" help:"Remove the account's own roles and end its sessions."`
+	EndSessions memberEndSessions `cmd:"" help:"End the account's current sessions."`
 }
 
 type memberSetRole struct {
 	JID         string   `arg:"" name:"jid" help:"The account."`
 	Role        string   `arg:"" optional:"" help:"Its primary role."`
-	Default     bool     `help:"No primary role of its own: its domain's default role."`
-	Secondary   []string `short:"s" help:"A secondary role, which a restricted credential may name; they replace those set. Kept as they are when absent." placeholder:"ROLE"`
-	NoSecondary bool     `help:"No secondary roles."`
+	Default     bool     `help:"Remove its own primary role: it gets its domain's default role."`
+	Secondary   []string `short:"s" help:"A secondary role, which a restricted credential may name. The list replaces the earlier one; if omitted, secondary roles stay." placeholder:"ROLE"`
+	NoSecondary bool     `help:"Remove all secondary roles."`
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*memberSetRole) Help() string {
-	return `A changed primary role ends the account's sessions.
+	return `If the primary role changes, the account's sessions end.
 
 Examples:
 
@@ -65,12 +65,12 @@ func (c *memberSetRole) Run(ctx context.Context, a *app) error {
 	return c.keepSecondary(ctx, a, tenant, cmd, done)
 }
 
-// maxTries bounds how often a change that rests on what was read is tried
-// while others change the tenant.
+// maxTries bounds the tries of a change that is based on an earlier read. A try
+// fails if another command changes the tenant after the read.
 const maxTries = 10
 
-// keepSecondary sets the primary role only: the secondary ones are read, and
-// set again on condition that nothing has changed since.
+// keepSecondary sets the primary role only. It reads the secondary roles and sets
+// them again, on condition that the tenant has not changed since the read.
 func (c *memberSetRole) keepSecondary(ctx context.Context, a *app, tenant string, cmd api.MemberSet, done string) error {
 	for try := 1; ; try++ {
 		m, err := a.client.Member(ctx, tenant, cmd.JID)
@@ -93,7 +93,7 @@ type memberList struct {
 
 // Help is the command's help.
 func (*memberList) Help() string {
-	return `Accounts that are not listed have their domain's default role.
+	return `Accounts that are not in the list have their domain's default role.
 
 Example:
 
@@ -132,7 +132,7 @@ func (c *memberList) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// roleWords names a role and says when it is the domain's.
+// roleWords names a role, and marks a domain's default role.
 func roleWords(role string, own bool) string {
 	if own {
 		return role
@@ -179,7 +179,8 @@ func (c *memberShow) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// barred says what is suspended, and what of it only an operator may resume.
+// barred names the suspensions that keep an account out, and marks those that
+// only an operator may lift.
 func barred(by, byOperator []string) string {
 	if len(by) == 0 {
 		return "no"
@@ -195,7 +196,8 @@ func barred(by, byOperator []string) string {
 	return "yes: " + strings.Join(words, ", ")
 }
 
-// suspendedWords says whether one thing is suspended.
+// suspendedWords says whether a domain or account is suspended, and if so,
+// whether by the operator.
 func suspendedWords(suspended, byOperator bool) string {
 	if byOperator {
 		return "by the operator"
@@ -203,7 +205,7 @@ func suspendedWords(suspended, byOperator bool) string {
 	return yesNo(suspended)
 }
 
-// writePermissions writes permissions and where the answer came from.
+// writePermissions writes, for each permission, whether it is held and why.
 func writePermissions(w io.Writer, permissions []api.Permission) {
 	t := &table{}
 	t.add("PERMISSION", "HELD", "BECAUSE")
@@ -214,7 +216,8 @@ func writePermissions(w io.Writer, permissions []api.Permission) {
 	t.write(w)
 }
 
-// because says which step of the look-up decided, and which were silent.
+// because names the step of the look-up that decided, and the roles that neither
+// allow nor deny the permission.
 func because(p api.Permission) string {
 	var silent []string
 	for _, step := range p.Steps {
@@ -245,7 +248,7 @@ type memberSuspend struct {
 
 // Help is the command's help.
 func (*memberSuspend) Help() string {
-	return `Nothing is lost: resume lets the account in again. What an operator suspends, only an operator can resume.
+	return `Nothing is lost: resume lets the account in again. If an operator suspends an account, only an operator can resume it.
 
 Example:
 
@@ -283,20 +286,20 @@ type memberRemove struct {
 
 // Help is the command's help.
 func (*memberRemove) Help() string {
-	return `The account itself stays on its server, with its domain's default role.
+	return `The account itself stays on its server, and gets its domain's default role.
 
 Example:
 
     policyctl member remove bob@alpha.example --yes`
 }
 
-// Run forgets an account's roles.
+// Run removes an account's roles.
 func (c *memberRemove) Run(ctx context.Context, a *app) error {
 	tenant, bare, err := c.ofAccount(ctx, a, c.JID)
 	if err != nil {
 		return err
 	}
-	if err := c.given(ctx, a, fmt.Sprintf("this forgets the roles of %s and ends its sessions", bare), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this removes the roles of %s and ends its sessions", bare), ""); err != nil {
 		return err
 	}
 	return c.do(ctx, a, tenant, api.MemberRemove{JID: bare}, fmt.Sprintf("%s has no roles of its own any more; its sessions end", bare))

@@ -13,8 +13,8 @@ import (
 	"unicode"
 )
 
-// clean makes a text safe for a terminal: what is not printable is escaped,
-// so that no name can move the cursor or hide what stands behind it.
+// clean makes a text safe for a terminal. It escapes characters that are not
+// printable, so that no name can move the cursor or hide the text after it.
 func clean(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) < 0 {
@@ -32,15 +32,16 @@ func clean(s string) string {
 	return b.String()
 }
 
-// jsonTo writes JSON, a value a line, with <, > and & as they are.
+// jsonTo returns an encoder that writes one JSON value a line to w. It does not
+// escape <, > and &.
 func jsonTo(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e
 }
 
-// print writes one answer: v as JSON where that was asked for, else what text
-// writes.
+// print writes one answer to standard output: v as JSON with --json, otherwise
+// the text that the function text writes.
 func (a *app) print(v any, text func(w io.Writer)) error {
 	if a.json {
 		e := jsonTo(a.out)
@@ -53,10 +54,11 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	return err
 }
 
-// writeWhole writes a file that comes to be whole or not at all. What has its
-// name is replaced, a symbolic link itself and not what it points to, or with
-// over unset is an error. Who may read it is what the umask says, or who might
-// read the file that it replaces: a policy names people.
+// writeWhole writes a file completely or not at all. With over it replaces an
+// existing file; a symbolic link itself is replaced, not its target. Without
+// over, an existing name is an error. A new file gets the permissions of the
+// umask. A replacement keeps the permissions of the old file, because a policy
+// names people and must not become readable to more users.
 func writeWhole(name string, text []byte, over bool) error {
 	to := name
 	if over {
@@ -82,7 +84,7 @@ func writeWhole(name string, text []byte, over bool) error {
 	return err
 }
 
-// orNone is a list in words.
+// orNone joins names with commas. It returns "-" for none.
 func orNone(names []string) string {
 	if len(names) == 0 {
 		return "-"

@@ -15,7 +15,7 @@ type permissionsCmd struct {
 
 // Help is the command's help.
 func (*permissionsCmd) Help() string {
-	return `It prints the tables that decisions are based on. It needs no node.
+	return `It prints the tables by which stanzas are decided. It needs no node.
 
 Examples:
 
@@ -110,7 +110,8 @@ func (r *permissionsReply) write(w io.Writer) {
 	writeStanzas(w, r.In, "FROM")
 }
 
-// writeStanzas writes rows too long for columns as short paragraphs.
+// writeStanzas writes each row as a short paragraph, because the rows are too
+// long for columns.
 func writeStanzas(w io.Writer, rows []stanzaRow, address string) {
 	for _, row := range rows {
 		fmt.Fprintf(w, "  %s\n", row.Stanza)
@@ -202,10 +203,10 @@ func markdownRows(b *strings.Builder, rows []stanzaRow, address string) {
 	}
 }
 
-// cell escapes a text so that it stays within one cell of a Markdown table.
+// cell escapes a text for one cell of a Markdown table.
 func cell(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ", "*", `\*`).Replace(s) }
 
-// code marks the permissions of a text as code.
+// code formats the names of permissions in a text as code.
 func code(s string) string {
 	words := strings.Fields(cell(s))
 	for i, word := range words {

@@ -20,20 +20,21 @@ import (
 const (
 	// maxFiles bounds the policy files of a directory.
 	maxFiles = 100_000
-	// maxFileBytes bounds what they hold together; it is kept while planning.
+	// maxFileBytes bounds the size of these files together. Their text stays in
+	// memory until the end.
 	maxFileBytes = 1 << 30
-	// maxBad is of how many files that cannot be read is said why.
+	// maxBad bounds the errors that are shown of files that cannot be read.
 	maxBad = 20
-	// planners is how many policies are planned at once.
+	// planners is the number of policies that are planned concurrently.
 	planners = 8
-	// maxShown is how many accounts are named in a line of text.
+	// maxShown bounds the accounts that are named in a line of text.
 	maxShown = 5
 )
 
-// A planFlags says what to plan, and how much of it to show.
+// A planFlags says which files to plan, and how many details to show.
 type planFlags struct {
-	File    string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml, but for *.test.toml)." placeholder:"FILE|DIR"`
-	Prune   bool   `help:"Tenants that have no file in the directory are removed. For operators only."`
+	File    string `short:"f" required:"" help:"A policy file, or a directory with one per tenant (*.toml except *.test.toml)." placeholder:"FILE|DIR"`
+	Prune   bool   `help:"Remove tenants that have no file in the directory. For operators only."`
 	Details bool   `short:"v" help:"Show each change, however many tenants change."`
 }
 
@@ -41,9 +42,9 @@ type planCmd struct{ planFlags }
 
 // Help is the command's help.
 func (*planCmd) Help() string {
-	return `It shows what apply would change, and changes nothing. Tenants without a file in the directory are left alone, but with --prune.
+	return `It shows what apply would change, and changes nothing. Tenants without a file in the directory are left alone unless --prune is given.
 
-Where more than 20 tenants change, it shows how much changes, and each change with --details only. JSON always has all.
+If more than 20 tenants change, it shows a summary; --details shows each change as well. JSON always has all changes.
 
 Exit codes: 0 nothing to change; 3 changes; 1 refused or failed; 2 a file or the command line could not be read.
 
@@ -54,7 +55,8 @@ Examples:
     policyctl plan -f policies/ --json`
 }
 
-// A planned is one file's plan, or that of a tenant without a file.
+// A planned is the plan for the tenant of one file, or for the removal of a
+// tenant without a file.
 type planned struct {
 	file   string
 	text   []byte
@@ -62,7 +64,7 @@ type planned struct {
 	policy api.TenantApply
 	notes  []policyfile.Note
 	reply  api.PlanReply
-	// removes is set for a tenant without a file, which goes.
+	// removes is set if the plan removes the tenant.
 	removes bool
 }
 
@@ -83,12 +85,11 @@ func (c *planCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// plan plans all files, and the removal of the tenants without one, if that is
-// asked for.
+// plan plans all files and, with --prune, the removal of tenants without a file.
 func (c *planFlags) plan(ctx context.Context, a *app) ([]planned, error) {
 	if c.Prune {
 		if info, err := os.Stat(c.File); err == nil && !info.IsDir() || c.File == "-" {
-			return nil, usagef("--prune removes what is in no file of a directory: %s is none", c.File)
+			return nil, usagef("--prune removes tenants that have no file in a directory, but %s is not a directory", c.File)
 		}
 	}
 	plans, err := planAll(ctx, a, c.File)
@@ -107,7 +108,8 @@ func replies(plans []planned) map[string][]api.PlanReply {
 	return map[string][]api.PlanReply{"plans": list}
 }
 
-// policyFiles lists the files meant by a path, sorted.
+// policyFiles lists the policy files at a path, sorted: the file itself, or all
+// files of the directory.
 func policyFiles(path string) ([]string, error) {
 	if path == "-" {
 		return []string{path}, nil
@@ -118,7 +120,7 @@ func policyFiles(path string) ([]string, error) {
 	}
 	if !info.IsDir() {
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is neither a regular file nor a directory: what is piped is read with -f -", path)
+			return nil, fmt.Errorf("%s is neither a regular file nor a directory: give -f - to read from a pipe", path)
 		}
 		return []string{path}, nil
 	}
@@ -133,7 +135,7 @@ func policyFiles(path string) ([]string, error) {
 		}
 		name := filepath.Join(path, e.Name())
 		if !e.Type().IsRegular() {
-			return nil, fmt.Errorf("%s is no regular file: policies are read from files of the directory itself only", name)
+			return nil, fmt.Errorf("%s is not a regular file: a directory may have its policies in regular files only", name)
 		}
 		files = append(files, name)
 	}
@@ -146,7 +148,7 @@ func policyFiles(path string) ([]string, error) {
 	return files, nil
 }
 
-// planAll reads all files, and only when all are good asks about each.
+// planAll reads all files. Only if all are valid it asks the node to plan each.
 func planAll(ctx context.Context, a *app, path string) ([]planned, error) {
 	plans, err := readPolicies(a, path)
 	if err != nil {
@@ -162,7 +164,8 @@ func planAll(ctx context.Context, a *app, path string) ([]planned, error) {
 	})...)
 }
 
-// readPolicies reads all files, and holds them against one another.
+// readPolicies reads all files, and checks that no two claim the same tenant,
+// domain or service.
 func readPolicies(a *app, path string) ([]planned, error) {
 	files, err := policyFiles(path)
 	if err != nil {
@@ -172,7 +175,7 @@ func readPolicies(a *app, path string) ([]planned, error) {
 	var bytes atomic.Int64
 	errs := each(len(files), func(i int) error {
 		if bytes.Load() > maxFileBytes {
-			return nil // it is an error below
+			return nil // reported below
 		}
 		err := plans[i].read(a, files[i])
 		bytes.Add(int64(len(plans[i].text)))
@@ -191,7 +194,7 @@ func readPolicies(a *app, path string) ([]planned, error) {
 	return plans, few(policyfile.Clashes(claims))
 }
 
-// few joins errors of files, the first ones.
+// few joins the first maxBad errors of files, and counts the others.
 func few(errs []error) error {
 	bad := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if more := len(bad) - maxBad; more > 0 {
@@ -214,9 +217,10 @@ func (p *planned) read(a *app, name string) error {
 	return nil
 }
 
-// refused is a node's error about the policy, with its file.
+// refused adds the file, and the lines if possible, to a node's error about the
+// policy.
 func (p *planned) refused(err error) error {
-	f, parseErr := parsePolicy(p.file, p.text) // once more: few files need their places kept
+	f, parseErr := parsePolicy(p.file, p.text) // parsed again for the line numbers: keeping them for all files would cost memory
 	if parseErr != nil {
 		return fmt.Errorf("%s: %w", p.file, err)
 	}
@@ -226,7 +230,8 @@ func (p *planned) refused(err error) error {
 	return fmt.Errorf("%s: %w", p.file, err)
 }
 
-// each does something n times, a few at once, and gives the errors in order.
+// each calls do for 0 to n-1, a few calls at a time, and returns the errors in
+// that order.
 func each(n int, do func(i int) error) []error {
 	errs := make([]error, n)
 	next := make(chan int)
@@ -263,7 +268,7 @@ func writePlan(w io.Writer, p *planned) {
 	fmt.Fprintln(w)
 }
 
-// writeChanges writes what changes and what that means.
+// writeChanges writes the changes and their effect on accounts and sessions.
 func writeChanges(w io.Writer, changes []api.PlanChange, f api.Effective) {
 	for _, c := range changes {
 		hang(w, "  ", c.Op+" "+clean(c.What))
@@ -281,11 +286,11 @@ func writeChanges(w io.Writer, changes []api.PlanChange, f api.Effective) {
 		hang(w, "  ", fmt.Sprintf("sessions end (%s): %s", e.Why, accountWords(e.EffectiveAccounts)))
 	}
 	if f.Incomplete {
-		hang(w, "  ", "permissions outside the catalogue are too many to be compared")
+		hang(w, "  ", "permissions outside the catalogue are not compared: there are too many")
 	}
 }
 
-// writeGroup writes what some accounts gain and lose.
+// writeGroup writes the permissions that some accounts gain and lose.
 func writeGroup(w io.Writer, who string, g api.EffectiveGroup) {
 	hang(w, "  ", who)
 	if len(g.Lose) > 0 {
@@ -296,7 +301,7 @@ func writeGroup(w io.Writer, who string, g api.EffectiveGroup) {
 	}
 }
 
-// accountWords names a few accounts and counts them all.
+// accountWords names a few accounts and counts the others.
 func accountWords(e api.EffectiveAccounts) string {
 	var parts []string
 	if e.MemberCount > 0 {
@@ -308,7 +313,7 @@ func accountWords(e api.EffectiveAccounts) string {
 	}
 	for i, d := range e.Domains {
 		if i == maxShown {
-			parts = append(parts, fmt.Sprintf("those of %d more domains", len(e.Domains)-i))
+			parts = append(parts, fmt.Sprintf("and of %d more domains", len(e.Domains)-i))
 			break
 		}
 		parts = append(parts, "every other account of "+d)

@@ -32,8 +32,8 @@ func parseWarned(a *app, name string, text []byte) (*policyfile.File, error) {
 	return f, nil
 }
 
-// refused is a node's refusal of a file's command, with the places in the
-// file. What is no refusal of anything in the file stays as it is.
+// refused adds the lines of the policy file to a node's refusal of it. An error
+// that is not about a field of the file is returned unchanged.
 func refused(f *policyfile.File, err error) error {
 	e, ok := errors.AsType[*api.Error](err)
 	if !ok || len(e.Details) == 0 {

@@ -8,17 +8,19 @@ import (
 )
 
 const (
-	// redrawEvery is how often the line on a terminal changes at most.
+	// redrawEvery is the shortest time between two changes of the line on a
+	// terminal.
 	redrawEvery = 100 * time.Millisecond
-	// reportEvery is how often a line is written where there is no terminal.
+	// reportEvery is the shortest time between two lines without a terminal.
 	reportEvery = 10 * time.Second
-	// barWidth is the columns of the bar.
+	// barWidth is the width of the bar in columns.
 	barWidth = 24
 )
 
-// A progress shows on standard error how far long work has come: one line,
-// drawn again, on a terminal; a line now and then elsewhere; nothing with
-// --quiet or --json. It starts no goroutine. Any goroutine may call it.
+// A progress shows the progress of a long operation on standard error. On a
+// terminal it is one line that is drawn again and again; elsewhere it is a line
+// now and then; with --quiet or --json it is nothing. It starts no goroutine and
+// is safe for concurrent use.
 type progress struct {
 	out    io.Writer // nil: nothing is shown
 	look   look
@@ -27,15 +29,16 @@ type progress struct {
 	total  int64
 	now    func() time.Time
 	began  time.Time
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	shown  time.Time
 	done   int64
 	closed bool
 	drawn  bool // a line is on the terminal
 }
 
-// progress begins to show work, such as "verify" of 1200 "commits"; a total of
-// 0 is not known. End it with close, however the work ends.
+// progress begins to show an operation, such as "verify" of 1200 "commits". A
+// total of 0 means that the total is unknown. The caller must call close, also if
+// the operation fails.
 func (a *app) progress(what string, total int64, unit string) *progress {
 	p := &progress{look: a.errLook, what: what, unit: unit, total: total, now: time.Now}
 	if !a.quiet && !a.json {
@@ -46,7 +49,7 @@ func (a *app) progress(what string, total int64, unit string) *progress {
 	return p
 }
 
-// at says that so much is done, all in all.
+// at sets how many units are done so far.
 func (p *progress) at(done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,14 +71,14 @@ func (p *progress) at(done int64) {
 	fmt.Fprintf(p.out, "\r%s\x1b[K", ruler().Truncate(p.line(now), p.look.width-1, "…"))
 }
 
-// of says how much there is in all.
+// of sets the total.
 func (p *progress) of(total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total = total
 }
 
-// close takes the line off the terminal.
+// close removes the line from the terminal.
 func (p *progress) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +88,7 @@ func (p *progress) close() {
 	p.closed = true
 }
 
-// line is what is said now.
+// line returns the line to show at the time now.
 func (p *progress) line(now time.Time) string {
 	elapsed := now.Sub(p.began)
 	rate := float64(p.done) / max(elapsed.Seconds(), 0.001)

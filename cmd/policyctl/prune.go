@@ -9,11 +9,11 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// planRemovals plans the removal of every tenant that no file is about.
+// planRemovals plans the removal of every tenant that has no file.
 func planRemovals(ctx context.Context, a *app, plans []planned) ([]planned, error) {
 	list, err := allTenants(ctx, a)
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeForbidden {
-		return nil, fmt.Errorf("--prune looks at all tenants: %w", err)
+		return nil, fmt.Errorf("--prune needs the list of all tenants: %w", err)
 	}
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func planRemovals(ctx context.Context, a *app, plans []planned) ([]planned, erro
 	})...)
 }
 
-// removedTenants are the tenants that plans remove.
+// removedTenants returns the tenants that the plans remove.
 func removedTenants(plans []planned) (ids []string) {
 	for _, p := range plans {
 		if p.removes {
@@ -49,11 +49,12 @@ func removedTenants(plans []planned) (ids []string) {
 	return ids
 }
 
-// maxNamed bounds the tenants named in a question.
+// maxNamed bounds the tenants that are named in a question.
 const maxNamed = 20
 
-// question says what applying plans does. Where tenants are removed it says
-// also what must be typed: how many are.
+// question describes the effect of applying the plans. If tenants are removed,
+// word is the text that the user must type, such as "remove 3". Otherwise word is
+// empty, and a yes is enough.
 func question(plans []planned) (what, word string) {
 	removed := removedTenants(plans)
 	changed := -len(removed)

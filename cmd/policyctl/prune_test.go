@@ -12,8 +12,8 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// TestManyTenants: a plan of many tenants begins with a summary and shows each
-// change on request only; JSON has all.
+// TestManyTenants: the plan of many tenants is a summary. It shows each change
+// only with --details. JSON has all changes.
 func TestManyTenants(t *testing.T) {
 	socket := startPolicyd(t)
 	ctl := func(want int, args ...string) string {
@@ -48,7 +48,7 @@ func TestManyTenants(t *testing.T) {
 		t.Errorf("apply: %.2000s", out)
 	}
 
-	// Most files go: their tenants are named, one by one, and removed.
+	// Remove most files. Their tenants are named one by one, and removed.
 	for i := range maxDetailed {
 		if err := os.Remove(filepath.Join(dir, fmt.Sprintf("t%d.toml", i))); err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func TestManyTenants(t *testing.T) {
 	}
 }
 
-// TestPruneIsAsked: on a terminal what is typed must say how many tenants go.
+// TestPruneIsAsked: on a terminal the user must type how many tenants are removed.
 func TestPruneIsAsked(t *testing.T) {
 	t.Setenv("TERM", "dumb")
 	socket := startPolicyd(t)
@@ -91,7 +91,7 @@ func TestPruneIsAsked(t *testing.T) {
 		_, err := client.Tenant(t.Context(), id)
 		return err == nil
 	}
-	question := regexp.MustCompile(`removes 2 tenants for good, with domains and members: old,\s+older\.\s+Type remove 2 to go on: `)
+	question := regexp.MustCompile(`removes 2 tenants for good, with domains and members: old,\s+older\.\s+Type remove 2 to confirm: `)
 	for _, typed := range []string{"yes\n", "y\n", "remove 1\n", "\n"} {
 		out, code := onTerminal(t, 200, typed, args...)
 		if code != exitError || !question.MatchString(out) || !there("old") || !there("older") {
@@ -103,8 +103,8 @@ func TestPruneIsAsked(t *testing.T) {
 	}
 }
 
-// TestPruneComesLast: no tenant is removed when another could not be changed,
-// and none that is not what was planned on.
+// TestPruneComesLast: no tenant is removed if another could not be changed. A
+// tenant that has changed since the plan is not removed either.
 func TestPruneComesLast(t *testing.T) {
 	socket := startPolicyd(t)
 	client := api.NewClient(socket)
@@ -127,8 +127,8 @@ func TestPruneComesLast(t *testing.T) {
 	}
 	do("t0", api.TenantRename{DisplayName: "meanwhile"})
 	do("old", api.TenantRename{DisplayName: "meanwhile"})
-	if err := c.all(t.Context(), a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no tenant was removed, for not all else was applied: old") {
-		t.Errorf("behind a refusal: %v", err)
+	if err := c.all(t.Context(), a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no tenant was removed, because not everything else was applied; these stay: old") {
+		t.Errorf("after a refusal: %v", err)
 	}
 	if err := c.all(t.Context(), a, plans[1:]); err == nil || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("a tenant that changed: %v", err)

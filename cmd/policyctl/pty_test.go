@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onTerminal runs a command line on a real terminal of so many columns, where
-// somebody types, and gives what is seen.
+// onTerminal runs a command line on a real terminal with so many columns. It
+// types the text typed, and returns everything that the terminal shows.
 func onTerminal(t *testing.T, columns uint16, typed string, args ...string) (string, int) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -49,8 +49,8 @@ func onTerminal(t *testing.T, columns uint16, typed string, args ...string) (str
 	return <-seen, code
 }
 
-// TestOnATerminal: the width and colours are the terminal's, and the one who
-// sits there is asked.
+// TestOnATerminal: the output has the terminal's width and colours, and the user
+// is asked for confirmation.
 func TestOnATerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	for _, name := range []string{"NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"} {
@@ -72,7 +72,7 @@ func TestOnATerminal(t *testing.T) {
 		t.Errorf("no colours: %q", out)
 	}
 	remove := []string{"--socket", "/nonexistent/s", "tenant", "remove", "acme"}
-	if out, code := onTerminal(t, 80, "acne\n", remove...); code != exitError || !strings.Contains(out, "Type acme to go on: ") || !strings.Contains(out, "nothing was done") {
+	if out, code := onTerminal(t, 80, "acne\n", remove...); code != exitError || !strings.Contains(out, "Type acme to confirm: ") || !strings.Contains(out, "nothing was done") {
 		t.Errorf("exit %d: %q", code, out)
 	}
 	if out, code := onTerminal(t, 80, "acme\n", remove...); code != exitError || !strings.Contains(out, "No policyd listens") {

@@ -12,32 +12,32 @@ import (
 type restoreCmd struct {
 	consent
 	From string `required:"" help:"Folder of the backup." placeholder:"DIR"`
-	Data string `required:"" help:"Data folder of the policy node to be: new, empty, or with the gateways' keys alone." placeholder:"DIR"`
+	Data string `required:"" help:"Data folder of the new policy node: new, empty, or with the gateways' keys only." placeholder:"DIR"`
 }
 
 // Help is the command's help.
 func (*restoreCmd) Help() string {
-	return `Makes the log of a policy node from a backup. The node must not run. The backup
-is copied and read through first; only then does the log appear in the data
-folder, all or nothing.
+	return `It creates the log of a policy node from a backup. The node must be stopped. The
+backup is copied and verified first; only then does the complete log appear in
+the data folder.
 
-What is restored is a new history: it has the same commits, and a log id of its
-own. Sessions that were opened under the log it was are ended, and gateways
-open them again; what was committed after the backup was made is not in it.
+The restored log has the commits of the backup and a log id of its own. Commits
+made after the backup are lost. Sessions that were opened under the old log end,
+and their clients have to log in again.
 
-Give the folder to the user policyd runs as before you start it.
+Make policyd's user the owner of the folder before you start policyd.
 
-On a terminal it asks. Elsewhere, and with --json, it wants --yes.
+On a terminal it asks. Without a terminal, or with --json, it needs --yes.
 
-Exit codes: 0 restored; 1 not restored, and no log is in the data folder; 2 the
-command line could not be read, or --yes is missing: nothing was done.
+Exit codes: 0 restored; 1 not restored, and there is no log in the data folder;
+2 the command line could not be read, or --yes is missing: nothing was done.
 
 Example:
 
     policyctl restore --from /backup/monday --data /var/lib/postern --yes`
 }
 
-// restored is what a restore has made.
+// restored is the result of a restore.
 type restored struct {
 	LogID    string          `json:"log_id"`
 	Position events.Position `json:"position"`
@@ -46,7 +46,7 @@ type restored struct {
 
 // Run restores a backup.
 func (c *restoreCmd) Run(ctx context.Context, a *app) error {
-	if err := c.given(ctx, a, fmt.Sprintf("this makes %s begin anew with what is in %s: what was committed after that is not in it", c.Data, c.From), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this restores %s from the backup %s: later commits are not in it", c.Data, c.From), ""); err != nil {
 		return err
 	}
 	result, err := c.restore(ctx, a)

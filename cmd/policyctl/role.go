@@ -9,18 +9,18 @@ import (
 )
 
 type roleCmd struct {
-	Define roleDefine `cmd:"" help:"Make or replace a role of the tenant's own."`
-	Adjust roleAdjust `cmd:"" help:"Add to and remove from a built-in role, for this tenant only."`
+	Define roleDefine `cmd:"" help:"Create or replace a custom role."`
+	Adjust roleAdjust `cmd:"" help:"Add permissions to a built-in role or remove them, for one tenant only."`
 	List   roleList   `cmd:"" help:"List a tenant's roles."`
-	Show   roleShow   `cmd:"" help:"Show a role and what it gives in the end."`
-	Remove roleRemove `cmd:"" help:"Remove a role nothing uses."`
+	Show   roleShow   `cmd:"" help:"Show a role and its effective permissions."`
+	Remove roleRemove `cmd:"" help:"Remove a role that nothing uses."`
 }
 
 type roleDefine struct {
-	Role     string   `arg:"" help:"The role's name, such as lab:kiosk. prosody: is reserved."`
-	Inherits []string `short:"i" help:"A role to inherit from; several are asked from left to right." placeholder:"ROLE"`
-	Allow    []string `short:"a" help:"A permission it gives." placeholder:"PERMISSION"`
-	Deny     []string `short:"d" help:"A permission it does not give, whatever it inherits. Deny beats allow." placeholder:"PERMISSION"`
+	Role     string   `arg:"" help:"The role's name, such as lab:kiosk. Names that begin with prosody: are reserved."`
+	Inherits []string `short:"i" help:"A role to inherit from. Of several, the first one that allows or denies a permission decides." placeholder:"ROLE"`
+	Allow    []string `short:"a" help:"A permission that the role gives." placeholder:"PERMISSION"`
+	Deny     []string `short:"d" help:"A permission that the role does not give, even if it inherits it. Deny beats allow." placeholder:"PERMISSION"`
 	namesFlag
 	tenantFlag
 	change
@@ -28,7 +28,7 @@ type roleDefine struct {
 
 // Help is the command's help.
 func (*roleDefine) Help() string {
-	return `What is given replaces the whole definition. The next stanza of those who have the role is decided by it; their sessions stay, unless they lose xmpp:account:messages:read or xmpp:account:presence:write.
+	return `The new definition replaces the old one completely. It applies from the next stanza of each account that has the role. Sessions stay, unless the account loses xmpp:account:messages:read or xmpp:account:presence:write.
 
 Examples:
 
@@ -51,9 +51,9 @@ func (c *roleDefine) Run(ctx context.Context, a *app) error {
 
 type roleAdjust struct {
 	Role   string   `arg:"" help:"A built-in role: prosody:guest, prosody:registered, prosody:member, prosody:admin or prosody:operator."`
-	Add    []string `help:"A permission it gives besides." placeholder:"PERMISSION"`
-	Remove []string `help:"A permission it does not give any more. Remove beats add." placeholder:"PERMISSION"`
-	Reset  bool     `help:"As it was built in."`
+	Add    []string `help:"A permission that the role gives in addition." placeholder:"PERMISSION"`
+	Remove []string `help:"A permission that the role no longer gives. Remove beats add." placeholder:"PERMISSION"`
+	Reset  bool     `help:"Undo all additions and removals."`
 	namesFlag
 	tenantFlag
 	change
@@ -61,7 +61,7 @@ type roleAdjust struct {
 
 // Help is the command's help.
 func (*roleAdjust) Help() string {
-	return `What is given replaces all that was added and removed before.
+	return `The lists replace all earlier additions and removals.
 
 Examples:
 
@@ -72,7 +72,7 @@ Examples:
 // Run adjusts a built-in role.
 func (c *roleAdjust) Run(ctx context.Context, a *app) error {
 	if c.Reset == (len(c.Add)+len(c.Remove) > 0) {
-		return usagef("give what to --add and --remove, or --reset")
+		return usagef("give permissions to --add or to --remove, or give --reset")
 	}
 	tenant, err := c.need()
 	if err != nil {
@@ -92,7 +92,7 @@ type roleList struct {
 
 // Help is the command's help.
 func (*roleList) Help() string {
-	return `GIVES counts the permissions a role gives in the end, MEMBERS who has it, DOMAINS where it is the default. A built-in role this tenant has changed has so many added and removed.
+	return `GIVES counts the effective permissions: those that the role gives in the end, with inheritance and the tenant's ceiling. MEMBERS counts the accounts that have it, DOMAINS the domains whose default role it is. "+1 -2" after a built-in role says that this tenant has added one permission and removed two.
 
 Example:
 
@@ -181,10 +181,10 @@ func (c *roleShow) Run(ctx context.Context, a *app) error {
 
 func writeEffective(w io.Writer, names []string) {
 	if len(names) == 0 {
-		fmt.Fprintln(w, "\nIt gives nothing.")
+		fmt.Fprintln(w, "\nIt gives no permissions.")
 		return
 	}
-	fmt.Fprintf(w, "\ngives in the end (%d):\n", len(names))
+	fmt.Fprintf(w, "\neffective permissions (%d):\n", len(names))
 	for _, name := range names {
 		fmt.Fprintf(w, "  %s\n", clean(name))
 	}
@@ -210,7 +210,7 @@ func (c *roleRemove) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := c.given(ctx, a, fmt.Sprintf("this forgets the role %s of tenant %s", c.Role, tenant), ""); err != nil {
+	if err := c.given(ctx, a, fmt.Sprintf("this removes the role %s of tenant %s", c.Role, tenant), ""); err != nil {
 		return err
 	}
 	return c.do(ctx, a, tenant, api.RoleRemove{Role: c.Role}, fmt.Sprintf("role %s removed from tenant %s", c.Role, tenant))

@@ -9,23 +9,23 @@ import (
 )
 
 type serviceCmd struct {
-	Add    serviceAdd    `cmd:"" help:"Declare a component domain, so that it counts as local."`
+	Add    serviceAdd    `cmd:"" help:"Declare a component domain as local."`
 	List   serviceList   `cmd:"" help:"List a tenant's services."`
-	Remove serviceRemove `cmd:"" help:"Take a service back: it counts as remote again."`
+	Remove serviceRemove `cmd:"" help:"Remove a service: its domain counts as remote again."`
 }
 
 type serviceAdd struct {
 	Service string `arg:"" help:"The component's domain."`
-	Shared  bool   `help:"Declare it for the installation, local to every tenant. For operators only."`
+	Shared  bool   `help:"Declare a service of the whole installation, local to every tenant. For operators only."`
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*serviceAdd) Help() string {
-	return `Stanzas to a service of the tenant and from it do not ask for xmpp:federate.
+	return `Stanzas to and from a tenant's service do not ask for xmpp:federate.
 
-With --shared the service belongs to no tenant and is local to every one, as a push or upload service that many tenants use: roles without xmpp:federate reach it, and it reaches them. All else is asked as ever. A domain or service that a tenant has cannot be shared, and what is shared cannot become a tenant's.
+With --shared the service belongs to no tenant and is local to all of them. This is for a push or upload service that many tenants use: accounts without xmpp:federate can exchange stanzas with it. All other permissions are asked for as usual. A domain or service of a tenant cannot be shared, and a shared service cannot be added to a tenant.
 
 Examples:
 
@@ -33,7 +33,7 @@ Examples:
     policyctl service add --shared push.vendor.example --reason "push of the mobile app"`
 }
 
-// sharedNote is what whoever shares a service must know.
+// sharedNote warns the operator who shares a service.
 const sharedNote = "accounts of every tenant, also those without xmpp:federate, now exchange stanzas with %s: share only a domain that one operator you trust runs"
 
 // Run declares a service.
@@ -49,7 +49,7 @@ func (c *serviceAdd) Run(ctx context.Context, a *app) error {
 }
 
 type serviceList struct {
-	Shared bool `help:"List the services of the installation, local to every tenant."`
+	Shared bool `help:"List the shared services of the installation, which are local to every tenant."`
 	tenantFlag
 	atFlag
 }
@@ -91,7 +91,7 @@ func (c *serviceList) Run(ctx context.Context, a *app) error {
 // shared lists the services of the installation.
 func (c *serviceList) shared(ctx context.Context, a *app) error {
 	if c.At != "" {
-		return usagef("--at looks at one tenant: name it, in place of --shared")
+		return usagef("--at shows one tenant only: name it instead of --shared")
 	}
 	list, err := a.client.SharedServices(ctx)
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *serviceList) shared(ctx context.Context, a *app) error {
 
 type serviceRemove struct {
 	Service string `arg:"" help:"The component's domain."`
-	Shared  bool   `help:"It is the installation's, and becomes remote to every tenant. For operators only."`
+	Shared  bool   `help:"Remove a shared service: it becomes remote to every tenant. For operators only."`
 	consent
 	tenantFlag
 	change
@@ -117,7 +117,7 @@ type serviceRemove struct {
 
 // Help is the command's help.
 func (*serviceRemove) Help() string {
-	return `No session ends; what is sent from then on is judged anew.
+	return `No session ends. The domain counts as remote from the next stanza on.
 
 Examples:
 
@@ -125,7 +125,7 @@ Examples:
     policyctl service remove --shared push.vendor.example --yes`
 }
 
-// Run takes a service back.
+// Run removes a service.
 func (c *serviceRemove) Run(ctx context.Context, a *app) error {
 	if c.Shared {
 		if err := c.given(ctx, a, fmt.Sprintf("this makes %s remote for all tenants", c.Service), ""); err != nil {

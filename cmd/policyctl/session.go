@@ -13,19 +13,20 @@ import (
 )
 
 type sessionCmd struct {
-	List sessionList `cmd:"" help:"List the live sessions, of all gateways."`
+	List sessionList `cmd:"" help:"List the live sessions of all gateways."`
 	Show sessionShow `cmd:"" help:"Show a live session."`
-	End  sessionEnd  `cmd:"" help:"End a live session, or all of an account."`
+	End  sessionEnd  `cmd:"" help:"End a live session, or all sessions of an account."`
 }
 
-// maxSessionPage is how many sessions a node answers with at once.
+// maxSessionPage bounds the sessions in one answer of the node.
 const maxSessionPage = 200
 
-// codePartial is the code of a list that is printed, but may lack some.
+// codePartial is the error code if a list was printed, but sessions may be
+// missing from it.
 const codePartial api.Code = "partial"
 
-// whose gives the tenant that was named, or is the only one the caller may
-// see; empty are all.
+// whose returns the tenant that was named. If none was, it returns the tenant of
+// the caller's token, or "" for a caller that may see all tenants.
 func (f *tenantFlag) whose(ctx context.Context, a *app) (string, error) {
 	if f.Tenant != "" {
 		return f.Tenant, nil
@@ -35,17 +36,17 @@ func (f *tenantFlag) whose(ctx context.Context, a *app) (string, error) {
 }
 
 type sessionList struct {
-	Account string `help:"Only this account's." complete:"member" placeholder:"JID"`
-	Domain  string `help:"Only those of this domain." complete:"domain" placeholder:"DOMAIN"`
+	Account string `help:"Only sessions of this account." complete:"member" placeholder:"JID"`
+	Domain  string `help:"Only sessions of this domain." complete:"domain" placeholder:"DOMAIN"`
 	Gateway string `help:"Ask this gateway only." placeholder:"ID"`
-	Limit   int    `help:"How many to list at most." default:"1000" placeholder:"N"`
-	Partial bool   `help:"Be content with what answers: exit 0 even if a gateway is missing."`
+	Limit   int    `help:"List at most so many sessions." default:"1000" placeholder:"N"`
+	Partial bool   `help:"Accept an incomplete list: exit with 0 even if a gateway does not answer."`
 	tenantFlag
 }
 
 // Help is the command's help.
 func (*sessionList) Help() string {
-	return `The gateways are asked. One that does not answer within two seconds is missing: what the others have is listed all the same, and the exit code is 1 unless --partial is given.
+	return `The node asks all gateways. If a gateway does not answer within two seconds, its sessions are missing from the list; it is named, and the exit code is 1 unless --partial is given.
 
 Examples:
 
@@ -83,12 +84,12 @@ func (c *sessionList) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if all.Next != "" && !a.json {
-		a.warn(fmt.Sprintf("there are more than %d: give --limit, or say which", c.Limit))
+		a.warn(fmt.Sprintf("there are more than %d sessions: raise --limit, or give a filter such as --account", c.Limit))
 	}
 	if len(all.Missing) == 0 {
 		return nil
 	}
-	text := "the list may lack sessions: these gateways did not answer: " + strings.Join(all.Missing, ", ")
+	text := "the list may be incomplete, because these gateways did not answer: " + strings.Join(all.Missing, ", ")
 	if c.Partial {
 		a.warn(text)
 		return nil
@@ -115,7 +116,7 @@ func writeSessions(w io.Writer, list api.SessionList) {
 func moment(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
 type sessionShow struct {
-	ID string `arg:"" help:"The session's id, as session list shows it."`
+	ID string `arg:"" help:"The session's id, from session list."`
 	tenantFlag
 }
 
@@ -153,23 +154,23 @@ func (c *sessionShow) Run(ctx context.Context, a *app) error {
 		t.add("log-in", strings.TrimSuffix(s.Mechanism+" over "+s.TLS, " over "))
 		t.add("opened", fmt.Sprintf("%s, at position %d", moment(s.Since), s.Opened))
 		t.add("last stanza", moment(s.Active))
-		t.add("from the client", fmt.Sprintf("%d passed, %d not", s.PassedOut, s.RefusedOut))
-		t.add("to the client", fmt.Sprintf("%d passed, %d not", s.PassedIn, s.RefusedIn))
+		t.add("from the client", fmt.Sprintf("%d passed, %d did not", s.PassedOut, s.RefusedOut))
+		t.add("to the client", fmt.Sprintf("%d passed, %d did not", s.PassedIn, s.RefusedIn))
 		t.write(w)
 	})
 }
 
 type sessionEnd struct {
-	ID      string `arg:"" optional:"" help:"The session's id, as session list shows it."`
-	Account string `help:"End all sessions of this account; the same as member end-sessions." complete:"member" placeholder:"JID"`
+	ID      string `arg:"" optional:"" help:"The session's id, from session list."`
+	Account string `help:"End all sessions of this account, as member end-sessions does." complete:"member" placeholder:"JID"`
 	ownedChange
 }
 
 // Help is the command's help.
 func (*sessionEnd) Help() string {
-	return `Its client may log in again at once; to keep an account out, suspend it. Who ended which session, and why, is in the node's record of admin calls; what --account does is in the log.
+	return `The client may log in again at once; to keep an account out, suspend it. The node's record of admin calls (admin.jsonl) has who ended a session by its id, and why. --account is a command and is in the log.
 
-A gateway that does not answer may still have the session: then the exit code is 1, and the command may be given again. --account also ends sessions at gateways that cannot be asked now.
+If a gateway does not answer, it may still have the session. The exit code is then 1, and you can repeat the command. --account also ends sessions at gateways that do not answer now.
 
 Examples:
 
@@ -177,23 +178,24 @@ Examples:
     policyctl session end --account bob@alpha.example`
 }
 
-// An unseen is an error that leaves open whether there is such a session.
+// An unseen is an error after which it is not known whether the session exists.
 type unseen struct{ error }
 
 func (e unseen) Unwrap() error { return e.error }
 
-// An unclearEnd is an error that leaves open whether a session was ended.
+// An unclearEnd is an error after which it is not known whether the session was
+// ended.
 type unclearEnd struct{ error }
 
 func (e unclearEnd) Unwrap() error { return e.error }
 
-// Run ends a session, or those of an account.
+// Run ends a session, or all sessions of an account.
 func (c *sessionEnd) Run(ctx context.Context, a *app) error {
 	switch {
 	case (c.ID == "") == (c.Account == ""):
-		return usagef("give a session's id or --account, one of them")
+		return usagef("give either a session's id or --account")
 	case c.ID != "" && c.CommandID != "":
-		return usagef("--command-id goes with --account: a session ends once, however often that is asked for")
+		return usagef("--command-id needs --account. Ending a session by its id is safe to repeat without it")
 	case c.Account != "":
 		return (&memberEndSessions{JID: c.Account, ownedChange: c.ownedChange}).Run(ctx, a)
 	}

@@ -15,7 +15,7 @@ func (*statusCmd) Help() string {
     policyctl status`
 }
 
-// Run shows how the node is.
+// Run shows the state of the node.
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	s, err := a.client.Status(ctx)
 	if err != nil {

@@ -11,13 +11,14 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// maxDetailed is of how many tenants the changes are shown unasked.
+// maxDetailed is the largest number of changing tenants for which every change is
+// shown without --details.
 const maxDetailed = 20
 
 // A planSummary counts what plans change.
 type planSummary struct {
 	tenants, added, changed, removed int
-	kinds                            map[string]int // by op and type
+	kinds                            map[string]int // the number of changes by op and type
 	warnings, warned                 int
 	ends, loses, gains               api.EffectiveAccounts
 }
@@ -57,17 +58,18 @@ func summaryOf(plans []planned) planSummary {
 	return s
 }
 
-// count adds accounts to others; members are not named in a summary.
+// count adds more to sum. It does not keep the members' names, because a summary
+// shows none.
 func count(sum *api.EffectiveAccounts, more api.EffectiveAccounts) {
 	sum.MemberCount += more.MemberCount
 	sum.Domains = append(sum.Domains, more.Domains...)
 }
 
-// changing is how many tenants change.
+// changing returns the number of tenants that change.
 func (s *planSummary) changing() int { return s.added + s.changed + s.removed }
 
-// write writes the summary: what happens to how many tenants, each kind of
-// change with how often it happens, and who is concerned.
+// write writes the summary: how many tenants are new, changed or removed, how
+// many changes there are of each kind, and how many accounts are affected.
 func (s *planSummary) write(w io.Writer) {
 	fmt.Fprintf(w, "%d of %d tenants to change: %d new, %d changed, %d removed\n", s.changing(), s.tenants, s.added, s.changed, s.removed)
 	kinds := slices.SortedFunc(maps.Keys(s.kinds), func(a, b string) int {
@@ -89,12 +91,13 @@ func (s *planSummary) write(w io.Writer) {
 	}
 }
 
-// writePlans writes plans: each, or where many tenants change a summary first,
-// and each only if that is asked for. A tenant to be removed is always named.
+// writePlans writes the plans. If more than maxDetailed tenants change, it writes
+// a summary instead, and the plans only if details is set. Tenants that will be
+// removed are always named.
 func writePlans(w io.Writer, plans []planned, details bool) {
 	s := summaryOf(plans)
 	if s.changing() == 0 {
-		fmt.Fprintf(w, "nothing to change: %d tenants are as their files say\n", len(plans))
+		fmt.Fprintf(w, "nothing to change: %d tenants match their files\n", len(plans))
 		return
 	}
 	if s.changing() > maxDetailed {

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// columnGap is what stands between columns.
+	// columnGap is the number of blanks between columns.
 	columnGap = 2
-	// minColumn is how narrow a column may get. On a terminal that has no
-	// room for that the lines are longer than it.
+	// minColumn is the smallest width of a column. On a terminal without room
+	// for it, lines are longer than the terminal is wide.
 	minColumn = 6
 )
 
-// A table is rows in aligned columns. In a pipe every row is one line and
-// every cell whole. On a terminal too narrow for that, cells are wrapped at
-// blanks, and words too long for their column within.
+// A table prints rows in aligned columns. In a pipe every row is one line. On a
+// terminal that is too narrow for the rows, cells are wrapped at blanks, and
+// words that are too long for their column are broken.
 type table struct {
 	rows [][]string
 	// inks gives the cells of a column their colour.
@@ -29,7 +29,8 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// colour gives the cells of a column, from 0, colours, such as inkOf.
+// colour sets the function, such as inkOf, that gives the cells of a column
+// their colours. The first column is 0.
 func (t *table) colour(column int, of func(cell string) ink) {
 	if t.inks == nil {
 		t.inks = map[int]func(string) ink{}
@@ -37,13 +38,13 @@ func (t *table) colour(column int, of func(cell string) ink) {
 	t.inks[column] = of
 }
 
-// ruler measures text as a terminal shows it. What is ambiguous is narrow,
-// whatever the locale says.
+// ruler measures the width of text on a terminal. Characters of ambiguous width
+// count as narrow in every locale.
 func ruler() *runewidth.Condition {
 	return &runewidth.Condition{StrictEmojiNeutral: true}
 }
 
-// write writes the table, no blanks at the ends of lines.
+// write writes the table without blanks at the ends of lines.
 func (t *table) write(w io.Writer) {
 	l, r := lookOf(w), ruler()
 	rows := make([][]string, len(t.rows))
@@ -68,7 +69,7 @@ func (t *table) writeRow(w io.Writer, r *runewidth.Condition, row []string, widt
 	}
 	for y := range height {
 		var b strings.Builder
-		blanks := 0 // owed before the next text
+		blanks := 0 // to write before the next text
 		for c := range row {
 			text := ""
 			if y < len(cells[c]) {
@@ -89,9 +90,9 @@ func (t *table) writeRow(w io.Writer, r *runewidth.Condition, row []string, widt
 	}
 }
 
-// fit gives the columns' widths: as wide as their cells, unless that is wider
-// than the terminal. Then the widest give way first: down to their longest
-// words, and if that is not enough, below.
+// fit returns the widths of the columns. Each is as wide as its widest cell, if
+// the terminal has room for them. Otherwise the widest columns shrink first: down
+// to their longest word, and further only if that is not enough.
 func fit(r *runewidth.Condition, rows [][]string, width int) []int {
 	var natural, words []int
 	for _, row := range rows {
@@ -126,8 +127,8 @@ func sumOf(list []int) (n int) {
 	return n
 }
 
-// share cuts the widest down to one common width, none below its least, so
-// that all fit into room if they can.
+// share cuts the widest columns down to one common width, so that all fit into
+// room. No column gets narrower than its least, even if they do not fit then.
 func share(widths, least []int, room int) []int {
 	cut := slices.Clone(widths)
 	for level := slices.Max(widths); level > 0 && sumOf(cut) > room; level-- {
@@ -135,7 +136,7 @@ func share(widths, least []int, room int) []int {
 			cut[c] = max(min(widths[c], level), least[c])
 		}
 	}
-	for c := range cut { // what the last step cut too much goes back, from the left
+	for c := range cut { // give back the columns that the last step cut too much, from the left
 		for cut[c] < widths[c] && sumOf(cut) < room {
 			cut[c]++
 		}
@@ -143,9 +144,9 @@ func share(widths, least []int, room int) []int {
 	return cut
 }
 
-// wrap breaks a text into lines of at most so many columns, at blanks. A word
-// that is longer goes on in the next line: two names that begin alike must
-// not look the same.
+// wrap breaks a text at blanks into lines of at most width columns. A longer word
+// continues on the next line. It is not cut off, because two names that begin
+// alike must not look the same.
 func wrap(r *runewidth.Condition, s string, width int) []string {
 	if r.StringWidth(s) <= width {
 		return []string{s}
@@ -170,9 +171,9 @@ func wrap(r *runewidth.Condition, s string, width int) []string {
 	return append(lines, line)
 }
 
-// part is the beginning of a word, as much as fits: behind one of the signs
-// names are made of if there is one in its second half, and a character at
-// least.
+// part returns the longest beginning of a word that fits into width, but at least
+// one character. If its second half has a separator of names, such as . or @, the
+// part ends after the last separator.
 func part(r *runewidth.Condition, word string, width int) string {
 	head := r.Truncate(word, width, "")
 	if head == "" {
@@ -185,8 +186,8 @@ func part(r *runewidth.Condition, word string, width int) string {
 	return head
 }
 
-// hang writes a text that begins with the indent given, on a terminal in lines
-// that fit, those after the first indented a little more.
+// hang writes an indented text. On a terminal it breaks the text into lines that
+// fit, and indents all lines but the first a little more.
 func hang(w io.Writer, indent, text string) {
 	width := lookOf(w).width - len(indent) - columnGap
 	if width < minColumn {

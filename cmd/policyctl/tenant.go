@@ -12,23 +12,23 @@ import (
 )
 
 type tenantCmd struct {
-	Create      tenantCreate      `cmd:"" help:"Make a tenant, empty or from a policy file."`
+	Create      tenantCreate      `cmd:"" help:"Create a tenant, empty or from a policy file."`
 	List        tenantList        `cmd:"" help:"List the tenants."`
 	Show        tenantShow        `cmd:"" help:"Show one tenant."`
 	Rename      tenantRename      `cmd:"" help:"Change the name shown to people."`
-	SetCeiling  tenantSetCeiling  `cmd:"" help:"Set what no role of the tenant can ever give."`
+	SetCeiling  tenantSetCeiling  `cmd:"" help:"Set the permissions that no role of the tenant can give."`
 	SetLimits   tenantSetLimits   `cmd:"" help:"Set how many sessions the tenant may have. For operators only."`
-	SetPresence tenantSetPresence `cmd:"" help:"Set what becomes of presence of those who may not receive messages."`
-	SetAudit    tenantSetAudit    `cmd:"" help:"Set how much of an address the audit log holds."`
-	Suspend     tenantSuspend     `cmd:"" help:"End all sessions of the tenant and admit none."`
+	SetPresence tenantSetPresence `cmd:"" help:"Set what happens to the presence of accounts that may not receive messages."`
+	SetAudit    tenantSetAudit    `cmd:"" help:"Set how much of each address the audit log contains."`
+	Suspend     tenantSuspend     `cmd:"" help:"End all sessions of the tenant and admit no new ones."`
 	Resume      tenantResume      `cmd:"" help:"Undo suspend."`
-	Remove      tenantRemove      `cmd:"" help:"Remove a tenant and all that is its own, for good."`
+	Remove      tenantRemove      `cmd:"" help:"Remove a tenant and everything that belongs to it, for good."`
 }
 
 type tenantCreate struct {
-	ID   string `arg:"" optional:"" name:"id" help:"The tenant's id: a-z, 0-9 and -, at most 32; with --file that of the file."`
-	Name string `help:"The name shown to people; the id when absent." placeholder:"TEXT"`
-	File string `short:"f" help:"A policy file: the tenant with its domains, services, roles and members, in one commit. - is standard input." placeholder:"FILE"`
+	ID   string `arg:"" optional:"" name:"id" help:"The tenant's id: at most 32 of a-z, 0-9 and -. With --file it is optional, and must be the id in the file."`
+	Name string `help:"The name shown to people; the id if omitted." placeholder:"TEXT"`
+	File string `short:"f" help:"A policy file with the tenant's domains, services, roles and members. All are created in one commit. - is standard input." placeholder:"FILE"`
 	change
 }
 
@@ -41,7 +41,7 @@ func (*tenantCreate) Help() string {
     policyctl tenant create acme -f - < acme.toml`
 }
 
-// Run makes a tenant.
+// Run creates a tenant.
 func (c *tenantCreate) Run(ctx context.Context, a *app) error {
 	cmd := api.TenantCreate{}
 	if c.File != "" {
@@ -90,7 +90,7 @@ func (c *tenantList) Run(ctx context.Context, a *app) error {
 	}
 	return a.print(list, func(w io.Writer) {
 		if len(list.Tenants) == 0 {
-			fmt.Fprintln(w, "There are no tenants yet. Make one with: policyctl tenant create ID")
+			fmt.Fprintln(w, "There are no tenants yet. Create one with: policyctl tenant create ID")
 			return
 		}
 		t := &table{}
@@ -162,7 +162,7 @@ func (c *tenantShow) Run(ctx context.Context, a *app) error {
 }
 
 type tenantRename struct {
-	ID   string `arg:"" name:"id" help:"The tenant's id, which stays."`
+	ID   string `arg:"" name:"id" help:"The tenant's id, which does not change."`
 	Name string `arg:"" help:"The new name."`
 	change
 }
@@ -181,7 +181,7 @@ func (c *tenantRename) Run(ctx context.Context, a *app) error {
 
 type tenantSetCeiling struct {
 	ID          string   `arg:"" name:"id" help:"The tenant's id."`
-	Permissions []string `arg:"" optional:"" name:"permission" help:"What no role of the tenant can give; it replaces the ceiling."`
+	Permissions []string `arg:"" optional:"" name:"permission" help:"A permission that no role of the tenant can give. The list replaces the earlier ceiling."`
 	None        bool     `help:"No ceiling."`
 	namesFlag
 	change
@@ -218,7 +218,7 @@ type tenantSetLimits struct {
 
 // Help is the command's help.
 func (*tenantSetLimits) Help() string {
-	return `A gateway with that many sessions of the tenant refuses the next one, with resource-constraint. Sessions that are open stay. In a policy file it is max_sessions: a file that leaves it out lifts the limit when it is applied.
+	return `A gateway that has so many sessions of the tenant refuses the next one with resource-constraint. Open sessions stay. In a policy file the limit is max_sessions: a file that leaves it out removes the limit when it is applied.
 
 Examples:
 
@@ -232,7 +232,7 @@ func (c *tenantSetLimits) Run(ctx context.Context, a *app) error {
 		fmt.Sprintf("tenant %s: sessions at each gateway: %s", c.ID, sessionsLimit(*c.Sessions)))
 }
 
-// sessionsLimit is a limit of sessions as it is shown.
+// sessionsLimit returns a limit of sessions in words.
 func sessionsLimit(most uint64) string {
 	if most == 0 {
 		return "no limit"
@@ -240,12 +240,12 @@ func sessionsLimit(most uint64) string {
 	return strconv.FormatUint(most, 10)
 }
 
-// nonNil makes an empty list one on the wire.
+// nonNil turns nil into an empty list, so that JSON has [] and not null.
 func nonNil(list []string) []string { return append([]string{}, list...) }
 
 type tenantSetPresence struct {
 	ID   string `arg:"" name:"id" help:"The tenant's id."`
-	Mode string `arg:"" enum:"clamp,refuse" help:"clamp: passed on with priority -1, so that no messages come; refuse: answered with an error."`
+	Mode string `arg:"" enum:"clamp,refuse" help:"clamp: presence is forwarded with priority -1, so that the server sends no messages; refuse: it is answered with an error."`
 	change
 }
 
@@ -259,12 +259,12 @@ func (*tenantSetPresence) Help() string {
 // Run sets the presence mode.
 func (c *tenantSetPresence) Run(ctx context.Context, a *app) error {
 	return c.do(ctx, a, c.ID, api.TenantSetPresence{PresenceWithoutMessages: c.Mode},
-		fmt.Sprintf("tenant %s: presence of those without xmpp:account:messages:read: %s", c.ID, c.Mode))
+		fmt.Sprintf("tenant %s: presence of accounts without xmpp:account:messages:read: %s", c.ID, c.Mode))
 }
 
 type tenantSetAudit struct {
 	ID        string `arg:"" name:"id" help:"The tenant's id."`
-	Addresses string `arg:"" enum:"full,domain,class" help:"full: whole addresses; domain: their domains; class: only whether own, local or remote."`
+	Addresses string `arg:"" enum:"full,domain,class" help:"full: whole addresses; domain: domains only; class: only own, local or remote."`
 	change
 }
 
@@ -325,7 +325,7 @@ type tenantRemove struct {
 
 // Help is the command's help.
 func (*tenantRemove) Help() string {
-	return `On a terminal it asks for the tenant's id; elsewhere it wants --yes.
+	return `On a terminal you confirm by typing the tenant's id. Without a terminal it needs --yes.
 
 Example:
 

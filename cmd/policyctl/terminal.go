@@ -8,21 +8,21 @@ import (
 	"golang.org/x/term"
 )
 
-// A look is how text is shown at one place. The zero look is for programs and
-// files: as wide as it gets, without colour, the same everywhere.
+// A look describes how text is shown at one output. The zero look is for
+// programs and files: lines of any length, no colour, the same everywhere.
 type look struct {
 	width  int // of the terminal; 0: not a terminal, lines have any length
 	colour bool
 }
 
-// A page is text on its way to a place with a look. What is written to it
-// finds its look with lookOf, and need not be told.
+// A page buffers text for an output, together with the output's look. Functions
+// that write to it get the look by lookOf, so it is not passed to each of them.
 type page struct {
 	strings.Builder
 	look look
 }
 
-// lookOf is the look of what is written to w.
+// lookOf returns the look of w: a page's own, otherwise the zero look.
 func lookOf(w io.Writer) look {
 	if p, ok := w.(*page); ok {
 		return p.look
@@ -37,8 +37,8 @@ const (
 	colourNever  = "never"
 )
 
-// lookAt finds out about a place. choice is what --color says; after it the
-// environment is asked: NO_COLOR, then CLICOLOR_FORCE, then the terminal.
+// lookAt returns the look of an output. choice is the value of --color. If it is
+// auto, NO_COLOR decides, then CLICOLOR_FORCE, then whether w is a terminal.
 func lookAt(w io.Writer, choice string, env func(string) string) look {
 	f, ok := w.(*os.File)
 	l := look{}
@@ -60,14 +60,14 @@ func lookAt(w io.Writer, choice string, env func(string) string) look {
 	return l
 }
 
-// isTerminal reports whether somebody sits at the other end.
+// isTerminal reports whether v is a terminal, so that a user can answer.
 func isTerminal(v any) bool {
 	f, ok := v.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// An ink is a colour, by what it says. It is used for what one looks for, and
-// never says what the words do not say as well.
+// An ink is a colour with a meaning. Colours mark the important words. They add
+// no information: the words alone say the same.
 type ink string
 
 const (
@@ -78,7 +78,8 @@ const (
 	inkHeading ink = "1"  // bold
 )
 
-// inked is a text that is clean already, in a colour where w shows any.
+// inked returns a text in a colour if w shows colours. The text must be clean
+// already.
 func inked(w io.Writer, colour ink, s string) string { return lookOf(w).ink(colour, s) }
 
 func (l look) ink(colour ink, s string) string {
@@ -88,8 +89,8 @@ func (l look) ink(colour ink, s string) string {
 	return "\x1b[" + string(colour) + "m" + s + "\x1b[0m"
 }
 
-// inkOf is the colour of an effect, a yes or no, or a line of a difference; it
-// goes by the first word.
+// inkOf returns the colour for an effect, a yes or no, or a line of a plan. The
+// first word of s decides.
 func inkOf(s string) ink {
 	word, _, _ := strings.Cut(strings.TrimSpace(s), " ")
 	switch strings.TrimRight(word, ":") {

@@ -17,19 +17,19 @@ import (
 	"github.com/postern-im/postern/tenants/policyfile"
 )
 
-// casesSuffix ends the names of files of cases in a folder.
+// casesSuffix marks the files of cases in a folder.
 const casesSuffix = ".test.toml"
 
 type testCmd struct {
-	Paths   []string `arg:"" name:"path" help:"A file of cases, or a folder: all *.test.toml in and below it."`
+	Paths   []string `arg:"" name:"path" help:"A file of cases, or a folder: all *.test.toml files in it and its subfolders."`
 	Only    string   `name:"run" help:"Only cases whose name matches this regular expression." placeholder:"REGEXP"`
-	JUnit   string   `name:"junit" help:"Write the results as JUnit XML as well." placeholder:"FILE"`
-	Verbose bool     `short:"v" help:"Show the cases that passed too, and the roles no case tests."`
+	JUnit   string   `name:"junit" help:"Also write the results as JUnit XML to this file." placeholder:"FILE"`
+	Verbose bool     `short:"v" help:"Also show the cases that passed, and the roles that no case tests."`
 }
 
 // Help is the command's help.
 func (*testCmd) Help() string {
-	return `It decides offline, by the code that decides live. A file of cases:
+	return `It decides offline, by the same code as a policy node. A file of cases:
 
     policy = ["acme.toml"]           # beside this file
 
@@ -41,13 +41,15 @@ func (*testCmd) Help() string {
     expect = "refuse"                # pass, refuse, drop, clamp, strip, end
     missing = "xmpp:account:messages:write"
 
-missing is the first permission that is missing, or a list: all of them. With
-role and permissions, domain says where if the files have several. What the
-operator shares with all tenants stands above the cases, as
-shared_services = ["push.vendor.example"]. Further keys of a case are resource, direction (out or in), joined = ["ROOM"] and
-outstanding = ["PEER#ID"], what the session remembers.
+missing is the first missing permission, or a list of all of them. A case with
+role or permissions also needs domain if the policy files have several domains.
+Services that the operator shares with all tenants are listed above the cases, as
+shared_services = ["push.vendor.example"]. Further keys of a case are resource,
+direction (out or in), and the state of the session: joined = ["ROOM"] and
+outstanding = ["PEER#ID"].
 
-A stanza is XML, or in the short form; one with from comes in:
+A stanza is XML or in the short form. In the short form, a stanza with from is
+incoming:
 
     message [groupchat|headline|…] [to JID] [from JID] [event NODE]
     presence [unavailable|subscribe|…] [priority N] [to JID] [from JID]
@@ -63,7 +65,7 @@ Examples:
     policyctl test policies --junit results.xml`
 }
 
-// A testReport is what came of all cases.
+// A testReport is the result of all cases.
 type testReport struct {
 	Passed   int          `json:"passed"`
 	Failed   int          `json:"failed"`
@@ -71,7 +73,7 @@ type testReport struct {
 	Untested []string     `json:"untested_roles"`
 }
 
-// A caseResult is what came of one case.
+// A caseResult is the result of one case.
 type caseResult struct {
 	File     string           `json:"file"`
 	Line     int              `json:"line"`
@@ -90,7 +92,7 @@ type caseResult struct {
 	took            time.Duration
 }
 
-// resultOf is an outcome in the words of the report.
+// resultOf converts an outcome for the report.
 func resultOf(file string, o *suite.Outcome) caseResult {
 	c := o.Case
 	r := caseResult{
@@ -110,7 +112,7 @@ func resultOf(file string, o *suite.Outcome) caseResult {
 		p := api.Permission{Permission: asked.Permission, Steps: []api.Step{}}
 		for _, step := range asked.Steps {
 			p.Steps = append(p.Steps, api.Step{Role: step.Role, Depth: step.Depth, Answer: step.Answer.String()})
-			p.Granted = step.Answer.Granted() // the last one decides
+			p.Granted = step.Answer.Granted() // the last step decides
 		}
 		r.Why = append(r.Why, p)
 	}
@@ -130,11 +132,11 @@ func (r *testReport) add(file string, outcomes []suite.Outcome, untested []strin
 	r.Untested = append(r.Untested, untested...)
 }
 
-// errCasesFailed is the end of a run in which cases failed; it has been said
-// already how.
+// errCasesFailed ends a run in which cases failed. The report has been printed
+// already.
 var errCasesFailed = errors.New("some cases failed")
 
-// Run tests.
+// Run decides the cases and reports the results.
 func (c *testCmd) Run(a *app) error {
 	only, err := regexp.Compile(c.Only)
 	if err != nil {
@@ -198,7 +200,7 @@ func caseFiles(paths []string) ([]string, error) {
 			return nil, err
 		}
 		if len(files) == n {
-			return nil, fmt.Errorf("%s: no cases: there is no file *%s in it", path, casesSuffix)
+			return nil, fmt.Errorf("%s has no files of cases (*%s)", path, casesSuffix)
 		}
 	}
 	slices.Sort(files)
@@ -241,7 +243,7 @@ func loadSuite(a *app, file string) (*suite.Suite, error) {
 	return suite.New(suite.Config{Cases: cases, View: view, Now: time.Now}), nil
 }
 
-// write shows the results: the failed ones, with verbose all.
+// write writes the results of the failed cases, or of all cases if verbose.
 func (r *testReport) write(w io.Writer, verbose bool) {
 	t := &table{}
 	t.add("RESULT", "CASE", "WHO", "STANZA", "EFFECT")
@@ -262,7 +264,7 @@ func (r *testReport) write(w io.Writer, verbose bool) {
 		}
 	}
 	if verbose && len(r.Untested) > 0 {
-		fmt.Fprintf(w, "Roles no case tests: %s\n", clean(strings.Join(r.Untested, ", ")))
+		fmt.Fprintf(w, "Roles that no case tests: %s\n", clean(strings.Join(r.Untested, ", ")))
 	}
 	fmt.Fprintf(w, "%s, %s, %s\n", plural(len(r.Cases), "case"), inked(w, inkPass, fmt.Sprintf("%d passed", r.Passed)), r.failedWords(w))
 }
@@ -282,12 +284,12 @@ func (c *caseResult) result() string {
 	return "FAIL"
 }
 
-// writeFailure says what was expected, what came, and why.
+// writeFailure writes the expected and the actual effect of a case, and why.
 func (c *caseResult) writeFailure(w io.Writer) {
 	fmt.Fprintln(w, inked(w, inkHeading, clean(fmt.Sprintf("%s:%d: %s", c.File, c.Line, c.Name))))
 	t := &table{}
 	t.add("  expected", c.Expected+c.expectedMissing)
-	t.add("  came", c.Effect+", missing "+orNone(c.Missing))
+	t.add("  got", c.Effect+", missing "+orNone(c.Missing))
 	if c.Text != "" {
 		t.add("  text", c.Text)
 	}

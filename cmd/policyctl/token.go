@@ -14,7 +14,8 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// connect makes the client the command line asks for, and says of what.
+// connect returns a client for the node that the flags name, and the socket or
+// URL of the node.
 func (c *cli) connect() (client *api.Client, where string, err error) {
 	if c.Server == "" {
 		return api.NewClient(c.Socket), c.Socket, nil
@@ -37,8 +38,8 @@ func (c *cli) connect() (client *api.Client, where string, err error) {
 	return client, c.Server, err
 }
 
-// readToken reads the token from its file, which must be its owner's alone, or
-// else takes the environment's.
+// readToken reads the token from a file. Only the file's owner may be able to
+// read it. Without a file the token comes from the environment.
 func readToken(file, environ string) (string, error) {
 	if file == "" {
 		if environ == "" {
@@ -56,31 +57,31 @@ func readToken(file, environ string) (string, error) {
 		return "", err
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return "", fmt.Errorf("%s has mode %04o, so others may read the token in it: chmod 600 %s", file, perm, file)
+		return "", fmt.Errorf("%s has mode %04o, so other users can read the token: run chmod 600 %s", file, perm, file)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 4096))
 	return strings.TrimSpace(string(text)), err
 }
 
 type tokenCmd struct {
-	Create tokenCreate `cmd:"" help:"Make a token, and print it, once."`
+	Create tokenCreate `cmd:"" help:"Create a token and print it. It is not shown again."`
 	List   tokenList   `cmd:"" help:"List the tokens."`
-	Revoke tokenRevoke `cmd:"" help:"End a token at once, for good."`
-	Self   tokenSelf   `cmd:"" help:"Show what you may do at the node."`
+	Revoke tokenRevoke `cmd:"" help:"Revoke a token at once, for good."`
+	Self   tokenSelf   `cmd:"" help:"Show who you are to the node, and what you may do."`
 }
 
 type tokenCreate struct {
-	Name    string `arg:"" help:"What it is for, in your words."`
+	Name    string `arg:"" help:"The token's purpose, in your own words."`
 	Scope   string `help:"read or write (one tenant), or operator (everything)." enum:"read,write,operator" required:"" placeholder:"SCOPE"`
-	Expires string `help:"How long it is in force, such as 90d or 12h; for ever when absent." placeholder:"TIME"`
+	Expires string `help:"How long the token is valid, such as 90d or 12h; for ever if omitted." placeholder:"TIME"`
 	tenantFlag
 	change
 }
 
 // Help is the command's help.
 func (*tokenCreate) Help() string {
-	return `The token is standard output's only line. Nothing keeps it: the node is told
-what it hashes to.
+	return `The token is the only line on standard output. It is not stored anywhere: the
+node gets only its hash.
 
 Examples:
 
@@ -96,7 +97,7 @@ type tokenMade struct {
 	api.Result
 }
 
-// Run makes a token.
+// Run creates a token.
 func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 	token, id, hash := api.NewToken()
 	cmd := api.TokenCreate{ID: id, Label: c.Name, Scope: c.Scope, Hash: hash}
@@ -125,15 +126,15 @@ func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 	for _, made := range list.Tokens {
 		if made.ID == id {
 			if !a.json {
-				fmt.Fprintf(a.err, "token %s made (position %d); it is not shown again\n", id, result.Position)
+				fmt.Fprintf(a.err, "token %s created (position %d); it is not shown again\n", id, result.Position)
 			}
 			return a.print(tokenMade{id, token, result}, func(w io.Writer) { fmt.Fprintln(w, token) })
 		}
 	}
-	return fmt.Errorf("command %s was carried out before, and its token was shown then: make another", meta.ID)
+	return fmt.Errorf("command %s was carried out before, and its token was shown then: create another token", meta.ID)
 }
 
-// parseLifetime reads a duration that may be in days.
+// parseLifetime parses a duration, which may also be in days.
 func parseLifetime(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
@@ -192,7 +193,7 @@ func (*tokenList) Run(ctx context.Context, a *app) error {
 }
 
 type tokenRevoke struct {
-	ID string `arg:"" help:"The token's id, as token list shows it."`
+	ID string `arg:"" help:"The token's id, from token list."`
 	change
 }
 
@@ -217,7 +218,7 @@ func (*tokenSelf) Help() string {
     policyctl token self --server https://node:9524 --token-file token`
 }
 
-// Run shows who one is to the node.
+// Run shows the caller's name and scope at the node.
 func (*tokenSelf) Run(ctx context.Context, a *app) error {
 	self, err := a.client.Self(ctx)
 	if err != nil {

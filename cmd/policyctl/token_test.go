@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestRemote makes tokens at the real node and administers it with them over
-// TLS, as one would.
+// TestRemote creates tokens at the real node, and administers the node with them
+// over TLS.
 func TestRemote(t *testing.T) {
 	dir := t.TempDir()
 	holder := httptest.NewTLSServer(nil) // for its certificate for 127.0.0.1
@@ -87,8 +87,8 @@ func TestRemote(t *testing.T) {
 	}{
 		{reader, "member show bob@alpha.test", exitDone, "prosody:registered"},
 		{writer, "plan -f " + folder, exitDone, "nothing to change"},
-		{writer, "plan -f " + folder + " --prune", exitError, "--prune looks at all tenants: "},
-		{writer, "apply -f " + folder + " --prune --yes", exitError, "--prune looks at all tenants: "},
+		{writer, "plan -f " + folder + " --prune", exitError, "--prune needs the list of all tenants: "},
+		{writer, "apply -f " + folder + " --prune --yes", exitError, "--prune needs the list of all tenants: "},
 		{all, "plan -f " + folder + " --prune", exitChanges, "tenant bravo (at version 2, without a file)"},
 		{all, "domain show secret.test", exitDone, "none://127.0.0.1:1"},
 		{all, "domain show secret.test", exitDone, "tenant        bravo"},
@@ -104,7 +104,7 @@ func TestRemote(t *testing.T) {
 		{reader, "service list -t acme", exitDone, "push.vendor.test (shared)"},
 		{writer, "service add --shared x.test", exitError, "Your token does not allow this"},
 		{writer, "service remove --shared push.vendor.test --yes", exitError, "Your token does not allow this"},
-		{all, "service remove push.vendor.test --yes", exitUsage, "belongs to no tenant: say --shared"},
+		{all, "service remove push.vendor.test --yes", exitUsage, "belongs to no tenant: give --shared"},
 		{all, "service add --shared secret.test", exitError, "is a domain of tenant"},
 		{reader, "token self", exitDone, "tenant read"},
 		{reader, "member set-role bob@alpha.test prosody:guest", exitError, "Your token does not allow this"},
@@ -136,14 +136,14 @@ func TestRemote(t *testing.T) {
 			t.Errorf("%s: exit %d, %s%s", c.args, code, out, errOut)
 		}
 	}
-	// Who is not trusted is told nothing.
+	// A server that is not trusted does not get the token.
 	if code, _, errOut := ctl("--server", "https://"+address, "--token-file", all, "status"); code != exitError || !strings.Contains(errOut, "certificate") {
 		t.Errorf("without --ca: exit %d, %s", code, errOut)
 	}
 	if code, _, errOut := ctl("--server", "http://node.example:1", "--token-file", all, "status"); code != exitUsage || !strings.Contains(errOut, "in clear") {
 		t.Errorf("in clear: exit %d, %s", code, errOut)
 	}
-	// Policy files: what a token does not allow is not done, nor any of it.
+	// A policy file that asks for more than the token allows changes nothing.
 	stranger := write("stranger", "postern_0123456789abcdef_"+strings.Repeat("0", 64)+"\n", 0o600)
 	own := write("acme.toml", "tenant = \"acme\"\nname = \"Mine\"\n\n[[domain]]\nname = \"alpha.test\"\n", 0o600)
 	others := write("bravo.toml", "tenant = \"bravo\"\nname = \"Mine\"\n", 0o600)
@@ -151,7 +151,7 @@ func TestRemote(t *testing.T) {
 	ceiling := write("ceiling.toml", "tenant = \"acme\"\nceiling = [\"xmpp:federate\"]\n\n[[domain]]\nname = \"alpha.test\"\n", 0o600)
 	before := local("log", "--json")
 	for _, c := range []struct{ token, file, plan, apply string }{
-		{stranger, own, "not known here", "not known here"},
+		{stranger, own, "does not know the token", "does not know the token"},
 		{reader, own, "", "Your token does not allow this"},
 		{reader, others, "Your token does not allow this", "Your token does not allow this"},
 		{writer, others, "Your token does not allow this", "Your token does not allow this"},

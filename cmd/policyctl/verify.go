@@ -15,20 +15,21 @@ import (
 )
 
 type verifyCmd struct {
-	Data   string `xor:"where" help:"Data folder of a policy node that does not run." placeholder:"DIR"`
+	Data   string `xor:"where" help:"Data folder of a stopped policy node." placeholder:"DIR"`
 	Backup string `xor:"where" help:"Folder of a backup." placeholder:"DIR"`
 }
 
 // Help is the command's help.
 func (*verifyCmd) Help() string {
-	return `Reads the log from its first commit to its last: each record against the chain
-of hashes, each index against the records, and each snapshot against what its
-commits come to. It names the first position that is bad, and changes nothing.
+	return `It reads the log from the first commit to the last. It checks each record
+against the chain of hashes, each index against the records, and each snapshot
+against the state that its commits lead to. It reports the first bad position,
+and changes nothing.
 
-Without --data and --backup the running node reads its own log: the chain and
-the indexes, not the snapshots. Then only the node's machine will do.
+Without --data and --backup the running node checks its own log: the chain and
+the indexes, but not the snapshots. This works on the node's own machine only.
 
-Exit codes: 0 all is good; 1 it is damaged, or could not be read.
+Exit codes: 0 all is good; 1 the log is damaged, or could not be read.
 
 Examples:
 
@@ -37,7 +38,7 @@ Examples:
     policyctl verify --backup /backup/monday --json`
 }
 
-// verified is what was found good.
+// verified is the result for a log without damage.
 type verified struct {
 	LogID     string            `json:"log_id"`
 	Position  events.Position   `json:"position"`
@@ -55,7 +56,8 @@ type origin struct {
 
 func originOf(o eventlog.Origin) origin { return origin{o.LogID, o.Position, o.Time} }
 
-// Run verifies a log that nobody has open.
+// Run verifies a log. It opens the log itself, unless the running node does the
+// work.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if c.Data == "" && c.Backup == "" {
 		done, err := a.work(ctx, api.WorkRequest{Kind: api.WorkVerify})
@@ -84,15 +86,15 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	return a.print(result, func(w io.Writer) {
 		fmt.Fprintf(w, "All is good: %d commits of log %s.\n", result.Position, result.LogID)
 		if len(snapshots) > 0 {
-			fmt.Fprintf(w, "Snapshots, the same as their commits: %v.\n", snapshots)
+			fmt.Fprintf(w, "The snapshots at %v match their commits.\n", snapshots)
 		}
 		for _, o := range result.Origins {
-			fmt.Fprintf(w, "Restored %s from log %s, the same up to %d.\n", o.Restored.Format(time.DateTime), o.LogID, o.Position)
+			fmt.Fprintf(w, "Restored %s from log %s. Both are the same up to position %d.\n", o.Restored.Format(time.DateTime), o.LogID, o.Position)
 		}
 	})
 }
 
-// open opens what is to be verified, for reading.
+// open opens the log or the backup.
 func (c *verifyCmd) open(a *app) (*eventlog.Log, *eventlog.Backup, error) {
 	if c.Backup != "" {
 		l, b, err := eventlog.OpenBackup(eventlog.Config{Dir: c.Backup, Fatal: a.diskFailed})
@@ -102,14 +104,15 @@ func (c *verifyCmd) open(a *app) (*eventlog.Log, *eventlog.Backup, error) {
 	return l, nil, err
 }
 
-// diskFailed ends the process. This command alone uses the log: when the disk
-// fails so that nobody knows what is on it, there is nothing left to do.
+// diskFailed ends the process. eventlog calls it when the disk fails so that the
+// durable content of the log is unknown. Only this command uses the log, so there
+// is nothing left to do.
 func (a *app) diskFailed(reason string) {
 	fmt.Fprintln(a.err, "policyctl: the disk has failed:", reason)
 	os.Exit(exitError)
 }
 
-// A logError is about a log on this machine, and no node.
+// A logError is an error about a log or backup on this machine, not about a node.
 type logError struct{ err error }
 
 func (e *logError) Error() string { return e.err.Error() }

@@ -3,7 +3,7 @@
 _policyctl() {
     local line=${COMP_LINE:0:COMP_POINT} rest word piece="" i
     local -a words=()
-    # Words are put together again that bash takes apart at : = and @.
+    # bash splits words at : = and @. Join them again.
     rest=$line
     for ((i = 0; i <= COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
