@@ -62,7 +62,7 @@ func parseBackends(list []string) ([]api.Backend, error) {
 	return backends, nil
 }
 
-// backendForms are the forms of a backend, one for each security, in words.
+// backendForms returns the forms of a backend in words, one for each security.
 func backendForms() string {
 	var forms []string
 	for _, security := range events.Names[events.Security]() {
