@@ -30,7 +30,7 @@ type (
 func (TokenCreate) Command() string { return "token.create" }
 func (TokenRevoke) Command() string { return "token.revoke" }
 
-// A Token describes one bearer token. It does not have the token's secret or hash.
+// A Token describes one bearer token. It holds neither the token itself nor its hash.
 type Token struct {
 	ID     string `json:"id"`
 	Label  string `json:"label"`
