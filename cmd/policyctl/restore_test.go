@@ -141,8 +141,8 @@ func TestVerifyFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, write := range map[string]func(io.Writer) error{
-		"damaged, or not what": projections.New().Encode,
-		"the snapshot at 11":   func(w io.Writer) error { _, err := w.Write([]byte("x")); return err },
+		"damaged, or differs": projections.New().Encode,
+		"the snapshot at 11":  func(w io.Writer) error { _, err := w.Write([]byte("x")); return err },
 	} {
 		if err := errors.Join(l.WriteSnapshot(t.Context(), 11, write), l.Close()); err != nil {
 			t.Fatal(err)

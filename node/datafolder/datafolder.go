@@ -1,11 +1,9 @@
-// Package datafolder knows the folder in which a policy node keeps its state:
-// what is in it, whether its log is good, and whether a backup may become its
-// log.
+// Package datafolder works on the folder in which a policy node keeps its state,
+// while no node runs there. It opens and verifies the log, and restores a backup.
 //
-// It promises that Open and Verify change nothing, and that Restore puts a log
-// into the folder only when it has read all of it through. It works while no
-// node runs there: a log that is open elsewhere is refused. It decides nothing
-// about stanzas and serves nobody.
+// It promises: Open and Verify change nothing; Restore puts a log into the folder
+// only after it has read and checked all of it; a log that another process has open
+// is refused. The package decides nothing about stanzas and serves no clients.
 package datafolder
 
 import (
@@ -27,22 +25,22 @@ const (
 	keysFolder = "nats"
 )
 
-// Log is the folder of the log in a data folder.
+// Log returns the folder of the log in a data folder.
 func Log(data string) string { return filepath.Join(data, logFolder) }
 
-// Keys is the folder of the gateways' keys in a data folder. They belong to no
-// log: they stay when another one is restored.
+// Keys returns the folder of the gateways' keys in a data folder. Keys are
+// independent of the log, and a restore keeps them.
 func Keys(data string) string { return filepath.Join(data, keysFolder) }
 
 // A Config names a data folder. Dir is required.
 type Config struct {
 	Dir string
-	// Fatal is called when the disk fails so that what is on it is not known; see
+	// Fatal is called if the disk fails and the content of the log is unknown; see
 	// eventlog.Config. It must not return.
 	Fatal func(reason string)
 }
 
-// log is how the log of the folder is opened.
+// log returns the configuration for opening the log of the folder.
 func (c Config) log(readOnly bool) eventlog.Config {
 	return eventlog.Config{Dir: Log(c.Dir), ReadOnly: readOnly, Fatal: c.Fatal}
 }
@@ -59,15 +57,17 @@ func Open(c Config) (*eventlog.Log, error) {
 	return l, err
 }
 
-// A Restored is the log that a restore has made.
+// A Restored describes the log that a restore has created.
 type Restored struct {
 	LogID string
-	// Origin is the log that the backup is of, and up to where it is the same.
+	// Origin is the log from which the backup was made, and the position up to which
+	// the restored log is equal to it.
 	Origin eventlog.Origin
 }
 
-// Restore makes the log of a data folder from a backup. The folder is created;
-// if it is there, no node may have used it. When Restore fails, no log is in it.
+// Restore creates the log of a data folder from a backup. It creates the folder if
+// needed; a node must not have used the folder. If Restore fails, there is no log in
+// the folder.
 func Restore(ctx context.Context, from string, c Config, progress eventlog.Progress) (r Restored, err error) {
 	if err := mayRestore(c.Dir); err != nil {
 		return r, err
@@ -89,19 +89,19 @@ func Restore(ctx context.Context, from string, c Config, progress eventlog.Progr
 	return r, l.Close()
 }
 
-// maxNamed bounds the files an error names.
+// maxNamed bounds the files that an error names.
 const maxNamed = 5
 
-// mayRestore refuses a data folder that a node has used: its records and its
-// log belong to another history. The gateways' keys may be in it, and what a
-// restore that was broken off has left.
+// mayRestore returns an error if a node has used the data folder, because its records
+// and log belong to another history. The folder may hold the gateways' keys and the
+// remains of an interrupted restore.
 func mayRestore(data string) error {
 	list, err := os.ReadDir(data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look into the data folder: %w", err)
+		return fmt.Errorf("read the data folder: %w", err)
 	}
 	var names []string
 	for _, e := range list {
@@ -115,6 +115,6 @@ func mayRestore(data string) error {
 	if n := len(names) - maxNamed; n > 0 {
 		names = append(names[:maxNamed], fmt.Sprintf("%d more", n))
 	}
-	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move what is there away (%s may stay)",
+	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move these files away (%s may stay)",
 		data, strings.Join(names, ", "), keysFolder)
 }

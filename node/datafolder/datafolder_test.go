@@ -22,7 +22,7 @@ const (
 	snapshotAt = 5
 )
 
-// filled makes a data folder whose log has some commits and a snapshot.
+// filled creates a data folder whose log has some commits and a snapshot.
 func filled(t *testing.T) datafolder.Config {
 	t.Helper()
 	c := datafolder.Config{Dir: filepath.Join(t.TempDir(), "data")}
@@ -66,7 +66,8 @@ func change(t *testing.T, c datafolder.Config, do func(*eventlog.Log) error) {
 	}
 }
 
-// verify verifies the log of a data folder, which must be told of every commit.
+// verify verifies the log of a data folder, and checks that Verify has called at with
+// every position.
 func verify(t *testing.T, c datafolder.Config) ([]events.Position, error) {
 	t.Helper()
 	l, err := datafolder.Open(c)
@@ -82,15 +83,14 @@ func verify(t *testing.T, c datafolder.Config) ([]events.Position, error) {
 	return snapshots, err
 }
 
-// TestVerify: a snapshot is good only if it holds the View that its commits
-// make.
+// TestVerify: a snapshot is valid only if it holds the View that its commits give.
 func TestVerify(t *testing.T) {
 	c := filled(t)
 	if snapshots, err := verify(t, c); err != nil || !slices.Equal(snapshots, []events.Position{snapshotAt}) {
 		t.Errorf("%v, %v", snapshots, err)
 	}
 	for text, write := range map[string]func(io.Writer) error{
-		"the snapshot at 5 is damaged, or not what its commits come to": projections.New().Encode,
+		"the snapshot at 5 is damaged, or differs from the state": projections.New().Encode,
 		"the snapshot at 5: ": func(w io.Writer) error { _, err := w.Write([]byte("x")); return err },
 	} {
 		change(t, c, func(l *eventlog.Log) error { return l.WriteSnapshot(t.Context(), snapshotAt, write) })
@@ -100,8 +100,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyBadCommit: a commit that the projections refuse is named, although
-// its record is whole.
+// TestVerifyBadCommit: Verify names a commit that cannot be applied, even if its
+// record is undamaged.
 func TestVerifyBadCommit(t *testing.T) {
 	c := filled(t)
 	change(t, c, func(l *eventlog.Log) error {
@@ -119,15 +119,15 @@ func TestVerifyBadCommit(t *testing.T) {
 func TestOpenNothing(t *testing.T) {
 	c := datafolder.Config{Dir: t.TempDir()}
 	if _, err := datafolder.Open(c); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want that there is no log", err)
+		t.Errorf("got %v, want an error that there is no log", err)
 	}
 	if list, err := os.ReadDir(c.Dir); err != nil || len(list) > 0 {
-		t.Errorf("it left %v, %v", list, err)
+		t.Errorf("Open has created %v, %v", list, err)
 	}
 }
 
-// TestRestore: a backup becomes the log of a folder that no node has used, and
-// of no other.
+// TestRestore: a backup can be restored into a folder that no node has used, and into
+// no other folder.
 func TestRestore(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	var id string
@@ -165,10 +165,10 @@ func TestRestore(t *testing.T) {
 	}
 	c := datafolder.Config{Dir: filepath.Join(t.TempDir(), "data")}
 	if _, err := datafolder.Restore(t.Context(), filepath.Join(backup, "log"), c, nil); err == nil {
-		t.Error("what is no backup was restored")
+		t.Error("a folder that is not a backup was restored")
 	}
 	if _, err := os.Stat(datafolder.Log(c.Dir)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a log is there after a restore that failed: %v", err)
+		t.Errorf("there is a log after a failed restore: %v", err)
 	}
 }
 

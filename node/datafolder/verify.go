@@ -11,11 +11,11 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// Verify reads a log through: each record against the chain of hashes, each
-// index against the records, and each snapshot against the View that its
-// commits make. It returns the positions of the snapshots, newest first. The
-// first fault ends it; a commit at fault is an *events.CorruptError. at is told
-// each position that was read.
+// Verify reads a log completely. It checks each record against the hash chain, each
+// index against the records, and each snapshot against the View that its commits
+// give. It calls at with each position that it has read. It returns the positions of
+// the snapshots, newest first, and stops at the first fault. If a commit is faulty,
+// the error is an *events.CorruptError.
 func Verify(ctx context.Context, l *eventlog.Log, at func(events.Position)) ([]events.Position, error) {
 	list, err := l.Snapshots()
 	if err != nil {
@@ -44,14 +44,14 @@ func verifySnapshot(ctx context.Context, l *eventlog.Log, v *projections.View) e
 		return err
 	}
 	if !found {
-		return fmt.Errorf("the snapshot at %d is damaged; the commits up to there are good", v.Position())
+		return fmt.Errorf("the snapshot at %d is damaged; the commits up to it are undamaged", v.Position())
 	}
 	of, err := projections.Decode(r)
 	if err := errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("the snapshot at %d: %w; the commits up to there are good", at, err)
+		return fmt.Errorf("the snapshot at %d: %w; the commits up to it are undamaged", at, err)
 	}
 	if at != v.Position() || of.Hash() != v.Hash() {
-		return fmt.Errorf("the snapshot at %d is damaged, or not what its commits come to; the commits up to there are good", v.Position())
+		return fmt.Errorf("the snapshot at %d is damaged, or differs from the state that its commits give; the commits up to it are undamaged", v.Position())
 	}
 	return nil
 }
