@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Answer decides a batch by the newest View and records what was decided. It
-// implements the Decider of decision/overnats.
+// Answer decides a batch from the newest View, and records the decisions before it
+// returns. It implements the Decider of decision/overnats.
 func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 	v := n.view.Load()
 	r.At = n.mark(v)
@@ -37,7 +37,7 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 			return
 		}
 	}
-	// It may have stopped while the record was written.
+	// The node may have stopped while it wrote the records.
 	if n.Ready() != nil {
 		r.Results = r.Results[:0]
 		r.Status = decision.StatusNotFresh
@@ -59,9 +59,10 @@ func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) de
 	panic(fmt.Sprintf("node: request of kind %d", q.Kind))
 }
 
-// judge has policy decide, if the session was opened under this very log. The
-// position of another one says nothing here: a revocation that this log knows may
-// stand at a lower position than the session names, as after a restore.
+// judge asks package policy for the verdict, if the session was opened under this
+// log. Otherwise it ends the session, because positions of two logs cannot be
+// compared. For example, after a restore a newer revocation may be at a lower
+// position than the session's.
 func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
 	if string(q.Session.OpenedLog) != n.cfg.LogID {
 		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged}
@@ -69,15 +70,15 @@ func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) de
 	return policy.Decide(v, q, at)
 }
 
-// stamp says by which state of which log the verdict was made.
+// stamp sets the log and the position from which the verdict was made.
 func (n *Node) stamp(verdict decision.Verdict, v *projections.View) decision.Verdict {
 	verdict.LogID, verdict.Position = n.cfg.LogID, uint64(v.Position())
 	return verdict
 }
 
-// admit says whether a domain is served, and where. A domain of a suspended
-// tenant, a suspended one and one without backends are unknown to a client,
-// as is what is no domain at all.
+// admit decides whether a domain is served, and by which backends. A domain is
+// unknown to clients if it or its tenant is suspended, if it has no backends, or if
+// its name is not a domain name.
 func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 	a := decision.Admission{LogID: n.cfg.LogID, Position: uint64(v.Position())}
 	domain, err := jid.Domain(string(name))
@@ -94,7 +95,7 @@ func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 	}
 	a.Known, a.Tenant, a.Domain, a.MaxSessions = true, t.ID(), domain, t.MaxSessions()
 	for _, b := range info.Backends {
-		s := decision.Security(b.Security) // their numbers are the same
+		s := decision.Security(b.Security) // events and decision use the same numbers
 		if !s.Valid() {
 			return decision.Admission{LogID: a.LogID, Position: a.Position}
 		}
@@ -103,7 +104,7 @@ func (n *Node) admit(v *projections.View, name []byte) decision.Admission {
 	return a
 }
 
-// open says whether a session may begin, and at which position it does.
+// open decides whether a session may begin, and returns its opening position.
 func (n *Node) open(v *projections.View, s *decision.Session) decision.Opening {
 	o := decision.Opening{LogID: n.cfg.LogID, Position: uint64(v.Position())}
 	t := v.Tenant(s.Tenant)

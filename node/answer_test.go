@@ -7,8 +7,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestSecurityNumbers: a node hands gateways the number of a backend's
-// security as it stands in the log.
+// TestSecurityNumbers: events and decision use the same numbers for the security of
+// a backend, because a node passes the number in the log on to gateways.
 func TestSecurityNumbers(t *testing.T) {
 	same := map[events.Security]decision.Security{
 		events.SecurityNone: decision.Plain, events.SecurityStartTLS: decision.StartTLS, events.SecurityTLS: decision.TLS,
@@ -16,10 +16,10 @@ func TestSecurityNumbers(t *testing.T) {
 	for n := range 256 {
 		s := events.Security(n)
 		if s.Valid() != decision.Security(n).Valid() {
-			t.Errorf("%s is known to one of log and gateways only", s)
+			t.Errorf("%s is known to only one of events and decision", s)
 		}
 		if want, named := same[s]; s.Valid() && (!named || decision.Security(s) != want) {
-			t.Errorf("%s is not the gateways' %d", s, want)
+			t.Errorf("%s is not %d in decision", s, want)
 		}
 	}
 }

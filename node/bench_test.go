@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/node"
 )
 
-// BenchmarkAnswer decides batches of chat messages; with records written to no
-// disk, and without any record, which is its floor.
+// BenchmarkAnswer decides batches of chat messages, with records that are encoded
+// but not written to a disk, and for comparison without records.
 func BenchmarkAnswer(b *testing.B) {
 	written, err := audit.Open(audit.Config{Path: os.DevNull})
 	if err != nil {

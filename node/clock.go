@@ -7,12 +7,13 @@ import (
 )
 
 // aheadTolerance is how far the log's time may be ahead of this machine's clock
-// without a word: clocks are put right by less all the time.
+// before the node warns. Clocks are often corrected by less.
 const aheadTolerance = 10 * time.Second
 
-// notBefore keeps a commit's time from going back behind its predecessor's when
-// the clock was set back. One commit made by a clock far ahead therefore dates
-// those after it, until the clock has come there: see watchClock.
+// notBefore returns the time of a new commit: now, or the time of the commit before
+// it if that is later, as after the clock was set back. If a wrong clock has dated a
+// commit far ahead, later commits get the same time until the clock has caught up:
+// see watchClock.
 func notBefore(last, now time.Time) time.Time {
 	if now.Before(last) {
 		return last
@@ -20,8 +21,8 @@ func notBefore(last, now time.Time) time.Time {
 	return now
 }
 
-// ahead is how far the time of a View is ahead of the clock; zero when it is
-// not, or there is no View.
+// ahead returns how far the time of a View is ahead of the clock. It is zero if the
+// time is not ahead or v is nil.
 func ahead(v *projections.View) time.Duration {
 	if v == nil {
 		return 0
@@ -29,8 +30,8 @@ func ahead(v *projections.View) time.Duration {
 	return max(time.Until(v.Time()), 0)
 }
 
-// watchClock says when the log's time has got ahead of the clock, and when that
-// is over: once each, and not with each commit. It belongs to follow.
+// watchClock logs once when the log's time gets ahead of the clock, and once when
+// the clock has caught up. Only follow calls it.
 func (n *Node) watchClock(v *projections.View) {
 	d := ahead(v)
 	if n.ahead == (d > aheadTolerance) {
@@ -38,9 +39,9 @@ func (n *Node) watchClock(v *projections.View) {
 	}
 	n.ahead = !n.ahead
 	if n.ahead {
-		n.cfg.Logger.Warn("the log's time is ahead of this machine's clock, which dates commits until the clock has come there: "+
-			"is the clock right, or was it wrong before?", "position", v.Position(), "log", v.Time(), "ahead", d.Truncate(time.Second))
+		n.cfg.Logger.Warn("the log's time is ahead of this machine's clock; new commits get the log's time until the clock has caught up: "+
+			"check whether the clock is wrong now, or was wrong before", "position", v.Position(), "log", v.Time(), "ahead", d.Truncate(time.Second))
 	} else {
-		n.cfg.Logger.Info("the log's time is that of this machine's clock again", "position", v.Position())
+		n.cfg.Logger.Info("the log's time agrees with this machine's clock again", "position", v.Position())
 	}
 }

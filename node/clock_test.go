@@ -19,7 +19,7 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A said is what a node has said.
+// A said is the log output of a node.
 type said struct {
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
@@ -37,7 +37,7 @@ func (s *said) count(what string) int {
 	return strings.Count(s.text.String(), what)
 }
 
-// aheadGauge reads the gauge.
+// aheadGauge returns the value of postern_node_log_ahead_seconds.
 func aheadGauge(t *testing.T, from *prometheus.Registry) time.Duration {
 	t.Helper()
 	families, err := from.Gather()
@@ -49,13 +49,13 @@ func aheadGauge(t *testing.T, from *prometheus.Registry) time.Duration {
 			return time.Duration(f.GetMetric()[0].GetGauge().GetValue() * float64(time.Second))
 		}
 	}
-	t.Fatal("no gauge says how far the log is ahead")
+	t.Fatal("no metric postern_node_log_ahead_seconds")
 	return 0
 }
 
-// TestClockAhead: a log whose time is ahead of the clock, there already or by a
-// commit of somebody else's, is warned of once, and the gauge says by how much,
-// until the clock has come there.
+// TestClockAhead: a node warns once if the log's time is ahead of the clock, at the
+// start or after a commit of another writer. The gauge has the difference until the
+// clock has caught up.
 func TestClockAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
@@ -81,10 +81,10 @@ func TestClockAhead(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if w, o := log.count("is ahead of this machine's clock"), log.count("clock again"); w != warned || o != over {
-				t.Errorf("%s: warned %d times and %d times that it is over, want %d and %d", what, w, o, warned, over)
+				t.Errorf("%s: %d warnings and %d lines that it is over, want %d and %d", what, w, o, warned, over)
 			}
 			if got := aheadGauge(t, metrics); got.Round(time.Second) != ahead {
-				t.Errorf("%s: the gauge says %v, want %v", what, got, ahead)
+				t.Errorf("%s: the gauge is %v, want %v", what, got, ahead)
 			}
 		}
 		foreign(time.Hour)
@@ -110,10 +110,10 @@ func TestClockAhead(t *testing.T) {
 		rename("four")
 		check("ahead again", 2, 1, 24*time.Hour)
 		if c, err := l.Commit(at); err != nil || !c.Time.Equal(r.View().Time()) || time.Until(c.Time).Round(time.Second) != 24*time.Hour {
-			t.Errorf("the commit is dated %v, %v", c.Time, err)
+			t.Errorf("the time of the commit is %v, %v", c.Time, err)
 		}
 	})
 }
 
-// aheadWithin is not worth a word.
+// aheadWithin is too short for a warning.
 const aheadWithin = 5 * time.Second

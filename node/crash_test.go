@@ -18,8 +18,9 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A journalled file system in memory makes a folder's entries durable when a
-// file in it is synced, as those of disks do; Pebble counts on that.
+// A journalled file system is in memory. When a file is synced, it also makes the
+// entries of the file's folder durable, as journalling file systems on disks do.
+// Pebble depends on that.
 type journalled struct {
 	vfs.FS
 	mem *vfs.MemFS
@@ -67,19 +68,19 @@ func (f journalledFile) sync() error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// A crash is what the disk holds when the power goes, and what the log must
-// have by then.
+// A crash is the content of the disk after a power cut, and the number of commits
+// that the log must have.
 type crash struct {
 	left         *vfs.MemFS
 	acknowledged int
 	what         string
 }
 
-// crashes take what would be left of a disk, at moments of their choice.
+// crashes collects the contents that the disk would have after power cuts.
 type crashes struct {
 	mem *vfs.MemFS
 
-	mu           sync.Mutex // guards what follows
+	mu           sync.Mutex // guards the fields below
 	rng          *rand.Rand
 	acknowledged int
 	list         []crash
@@ -91,7 +92,7 @@ func (c *crashes) acknowledge() {
 	c.acknowledged++
 }
 
-// one takes one, with 0, 30 or 100 % of what was not synced.
+// one adds a crash. 0, 30 or 100 % of the data that was not synced is kept.
 func (c *crashes) one(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,8 +101,7 @@ func (c *crashes) one(what string) {
 	c.list = append(c.list, crash{left, c.acknowledged, fmt.Sprintf("%s, %d %% kept", what, percent)})
 }
 
-// crashingSnapshots have crashes happen before, while and after a snapshot is
-// written.
+// crashingSnapshots adds crashes before, during and after the writing of a snapshot.
 type crashingSnapshots struct {
 	*eventlog.Log
 	crashes *crashes
@@ -118,9 +118,9 @@ func (s crashingSnapshots) WriteSnapshot(ctx context.Context, at events.Position
 	return err
 }
 
-// TestCrashes has a node carry out commands and write snapshots, and takes what
-// a power cut would leave at moments of all kinds. Of each a node starts: with
-// everything that was acknowledged, and the View of a rebuild.
+// TestCrashes runs a node that runs commands and writes snapshots, and simulates
+// power cuts at many moments. A node must start from each disk, with every
+// acknowledged commit and with the View that a rebuild gives.
 func TestCrashes(t *testing.T) {
 	cases := 24
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -136,11 +136,11 @@ func TestCrashes(t *testing.T) {
 	}
 	t.Logf("%d crashes, of which %d left a snapshot", done, fromSnapshot)
 	if fromSnapshot == 0 || fromSnapshot == done {
-		t.Error("the crashes were not of both kinds")
+		t.Error("crashes with a snapshot and without one are both needed")
 	}
 }
 
-// takeCrashes is one node's life.
+// takeCrashes runs one node and returns the crashes.
 func takeCrashes(t *testing.T, seed uint64) []crash {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
@@ -167,8 +167,8 @@ func takeCrashes(t *testing.T, seed uint64) []crash {
 	return taken.list
 }
 
-// survive starts a node on what a crash has left, and reports whether it found
-// a snapshot.
+// survive starts a node on the disk after a crash, and reports whether there was a
+// snapshot.
 func survive(t *testing.T, seed uint64, c crash) bool {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: c.left})
@@ -183,7 +183,7 @@ func survive(t *testing.T, seed uint64, c crash) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range list { // each that looks good is good
+	for _, p := range list { // each listed snapshot must be valid
 		at, s, found, err := l.Snapshot(t.Context(), p)
 		if err != nil || !found || at != p {
 			t.Fatalf("seed %d, %s: the snapshot at %d: %d, %v, %v", seed, c.what, p, at, found, err)
@@ -199,9 +199,9 @@ func survive(t *testing.T, seed uint64, c crash) bool {
 		t.Fatalf("seed %d, %s: %d commits of %d acknowledged", seed, c.what, v.Position(), c.acknowledged)
 	}
 	if v.Hash() != rebuilt(t, l).Hash() {
-		t.Fatalf("seed %d, %s: another View than a rebuild's", seed, c.what)
+		t.Fatalf("seed %d, %s: the View differs from that of a rebuild", seed, c.what)
 	}
-	// It goes on from there.
+	// The node runs further commands.
 	if v.Position() > 0 {
 		r.do("acme", "after-the-crash", tenants.SetMemberRoles{JID: "new@acme.test", Role: "prosody:guest"})
 	}

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// maxCommands bounds the commands that wait for the writer. An admin who
-	// finds it full is told to come back.
+	// maxCommands bounds each queue of commands for the writer. When a queue is
+	// full, Execute returns ErrBusy.
 	maxCommands = 256
-	// maxGroup bounds the commands that share one append, and so how long
-	// the first of them waits for the others' checks.
+	// maxGroup bounds the commands that share one append, and so the time for which
+	// the first command waits for the checks of the others.
 	maxGroup = 64
-	// maxTries bounds how often a group is checked anew because somebody
-	// else wrote to the log in between.
+	// maxTries bounds how often a group is checked again because another writer has
+	// appended to the log in between.
 	maxTries = 16
-	// executeWithin bounds a command, from its arrival to its answer.
+	// executeWithin bounds the time from the arrival of a command to its answer.
 	executeWithin = 20 * time.Second
 )
 
-// An execution is a command on its way through the writer.
+// An execution is a command and its result. The writer sets the result.
 type execution struct {
 	ctx     context.Context
 	command tenants.Command
 	result  tenants.Result
 	err     error
-	done    chan struct{} // closed when result or err stands
+	done    chan struct{} // closed when result and err are set
 }
 
 func (x *execution) finish(err error) {
@@ -39,16 +39,15 @@ func (x *execution) finish(err error) {
 	close(x.done)
 }
 
-// Execute checks a command against the newest View, appends what it asks for
-// and returns when the View includes that. A command that was carried out
-// before, by its id, is answered with its first result, and refused if it is
-// another command than that was; one that changes
-// nothing writes nothing. The error is a tenants.Errors when the command is
-// refused. After any other error it may have been carried out, unless the
-// error is ErrBusy or ErrNotReady: giving the same command again tells.
+// Execute checks a command against the newest View, appends its commit, and returns
+// when the View includes the commit. A command that changes nothing appends nothing.
+// A command with the id of an earlier command is answered with the first result if
+// it is the same command, else it is refused. If the command is refused, the error
+// is a tenants.Errors. After any other error except ErrBusy and ErrNotReady, the
+// command may have been run or not; to learn which, send the same command again.
 func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
-	// Not Ready: what changes the log is recorded elsewhere than decisions, and
-	// is wanted the more when those cannot be recorded.
+	// Execute checks Failure and not Ready, because commands have records of their
+	// own and must work while decisions cannot be recorded.
 	if err := n.Failure(); err != nil {
 		return tenants.Result{}, err
 	}
@@ -72,18 +71,17 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 		return x.result, x.err
 	case <-n.written:
 		select {
-		case <-x.done: // it was answered before the writer stopped
+		case <-x.done: // answered before the writer stopped
 			return x.result, x.err
 		default:
 			return tenants.Result{}, ErrStopped
 		}
 	case <-ctx.Done():
-		return tenants.Result{}, fmt.Errorf("carry out a command: %w", context.Cause(ctx))
+		return tenants.Result{}, fmt.Errorf("run a command: %w", context.Cause(ctx))
 	}
 }
 
-// write carries out commands until ctx ends. It returns an error when the log
-// has failed.
+// write runs commands until ctx ends. It returns an error if the log has failed.
 func (n *Node) write(ctx context.Context) error {
 	defer close(n.written)
 	for {
@@ -97,10 +95,10 @@ func (n *Node) write(ctx context.Context) error {
 	}
 }
 
-// gather waits for commands and gives the next group; nil when ctx ends.
-// Operators' come first and by themselves, and a tenant's that takes long to
-// check ends a group: so an operator waits for one of those, whatever tenants
-// send.
+// gather waits for commands and returns the next group, or nil when ctx ends. The
+// commands of operators come first and in groups of their own. A command of a
+// tenant that takes long to check is the last of its group. An operator therefore
+// waits for at most one such command, however many tenants send.
 func (n *Node) gather(ctx context.Context) []*execution {
 	if ctx.Err() != nil {
 		return nil
@@ -130,8 +128,8 @@ func (n *Node) gather(ctx context.Context) []*execution {
 	return group
 }
 
-// long reports whether a tenant's command looks at all its members: a policy is
-// checked in seconds where there are a million.
+// long reports whether a tenant's command is checked against all members of the
+// tenant. For a tenant with a million members, that takes seconds.
 func (x *execution) long() bool {
 	switch x.command.Change.(type) {
 	case tenants.ApplyTenant, tenants.RemoveDomain:
@@ -140,9 +138,9 @@ func (x *execution) long() bool {
 	return false
 }
 
-// carryOut carries out a group of commands with one append. Commands that the
-// log refuses together are carried out one by one, so that one command's
-// fault is not another's.
+// carryOut runs a group of commands with one append. If the log refuses the group,
+// it runs the commands one by one, so that a command does not fail because of
+// another.
 func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 	err := n.tryGroup(ctx, group)
 	if err == nil {
@@ -157,7 +155,7 @@ func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 		return nil
 	}
 	for _, x := range group {
-		x.finish(fmt.Errorf("carry out a command: %w", err))
+		x.finish(fmt.Errorf("run a command: %w", err))
 	}
 	if errors.Is(err, events.ErrFailed) {
 		return fmt.Errorf("append to the log: %w", err)
@@ -165,11 +163,11 @@ func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 	return nil
 }
 
-// tryGroup checks a group against the newest View and appends what it comes
-// to, again and again while others write in between. On success every command
-// has been answered; on error none has.
+// tryGroup checks a group against the newest View and appends its commits. If
+// another writer has appended in between, it tries again, up to maxTries times. On
+// success every command has been answered; on error none has.
 func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
-	var seen events.Position // where the log is known to be
+	var seen events.Position // the newest known position of the log
 	for range maxTries {
 		v, err := n.await(ctx, seen)
 		if err != nil {
@@ -195,7 +193,7 @@ func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
 		if err != nil {
 			return err
 		}
-		// What is appended happens whoever is still there to hear it.
+		// The commits take effect even if no caller waits for the result any more.
 		if _, err := n.await(ctx, max(p.view.Position(), p.seen)); err != nil {
 			return err
 		}
@@ -203,22 +201,21 @@ func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
 		p.deliver()
 		return nil
 	}
-	return fmt.Errorf("append: %d times in a row somebody else was first", maxTries)
+	return fmt.Errorf("append: another writer was first, %d times in a row", maxTries)
 }
 
-// A proposal is what a group of commands amounts to, each checked against the
-// View that the ones before it would make.
+// A proposal holds the commits and results of a group of commands. Each command is
+// checked against the View that includes the commits of the commands before it.
 type proposal struct {
 	log      Log
-	view     *projections.View
+	view     *projections.View // includes commits
 	commits  []*events.Commit
 	outcomes []outcome
 	ids      map[[2]string]proposed // of the commands in commits
 	seen     events.Position        // of the newest commit found by its command
 }
 
-// A proposed is a commit that is not appended yet, and what its command would
-// be told.
+// A proposed is a commit that is not appended yet, and the result of its command.
 type proposed struct {
 	commit *events.Commit
 	result tenants.Result
@@ -234,10 +231,10 @@ func newProposal(v *projections.View, log Log) *proposal {
 	return &proposal{log: log, view: v, ids: make(map[[2]string]proposed)}
 }
 
-// add adds a command. The error is the log's, and concerns all.
+// add adds a command. It returns only errors of the log, which concern all commands.
 func (p *proposal) add(x *execution) error {
 	if err := x.ctx.Err(); err != nil {
-		p.settle(x, tenants.Result{}, err) // nobody waits for it any more
+		p.settle(x, tenants.Result{}, err) // its caller does not wait any more
 		return nil
 	}
 	c := &x.command
@@ -272,7 +269,7 @@ func (p *proposal) add(x *execution) error {
 	return nil
 }
 
-// propose turns an outcome into a commit, if there is anything to commit.
+// propose adds a commit for an outcome, unless the outcome has no events.
 func (p *proposal) propose(c *tenants.Command, outcome *tenants.Outcome) (tenants.Result, error) {
 	version := uint64(0)
 	if c.Tenant == "" {
@@ -316,7 +313,7 @@ func (p *proposal) settle(x *execution, result tenants.Result, err error) {
 	p.outcomes = append(p.outcomes, outcome{x, result, err})
 }
 
-// settleAgain settles a command whose id one before it in the group has.
+// settleAgain settles a command that has the id of an earlier command in the group.
 func (p *proposal) settleAgain(x *execution, first proposed) {
 	if err := x.command.Repeats(first.commit); err != nil {
 		p.settle(x, tenants.Result{}, err)

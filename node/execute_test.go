@@ -15,8 +15,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// TestOneIDManyCommands: of different commands under one id, given at once, one
-// is carried out, and no other is told so.
+// TestOneIDManyCommands: of different commands with the same id, sent at once, one
+// is run. The others are refused.
 func TestOneIDManyCommands(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -31,13 +31,13 @@ func TestOneIDManyCommands(t *testing.T) {
 			}
 			carried.Add(1)
 			if m, _ := r.View().Tenant([]byte("acme")).Member(fmt.Sprintf("u%d@acme.test", i)); !m.Suspended {
-				t.Errorf("u%d is told %+v, and is not suspended", i, result)
+				t.Errorf("u%d got %+v, and is not suspended", i, result)
 			}
 		})
 	}
 	done.Wait()
 	if n := carried.Load(); n != 1 {
-		t.Errorf("%d are told they were carried out", n)
+		t.Errorf("%d commands were answered as run", n)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestExecute(t *testing.T) {
 	}
 }
 
-// A countingLog counts appends, and holds them up until it is let go.
+// A countingLog counts appends, and delays them until gate is closed.
 type countingLog struct {
 	node.Log
 	appends atomic.Int64
@@ -92,7 +92,7 @@ func TestGroupCommitAndBounds(t *testing.T) {
 	l := openLog(t)
 	slow := &countingLog{Log: l, gate: make(chan struct{})}
 	r := start(t, slow, l.LogID()).ready()
-	// One is being appended, 256 wait, and one more is told to come back.
+	// One command is being appended and 256 wait. A further one gets ErrBusy.
 	var wg sync.WaitGroup
 	var busy atomic.Int64
 	execute := func(i int) {
@@ -119,8 +119,8 @@ func TestGroupCommitAndBounds(t *testing.T) {
 	}
 }
 
-// TestTwoWriters: two nodes write one log. Each command is carried out once,
-// checked against what the other wrote.
+// TestTwoWriters: two nodes write to one log. Each command is run once, and checked
+// against the commits of the second node as well.
 func TestTwoWriters(t *testing.T) {
 	l := openLog(t)
 	nodes := []*rig{start(t, l, l.LogID()).ready(), start(t, l, l.LogID()).ready()}
@@ -132,14 +132,14 @@ func TestTwoWriters(t *testing.T) {
 	for n, r := range nodes {
 		for i := range each {
 			wg.Go(func() {
-				// The same id on both nodes: one commit, one result.
+				// The same id on both nodes: one commit and one result.
 				result, err := r.Execute(context.Background(), command("acme", fmt.Sprint("same", i), tenants.SetMemberRoles{JID: fmt.Sprintf("u%d@acme.test", i), Role: "prosody:guest"}))
 				if err != nil || !result.Changed {
 					t.Errorf("node %d, command %d: %+v, %v", n, i, result, err)
 				}
 			})
 			wg.Go(func() {
-				// Different ids for one name: one wins.
+				// Different ids for one name: one command succeeds.
 				_, err := r.Execute(context.Background(), command(fmt.Sprint("t", i), fmt.Sprint("from", n), tenants.CreateTenant{}))
 				if err == nil {
 					won.Add(1)
@@ -158,7 +158,7 @@ func TestTwoWriters(t *testing.T) {
 	}
 }
 
-// A failingLog appends, or does not, and then says that it has failed.
+// A failingLog returns ErrFailed from Append, after it has appended or not.
 type failingLog struct {
 	node.Log
 	happens bool
@@ -191,7 +191,7 @@ func TestAppendFails(t *testing.T) {
 			}
 			until(t, "the node to stop", func() bool { return r.Ready() != nil })
 			if err := r.stop(); !errors.Is(err, events.ErrFailed) {
-				t.Errorf("run: %v, want the process to begin anew", err)
+				t.Errorf("run: %v, want ErrFailed, so that the process restarts", err)
 			}
 			again := start(t, l, l.LogID()).ready()
 			result, err := again.Execute(t.Context(), rename)
@@ -221,7 +221,7 @@ func TestStopWithCommandsWaiting(t *testing.T) {
 	go func() { stopped <- r.stop() }()
 	close(slow.gate)
 	for range 10 {
-		<-errs // answered, one way or the other
+		<-errs // each command is answered, with success or an error
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("run: %v", err)

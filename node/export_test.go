@@ -8,7 +8,7 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// Records are the records of a batch that node n1 decided.
+// Records returns the records of a batch decided by node n1.
 func Records(v *projections.View, at time.Time, b *decision.Batch, results []decision.Result) []audit.Record {
 	return (&decided{"n1", at, v, b, results}).records(nil)
 }

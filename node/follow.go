@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// progressEach is how often a long fold says how far it is; it looks at
-	// the clock each progressStep commits.
+	// progressEach is the time between two log lines about the progress of a fold.
+	// The fold reads the clock once every progressStep commits.
 	progressEach = 5 * time.Second
 	progressStep = 1024
 )
 
-// A foldError is a commit that is in the log and does not fold.
+// A foldError means that a commit in the log cannot be applied.
 type foldError struct{ err error }
 
 func (e *foldError) Error() string { return e.err.Error() }
 func (e *foldError) Unwrap() error { return e.err }
 
-// follow folds what is in the log and then whatever comes, until ctx
-// ends or the log cannot be read. What cannot be folded or fails its chain
-// stops the node deciding; then follow only waits for ctx.
+// follow folds the log and then each new commit, until ctx ends or the log cannot
+// be read. If a commit cannot be applied or its record breaks the chain, the node
+// stops deciding, and follow only waits for ctx.
 func (n *Node) follow(ctx context.Context) error {
 	err := n.fold(ctx)
 	for err == nil {
@@ -59,8 +59,8 @@ func (n *Node) follow(ctx context.Context) error {
 	return fmt.Errorf("follow the log: %w", err)
 }
 
-// fold folds what is in the log when the node begins, behind the newest
-// snapshot.
+// fold folds the log when the node starts: the newest snapshot and the commits
+// after it.
 func (n *Node) fold(ctx context.Context) error {
 	begin := time.Now()
 	said := begin
@@ -97,9 +97,9 @@ func (n *Node) fold(ctx context.Context) error {
 	return nil
 }
 
-// notify calls OnRevocation for the sessions a commit may have revoked: for each
-// account its events name, or for all of the tenant when they name none. Too many
-// cost a question each; too few only delay the end of idle sessions.
+// notify calls OnRevocation for the sessions that a commit may have revoked: for
+// each account in its events, or for the whole tenant. A revocation too many costs a
+// question per session. A missing one only delays the end of idle sessions.
 func (n *Node) notify(c *events.Commit) {
 	accounts, all := revocations(c.Events)
 	if all {
@@ -112,12 +112,12 @@ func (n *Node) notify(c *events.Commit) {
 	}
 }
 
-// revocations lists the accounts whose sessions the events may have revoked; all
-// means every account of the tenant.
+// revocations returns the accounts whose sessions the events may have revoked. If
+// all is true, the sessions of every account of the tenant may be revoked.
 func revocations(list []events.Event) (accounts []string, all bool) {
 	for _, e := range list {
 		if _, created := e.(events.TenantCreated); created {
-			return nil, false // nobody has a session yet
+			return nil, false // there are no sessions yet
 		}
 		if !events.EffectsOf(e).Have(events.RevokesSessions) {
 			continue
@@ -131,6 +131,6 @@ func revocations(list []events.Event) (accounts []string, all bool) {
 	return accounts, len(accounts) > maxAccountNotices
 }
 
-// maxAccountNotices is how many accounts one commit may name in notices of their
-// own. A commit that names more has one notice for the whole tenant.
+// maxAccountNotices bounds the revocations for one commit. A commit that concerns
+// more accounts causes one revocation for the whole tenant.
 const maxAccountNotices = 64

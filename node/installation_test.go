@@ -7,9 +7,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// TestInstallation: commands of the installation stand beside those of
-// tenants, count their own versions, are carried out once, and are there for
-// the node that comes after.
+// TestInstallation: commands for the installation have their own versions, beside
+// those of tenants. Each is run once, and the next node has its effect.
 func TestInstallation(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -34,7 +33,7 @@ func TestInstallation(t *testing.T) {
 	}
 	for len(r.revocations) > 0 {
 		if e := <-r.revocations; e.Tenant == "" {
-			t.Errorf("told gateways of sessions of no tenant: %+v", e)
+			t.Errorf("a revocation without a tenant: %+v", e)
 		}
 	}
 	after := start(t, l, l.LogID()).ready()

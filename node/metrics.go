@@ -8,18 +8,18 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// metrics are what a node counts.
+// metrics are the metrics of a node.
 type metrics struct {
 	verdicts [decision.End + 1]prometheus.Counter // by effect
 	others   prometheus.Counter                   // admissions and openings
 	batches  prometheus.Histogram
 	commits  prometheus.Counter
 
-	fold            prometheus.Gauge // how long the start took
-	snapshot        prometheus.Gauge // the position of the newest
+	fold            prometheus.Gauge // duration of fold
+	snapshot        prometheus.Gauge // position of the newest snapshot
 	snapshotTime    prometheus.Gauge
 	snapshotsFailed prometheus.Counter
-	checked         prometheus.Gauge // how far checkPast is
+	checked         prometheus.Gauge // progress of checkPast
 }
 
 func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
@@ -28,30 +28,30 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 	}, []string{"effect"})
 	m := &metrics{
 		others: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "postern_node_admissions_total", Help: "Domains and sessions asked about.",
+			Name: "postern_node_admissions_total", Help: "Questions about domains and new sessions.",
 		}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "postern_node_batch_seconds",
 			Help:    "Time to decide a batch and to record it.",
-			Buckets: prometheus.ExponentialBuckets(2e-6, 4, 10), // 2 µs to 0.5 s, when its asker has given up
+			Buckets: prometheus.ExponentialBuckets(2e-6, 4, 10), // 2 µs to 0.5 s, when the gateway has given up
 		}),
 		commits: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "postern_node_commits_total", Help: "Commits this node has written.",
+			Name: "postern_node_commits_total", Help: "Commits that this node has appended.",
 		}),
 		fold: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "postern_node_fold_seconds", Help: "Time the start took to read a snapshot and fold the log behind it.",
+			Name: "postern_node_fold_seconds", Help: "Time to read a snapshot and apply the commits after it at the start.",
 		}),
 		snapshot: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "postern_node_snapshot_position", Help: "Position of the newest snapshot; 0 when there is none.",
+			Name: "postern_node_snapshot_position", Help: "Position of the newest snapshot; 0 if there is none.",
 		}),
 		snapshotTime: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "postern_node_snapshot_seconds", Help: "Time the last snapshot took to write.",
+			Name: "postern_node_snapshot_seconds", Help: "Time to write the last snapshot.",
 		}),
 		snapshotsFailed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_node_snapshots_failed_total", Help: "Snapshots that could not be written.",
 		}),
 		checked: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "postern_node_checked_position", Help: "Position up to which the log before the snapshot begun with has been checked.",
+			Name: "postern_node_checked_position", Help: "Position up to which the log before the snapshot used at the start has been checked.",
 		}),
 	}
 	for effect := decision.Pass; effect <= decision.End; effect++ {
@@ -61,7 +61,7 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	position := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "postern_node_position", Help: "Position of the log the node decides by.",
+		Name: "postern_node_position", Help: "Position of the log from which the node decides.",
 	}, func() float64 { return float64(n.State().At.Position) })
 	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_node_ready", Help: "1 while the node decides.",
@@ -81,7 +81,7 @@ func newMetrics(n *Node, to prometheus.Registerer) (*metrics, error) {
 	})
 	ahead := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_node_log_ahead_seconds",
-		Help: "How far the time of the newest commit is ahead of the clock; commits are dated at it until the clock has come there.",
+		Help: "How far the time of the newest commit is ahead of the clock; new commits get that time until the clock has caught up.",
 	}, func() float64 { return ahead(n.View()).Seconds() })
 	for _, c := range []prometheus.Collector{verdicts, m.others, m.batches, m.commits, position, ready, recording, ahead,
 		m.fold, m.snapshot, m.snapshotTime, m.snapshotsFailed, m.checked} {

@@ -1,21 +1,21 @@
-// Package node is a policy node: it folds the log into a View, follows it,
-// answers what gateways ask by that View, and carries out commands.
+// Package node is a policy node. It folds the log into a View, that is, it applies
+// the commits in order. It then follows the log, answers the questions of gateways
+// from the View, and runs commands.
 //
-// It promises that nothing is answered before the View stands for the whole
-// log, that every verdict is recorded before it is answered, that a node which
-// cannot fold or record decides nothing any more, and that a command is
-// answered once the View that decides includes it. Log and audit log are behind
-// small interfaces of its own; it knows no network.
+// It promises: it answers nothing before the View includes the whole log; it
+// records every verdict before it answers; a node that cannot fold or record gives
+// no verdict; a command is answered only after the View includes its commit. The
+// log and the audit log are behind small interfaces of this package. The package
+// does not use the network.
 //
-// A snapshot stands for the commits it was made of: a node that begins with one
-// folds, before it answers, only what comes after it. Until a check in the
-// background has read what stands before and folded it as well, at about
-// 100,000 commits a second, the node decides by the snapshot unproven. A record
-// that is not the one the chain names, a commit that does not fold, or another
-// state than the snapshot's, stops the node deciding (Failure says why, and its
-// process goes on, to be looked at); a snapshot that differs is replaced first
-// by what the log makes, so that the next start is good. A node without
-// snapshots has folded the whole log before it answers.
+// A snapshot is a View that an earlier run has folded. A node that starts from one
+// folds only the commits after it before it answers. In the background, the node
+// then reads and folds the commits before the snapshot as well, about 100,000 a
+// second, to check the snapshot. If a record breaks the chain, a commit cannot be
+// applied, or the state differs from the snapshot's, the node stops deciding.
+// Failure returns the cause; the process stays up for inspection. If the snapshot
+// differs, the node first replaces it with the folded state, so that the next start
+// is correct. A node without snapshots folds the whole log before it answers.
 package node
 
 import (
@@ -37,17 +37,17 @@ import (
 
 // The errors of a node.
 var (
-	// ErrNotReady: the node has not folded the whole log yet.
+	// ErrNotReady means that the node has not folded the whole log yet.
 	ErrNotReady = errors.New("the policy node has not caught up with its log yet")
-	// ErrStopped: the node has met something after which it must not decide,
-	// or its Run has ended.
+	// ErrStopped means that a failure has stopped the node deciding, or that Run
+	// has ended.
 	ErrStopped = errors.New("the policy node has stopped deciding")
-	// ErrBusy: too many commands wait.
+	// ErrBusy means that the queue of commands is full.
 	ErrBusy = errors.New("too many commands wait: try again")
 )
 
-// A Log is the event log, as far as a node needs it; see events/logtest for
-// what it promises.
+// A Log is the event log, as far as a node needs it. Package events/logtest
+// documents and tests its guarantees.
 type Log interface {
 	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
@@ -57,33 +57,33 @@ type Log interface {
 
 // A Recorder writes the audit log.
 type Recorder interface {
-	// Record writes records of one batch, one or more, and returns when they
-	// are as durable as they are promised to be. It is called from several
-	// goroutines, and keeps nothing of what it is given.
+	// Record writes the records of one batch, and returns when they are as durable
+	// as the Recorder promises. It may be called by several goroutines at once. It
+	// does not keep the records.
 	Record([]audit.Record) error
 }
 
-// Config is what a node needs. All down to Recorder are required.
+// Config configures a Node. The fields down to Recorder are required.
 type Config struct {
-	// ID names the node in records.
+	// ID identifies the node in records.
 	ID string
-	// Log is the event log, LogID its id.
+	// Log is the event log, and LogID is its id.
 	Log   Log
 	LogID string
 	// Recorder writes the audit log.
 	Recorder Recorder
-	// Snapshots keep what was folded; nil: each start folds the whole log.
+	// Snapshots stores snapshots. If it is nil, each start folds the whole log.
 	Snapshots Snapshots
 	// SnapshotEvery is the number of commits after which a snapshot is written;
-	// zero is 100,000.
+	// zero means 100,000.
 	SnapshotEvery int
 	// OnRevocation is called after each commit that may have revoked sessions, with
-	// the sessions to ask about again. It must not block. Nil ignores revocations.
+	// the sessions to ask about again. It must not block. If it is nil, revocations
+	// are ignored.
 	OnRevocation func(decision.Revocation)
-	// Logger is told of progress and of what stops the node; nil is
-	// slog.Default().
+	// Logger logs progress and failures. Nil means slog.Default().
 	Logger *slog.Logger
-	// Metrics is where counters are registered; nil is nowhere.
+	// Metrics registers the node's metrics. Nil means that they are not exported.
 	Metrics prometheus.Registerer
 }
 
@@ -95,26 +95,28 @@ type Node struct {
 	// view is the newest View, nil until the log has been folded. Only follow
 	// stores it.
 	view atomic.Pointer[projections.View]
-	// began is set before view is.
+	// began is set before view.
 	began beginning
-	// ahead is whether the log's time is ahead of the clock, as far as has been
-	// said. It is follow's.
+	// ahead is true if the newest log line about the clock said that the log's time
+	// is ahead. Only follow uses it.
 	ahead bool
-	// failure is why the node stopped deciding. It never becomes nil again.
+	// failure is the error that stopped the node deciding. It never becomes nil
+	// again.
 	failure atomic.Pointer[error]
-	// outage is set while decisions cannot be recorded. Whoever sets it hands it
-	// to keepRecording through unrecorded, and keepRecording alone ends it, so
-	// that there is room for it in the channel.
+	// outage is set while decisions cannot be recorded. The goroutine that sets it
+	// sends it to keepRecording through unrecorded. Only keepRecording resets it, so
+	// the channel always has room for the next one.
 	outage     atomic.Pointer[outage]
 	unrecorded chan *outage
 
-	// commands wait for the writer, those of operators apart: see gather.
+	// The queues of commands for the writer: of tenants, and of operators. See
+	// gather.
 	commands, operators chan *execution
-	written             chan struct{} // closed when no command is carried out any more
+	written             chan struct{} // closed when the writer has stopped
 
 	scratch sync.Pool // of *[]audit.Record, empty
 
-	mu      sync.Mutex    // guards what follows
+	mu      sync.Mutex    // guards changed
 	changed chan struct{} // closed and replaced with each new View or failure
 }
 
@@ -124,7 +126,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, errors.New("a node needs an id, a log and its id, and a recorder")
 	}
 	if cfg.SnapshotEvery < 0 {
-		return nil, errors.New("a node writes a snapshot each so many commits, not less than one")
+		return nil, errors.New("a node needs a positive number of commits between snapshots")
 	}
 	cfg.SnapshotEvery = cmp.Or(cfg.SnapshotEvery, defaultSnapshotEvery)
 	if cfg.Logger == nil {
@@ -149,13 +151,13 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// Run folds the log behind its newest snapshot, follows it, carries out
-// commands, writes snapshots and checks what stands before the one it began
-// with, until ctx ends; a last snapshot may take ten seconds more. It returns
-// an error when the log has failed, because the process must begin anew then. A
-// node that stopped deciding for another reason keeps running, so that its
-// operator can look at it: see Failure. One that could not record what it
-// decided tries again each second, and then decides again.
+// Run folds the log after its newest snapshot and follows it, runs commands, writes
+// snapshots, and checks the commits before the snapshot with which it started. It
+// ends with ctx, but may take ten seconds more to write a last snapshot. It returns
+// an error if the log has failed, because the process must then restart. If the
+// node stops deciding for another reason, Run continues, so that the operator can
+// inspect the node: see Failure. If a decision could not be recorded, the node
+// gives no verdict, tries each second to record again, and then resumes.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -172,7 +174,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		err = nil
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause // the writer's
+			err = cause // the error of write
 		}
 	}
 	cancel(err)
@@ -181,10 +183,10 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// View is the newest View; nil while there is none.
+// View returns the newest View, or nil until the log has been folded.
 func (n *Node) View() *projections.View { return n.view.Load() }
 
-// Failure is why the node has stopped deciding, or nil.
+// Failure returns the error that has stopped the node deciding, or nil.
 func (n *Node) Failure() error {
 	if err := n.failure.Load(); err != nil {
 		return *err
@@ -192,7 +194,7 @@ func (n *Node) Failure() error {
 	return nil
 }
 
-// Ready is nil while the node decides, and else the reason why it does not: the
+// Ready returns nil while the node decides, else the reason why it does not: the
 // Failure, ErrNotReady or ErrUnrecorded.
 func (n *Node) Ready() error {
 	if err := n.Failure(); err != nil {
@@ -207,7 +209,7 @@ func (n *Node) Ready() error {
 	return nil
 }
 
-// State tells gateways how the node is.
+// State returns the node's state for gateways.
 func (n *Node) State() decision.State {
 	return decision.State{At: n.mark(n.view.Load()), Ready: n.Ready() == nil}
 }
@@ -219,24 +221,24 @@ func (n *Node) mark(v *projections.View) decision.Mark {
 	return decision.Mark{LogID: n.cfg.LogID, Position: uint64(v.Position())}
 }
 
-// fail stops the node deciding. The first reason stands.
+// fail stops the node deciding. Only the first call has an effect.
 func (n *Node) fail(err error) {
 	if !n.failure.CompareAndSwap(nil, &err) {
 		return
 	}
 	if !errors.Is(err, ErrStopped) {
-		n.cfg.Logger.Error("this node decides nothing any more", "error", err)
+		n.cfg.Logger.Error("this node has stopped deciding", "error", err)
 	}
 	n.change()
 }
 
-// publish makes v what the node decides by.
+// publish makes v the View from which the node decides.
 func (n *Node) publish(v *projections.View) {
 	n.view.Store(v)
 	n.change()
 }
 
-// change wakes whoever waits in await.
+// change wakes the goroutines that wait in await.
 func (n *Node) change() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// openLog opens a real log, in memory.
+// openLog opens a real log on a file system in memory.
 func openLog(t testing.TB) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
@@ -40,7 +40,7 @@ func openLog(t testing.TB) *eventlog.Log {
 	return l
 }
 
-// A recorder keeps how many records were written.
+// A recorder counts records.
 type recorder struct{ records atomic.Int64 }
 
 func (r *recorder) Record(records []audit.Record) error {
@@ -55,11 +55,11 @@ type rig struct {
 	recorder    *recorder
 	revocations chan decision.Revocation
 	stop        func() error
-	done        chan error // what Run has returned, until stop takes it
+	done        chan error // the result of Run, until stop takes it
 }
 
-// start runs a node on a log until the test ends, or stop. It records with the
-// rig's own recorder unless another is given.
+// start runs a node on a log until the end of the test or stop. The node uses the
+// rig's recorder unless another one is given.
 func start(t testing.TB, l node.Log, logID string, with ...node.Recorder) *rig {
 	t.Helper()
 	cfg := node.Config{Log: l, LogID: logID}
@@ -69,8 +69,8 @@ func start(t testing.TB, l node.Log, logID string, with ...node.Recorder) *rig {
 	return run(t, cfg)
 }
 
-// run runs a node until the test ends, or stop. What the config leaves out is
-// the rig's own; it hears of revocations.
+// run runs a node until the end of the test or stop. The rig sets the fields that
+// are missing in cfg, and receives the revocations.
 func run(t testing.TB, cfg node.Config) *rig {
 	t.Helper()
 	r := &rig{t: t, recorder: new(recorder), revocations: make(chan decision.Revocation, 1024)}
@@ -78,7 +78,7 @@ func run(t testing.TB, cfg node.Config) *rig {
 	cfg.OnRevocation = func(e decision.Revocation) {
 		select {
 		case r.revocations <- e:
-		default: // nobody listens
+		default: // the test does not read revocations
 		}
 	}
 	if cfg.Recorder == nil {
@@ -119,7 +119,7 @@ func until(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func (r *rig) do(tenant, id string, c tenants.Change) tenants.Result {
 	return result
 }
 
-// acme creates two tenants with a domain each.
+// tenants creates the tenants acme and beta, with one domain each.
 func (r *rig) tenants() {
 	r.t.Helper()
 	for _, id := range []string{"acme", "beta"} {
@@ -215,14 +215,14 @@ func TestDecide(t *testing.T) {
 	}
 	result := r.do("acme", "mute", tenants.SetMemberRoles{JID: "bob@acme.test", Role: "lab:mute"})
 	if v = r.ask("acme", "bob@acme.test", "carol@acme.test", 2); v.Effect != decision.End {
-		t.Errorf("a session that is older than its account's role: %+v", v)
+		t.Errorf("a session opened before its account's role was changed: %+v", v)
 	}
 	v = r.ask("acme", "bob@acme.test", "carol@acme.test", uint64(result.Position))
 	if v.Effect != decision.Refuse || v.Permission != "xmpp:account:messages:write" || v.Position != uint64(result.Position) {
 		t.Errorf("a muted member: %+v", v)
 	}
-	// An account is judged by the tenant its session claims only where its
-	// domain is that tenant's.
+	// A session is judged by the tenant that it claims only if its account's domain
+	// belongs to that tenant.
 	for _, tenant := range []string{"beta", "nobody"} {
 		if v := r.ask(tenant, "bob@acme.test", "carol@acme.test", 9); v.Effect != decision.End && v.Effect != decision.Refuse {
 			t.Errorf("tenant %s: %+v", tenant, v)
@@ -255,7 +255,7 @@ func TestAdmitAndOpen(t *testing.T) {
 		t.Errorf("open: %+v", o)
 	}
 	if r.open("beta", "bob@acme.test").Allowed || r.open("acme", "bob@muc.acme.test").Allowed || r.open("acme", "bob@nowhere.test").Allowed {
-		t.Error("a session of an account that is not the tenant's was opened")
+		t.Error("a session was opened for an account of another tenant")
 	}
 	r.do("acme", "limits", tenants.SetLimits{MaxSessions: 300})
 	if a := r.admit("acme.test"); a.MaxSessions != 300 || r.admit("beta.test").MaxSessions != 0 {
@@ -263,7 +263,7 @@ func TestAdmitAndOpen(t *testing.T) {
 	}
 	steps := []struct {
 		off, on tenants.Change
-		member  bool // only one account is concerned
+		member  bool // the change concerns only one account
 	}{
 		{tenants.SuspendTenant{}, tenants.ResumeTenant{}, false},
 		{tenants.SuspendDomain{Domain: "acme.test"}, tenants.ResumeDomain{Domain: "acme.test"}, false},
@@ -319,8 +319,8 @@ func TestNothingBeforeRun(t *testing.T) {
 	}
 }
 
-// TestUnfoldable: a commit that does not fold, in the log when the node
-// begins or coming later, stops it deciding and not the process.
+// TestUnfoldable: a commit that cannot be applied stops the node deciding, but not
+// the process, whether it is in the log at the start or comes later.
 func TestUnfoldable(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -334,7 +334,7 @@ func TestUnfoldable(t *testing.T) {
 		t.Errorf("reply %+v", reply)
 	}
 	if _, err := r.Execute(t.Context(), command("acme", "later", tenants.SuspendTenant{})); err == nil {
-		t.Error("a command was carried out")
+		t.Error("a command was run")
 	}
 	if err := r.stop(); err != nil {
 		t.Errorf("run: %v", err)
@@ -342,7 +342,7 @@ func TestUnfoldable(t *testing.T) {
 	again := start(t, l, l.LogID())
 	until(t, "the second node to stop", func() bool { return again.Failure() != nil })
 	if again.View() != nil {
-		t.Error("a log that does not fold gave a View")
+		t.Error("the node has a View of a log that cannot be folded")
 	}
 }
 
@@ -376,7 +376,7 @@ func TestRevocations(t *testing.T) {
 			<-r.revocations
 		}
 		result := r.do("acme", fmt.Sprint("c", i), tt.change)
-		// The next commit's notice comes after all of this one's.
+		// The revocation of the next commit comes after all revocations of this one.
 		r.do("beta", fmt.Sprint("mark", i), tenants.EndMemberSessions{JID: "mark@beta.test"})
 		var got, want []decision.Revocation
 		for e := range r.revocations {
@@ -389,13 +389,13 @@ func TestRevocations(t *testing.T) {
 			want = tt.want(uint64(result.Position))
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: told %+v, want %+v", tt.change.Name(), got, want)
+			t.Errorf("%s: revocations %+v, want %+v", tt.change.Name(), got, want)
 		}
 	}
 }
 
 // TestOtherLog: a session that was opened under another log than the node's is
-// ended, whatever position it names; so is one that names none.
+// ended, at any position. So is a session that names no log.
 func TestOtherLog(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()

@@ -16,10 +16,10 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A heldLog holds up an append, and counts the commits of each.
+// A heldLog delays appends until held is closed, and counts the commits of each.
 type heldLog struct {
 	*eventlog.Log
-	held chan struct{} // closed when appends may go on
+	held chan struct{} // closed when appends may continue
 
 	mu    sync.Mutex // guards sizes
 	sizes []int
@@ -33,8 +33,8 @@ func (l *heldLog) Append(ctx context.Context, head events.Position, commits ...*
 	return l.Log.Append(ctx, head, commits...)
 }
 
-// TestOperatorsFirst: however many commands of a tenant wait, and whatever they
-// cost, an operator's is carried out after at most one that takes long.
+// TestOperatorsFirst: an operator's command waits for at most one slow command of a
+// tenant, however many of them wait.
 func TestOperatorsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
@@ -65,7 +65,7 @@ func TestOperatorsFirst(t *testing.T) {
 				defer mu.Unlock()
 				positions[id] = result.Position
 			})
-			synctest.Wait() // it waits for the log, or for the writer
+			synctest.Wait() // the command waits for the log or for the writer
 		}
 		own := tenants.Actor{Name: "token:own", Tenant: "acme"}
 		for i := range 5 {

@@ -20,9 +20,10 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// fillLog writes a hoster's log into dir: tenants are made, then members get
-// roles, each commit in a tenant at random. In the first commits every account
-// becomes a member; later ones change roles. It returns how many events.
+// fillLog writes the log of a hosting provider into dir. It creates the tenants, and
+// then sets roles of members, each commit in a random tenant. In the first commits
+// every account becomes a member; later commits change roles. fillLog returns the
+// number of events.
 func fillLog(tb testing.TB, dir string, tenants, members, n, each int) int {
 	tb.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: dir})
@@ -88,7 +89,7 @@ func fillLog(tb testing.TB, dir string, tenants, members, n, each int) int {
 	return written
 }
 
-// scanBare reads the records of a log that nobody has open, past all checks.
+// scanBare reads the records of a closed log directly from Pebble, without checks.
 func scanBare(tb testing.TB, dir string, fn func([]byte) error) {
 	tb.Helper()
 	db, err := pebble.Open(dir, &pebble.Options{ReadOnly: true, Logger: silent{}})
@@ -110,8 +111,8 @@ func scanBare(tb testing.TB, dir string, fn func([]byte) error) {
 	}
 }
 
-// rebuild starts from a log as a node does: from the newest snapshot at or
-// before atMost, if there is one, and then the commits behind it.
+// rebuild builds a View as a node does at its start: from the newest snapshot at or
+// before atMost, if there is one, and the commits after it.
 func rebuild(tb testing.TB, l *eventlog.Log, atMost events.Position) (*projections.View, events.Position) {
 	tb.Helper()
 	b := projections.NewBuilder()
@@ -132,8 +133,8 @@ func rebuild(tb testing.TB, l *eventlog.Log, atMost events.Position) (*projectio
 	return b.View(), at
 }
 
-// processor is the time all cores have spent on this process, the collector
-// included: it means the same on a machine that does other things as well.
+// processor returns the processor time of this process on all cores, including the
+// garbage collector. Other processes on the machine do not change it.
 func processor(tb testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -142,10 +143,10 @@ func processor(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkRebuild is a start without a snapshot, from the disk to the View,
-// beside what it stands on: a bare scan of Pebble, a scan that decodes, and
-// Read, which checks the chain as well. All four take turns, and each turn
-// opens the log. Rates are events in a second of one core.
+// BenchmarkRebuild measures a start without a snapshot, from the disk to the View.
+// For comparison it measures the layers below: a scan of Pebble, a scan that
+// decodes, and Read, which also checks the chain. The four take turns, and each turn
+// opens the log. Rates are events per second of one core.
 func BenchmarkRebuild(b *testing.B) {
 	const tenants, members, n = 1000, 200_000, 500_000
 	for _, each := range []int{1, 100} {
@@ -188,7 +189,7 @@ func BenchmarkRebuild(b *testing.B) {
 			}
 			for b.Loop() {
 				for i := range ways {
-					runtime.GC() // the last one's garbage is not this one's
+					runtime.GC() // so that the garbage of one way is not counted for the next
 					start := processor(b)
 					ways[i].run()
 					ways[i].took += processor(b) - start
@@ -206,9 +207,9 @@ func BenchmarkRebuild(b *testing.B) {
 	}
 }
 
-// TestStart starts from a long log in each way, with the same result: by
-// folding all of it, and from a snapshot and the commits behind it. Its long
-// form, ten million events, is a measurement too.
+// TestStart builds the View of a long log in two ways with the same result: from all
+// commits, and from a snapshot and the commits after it. Its long form, with ten
+// million events, is also a measurement.
 func TestStart(t *testing.T) {
 	tenants, members, n, each := 10, 2_000, 10_000, 10
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -232,7 +233,7 @@ func TestStart(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	whole, at := rebuild(t, l, 0)
 	if at != 0 {
-		t.Fatalf("a snapshot at %d nobody wrote", at)
+		t.Fatalf("an unexpected snapshot at %d", at)
 	}
 	lap("fold all", total)
 	runtime.ReadMemStats(&after)
@@ -242,7 +243,7 @@ func TestStart(t *testing.T) {
 	}
 	t.Logf("%d members, %.0f bytes of heap each", listed, (float64(after.HeapAlloc)-float64(before.HeapAlloc))/float64(listed))
 
-	// A snapshot some commits behind the head, as a node's newest is.
+	// A snapshot some commits before the head, as a node's newest snapshot is.
 	tail := min(events.Position(1000), whole.Position()/10)
 	b := projections.NewBuilder()
 	for c := range commitsTo(t, l, whole.Position()-tail) {
@@ -266,11 +267,11 @@ func TestStart(t *testing.T) {
 	}
 	lap(fmt.Sprintf("start from the snapshot and %d commits", tail), 0)
 	if v.Position() != whole.Position() || v.Hash() != whole.Hash() {
-		t.Errorf("the snapshot led to another state: at %d, want %d", v.Position(), whole.Position())
+		t.Errorf("the state from the snapshot differs: at %d, want %d", v.Position(), whole.Position())
 	}
 }
 
-// openDir opens a log until the test's end.
+// openDir opens a log until the end of the test.
 func openDir(t *testing.T, dir string) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: dir})
@@ -296,7 +297,7 @@ func commitsTo(t *testing.T, l *eventlog.Log, last events.Position) func(func(*e
 	}
 }
 
-// A counter counts what is written through it.
+// A counter counts the bytes written through it.
 type counter struct {
 	w io.Writer
 	n *int

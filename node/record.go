@@ -12,7 +12,7 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// record has the Recorder write what was decided about a batch.
+// record writes the records of a batch with the Recorder.
 func (n *Node) record(b *decision.Batch, results []decision.Result, v *projections.View, at time.Time) error {
 	scratch, _ := n.scratch.Get().(*[]audit.Record)
 	if scratch == nil {
@@ -23,13 +23,13 @@ func (n *Node) record(b *decision.Batch, results []decision.Result, v *projectio
 	if len(records) > 0 {
 		err = n.cfg.Recorder.Record(records)
 	}
-	clear(records) // it must not keep the batch's memory
+	clear(records) // scratch must not keep the batch's memory
 	*scratch = records
 	n.scratch.Put(scratch)
 	return err
 }
 
-// decided is a batch and what was decided about it.
+// decided is a batch and its results.
 type decided struct {
 	node    string
 	at      time.Time
@@ -38,7 +38,7 @@ type decided struct {
 	results []decision.Result
 }
 
-// records appends the records of a batch. They are views of its bytes.
+// records appends the records of a batch. They refer to the bytes of the batch.
 func (d *decided) records(to []audit.Record) []audit.Record {
 	for i := range d.batch.Requests {
 		q, r := &d.batch.Requests[i], &d.results[i]
@@ -61,9 +61,9 @@ func (d *decided) records(to []audit.Record) []audit.Record {
 	return to
 }
 
-// unknown reports whether somebody asked for a domain nobody serves. That lets
-// nobody in and anybody may do it, before TLS even: it is counted by the
-// gateway, and must not fill the disk that decisions are recorded on.
+// unknown reports whether a request asked about a domain that is not served. Such a
+// request has no record, because any client can cause it, even before TLS, and could
+// fill the disk. It admits no client, and the gateway counts it.
 func unknown(q *decision.Request, r *decision.Result) bool {
 	return q.Kind == decision.Admit && !r.Admission.Known
 }
@@ -82,10 +82,10 @@ func (d *decided) verdict(to *audit.Record, q *decision.Question, v *decision.Ve
 	}
 }
 
-// addresses show as much of an address as the tenant wants in its records.
+// addresses shortens addresses in records as the tenant's setting requires.
 type addresses struct {
 	view    *projections.View
-	tenant  *projections.Tenant // nil: there is none to have a wish
+	tenant  *projections.Tenant // nil: unknown tenant, default setting
 	account []byte
 }
 

@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// lines are what records are on disk.
+// lines returns the lines that the audit log writes for records.
 func lines(t *testing.T, records []audit.Record) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "records.jsonl")
@@ -39,8 +39,8 @@ func lines(t *testing.T, records []audit.Record) []byte {
 	return out
 }
 
-// TestRecordsStay: the lines of decisions.jsonl are read by programs of others,
-// so no byte of them changes by accident.
+// TestRecordsStay: programs of other authors read the lines of decisions.jsonl, so
+// no byte of them may change by accident.
 func TestRecordsStay(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -68,7 +68,8 @@ func TestRecordsStay(t *testing.T) {
 	}
 }
 
-// TestRecord: what a line says, and how much of an address.
+// TestRecord: a record has the expected fields, and as much of an address as the
+// setting allows.
 func TestRecord(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -96,7 +97,7 @@ func TestRecord(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, line[key], want)
 		}
 	}
-	// Nothing anybody chooses can begin a line or a field of its own.
+	// Text chosen by a client cannot add a line or a field.
 	nasty := "bob@acme.test/a\"b\\\",\"effect\":\"pass\" é"
 	if to := decided(events.AuditFull, "nasty", nasty)["to"]; to != nasty {
 		t.Errorf("recorded %q, want %q", to, nasty)
@@ -111,8 +112,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// everyRecord is a batch that has each kind of record, with every field that a
-// line may hold and with as few as there can be.
+// everyRecord returns a batch with each kind of record, with all fields that a line
+// can have and with as few as possible.
 func everyRecord(t *testing.T) ([]decision.Request, []decision.Result) {
 	t.Helper()
 	addr := func(s string) jid.Addr {
@@ -157,8 +158,8 @@ func everyRecord(t *testing.T) ([]decision.Request, []decision.Result) {
 		}
 }
 
-// TestUnknownDomain: who asks for a domain nobody serves, which anybody may do,
-// writes nothing to the disk; who is let in does.
+// TestUnknownDomain: a question about a domain that is not served has no record,
+// because any client can cause it. A question about a served domain has one.
 func TestUnknownDomain(t *testing.T) {
 	batch := &decision.Batch{Requests: []decision.Request{
 		{Kind: decision.Admit, Domain: []byte("nowhere.test")}, {Kind: decision.Admit, Domain: []byte("alpha.test")},
@@ -173,7 +174,7 @@ func TestUnknownDomain(t *testing.T) {
 	}
 }
 
-// TestRecordsAreDocumented: the guide names each key of a line.
+// TestRecordsAreDocumented: the guide documents each key of a record.
 func TestRecordsAreDocumented(t *testing.T) {
 	guide, err := os.ReadFile("../docs/GUIDE.md")
 	if err != nil {
@@ -191,7 +192,7 @@ func TestRecordsAreDocumented(t *testing.T) {
 		}
 		for key := range r {
 			if !bytes.Contains(guide, []byte("`"+key+"`")) {
-				t.Errorf("docs/GUIDE.md does not say what %s is", key)
+				t.Errorf("docs/GUIDE.md does not document %s", key)
 			}
 		}
 	}

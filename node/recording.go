@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// resumeEach is how often a node that cannot record tries again.
+	// resumeEach is the time between two attempts to record again.
 	resumeEach = time.Second
-	// remindEach is how often it says meanwhile that it still cannot.
+	// remindEach is the time between two log lines about an outage.
 	remindEach = time.Minute
 )
 
-// ErrUnrecorded: the node decides nothing, because it could not record what it
-// decided. It tries again by itself.
+// ErrUnrecorded means that the node gives no verdict, because a decision could not
+// be recorded. The node tries again by itself.
 var ErrUnrecorded = errors.New("decisions cannot be recorded")
 
-// An outage is a time in which the node cannot record.
+// An outage is a time in which the node cannot record decisions.
 type outage struct {
 	since time.Time
-	cause error // what the Recorder said first
-	err   error // what Ready says
+	cause error // the first error of the Recorder
+	err   error // the error that Ready returns
 }
 
-// stopRecording makes the node decide nothing until keepRecording has written a
-// record again.
+// stopRecording begins an outage, unless there is one. The node gives no verdict
+// until keepRecording has written a record again.
 func (n *Node) stopRecording(cause error) {
 	o := &outage{since: time.Now(), cause: cause, err: fmt.Errorf("%w: %w", ErrUnrecorded, cause)}
 	if n.outage.CompareAndSwap(nil, o) {
@@ -36,8 +36,8 @@ func (n *Node) stopRecording(cause error) {
 	}
 }
 
-// keepRecording waits until records cannot be written, tries again until they
-// can, and says so, until ctx ends. It alone lets the node decide again.
+// keepRecording waits for outages and ends each with resumeRecording, until ctx
+// ends. No other function ends an outage.
 func (n *Node) keepRecording(ctx context.Context) {
 	for {
 		select {
@@ -49,11 +49,11 @@ func (n *Node) keepRecording(ctx context.Context) {
 	}
 }
 
-// resumeRecording ends an outage. What it tries to write is the record of that
-// outage: so the records themselves tell of it, and every verdict given later
-// stands behind that.
+// resumeRecording logs an outage and ends it. It tries to write the record of the
+// outage itself. The outage is therefore visible in the records, before the first
+// verdict that follows it.
 func (n *Node) resumeRecording(ctx context.Context, o *outage) {
-	const remedy = "make room on the disk of the records, or put right what the error names; the node tries again each second and needs no restart"
+	const remedy = "make room on the disk of the records, or remove the cause that the error names; the node tries again each second and needs no restart"
 	n.cfg.Logger.Error("decisions cannot be recorded: this node gives no verdict until they can", "error", o.cause, "remedy", remedy)
 	said := time.Now()
 	try := time.NewTicker(resumeEach)

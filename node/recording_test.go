@@ -20,11 +20,11 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A failing recorder keeps records until it is told to fail.
+// A failing recorder keeps records until it is set to fail.
 type failing struct {
 	mu     sync.Mutex
-	err    error // what each call returns
-	anyway bool  // it keeps the records all the same
+	err    error // the result of each call
+	anyway bool  // keep the records even if err is set
 	calls  int
 	kept   []audit.Record
 }
@@ -45,16 +45,16 @@ func (f *failing) set(err error, anyway bool) {
 	f.err, f.anyway = err, anyway
 }
 
-// seen gives how often something was to be recorded, and what was.
+// seen returns the number of calls of Record, and the records kept.
 func (f *failing) seen() (calls int, kept []audit.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls, append([]audit.Record(nil), f.kept...)
 }
 
-// TestUnrecorded: a node that cannot record gives no verdict, says so once and
-// each minute, tries again each second, and decides again by itself when it
-// can; behind a record of the time between.
+// TestUnrecorded: a node that cannot record gives no verdict. It logs that at once
+// and each minute, and tries to record again each second. When it can, it writes a
+// record of the outage and then decides again.
 func TestUnrecorded(t *testing.T) {
 	for name, anyway := range map[string]bool{"failed": false, "failed and happened": true} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func unrecorded(t *testing.T, anyway bool) {
 		}
 	}
 	if calls, _ := recorder.seen(); calls != 2 {
-		t.Errorf("%d calls: a node that knows that it cannot record decides nothing", calls)
+		t.Errorf("%d calls: a node must not decide during an outage", calls)
 	}
 	if err := r.Ready(); !errors.Is(err, node.ErrUnrecorded) || !strings.Contains(err.Error(), "no space left") || r.State().Ready {
 		t.Errorf("ready: %v", err)
@@ -111,7 +111,7 @@ func unrecorded(t *testing.T, anyway bool) {
 	<-time.After(time.Second)
 	synctest.Wait()
 	if err := r.Ready(); err != nil {
-		t.Fatalf("there is room, and the node is not ready: %v", err)
+		t.Fatalf("the node is not ready, though it can record again: %v", err)
 	}
 	if recording := gauge(t, registry, "postern_node_recording"); recording != 1 {
 		t.Errorf("recording: %v", recording)
@@ -132,13 +132,13 @@ func unrecorded(t *testing.T, anyway bool) {
 		"gives no verdict until": 1, "still cannot be recorded": 2, "recorded again": 1, "error=\"no space left on device\" remedy=": 3,
 	} {
 		if n := strings.Count(text.String(), part); n != want {
-			t.Errorf("%q stands %d times in the log, want %d:\n%s", part, n, want, text.String())
+			t.Errorf("%q is %d times in the log, want %d:\n%s", part, n, want, text.String())
 		}
 	}
 }
 
-// TestUnrecordedMeanwhile: answers under way when recording fails give no
-// verdict either, and a node that is stopped meanwhile stops.
+// TestUnrecordedMeanwhile: concurrent calls of Answer give no verdict either when
+// recording fails. A node can be stopped during an outage.
 func TestUnrecordedMeanwhile(t *testing.T) {
 	l := openLog(t)
 	recorder := new(failing)
@@ -169,7 +169,7 @@ func TestUnrecordedMeanwhile(t *testing.T) {
 	}
 }
 
-// gauge is the value of a gauge without labels.
+// gauge returns the value of a gauge without labels.
 func gauge(t *testing.T, from prometheus.Gatherer, name string) float64 {
 	t.Helper()
 	families, err := from.Gather()

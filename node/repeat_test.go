@@ -11,9 +11,9 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// TestRepeatedApply: a policy planned at a version and given twice is answered
-// with its first result, though the tenant has moved on. Another policy under
-// its id is refused.
+// TestRepeatedApply: a policy that was planned at a version is sent twice, and is
+// answered with the first result, although the tenant has changed since. Another
+// policy with the same id is refused.
 func TestRepeatedApply(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -51,18 +51,18 @@ func TestRepeatedApply(t *testing.T) {
 	if head, _ := l.Head(); head != 3 {
 		t.Errorf("the log is at %d", head)
 	}
-	// After a new start, by what is on disk.
+	// After a restart, from the data on disk.
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
 	r = start(t, l, l.LogID()).ready()
 	if again, err := r.Execute(t.Context(), apply); err != nil || !reflect.DeepEqual(again, first) {
-		t.Errorf("after a new start: %+v, %v", again, err)
+		t.Errorf("after a restart: %+v, %v", again, err)
 	}
 }
 
-// TestNothingDoneIsNotRemembered: the id of a command that changed nothing is
-// free, and the same command is looked at anew.
+// TestNothingDoneIsNotRemembered: the id of a command that changed nothing is not
+// kept, so the same command is checked again.
 func TestNothingDoneIsNotRemembered(t *testing.T) {
 	l := openLog(t)
 	r := start(t, l, l.LogID()).ready()
@@ -76,8 +76,9 @@ func TestNothingDoneIsNotRemembered(t *testing.T) {
 	}
 }
 
-// TestRecordsOfOld: of a commit that does not hold its command's hash nobody
-// can tell whether it is this command's, so nobody is told that it is done.
+// TestRecordsOfOld: commits of early versions do not hold the hash of their command.
+// The node cannot tell whether such a commit belongs to a command with the same id,
+// so it refuses the command.
 func TestRecordsOfOld(t *testing.T) {
 	l := openLog(t)
 	old := &events.Commit{
@@ -96,6 +97,6 @@ func TestRecordsOfOld(t *testing.T) {
 		t.Errorf("%+v", renamed)
 	}
 	if c, err := l.Commit(2); err != nil || c.CommandHash == (events.CommandHash{}) {
-		t.Errorf("a commit without its command's hash: %+v, %v", c, err)
+		t.Errorf("a commit without the hash of its command: %+v, %v", c, err)
 	}
 }

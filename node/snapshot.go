@@ -12,41 +12,42 @@ import (
 )
 
 const (
-	// defaultSnapshotEvery is how many commits a start has to fold at worst,
-	// give or take those made while a snapshot was written: about a second's.
+	// defaultSnapshotEvery is the number of commits between two snapshots. A start
+	// folds at most about as many, which takes about a second.
 	defaultSnapshotEvery = 100_000
-	// lastSnapshotShare: at its end a node writes a snapshot when it is a
-	// share of SnapshotEvery behind, and within lastSnapshotWithin.
+	// A node that stops writes a last snapshot if the newest one is at least
+	// SnapshotEvery/lastSnapshotShare commits old. lastSnapshotWithin bounds the
+	// time for it.
 	lastSnapshotShare  = 10
 	lastSnapshotWithin = 10 * time.Second
 
-	// The records before the snapshot a node began with are checked in the
-	// background, checkStep at a time and at most that many each checkPause:
-	// some part of a core, and a million commits in ten seconds.
+	// The check of the commits before the snapshot reads at most checkStep commits
+	// every checkPause. It thus uses only a part of one core, and checks a million
+	// commits in ten seconds.
 	checkStep  = 1000
 	checkPause = 10 * time.Millisecond
 )
 
-// Snapshots keep what has been folded, so that the next start need not fold it
-// again; see events/eventlog for what it promises. To them a View is bytes.
+// Snapshots stores encoded Views, so that a start need not fold the whole log. See
+// events/eventlog for the guarantees.
 type Snapshots interface {
 	Snapshot(ctx context.Context, atMost events.Position) (at events.Position, r io.ReadCloser, found bool, err error)
 	WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error
 }
 
-// beginning is how the node has begun. fold writes it before the first View is
-// published. After that only checkPast changes it: see past.
+// beginning describes how the node has started. fold writes it before the first
+// View is published. After that only checkPast changes it: see past.
 type beginning struct {
-	snapshot events.Position // the one begun with; zero: none
-	// past is the View that the snapshot holds. checkPast alone reads it, and
-	// sets it to nil when it has compared it, so that its memory is free.
+	snapshot events.Position // of the snapshot used; zero: none
+	// past is the View in the snapshot. Only checkPast reads it. When it has
+	// compared it, it sets it to nil to free the memory.
 	past *projections.View
-	long bool // the fold took long enough to spare the next start
+	long bool // the fold took long, so a snapshot is written at once
 }
 
-// newestSnapshot gives the View of the newest snapshot that is one, or that of
-// the empty log. A snapshot only spares time: one that cannot be read is passed
-// over, whatever the reason, for an older one or for the commits themselves.
+// newestSnapshot returns the View in the newest valid snapshot, or the View of the
+// empty log if there is none. A snapshot only saves time. If one cannot be read for
+// any reason, an older snapshot or the commits themselves are used instead.
 func (n *Node) newestSnapshot(ctx context.Context) *projections.View {
 	if n.cfg.Snapshots == nil {
 		return projections.New()
@@ -54,7 +55,7 @@ func (n *Node) newestSnapshot(ctx context.Context) *projections.View {
 	for atMost := ^events.Position(0); ; {
 		at, r, found, err := n.cfg.Snapshots.Snapshot(ctx, atMost)
 		if err != nil {
-			n.cfg.Logger.Warn("no snapshot can be read; the whole log is folded", "error", err)
+			n.cfg.Logger.Warn("no snapshot can be read; the node folds the whole log", "error", err)
 		}
 		if err != nil || !found {
 			return projections.New()
@@ -63,9 +64,9 @@ func (n *Node) newestSnapshot(ctx context.Context) *projections.View {
 		if err := errors.Join(err, r.Close()); err == nil && v.Position() == at {
 			return v
 		} else if err == nil {
-			n.cfg.Logger.Warn("a snapshot is passed over", "position", at, "reason", fmt.Errorf("it holds the state at %d", v.Position()))
+			n.cfg.Logger.Warn("a snapshot is skipped", "position", at, "reason", fmt.Errorf("it holds the state at %d", v.Position()))
 		} else {
-			n.cfg.Logger.Warn("a snapshot is passed over", "position", at, "reason", err)
+			n.cfg.Logger.Warn("a snapshot is skipped", "position", at, "reason", err)
 		}
 		if at == 0 {
 			return projections.New()
@@ -75,8 +76,9 @@ func (n *Node) newestSnapshot(ctx context.Context) *projections.View {
 }
 
 // keepSnapshots writes a snapshot each time the log has grown by SnapshotEvery
-// commits, and one at the end, until ctx ends or the node fails. One that could
-// not be written is logged and counted, and tried again when the next is due.
+// commits, until ctx ends or the node fails, and a last one at the end. If a
+// snapshot cannot be written, the error is logged and counted, and the next one is
+// written when it is due.
 func (n *Node) keepSnapshots(ctx context.Context) {
 	if n.cfg.Snapshots == nil {
 		return
@@ -103,8 +105,9 @@ func (n *Node) keepSnapshots(ctx context.Context) {
 	}
 }
 
-// writeSnapshot writes one, and gives its position, written or not; the last
-// one's when ctx has ended before it was written, for then it is still due.
+// writeSnapshot writes a snapshot and returns its position, even if writing has
+// failed. If ctx ended before it was written, it returns last, because the snapshot
+// is then still due.
 func (n *Node) writeSnapshot(ctx context.Context, v *projections.View, last events.Position) events.Position {
 	begin := time.Now()
 	err := n.cfg.Snapshots.WriteSnapshot(ctx, v.Position(), v.Encode)
@@ -117,19 +120,20 @@ func (n *Node) writeSnapshot(ctx context.Context, v *projections.View, last even
 		return last
 	default:
 		n.metrics.snapshotsFailed.Inc()
-		n.cfg.Logger.Error("snapshot not written; the next start folds more", "position", v.Position(), "error", err)
+		n.cfg.Logger.Error("snapshot not written; the next start takes longer", "position", v.Position(), "error", err)
 	}
 	return v.Position()
 }
 
+// errChecked stops the reading at the position of the snapshot.
 var errChecked = errors.New("checked")
 
-// checkPast reads what stands before the snapshot the node began with, which
-// nobody has looked at: a record that is not the one the chain names stops the
-// node deciding, as it would have at the start. So does a snapshot that is not
-// what the records make: a version with other rules of folding may have written
-// it. That one is replaced first, so that the next start is good. Meanwhile the
-// node holds a second View.
+// checkPast reads and folds the commits before the snapshot with which the node has
+// started, because the start has not read them. If a record breaks the chain or a
+// commit cannot be applied, the node stops deciding, as it would have at the start.
+// It also stops if the state differs from the snapshot, which a version with other
+// rules may have written. checkPast first replaces such a snapshot, so that the next
+// start is correct. During the check, the node holds a second View in memory.
 func (n *Node) checkPast(ctx context.Context) {
 	if _, err := n.await(ctx, 0); err != nil || n.began.snapshot == 0 {
 		return
@@ -159,10 +163,10 @@ func (n *Node) checkPast(ctx context.Context) {
 	})
 	switch {
 	case errors.Is(err, errChecked) && !n.samePast(ctx, b.View()):
-		n.fail(fmt.Errorf("the snapshot at %d is not what the log makes: start again", n.began.snapshot))
+		n.fail(fmt.Errorf("the snapshot at %d differs from the state that the log gives: restart the node", n.began.snapshot))
 	case errors.Is(err, errChecked):
 		n.metrics.checked.Set(float64(n.began.snapshot))
-		n.cfg.Logger.Info("the log before the snapshot is good", "position", n.began.snapshot, "took", time.Since(begin))
+		n.cfg.Logger.Info("the log before the snapshot is checked and undamaged", "position", n.began.snapshot, "took", time.Since(begin))
 	case ctx.Err() != nil:
 	case err == nil: // the log ends before its snapshot
 		n.fail(&events.CorruptError{Position: n.began.snapshot, Err: events.ErrNoSuchPosition})
@@ -171,8 +175,8 @@ func (n *Node) checkPast(ctx context.Context) {
 	}
 }
 
-// samePast reports whether what the log makes is what the snapshot held, and
-// writes the snapshot anew where it is not.
+// samePast reports whether the View v, made from the log, is equal to the snapshot.
+// If not, it replaces the snapshot with v.
 func (n *Node) samePast(ctx context.Context, v *projections.View) bool {
 	past := n.began.past
 	n.began.past = nil

@@ -22,7 +22,7 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// openOn opens the log on a file system, until the test's end or Close.
+// openOn opens the log on a file system until the end of the test or Close.
 func openOn(t *testing.T, fs vfs.FS) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: fs})
@@ -33,13 +33,13 @@ func openOn(t *testing.T, fs vfs.FS) *eventlog.Log {
 	return l
 }
 
-// startSnapshots runs a node that writes a snapshot each few commits.
+// startSnapshots runs a node that writes a snapshot every few commits.
 func startSnapshots(t *testing.T, l node.Log, id string, s node.Snapshots) *rig {
 	t.Helper()
 	return run(t, node.Config{Log: l, LogID: id, Snapshots: s, SnapshotEvery: 5})
 }
 
-// A readFrom is a log that takes note of where reading begins.
+// A readFrom is a log that keeps the positions from which it was read.
 type readFrom struct {
 	*eventlog.Log
 
@@ -83,8 +83,8 @@ func (r *rig) members(n, m int) {
 	}
 }
 
-// grown runs a node until its log has 22 commits, and snapshots at the newest
-// two of its own choice; it gives where they stand.
+// grown runs a node until its log has 22 commits and two snapshots at positions that
+// the node chose. It returns these positions.
 func grown(t *testing.T, fs vfs.FS) []events.Position {
 	t.Helper()
 	l := openOn(t, fs)
@@ -93,7 +93,7 @@ func grown(t *testing.T, fs vfs.FS) []events.Position {
 	r.members(0, 12)
 	until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && len(list) > 0 && list[0] >= 10 })
 	r.members(12, 20)
-	until(t, "the last one", func() bool { list, err := l.Snapshots(); return err == nil && list[0] > 22-5 })
+	until(t, "the last snapshot", func() bool { list, err := l.Snapshots(); return err == nil && list[0] > 22-5 })
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +107,8 @@ func grown(t *testing.T, fs vfs.FS) []events.Position {
 	return list
 }
 
-// TestStartFromSnapshot: a start reads the newest snapshot and what came after
-// it, passes over one that is no View, and is the same as a rebuild each time.
+// TestStartFromSnapshot: a start reads the newest snapshot and the commits after it,
+// and skips an invalid snapshot. The View is always equal to a rebuilt one.
 func TestStartFromSnapshot(t *testing.T) {
 	fs := vfs.NewMem()
 	list := grown(t, fs)
@@ -118,13 +118,13 @@ func TestStartFromSnapshot(t *testing.T) {
 		from  events.Position // where the fold begins
 	}{
 		{"as it is", func(*eventlog.Log) error { return nil }, list[0] + 1},
-		{"the newest is no view", func(l *eventlog.Log) error {
+		{"the newest is not a View", func(l *eventlog.Log) error {
 			return l.WriteSnapshot(t.Context(), list[0], func(w io.Writer) error { _, err := w.Write([]byte("nonsense")); return err })
 		}, list[1] + 1},
-		{"the newest is of another position", func(l *eventlog.Log) error {
+		{"the newest holds another position", func(l *eventlog.Log) error {
 			return l.WriteSnapshot(t.Context(), list[0], projections.New().Encode)
 		}, list[1] + 1},
-		{"none is", func(l *eventlog.Log) error {
+		{"none is a View", func(l *eventlog.Log) error {
 			nothing := func(io.Writer) error { return nil }
 			return errors.Join(l.WriteSnapshot(t.Context(), list[0], nothing), l.WriteSnapshot(t.Context(), list[1], nothing))
 		}, 1},
@@ -139,13 +139,13 @@ func TestStartFromSnapshot(t *testing.T) {
 			t.Errorf("%s: read from %v, want %d", c.name, log.from, c.from)
 		}
 		if r.View().Hash() != rebuilt(t, l).Hash() {
-			t.Errorf("%s: another View than a rebuild's", c.name)
+			t.Errorf("%s: the View differs from that of a rebuild", c.name)
 		}
 		if v := r.ask("acme", "m3@acme.test", "carol@acme.test", uint64(r.View().Position())); v.Effect != decision.Refuse {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 		if c.from == 1 {
-			// It writes good ones again.
+			// The node writes valid snapshots again.
 			r.members(100, 106)
 			until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && list[0] > 22 })
 		} else {
@@ -160,8 +160,8 @@ func TestStartFromSnapshot(t *testing.T) {
 	}
 }
 
-// TestDamageBeforeSnapshot: a start that did not read a record still finds that
-// it is not what it was, and then decides nothing.
+// TestDamageBeforeSnapshot: a record before the snapshot is damaged. The start does
+// not read it, but the check in the background finds it and stops the node deciding.
 func TestDamageBeforeSnapshot(t *testing.T) {
 	fs := vfs.NewMem()
 	grown(t, fs)
@@ -176,7 +176,7 @@ func TestDamageBeforeSnapshot(t *testing.T) {
 	}
 	bad := strings.Replace(string(v), "m4@acme", "m5@acme", 1)
 	if bad == string(v) {
-		t.Fatal("the record is not the one it was thought to be")
+		t.Fatal("the record does not hold the expected account")
 	}
 	if err := errors.Join(closer.Close(), db.Set(key, []byte(bad), pebble.Sync), db.Close()); err != nil {
 		t.Fatal(err)
@@ -192,7 +192,7 @@ func TestDamageBeforeSnapshot(t *testing.T) {
 	}
 }
 
-// noSnapshots are snapshots on a disk that takes none, and gives none.
+// noSnapshots fails to write and to read snapshots.
 type noSnapshots struct{ *eventlog.Log }
 
 var errNoSpace = errors.New("no space left")
@@ -205,7 +205,7 @@ func (noSnapshots) Snapshot(context.Context, events.Position) (events.Position, 
 	return 0, nil, false, errNoSpace
 }
 
-// TestNoSnapshots: a node without snapshots starts, decides and ends as ever.
+// TestNoSnapshots: a node whose snapshots fail starts, decides and stops normally.
 func TestNoSnapshots(t *testing.T) {
 	l := openOn(t, vfs.NewMem())
 	for range 2 {
@@ -223,7 +223,7 @@ func TestNoSnapshots(t *testing.T) {
 	}
 }
 
-// calledOff are snapshots of which the first is being written when its node ends.
+// calledOff delays the writing of the first snapshot until the node ends.
 type calledOff struct {
 	*eventlog.Log
 	once  sync.Once
@@ -240,8 +240,8 @@ func (s *calledOff) WriteSnapshot(ctx context.Context, at events.Position, write
 	return s.Log.WriteSnapshot(ctx, at, write)
 }
 
-// TestSnapshotCalledOff: a snapshot that the node's end breaks off is written
-// at the end, and not taken for one that is there.
+// TestSnapshotCalledOff: if the end of the node interrupts the writing of a snapshot,
+// the node writes it again before it ends.
 func TestSnapshotCalledOff(t *testing.T) {
 	l := openOn(t, vfs.NewMem())
 	s := &calledOff{Log: l, begun: make(chan struct{})}
@@ -258,8 +258,8 @@ func TestSnapshotCalledOff(t *testing.T) {
 	}
 }
 
-// TestTimesNeverGoBack: a commit made by a clock that was set back has the time
-// of the one before it.
+// TestTimesNeverGoBack: after the clock was set back, a commit has the time of the
+// commit before it.
 func TestTimesNeverGoBack(t *testing.T) {
 	l := openOn(t, vfs.NewMem())
 	future := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
@@ -288,9 +288,9 @@ func (silent) Infof(string, ...any)      {}
 func (silent) Errorf(string, ...any)     {}
 func (silent) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-// TestWrongSnapshot: a snapshot that is whole and not what the log makes, as a
-// version with other rules might have left, stops the node once that shows;
-// the next start is good.
+// TestWrongSnapshot: an undamaged snapshot differs from the state that the log gives,
+// as a version with other rules might have written it. The check in the background
+// stops the node and replaces the snapshot, so that the next start is correct.
 func TestWrongSnapshot(t *testing.T) {
 	fs := vfs.NewMem()
 	grown(t, fs)
@@ -318,7 +318,7 @@ func TestWrongSnapshot(t *testing.T) {
 	}
 	r := startSnapshots(t, l, l.LogID(), l)
 	until(t, "the node to fail", func() bool { return r.Failure() != nil })
-	if !strings.Contains(r.Failure().Error(), "not what the log makes") {
+	if !strings.Contains(r.Failure().Error(), "differs from the state that the log gives") {
 		t.Fatal(r.Failure())
 	}
 	if err := r.stop(); err != nil {
@@ -331,6 +331,6 @@ func TestWrongSnapshot(t *testing.T) {
 	r = startSnapshots(t, l, l.LogID(), l)
 	r.ready()
 	if r.View().Hash() != whole.View().Hash() {
-		t.Error("the next start begins with the wrong snapshot again")
+		t.Error("the next start uses the wrong snapshot again")
 	}
 }
