@@ -307,13 +307,13 @@ func (c *Client) timed(q url.Values) url.Values {
 	return q
 }
 
-// BlameMember returns the command because of which an account has, or does not
-// have, a permission.
+// BlameMember returns the command that last changed whether an account has a
+// permission.
 func (c *Client) BlameMember(ctx context.Context, tenant, jid, permission string) (BlameReply, error) {
 	return get[BlameReply](ctx, c, path("tenants", tenant, "members", jid, "blame"), c.timed(url.Values{"permission": {permission}}))
 }
 
-// BlameRole returns the command because of which a role gives, or does not give, a
+// BlameRole returns the command that last changed whether a role gives a
 // permission.
 func (c *Client) BlameRole(ctx context.Context, tenant, role, permission string) (BlameReply, error) {
 	return get[BlameReply](ctx, c, path("tenants", tenant, "roles", role, "blame"), c.timed(url.Values{"permission": {permission}}))

@@ -55,7 +55,7 @@ type (
 		Roles        []RoleDefine `json:"roles,omitempty"`
 		BuiltinRoles []RoleAdjust `json:"builtin_roles,omitempty"`
 		Members      []MemberSet  `json:"members,omitempty"`
-		Suspended    *bool        `json:"suspended,omitempty"` // absent: no
+		Suspended    *bool        `json:"suspended,omitempty"` // absent: not suspended
 	}
 	// TenantApply replaces the whole state of a tenant. Everything that is left out
 	// is removed or reset to the state of a new tenant. Only suspensions are kept if
@@ -93,7 +93,7 @@ type (
 		Domain      string    `json:"domain"`
 		DefaultRole string    `json:"default_role,omitempty"` // empty: prosody:registered
 		Backends    []Backend `json:"backends,omitempty"`
-		Suspended   *bool     `json:"suspended,omitempty"` // absent: no
+		Suspended   *bool     `json:"suspended,omitempty"` // absent: not suspended
 	}
 	// DomainSetBackends replaces a domain's backends. Gateways try them in order.
 	DomainSetBackends struct {

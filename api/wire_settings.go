@@ -2,8 +2,8 @@ package api
 
 // To add a setting, add a field to Settings, and a command that changes the
 // setting: a type with only this field, a Command method below, and a line in the
-// server's list of commands. The values are those of package events, which
-// the description of the API lists.
+// server's list of commands. Package events has the values; the description of the
+// API lists them.
 
 // Settings are the settings of a tenant.
 type Settings struct {

@@ -30,7 +30,7 @@ type (
 func (TokenCreate) Command() string { return "token.create" }
 func (TokenRevoke) Command() string { return "token.revoke" }
 
-// A Token describes one bearer token. It holds neither the token itself nor its hash.
+// A Token describes one bearer token, without the token's text and hash.
 type Token struct {
 	ID     string `json:"id"`
 	Label  string `json:"label"`
