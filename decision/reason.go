@@ -9,10 +9,10 @@ const (
 	NoReason Reason = iota
 
 	// A permission is missing for an outgoing stanza.
-	NoRequest  // an iq, a subscription
-	NoPresence // presence:write
-	NoPriority // messages:read, for presence that is not negative
-	NoMessage  // messages:write
+	NoRequest  // for an iq or a subscription
+	NoPresence // presence:write is missing
+	NoPriority // messages:read is missing, and the presence has no negative priority
+	NoMessage  // messages:write is missing
 	NoFederation
 	NoPermission // dropped without an answer, in both directions
 
@@ -33,7 +33,7 @@ const (
 	NotOutstanding           // a result or error without a request
 	_                        // no longer used; the number must not be reused
 
-	// The session ends.
+	// The session ends, because of the stanza or because the session is revoked.
 	InvalidFrom
 	UnsupportedStanzaType
 	RolesChanged

@@ -127,7 +127,8 @@ func (r *reader) number(field string) uint64 {
 	return n
 }
 
-// count reads a number of elements, each of which takes at least one byte.
+// count reads the number of elements in a list. Each element takes at least one
+// byte, so count also refuses a number above the remaining bytes.
 func (r *reader) count(limit int, field string) int {
 	n := r.number(field)
 	if n > uint64(limit) || n > uint64(len(r.b)) {

@@ -119,7 +119,7 @@ func (c *codec) commandHash(n protowire.Number, p *CommandHash) {
 // time is a field with a time in microseconds, which must be after 1970.
 func (c *codec) time(n protowire.Number, p *time.Time) {
 	if !c.decoding {
-		micros := uint64(p.UnixMicro()) // two's complement, as an int64 is
+		micros := uint64(p.UnixMicro()) // two's complement, like a protobuf int64
 		c.number(n, &micros)
 		return
 	}
