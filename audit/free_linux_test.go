@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestFree: the disk of a test has some room, and not all there can be.
+// TestFree: the free space of a real disk is less than the largest reserve, so a
+// Writer with that reserve refuses to write.
 func TestFree(t *testing.T) {
 	w, err := Open(Config{Path: filepath.Join(t.TempDir(), "records.jsonl"), Reserve: math.MaxInt64})
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// lines are JSON objects, a line each. Programs of others read them: keys are
-// added, never renamed. In this file a key is written as it stands in a line,
-// with its comma and its colon.
+// lines are JSON objects, one on each line. Programs of other authors read them, so
+// keys may be added but never renamed. The code in this file writes each key as it
+// is in the line, with its comma and colon.
 type lines []byte
 
-// addAll adds the lines of records. Those of one batch share their time, whose
-// text is made once.
+// addAll adds the lines of records. The records of one batch have the same time,
+// which is formatted only once.
 func (l *lines) addAll(records []Record) {
 	var buffer [len(time.RFC3339Nano)]byte
 	var at time.Time
@@ -96,7 +96,7 @@ func (l *lines) address(key string, a *Address) {
 	text(l, key, a.Class.String())
 }
 
-// put adds what stands in the line as it is.
+// put adds s without quoting.
 func (l *lines) put(s string) { *l = append(*l, s...) }
 
 func (l *lines) number(key string, n uint64) {
@@ -107,21 +107,21 @@ func (l *lines) bool(key string, b bool) {
 	*l = strconv.AppendBool(append(*l, key...), b)
 }
 
-// text adds a text, where it is not empty.
+// text adds a key and its value, unless the value is empty.
 func text[T string | []byte](l *lines, key string, value T) {
 	if len(value) == 0 {
 		return
 	}
 	*l = append(*l, key...)
 	if !isPlain(value) {
-		quoted, _ := json.Marshal(string(value)) // a string never fails
+		quoted, _ := json.Marshal(string(value)) // Marshal never fails for a string
 		*l = append(*l, quoted...)
 		return
 	}
 	*l = append(append(append(*l, '"'), value...), '"')
 }
 
-// isPlain reports whether a text stands in JSON as it is.
+// isPlain reports whether a text needs no escaping in JSON.
 func isPlain[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {

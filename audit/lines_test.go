@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestResumed: the line that ends a time without records.
+// TestResumed: the record at the end of an outage has the expected line.
 func TestResumed(t *testing.T) {
 	var l lines
 	l.addAll([]Record{{
@@ -21,7 +21,7 @@ func TestResumed(t *testing.T) {
 	}
 }
 
-// TestTimes: records of different times do not share one.
+// TestTimes: each record in a call has its own time.
 func TestTimes(t *testing.T) {
 	var l lines
 	var records []Record

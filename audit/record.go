@@ -7,48 +7,49 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A Kind says what a Record is of.
+// A Kind is the kind of a Record.
 type Kind uint8
 
 // The kinds of records.
 const (
-	Verdict   Kind = iota + 1 // on one stanza
-	Admission                 // of a client's domain
-	Opening                   // of a session
-	// Resumed follows a time in which the node decided nothing, because it
-	// could not record.
+	Verdict   Kind = iota + 1 // the verdict on a stanza
+	Admission                 // whether a client's domain is served
+	Opening                   // whether a session may begin
+	// Resumed ends an outage, in which the node gave no verdict because it could
+	// not record.
 	Resumed
 )
 
-// A Record is one decision of a policy node, as it is kept, or a note about the
-// records themselves. Besides what all records have, it holds the fields of its
-// Kind, and zeros elsewhere.
+// A Record is one decision of a policy node, or a note about the records
+// themselves. It holds the fields that all records have and the fields of its Kind.
+// The other fields are zero.
 //
-// It never holds a body. Of the addresses in a stanza it holds as much as the
-// tenant allows (setting audit_addresses): the node shortens them, so that a
-// full address is never here by mistake.
+// It never holds the body of a stanza. It holds as much of the addresses in a stanza
+// as the tenant allows (setting audit_addresses). The node shortens the addresses
+// before it makes the Record, so that no full address is recorded by mistake.
 type Record struct {
 	Kind Kind
-	// Time is the node's clock when it decided. Records of one batch share it.
+	// Time is the time of the decision by the node's clock. The records of one batch
+	// have the same time.
 	Time time.Time
-	// Node and Gateway are the ids of the node that decided and of the gateway
-	// that asked, if one did.
+	// Node is the id of the node that decided. Gateway is the id of the gateway that
+	// asked, or empty.
 	Node, Gateway string
-	// Position is the position of the log that the decision was made at.
+	// Position is the position of the log at which the decision was made.
 	Position uint64
 
-	// Session is the session that a verdict or an opening is about.
+	// Session is the session of a verdict or an opening.
 	Session decision.Session
 
-	// Of a verdict: the question by the gateway's number, which way the stanza
-	// goes, the stanza, and the decision. Table is the version of the table of
-	// stanzas that was decided by.
+	// Of a verdict: the gateway's number of the question, the direction of the
+	// stanza, the stanza, and the decision. Table is the version of the stanza table
+	// from which the node decided.
 	Question   uint64
 	Direction  decision.Direction
 	Stanza     Stanza
 	Effect     decision.Effect
 	Reason     decision.Reason
-	Permission string // the first one missing, or empty
+	Permission string // the first missing permission, or empty
 	Table      uint64
 
 	// Of an admission: the domain as the client sent it, whether it is served,
@@ -60,42 +61,42 @@ type Record struct {
 	// Of an opening: whether the session may begin.
 	Allowed bool
 
-	// Of a resumption: since when nothing was decided, and why.
+	// Of a resumption: the beginning of the outage, and its cause.
 	Stopped time.Time
 	Cause   string
 }
 
-// A Stanza is what a record keeps of a stanza.
+// A Stanza is the part of a stanza that is recorded.
 type Stanza struct {
 	Kind  stanza.Kind
 	Type  stanza.Type
 	Fault stanza.Fault
-	// To and From are the addresses, as far as the tenant wants them recorded.
+	// To and From are the addresses, shortened as the tenant's setting requires.
 	To, From Address
 	// Space, OtherSpace and Name are the namespace and the local name of the
-	// first payload. OtherSpace is the text where Space.HasText.
+	// first payload. OtherSpace is the text of the namespace if Space.HasText.
 	Space            stanza.Space
 	OtherSpace, Name []byte
 }
 
-// An Address is what a record keeps of an address: its text, the whole or its
-// domain, or only its class. The zero Address is none.
+// An Address is the part of an address that is recorded: the whole address, its
+// domain, or only its class. The zero Address means no address.
 type Address struct {
-	Text  []byte
-	Class Class // where there is no Text
+	Text  []byte // the address or its domain
+	Class Class  // if Text is empty
 }
 
-// A Class says whose an address is, seen from the session.
+// A Class is the relation of an address to the session.
 type Class uint8
 
-// The classes. The zero Class is none.
+// The classes. The zero Class means no address.
 const (
 	Own    Class = iota + 1 // the session's account
-	Local                   // another one at a domain or service of the tenant
-	Remote                  // anybody else's
+	Local                   // another address at a domain or service of the tenant
+	Remote                  // any other address
 )
 
-// String is the class as a record names it.
+// String returns the name of the class in records.
 func (c Class) String() string {
 	switch c {
 	case Own:

@@ -1,9 +1,9 @@
-// Package audit is what is kept of the decisions of a policy node and of the
-// calls of its administrators: Record says what a record holds, and Writer puts
-// records into a file that only grows, one JSON line each.
+// Package audit keeps records of the decisions of a policy node and of the calls of
+// its administrators. Record is the content of a record. Writer appends records to a
+// file, one JSON line each.
 //
-// A line that was cut off, by a full disk or a kill, never spoils the next one:
-// that begins on a line of its own, in this process and in the one after it.
+// A full disk or a kill can leave an incomplete line in the file. The Writer ends
+// such a line before it writes the next record, in the same process and in the next.
 package audit
 
 import (
@@ -16,58 +16,57 @@ import (
 )
 
 const (
-	// lookEach and lookBytes are how long, and for how many bytes, a Writer with
-	// a reserve writes before it looks again how much of the disk is free. What
-	// others write, it learns within a second; its own records cannot use up a
-	// reserve of many times lookBytes in between.
+	// A Writer with a reserve checks the free space of the disk again after lookEach,
+	// or after it has written lookBytes. So it notices within a second that other
+	// processes have filled the disk. Between two checks its own records use only a
+	// small part of the reserve, which must be many times lookBytes.
 	lookEach  = time.Second
 	lookBytes = 1 << 20
 )
 
-// Config says where records are kept.
+// Config configures a Writer.
 type Config struct {
-	// Path is the file.
+	// Path is the path of the file.
 	Path string
-	// Reserve is how many bytes of its disk are left free: when fewer are,
-	// nothing is recorded. Zero writes until the disk is full.
+	// Reserve is the number of bytes to leave free on the disk. If fewer are free,
+	// the Writer refuses to write. Zero means that it writes until the disk is full.
 	Reserve uint64
 }
 
-// A Writer appends records to a file that nobody but its owner may read. The
-// file may be moved away to rotate it; then Reopen makes a new one. Its methods
-// may be called at the same time; the lines of one call stay together.
+// A Writer appends records to a file that only its owner may read. To rotate the
+// file, move it away and call Reopen, which creates a new one. The methods of a
+// Writer may be called concurrently. The lines of one call stay together.
 //
-// What a call has written without an error has been handed to the operating
-// system: it outlives the process, and a loss of power only once the system
-// has written it. A line that Append is to make durable is on disk. After an
-// error any part of the lines may be in the file, all of them included; each
-// later call writes whole lines behind that, or fails again.
+// When a call returns without an error, it has passed its lines to the operating
+// system. They survive the end of the process, but survive a power cut only once the
+// system has written them to disk. Lines appended with durable are on disk. After an
+// error, some or all of the lines may be in the file. Each later call begins on a new
+// line, or fails again.
 type Writer struct {
 	cfg Config
 
-	// mu guards what follows: whole lines, one behind the other.
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the fields below, so that lines do not mix
 	file  file
-	torn  bool  // the file may end within a line
+	torn  bool  // the file may end with an incomplete line
 	lines lines // of the records being written
 
-	looked  time.Time // when there was room; zero: it is to be looked for
-	written int       // bytes since then
+	looked  time.Time // last time when there was room; zero: check before writing
+	written int       // bytes written since then
 }
 
-// A file is an *os.File, or in a test one with faults.
+// A file is an *os.File, or a file with faults in a test.
 type file interface {
 	io.WriteCloser
 	Sync() error
-	// free is how many bytes of the disk are free for this process; all there
-	// can be where the file system does not tell.
+	// free returns the number of bytes that this process can still write to the
+	// disk. It is the largest number if the file system does not report it.
 	free() (uint64, error)
 }
 
-// diskFile is a file.
+// diskFile is a file on a real disk.
 type diskFile struct{ *os.File }
 
-// Open opens the file, or makes it with mode 0600.
+// Open opens the file, or creates it with mode 0600.
 func Open(c Config) (*Writer, error) {
 	file, torn, err := open(c.Path)
 	if err != nil {
@@ -92,7 +91,8 @@ func open(path string) (file *os.File, torn bool, err error) {
 	return file, torn, nil
 }
 
-// Record appends the lines of records of one time, with one write.
+// Record appends the lines of records with one write. All records must have the same
+// time.
 func (w *Writer) Record(records []Record) error {
 	if len(records) == 0 {
 		return nil
@@ -104,8 +104,8 @@ func (w *Writer) Record(records []Record) error {
 	return w.write(records[0].Time)
 }
 
-// Append appends a line, which has no end of its own. With durable it is on
-// disk when Append returns.
+// Append appends a line and its newline; line must not hold a newline. With durable,
+// the line is on disk when Append returns.
 func (w *Writer) Append(line []byte, durable bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,13 +121,14 @@ func (w *Writer) Append(line []byte, durable bool) error {
 	return nil
 }
 
-// write writes the lines behind a file that may end within one.
+// write appends the lines. If the file may end with an incomplete line, it first
+// writes a newline.
 func (w *Writer) write(now time.Time) error {
 	if err := w.room(now); err != nil {
 		return err
 	}
 	if w.torn {
-		// Cut off or not, the file ends with a line's end then.
+		// If the last line is complete after all, this adds only an empty line.
 		if _, err := w.file.Write([]byte{'\n'}); err != nil {
 			return w.failed(err)
 		}
@@ -141,13 +142,14 @@ func (w *Writer) write(now time.Time) error {
 	return nil
 }
 
-// failed makes the next write look for room first.
+// failed wraps an error, and makes the next write check the free space first.
 func (w *Writer) failed(err error) error {
 	w.looked = time.Time{}
 	return fmt.Errorf("append a record: %w", err)
 }
 
-// room refuses to write into the reserve.
+// room returns an error if less than the reserve is free. It checks the disk only
+// after lookEach, lookBytes or a failure.
 func (w *Writer) room(now time.Time) error {
 	since := now.Sub(w.looked)
 	if w.cfg.Reserve == 0 || !w.looked.IsZero() && since >= 0 && since < lookEach && w.written < lookBytes {
@@ -173,12 +175,12 @@ func (w *Writer) Reopen() error {
 	}
 	w.mu.Lock()
 	old := w.file
-	w.file, w.torn, w.looked = diskFile{file}, torn, time.Time{} // it may be another disk
+	w.file, w.torn, w.looked = diskFile{file}, torn, time.Time{} // the file may be on another disk
 	w.mu.Unlock()
 	return old.Close()
 }
 
-// Close closes the file; nothing is recorded any more.
+// Close closes the file. Later calls return errors.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

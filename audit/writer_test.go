@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestWriter: lines are kept whole, through a torn one, a rotation and a
-// process that comes after.
+// TestWriter: each record is a complete line after an incomplete line, a rotation
+// and a restart.
 func TestWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.jsonl")
 	if err := os.WriteFile(path, []byte("{\"a\":1}\n{\"torn"), 0o600); err != nil {
@@ -55,14 +55,14 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// A faulty file does with a part of what is written to it what a test says.
+// A faulty file writes only a part of each write, or fails, as a test sets it.
 type faulty struct {
 	diskFile
-	most  int   // bytes that one write takes; negative: all
-	err   error // what a write says that takes no more
-	sync  error // what Sync says
-	room  uint64
-	looks int // how often free was asked
+	most  int    // if err is set: maximum bytes per write; negative: all
+	err   error  // the error of each write; nil: no fault
+	sync  error  // the error of Sync
+	room  uint64 // the result of free
+	looks int    // number of calls of free
 }
 
 func (f *faulty) Write(p []byte) (int, error) {
@@ -83,7 +83,7 @@ func (f *faulty) free() (uint64, error) {
 	return f.room, nil
 }
 
-// openFaulty opens a file of records, with no fault yet.
+// openFaulty opens a file of records without a fault.
 func openFaulty(t *testing.T, c Config) (*Writer, *faulty) {
 	t.Helper()
 	w, err := Open(c)
@@ -96,14 +96,14 @@ func openFaulty(t *testing.T, c Config) (*Writer, *faulty) {
 	return w, f
 }
 
-// verdict is a record that is known by its number.
+// verdict returns a record with the number n as its question.
 func verdict(n uint64) []Record {
 	return []Record{{Kind: Verdict, Time: time.Unix(int64(n), 0), Question: n, Node: "n1", Gateway: "gw1"}}
 }
 
-// TestFaults: a write may fail, be cut off anywhere, or fail and have happened.
-// Then it is an error, and each record that was written before and after, in
-// this process and in the next, is a whole line.
+// TestFaults: a write can fail without effect, write a part, or fail after it has
+// written all. The Writer then returns an error. Each record written before and
+// after, in this process and in the next, is a complete line.
 func TestFaults(t *testing.T) {
 	full := errors.New("no space left on device")
 	for name, most := range map[string]int{"failed": 0, "cut off": 17, "but for the end": 100, "failed and happened": -1} {
@@ -144,15 +144,15 @@ func TestFaults(t *testing.T) {
 					delete(written, n)
 				}
 				if len(written) > 0 {
-					t.Errorf("no whole line of %v", written)
+					t.Errorf("no complete line of %v", written)
 				}
 			})
 		}
 	}
 }
 
-// recordsOf gives the numbers of the verdicts that files have whole lines of.
-// Nothing else in them may be read as a record.
+// recordsOf returns the numbers of the verdicts that have a complete line in the
+// files. It ignores incomplete lines.
 func recordsOf(t *testing.T, paths ...string) map[uint64]bool {
 	t.Helper()
 	found := map[uint64]bool{}
@@ -171,20 +171,20 @@ func recordsOf(t *testing.T, paths ...string) map[uint64]bool {
 	return found
 }
 
-// TestDurable: a line that cannot be synced is an error.
+// TestDurable: Append with durable returns an error if the line cannot be synced.
 func TestDurable(t *testing.T) {
 	w, f := openFaulty(t, Config{Path: filepath.Join(t.TempDir(), "records.jsonl")})
 	f.sync = errors.New("input/output error")
 	if err := w.Append([]byte("1"), true); !errors.Is(err, f.sync) {
-		t.Errorf("not on disk: %v", err)
+		t.Errorf("a line that is not on disk: %v", err)
 	}
 	if err := w.Append([]byte("2"), false); err != nil {
-		t.Errorf("not asked to be on disk: %v", err)
+		t.Errorf("a line that need not be on disk: %v", err)
 	}
 }
 
-// TestReserve: nothing is written into the reserve. It is looked for each
-// second and each megabyte, and after each failure at once.
+// TestReserve: the Writer does not write into the reserve. It checks the free space
+// after each second, after each megabyte, and after each failure.
 func TestReserve(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.jsonl")
 	w, f := openFaulty(t, Config{Path: path, Reserve: 100})
@@ -226,11 +226,11 @@ func TestReserve(t *testing.T) {
 	looks := f.looks
 	f.err = errors.New("no space left on device")
 	if err := at(0, 1); !errors.Is(err, f.err) || f.looks != looks {
-		t.Errorf("a write that fails: %v after %d looks more", err, f.looks-looks)
+		t.Errorf("a write that fails: %v after %d more checks", err, f.looks-looks)
 	}
 	f.err = nil
 	if err := at(0, 1); err != nil || f.looks != looks+1 {
-		t.Errorf("after a write that failed: %v after %d looks more", err, f.looks-looks)
+		t.Errorf("a write after a failure: %v after %d more checks", err, f.looks-looks)
 	}
 	w, f = openFaulty(t, Config{Path: path})
 	if err := at(0, 1); err != nil || f.looks > 0 {
