@@ -147,7 +147,7 @@ func TestStartFromSnapshot(t *testing.T) {
 		if c.from == 1 {
 			// The node writes valid snapshots again.
 			r.members(100, 106)
-			until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && list[0] > 22 })
+			until(t, "a snapshot", func() bool { list, err := l.Snapshots(); return err == nil && len(list) > 0 && list[0] > 22 })
 		} else {
 			until(t, "the past to be checked", func() bool { return log.began(1) })
 		}
