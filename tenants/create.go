@@ -70,7 +70,7 @@ func (c CreateTenant) parts(p *checker) {
 	}
 	for i, r := range c.BuiltinRoles {
 		if slices.ContainsFunc(c.BuiltinRoles[:i], func(o AdjustRole) bool { return o.Role == r.Role }) {
-			p.fail(Invalid, fmt.Sprintf("builtin_roles[%d].role", i), "role %s stands twice", quote(r.Role))
+			p.fail(Invalid, fmt.Sprintf("builtin_roles[%d].role", i), "role %s is listed twice", quote(r.Role))
 			continue
 		}
 		p.part(fmt.Sprintf("builtin_roles[%d].", i), r.check, "role "+r.Role)
@@ -107,7 +107,7 @@ func (c CreateTenant) members(p *checker) {
 		}
 		p.prefix = fmt.Sprintf("members[%d].", i)
 		if seen[name] {
-			p.fail(Invalid, "jid", "member %s stands twice", quote(name))
+			p.fail(Invalid, "jid", "member %s is listed twice", quote(name))
 		} else {
 			m.check(p)
 		}
@@ -123,7 +123,7 @@ func (c CreateTenant) roles(p *checker) {
 	var todo []int
 	for i, r := range c.Roles {
 		if waiting[r.Role] {
-			p.fail(Invalid, fmt.Sprintf("roles[%d].role", i), "role %s stands twice", quote(r.Role))
+			p.fail(Invalid, fmt.Sprintf("roles[%d].role", i), "role %s is listed twice", quote(r.Role))
 			continue
 		}
 		waiting[r.Role] = true

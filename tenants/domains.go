@@ -154,7 +154,7 @@ func (p *checker) backends(list []events.Backend) {
 			p.fail(Invalid, at, "%v", err)
 		}
 		if slices.ContainsFunc(list[:i], func(o events.Backend) bool { return strings.EqualFold(o.Address, b.Address) }) {
-			p.fail(Invalid, at, "backend %s stands twice", quote(b.Address))
+			p.fail(Invalid, at, "backend %s is listed twice", quote(b.Address))
 		}
 	}
 }

@@ -96,7 +96,7 @@ func CheckBackend(b events.Backend) error {
 	ip, err := netip.ParseAddr(host)
 	switch {
 	case bracketed != (err == nil && ip.Is6()) || ip.Zone() != "":
-		return fmt.Errorf("backend address %s: an IPv6 address stands in brackets, without a zone, and nothing else does", quote(b.Address))
+		return fmt.Errorf("backend address %s: an IPv6 address must be in brackets and without a zone; other addresses have no brackets", quote(b.Address))
 	case err != nil && !isHostname(host):
 		return fmt.Errorf("backend address %s: %s is neither an IP address nor a host name", quote(b.Address), quote(host))
 	}
@@ -213,7 +213,7 @@ func (p *checker) permissions(field string, names []string) {
 // once refuses a name that stands in the list before it.
 func (p *checker) once(field, what string, before []string, name string) {
 	if slices.Contains(before, name) {
-		p.fail(Invalid, field, "%s %s stands twice in the list", what, quote(name))
+		p.fail(Invalid, field, "%s %s is listed twice", what, quote(name))
 	}
 }
 

@@ -33,7 +33,7 @@ func TestCatalogue(t *testing.T) {
 	slices.Sort(listed)
 	slices.Sort(names)
 	if len(slices.Compact(names)) != len(listed) {
-		t.Error("a name stands twice")
+		t.Error("a name is listed twice")
 	}
 	listed = slices.Compact(listed) // each setting has an entry
 	if want := changeTypes(t); !slices.Equal(listed, want) {

@@ -103,7 +103,7 @@ func checkObject(d *json.Decoder, depth int) error {
 			return fmt.Errorf("unknown field %q", name)
 		}
 		if seen[name] {
-			return fmt.Errorf("field %q stands twice", name)
+			return fmt.Errorf("field %q is given twice", name)
 		}
 		seen[name] = true
 		if err := checkValue(d, depth+1); err != nil {

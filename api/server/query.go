@@ -95,7 +95,7 @@ func readQuery(rt *route, r *http.Request) (query, error) {
 		case i < 0:
 			return query{}, &api.Error{Code: api.CodeBadRequest, Text: fmt.Sprintf("unknown query parameter %q", name)}
 		case len(list) > 1:
-			return query{}, &api.Error{Code: api.CodeBadRequest, Text: fmt.Sprintf("query parameter %q stands twice", name)}
+			return query{}, &api.Error{Code: api.CodeBadRequest, Text: fmt.Sprintf("query parameter %q is given twice", name)}
 		}
 		if q.numbers[name], err = rt.query[i].read(list[0]); err != nil {
 			return query{}, err

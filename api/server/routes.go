@@ -288,11 +288,11 @@ func (rt *route) check() error {
 	case rt.method == "" || rt.name == "" || rt.summary == "" || rt.reply == nil || rt.handle == nil:
 		return fmt.Errorf("route %s %s is not complete", rt.method, rt.path)
 	case !strings.HasPrefix(rt.path, "/v1/"):
-		return fmt.Errorf("route %s stands outside /v1", rt.path)
+		return fmt.Errorf("route %s is outside /v1", rt.path)
 	case rt.scope == nobody:
 		return fmt.Errorf("route %s is for nobody: give it a scope", rt.path)
 	case below && rt.scope == anyone, !below && (rt.scope == tenantRead || rt.scope == tenantWrite):
-		return fmt.Errorf("route %s cannot have the scope %q: only what stands below a tenant's path is the tenant's", rt.path, rt.scope)
+		return fmt.Errorf("route %s cannot have the scope %q: only paths below a tenant have a tenant's scope, and none of them is for anyone", rt.path, rt.scope)
 	case strings.Contains(rt.path, "{tenant}") && !below:
 		return fmt.Errorf("route %s names a tenant elsewhere than below /v1/tenants", rt.path)
 	}
@@ -314,7 +314,7 @@ func (s *Server) mount(table []route) error {
 			return err
 		}
 		if names[rt.name] || methods[rt.path][rt.method] != nil {
-			return fmt.Errorf("route %s %s (%s) stands twice", rt.method, rt.path, rt.name)
+			return fmt.Errorf("route %s %s (%s) is listed twice", rt.method, rt.path, rt.name)
 		}
 		names[rt.name] = true
 		if methods[rt.path] == nil {

@@ -139,7 +139,7 @@ func (r *reader) oneCase(t *value, i int) Case {
 		r.errorf(t.at, "whose session? A case has one of account, role and permissions")
 	}
 	if c.Account != "" && c.Domain != "" {
-		r.errorf(t.table["domain"].at, "domain stands beside account, which has one already")
+		r.errorf(t.table["domain"].at, "domain is given, but account has one already")
 	}
 	if c.Direction != "" && c.Direction != "in" && c.Direction != "out" {
 		r.errorf(r.fields[at+".direction"], "direction is %s: want \"out\" (the client sends) or \"in\"", short(c.Direction))

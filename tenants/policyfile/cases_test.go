@@ -13,7 +13,7 @@ func TestParseCases(t *testing.T) {
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'":                 "",
 		head + "[[case]]\nrole='r'\npermissions=[]\nstanza='presence'\nexpect='pass'":      "f:2:3: whose session? A case has one of account, role and permissions",
 		head + "[[case]]\npermissions=[]\nstanza='presence'\nexpect='pass'\nmissing=[]":    "",
-		head + "[[case]]\naccount='a@b'\ndomain='b'\nstanza='presence'\nexpect='pass'":     "f:4:8: domain stands beside account, which has one already",
+		head + "[[case]]\naccount='a@b'\ndomain='b'\nstanza='presence'\nexpect='pass'":     "f:4:8: domain is given, but account has one already",
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='maybe'":                `f:5:8: expect is "maybe": want one of pass, refuse, drop, clamp, strip, end`,
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'\ndirection='up'": `f:6:11: direction is "up": want "out" (the client sends) or "in"`,
 		head + "[[case]]\naccount='a@b'\nexpect='pass'":                                    "f:2:3: stanza is missing",

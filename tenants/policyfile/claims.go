@@ -45,7 +45,7 @@ func Clashes(all []Claims) (errs []error) {
 		for _, name := range c.Names {
 			if other, taken := owners[name.Name]; taken {
 				errs = append(errs, errors.New(Note{File: c.File, Line: name.Line, Column: name.Column, Text: fmt.Sprintf(
-					"%s stands in %s as well: a domain or service has one tenant", name.Name, other)}.String()))
+					"%s is in %s as well: a domain or service has only one tenant", name.Name, other)}.String()))
 				break
 			}
 			owners[name.Name] = c.File

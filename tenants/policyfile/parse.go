@@ -338,7 +338,7 @@ func (r *reader) isNew(what, name string, at int) bool {
 		return true // the command says why
 	}
 	if before, ok := r.places[prepared]; ok {
-		r.errorf(at, "%s %s stands in the file already, in line %d", what, short(prepared), r.lines.line(before))
+		r.errorf(at, "%s %s is in the file already, in line %d", what, short(prepared), r.lines.line(before))
 		return false
 	}
 	r.places[prepared] = at

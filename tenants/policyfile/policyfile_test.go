@@ -137,7 +137,7 @@ func TestClashes(t *testing.T) {
 	}
 	slices.SortFunc(all, func(a, b Claims) int { return strings.Compare(a.File, b.File) })
 	got := errors.Join(Clashes(all)...)
-	const want = "b.toml:3:6: muc.test stands in a.toml as well: a domain or service has one tenant\n" +
+	const want = "b.toml:3:6: muc.test is in a.toml as well: a domain or service has only one tenant\n" +
 		"c.toml and d.toml are both the policy of tenant c"
 	if got == nil || got.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", got, want)

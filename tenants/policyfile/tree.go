@@ -88,7 +88,7 @@ func newTable(at int) *value {
 // set gives a table a key it must not have yet.
 func (b *builder) set(t *value, e entry, child *value) {
 	if t.table[e.name] != nil {
-		b.errorf(e.at, "key %s stands twice", short(e.name))
+		b.errorf(e.at, "key %s is given twice", short(e.name))
 		return
 	}
 	t.keys = append(t.keys, e)
@@ -122,7 +122,7 @@ func (b *builder) header(root *value, key []entry) *value {
 	for _, e := range key[:len(key)-1] {
 		tables := parent.table[e.name]
 		if tables == nil || !tables.repeated {
-			b.errorf(e.at, "[[%s]] stands outside of a [[%s]]", dotted(key), strings.Trim(short(e.name), `"`))
+			b.errorf(e.at, "[[%s]] is outside of a [[%s]]", dotted(key), strings.Trim(short(e.name), `"`))
 			return t
 		}
 		parent = tables.items[len(tables.items)-1]
@@ -133,7 +133,7 @@ func (b *builder) header(root *value, key []entry) *value {
 		tables = &value{kind: list, at: last.at, repeated: true}
 		b.set(parent, last, tables)
 	case !tables.repeated:
-		b.errorf(last.at, "key %s stands twice", short(last.name))
+		b.errorf(last.at, "key %s is given twice", short(last.name))
 		return t
 	}
 	tables.items = append(tables.items, t)
