@@ -13,12 +13,14 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// ApplyTenant makes a tenant what it says, in one commit. It has the fields of
-// CreateTenant and says all of the tenant: what it leaves out is removed, or
-// set to what a new tenant has. Only suspension is kept where it says nothing,
-// and an account that is suspended stays so when it is left out: its roles go.
-// What is suspended and shall be stays whose it was.
-// Lists whose order means nothing may stand in any order.
+// ApplyTenant brings a tenant into a wanted state, in one commit. It has the
+// fields of CreateTenant and describes the tenant completely: parts that it
+// leaves out are removed, or set to the defaults of a new tenant.
+//
+// Only suspensions are kept where it says nothing about them. A suspended
+// account that is left out loses its roles but stays suspended. A suspension
+// that is there and wanted stays as it is, whether an operator's or the
+// tenant's. Lists whose order has no meaning may have any order.
 type ApplyTenant CreateTenant
 
 // Name is the command's name.
@@ -44,13 +46,13 @@ func (c ApplyTenant) check(p *checker) {
 	}
 }
 
-// forgets warns of the suspensions that go with a domain.
+// forgets warns of the suspensions that are lost when a domain is removed.
 func (p *checker) forgets(field string, d projections.DomainInfo) {
 	if d.Suspended {
-		p.warn(field, "domain %s is removed while it is suspended: should it be added again, it is not suspended any more", d.Name)
+		p.warn(field, "domain %s is removed while it is suspended: if it is added again, it will not be suspended", d.Name)
 	}
 	if n := suspendedIn(p.tenant, d); n > 0 {
-		p.warn(field, "domain %s is removed with %d suspended members: should it be added again, they are not suspended any more", d.Name, n)
+		p.warn(field, "domain %s is removed with %d suspended members: if it is added again, they will not be suspended", d.Name, n)
 	}
 }
 
@@ -67,8 +69,8 @@ func suspendedIn(t *projections.Tenant, d projections.DomainInfo) int {
 	return n
 }
 
-// alone is the tenant wanted, in an installation that has no other; nil when
-// it cannot be.
+// alone checks the wanted tenant by itself, in an installation without any
+// other tenant, and returns it. It returns nil if the tenant is refused.
 func (c ApplyTenant) alone(p *checker) *projections.Tenant {
 	scratch := &checker{view: projections.New(), id: p.id, live: p.tenant, operator: p.operator}
 	CreateTenant(c).check(scratch)
@@ -85,8 +87,9 @@ func (c ApplyTenant) alone(p *checker) *projections.Tenant {
 	return v.Tenant([]byte(p.id))
 }
 
-// places refuses domains and services of other tenants, and shared ones. A tenant's own people
-// may add none, whoever has it, and so do not learn whether anybody has.
+// places refuses domains and services that belong to other tenants or are
+// shared. It does nothing unless an operator gives the command: a tenant's
+// administrator may add none at all, and must not learn which ones others have.
 func (c ApplyTenant) places(p *checker) {
 	if !p.operator {
 		return
@@ -94,7 +97,7 @@ func (c ApplyTenant) places(p *checker) {
 	other := func(field, name string) {
 		prepared, err := jid.Domain(name)
 		if err != nil {
-			return // refused already
+			return // alone has refused it
 		}
 		p.unshared(field, prepared)
 		if owner, _ := p.view.Owner([]byte(prepared)); owner != nil && owner.ID() != p.id {
@@ -109,7 +112,8 @@ func (c ApplyTenant) places(p *checker) {
 	}
 }
 
-// suspensions is what the change says of being suspended, by prepared names.
+// suspensions returns the suspensions that the change asks for, by prepared
+// names.
 func (c ApplyTenant) suspensions(p *checker) suspensions {
 	s := suspensions{tenant: c.Suspended, domains: map[string]suspension{}, members: map[string]suspension{}}
 	for _, d := range c.Domains {
@@ -127,10 +131,10 @@ func (c ApplyTenant) suspensions(p *checker) suspensions {
 	return s
 }
 
-// Desired is what makes a tenant what it is: applied to the tenant itself it
-// changes nothing, and given to an id that is new (as a CreateTenant) it makes
-// the same. Everything in it is sorted, but for lists whose order has a
-// meaning. An entry of a member that says nothing is left out.
+// Desired returns the ApplyTenant that describes the present state of a tenant.
+// Applied to the tenant itself it changes nothing. As a CreateTenant for a new
+// id it makes an equal tenant. All lists are sorted, except those whose order
+// has a meaning. Members without roles that are not suspended are left out.
 func Desired(t *projections.Tenant) ApplyTenant {
 	c := ApplyTenant{
 		DisplayName: t.Name(), Ceiling: sorted(t.Ceiling()), MaxSessions: t.MaxSessions(),
@@ -168,20 +172,20 @@ func ifSuspended(b bool) *bool {
 // holds reports whether a member has roles of its own.
 func holds(m projections.Member) bool { return m.Role != "" || len(m.Secondary) > 0 }
 
-// sorted is a sorted copy; nil when there is nothing.
+// sorted returns a sorted copy of a list.
 func sorted(names []string) []string {
 	list := slices.Clone(names)
 	slices.Sort(list)
 	return list
 }
 
-// sameSet reports whether two lists without doubles hold the same.
+// sameSet reports whether two lists without duplicates have the same elements.
 func sameSet(a, b []string) bool {
 	return slices.Equal(a, b) || len(a) == len(b) && slices.Equal(sorted(a), sorted(b))
 }
 
-// operatorOnly refuses events that only commands for operators make. The
-// Catalogue says which those are.
+// operatorOnly refuses events that belong to commands for operators only, by
+// Entry.Makes.
 func operatorOnly(evs []events.Event) Errors {
 	makers := makers()
 	var errs Errors
@@ -193,12 +197,12 @@ func operatorOnly(evs []events.Event) Errors {
 	return errs
 }
 
-// makers are the commands by the types of the events they are there to make.
+// makers returns the commands by the types of their events: see Entry.Makes.
 func makers() map[reflect.Type]Entry {
 	byEvent := map[reflect.Type]Entry{}
 	for _, c := range Catalogue() {
 		event := reflect.TypeOf(c.Makes)
-		if _, known := byEvent[event]; c.Makes != nil && !known { // the commands of settings make the same
+		if _, known := byEvent[event]; c.Makes != nil && !known { // all commands of settings make the same event
 			byEvent[event] = c
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// randomTenant is a valid tenant.
+// randomTenant returns a random valid tenant.
 func randomTenant(rng *rand.Rand) CreateTenant {
 	names := func(pool ...string) []string {
 		rng.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
@@ -52,8 +52,9 @@ func randomTenant(rng *rand.Rand) CreateTenant {
 	return c
 }
 
-// TestApply goes from random tenants to random tenants: what is applied is
-// what is there then, again it is nothing, and each event did something.
+// TestApply applies random tenants to random tenants. Afterwards the tenant must
+// be as wanted, each event must have changed something, and applying the same
+// again must change nothing.
 func TestApply(t *testing.T) {
 	for seed := range rounds(400) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 8))
@@ -75,8 +76,8 @@ func TestApply(t *testing.T) {
 			}
 			after := w.v.Tenant([]byte("t"))
 			if got, want := Desired(after), Desired(fresh.v.Tenant([]byte("t"))); !reflect.DeepEqual(got, want) {
-				// A suspended account without roles that the change says is
-				// not, or says nothing of, may keep its suspension.
+				// A suspended account without roles may stay suspended if the
+				// change leaves it out.
 				if got = unsuspendedAlone(got, want); !reflect.DeepEqual(got, want) {
 					t.Fatalf("seed %d:\n got %+v\nwant %+v\nby %v", seed, got, want, outcome.Events)
 				}
@@ -99,8 +100,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// unsuspendedAlone leaves out members of got that want does not have, if all
-// they are is suspended.
+// unsuspendedAlone returns got without the members that want does not have, if
+// they have no roles and are only suspended.
 func unsuspendedAlone(got, want ApplyTenant) ApplyTenant {
 	named := map[string]bool{}
 	for _, m := range want.Members {
@@ -116,7 +117,7 @@ func unsuspendedAlone(got, want ApplyTenant) ApplyTenant {
 	return got
 }
 
-// eachDoes applies events one at a time and sees that each changes something.
+// eachDoes applies events one at a time and checks that each changes something.
 func eachDoes(t *testing.T, v *projections.View, evs []events.Event) {
 	t.Helper()
 	for _, e := range evs {
@@ -126,14 +127,14 @@ func eachDoes(t *testing.T, v *projections.View, evs []events.Event) {
 			t.Fatalf("%v: %v", e, err)
 		}
 		if reflect.DeepEqual(Desired(old), Desired(next.Tenant([]byte("t")))) {
-			t.Fatalf("%s does nothing", events.Describe(e))
+			t.Fatalf("%s changes nothing", events.Describe(e))
 		}
 		v = next
 	}
 }
 
-// holdToStandings checks the effective change of each account against what
-// both states say of it.
+// holdToStandings checks a Difference against both states: for each account, the
+// gain and the loss must agree with its Access before and after.
 func holdToStandings(t *testing.T, d *Difference, before, after *projections.Tenant) {
 	t.Helper()
 	said := map[string]string{}
@@ -171,8 +172,8 @@ func holdToStandings(t *testing.T, d *Difference, before, after *projections.Ten
 	}
 }
 
-// TestApplyKeepsSuspension: an account that is suspended and left out does not
-// come back to life; one that is named without a word of it stays too.
+// TestApplyKeepsSuspension checks that a suspended account stays suspended if an
+// apply leaves it out, and also if it lists it without the field suspended.
 func TestApplyKeepsSuspension(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	yes := true
@@ -189,7 +190,7 @@ func TestApplyKeepsSuspension(t *testing.T) {
 	}
 	for _, account := range []string{"x@a.test", "y@a.test"} {
 		if m, _ := w.v.Tenant([]byte("a")).Member(account); !m.Suspended {
-			t.Errorf("%s came back to life", account)
+			t.Errorf("%s is not suspended any more", account)
 		}
 	}
 	no := false
@@ -202,8 +203,8 @@ func TestApplyKeepsSuspension(t *testing.T) {
 	}
 }
 
-// TestApplyNeedsAnOperator gives, as a tenant's own admin, every event's
-// command its due: apply is refused where an event in it is for operators.
+// TestApplyNeedsAnOperator checks that a tenant's administrator cannot apply a
+// tenant if one of the resulting events is for operators only.
 func TestApplyNeedsAnOperator(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	if _, err := w.give("a", twin("a")); err != nil {
@@ -229,7 +230,7 @@ func TestApplyNeedsAnOperator(t *testing.T) {
 	}
 }
 
-// empty reports whether two states are the same to everybody.
+// empty reports whether a Difference says that nothing changed.
 func empty(d Difference) bool {
 	return len(d.Edits)+len(d.Permissions)+len(d.Secondary)+len(d.Sessions) == 0
 }

@@ -9,16 +9,18 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A suspension is whether something is suspended, and who may undo it.
+// A suspension says whether a domain or account is suspended, and whether only
+// an operator may undo it.
 type suspension struct {
 	on bool
-	// byOperator is set, with on, when an operator did it: only one may undo it.
+	// byOperator is set, with on only, if an operator suspended it. Then only an
+	// operator may undo it.
 	byOperator bool
 }
 
-// wish is what becomes of a suspension when somebody says whether there is to
-// be one. Who wants what is so already changes nothing, an operator included:
-// a policy says what is suspended, and not by whom.
+// wish returns the suspension that results from a policy, which says only
+// whether there is one. If it is on already it does not change, even for an
+// operator's policy: a policy does not say who has suspended.
 func (s suspension) wish(on, operator bool) suspension {
 	switch {
 	case !on:
@@ -29,16 +31,17 @@ func (s suspension) wish(on, operator bool) suspension {
 	return suspension{true, operator}
 }
 
-// suspends reports whether somebody who suspends adds to a suspension: an
-// operator does to that of a tenant, which could undo its own.
+// suspends reports whether a command to suspend changes anything. An operator's
+// command also changes a suspension by the tenant: afterwards the tenant can no
+// longer undo it.
 func (p *checker) suspends(suspended, byOperator bool) bool {
 	return !suspended || p.operator && !byOperator
 }
 
-// bound refuses events by which somebody other than an operator would end what
-// an operator suspended. It goes by the events, whichever command they come
-// of, and by the tenant as it was before them: nothing a tenant does itself
-// makes a suspension an operator's.
+// bound refuses events that would end an operator's suspension; the caller
+// calls it unless an operator gives the command. bound looks at the events, so
+// it holds for every command. It compares them with the tenant before them: no
+// event of the command itself makes a suspension an operator's.
 func bound(t *projections.Tenant, evs []events.Event) Errors {
 	if t == nil {
 		return nil
@@ -62,6 +65,7 @@ func bound(t *projections.Tenant, evs []events.Event) Errors {
 	return b.errs
 }
 
+// bindings collects the errors of bound.
 type bindings struct{ errs Errors }
 
 func (b *bindings) fail(format string, args ...any) {
@@ -82,7 +86,8 @@ func (b *bindings) member(t *projections.Tenant, account, act string) {
 	}
 }
 
-// within looks for accounts that would be forgotten with their domains.
+// within refuses to remove domains that have accounts suspended by an operator:
+// their suspensions would be lost.
 func (b *bindings) within(t *projections.Tenant, removed map[string]bool) {
 	if len(removed) == 0 {
 		return

@@ -12,8 +12,7 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// heldBy is what of a tenant an operator suspended, with the standing of an
-// account of it.
+// heldBy lists a tenant's domains and accounts that an operator suspended.
 func heldBy(t *projections.Tenant) []string {
 	var held []string
 	if t == nil {
@@ -33,8 +32,8 @@ func heldBy(t *projections.Tenant) []string {
 	return held
 }
 
-// likely is a command that is accepted more often than one made of anything,
-// and is about what is suspended.
+// likely returns a command about suspended domains and accounts. It is accepted
+// more often than a wholly random one.
 func likely(rng *rand.Rand, t *projections.Tenant) Change {
 	said := func() *bool {
 		yes := rng.IntN(2) == 0
@@ -66,10 +65,11 @@ func likely(rng *rand.Rand, t *projections.Tenant) Change {
 	return c
 }
 
-// TestNobodyLiftsAnOperatorsSuspension gives random commands of every kind, in
-// turn by an operator and by the tenant's administrator. The administrator's
-// leave as they are, and leave out of reach, what the operator suspended; and
-// only what could lift it is refused for it.
+// TestNobodyLiftsAnOperatorsSuspension gives random commands of every kind, by
+// an operator and by the tenant's administrator in turn. The administrator's
+// commands must keep all suspensions by an operator and admit none of the
+// suspended accounts. Only commands that would end such a suspension may be
+// refused for that reason.
 func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 	lifts := map[string]int{}
 	for seed := range rounds(150) {
@@ -99,11 +99,11 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 			outcome, err := w.giveAsAdmin("a", c)
 			after := w.v.Tenant([]byte("a"))
 			if got := heldBy(after); !slices.Equal(got, held) {
-				t.Fatalf("seed %d: %s %+v by the administrator: what the operator suspended was %v and is %v (%v)", seed, c.Name(), c, held, got, outcome.Events)
+				t.Fatalf("seed %d: %s %+v by the administrator: the operator's suspensions were %v and are %v (%v)", seed, c.Name(), c, held, got, outcome.Events)
 			}
 			for _, name := range held {
 				if s, there := after.Access([]byte("?@"+name), []byte(name)); there && !s.Suspended {
-					t.Fatalf("seed %d: %s lets accounts of %s in", seed, c.Name(), name)
+					t.Fatalf("seed %d: %s admits accounts of %s", seed, c.Name(), name)
 				}
 			}
 			if err == nil {
@@ -118,7 +118,8 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 			if possible != nil || first.Code != Forbidden || kind.Operator || operatorOnly(asOperator.Events) != nil {
 				continue
 			}
-			// An operator may give it: then it is refused because it would lift.
+			// An operator may give it. So it was refused because it would end a
+			// suspension.
 			next, err := before.Apply(&events.Commit{
 				Position: before.Position() + 1, Tenant: "a", TenantVersion: before.Tenant([]byte("a")).Version() + 1, Events: asOperator.Events,
 			})
@@ -127,20 +128,20 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 			}
 			still := heldBy(next.Tenant([]byte("a")))
 			if !slices.ContainsFunc(held, func(name string) bool { return !slices.Contains(still, name) }) {
-				t.Fatalf("seed %d: %s %+v is refused (%v), and lifts nothing: %v", seed, c.Name(), c, first, asOperator.Events)
+				t.Fatalf("seed %d: %s %+v is refused (%v), but would end no suspension: %v", seed, c.Name(), c, first, asOperator.Events)
 			}
 			lifts[c.Name()]++
 		}
 	}
 	for _, name := range []string{"domain.resume", "domain.remove", "member.resume", "member.set-role", "tenant.apply"} {
 		if lifts[name] < 5 {
-			t.Errorf("%s was refused %d times for what it lifts: hardly tried (%v)", name, lifts[name], maps.Clone(lifts))
+			t.Errorf("%s was refused only %d times because it would end a suspension (%v)", name, lifts[name], maps.Clone(lifts))
 		}
 	}
 }
 
-// TestCompareSuspensions: from one whose suspension to another's there is a
-// way, and it leads there.
+// TestCompareSuspensions checks that the Edits of Compare lead from each kind of
+// suspension (none, the tenant's, an operator's) to each other kind.
 func TestCompareSuspensions(t *testing.T) {
 	states := [][]events.Event{
 		{},
@@ -188,8 +189,8 @@ func TestCompareSuspensions(t *testing.T) {
 	}
 }
 
-// TestEscalationEndsNothing: who is out already loses no session when an
-// operator suspends on top.
+// TestEscalationEndsNothing checks that Compare reports no revoked sessions when
+// an operator suspends an account that the tenant has already suspended.
 func TestEscalationEndsNothing(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	if _, err := w.give("a", twin("a")); err != nil {
@@ -207,8 +208,8 @@ func TestEscalationEndsNothing(t *testing.T) {
 	}
 }
 
-// TestBoundGoesByEvents: what would lift or forget an operator's suspension is
-// refused by its event, also where no command of today makes it.
+// TestBoundGoesByEvents checks that every event that would end an operator's
+// suspension is refused, even if no existing command makes the event.
 func TestBoundGoesByEvents(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	if _, err := w.give("a", twin("a")); err != nil {
@@ -224,7 +225,7 @@ func TestBoundGoesByEvents(t *testing.T) {
 		0: {events.MemberRemoved{JID: "y@a.test"}, events.MemberResumed{JID: "y@a.test"}, events.MemberSuspended{JID: "x@a.test"}, events.DomainSuspended{Domain: "a.test"}, events.MemberRolesSet{JID: "x@a.test"}},
 		1: {events.MemberRemoved{JID: "x@a.test"}},
 		2: {events.MemberResumed{JID: "x@a.test"}, events.DomainResumed{Domain: "a.test"}},
-		4: {events.DomainRemoved{Domain: "a.test"}, events.MemberResumed{JID: "x@a.test"}, events.MemberRemoved{JID: "x@a.test"}}, // the domain, and who is in it
+		4: {events.DomainRemoved{Domain: "a.test"}, events.MemberResumed{JID: "x@a.test"}, events.MemberRemoved{JID: "x@a.test"}}, // the domain, and its account
 	} {
 		if got := bound(tenant, list); len(got) != want {
 			t.Errorf("%v: %v", list, got)

@@ -10,51 +10,55 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A Difference is what lies between two states of one tenant.
+// A Difference describes how two states of one tenant differ.
 type Difference struct {
-	// Edits lead from the first to the second, in an order in which they apply.
+	// Edits lead from the first state to the second, in an order in which they
+	// apply.
 	Edits []Edit
-	// Permissions is who gains and loses what by the role it acts with; being
-	// suspended, or in no domain of the tenant, is having nothing.
+	// Permissions says which accounts gain and lose which permissions by their
+	// primary roles. An account has none while it is suspended, or while its
+	// domain is not the tenant's.
 	Permissions []Group
-	// Secondary is the same of secondary roles, one group for each role, gain
-	// and loss: what a restricted credential can get by naming the role.
+	// Secondary says the same for secondary roles, which a restricted
+	// credential gets by naming the role. It has a group for each combination
+	// of role, gain and loss.
 	Secondary []Group
-	// Sessions is whose sessions have ended.
+	// Sessions says which accounts' sessions were revoked.
 	Sessions []Ending
-	// Incomplete is set when the tenant's roles speak of so many names outside
-	// the catalogue that Permissions and Secondary leave those out.
+	// Incomplete is set if Permissions and Secondary leave out the permissions
+	// outside the catalogue, because the tenant's roles allow too many of them.
 	Incomplete bool
 }
 
-// Accounts are those something is said of.
+// Accounts is a set of accounts.
 type Accounts struct {
-	// Members are accounts by their bare JIDs, sorted.
+	// Members lists accounts by their bare JIDs, sorted.
 	Members []string
-	// Domains are those of which every account without an entry is meant,
-	// sorted.
+	// Domains lists domains, sorted. Each stands for all its accounts without a
+	// member entry.
 	Domains []string
 }
 
-// A Group is accounts that gain and lose the same permissions. Both lists
-// have the catalogue's order, and what is not in it behind, by name.
+// A Group is a set of accounts that gain and lose the same permissions. Both
+// lists have the order of the catalogue; permissions outside the catalogue come
+// last, sorted by name.
 type Group struct {
-	Role string // the secondary role, empty in Difference.Permissions
+	Role string // the secondary role; empty in Difference.Permissions
 	Gain []string
 	Lose []string
 	Accounts
 }
 
-// An Ending is accounts whose sessions ended for the same reason.
+// An Ending is a set of accounts whose sessions were revoked for one reason.
 type Ending struct {
-	Why string // in words
+	Why string // the reason in words
 	Accounts
 }
 
-// Compare says what changed from one state of a tenant to a later one of the
-// same log. Either may be nil, where the tenant is not there. It is exact:
-// each member of either state is looked at, and each account of which either
-// remembers an ending.
+// Compare describes how a tenant changed from one state to a later state of the
+// same log. A state is nil if the tenant does not exist in it. The result is
+// exact: Compare looks at every member of both states, and at every account
+// whose revocation either state keeps.
 func Compare(before, after *projections.Tenant) Difference {
 	d := Difference{Edits: edits(before, after)}
 	c := comparison{
@@ -71,13 +75,13 @@ func Compare(before, after *projections.Tenant) Difference {
 		d.Sessions = append(d.Sessions, *e)
 	}
 	for i := range d.Sessions {
-		slices.Sort(d.Sessions[i].Members) // the forgotten stand behind
+		slices.Sort(d.Sessions[i].Members) // forgotten accounts were added last
 	}
 	slices.SortFunc(d.Sessions, func(a, b Ending) int { return strings.Compare(a.Why, b.Why) })
 	return d
 }
 
-// edits is the way from one state to the other, suspension included.
+// edits returns the Edits from one state to the other, suspensions included.
 func edits(before, after *projections.Tenant) []Edit {
 	switch {
 	case before == nil && after == nil:
@@ -97,8 +101,9 @@ func edits(before, after *projections.Tenant) []Edit {
 	return append(first, transition(before, after, suspensionsOf(after, before))...)
 }
 
-// suspensionsOf says of everything in a tenant, and of the members of another
-// of which it has nothing, whether it is suspended.
+// suspensionsOf returns the suspensions of t: of the tenant, its domains and its
+// accounts. other is the earlier state. An account that is suspended in other
+// and not in t has an entry that is off.
 func suspensionsOf(t, other *projections.Tenant) suspensions {
 	suspended := t.Suspended()
 	s := suspensions{tenant: &suspended, domains: map[string]suspension{}, members: map[string]suspension{}}
@@ -118,17 +123,17 @@ func suspensionsOf(t, other *projections.Tenant) suspensions {
 	return s
 }
 
-// maxOutside bounds how many names outside the catalogue are looked up, in
-// each role: it is met by nobody who has a use for them.
+// maxOutside bounds the number of permissions outside the catalogue, since each
+// is looked up in each role. It is far more than any use of them needs.
 const maxOutside = 10_000
 
 // side is one of the states compared.
 type side struct {
-	tenant *projections.Tenant // nil: there is none
-	// outside are the names some role allows that are not in the catalogue;
-	// nil when they are too many.
+	tenant *projections.Tenant // nil: the tenant does not exist
+	// outside lists the permissions outside the catalogue that some role
+	// allows; nil if there are too many.
 	outside []string
-	gives   map[string][]string // by role: those of outside it gives
+	gives   map[string][]string // by role: the elements of outside that it gives
 }
 
 func newSide(t *projections.Tenant) side {
@@ -151,7 +156,7 @@ func newSide(t *projections.Tenant) side {
 	return s
 }
 
-// others are the permissions outside the catalogue a role gives, sorted.
+// others lists the permissions outside the catalogue that a role gives, sorted.
 func (s *side) others(role string) []string {
 	names, known := s.gives[role]
 	if known {
@@ -166,7 +171,7 @@ func (s *side) others(role string) []string {
 	return names
 }
 
-// standing is an account's; false where it has none.
+// standing returns an account's Access; false if the account has none.
 func (s *side) standing(account, domain string) (projections.Access, bool) {
 	if s.tenant == nil {
 		return projections.Access{}, false
@@ -174,12 +179,12 @@ func (s *side) standing(account, domain string) (projections.Access, bool) {
 	return s.tenant.Access([]byte(account), []byte(domain))
 }
 
-// pair is a role before and one after; empty where nothing is held.
+// pair is an account's role before and after; empty if it has no permissions.
 type pair struct{ before, after string }
 
 type gainLoss struct{ gain, lose []string }
 
-// comparison is two states being compared.
+// comparison is the state of comparing two sides.
 type comparison struct {
 	before, after side
 	pairs         map[pair]gainLoss
@@ -187,12 +192,12 @@ type comparison struct {
 	endings       map[string]*Ending
 }
 
-// nobody is the localpart of an account that has no entry: no prepared address
-// has it.
+// nobody is a localpart that stands for all accounts without an entry. It
+// occurs in no prepared address.
 const nobody = "\x00"
 
-// accounts looks at every member of either state, and in each domain at one
-// who is none.
+// accounts compares every member of either state, and in each domain an account
+// without an entry.
 func (c *comparison) accounts() {
 	for _, domain := range c.union(func(t *projections.Tenant, add func(string)) {
 		for d := range t.Domains() {
@@ -218,9 +223,9 @@ func (c *comparison) accounts() {
 	}
 }
 
-// forgotten looks at an account that has, or had, no entry: where it has none
-// in either state its domain says all of it, but that its sessions alone may
-// have ended.
+// forgotten compares an account that is a member in neither state. It gains and
+// loses the same permissions as the other such accounts of its domain. But its
+// sessions may have been revoked alone; forgotten adds that.
 func (c *comparison) forgotten(account string) {
 	for _, t := range []*projections.Tenant{c.before.tenant, c.after.tenant} {
 		if t == nil {
@@ -236,8 +241,8 @@ func (c *comparison) forgotten(account string) {
 	}
 }
 
-// whyEnded says why an account's sessions from before are over; empty when
-// they are not, or there were none.
+// whyEnded returns the reason for which an account's sessions from before were
+// revoked; empty if they were not, or if there can have been none.
 func (c *comparison) whyEnded(account, domain string) string {
 	before, was := c.before.standing(account, domain)
 	after, is := c.after.standing(account, domain)
@@ -259,7 +264,7 @@ func (c *comparison) ended(why, account string) {
 	e.Accounts.add(account)
 }
 
-// union collects names of both states, sorted.
+// union returns the names that each adds for either state, sorted.
 func (c *comparison) union(each func(t *projections.Tenant, add func(string))) []string {
 	var names []string
 	for _, t := range []*projections.Tenant{c.before.tenant, c.after.tenant} {
@@ -304,8 +309,9 @@ func held(role string, holds bool) string {
 	return role
 }
 
-// whyEnded says why sessions from before are over; empty when they are not.
-// A View keeps the newest position that ended an account's sessions.
+// whyEnded returns the reason for which sessions from before were revoked; empty
+// if they were not. An Access has only the newest position of a revocation, so
+// the reason is derived from the two states.
 func whyEnded(before, after projections.Access, is bool) string {
 	lost := before.Effective.Minus(after.Effective)
 	switch {
@@ -322,7 +328,7 @@ func whyEnded(before, after projections.Access, is bool) string {
 	case lost.Has(permission.PresenceWrite):
 		return "reset: loses " + permission.PresenceWrite.Name()
 	case before.Suspended:
-		return "" // suspended once more: there was none to end
+		return "" // suspended again: there were no sessions
 	}
 	return "ended"
 }
@@ -335,7 +341,7 @@ func (a *Accounts) add(account string) {
 	a.Members = append(a.Members, account)
 }
 
-// group puts an account with those that gain and lose the same.
+// group adds an account to the Group of accounts with the same gain and loss.
 func (c *comparison) group(secondary, before, after, account string) {
 	p := pair{before, after}
 	g, known := c.pairs[p]
@@ -355,7 +361,7 @@ func (c *comparison) group(secondary, before, after, account string) {
 	group.Accounts.add(account)
 }
 
-// gainLoss compares what one role gave with what another gives.
+// gainLoss compares the permissions of a role before and a role after.
 func (c *comparison) gainLoss(p pair) gainLoss {
 	var had, has permission.Set
 	var hadOthers, hasOthers []string
@@ -373,7 +379,7 @@ func (c *comparison) gainLoss(p pair) gainLoss {
 	}
 }
 
-// without is what of one sorted list is not in another.
+// without returns the elements of list that are not in other, which is sorted.
 func without(list, other []string) []string {
 	var out []string
 	for _, name := range list {
@@ -384,8 +390,8 @@ func without(list, other []string) []string {
 	return out
 }
 
-// sorted gives the groups, the primary role's and the secondary ones', those
-// that lose first.
+// sorted returns the groups of primary and of secondary roles. Groups that lose
+// more come first.
 func (c *comparison) sorted() (primary, secondary []Group) {
 	for _, g := range c.groups {
 		if g.Role == "" {

@@ -8,9 +8,9 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// CreateTenant makes a tenant, complete, in one commit. The parts are checked
-// one after the other, each as if it were a command of its own; roles may
-// stand in any order.
+// CreateTenant creates a tenant with all its parts in one commit. The parts are
+// checked one after the other, each like a command of its own. The roles may be
+// listed in any order.
 type CreateTenant struct {
 	DisplayName string // empty: the id
 	Ceiling     []string
@@ -21,7 +21,7 @@ type CreateTenant struct {
 	Domains      []AddDomain
 	Services     []AddService
 	Members      []SetMemberRoles
-	Suspended    *bool // nil: not, but for ApplyTenant as it is
+	Suspended    *bool // nil: false; in an ApplyTenant: no change
 }
 
 // Name is the command's name.
@@ -53,7 +53,7 @@ func (c CreateTenant) check(p *checker) {
 	c.parts(p)
 }
 
-// parts checks everything but the tenant itself.
+// parts checks everything except the tenant itself.
 func (c CreateTenant) parts(p *checker) {
 	if len(c.BuiltinRoles)+len(c.Roles) > MaxRoles {
 		p.fail(Invalid, "roles", "%d roles: at most %d", len(c.BuiltinRoles)+len(c.Roles), MaxRoles)
@@ -92,8 +92,8 @@ func (c CreateTenant) parts(p *checker) {
 	}
 }
 
-// members checks the members, which need nothing of one another: the View is
-// not moved on from one to the next.
+// members checks the members. No member depends on another, so the View is not
+// advanced between them, which saves time.
 func (c CreateTenant) members(p *checker) {
 	if len(c.Members) > MaxMembers {
 		p.fail(Invalid, "members", "%d members: at most %d", len(c.Members), MaxMembers)
@@ -116,8 +116,9 @@ func (c CreateTenant) members(p *checker) {
 	}
 }
 
-// roles checks the custom roles, parents before children. What is left when no
-// role has all its parents is checked as it stands, and so refused.
+// roles checks the custom roles, parents before children. If in the end each
+// role left has a parent that was not checked yet, some of them inherit from
+// themselves; these are refused.
 func (c CreateTenant) roles(p *checker) {
 	waiting := map[string]bool{}
 	var todo []int
@@ -157,8 +158,9 @@ func (c CreateTenant) roles(p *checker) {
 	}
 }
 
-// circle reports a role that inherits from itself, at the parent that leads
-// back to it. A role that only inherits from such a one is not at fault.
+// circle refuses a role that inherits from itself, with an error at the parent
+// that leads back to it. It reports no error for a role that only inherits from
+// such a role.
 func (c CreateTenant) circle(p *checker, d *descent, i int) {
 	r := c.Roles[i]
 	for j, parent := range r.Inherits {
@@ -169,8 +171,9 @@ func (c CreateTenant) circle(p *checker, d *descent, i int) {
 	}
 }
 
-// part has do check one part against what the parts before it made, and takes its
-// events over. broken, if not empty, is what to remember when it is refused.
+// part calls do to check one part, after advancing the View past the parts
+// before it. If the part is refused, its events are dropped, and broken, if not
+// empty, is added to p.broken.
 func (p *checker) part(prefix string, do func(*checker), broken string) {
 	errs, evs := p.failures, len(p.events)
 	p.prefix, p.skipped = prefix, false
@@ -186,8 +189,8 @@ func (p *checker) part(prefix string, do func(*checker), broken string) {
 	p.advance(evs)
 }
 
-// advance moves the checker's View past its events from the n-th on. The View is
-// the checker's own idea of the future; nobody else sees it.
+// advance applies the checker's events from the n-th on to its View. That View
+// is a preview of the result; it never leaves the checker.
 func (p *checker) advance(n int) bool {
 	if len(p.events) == n {
 		return true

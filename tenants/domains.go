@@ -17,20 +17,22 @@ type (
 		Domain      string
 		DefaultRole string // empty: prosody:registered
 		Backends    []events.Backend
-		Suspended   *bool // nil: not, but for ApplyTenant as it is
+		Suspended   *bool // nil: false; in an ApplyTenant: no change
 	}
-	// SetDomainBackends replaces a domain's backends, tried in order.
+	// SetDomainBackends replaces a domain's backends, listed in the order to try.
 	SetDomainBackends struct {
 		Domain   string
 		Backends []events.Backend
 	}
-	// SetDomainDefaultRole changes the role of accounts without one of their
+	// SetDomainDefaultRole changes the role of accounts without a role of their
 	// own, and ends their sessions.
 	SetDomainDefaultRole struct{ Domain, Role string }
-	// SuspendDomain ends the domain's sessions and admits none. An operator's
-	// binds the tenant, also where the tenant had suspended it itself.
+	// SuspendDomain ends the domain's sessions and admits no new ones. If an
+	// operator gives the command, the tenant cannot undo it, even if it had
+	// suspended the domain itself before.
 	SuspendDomain struct{ Domain string }
-	// ResumeDomain undoes it, an operator's if it is given by one.
+	// ResumeDomain undoes SuspendDomain. Only an operator may undo an
+	// operator's.
 	ResumeDomain struct{ Domain string }
 	// RemoveDomain ends the domain's sessions and removes it with its members.
 	RemoveDomain struct{ Domain string }
@@ -63,7 +65,7 @@ func (c AddDomain) check(p *checker) {
 		p.free("domain", projections.Domain, name)
 	}
 	if p.tenant != nil && p.tenant.DomainCount() >= MaxDomains {
-		p.fail(Conflict, "domain", "the tenant has %d domains: no more", MaxDomains)
+		p.fail(Conflict, "domain", "the tenant already has %d domains, the maximum", MaxDomains)
 	}
 	role := c.DefaultRole
 	if role == "" {
@@ -113,8 +115,8 @@ func (c RemoveDomain) check(p *checker) {
 	}
 }
 
-// free refuses a domain or service somebody has. It says no more of another
-// tenant than that there is one.
+// free refuses a domain or service that has an owner. If the owner is another
+// tenant, the error does not name it.
 func (p *checker) free(field string, want projections.HostKind, name string) {
 	p.unshared(field, name)
 	owner, kind := p.view.Owner([]byte(name))
@@ -129,7 +131,7 @@ func (p *checker) free(field string, want projections.HostKind, name string) {
 	}
 }
 
-// ownDomain finds a domain of the tenant.
+// ownDomain looks up a domain of the tenant.
 func (p *checker) ownDomain(field, name string) (projections.DomainInfo, bool) {
 	prepared, ok := p.domainName(field, "domain", name)
 	if !ok {

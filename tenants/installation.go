@@ -2,8 +2,8 @@ package tenants
 
 import "slices"
 
-// installationCommands are the commands on what belongs to the installation as
-// a whole. They are for operators only, and belong to no tenant.
+// installationCommands are the commands about the installation as a whole. They
+// are about no tenant, and for operators only.
 func installationCommands() []Entry {
 	list := slices.Concat(tokenCommands(), sharedServiceCommands())
 	for i := range list {

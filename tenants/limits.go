@@ -1,7 +1,8 @@
 package tenants
 
-// The bounds of what a tenant may hold. They keep a View small, a change cheap
-// and a listing readable; none is meant to be met in earnest.
+// The bounds on the parts of a tenant and of a command. They keep a View small,
+// a change cheap and a listing readable. No tenant should reach them in normal
+// use.
 const (
 	MaxTenantID    = 32
 	MaxDisplayName = 128 // characters
@@ -10,16 +11,17 @@ const (
 	MaxDomains  = 10_000 // of one tenant
 	MaxServices = 10_000 // of one tenant
 	MaxRoles    = 1000   // custom ones, of one tenant
-	// MaxMembers is of one tenant: some hundred megabytes in every node.
+	// MaxMembers bounds the members of one tenant: they take some hundred
+	// megabytes in every node.
 	MaxMembers = 5_000_000
 
-	// MaxSessions is of one tenant at one gateway, where a limit says so: it is
-	// above what a gateway can hold.
+	// MaxSessions bounds the limit of sessions that can be set for a tenant. No
+	// gateway can hold as many.
 	MaxSessions = 1_000_000_000
 
 	MaxBackends    = 16  // of one domain: they are tried in turn
 	MaxParents     = 16  // of one role
-	MaxDepth       = 32  // of roles inheriting from one another, the role itself counted
+	MaxDepth       = 32  // roles in a chain of inheritance, the role itself included
 	MaxPermissions = 256 // in one list
 	MaxSecondary   = 16  // secondary roles of one member
 
@@ -27,8 +29,8 @@ const (
 	MaxActor     = 128
 	MaxReason    = 512 // characters
 
-	// maxErrors bounds what is said of one command, and its warnings. Who has
-	// mended a hundred mistakes may ask again.
+	// maxErrors bounds the errors for one command, and its warnings. After
+	// correcting a hundred mistakes an administrator can try again.
 	maxErrors = 100
 
 	maxAddress  = 300 // host:port of a backend

@@ -15,18 +15,21 @@ type (
 		JID       string
 		Role      string // empty: the domain's default role
 		Secondary []string
-		Suspended *bool // nil: as it is
+		Suspended *bool // nil: no change
 	}
-	// RemoveMember forgets the account's roles and ends its sessions. The
-	// account goes on with its domain's default role; one that is suspended
-	// must be resumed first.
+	// RemoveMember removes the account's entry and ends its sessions. The
+	// account then has its domain's default role. A suspended account must be
+	// resumed first.
 	RemoveMember struct{ JID string }
-	// SuspendMember ends the account's sessions and admits none. An operator's
-	// binds the tenant, also where the tenant had suspended it itself.
+	// SuspendMember ends the account's sessions and admits no new ones. If an
+	// operator gives the command, the tenant cannot undo it, even if it had
+	// suspended the account itself before.
 	SuspendMember struct{ JID string }
-	// ResumeMember undoes it, an operator's if it is given by one.
+	// ResumeMember undoes SuspendMember. Only an operator may undo an
+	// operator's.
 	ResumeMember struct{ JID string }
-	// EndMemberSessions ends the account's sessions, once.
+	// EndMemberSessions ends the account's present sessions; new ones are
+	// admitted.
 	EndMemberSessions struct{ JID string }
 )
 
@@ -70,7 +73,7 @@ func (c SetMemberRoles) check(p *checker) {
 	same := m.Role == c.Role && slices.Equal(m.Secondary, c.Secondary)
 	suspend := c.Suspended != nil && (*c.Suspended && p.suspends(m.Suspended, m.ByOperator) || !*c.Suspended && m.Suspended)
 	if !listed && (!same || suspend) && p.tenant.MemberCount() >= MaxMembers {
-		p.fail(Conflict, "jid", "the tenant has %d members: no more", MaxMembers)
+		p.fail(Conflict, "jid", "the tenant already has %d members, the maximum", MaxMembers)
 		return
 	}
 	if !same {
@@ -95,10 +98,10 @@ func (c RemoveMember) check(p *checker) {
 		p.fail(NotFound, "jid", "%s is no member: it has its domain's default role; suspend it to keep it out", quote(account))
 		return
 	case m.ByOperator && !p.operator:
-		p.fail(Forbidden, "jid", "account %s was suspended by the operator, and removed it would be let in again: only an operator may resume it; set its roles to none instead", quote(account))
+		p.fail(Forbidden, "jid", "account %s was suspended by the operator, and removing it would admit it again: only an operator may resume it; set its roles to none instead", quote(account))
 		return
 	case m.Suspended:
-		p.fail(Conflict, "jid", "%s is suspended, and removed it would be let in again: resume it first, or set its roles to none", quote(account))
+		p.fail(Conflict, "jid", "%s is suspended, and removing it would admit it again: resume it first, or set its roles to none", quote(account))
 		return
 	}
 	p.emit(events.MemberRemoved{JID: account})
@@ -113,8 +116,9 @@ func (c SuspendMember) check(p *checker) {
 	switch {
 	case !p.suspends(m.Suspended, m.ByOperator):
 	case !listed && !p.operator && p.tenant.MemberCount() >= MaxMembers:
-		// Who fills the tenant does not keep an operator from suspending.
-		p.fail(Conflict, "jid", "the tenant has %d members: no more", MaxMembers)
+		// An operator may suspend even in a full tenant. Otherwise a tenant
+		// could prevent a suspension by filling itself with members.
+		p.fail(Conflict, "jid", "the tenant already has %d members, the maximum", MaxMembers)
 	default:
 		p.emit(events.MemberSuspended{JID: account, ByOperator: p.operator})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// quote makes a name that somebody chose safe and short to show.
+// quote quotes a name from a command, so that it is safe and short to show.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -23,7 +23,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// oneOf lists the values that there are, as in "full, domain or class".
+// oneOf joins a list of values, as in "full, domain or class".
 func oneOf(names []string) string {
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
@@ -31,11 +31,11 @@ func oneOf(names []string) string {
 
 func isVisibleASCII(r rune) bool { return r > ' ' && r < 0x7f }
 
-// isPrintable refuses control and format characters: no name breaks a line or
-// turns its direction.
+// isPrintable is false for control and format characters. Without them no name
+// can break a line or change the direction of its text.
 func isPrintable(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
-// text checks something a person wrote.
+// text checks a text of at most most characters; what names it in errors.
 func (p *checker) text(field, what, s string, most int, allowed func(rune) bool) {
 	switch {
 	case s == "":
@@ -51,21 +51,20 @@ func (p *checker) text(field, what, s string, most int, allowed func(rune) bool)
 	}
 }
 
-// CheckID refuses what is no tenant id: [a-z0-9][a-z0-9-]{0,31}.
+// CheckID checks a tenant id: [a-z0-9][a-z0-9-]{0,31}.
 func CheckID(id string) error {
 	if id == "" || len(id) > MaxTenantID || id[0] == '-' {
 		return fmt.Errorf("%s is no tenant id: want 1 to %d of a-z, 0-9 and '-', not beginning with '-'", quote(id), MaxTenantID)
 	}
 	for i := range len(id) {
 		if c := id[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("%s is no tenant id: only a-z, 0-9 and '-' may stand in it", quote(id))
+			return fmt.Errorf("%s is no tenant id: only a-z, 0-9 and '-' are allowed", quote(id))
 		}
 	}
 	return nil
 }
 
-// CheckRoleName refuses what cannot name a role:
-// [A-Za-z0-9][A-Za-z0-9:._-]{0,63}.
+// CheckRoleName checks the name of a role: [A-Za-z0-9][A-Za-z0-9:._-]{0,63}.
 func CheckRoleName(name string) error {
 	if name == "" || len(name) > MaxRoleName {
 		return fmt.Errorf("role name %s: want 1 to %d characters", quote(name), MaxRoleName)
@@ -82,8 +81,8 @@ func CheckRoleName(name string) error {
 	return nil
 }
 
-// CheckBackend refuses an address no gateway should dial: it must be
-// host:port, and plain only on loopback or in a private network.
+// CheckBackend refuses a backend that a gateway must not dial. The address must
+// be host:port. Without TLS it must be on loopback or in a private network.
 func CheckBackend(b events.Backend) error {
 	host, port, ok := cutPort(b.Address)
 	if len(b.Address) > maxAddress || !ok || !isPort(port) {
@@ -96,13 +95,13 @@ func CheckBackend(b events.Backend) error {
 	ip, err := netip.ParseAddr(host)
 	switch {
 	case bracketed != (err == nil && ip.Is6()) || ip.Zone() != "":
-		return fmt.Errorf("backend address %s: an IPv6 address must be in brackets and without a zone; other addresses have no brackets", quote(b.Address))
+		return fmt.Errorf("backend address %s: an IPv6 address must be in brackets and have no zone, and nothing else may be in brackets", quote(b.Address))
 	case err != nil && !isHostname(host):
 		return fmt.Errorf("backend address %s: %s is neither an IP address nor a host name", quote(b.Address), quote(host))
 	}
 	ip = ip.Unmap()
 	if err == nil && (ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
-		return fmt.Errorf("backend address %s: nobody can be reached there", quote(b.Address))
+		return fmt.Errorf("backend address %s: this is not the address of a single host", quote(b.Address))
 	}
 	private := err == nil && (ip.IsLoopback() || ip.IsPrivate()) || err != nil && strings.EqualFold(host, "localhost")
 	if b.Security == events.SecurityNone && !private {
@@ -111,7 +110,7 @@ func CheckBackend(b events.Backend) error {
 	return nil
 }
 
-// cutPort cuts host:port and takes the brackets off.
+// cutPort splits host:port and removes the brackets of an IPv6 address.
 func cutPort(address string) (host, port string, ok bool) {
 	if rest, found := strings.CutPrefix(address, "["); found {
 		return strings.Cut(rest, "]:")
@@ -125,8 +124,9 @@ func isPort(s string) bool {
 	return err == nil && n > 0 && s == strconv.FormatUint(n, 10)
 }
 
-// isHostname is the letters, digits and hyphens of RFC 1123 section 2.1. A
-// name whose last label is all digits would be an IPv4 address gone wrong.
+// isHostname reports whether s is a host name as in RFC 1123 section 2.1, of
+// letters, digits and hyphens. The last label must not be all digits: such a
+// name is a mistyped IPv4 address.
 func isHostname(s string) bool {
 	if len(s) > maxHostname {
 		return false
@@ -146,7 +146,7 @@ func isHostname(s string) bool {
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-// domainName prepares a domain's or service's name.
+// domainName prepares the name of a domain or service; what says which.
 func (p *checker) domainName(field, what, name string) (string, bool) {
 	prepared, err := jid.Domain(name)
 	if err != nil {
@@ -156,7 +156,7 @@ func (p *checker) domainName(field, what, name string) (string, bool) {
 	return prepared, true
 }
 
-// account prepares a member's address, which must be in a domain of the
+// account prepares the address of an account. It must be in a domain of the
 // tenant.
 func (p *checker) account(field, address string) (string, bool) {
 	bare, err := jid.Bare(address)
@@ -183,7 +183,7 @@ func (p *checker) role(field, name string) bool {
 	if _, ok := p.tenant.Role(name); !ok {
 		if p.live != nil {
 			if _, ok := p.live.Role(name); ok {
-				p.fail(InUse, field, "role %s would be removed, for it is not listed among the roles, and is used here: list it, or use another", quote(name))
+				p.fail(InUse, field, "role %s is used here, but would be removed because it is not listed among the roles: list it, or use another", quote(name))
 				return false
 			}
 		}
@@ -193,7 +193,8 @@ func (p *checker) role(field, name string) bool {
 	return true
 }
 
-// permissions checks one list and warns of names nothing asks for.
+// permissions checks a list of permissions. It warns of names that look like
+// misspelt permissions of the catalogue.
 func (p *checker) permissions(field string, names []string) {
 	if len(names) > MaxPermissions {
 		p.fail(Invalid, field, "%d permissions in one list: at most %d", len(names), MaxPermissions)
@@ -210,15 +211,15 @@ func (p *checker) permissions(field string, names []string) {
 	}
 }
 
-// once refuses a name that stands in the list before it.
+// once refuses a name that is also in before, the earlier part of its list.
 func (p *checker) once(field, what string, before []string, name string) {
 	if slices.Contains(before, name) {
 		p.fail(Invalid, field, "%s %s is listed twice", what, quote(name))
 	}
 }
 
-// isBroken reports whether a part of the same change that defines a thing was
-// refused. What refers to it is then passed over.
+// isBroken reports whether the part of this change that defines a thing was
+// refused. The part that refers to the thing is then skipped without an error.
 func (p *checker) isBroken(kind, name string) bool {
 	broken := p.broken[kind+" "+name]
 	p.skipped = p.skipped || broken

@@ -11,11 +11,12 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// samples are, of each command that changes a tenant there is, one that
-// changes the twin "a", and what is done before it by the tenant's own people.
+// samples holds, for each command on an existing tenant, a change that has an
+// effect on the twin "a", and changes by the tenant's administrator that must be
+// applied before it.
 var samples = map[string]struct {
 	before, change Change
-	// alone is set for what no policy can say, so that apply cannot do it.
+	// alone is set if no policy can express the change.
 	alone bool
 }{
 	"tenant.apply":               {change: ApplyTenant(CreateTenant{}), alone: true},
@@ -45,8 +46,8 @@ var samples = map[string]struct {
 	"member.end-sessions":        {change: EndMemberSessions{"x@a.test"}, alone: true},
 }
 
-// explicit says of everything whether it is suspended, the accounts of another
-// policy included.
+// explicit returns c with the field suspended set for everything, also for the
+// accounts of other.
 func explicit(c, other ApplyTenant) ApplyTenant {
 	no := false
 	say := func(b **bool) {
@@ -74,12 +75,13 @@ func explicit(c, other ApplyTenant) ApplyTenant {
 	return c
 }
 
-// TestApplyIsNoWayRound: whatever a command does, a policy that does the same
-// is for whom the command is for. The commands are those of the catalogue.
+// TestApplyIsNoWayRound checks that a policy cannot get around the rights of a
+// command: for each command of the catalogue, an actor that may not give the
+// command may not apply a policy with the same effect either.
 func TestApplyIsNoWayRound(t *testing.T) {
 	for _, e := range Catalogue() {
 		if e.Installation || e.Name == (CreateTenant{}).Name() {
-			continue // it is about no tenant that there is
+			continue // the command is not about an existing tenant
 		}
 		sample, ok := samples[e.Name]
 		if !ok || reflect.TypeOf(sample.change) != reflect.TypeOf(e.Zero) {
@@ -119,8 +121,8 @@ func TestApplyIsNoWayRound(t *testing.T) {
 	}
 }
 
-// by gives a change that must do something, as the tenant's own people where
-// they may.
+// by gives a change that must have an effect, as the tenant's administrator if
+// it may give it and otherwise as an operator.
 func (w *world) by(tenant string, c Change) {
 	w.t.Helper()
 	give := w.giveAsAdmin
@@ -132,8 +134,8 @@ func (w *world) by(tenant string, c Change) {
 	}
 }
 
-// refusedAsOperators reports whether an error says that this is for operators,
-// and nothing else.
+// refusedAsOperators reports whether an error says only that the command is for
+// operators.
 func refusedAsOperators(err error) bool {
 	refused, ok := errors.AsType[Errors](err)
 	if !ok {
@@ -147,8 +149,9 @@ func refusedAsOperators(err error) bool {
 	return true
 }
 
-// TestEveryEventHasACommand: a policy is judged by the command of each event,
-// so none that a command for operators makes may be another command's.
+// TestEveryEventHasACommand checks that each event belongs to the right command.
+// The rights to apply a policy depend on the command of each event. So an event
+// that a command for operators makes must not belong to a command for others.
 func TestEveryEventHasACommand(t *testing.T) {
 	entries := map[string]Entry{}
 	for _, e := range Catalogue() {

@@ -9,31 +9,33 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// Repeats refuses a command whose id was used for another one, of which the
-// commit is left: who repeats a command is to hear that it is done, and not who
-// made up the same id. It is the same if it asks for the same: see Hash. Of a
-// commit without a hash, which was written before commits had one, nobody can
-// tell what was asked, so whatever is given is refused: to say that a command
-// is done which never was is the worse mistake.
+// Repeats checks a command whose id is already in the log; first is the commit
+// with that id. It returns nil if c repeats the command that made first, that
+// is, if both have the same Hash: the caller then reports it as done. It returns
+// an error for another command that happens to have the same id.
+//
+// A commit written before commits had a hash does not tell which command made
+// it. Repeats then always returns an error: to report a command as done that was
+// never carried out would be the worse mistake.
 func (c *Command) Repeats(first *events.Commit) error {
-	text := "command id " + quote(c.ID) + " was used for another command: use one of its own for each"
+	text := "command id " + quote(c.ID) + " was used for another command: use a new id for each command"
 	if first.CommandHash == (events.CommandHash{}) {
-		text = fmt.Sprintf("command id %s was used at position %d, and the log does not tell whether for this command: look what was done there, and use an id of its own for each", quote(c.ID), first.Position)
+		text = fmt.Sprintf("command id %s was used at position %d, and the log does not say whether for this command: check what was done there, and use a new id for each command", quote(c.ID), first.Position)
 	} else if c.Change != nil && first.CommandHash == c.Hash() {
 		return nil
 	}
 	return Errors{{Code: Conflict, Field: "id", Text: text}}
 }
 
-// Hash tells commands apart by what they ask for: the tenant, the actor, and
-// the change with all its fields, as they were given. The reason is not in it,
-// nor the version the tenant must be at: they say why, and when at best, and
-// the first ones stand. Neither is the id, which the hash stands beside.
+// Hash returns a hash of the command's request: the tenant, the actor, and the
+// change with all its fields, as they were given. It leaves out the reason and
+// IfVersion: they do not change the request, and those of the first command
+// count. It also leaves out the id, which is stored next to the hash.
 //
-// Two commands with one hash would be two texts with one SHA-256, halved: no
-// two changes have the same encoding. A field's name and a change's are in it;
-// what is renamed is another command from then on. A new field that is left
-// out makes no difference.
+// Different requests have different encodings, so they have the same hash only
+// if the first half of two SHA-256 sums is equal. The encoding holds the names of
+// the change and its fields, so renaming one makes it another request. It leaves
+// out empty fields, so a new field changes no hash while it is empty.
 func (c *Command) Hash() (hash events.CommandHash) {
 	var e hashed
 	e.text("postern command 1")
@@ -50,8 +52,8 @@ func (c *Command) Hash() (hash events.CommandHash) {
 	return hash
 }
 
-// hashed is an encoding of values: each says where it ends, and what it is is
-// known from the field it stands in.
+// hashed encodes values. Each encoded value shows where it ends; its type is
+// known from the field that it belongs to.
 type hashed struct{ bytes []byte }
 
 func (e *hashed) number(n uint64) { e.bytes = binary.AppendUvarint(e.bytes, n) }
@@ -61,10 +63,10 @@ func (e *hashed) text(s string) {
 	e.bytes = append(e.bytes, s...)
 }
 
-// value encodes text as its length and its bytes, a list as its count and its
-// elements, a struct as the count of its fields that are not empty and each
-// one's name and value, and what a pointer points to. A field of another type
-// is a programmer's mistake.
+// value encodes a text as its length and bytes, and a list as its count and
+// elements. It encodes a struct as the count of its fields that are not empty,
+// followed by the name and value of each. For a pointer it encodes the value
+// pointed to. A field of another type is a programmer's mistake.
 func (e *hashed) value(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -83,7 +85,7 @@ func (e *hashed) value(v reflect.Value) {
 			e.value(v.Index(i))
 		}
 	case reflect.Pointer:
-		e.value(v.Elem()) // where there is none, the field is left out
+		e.value(v.Elem()) // a nil pointer is an empty field, so not encoded
 	case reflect.Struct:
 		e.fields(v)
 	default:
@@ -100,15 +102,14 @@ func (e *hashed) fields(v reflect.Value) {
 	}
 }
 
-// A saidField is a field that is not empty, by the name that the hash has for
-// it.
+// A saidField is a field that is not empty, with its name in the hash.
 type saidField struct {
 	name  string
 	value reflect.Value
 }
 
-// said lists the fields of a struct that are not empty. Those of a struct
-// embedded in it count as its own.
+// said lists the fields of a struct that are not empty. The fields of an
+// embedded struct count as fields of the outer one.
 func said(v reflect.Value) []saidField {
 	var list []saidField
 	for i := range v.NumField() {
@@ -124,7 +125,7 @@ func said(v reflect.Value) []saidField {
 	return list
 }
 
-// hashedName is what the hash calls a field: the name it had when commands
+// hashedName returns a field's name in the hash: the name it had when commands
 // were first hashed.
 func hashedName(field string) string {
 	if field == "PresenceWithoutMessages" {
@@ -133,9 +134,10 @@ func hashedName(field string) string {
 	return field
 }
 
-// setting encodes the command of a setting as it was when each setting had a
-// type of its own, with the value as its one field. Commands of settings have
-// different names, so the setting's name is not in the encoding.
+// setting encodes the command of a setting. The encoding is still that of the
+// time when each setting had a Go type of its own, with the value as the only
+// field. Each setting has a command name of its own, so the encoding needs no
+// name of the setting.
 func (e *hashed) setting(c SetSetting) {
 	if c.Value == 0 {
 		e.number(0)

@@ -11,7 +11,7 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// commitOf is the commit a command made.
+// commitOf returns the commit that a command made.
 func commitOf(c *Command) *events.Commit {
 	return &events.Commit{Tenant: c.Tenant, Actor: c.Actor.Name, CommandID: c.ID, CommandHash: c.Hash()}
 }
@@ -19,8 +19,8 @@ func commitOf(c *Command) *events.Commit {
 // same reports whether a command repeats another.
 func same(a, b *Command) bool { return a.Repeats(commitOf(b)) == nil }
 
-// TestRepeats gives random commands of every kind: one repeats itself, and
-// another if, and only if, the two are equal field by field.
+// TestRepeats compares random commands of every kind. A command must repeat
+// itself, and another one exactly if all fields of the two are equal.
 func TestRepeats(t *testing.T) {
 	alike := 0
 	for seed := range rounds(30) {
@@ -54,13 +54,13 @@ func TestRepeats(t *testing.T) {
 		}
 	}
 	if alike < 30 {
-		t.Errorf("only %d pairs were alike: the rule that they are the same was hardly tried", alike)
+		t.Errorf("only %d pairs were equal: the test tries too few", alike)
 	}
 }
 
-// TestRepeatsEachField changes each field of each command, of lists and of
-// what is in them, and of the actor: it is another command then. A field that
-// a command gets some day is found here by itself.
+// TestRepeatsEachField changes each field of each command and of the actor, down
+// to the elements of lists. The result must count as another command. Fields are
+// found by reflection, so new ones are tested too.
 func TestRepeatsEachField(t *testing.T) {
 	full := Command{Tenant: "a", ID: "1"}
 	fillAll(reflect.ValueOf(&full.Actor).Elem())
@@ -127,8 +127,8 @@ func fillAll(v reflect.Value) {
 	}
 }
 
-// eachChange changes one thing at a time, in each way there is, calls see, and
-// puts it back.
+// eachChange makes every possible single change to v, one at a time. It calls
+// see after each and then undoes it.
 func eachChange(v reflect.Value, where string, see func(where string)) {
 	was := reflect.New(v.Type()).Elem()
 	was.Set(v)
@@ -162,7 +162,7 @@ func eachChange(v reflect.Value, where string, see func(where string)) {
 		}
 	case reflect.Pointer:
 		try(reflect.Zero(v.Type()))
-		to := reflect.New(v.Type().Elem()) // to the zero value, which is not nothing
+		to := reflect.New(v.Type().Elem()) // a pointer to the zero value differs from nil
 		try(to)
 	case reflect.String:
 		for _, s := range []string{"", "a", "aB", "ab ", "ab\x00"} {
@@ -179,8 +179,8 @@ func eachChange(v reflect.Value, where string, see func(where string)) {
 	}
 }
 
-// TestRepeatsNoOther tries what an encoding without lengths or names would take
-// for the same.
+// TestRepeatsNoOther compares commands that would have the same hash if the
+// encoding held no lengths or no names.
 func TestRepeatsNoOther(t *testing.T) {
 	no := false
 	for _, pair := range [][2]Change{
@@ -210,12 +210,12 @@ func TestRepeatsNoOther(t *testing.T) {
 	}
 	a, b := Command{Tenant: "ab", Actor: Actor{Name: "c"}, Change: SuspendTenant{}}, Command{Tenant: "a", Actor: Actor{Name: "bc"}, Change: SuspendTenant{}}
 	if same(&a, &b) {
-		t.Error("a tenant's letter counts as the actor's")
+		t.Error("a command hashes the same after a letter moved from the tenant to the actor")
 	}
 }
 
-// TestRepeatsWhyAndWhen: another reason, and another version expected, ask for
-// the same; an empty list asks for what none does.
+// TestRepeatsWhyAndWhen checks that a command with another reason or IfVersion
+// still counts as the same, and also one with an empty list instead of nil.
 func TestRepeatsWhyAndWhen(t *testing.T) {
 	first := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Reason: "why", IfVersion: 7, Change: SetDomainBackends{Domain: "d"}}
 	again := first
@@ -225,7 +225,7 @@ func TestRepeatsWhyAndWhen(t *testing.T) {
 	}
 }
 
-// TestRepeatsOfOld: of a commit without a hash nobody knows what was asked.
+// TestRepeatsOfOld checks that no command repeats a commit without a hash.
 func TestRepeatsOfOld(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	outcome, err := w.give("a", CreateTenant{})
@@ -239,8 +239,8 @@ func TestRepeatsOfOld(t *testing.T) {
 	}
 }
 
-// TestHash holds one hash still: another encoding would make every command
-// given before it another one.
+// TestHash compares a hash with a fixed value. If the encoding changed, no
+// command would count as a repetition of one given before the change.
 func TestHash(t *testing.T) {
 	yes := true
 	c := Command{Tenant: "acme", Actor: Actor{Name: "token:0123", Tenant: "acme", Token: "0123"}, ID: "1", Change: ApplyTenant{
@@ -252,8 +252,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// TestHashOfSettings holds the hashes of commands still that were given when
-// each setting had a command and a field of its own.
+// TestHashOfSettings does the same for the commands of settings. The fixed
+// values are from the time when each of them had a Go type of its own.
 func TestHashOfSettings(t *testing.T) {
 	yes := true
 	for want, change := range map[string]Change{

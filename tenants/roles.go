@@ -12,21 +12,21 @@ import (
 
 // The commands on a role.
 type (
-	// DefineRole makes or replaces a custom role.
+	// DefineRole creates or replaces a custom role.
 	DefineRole struct {
 		Role     string
 		Inherits []string
 		Allow    []string
 		Deny     []string
 	}
-	// AdjustRole replaces what the tenant adds to and removes from a built-in
-	// role.
+	// AdjustRole replaces the permissions that the tenant adds to a built-in
+	// role and removes from it.
 	AdjustRole struct {
 		Role   string
 		Add    []string
 		Remove []string
 	}
-	// RemoveRole removes a custom role nothing uses.
+	// RemoveRole removes a custom role that is not in use.
 	RemoveRole struct{ Role string }
 )
 
@@ -62,7 +62,7 @@ func (c DefineRole) check(p *checker) {
 	}
 	old, exists := p.tenant.Role(c.Role)
 	if !exists && p.tenant.RoleCount() >= MaxRoles {
-		p.fail(Conflict, "role", "the tenant has %d roles of its own: no more", MaxRoles)
+		p.fail(Conflict, "role", "the tenant already has %d custom roles, the maximum", MaxRoles)
 	}
 	p.descent(c)
 	p.overlap("allow", c.Role, c.Allow, c.Deny)
@@ -74,7 +74,7 @@ func (c DefineRole) check(p *checker) {
 	}
 }
 
-// parents checks a list of parents by themselves.
+// parents checks a list of parents, except for chains: descent checks those.
 func (p *checker) parents(role string, names []string) bool {
 	if len(names) > MaxParents {
 		p.fail(Invalid, "inherits", "%d parents: at most %d", len(names), MaxParents)
@@ -94,17 +94,17 @@ func (p *checker) parents(role string, names []string) bool {
 	return ok
 }
 
-// overlap warns of names on both sides, where one side has no effect.
+// overlap warns of permissions in both lists, since allow then has no effect.
 func (p *checker) overlap(field, role string, allow, deny []string) {
 	for i, name := range allow {
 		if slices.Contains(deny, name) {
-			p.warn(fmt.Sprintf("%s[%d]", field, i), "role %q both gives and takes %q: taking wins", role, name)
+			p.warn(fmt.Sprintf("%s[%d]", field, i), "role %q both allows and denies %q: the denial wins", role, name)
 		}
 	}
 }
 
-// descent refuses a role that would inherit from itself, or through too many
-// others.
+// descent refuses a role that would inherit from itself, or that would make a
+// chain of inheritance longer than MaxDepth.
 func (p *checker) descent(c DefineRole) {
 	d := descent{inherits: map[string][]string{}, depth: map[string]int{}}
 	for r := range p.tenant.Roles() {
@@ -119,13 +119,13 @@ func (p *checker) descent(c DefineRole) {
 	}
 	for name := range d.inherits {
 		if d.of(name) > MaxDepth {
-			p.fail(Conflict, "inherits", "role %s would stand at the end of a chain of more than %d roles", quote(c.Role), MaxDepth)
+			p.fail(Conflict, "inherits", "role %s would make a chain of inheritance of more than %d roles", quote(c.Role), MaxDepth)
 			return
 		}
 	}
 }
 
-// chain shows who inherits from whom, shortened when it is long.
+// chain formats a chain of inheritance, shortened if it is long.
 func chain(names []string) string {
 	const most = 8
 	if len(names) > most {
@@ -134,14 +134,15 @@ func chain(names []string) string {
 	return strings.Join(names, " → ")
 }
 
-// descent is who inherits from whom.
+// descent is the graph of inheritance between roles.
 type descent struct {
-	inherits map[string][]string
-	depth    map[string]int // known already
+	inherits map[string][]string // the parents of each role
+	depth    map[string]int      // results of the method of
 }
 
-// way is a chain of roles from one to another; nil when there is none. Each
-// role is visited once: where one led nowhere, it leads nowhere again.
+// way returns a chain of inheritance from one role to another, or nil if there
+// is none. It visits each role once: a role that did not lead to the other the
+// first time does not lead there later.
 func (d *descent) way(from, to string) []string {
 	var backwards []string
 	seen := map[string]bool{}
@@ -164,8 +165,8 @@ func (d *descent) way(from, to string) []string {
 	return backwards
 }
 
-// of is the number of roles in the longest chain from a role upwards. There
-// is no circle any more.
+// of returns the number of roles in the longest chain from a role through its
+// ancestors. The caller has checked that no role inherits from itself.
 func (d *descent) of(name string) int {
 	if n := d.depth[name]; n > 0 {
 		return n
@@ -222,7 +223,7 @@ func (c RemoveRole) check(p *checker) {
 	}
 }
 
-// userOf names one thing that uses a role; empty when nothing does.
+// userOf describes one use of a role; empty if the role is not in use.
 func userOf(t *projections.Tenant, role string) string {
 	roles, domains, members := t.RoleUses(role)
 	switch {

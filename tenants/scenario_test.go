@@ -18,11 +18,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
-// TestScenarios runs the files of testdata. A line is a tenant, a command's
-// name and its fields as JSON; below it, behind "> ", stands what came of it:
-// the events, warnings, or errors. What is accepted is applied. An operator
-// gives the command, or behind ":admin" the tenant's own administrator. A tenant
-// "installation" stands for none.
+// TestScenarios runs the files of testdata. A line is a tenant, a command's name
+// and its fields as JSON. The lines below it, which begin with "> ", are the
+// result: the events, warnings or errors. Accepted commands are applied. An
+// operator gives the command, or the tenant's administrator if the tenant is
+// followed by ":admin". The tenant "installation" means a command without a
+// tenant.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -40,7 +41,7 @@ func TestScenarios(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else if got != string(want) {
-				t.Errorf("%s: the answers differ; with -update the diff shows how\n%s", file, got)
+				t.Errorf("%s: the results differ; run with -update and read the diff\n%s", file, got)
 			}
 		})
 	}
@@ -65,7 +66,7 @@ func play(t *testing.T, scenario string) string {
 	return out.String()
 }
 
-// world is an installation that takes commands.
+// world is an installation that applies commands.
 type world struct {
 	t testing.TB
 	v *projections.View
@@ -100,14 +101,14 @@ func (w *world) answer(line string) []string {
 	return out
 }
 
-// give checks a change, as an operator's, and applies what it amounts to.
+// give checks a change as an operator's and applies its events.
 func (w *world) give(tenant string, c Change) (Outcome, error) {
 	w.t.Helper()
 	outcome, err := Check(w.v, tenant, c)
 	return w.apply(tenant, c, outcome, err)
 }
 
-// giveAsAdmin is give by the tenant's own administrator.
+// giveAsAdmin does the same as the tenant's administrator.
 func (w *world) giveAsAdmin(tenant string, c Change) (Outcome, error) {
 	w.t.Helper()
 	command := Command{Tenant: tenant, Actor: Actor{Name: "ann", Tenant: tenant}, ID: "1", Change: c}
@@ -135,7 +136,7 @@ func (w *world) apply(tenant string, c Change, outcome Outcome, err error) (Outc
 	return outcome, nil
 }
 
-// changeOf makes a command of its name and fields.
+// changeOf returns a command by its name and its fields as JSON.
 func changeOf(t testing.TB, name, args string) Change {
 	t.Helper()
 	for _, e := range Catalogue() {

@@ -10,7 +10,7 @@ type (
 	// AddService declares a component domain, such as a MUC service, local to
 	// the tenant.
 	AddService struct{ Service string }
-	// RemoveService makes it remote again.
+	// RemoveService makes a service remote again.
 	RemoveService struct{ Service string }
 )
 
@@ -28,8 +28,8 @@ func serviceCommands() []Entry {
 
 func (c AddService) check(p *checker) { c.add(p, "service") }
 
-// add checks a service that is named in a field: in a list of services, each item
-// is a field.
+// add checks the service. field is its path in the change: in a list of services
+// it names the list's item.
 func (c AddService) add(p *checker, field string) {
 	before := p.failures
 	name, ok := p.domainName(field, "service", c.Service)
@@ -37,7 +37,7 @@ func (c AddService) add(p *checker, field string) {
 		p.free(field, projections.Service, name)
 	}
 	if p.tenant != nil && p.tenant.ServiceCount() >= MaxServices {
-		p.fail(Conflict, field, "the tenant has %d services: no more", MaxServices)
+		p.fail(Conflict, field, "the tenant already has %d services, the maximum", MaxServices)
 	}
 	if !p.failed(before) {
 		p.emit(events.ServiceAdded{Service: name})

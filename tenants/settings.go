@@ -6,11 +6,11 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// SetSetting changes one of the tenant's settings. Each setting has a command
-// of its own, which is a SetSetting that names it.
+// SetSetting changes one of the tenant's settings. Each setting has a command of
+// its own; all these commands are SetSettings, with different names.
 type SetSetting struct {
 	Setting string // as in events.Setting
-	Value   uint8  // its number, as in events.Setting
+	Value   uint8  // the value's number, as in events.Setting
 }
 
 // Name is the name of the setting's command.
@@ -19,9 +19,9 @@ func (c SetSetting) Name() string {
 	return command
 }
 
-// spelling is the name of the setting's command, and what the command's hash
-// calls the value. The first settings had commands before there was a rule. A
-// setting that there is not gets the name of no command.
+// spelling returns the name of the setting's command, and the name of the value
+// in the command's hash. The oldest settings have names that do not follow the
+// rule of the others. An unknown setting gets a name that no command has.
 func (c SetSetting) spelling() (command, value string) {
 	switch c.Setting {
 	case "presence_without_messages":
@@ -64,7 +64,7 @@ func (p *checker) value(setting events.Setting, value uint8) bool {
 	return true
 }
 
-// settings is the event of new settings, all of them.
+// settings emits the event that sets all settings to s, if they differ.
 func (p *checker) settings(s events.Settings) {
 	if s != p.tenant.Settings() {
 		p.emit(events.SettingsChanged(s))

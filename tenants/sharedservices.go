@@ -4,18 +4,18 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// MaxSharedServices bounds the services of the installation. They are few by
-// nature, and a change copies their list.
+// MaxSharedServices bounds the shared services. An installation needs only a
+// few, and each change copies their list.
 const MaxSharedServices = 1000
 
-// The commands on the services of the installation.
+// The commands on shared services.
 type (
-	// AddSharedService declares a service that belongs to no tenant, such as a
-	// push or upload service of a vendor, local to every tenant: stanzas to it
-	// and from it do not ask for xmpp:federate.
+	// AddSharedService declares a service that belongs to no tenant local to
+	// every tenant, such as a vendor's push or upload service. Stanzas to it and
+	// from it do not need xmpp:federate.
 	AddSharedService struct{ Service string }
-	// RemoveSharedService makes it remote to every tenant again, from the next
-	// stanza on. Sessions go on.
+	// RemoveSharedService makes a shared service remote to every tenant again,
+	// from the next stanza on. It ends no session.
 	RemoveSharedService struct{ Service string }
 )
 
@@ -23,7 +23,7 @@ type (
 func (AddSharedService) Name() string    { return "shared-service.add" }
 func (RemoveSharedService) Name() string { return "shared-service.remove" }
 
-// sharedServiceCommands are the commands on a service of the installation.
+// sharedServiceCommands are the commands on a shared service.
 func sharedServiceCommands() []Entry {
 	return []Entry{
 		{Zero: AddSharedService{}, Makes: events.SharedServiceAdded{}},
@@ -39,11 +39,11 @@ func (c AddSharedService) check(p *checker) {
 	owner, kind := p.view.Owner([]byte(name))
 	switch {
 	case owner != nil:
-		p.fail(Conflict, "service", "%s is a %s of tenant %s: only what belongs to no tenant can be shared; remove it there first", quote(name), kind, quote(owner.ID()))
+		p.fail(Conflict, "service", "%s is a %s of tenant %s: only a name that belongs to no tenant can be shared; remove it there first", quote(name), kind, quote(owner.ID()))
 	case p.view.Installation().Shared([]byte(name)):
 		p.fail(Exists, "service", "%s is a shared service already", quote(name))
 	case len(p.view.Installation().SharedServices()) >= MaxSharedServices:
-		p.fail(Conflict, "service", "the installation has %d shared services: no more", MaxSharedServices)
+		p.fail(Conflict, "service", "the installation already has %d shared services, the maximum", MaxSharedServices)
 	default:
 		p.emit(events.SharedServiceAdded{Service: name})
 	}
@@ -61,9 +61,9 @@ func (c RemoveSharedService) check(p *checker) {
 	p.emit(events.SharedServiceRemoved{Service: name})
 }
 
-// unshared refuses to give a tenant what the operator shares.
+// unshared refuses to give a tenant the name of a shared service.
 func (p *checker) unshared(field, name string) {
 	if p.view.Installation().Shared([]byte(name)) {
-		p.fail(Conflict, field, "%s is a shared service of the installation, local to every tenant already: leave it out", quote(name))
+		p.fail(Conflict, field, "%s is a shared service of the installation, already local to every tenant: leave it out", quote(name))
 	}
 }

@@ -11,19 +11,20 @@ import (
 type (
 	// RenameTenant changes the display name.
 	RenameTenant struct{ DisplayName string }
-	// SuspendTenant ends all sessions and admits none.
+	// SuspendTenant ends all sessions of the tenant and admits no new ones.
 	SuspendTenant struct{}
-	// ResumeTenant undoes it.
+	// ResumeTenant undoes SuspendTenant.
 	ResumeTenant struct{}
-	// RemoveTenant removes the tenant and all that is its own. Its id is never
-	// used again.
+	// RemoveTenant removes the tenant and all that belongs to it. Its id is
+	// never used again.
 	RemoveTenant struct{}
-	// SetCeiling replaces what no role of the tenant can give.
+	// SetCeiling replaces the list of permissions that no role of the tenant
+	// can give.
 	SetCeiling struct{ Permissions []string }
-	// SetLimits replaces the limits of the tenant, all of them.
+	// SetLimits replaces all limits of the tenant.
 	SetLimits struct {
-		// MaxSessions is how many sessions the tenant may have at each gateway; 0:
-		// as many as there is room for. Sessions that are open stay.
+		// MaxSessions is the greatest number of sessions that the tenant may
+		// have at each gateway; 0: no limit. A new limit closes no open session.
 		MaxSessions uint64
 	}
 )

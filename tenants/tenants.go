@@ -1,12 +1,13 @@
-// Package tenants is every command an administrator can give: each is checked
-// against a View and becomes the events to append, or an error that says what
-// is wrong and what to do about it.
+// Package tenants holds every command an administrator can give. It checks a
+// command against a View and returns the events to append, or an error that
+// says what is wrong and how to correct it.
 //
-// It promises that events it returns apply to the View they were checked
-// against, that a command which changes nothing gives no events, and that a
-// command for one tenant never changes another. Names come in as people write
-// them and stand in the events prepared. It is pure: whoever keeps the log
-// appends at the View's position, and checks again when the log had moved on.
+// It promises that the events it returns apply to the View they were checked
+// against, that a command which changes nothing returns no events, and that a
+// command for one tenant never changes another. Commands may spell names as
+// people write them; the events hold prepared names. The package is pure: its
+// caller appends the events to the log at the View's position. If the log has
+// moved on since, the caller checks the command again.
 package tenants
 
 import (
@@ -20,68 +21,78 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A Change is what a command asks for. The set is closed: Catalogue lists it.
+// A Change is the change that a command asks for. Catalogue lists all types of
+// Change; there can be no others.
 type Change interface {
 	// Name is the command's name, such as "domain.add".
 	Name() string
-	// check checks the change and says what it amounts to.
+	// check checks the change and gives the checker its events, warnings and
+	// errors.
 	check(*checker)
 }
 
-// An Actor is who gives a command. The zero Actor may do nothing.
+// An Actor is the person or program that gives a command. The zero Actor may do
+// nothing.
 type Actor struct {
-	// Name is how the log knows it, such as "operator:root".
+	// Name is the actor's name in the log, such as "operator:root".
 	Name string
-	// Operator is set for those who run the installation; they may do all.
+	// Operator is set if the actor runs the installation. An operator may give
+	// every command.
 	Operator bool
-	// Tenant is, for anyone else, the tenant it administers.
+	// Tenant is the tenant that the actor administers, unless it is an operator.
 	Tenant string
-	// Token is the id of the token it acts by, if it does. Once that is
-	// revoked nothing is done, however long before the command was given.
+	// Token is the id of the token that the actor used, if any. If it has been
+	// revoked by the time of the check, the command is refused, even if it was
+	// given before the revocation.
 	Token string
 }
 
-// A Command is one change to one tenant, and all that goes with it.
+// A Command is one change to one tenant or to the installation, with its actor
+// and its conditions.
 type Command struct {
 	Tenant string
 	Actor  Actor
-	// ID is the command's own id, unique within the tenant; given again it is
-	// answered with the first result.
+	// ID is the command's id, unique within the tenant. A command that is
+	// repeated with the same id gets the result of the first one.
 	ID string
-	// Reason is the actor's own words, possibly empty.
+	// Reason is the actor's reason in free text; it may be empty.
 	Reason string
-	// IfVersion, where not zero, is the version the tenant must be at.
+	// IfVersion is the version that the tenant must have; 0: any version.
 	IfVersion uint64
 	Change    Change
 }
 
-// An Outcome is what a command amounts to.
+// An Outcome is the result of checking a command that is allowed.
 type Outcome struct {
-	// Events are to be appended as one commit; none: all is so already.
+	// Events are the events to append as one commit. There are none if the
+	// command changes nothing.
 	Events []events.Event
-	// Warnings are what the actor should know.
+	// Warnings are for the actor.
 	Warnings []Warning
 }
 
-// A Warning is about something that is allowed and probably not meant.
+// A Warning is about a detail that is allowed but probably a mistake.
 type Warning struct {
 	Field string // as in Error
 	Text  string
 }
 
-// A Result is what became of a command, as whoever keeps the log reports it.
+// A Result is the result of carrying out a command. The owner of the log
+// returns it.
 type Result struct {
-	// Changed is false when nothing was appended.
+	// Changed is false if nothing was appended.
 	Changed bool
-	// Position is where the commit stands; without one, where the View stood.
+	// Position is the position of the commit; if there is none, the position of
+	// the View.
 	Position events.Position
-	// TenantVersion is the tenant's version after it.
+	// TenantVersion is the tenant's version after the command.
 	TenantVersion uint64
-	// Warnings are the texts of the Outcome's.
+	// Warnings are the texts of the Outcome's warnings.
 	Warnings []string
 }
 
-// Check checks a command against a View. The error of a refused one is an Errors.
+// Check checks a command against a View. If the command is refused, the error
+// is an Errors.
 func (c *Command) Check(v *projections.View) (Outcome, error) {
 	p := &checker{view: v, id: c.Tenant}
 	entry, known := lookUp(c.Change)
@@ -100,18 +111,18 @@ func (c *Command) Check(v *projections.View) (Outcome, error) {
 	}
 	if c.Actor.Token != "" {
 		if t := v.Installation().Token(c.Actor.Token); t == nil || t.Revoked != 0 {
-			p.fail(Forbidden, "", "the token is not in force any more")
+			p.fail(Forbidden, "", "the token was revoked")
 		}
 	}
 	if len(p.errs) > 0 {
 		return Outcome{}, p.errs
 	}
 	if entry.Installation && c.IfVersion != 0 && v.Installation().Version() != c.IfVersion {
-		p.fail(Conflict, "if_version", "the installation is at version %d, not %d: look at it again", v.Installation().Version(), c.IfVersion)
+		p.fail(Conflict, "if_version", "the installation is at version %d, not %d: read it again", v.Installation().Version(), c.IfVersion)
 		return Outcome{}, p.errs
 	}
 	if t := v.Tenant([]byte(c.Tenant)); c.IfVersion != 0 && t != nil && t.Version() != c.IfVersion {
-		p.fail(Conflict, "if_version", "tenant %s is at version %d, not %d: look at it again", quote(c.Tenant), t.Version(), c.IfVersion)
+		p.fail(Conflict, "if_version", "tenant %s is at version %d, not %d: read it again", quote(c.Tenant), t.Version(), c.IfVersion)
 		return Outcome{}, p.errs
 	}
 	done, err := check(v, c.Tenant, c.Change, c.Actor.Operator)
@@ -125,12 +136,13 @@ func (c *Command) Check(v *projections.View) (Outcome, error) {
 		}
 	}
 	if n := c.size(done.Events); n > events.MaxSize {
-		return Outcome{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command makes a record of %d bytes, and one can have %d: give it in several commands", n, events.MaxSize)}}
+		return Outcome{}, Errors{{Code: Invalid, Text: fmt.Sprintf("the command would make a commit of %d bytes, and at most %d are allowed: split it into several commands", n, events.MaxSize)}}
 	}
 	return done, nil
 }
 
-// size is the largest record the command can make of its events.
+// size returns the size of the largest commit that the events can be encoded
+// to: the position, the version and the time are not known yet.
 func (c *Command) size(evs []events.Event) int {
 	return len(events.AppendCommit(nil, &events.Commit{
 		Position: math.MaxUint64, TenantVersion: math.MaxUint64, Tenant: c.Tenant,
@@ -140,8 +152,8 @@ func (c *Command) size(evs []events.Event) int {
 	}))
 }
 
-// Check checks a change by itself, as of an operator, who may do all. The error
-// of a refused one is an Errors, with everything that is wrong in the order of
+// Check checks a change without a Command, as if an operator had given it. If
+// the change is refused, the error is an Errors with all faults, in the order of
 // the change's fields.
 func Check(v *projections.View, tenant string, c Change) (Outcome, error) {
 	return check(v, tenant, c, true)
@@ -181,21 +193,25 @@ func check(v *projections.View, tenant string, c Change, operator bool) (Outcome
 // An Entry is one command of the Catalogue.
 type Entry struct {
 	Name string
-	// Operator is set when only operators may give the command: those that
-	// set a tenant's bounds, and those that say what is local to it or where
-	// gateways connect to, by which a tenant could step over its bounds.
+	// Operator is set if only operators may give the command. This holds for
+	// commands that set a tenant's bounds. It also holds for commands by which
+	// a tenant could get around its bounds: those that say which domains are
+	// local to it, and to which addresses gateways connect.
 	Operator bool
-	// Installation is set for what concerns no tenant: the command's is empty.
+	// Installation is set if the command is about the installation. Then
+	// Command.Tenant must be empty.
 	Installation bool
-	// Zero is the Change's zero value; that of a SetSetting has its setting.
+	// Zero is the zero value of the Change. The zero value of a SetSetting
+	// names its setting.
 	Zero Change
-	// Makes is the zero value of the event that the command is there to make.
-	// Another command that makes it too is for operators only if this one is.
-	// It is nil for ApplyTenant, which makes what other commands do.
+	// Makes is the zero value of the event that this command is there to make.
+	// If this command is for operators only, then another command that makes
+	// the event is refused to all others too. Makes is nil for ApplyTenant,
+	// which makes the events of other commands.
 	Makes events.Event
 }
 
-// Catalogue lists every command. The slice is the caller's own.
+// Catalogue lists every command. The caller may change the slice.
 func Catalogue() []Entry {
 	list := slices.Concat(
 		tenantCommands(), settingCommands(), domainCommands(), serviceCommands(), roleCommands(), memberCommands(),
@@ -207,7 +223,8 @@ func Catalogue() []Entry {
 	return list
 }
 
-// lookUp finds a change's entry. What is not in the catalogue is refused.
+// lookUp returns a change's entry in the catalogue. It returns false if the
+// change has none; the caller must then refuse it.
 func lookUp(c Change) (Entry, bool) {
 	if c == nil {
 		return Entry{}, false
@@ -220,36 +237,37 @@ func lookUp(c Change) (Entry, bool) {
 	return list[i], true
 }
 
-// A Code says what kind of refusal an Error is.
+// A Code is the kind of an Error.
 type Code string
 
 // The codes.
 const (
-	NotFound  Code = "not-found" // what it names is not there
-	Exists    Code = "exists"    // what it makes is there already
-	Invalid   Code = "invalid"   // no state of the installation would allow it
-	Conflict  Code = "conflict"  // the state does not allow it
-	InUse     Code = "in-use"    // something else needs what it removes
-	Forbidden Code = "forbidden" // not for this actor
+	NotFound  Code = "not-found" // the command names a thing that does not exist
+	Exists    Code = "exists"    // the command would make a thing that exists
+	Invalid   Code = "invalid"   // the command is wrong in every state
+	Conflict  Code = "conflict"  // the present state does not allow the command
+	InUse     Code = "in-use"    // the command would remove a thing in use
+	Forbidden Code = "forbidden" // the actor may not give the command
 )
 
-// An Error is why a command is refused. Its text is safe to show to whoever
-// gave the command: it names nothing of another tenant.
+// An Error is a reason for which a command is refused. Its text is safe to show
+// to the actor: it names nothing of another tenant.
 type Error struct {
 	Code Code
-	// Field is the path of the argument at fault as the admin API and policy
-	// files spell it, such as "roles[2].inherits[0]"; empty when it is the
-	// command as a whole.
+	// Field is the path of the wrong argument as the admin API and policy files
+	// spell it, such as "roles[2].inherits[0]". It is empty if the command as a
+	// whole is wrong.
 	Field string
 	Text  string
 }
 
 func (e *Error) Error() string { return e.Text }
 
-// Errors are the reasons a command is refused, at most a hundred; never empty.
+// Errors are the reasons for which a command is refused, at most maxErrors of
+// them. There is at least one.
 type Errors []*Error
 
-// Error joins the texts, a line each.
+// Error joins the texts, one in each line.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i := range e {
@@ -258,7 +276,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives each Error to errors.As.
+// Unwrap returns each Error, for errors.As.
 func (e Errors) Unwrap() []error {
 	list := make([]error, len(e))
 	for i := range e {
@@ -267,30 +285,31 @@ func (e Errors) Unwrap() []error {
 	return list
 }
 
-// A checker is a change being checked.
+// A checker holds the state of checking one change.
 type checker struct {
 	view   *projections.View
-	id     string              // the tenant's
+	id     string              // of the tenant
 	tenant *projections.Tenant // nil while it is being created
-	// operator is set when an operator asks: what it suspends is its own.
+	// operator is set if an operator gives the command. A suspension that the
+	// command makes is then marked as an operator's.
 	operator bool
-	// live is the tenant as it is while what it is to become is checked by
-	// itself; nil otherwise.
+	// live is set only while an ApplyTenant checks the wanted tenant by itself:
+	// then it is the tenant in its present state.
 	live *projections.Tenant
-	// prefix stands before the fields of errors: where the change stands in
-	// the one it is a part of.
+	// prefix is put before the fields of errors. In a change with several parts
+	// it is the path of the part.
 	prefix   string
 	events   []events.Event
 	warnings []Warning
 	errs     Errors
-	failures int // those beyond maxErrors included
-	// broken names what was refused in a change of several parts, by kind and
-	// name, so that what refers to it is not reported as well.
+	failures int // counts errors beyond maxErrors too
+	// broken holds the parts that were refused in a change with several parts,
+	// by kind and name. Parts that refer to them are not reported as well.
 	broken map[string]bool
-	// skipped is set when the present part refers to something broken.
+	// skipped is set if the present part refers to a broken one.
 	skipped bool
-	// fault is set when events of ours do not apply: a programmer's mistake,
-	// of which the actor is told nothing.
+	// fault is set if the checker's own events do not apply. This is a
+	// programmer's mistake; the actor is not told the details.
 	fault error
 }
 
@@ -308,5 +327,5 @@ func (p *checker) warn(field, format string, args ...any) {
 	}
 }
 
-// failed reports whether something was refused since there were n failures.
+// failed reports whether there are more failures than n, the number before.
 func (p *checker) failed(n int) bool { return p.failures > n }

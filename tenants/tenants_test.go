@@ -19,8 +19,8 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// TestCatalogue checks that every type of the package that can be a Change
-// stands in the catalogue, once, under a name of its own.
+// TestCatalogue checks that the catalogue lists every type of the package that
+// can be a Change, and each under a different name.
 func TestCatalogue(t *testing.T) {
 	var listed, names []string
 	for _, e := range Catalogue() {
@@ -33,7 +33,7 @@ func TestCatalogue(t *testing.T) {
 	slices.Sort(listed)
 	slices.Sort(names)
 	if len(slices.Compact(names)) != len(listed) {
-		t.Error("a name is listed twice")
+		t.Error("two entries have the same name")
 	}
 	listed = slices.Compact(listed) // each setting has an entry
 	if want := changeTypes(t); !slices.Equal(listed, want) {
@@ -41,7 +41,7 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// changeTypes are the package's types with a method check.
+// changeTypes lists the package's types with a method check.
 func changeTypes(t *testing.T) []string {
 	var types []string
 	files, err := filepath.Glob("*.go")
@@ -63,8 +63,8 @@ func changeTypes(t *testing.T) []string {
 	return types
 }
 
-// pools are what random commands are made of: of two tenants, so that each
-// command names now its own, now the other's.
+// pools holds the names for random commands. They are of two tenants, so that a
+// command sometimes names parts of its own tenant and sometimes of the other.
 var pools = map[string][]string{
 	"place":   {"a.test", "muc.a.test", "b.test", "muc.b.test", "c.test", "A.Test", "?"},
 	"account": {"x@a.test", "y@a.test", "x@b.test", "y@b.test", "x@c.test", "X@A.test", "a.test"},
@@ -80,7 +80,7 @@ var poolOf = map[string]string{
 	"Allow": "perm", "Deny": "perm", "Add": "perm", "Remove": "perm", "Permissions": "perm", "Ceiling": "perm",
 }
 
-// ofTenants is the catalogue without what concerns no tenant.
+// ofTenants returns the commands of the catalogue that are about a tenant.
 func ofTenants() []Entry {
 	return slices.DeleteFunc(Catalogue(), func(e Entry) bool { return e.Installation })
 }
@@ -103,7 +103,7 @@ func fill(t *testing.T, rng *rand.Rand, v reflect.Value, name string) {
 	case v.Kind() == reflect.Slice:
 		most := 3
 		if v.Type().Elem().Kind() == reflect.Struct {
-			most = 2 // a whole tenant is to be valid at times
+			most = 2 // so that a whole tenant is valid sometimes
 		}
 		for range rng.IntN(most) {
 			item := reflect.New(v.Type().Elem()).Elem()
@@ -122,15 +122,15 @@ func fill(t *testing.T, rng *rand.Rand, v reflect.Value, name string) {
 	default:
 		pool := pools[poolOf[name]]
 		if len(pool) == 0 {
-			t.Fatalf("say in poolOf what %q is", name)
+			t.Fatalf("poolOf has no pool for %q: add it", name)
 		}
 		v.SetString(pool[rng.IntN(len(pool))])
 	}
 }
 
 // TestNoCommandCrossesTenants gives random commands, of every kind in the
-// catalogue, to one of three tenants each, with arguments of all of them, and
-// checks that no other tenant's projection changes in anything.
+// catalogue, each to one of three tenants but with arguments of all of them. It
+// checks that nothing changes in the other tenants.
 func TestNoCommandCrossesTenants(t *testing.T) {
 	accepted := map[string]int{}
 	refused := map[string]int{}
@@ -171,7 +171,8 @@ func TestNoCommandCrossesTenants(t *testing.T) {
 	}
 }
 
-// twin makes two tenants that have the same names where they may.
+// twin returns a tenant. Two twins have the same names, except for their domains
+// and services, which must differ.
 func twin(id string) CreateTenant {
 	return CreateTenant{
 		Domains:  []AddDomain{{Domain: id + ".test"}},
@@ -181,7 +182,7 @@ func twin(id string) CreateTenant {
 	}
 }
 
-// sameTenant compares all there is of a tenant in two views.
+// sameTenant compares all facts about a tenant in two views.
 func sameTenant(t *testing.T, before, after *projections.View, id, command string) {
 	t.Helper()
 	was, is := before.Tenant([]byte(id)), after.Tenant([]byte(id))
@@ -211,8 +212,8 @@ func sameTenant(t *testing.T, before, after *projections.View, id, command strin
 	}
 }
 
-// TestAgain gives each accepted command twice: the second time there is
-// nothing to do, or it is refused, but for ending sessions.
+// TestAgain gives each accepted command twice. The second time it must change
+// nothing or be refused, except for the command that ends sessions.
 func TestAgain(t *testing.T) {
 	for seed := range rounds(60) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 7))
@@ -236,7 +237,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestCommand holds what a command must be besides its change.
+// TestCommand checks the rules for the fields of a Command other than Change.
 func TestCommand(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	for _, id := range []string{"a", "b"} {
@@ -293,11 +294,12 @@ func TestCommand(t *testing.T) {
 		})
 	}
 	if _, err := Check(w.v, "z", many); err != nil {
-		t.Errorf("many members, without the bound of a record: %v", err)
+		t.Errorf("many members, without the bound of a commit: %v", err)
 	}
 }
 
-// TestOperatorOnly keeps the list of what is for operators only in sight.
+// TestOperatorOnly compares the commands for operators only with a fixed list,
+// so that a change to it is made on purpose.
 func TestOperatorOnly(t *testing.T) {
 	var list []string
 	for _, e := range Catalogue() {
@@ -311,7 +313,7 @@ func TestOperatorOnly(t *testing.T) {
 	}
 }
 
-// TestLimits goes up to each bound, and one past it.
+// TestLimits checks that each bound can be reached but not exceeded.
 func TestLimits(t *testing.T) {
 	numbered := func(format string, n int) []string {
 		var list []string
@@ -322,7 +324,7 @@ func TestLimits(t *testing.T) {
 	}
 	chain := func(n int) CreateTenant {
 		var c CreateTenant
-		below := permission.Operator // the fifth of its chain
+		below := permission.Operator // the fifth role of the built-in chain
 		for i := range n - len(permission.BuiltinRoles()) {
 			name := fmt.Sprintf("r%d", i)
 			c.Roles = append(c.Roles, DefineRole{Role: name, Inherits: []string{below}})
@@ -394,20 +396,20 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
-	// One role past the bound, by a command of its own.
+	// One role beyond the bound, defined by a command of its own.
 	w := &world{t: t, v: projections.New()}
 	if _, err := w.give("t", roles(MaxRoles)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.give("t", DefineRole{Role: "one-more"}); err == nil {
-		t.Error("one role more")
+		t.Error("one role beyond the bound was accepted")
 	}
 	if _, err := w.give("t", DefineRole{Role: "r0", Allow: []string{"x:y"}}); err != nil {
 		t.Errorf("redefining at the bound: %v", err)
 	}
 }
 
-// rounds is the short form's number, or the long form's.
+// rounds is the number of rounds of a test: short, or more in the long form.
 func rounds(short int) int {
 	if os.Getenv("POSTERN_SOAK") == "1" {
 		return 50 * short

@@ -13,19 +13,19 @@ const (
 	TokenIDSize  = 16     // of 0-9 and a-f
 )
 
-// CreateToken makes a bearer token of the admin API. Whoever gives the command
-// has made the token, and says only what it hashes to.
+// CreateToken adds a bearer token of the admin API. The caller has generated the
+// token; the command and the log hold only its hash.
 type CreateToken struct {
 	ID    string
-	Label string // for people
+	Label string // a name for people
 	Scope events.TokenScope
-	// Tenant is the one tenant it is for; empty for an operator's.
+	// Tenant is the tenant that the token is for; empty for an operator's token.
 	Tenant  string
 	Hash    [32]byte
 	Expires uint64 // seconds since 1970; 0: never
 }
 
-// RevokeToken ends a token at once, for good.
+// RevokeToken revokes a token. It takes effect at once and cannot be undone.
 type RevokeToken struct{ ID string }
 
 // Name is the command's name.
@@ -42,7 +42,7 @@ func tokenCommands() []Entry {
 	}
 }
 
-// isTokenID reports whether an id is one a token can have.
+// isTokenID reports whether a token can have this id.
 func isTokenID(id string) bool {
 	return len(id) == TokenIDSize && strings.Trim(id, "0123456789abcdef") == ""
 }
@@ -59,9 +59,9 @@ func (c CreateToken) check(p *checker) {
 	case !c.Scope.Valid():
 		p.fail(Invalid, "scope", "unknown scope")
 	case c.Scope == events.TokenOperator && c.Tenant != "":
-		p.fail(Invalid, "tenant", "an operator's token is for no one tenant: leave the tenant out, or choose the scope read or write")
+		p.fail(Invalid, "tenant", "an operator's token is for all tenants: leave the tenant out, or choose the scope read or write")
 	case c.Scope != events.TokenOperator && c.Tenant == "":
-		p.fail(Invalid, "tenant", "which tenant is the token for? Only an operator's is for all")
+		p.fail(Invalid, "tenant", "the tenant is missing: only an operator's token is for all tenants")
 	case c.Scope != events.TokenOperator && p.view.Tenant([]byte(c.Tenant)) == nil:
 		p.fail(NotFound, "tenant", "there is no tenant %s", quote(c.Tenant))
 	}
@@ -73,7 +73,7 @@ func (c CreateToken) check(p *checker) {
 		return
 	}
 	if n := len(p.view.Installation().Tokens()); n >= MaxTokens {
-		p.fail(Conflict, "", "there are %d tokens, as many as there can be", n)
+		p.fail(Conflict, "", "there are already %d tokens, the maximum", n)
 		return
 	}
 	p.emit(c.event())

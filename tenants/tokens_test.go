@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// TestTokens: what a token must be, who may make one, and that its end is for
-// good.
+// TestTokens checks the rules for a token's fields, that only operators may
+// create one, and that a revocation cannot be undone.
 func TestTokens(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	if _, err := w.give("a", CreateTenant{}); err != nil {
@@ -23,8 +23,8 @@ func TestTokens(t *testing.T) {
 		"is not allowed":     func(c *CreateToken) { c.Label = "a\nb" },
 		"hash is missing":    func(c *CreateToken) { c.Hash = [32]byte{} },
 		"unknown scope":      func(c *CreateToken) { c.Scope = 9 },
-		"for no one tenant":  func(c *CreateToken) { c.Scope = events.TokenOperator },
-		"which tenant":       func(c *CreateToken) { c.Tenant = "" },
+		"for all tenants: ":  func(c *CreateToken) { c.Scope = events.TokenOperator },
+		"tenant is missing":  func(c *CreateToken) { c.Tenant = "" },
 		`no tenant "nobody"`: func(c *CreateToken) { c.Tenant = "nobody" },
 	} {
 		c := good
@@ -34,7 +34,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	if _, err := Check(w.v, "a", good); err == nil || !strings.Contains(err.Error(), "not about a tenant") {
-		t.Errorf("on a tenant's path: %v", err)
+		t.Errorf("as a command for a tenant: %v", err)
 	}
 	for _, actor := range []Actor{{Name: "x"}, {Name: "x", Tenant: "a"}} {
 		for _, c := range []Change{good, RevokeToken{ID: good.ID}} {
@@ -72,8 +72,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestActorsToken: who acts by a token does nothing once it is revoked, even
-// with what was given before.
+// TestActorsToken checks that a command is refused after its actor's token has
+// been revoked, even if it was given before.
 func TestActorsToken(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	const id = "0123456789abcdef"
@@ -92,7 +92,7 @@ func TestActorsToken(t *testing.T) {
 	if _, err := w.give("", RevokeToken{ID: id}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := given.Check(w.v); err == nil || !strings.Contains(err.Error(), "not in force") {
-		t.Errorf("after its end: %v", err)
+	if _, err := given.Check(w.v); err == nil || !strings.Contains(err.Error(), "token was revoked") {
+		t.Errorf("after the revocation: %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// An Op says what an Edit is to what it is about.
+// An Op says whether an Edit adds, removes or changes a thing.
 type Op string
 
 // The ops.
@@ -23,28 +23,28 @@ const (
 type Edit struct {
 	Op    Op
 	Event events.Event
-	// Was, for what is changed, is the event that would make it what it was;
-	// nil where the Event says it all.
+	// Was is the event that would undo the change, for display. It is nil if the
+	// Event alone shows the whole change.
 	Was events.Event
 }
 
-// suspensions say what is to be suspended and what not; of what they do not
-// name nothing is said.
+// suspensions says what is to be suspended or not. A tenant, domain or account
+// that it does not name keeps its present state.
 type suspensions struct {
 	tenant           *bool
 	domains, members map[string]suspension
 }
 
-// steps are the way from one state to another, being found.
+// steps collects the Edits of a transition.
 type steps struct {
 	before, after *projections.Tenant
 	suspended     suspensions
 	edits         []Edit
 }
 
-// transition is the way from a tenant to what it is to be: every event changes
-// something, and applies after those before it. Suspension is not taken from
-// after, but from what is said of it.
+// transition returns the Edits that lead from one state of a tenant to another.
+// Every event of them changes something and applies after the events before it.
+// The wanted suspensions are taken from suspended, not from after.
 func transition(before, after *projections.Tenant, suspended suspensions) []Edit {
 	s := steps{before: before, after: after, suspended: suspended}
 	s.tenant()
@@ -85,8 +85,8 @@ func (s *steps) tenant() {
 	}
 }
 
-// leave removes domains, with their members, and services. It stands first, so
-// that a name can change from one to the other.
+// leave removes domains, with their members, and services. It must come before
+// domains, so that a name can change from a domain to a service or back.
 func (s *steps) leave() {
 	for d := range s.before.Domains() {
 		if s.after.HostKind([]byte(d.Name)) != projections.Domain {
@@ -100,9 +100,10 @@ func (s *steps) leave() {
 	}
 }
 
-// roles adjusts and defines roles, parents before children as they are to be.
-// At each step those done have only done ones above them and those to do have
-// kept their old parents, so no role ever inherits from itself.
+// roles adjusts and defines roles; parents in the new state come before their
+// children. At each step, a role that is done has only ancestors that are done,
+// and any other role still has its old parents. So no role ever inherits from
+// itself on the way.
 func (s *steps) roles() {
 	seen := map[string]bool{}
 	var visit func(name string)
@@ -141,7 +142,7 @@ func roleEvent(r projections.Role) events.Event {
 	return events.RoleDefined{Name: r.Name, Inherits: slices.Clone(r.Inherits), Allow: slices.Clone(r.Allow), Deny: slices.Clone(r.Deny)}
 }
 
-// domains adds domains and services and changes those that stay.
+// domains adds new domains and services and changes the others.
 func (s *steps) domains() {
 	for d := range s.after.Domains() {
 		old, exists := s.before.Domain([]byte(d.Name))
@@ -175,13 +176,13 @@ func (s *steps) members() {
 	names := map[string]bool{}
 	for m := range s.before.Members() {
 		if _, domain, _ := strings.Cut(m.JID, "@"); s.after.HostKind([]byte(domain)) == projections.Domain {
-			names[m.JID] = true // else it goes with its domain
+			names[m.JID] = true // otherwise it is removed with its domain
 		}
 	}
 	for m := range s.after.Members() {
 		names[m.JID] = true
 	}
-	// An account may be named for its suspension only.
+	// An account may be listed only for its suspension.
 	for name := range s.suspended.members {
 		names[name] = true
 	}
@@ -195,8 +196,8 @@ func (s *steps) members() {
 	}
 }
 
-// member changes one account. Its entry goes when it has no roles any more,
-// unless it holds a suspension.
+// member changes one account. If the account loses all its roles, its entry is
+// removed, unless it is suspended.
 func (s *steps) member(account string) {
 	old, _ := s.before.Member(account)
 	m, _ := s.after.Member(account)
@@ -220,13 +221,14 @@ func (s *steps) member(account string) {
 	}
 }
 
-// suspend goes from one suspension to another. From an operator's to a
-// tenant's it goes by way of none: suspending alone never lessens one.
+// suspend changes one suspension into another. To change an operator's into a
+// tenant's it resumes first: an event that suspends never removes the mark of
+// an operator.
 func (s *steps) suspend(was, want suspension, suspended func(byOperator bool) events.Event, resumed events.Event) {
 	if was.on && (!want.on || was.byOperator && !want.byOperator) {
 		var undone events.Event
 		if was.byOperator {
-			undone = suspended(true) // who lifts it is to see whose it was
+			undone = suspended(true) // shows that it was an operator's
 		}
 		s.change(resumed, undone)
 		was = suspension{}
@@ -236,8 +238,8 @@ func (s *steps) suspend(was, want suspension, suspended func(byOperator bool) ev
 	}
 }
 
-// unneededRoles removes roles, children before parents: by now nothing else
-// refers to them.
+// unneededRoles removes roles that are not in the new state, children before
+// parents. It must come last, when nothing else refers to them.
 func (s *steps) unneededRoles() {
 	var order []string
 	seen := map[string]bool{}

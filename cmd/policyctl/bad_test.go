@@ -134,7 +134,7 @@ func TestHostileFiles(t *testing.T) {
 		"keys":     {numbered(much-64, "k%d=1\n"), "keys.toml:1:1: unknown key \"k0\""},
 		"tables":   {strings.Repeat("[[role]]\n", much/9), "roles: at most 1000"},
 		"backends": {"tenant='d'\n[[domain]]\nname='d.test'\nbackend=[" + strings.Repeat("{},", much/3-32) + "]", "backends.toml:4:1: "},
-		"members":  {"tenant='d'\n[[domain]]\nname='d.test'\n" + numbered(much*4, "[[member]]\njid='u%d@d.test'\nrole='prosody:admin'\n"), "one can have 983040: "},
+		"members":  {"tenant='d'\n[[domain]]\nname='d.test'\n" + numbered(much*4, "[[member]]\njid='u%d@d.test'\nrole='prosody:admin'\n"), "at most 983040 are allowed: "},
 		"strings":  {"tenant = '" + strings.Repeat("x", much-16) + "'", "strings.toml:1:10: "},
 		"empty":    {"", "empty.toml: tenant is missing"},
 	} {
