@@ -16,8 +16,8 @@ const (
 	// tryFor is how long the core waits for the answer to a message. A session
 	// cannot use a verdict older than a second.
 	tryFor = 500 * time.Millisecond
-	// forgetNode is how long a node is remembered without an announcement. It is
-	// the time of three announcements.
+	// forgetNode is how long a node is remembered without an announcement: three
+	// intervals of announcements.
 	forgetNode = 3 * announceEach
 	// leaveAlone is how long a node is avoided after a miss. Then it is sent an
 	// empty message to find out whether it answers again. The time doubles with
@@ -37,8 +37,8 @@ const (
 	atLeastFor = 15 * time.Second
 	// inFlight bounds the unanswered messages to a node. Fewer, larger messages
 	// make each question cheaper, so further requests wait and travel together.
-	// Another message is sent only when there are worth more requests for each
-	// message in flight, or when the last one stays unanswered for patience.
+	// Another message is sent only if at least 32 requests (worth) wait for each
+	// message in flight, or if 2 ms (patience) have passed since the last message.
 	inFlight = 4
 	worth    = 32
 	patience = 2 * time.Millisecond

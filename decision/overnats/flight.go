@@ -78,10 +78,11 @@ func (c *core) load(f *flight) {
 	}
 }
 
-// pick chooses the node for the next message, and never chooses not. It returns
-// the least busy healthy node, or the queue group if no node is healthy. It
-// returns nil if the healthy nodes have enough messages in flight, or if it is too
-// early to ask the queue group again.
+// pick chooses the node for the next message. It returns the least busy healthy
+// node, or the queue group if no node is healthy. For a hedge, not is the node that
+// has not answered, and pick returns only another healthy node. pick returns nil if
+// the healthy nodes have enough messages in flight, or if it is too early to ask
+// the queue group again.
 func (c *core) pick(now time.Time, not *node) *node {
 	var best *node
 	well, seen := false, 0
