@@ -1,10 +1,11 @@
 // Package overapi translates commands between their form in package tenants and
 // their form on the wire of the admin API. It holds every translation that is
-// more than a conversion of one struct to another: the values of enumerated
-// types are numbers in tenants and names on the wire.
+// more than a conversion of one struct to another: enumerated values are numbers
+// in tenants and names on the wire.
 //
-// It promises that a command which is translated and translated back is the
-// same. It checks only that the names are known; tenants checks the rest.
+// It promises that translating a command and translating it back gives the same
+// command. It checks only that the names of values are known; package tenants
+// checks the rest.
 package overapi
 
 import (
@@ -17,9 +18,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// CreateTenant reads the command that creates a tenant, or the policy that an
-// existing tenant is to be given. The error is an *api.Error that names the
-// field.
+// CreateTenant reads the command that creates a tenant. The error is an
+// *api.Error that names the field.
 func CreateTenant(c api.TenantCreate) (tenants.CreateTenant, error) {
 	out := tenants.CreateTenant{DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended}
 	var err error
@@ -48,7 +48,8 @@ func CreateTenant(c api.TenantCreate) (tenants.CreateTenant, error) {
 	return out, nil
 }
 
-// TenantCreate writes what CreateTenant reads.
+// TenantCreate writes the command that creates a tenant, the inverse of
+// CreateTenant.
 func TenantCreate(c tenants.CreateTenant) api.TenantCreate {
 	out := api.TenantCreate{
 		DisplayName: c.DisplayName, Ceiling: c.Ceiling, MaxSessions: c.MaxSessions, Suspended: c.Suspended,
@@ -74,7 +75,7 @@ func TenantCreate(c tenants.CreateTenant) api.TenantCreate {
 	return out
 }
 
-// ApplyTenant reads a policy.
+// ApplyTenant reads the command that applies a policy to a tenant.
 func ApplyTenant(c api.TenantApply) (tenants.ApplyTenant, error) {
 	change, err := CreateTenant(api.TenantCreate(c))
 	return tenants.ApplyTenant(change), err
@@ -83,7 +84,7 @@ func ApplyTenant(c api.TenantApply) (tenants.ApplyTenant, error) {
 // AddDomain reads the command that adds a domain.
 func AddDomain(c api.DomainAdd) (tenants.AddDomain, error) { return addDomain("", c) }
 
-// addDomain reads a domain; at is the path of the field it is in.
+// addDomain reads a domain. at is put before the names of fields in errors.
 func addDomain(at string, c api.DomainAdd) (tenants.AddDomain, error) {
 	backends, err := backends(at, c.Backends)
 	return tenants.AddDomain{Domain: c.Domain, DefaultRole: c.DefaultRole, Backends: backends, Suspended: c.Suspended}, err
@@ -131,7 +132,7 @@ func CreateToken(c api.TokenCreate) (tenants.CreateToken, error) {
 	return out, nil
 }
 
-// parse finds a value by its name.
+// parse returns the value with a name.
 func parse[E events.Enum](field, name string) (E, error) {
 	v, ok := events.Parse[E](name)
 	if !ok {
@@ -140,7 +141,8 @@ func parse[E events.Enum](field, name string) (E, error) {
 	return v, nil
 }
 
-// unknownName refuses a name that is none of those that a field can have.
+// unknownName refuses a name that no value of a field has; names lists the known
+// ones.
 func unknownName(field, name string, names []string) error {
 	return invalid(field, fmt.Sprintf("%s %q: give one of %s", field, name, strings.Join(names, ", ")))
 }

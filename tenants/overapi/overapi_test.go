@@ -10,7 +10,7 @@ import (
 	"github.com/postern-im/postern/tenants/overapi"
 )
 
-// whole is a tenant of which no field is zero.
+// whole returns a tenant with a value in every field.
 func whole() api.TenantCreate {
 	suspended := true
 	return api.TenantCreate{
@@ -28,8 +28,8 @@ func whole() api.TenantCreate {
 	}
 }
 
-// TestThereAndBack: a tenant that is read and written again is the same, in
-// every field.
+// TestThereAndBack reads a tenant and writes it again. The result must be the
+// same in every field.
 func TestThereAndBack(t *testing.T) {
 	want := whole()
 	checkWhole(t, "TenantCreate", reflect.ValueOf(want))
@@ -46,7 +46,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// checkWhole fails where a field is zero: its translation would not be tested.
+// checkWhole checks that no field is zero, since the translation of a zero field
+// would not be tested.
 func checkWhole(t *testing.T, at string, v reflect.Value) {
 	t.Helper()
 	if v.IsZero() {
@@ -64,7 +65,8 @@ func checkWhole(t *testing.T, at string, v reflect.Value) {
 	}
 }
 
-// TestUnknownNames: a name that no value has is refused, and its field named.
+// TestUnknownNames checks that an unknown name is refused, with an error that
+// names its field.
 func TestUnknownNames(t *testing.T) {
 	for field, spoil := range map[string]func(*api.TenantCreate){
 		"presence_without_messages":       func(c *api.TenantCreate) { c.PresenceWithoutMessages = "x" },

@@ -10,7 +10,7 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// Settings writes the settings of a tenant, all of them.
+// Settings writes all settings of a tenant.
 func Settings(s events.Settings) api.Settings {
 	var out api.Settings
 	v := reflect.ValueOf(&out).Elem()
@@ -22,8 +22,8 @@ func Settings(s events.Settings) api.Settings {
 	return out
 }
 
-// settings reads what Settings writes. A setting that is absent is what a new
-// tenant has.
+// settings reads the settings of a tenant. An absent setting gets the value that
+// a new tenant has.
 func settings(s api.Settings) (events.Settings, error) {
 	var out events.Settings
 	v := reflect.ValueOf(s)
@@ -53,13 +53,13 @@ func SetSetting[C api.Command](c C) (tenants.SetSetting, error) {
 	return tenants.SetSetting{Setting: setting.Name, Value: value}, err
 }
 
-// settingOf finds the setting that a field of the wire has the name of.
+// settingOf returns the setting that has the JSON name of a field.
 func settingOf(f reflect.StructField) (events.Setting, bool) {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return events.SettingNamed(name)
 }
 
-// valueOf finds a setting's value by its name.
+// valueOf returns the value of a setting with a name.
 func valueOf(s events.Setting, name string) (uint8, error) {
 	value, ok := s.Parse(name)
 	if !ok {
