@@ -496,7 +496,7 @@ func limitedView(t testing.TB) *View {
 
 // TestLimitsEncoding checks that limits survive encoding. A bit of the tenant
 // says that a limit follows. So a tenant without a limit keeps the bytes it had
-// before limits existed; TestFormat checks those bytes.
+// before limits existed; TestFormat compares these bytes with fixed ones.
 func TestLimitsEncoding(t *testing.T) {
 	b := encoded(t, limitedView(t))
 	v := decoded(t, b)

@@ -26,7 +26,7 @@ type Installation struct {
 // Installation returns the facts that belong to no tenant.
 func (v *View) Installation() *Installation { return &v.installation }
 
-// Version counts the commits of the installation: those without a tenant.
+// Version counts the commits of the installation, that is, without a tenant.
 func (n *Installation) Version() uint64 { return n.version }
 
 // foldInstallation applies a commit without a tenant.

@@ -43,7 +43,7 @@ type roleTable struct {
 // compiledRole is the part of a role that a decision needs.
 type compiledRole struct {
 	name      string
-	effective permission.Set // the permissions given, without those of the ceiling
+	effective permission.Set // the permissions given, minus the ceiling
 	revokedAt events.Position
 }
 
@@ -72,12 +72,12 @@ type Role struct {
 	Name    string
 	Builtin bool
 	// Inherits, Allow and Deny define a custom role. For a built-in role, Allow
-	// lists the permissions that the tenant added and Deny those it removed.
-	// The caller must not change the lists.
+	// lists the permissions that the tenant added, and Deny the permissions
+	// that it removed. The caller must not change the lists.
 	Inherits    []string
 	Allow, Deny []string
-	// Effective is the set of permissions that the role gives, without those
-	// of the ceiling.
+	// Effective is the set of permissions that the role gives, minus the
+	// permissions of the ceiling.
 	Effective permission.Set
 }
 

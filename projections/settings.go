@@ -6,10 +6,10 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// firstSettings is the number of settings that are always encoded, those with
-// the lowest numbers. Settings that were added later are encoded only if they
-// are not 0. So the encoding of a tenant that does not use a new setting stays
-// the same, and a snapshot older than the setting can be read.
+// firstSettings is the number of settings that are always encoded. They have the
+// lowest numbers. Settings that were added later are encoded only if they are
+// not 0. So the encoding of a tenant that does not use a new setting stays the
+// same, and a snapshot older than the setting can be read.
 const firstSettings = 2
 
 // laterSettings lists the later settings that are not 0: the number and the

@@ -86,8 +86,8 @@ type Access struct {
 	// Role is the name of the primary role: the member's own role, or the
 	// default role of its domain if it has none.
 	Role string
-	// Effective is the set of permissions that the role gives, without those
-	// of the ceiling.
+	// Effective is the set of permissions that the role gives, minus the
+	// permissions of the ceiling.
 	Effective permission.Set
 	// RevokedAt is the newest position at which sessions of this account were
 	// revoked: a session opened at an older position has ended.
