@@ -14,7 +14,7 @@ import (
 // is, if both have the same Hash: the caller then reports it as done. It returns
 // an error for another command that happens to have the same id.
 //
-// A commit written before commits had a hash does not tell which command made
+// A commit written before commits had a hash does not show which command made
 // it. Repeats then always returns an error: to report a command as done that was
 // never carried out would be the worse mistake.
 func (c *Command) Repeats(first *events.Commit) error {
@@ -29,8 +29,8 @@ func (c *Command) Repeats(first *events.Commit) error {
 
 // Hash returns a hash of the command's request: the tenant, the actor, and the
 // change with all its fields, as they were given. It leaves out the reason and
-// IfVersion: they do not change the request, and those of the first command
-// count. It also leaves out the id, which is stored next to the hash.
+// IfVersion, which do not change the request. It also leaves out the id, which
+// is stored next to the hash.
 //
 // Different requests have different encodings, so they have the same hash only
 // if the first half of two SHA-256 sums is equal. The encoding holds the names of
@@ -134,10 +134,9 @@ func hashedName(field string) string {
 	return field
 }
 
-// setting encodes the command of a setting. The encoding is still that of the
-// time when each setting had a Go type of its own, with the value as the only
-// field. Each setting has a command name of its own, so the encoding needs no
-// name of the setting.
+// setting encodes the command of a setting as it was encoded when each setting
+// had a Go type of its own, with the value as the only field. The name of the
+// setting need not be encoded, since each setting has a command name of its own.
 func (e *hashed) setting(c SetSetting) {
 	if c.Value == 0 {
 		e.number(0)

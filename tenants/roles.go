@@ -74,7 +74,7 @@ func (c DefineRole) check(p *checker) {
 	}
 }
 
-// parents checks a list of parents, except for chains: descent checks those.
+// parents checks a list of parents, except for chains, which descent checks.
 func (p *checker) parents(role string, names []string) bool {
 	if len(names) > MaxParents {
 		p.fail(Invalid, "inherits", "%d parents: at most %d", len(names), MaxParents)

@@ -194,9 +194,9 @@ func check(v *projections.View, tenant string, c Change, operator bool) (Outcome
 type Entry struct {
 	Name string
 	// Operator is set if only operators may give the command. This holds for
-	// commands that set a tenant's bounds. It also holds for commands by which
-	// a tenant could get around its bounds: those that say which domains are
-	// local to it, and to which addresses gateways connect.
+	// commands that set a tenant's bounds. It also holds for commands that set
+	// which domains are local to a tenant and to which addresses gateways
+	// connect: with them a tenant could get around its bounds.
 	Operator bool
 	// Installation is set if the command is about the installation. Then
 	// Command.Tenant must be empty.

@@ -171,7 +171,7 @@ func (s *steps) domains() {
 	}
 }
 
-// members goes through the accounts of both states, by address.
+// members changes the accounts of both states, in the order of their addresses.
 func (s *steps) members() {
 	names := map[string]bool{}
 	for m := range s.before.Members() {
