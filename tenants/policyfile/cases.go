@@ -11,40 +11,40 @@ import (
 // MaxCases bounds the cases of one file.
 const MaxCases = 10_000
 
-// Cases is a file of policy tests: what is expected of the policy files it
-// names. It is read as strictly as a policy file.
+// Cases is a file of policy tests: questions with the answers expected from the
+// policy files that it names. It is read as strictly as a policy file.
 type Cases struct {
-	// Policies are the policy files, as written: beside this one unless
-	// absolute.
+	// Policies are the names of the policy files, as written. A relative name
+	// starts from the directory of this file.
 	Policies []string
-	// Shared are the services that the operator shares with all tenants, which
-	// no policy file says.
+	// Shared are the shared services. Policy files cannot declare them.
 	Shared []string
 	List   []Case
 
 	source *source
 }
 
-// A Case is one question and the answer expected. Whose session it is stands
-// in one of Account, Role and Permissions.
+// A Case is one question with the answer expected. Exactly one of Account, Role
+// and Permissions says which account the session belongs to.
 type Case struct {
 	Name string
 	// Account is a bare address.
 	Account string
-	// Role is a role somebody in Domain has.
+	// Role is the role of an account in Domain.
 	Role string
-	// Permissions are all that somebody in Domain has, under the ceiling.
+	// Permissions are all permissions of an account in Domain. The permissions
+	// of the ceiling are taken away.
 	Permissions []string
-	Domain      string // "": the only one of the policy files
+	Domain      string // empty: the only domain of the policy files
 	Resource    string
-	Direction   string // in, out or "": as the short form says, else out
+	Direction   string // in, out or empty: as the short form says, otherwise out
 	Stanza      string // XML, or the short form
 	Joined      []string
 	Outstanding []string // PEER or PEER#ID
 	Expect      string   // one of Effects
-	// Missing are the permissions that must be missing: all of them, in
-	// order; only the first where FirstMissing is set. MissingGiven tells an
-	// empty list from none.
+	// Missing are the permissions that the verdict must report as missing: all
+	// of them in order, or only the first if FirstMissing is set. MissingGiven
+	// distinguishes an empty list from an absent one.
 	Missing                    []string
 	FirstMissing, MissingGiven bool
 
@@ -53,11 +53,12 @@ type Case struct {
 	index int
 }
 
-// Effects are what a case may expect.
+// Effects returns the effects that a case may expect.
 func Effects() []string { return []string{"pass", "refuse", "drop", "clamp", "strip", "end"} }
 
-// Note is a remark about a key of a case, or about the whole file where the
-// case is nil.
+// Note returns an Errors with one note about a key of a case. If the case is
+// nil, the note is about a key of the file, or about the whole file if key is
+// empty.
 func (c *Cases) Note(of *Case, key, format string, args ...any) error {
 	at := -1
 	if of != nil {
@@ -68,8 +69,8 @@ func (c *Cases) Note(of *Case, key, format string, args ...any) error {
 	return c.source.errors([]remark{{at, fmt.Sprintf(format, args...)}})
 }
 
-// ParseCases reads a file of cases; name is what notes call it. The error is
-// an Errors.
+// ParseCases reads a file of cases. name is its name in notes. The error is an
+// Errors.
 func ParseCases(name string, data []byte) (*Cases, error) {
 	s, err := newSource(name, data)
 	if err != nil {
@@ -136,7 +137,7 @@ func (r *reader) oneCase(t *value, i int) Case {
 		}
 	}
 	if who != 1 {
-		r.errorf(t.at, "whose session? A case has one of account, role and permissions")
+		r.errorf(t.at, "a case needs exactly one of account, role and permissions")
 	}
 	if c.Account != "" && c.Domain != "" {
 		r.errorf(t.table["domain"].at, "domain is given, but account has one already")

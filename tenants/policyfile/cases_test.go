@@ -11,7 +11,7 @@ func TestParseCases(t *testing.T) {
 	const head = "policy = ['a.toml']\n"
 	for text, want := range map[string]string{
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'":                 "",
-		head + "[[case]]\nrole='r'\npermissions=[]\nstanza='presence'\nexpect='pass'":      "f:2:3: whose session? A case has one of account, role and permissions",
+		head + "[[case]]\nrole='r'\npermissions=[]\nstanza='presence'\nexpect='pass'":      "f:2:3: a case needs exactly one of account, role and permissions",
 		head + "[[case]]\npermissions=[]\nstanza='presence'\nexpect='pass'\nmissing=[]":    "",
 		head + "[[case]]\naccount='a@b'\ndomain='b'\nstanza='presence'\nexpect='pass'":     "f:4:8: domain is given, but account has one already",
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='maybe'":                `f:5:8: expect is "maybe": want one of pass, refuse, drop, clamp, strip, end`,
@@ -19,7 +19,7 @@ func TestParseCases(t *testing.T) {
 		head + "[[case]]\naccount='a@b'\nexpect='pass'":                                    "f:2:3: stanza is missing",
 		head + "[[case]]\naccount='a@b'\nstanza=7\nexpect='pass'":                          "f:4:8: stanza must be a string, not a whole number",
 		head + "[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'\nwho='x'":        `f:6:1: unknown key "who": a case has name, account, role, permissions, domain, resource, direction, stanza, joined, outstanding, expect, missing`,
-		head + "[case]\naccount='a@b'":                                                     "f:2:2: [case] is no table of a file of cases; its tables are [[case]]",
+		head + "[case]\naccount='a@b'":                                                     "f:2:2: a file of cases has no table [case]; its tables are [[case]]",
 		head:                                                                               "f: there are no cases: each begins with [[case]]",
 		"[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'":                        `f: policy is missing: name the policy files, such as policy = ["acme.toml"]`,
 	} {
@@ -33,7 +33,8 @@ func TestParseCases(t *testing.T) {
 	}
 }
 
-// FuzzParseCases: any bytes give cases that keep the rules, or Errors.
+// FuzzParseCases checks that ParseCases returns either valid cases or an Errors,
+// for any bytes.
 func FuzzParseCases(f *testing.F) {
 	f.Add([]byte("policy = ['a.toml']\n[[case]]\naccount='a@b'\nstanza='presence'\nexpect='pass'\nmissing='x:y'"))
 	f.Add([]byte("policy = []\ncase = [{role=''}, 7]"))
@@ -47,7 +48,7 @@ func FuzzParseCases(f *testing.F) {
 			return
 		}
 		if len(c.List) == 0 || len(c.Policies) == 0 {
-			t.Fatal("nothing in it")
+			t.Fatal("no cases or no policy files")
 		}
 		for _, x := range c.List {
 			if x.Stanza == "" || !slices.Contains(Effects(), x.Expect) || x.Line == 0 || x.FirstMissing && len(x.Missing) != 1 {

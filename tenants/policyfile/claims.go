@@ -7,21 +7,22 @@ import (
 	"slices"
 )
 
-// Claims are what a file wants for its tenant alone: the tenant's id, and its
-// domains and services.
+// Claims are the names that a file claims for its tenant alone: the tenant's id,
+// its domains and its services.
 type Claims struct {
 	File, Tenant string
 	Names        []Claim
 }
 
-// A Claim is a domain or service a file has, prepared, and where.
+// A Claim is the prepared name of a domain or service, with its place in the
+// file.
 type Claim struct {
 	Name         string
 	Line, Column int
 }
 
-// Claims are the file's, in its order. They are small: a program that reads many
-// files keeps their claims instead of the files.
+// Claims returns the file's claims, in the order of the file. They are small, so
+// a program that reads many files can keep the claims instead of the files.
 func (f *File) Claims() Claims {
 	names := slices.SortedFunc(maps.Keys(f.source.places), func(a, b string) int { return f.source.places[a] - f.source.places[b] })
 	c := Claims{File: f.source.name, Tenant: f.Tenant, Names: make([]Claim, len(names))}
@@ -32,10 +33,10 @@ func (f *File) Claims() Claims {
 	return c
 }
 
-// Clashes finds names that two files claim. Such files cannot be applied together.
-// It gives at most one clash for each file.
+// Clashes returns an error for each file that claims a name of an earlier file,
+// at most one for each file. Such files cannot be applied together.
 func Clashes(all []Claims) (errs []error) {
-	tenants, owners := map[string]string{}, map[string]string{} // by the file
+	tenants, owners := map[string]string{}, map[string]string{} // the file of each name
 	for _, c := range all {
 		if other, taken := tenants[c.Tenant]; taken {
 			errs = append(errs, fmt.Errorf("%s and %s are both the policy of tenant %s", other, c.File, c.Tenant))

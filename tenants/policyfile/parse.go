@@ -13,13 +13,13 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Parse reads a file; name is what notes call it. The error is an Errors.
+// Parse reads a file. name is its name in notes. The error is an Errors.
 func Parse(name string, data []byte) (*File, error) {
 	s, err := newSource(name, data)
 	if err != nil {
 		return nil, err
 	}
-	r := reader{source: s, missing: map[string]bool{}, remedy: "; a file that means it says allow_unknown = true"}
+	r := reader{source: s, missing: map[string]bool{}, remedy: "; if it is intended, set allow_unknown = true in the file"}
 	b := builder{what: "policy file", tables: "[[domain]], [[domain.backend]], [[role]] and [[member]]", errorf: r.errorf}
 	root := b.tree(data)
 	if b.parser.Error() != nil {
@@ -41,22 +41,23 @@ func Parse(name string, data []byte) (*File, error) {
 	return f, nil
 }
 
-// reader takes a tree apart. It collects what is wrong and never stops at the
-// first.
+// reader converts a tree into a command. It collects all errors instead of
+// stopping at the first.
 type reader struct {
 	*source
 	errs []remark
-	// missing are the arguments that are absent or empty, and reported so.
+	// missing holds the arguments that are absent or empty. If they are
+	// required, the reader has reported this; so the command's errors about
+	// them are left out.
 	missing map[string]bool
-	// allowUnknown is set when the file means the permissions in it that begin
-	// as Postern's do and are none of them.
+	// allowUnknown is set if the file allows permissions that look like
+	// Postern's but are not in the catalogue.
 	allowUnknown bool
-	// remedy is added to the error about such a permission.
+	// remedy is added to the error about such a permission: how to allow it.
 	remedy string
 }
 
-// refused takes over what the command finds wrong with arguments that are
-// there.
+// refused adds the command's errors, except those about missing arguments.
 func (r *reader) refused(err error) {
 	var refused tenants.Errors
 	if !errors.As(err, &refused) {
@@ -76,7 +77,7 @@ func (r *reader) errorf(at int, format string, args ...any) {
 	r.errs = append(r.errs, remark{at, fmt.Sprintf(format, args...)})
 }
 
-// keys refuses all keys of a table but the known.
+// keys refuses all keys of a table that are not in known.
 func (r *reader) keys(t *value, what string, known ...string) {
 	for _, key := range t.keys {
 		if !has(known, key.name) {
@@ -85,7 +86,7 @@ func (r *reader) keys(t *value, what string, known ...string) {
 	}
 }
 
-// short quotes a name somebody chose, not all of it if it is long.
+// short quotes a name from the file, shortened if it is long.
 func short(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -94,7 +95,8 @@ func short(s string) string {
 	return strconv.Quote(s)
 }
 
-// get reads a value of one kind; nil when it is absent or of another.
+// get returns the value of a key, or nil if the key is absent or its value is of
+// another kind.
 func (r *reader) get(t *value, key string, want kind) *value {
 	v := t.table[key]
 	if v == nil {
@@ -107,7 +109,7 @@ func (r *reader) get(t *value, key string, want kind) *value {
 	return v
 }
 
-// text reads a string that is the command's argument field.
+// text reads a string. field is the path of the command's argument that it sets.
 func (r *reader) text(t *value, key, field string) string {
 	v := r.get(t, key, text)
 	if v == nil {
@@ -122,7 +124,7 @@ func (r *reader) text(t *value, key, field string) string {
 	return v.text
 }
 
-// needText is text of a key that must be there.
+// needText is text for a required key.
 func (r *reader) needText(t *value, key, field string) string {
 	if t.table[key] == nil {
 		r.errorf(t.at, "%s is missing", key)
@@ -130,7 +132,7 @@ func (r *reader) needText(t *value, key, field string) string {
 	return r.text(t, key, field)
 }
 
-// texts reads a list of strings, if it has at most so many.
+// texts reads a list of at most most strings.
 func (r *reader) texts(t *value, key, field string, most int) []string {
 	v := r.get(t, key, list)
 	if v == nil {
@@ -153,8 +155,9 @@ func (r *reader) texts(t *value, key, field string, most int) []string {
 	return names
 }
 
-// permissions reads a list of permissions. One that claims to be Postern's and
-// is none is an error: in a deny or a ceiling it would take nothing away.
+// permissions reads a list of permissions. A name that looks like one of
+// Postern's permissions but is not in the catalogue is an error: in a deny or a
+// ceiling, the misspelt name would forbid nothing.
 func (r *reader) permissions(t *value, key, field string, most int) []string {
 	names := r.texts(t, key, field, most)
 	for i, name := range names {
@@ -165,8 +168,8 @@ func (r *reader) permissions(t *value, key, field string, most int) []string {
 	return names
 }
 
-// UnknownPermission says that a name is none of Postern's permissions, and what
-// may have been meant.
+// UnknownPermission returns the text of an error about a name that is not one of
+// Postern's permissions. It suggests the nearest one.
 func UnknownPermission(name string) string {
 	text := fmt.Sprintf("there is no permission %s", short(name))
 	if p, ok := permission.Nearest(name); ok {
@@ -175,7 +178,7 @@ func UnknownPermission(name string) string {
 	return text
 }
 
-// bool reads true or false; nil when it is absent.
+// bool reads true or false; nil if the key is absent.
 func (r *reader) bool(t *value, key, field string) *bool {
 	v := r.get(t, key, boolean)
 	if v == nil {
@@ -187,7 +190,7 @@ func (r *reader) bool(t *value, key, field string) *bool {
 }
 
 // number reads a whole number of decimal digits, which may be grouped by
-// underscores (TOML 1.0, "Integer"); 0 when it is absent.
+// underscores (TOML 1.0, "Integer"); 0 if the key is absent.
 func (r *reader) number(t *value, key, field string) uint64 {
 	v := r.get(t, key, number)
 	if v == nil {
@@ -209,7 +212,7 @@ func (r *reader) tables(t *value, key string) []*value {
 		return nil
 	}
 	if v.kind != list {
-		r.errorf(v.at, "%s must be a list of tables, each begun by [[%s]] or in {}, not %s", key, key, kindNames[v.kind])
+		r.errorf(v.at, "%s must be a list of tables, each under [[%s]] or in {}, not %s", key, key, kindNames[v.kind])
 		return nil
 	}
 	var tables []*value
@@ -268,7 +271,7 @@ func (r *reader) setting(root *value, setting events.Setting, s events.Settings)
 	return setting.In(s, v)
 }
 
-// oneOf lists the names of values, as in "full", "domain" or "class".
+// oneOf joins the names of values, as in "full", "domain" or "class".
 func oneOf(names []string) string {
 	quoted := make([]string, len(names))
 	for i, name := range names {
@@ -278,11 +281,11 @@ func oneOf(names []string) string {
 	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
-// tenant reads the tenant's id. Without one another stands in, so that the
-// rest can be checked.
+// tenant reads the tenant's id. If it is missing or wrong, tenant returns a
+// valid id instead, so that the rest of the file can be checked.
 func (r *reader) tenant(root *value) string {
 	if root.table["tenant"] == nil {
-		r.errorf(-1, "tenant is missing: say whose policy it is")
+		r.errorf(-1, "tenant is missing: name the tenant that the policy is for")
 	}
 	id := r.text(root, "tenant", "tenant")
 	if id == "" {
@@ -318,8 +321,8 @@ func (r *reader) domain(c *tenants.CreateTenant, t *value) {
 	r.services(c, t, at+".services")
 }
 
-// services reads a list of services, of the tenant or beside a domain: it is
-// the same to the tenant.
+// services reads a list of services. It may be a key of the tenant or of a
+// domain; both mean the same.
 func (r *reader) services(c *tenants.CreateTenant, t *value, field string) {
 	for i, name := range r.texts(t, "services", field, tenants.MaxServices) {
 		place := r.fields[fmt.Sprintf("%s[%d]", field, i)]
@@ -330,12 +333,12 @@ func (r *reader) services(c *tenants.CreateTenant, t *value, field string) {
 	}
 }
 
-// isNew refuses a domain or service the file has already. The command would
-// find the same, but not in the file's order.
+// isNew refuses a domain or service that the file already has. The command would
+// refuse it too, but might report the earlier place in the file.
 func (r *reader) isNew(what, name string, at int) bool {
 	prepared, err := jid.Domain(name)
 	if err != nil {
-		return true // the command says why
+		return true // the command refuses it
 	}
 	if before, ok := r.places[prepared]; ok {
 		r.errorf(at, "%s %s is in the file already, in line %d", what, short(prepared), r.lines.line(before))
@@ -352,7 +355,7 @@ func (r *reader) backend(t *value, at string) events.Backend {
 	name := r.needText(t, "security", at+".security")
 	security, ok := events.Parse[events.Security](name)
 	if b.Security = security; !ok {
-		b.Security = events.SecurityTLS // so that the address is checked by itself
+		b.Security = events.SecurityTLS // allowed with every address, which is still checked
 		if name != "" {
 			r.errorf(r.fields[at+".security"], "security is %s: want %s", short(name), oneOf(events.Names[events.Security]()))
 		}
@@ -363,8 +366,8 @@ func (r *reader) backend(t *value, at string) events.Backend {
 	return b
 }
 
-// role reads a role: one with a built-in role's name adjusts that, any other
-// is the tenant's own.
+// role reads a role. A role with the name of a built-in one adjusts that; any
+// other is a custom role.
 func (r *reader) role(c *tenants.CreateTenant, t *value) {
 	name := ""
 	if v := t.table["name"]; v != nil {

@@ -1,11 +1,11 @@
 // Package policyfile reads and writes policy files: one tenant with its domains,
 // services, roles and members, as TOML.
 //
-// It is strict. What it does not know is an error, and every error names the
-// line and the column it stands at; all of them are reported at once. What
-// makes a tenant valid is for package tenants to say: a file becomes the
-// command that creates its tenant, and what that command finds wrong is shown
-// where it stands in the file. It is pure, and takes any bytes.
+// It is strict: an unknown key is an error. It reports all errors of a file at
+// once, each with its line and column. Package tenants has the rules for a valid
+// tenant: a file becomes the command that creates its tenant, and the errors of
+// that command are reported at their places in the file. The package is pure,
+// and it handles any bytes without a panic.
 package policyfile
 
 import (
@@ -21,25 +21,26 @@ import (
 // hold.
 const MaxBytes = 4 << 20
 
-// A File is one tenant's policy, as written and by itself consistent.
+// A File is one tenant's policy, as written. It is valid by itself, that is, in
+// an installation without other tenants.
 type File struct {
 	Tenant string
 	// Create is the command that makes the tenant.
 	Create tenants.CreateTenant
-	// Warnings are what is allowed and probably not meant.
+	// Warnings are about details that are allowed but probably mistakes.
 	Warnings []Note
 
 	source *source
 }
 
-// A Note is something said about one place of a file.
+// A Note is a message about one place of a file.
 type Note struct {
 	File         string
-	Line, Column int // from 1, the column in characters; 0 where the note is about the whole file
+	Line, Column int // from 1, the column in characters; 0 if the note is about the whole file
 	Text         string
 }
 
-// String is "file:line:column: text".
+// String returns "file:line:column: text".
 func (n Note) String() string {
 	if n.Line == 0 {
 		return n.File + ": " + n.Text
@@ -47,11 +48,11 @@ func (n Note) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", n.File, n.Line, n.Column, n.Text)
 }
 
-// Errors are what is wrong with a file, in the order of the file, at most a
-// hundred; never empty.
+// Errors are the errors in a file, in the order of the file, at most maxNotes of
+// them. There is at least one.
 type Errors []Note
 
-// Error joins the notes, a line each.
+// Error joins the notes, one in each line.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, n := range e {
@@ -60,9 +61,9 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Events is what must happen for the tenant to come to be as the file has it,
-// in one commit after v. The error of a tenant that does not fit into v, such
-// as one with a domain of another tenant, is an Errors.
+// Events returns the events that create the tenant as the file describes it, in
+// one commit after v. If the tenant does not fit into v, for example because a
+// domain belongs to another tenant, the error is an Errors.
 func (f *File) Events(v *projections.View) ([]events.Event, error) {
 	outcome, err := tenants.Check(v, f.Tenant, f.Create)
 	if err != nil {
@@ -71,12 +72,12 @@ func (f *File) Events(v *projections.View) ([]events.Event, error) {
 	return outcome.Events, nil
 }
 
-// A Refusal is what a policy node finds wrong with a file's command: the
-// argument at fault, in the API's words, such as "domains[2].default_role", and
-// why.
+// A Refusal is an error that a policy node reports for a file's command: the
+// path of the wrong argument as the API spells it, such as
+// "domains[2].default_role", and the text.
 type Refusal struct{ Field, Text string }
 
-// Refused says where in the file the refusals stand. The error is an Errors.
+// Refused returns an Errors that shows the refusals at their places in the file.
 func (f *File) Refused(refusals []Refusal) error {
 	var remarks []remark
 	for _, r := range refusals {
@@ -85,8 +86,8 @@ func (f *File) Refused(refusals []Refusal) error {
 	return f.source.errors(remarks)
 }
 
-// View is the state of an installation that has the tenants of the files and
-// nothing else, for judging offline.
+// View returns the View of an installation that has only the tenants of the
+// files, for judging stanzas offline.
 func View(files ...*File) (*projections.View, error) {
 	v := projections.New()
 	for _, f := range files {

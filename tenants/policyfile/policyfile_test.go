@@ -20,8 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected notes in testdata")
 
-// TestFiles parses every file of testdata. Below each stands, in .golden, what
-// Parse and then Events say of it: notes, or the events.
+// TestFiles parses every file of testdata. The file with .golden added to the
+// name has the expected notes of Parse and Events, or the events.
 func TestFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
@@ -70,7 +70,7 @@ func transcript(name string, data []byte) string {
 	return b.String()
 }
 
-// installed is an installation with one tenant in it.
+// installed returns the View of an installation with one tenant.
 func installed() *projections.View {
 	v, err := projections.New().Apply(&events.Commit{Position: 1, Tenant: "other", TenantVersion: 1, Events: []events.Event{
 		events.TenantCreated{Name: "Other"},
@@ -115,12 +115,12 @@ func TestView(t *testing.T) {
 		t.Errorf("%+v %v", s, ok)
 	}
 	if _, err := View(a, a); err == nil {
-		t.Error("the same tenant twice")
+		t.Error("the same tenant was accepted twice")
 	}
 }
 
-// TestClashes: a tenant has one file, and a domain or service has one tenant. A
-// file is named once, whatever it shares with others.
+// TestClashes checks that two files with the same tenant, domain or service
+// clash, and that each file is reported only once.
 func TestClashes(t *testing.T) {
 	var all []Claims
 	for name, text := range map[string]string{
@@ -144,8 +144,8 @@ func TestClashes(t *testing.T) {
 	}
 }
 
-// FuzzParse holds Parse to its word on any bytes: no panic, an Errors with
-// places inside the file, or a file whose events apply.
+// FuzzParse checks that Parse never panics. It must return an Errors with places
+// inside the file, or a File whose events apply.
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.toml")
 	for _, file := range files {
@@ -197,8 +197,8 @@ func checkPlaces(t *testing.T, data []byte, err error) {
 	}
 }
 
-// TestHostile parses files made to be slow: each must take time in proportion
-// to its size, or the test's own time limit ends it.
+// TestHostile parses files that are made to be slow. The time for each must be
+// proportional to its size; otherwise the test exceeds its time limit.
 func TestHostile(t *testing.T) {
 	const size = 1 << 19
 	repeat := func(s string) string { return strings.Repeat(s, size/len(s)) }

@@ -8,9 +8,9 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// Share declares services of the installation in a View of files, for judging
-// offline: no policy file says what the operator shares. A name that a file's
-// tenant has is refused, as a node would.
+// Share adds shared services to a View of policy files, for judging stanzas
+// offline. Policy files cannot declare shared services, since these belong to
+// the operator. As a node does, Share refuses a name that belongs to a tenant.
 func Share(v *projections.View, services []string) (*projections.View, error) {
 	for _, name := range services {
 		outcome, err := tenants.Check(v, "", tenants.AddSharedService{Service: name})

@@ -11,17 +11,17 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// newSource refuses what is too large or no text.
+// newSource refuses a file that is too large, or not UTF-8 text.
 func newSource(name string, data []byte) (*source, error) {
 	if len(data) > MaxBytes {
-		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has more than %d bytes (%d MiB), the most that is read", MaxBytes, MaxBytes>>20)}}
+		return nil, Errors{{File: name, Text: fmt.Sprintf("the file has more than %d bytes (%d MiB), the maximum", MaxBytes, MaxBytes>>20)}}
 	}
 	s := &source{name: name, lines: newLines(data), fields: map[string]int{}, places: map[string]int{}}
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		return nil, s.errors([]remark{{0, "begins with a byte order mark: save the file without one"}})
 	}
 	if i := invalidUTF8(data); i >= 0 {
-		return nil, s.errors([]remark{{i, fmt.Sprintf("byte %#02x is not UTF-8: save the file as that", data[i])}})
+		return nil, s.errors([]remark{{i, fmt.Sprintf("byte %#02x is not UTF-8: save the file as UTF-8", data[i])}})
 	}
 	return s, nil
 }
@@ -37,30 +37,33 @@ func invalidUTF8(data []byte) int {
 	return -1
 }
 
-// source is what notes on a file need.
+// source is a file with its places, as notes on it need them.
 type source struct {
 	name  string
 	lines lines
-	// fields says where the arguments of the command stand, by the name a
-	// tenants.Error gives them.
+	// fields has the offsets of the command's arguments, by their paths as in
+	// tenants.Error.Field.
 	fields map[string]int
-	places map[string]int // where each domain and service stands
+	places map[string]int // the offset of each domain and service
 }
 
-// A remark is a note whose place is an offset still; -1 is the whole file.
+// A remark is a note before its offset has been converted into a line and a
+// column. The offset -1 means the whole file.
 type remark struct {
 	at   int
 	text string
 }
 
-// maxNotes bounds what is said of one file. To count the characters of a long
-// line takes its time, so no more of them than these are counted.
+// maxNotes bounds the notes on one file. It also bounds the time to compute
+// their columns, since each may count the characters of a long line.
 const maxNotes = 100
 
-// maxRemarks bounds what is collected before the first of it are chosen.
+// maxRemarks bounds the remarks that are collected. After sorting, only the
+// first maxNotes of them are reported.
 const maxRemarks = 100 * maxNotes
 
-// notes are the first of the remarks, in the file's order, each once.
+// notes returns the first remarks as notes, in the order of the file, without
+// duplicates.
 func (s *source) notes(remarks []remark) []Note {
 	slices.SortStableFunc(remarks, func(a, b remark) int { return a.at - b.at })
 	remarks = slices.Compact(remarks)
@@ -80,7 +83,8 @@ func (s *source) notes(remarks []remark) []Note {
 
 func (s *source) errors(remarks []remark) error { return Errors(s.notes(remarks)) }
 
-// offsetOf finds a field, or the nearest around it; -1 when there is none.
+// offsetOf returns the offset of a field, or of the innermost field around it
+// that the file has; -1 if there is none.
 func (s *source) offsetOf(field string) int {
 	for {
 		if at, ok := s.fields[field]; ok {
@@ -94,7 +98,8 @@ func (s *source) offsetOf(field string) int {
 	}
 }
 
-// remarkOf is an error of a command, where it stands.
+// remarkOf returns the remark for an error of a command. An error about the
+// whole command is shown at the tenant's id.
 func (s *source) remarkOf(field, text string) remark {
 	if field == "" {
 		field = "tenant"
@@ -102,7 +107,7 @@ func (s *source) remarkOf(field, text string) remark {
 	return remark{s.offsetOf(field), text}
 }
 
-// refused is the error of a command, as the package's own.
+// refused converts the error of a command into an Errors.
 func (s *source) refused(err error) error {
 	var refused tenants.Errors
 	if !errors.As(err, &refused) {

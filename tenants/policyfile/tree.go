@@ -14,12 +14,12 @@ import (
 // A value is one value of a TOML document with its place.
 type value struct {
 	kind kind
-	// at is where it stands: the value itself, for a table its header's last
-	// key, for a list the key it is given to.
+	// at is the offset of the value in the file. For a table with a header it is
+	// the offset of the header's last key; for a list and a boolean, of the key.
 	at    int
 	text  string
 	items []*value
-	// repeated is set in a list made of [[headers]], which may grow.
+	// repeated is set in a list made by [[headers]]: further headers add to it.
 	repeated bool
 	keys     []entry
 	table    map[string]*value
@@ -43,19 +43,20 @@ const (
 
 var kindNames = [...]string{other: "a float or a date", text: "a string", list: "a list", table: "a table", boolean: "true or false", number: "a whole number"}
 
-// A builder reads a document into a tree. Policy files are flat: their only
-// tables stand in lists, so dotted keys and [single] headers are refused as
-// such, and with them every way of TOML to define a thing twice in parts.
+// A builder reads a document into a tree. Policy files are flat: all their
+// tables are in lists. So the builder refuses dotted keys and [single] headers.
+// This also excludes every way in which TOML can define one thing in several
+// places.
 type builder struct {
 	parser unstable.Parser
-	// what names the kind of file, tables the tables it has, for what is said
-	// of others.
+	// what names the kind of file, and tables the tables that it can have, for
+	// errors about other tables.
 	what, tables string
-	// errorf takes what is wrong.
+	// errorf reports an error at an offset.
 	errorf func(at int, format string, args ...any)
 }
 
-// tree reads a document as far as its syntax is right.
+// tree reads a document, up to the first syntax error.
 func (b *builder) tree(data []byte) *value {
 	root := newTable(0)
 	b.parser.Reset(data)
@@ -64,7 +65,7 @@ func (b *builder) tree(data []byte) *value {
 		switch n := b.parser.Expression(); n.Kind {
 		case unstable.Table:
 			key := keyOf(n)
-			b.errorf(key[0].at, "[%s] is no table of a %s; its tables are %s", dotted(key), b.what, b.tables)
+			b.errorf(key[0].at, "a %s has no table [%s]; its tables are %s", b.what, dotted(key), b.tables)
 			current = newTable(key[0].at)
 		case unstable.ArrayTable:
 			current = b.header(root, keyOf(n))
@@ -85,7 +86,7 @@ func newTable(at int) *value {
 	return &value{kind: table, at: at, table: map[string]*value{}}
 }
 
-// set gives a table a key it must not have yet.
+// set adds a key to a table, which must not have it yet.
 func (b *builder) set(t *value, e entry, child *value) {
 	if t.table[e.name] != nil {
 		b.errorf(e.at, "key %s is given twice", short(e.name))
@@ -95,7 +96,7 @@ func (b *builder) set(t *value, e entry, child *value) {
 	t.table[e.name] = child
 }
 
-// keyOf reads a key, dotted or not; it has one part at least.
+// keyOf returns the parts of a key, at least one; a dotted key has several.
 func keyOf(n *unstable.Node) []entry {
 	var key []entry
 	for it := n.Key(); it.Next(); {
@@ -113,8 +114,8 @@ func dotted(key []entry) string {
 	return strings.Join(parts, ".")
 }
 
-// header opens the table of a [[header]]. In one of several parts, each but
-// the last leads to the last table of its name so far.
+// header adds the table of a [[header]]. If the header has several parts, such
+// as [[domain.backend]], the table belongs to the last [[domain]] so far.
 func (b *builder) header(root *value, key []entry) *value {
 	last := key[len(key)-1]
 	t := newTable(last.at)
@@ -178,10 +179,10 @@ func (b *builder) value(n *unstable.Node, keyAt int) *value {
 	return v
 }
 
-// lines turns offsets into lines and columns.
+// lines converts offsets into lines and columns.
 type lines struct {
 	data   []byte
-	starts []int // where each line begins
+	starts []int // the offset at which each line begins
 }
 
 func newLines(data []byte) lines {
@@ -196,15 +197,15 @@ func newLines(data []byte) lines {
 	}
 }
 
-// place is the line and column, both from 1, of an offset.
+// place returns the line and column of an offset, both from 1.
 func (l lines) place(at int) (line, column int) {
 	line = l.line(at)
 	start := l.starts[line-1]
 	return line, 1 + utf8.RuneCount(l.data[start:at])
 }
 
-// line is the line, from 1, of an offset.
+// line returns the line of an offset, from 1.
 func (l lines) line(at int) int { return sort.SearchInts(l.starts, at+1) }
 
-// has reports whether a key is one of the known.
+// has reports whether a key is in known.
 func has(known []string, name string) bool { return slices.Contains(known, name) }

@@ -11,15 +11,15 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-const header = `# The policy of one tenant, whole: what is left out here is removed from the
-# tenant when the file is applied. Only "suspended" is kept as it is where it is
-# left out.
+const header = `# The complete policy of one tenant. When the file is applied, everything that it
+# leaves out is removed from the tenant. Only "suspended" keeps its present value
+# if it is left out.
 `
 
-// Write writes a tenant as a file. The same tenant gives the same bytes, and
-// Parse gives back what was written. The order of the lists is the caller's:
-// tenants.Desired sorts them. Of the domains and accounts that only an operator
-// may resume, byOperator, a comment says so.
+// Write writes a tenant as a file. The same tenant always gives the same bytes,
+// and Parse returns an equal command. Write keeps the order of lists;
+// tenants.Desired sorts them. byOperator lists the domains and accounts that
+// only an operator may resume; a comment in the file marks them.
 func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	bound := map[string]bool{}
 	for _, name := range byOperator {
@@ -44,7 +44,7 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	}
 	w.list("services", services)
 	if slices.ContainsFunc(permissionsOf(&c), permission.Misspelt) {
-		w.WriteString("allow_unknown = true # some permissions below are none of Postern's\n")
+		w.WriteString("allow_unknown = true # some permissions in this file are not Postern's\n")
 	}
 	w.suspended(c.Suspended, false)
 	for _, r := range c.BuiltinRoles {
@@ -84,7 +84,7 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	return []byte(w.String())
 }
 
-// permissionsOf are all permissions a tenant speaks of.
+// permissionsOf returns all permissions that a tenant's policy names.
 func permissionsOf(c *tenants.ApplyTenant) []string {
 	names := slices.Clone(c.Ceiling)
 	for _, r := range c.BuiltinRoles {
@@ -96,7 +96,7 @@ func permissionsOf(c *tenants.ApplyTenant) []string {
 	return names
 }
 
-// writer writes keys; one without a value is left out.
+// writer writes keys. It leaves out keys without a value.
 type writer struct{ strings.Builder }
 
 func (w *writer) table(name string) { fmt.Fprintf(w, "\n[[%s]]\n", name) }
@@ -118,7 +118,8 @@ func (w *writer) suspended(value *bool, byOperator bool) {
 	fmt.Fprintf(w, "suspended = %t%s\n", *value, comment)
 }
 
-// list writes a short list in one line, and any other with a line for each.
+// list writes a short list in one line, and a longer one with one item in each
+// line.
 func (w *writer) list(key string, values []string) {
 	const most = 100
 	if len(values) == 0 {
@@ -139,8 +140,8 @@ func (w *writer) list(key string, values []string) {
 	fmt.Fprintln(w, "]")
 }
 
-// quoted is a basic string (TOML 1.0, "String"): what is not plainly printable
-// is escaped.
+// quoted returns a basic string (TOML 1.0, "String"), with control characters
+// escaped.
 func quoted(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -10,13 +10,14 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// holdWritten checks that what is written is read again as it was, that a
-// tenant made of it is the same, and that its own file changes nothing in it.
+// holdWritten writes a tenant as a file and parses that. It checks that the
+// command is the same, that the command makes an equal tenant, and that applying
+// the file to the tenant itself changes nothing.
 func holdWritten(t *testing.T, p *File) {
 	t.Helper()
 	v, err := View(p)
 	if err != nil {
-		return // it does not stand alone
+		return // the file is not valid by itself
 	}
 	want := tenants.Desired(v.Tenant([]byte(p.Tenant)))
 	text := Write(p.Tenant, want)
@@ -32,7 +33,8 @@ func holdWritten(t *testing.T, p *File) {
 	}
 	holdTold(t, p.Tenant, want)
 	for _, f := range []*File{p, again} {
-		// The tenant's administrator may apply it too, whoever suspended what.
+		// The tenant's administrator may apply it too, even if an operator has
+		// suspended parts of the tenant.
 		admin := tenants.Command{Tenant: p.Tenant, Actor: tenants.Actor{Name: "ann", Tenant: p.Tenant}, ID: "1", Change: tenants.ApplyTenant(f.Create)}
 		if plan, err := admin.Check(v); err != nil || len(plan.Events) > 0 {
 			t.Fatalf("its own file, by its administrator: %v %v\n%s", plan.Events, err, text)
@@ -50,8 +52,8 @@ func holdWritten(t *testing.T, p *File) {
 	}
 }
 
-// holdTold checks that a file that tells what an operator suspended is read as
-// one that does not.
+// holdTold checks that Write marks an operator's suspensions by comments, and
+// that Parse ignores these.
 func holdTold(t *testing.T, tenant string, want tenants.ApplyTenant) {
 	t.Helper()
 	var byOperator []string
