@@ -23,7 +23,7 @@ type applyCmd struct {
 
 // Help is the command's help.
 func (*applyCmd) Help() string {
-	return `It shows the plan and asks for confirmation. Then it changes each tenant to match its file, in one commit a tenant, but only if the tenant has not changed since the plan. If one tenant is refused, the others stay applied: run the command again for the rest. Tenants without a file in the directory are left alone. With --prune they are named, and removed after everything else was applied. A domain cannot move from one tenant to another in one apply: remove it from the first tenant before.
+	return `It shows the plan and asks for confirmation. Then it changes each tenant to match its file, with one commit for each tenant, but only if the tenant has not changed since the plan. If one tenant is refused, the others are still applied; run the command again for the rest. Tenants without a file in the directory are left alone. With --prune they are named, and removed after everything else was applied. A domain cannot move from one tenant to another in one apply: remove it from the first tenant before.
 
 A file describes its tenant completely: anything that it leaves out is removed. There is one exception: a suspension stays unless the file says suspended = false. An operator's suspension can only be lifted by an operator: a file that another user applies is refused if it would resume or remove what the operator suspended.
 

@@ -26,9 +26,9 @@ func (*checkCmd) Help() string {
 
 account and resource name the session. direction is out (client to server) or
 in (server to client). session may be left out. joined lists the rooms that the
-session has asked to join; outstanding lists its requests without an answer so
-far, and one to a bare JID may be an archive query. Each question is answered
-with one line, in order:
+session has asked to join. outstanding lists the requests that have no answer
+yet; a request to a bare JID counts as an archive query too. Each question is
+answered with one line, in order:
 
     {"id": 1, "effect": "refuse", "permissions": ["xmpp:federate", …],
      "missing": ["xmpp:federate"],

@@ -29,7 +29,7 @@ Make policyd's user the owner of the folder before you start policyd.
 
 On a terminal it asks. Without a terminal, or with --json, it needs --yes.
 
-Exit codes: 0 restored; 1 not restored, and there is no log in the data folder;
+Exit codes: 0 restored; 1 not restored, and no log was added to the data folder;
 2 the command line could not be read, or --yes is missing: nothing was done.
 
 Example:

@@ -168,7 +168,7 @@ type sessionEnd struct {
 
 // Help is the command's help.
 func (*sessionEnd) Help() string {
-	return `The client may log in again at once; to keep an account out, suspend it. The node's record of admin calls (admin.jsonl) has who ended a session by its id, and why. --account is a command and is in the log.
+	return `The client may log in again at once; to keep an account out, suspend it. The node's record of admin calls, admin.jsonl, says who ended a session by its id, and why. With --account it is a command, and the log says so.
 
 If a gateway does not answer, it may still have the session. The exit code is then 1, and you can repeat the command. --account also ends sessions at gateways that do not answer now.
 

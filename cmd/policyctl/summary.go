@@ -15,7 +15,7 @@ import (
 // shown without --details.
 const maxDetailed = 20
 
-// A planSummary counts what plans change.
+// A planSummary counts the changes in plans.
 type planSummary struct {
 	tenants, added, changed, removed int
 	kinds                            map[string]int // the number of changes by op and type
@@ -92,7 +92,7 @@ func (s *planSummary) write(w io.Writer) {
 }
 
 // writePlans writes the plans. If more than maxDetailed tenants change, it writes
-// a summary instead, and the plans only if details is set. Tenants that will be
+// a summary first, and the plans only if details is set. Tenants that will be
 // removed are always named.
 func writePlans(w io.Writer, plans []planned, details bool) {
 	s := summaryOf(plans)
