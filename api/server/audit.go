@@ -10,15 +10,15 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// An Auditor keeps the record of calls: one line of JSON each, without its
-// end. A durable one must be on disk when Append returns.
+// An Auditor stores records of calls. A record is one line of JSON, without its
+// line feed. A durable record must be on disk when Append returns.
 type Auditor interface {
 	Append(line []byte, durable bool) error
 }
 
-// The phases of a record. What changes something has two, with one call id:
-// what it means to do, on disk before it is begun, and what became of it.
-// Everything else has one, written before it is answered.
+// The phases of a record. A call that changes something has two records with the
+// same call id: its intent, which is on disk before the change begins, and its
+// result. Every other call has one record, written before the answer.
 const (
 	phaseIntent = "intent"
 	phaseResult = "result"
@@ -28,9 +28,10 @@ const (
 // maxAuditPath bounds the path in a record.
 const maxAuditPath = 4 << 10
 
-// A call is one request on its way. Its exported part is its record: who did
-// what from where, and what became of it. It holds no query, and of
-// a body the reason of what the event log does not keep.
+// A call is one request in progress. Its exported fields are its record: the
+// actor, its source, the operation and the result. A record has no query. Of a
+// body, it has only the reason for ending a session, which the event log does not
+// keep.
 type call struct {
 	Time      time.Time `json:"time"`
 	Phase     string    `json:"phase"`
@@ -43,22 +44,23 @@ type call struct {
 	Operation string    `json:"operation,omitempty"`
 	Command   string    `json:"command,omitempty"`
 	CommandID string    `json:"command_id,omitempty"`
-	// Of what ends a session, which no event tells of.
+	// Tenant, Session and Reason are set for a call that ends a session, which
+	// causes no event.
 	Tenant  string   `json:"tenant,omitempty"`
 	Session string   `json:"session,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
 	Status  int      `json:"status,omitempty"`
 	Code    api.Code `json:"code,omitempty"`
-	// Micros is how long it took, in microseconds.
+	// Micros is the time since the call began, in microseconds.
 	Micros int64 `json:"micros"`
 
 	began    time.Time
-	intended bool
+	intended bool // its intent is recorded
 }
 
 type callKey struct{}
 
-// withCall begins the record of a request.
+// withCall adds a new call to the context of a request.
 func withCall(r *http.Request) *http.Request {
 	who := callerOf(r.Context())
 	path := r.URL.EscapedPath()
@@ -69,6 +71,7 @@ func withCall(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 }
 
+// cut shortens a text to a number of bytes.
 func cut(s string, most int) string {
 	if len(s) > most {
 		return s[:most] + "…"
@@ -81,7 +84,8 @@ func callOf(r *http.Request) *call {
 	return c
 }
 
-// intend records that a change is about to be made. On error it must not be.
+// intend records that a change is about to be made. After an error, the change must
+// not be made.
 func (s *Server) intend(r *http.Request, commandID string) error {
 	if !s.stillKnown(r) {
 		return errUnauthorized()
@@ -95,7 +99,7 @@ func (s *Server) intend(r *http.Request, commandID string) error {
 	return nil
 }
 
-// record writes a record; its error is an answer.
+// record writes a record. Its error may be shown to the client.
 func (s *Server) record(c *call, phase string) error {
 	if s.audit == nil {
 		return nil
@@ -111,12 +115,13 @@ func (s *Server) record(c *call, phase string) error {
 		return nil
 	}
 	s.logger.Error("record an admin's call", "phase", phase, "call", c.ID, "error", err)
-	return &api.Error{Code: api.CodeUnavailable, Text: "the node cannot record this call, and does nothing unrecorded; its log says why"}
+	return &api.Error{Code: api.CodeUnavailable, Text: "the node cannot record this call and therefore refuses it; its log has the cause"}
 }
 
-// finish records what became of a request, then answers it. What cannot be
-// recorded is not shown. A change that was made is answered all the same: its
-// intent is on disk, and the event log has the rest under the command's id.
+// finish records the result of a request and then answers it. If a read cannot be
+// recorded, its answer is an error. A change is answered even if its result cannot
+// be recorded, because its intent is on disk and the event log has the change under
+// the command's id.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err error) {
 	c := callOf(r)
 	if !c.intended && !s.stillKnown(r) {

@@ -15,15 +15,15 @@ import (
 	"github.com/postern-im/postern/api/server"
 )
 
-// records keeps what is recorded in memory, until it is broken.
+// records is an Auditor that keeps the records in memory.
 type records struct {
 	mu    sync.Mutex
 	lines []record
-	// breaks says which records fail.
+	// breaks reports whether a record cannot be written; nil: all can.
 	breaks func(record) bool
 }
 
-// A record is a line, as somebody would read it.
+// A record is one decoded record of a call.
 type record struct {
 	Time, Phase, Call, Actor, Scope, Source, Method, Path, Operation, Command string
 	CommandID                                                                 string `json:"command_id"`
@@ -52,7 +52,7 @@ func (r *records) Append(line []byte, durable bool) error {
 	return nil
 }
 
-// since gives the records after the first n.
+// since returns the records after the first n.
 func (r *records) since(n int) []record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,8 +65,8 @@ func (r *records) breakAt(breaks func(record) bool) {
 	r.breaks = breaks
 }
 
-// TestEveryCallIsRecorded: a read has one record, a change two, of which the
-// first is on disk before anything is done; a refused one has its code.
+// TestEveryCallIsRecorded checks that a read has one record and a change has two. The
+// first record of a change is durable. The record of a refused call has its code.
 func TestEveryCallIsRecorded(t *testing.T) {
 	r := start(t, nil)
 	n := len(r.audit.since(0))
@@ -99,9 +99,9 @@ func TestEveryCallIsRecorded(t *testing.T) {
 	}
 }
 
-// TestUnrecordedIsRefused: a change whose intent cannot be written is not made,
-// a read whose record cannot be written is not answered, and a change that was
-// made is answered even if its result cannot be written.
+// TestUnrecordedIsRefused checks calls whose records cannot be written. A change
+// without its intent is not made, and a read without its record is refused. A change
+// that was made is answered even if its result cannot be recorded.
 func TestUnrecordedIsRefused(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", api.TenantCreate{DisplayName: "before"})
@@ -125,28 +125,28 @@ func TestUnrecordedIsRefused(t *testing.T) {
 	}
 }
 
-// TestHostileRecords: no address, however it is written, breaks a line.
+// TestHostileRecords checks that no address in a path can break the line of a record.
 func TestHostileRecords(t *testing.T) {
 	r := start(t, nil)
 	for _, hostile := range []string{"a\nb@x.test", "a\r\n{\"phase\":\"call\"}", "\u2028\u202e", "\xff\x00", `"},{"a":"`, strings.Repeat("x", 9000)} {
 		n := len(r.audit.since(0))
 		r.get(t, "/v1/tenants/acme/members/"+url.PathEscape(hostile))
-		list := r.audit.since(n) // Append refuses more than one line
+		list := r.audit.since(n) // Append refuses a record of several lines
 		if len(list) != 1 || len(list[0].Path) > 5000 {
 			t.Errorf("%q: %+v", hostile, list)
 		}
 	}
 }
 
-// TestScopes asks for every line of the table as everybody: what is not for
-// the caller is refused with one and the same answer, changes nothing, and
-// tells nothing.
+// TestScopes sends a request to every route as every kind of caller. A caller without
+// the scope always gets the same answer and changes nothing, and no answer names the
+// other tenant.
 func TestScopes(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "bravo", bravo())
 	r.do(t, "own", acme())
 	ids := strings.NewReplacer("{tenant}", "own", "{domain}", "bravo.test", "{role}", "bravo:role", "{session}", "s-bravo", "{jid}", url.PathEscape("bob@bravo.test"))
-	const refused = `{"error":{"code":"forbidden","text":"this is not yours to see or to change"}}` + "\n"
+	const refused = `{"error":{"code":"forbidden","text":"you may not see or change this"}}` + "\n"
 	before := r.node.View().Position()
 	for _, l := range server.Lines() {
 		for _, c := range []struct {
@@ -168,7 +168,7 @@ func TestScopes(t *testing.T) {
 				actor = ""
 			}
 			for _, method := range []string{l.Method, "PATCH"} {
-				// Not JSON: whoever gets as far as the body changes nothing.
+				// The body is not JSON, so that a permitted request changes nothing.
 				q := httptest.NewRequest(method, ids.Replace(l.Path), strings.NewReader("{"))
 				answer := httptest.NewRecorder()
 				r.server.ServeHTTP(answer, q.WithContext(server.WithCaller(t.Context(), actor, c.operator, c.tenant, c.write)))
@@ -183,7 +183,7 @@ func TestScopes(t *testing.T) {
 					t.Errorf("%s %s as %s: %d %s", method, l.Path, c.name, answer.Code, body)
 				}
 				if !c.operator && strings.Contains(body, "secret") {
-					t.Errorf("%s %s as %s tells: %s", method, l.Path, c.name, body)
+					t.Errorf("%s %s as %s shows data of the other tenant: %s", method, l.Path, c.name, body)
 				}
 			}
 		}
@@ -202,8 +202,9 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestWriterIsCheckedTwice: a tenant's writer changes its tenant under its own
-// name, and tenants refuses what the table would not have let through.
+// TestWriterIsCheckedTwice checks that a tenant's writer changes its tenant under its
+// own name. Package tenants also refuses a command that the table of routes would
+// already have refused.
 func TestWriterIsCheckedTwice(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "own", acme())

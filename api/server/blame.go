@@ -8,12 +8,13 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
+// permissionParam is the parameter for the permission of blame.
 func permissionParam() param {
 	return param{name: "permission", max: maxText, doc: "the permission's name; required"}
 }
 
-// blame answers which command made the answer about an account or a role of
-// the path what it is.
+// blame answers with the last command that changed whether the account or role of
+// the path has a permission.
 func (s *Server) blame(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	perm := queryOf(r).text("permission")
 	if err := permission.CheckName(perm); err != nil {
@@ -32,7 +33,7 @@ func (s *Server) blame(r *http.Request, v *projections.View, t *projections.Tena
 		b = projections.BlameAccount(t.ID(), bare, perm)
 	}
 	if s.history == nil {
-		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node shows no log, and so no past"}
+		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node has no log to show, and therefore no past"}
 	}
 	if err := s.history.Fold(r.Context(), callerOf(r.Context()).inHistory(), t.ID(), v.Position(), b.Apply); err != nil {
 		return nil, err

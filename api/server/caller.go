@@ -7,15 +7,15 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A scope says who may use a route. The zero scope is nobody's.
+// A scope says which callers may use a route. The zero scope allows no caller.
 type scope uint8
 
 const (
 	nobody      scope = iota
-	operator          // those who run the installation
-	tenantRead        // also who may read the tenant of the path
-	tenantWrite       // also who may change the tenant of the path
-	anyone            // whoever the node knows; nothing of any tenant stands here
+	operator          // operators of the installation
+	tenantRead        // operators, and callers that may read the tenant of the path
+	tenantWrite       // operators, and callers that may change the tenant of the path
+	anyone            // every known caller; such a route shows nothing of any tenant
 )
 
 func (s scope) String() string {
@@ -32,28 +32,28 @@ func (s scope) String() string {
 	return "nobody"
 }
 
-// A caller is who makes a request, and what it may do. The zero caller is not
-// known and may do nothing.
+// A caller is the sender of a request, with its rights. The zero caller is unknown
+// and may do nothing.
 type caller struct {
-	// actor is how the log knows it.
+	// actor is its name in the log.
 	actor string
-	// source is where it comes from: a process on this machine, or an address.
+	// source is a process on this machine or a network address.
 	source string
-	// network is set for what came over the network, where a token stands for
-	// the caller, and no process of this machine.
+	// network is set for a request over the network, which must have a token. A
+	// request over the local socket has the rights of the process that sent it.
 	network bool
-	// operator is set for those who run the installation: they may do all.
+	// operator is set for an operator of the installation, who may do everything.
 	operator bool
-	// tenant is, for anyone else, the one tenant it may read, and with write
-	// change.
+	// tenant is, for a caller that is not an operator, the only tenant that it may
+	// read. If write is set, the caller may also change it.
 	tenant string
 	write  bool
-	// token is the id of the token that stands for it; empty: none does.
+	// token is the id of the caller's token; empty on the local socket.
 	token string
 }
 
-// may reports whether the caller may use a route of a scope for a tenant; the
-// tenant is empty where the route's path names none.
+// may reports whether the caller may use a route with a scope. tenant is the tenant
+// of the path; empty if the path has none.
 func (c caller) may(s scope, tenant string) bool {
 	if c.actor == "" || s == nobody {
 		return false
@@ -71,8 +71,8 @@ func (c caller) may(s scope, tenant string) bool {
 	return false
 }
 
-// asActor is the caller as tenants knows it, which checks once more what it
-// may do. Who may change nothing administers no tenant.
+// asActor returns the caller in the form of package tenants, which checks its
+// rights once more. The actor has a tenant only if the caller may change it.
 func (c caller) asActor() tenants.Actor {
 	a := tenants.Actor{Name: c.actor, Operator: c.operator, Token: c.token}
 	if c.write {
@@ -81,12 +81,12 @@ func (c caller) asActor() tenants.Actor {
 	return a
 }
 
-// inHistory is the caller as history knows it.
+// inHistory returns the caller in the form of package history.
 func (c caller) inHistory() history.Caller {
 	return history.Caller{Operator: c.operator, Tenant: c.tenant}
 }
 
-// scope is what the caller may do, in words.
+// scope returns the name of the caller's scope.
 func (c caller) scope() string {
 	switch {
 	case c.actor == "":
@@ -105,8 +105,8 @@ func withCaller(ctx context.Context, c caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// callerOf is who makes a request; the zero caller when that is not known, and
-// then nothing is answered.
+// callerOf returns the caller of a request. An unknown caller is the zero caller,
+// whose requests are refused.
 func callerOf(ctx context.Context) caller {
 	c, _ := ctx.Value(callerKey{}).(caller)
 	return c

@@ -10,14 +10,15 @@ import (
 	"github.com/postern-im/postern/tenants/overapi"
 )
 
-// A commandSpec is one command: how its arguments are read.
+// A commandSpec describes one command: zero has the type of its arguments, and read
+// parses them.
 type commandSpec struct {
 	zero api.Command
 	read func(args []byte) (tenants.Change, error)
 }
 
-// spec makes the entry of one command: change turns its arguments, as read,
-// into what tenants checks.
+// spec makes the entry of one command. change converts the parsed arguments into
+// the change that package tenants checks.
 func spec[C api.Command, T tenants.Change](change func(C) (T, error)) commandSpec {
 	var zero C
 	return commandSpec{zero: zero, read: func(args []byte) (tenants.Change, error) {
@@ -31,12 +32,12 @@ func spec[C api.Command, T tenants.Change](change func(C) (T, error)) commandSpe
 	}}
 }
 
-// as wraps a change that cannot fail to be made.
+// as is spec for a conversion that cannot fail.
 func as[C api.Command](change func(C) tenants.Change) commandSpec {
 	return spec(func(c C) (tenants.Change, error) { return change(c), nil })
 }
 
-// commands are all commands, by name.
+// commands returns all commands, by name.
 func commands() map[string]commandSpec {
 	all := map[string]commandSpec{}
 	for _, s := range []commandSpec{
@@ -87,7 +88,7 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 		return nil, err
 	}
 	if q.IfLog != "" && q.IfLog != s.logID {
-		return nil, &api.Error{Code: api.CodeConflict, Text: "the node has another log than the one that was read, as after a restore: look at it again"}
+		return nil, &api.Error{Code: api.CodeConflict, Text: "the node has another log than if_log, perhaps after a restore: read the state again"}
 	}
 	if q.CommandID == "" {
 		q.CommandID = api.NewCommandID()
@@ -112,7 +113,7 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 	}, nil
 }
 
-// codes are the codes of tenants on the wire.
+// codes maps the codes of package tenants to those of the wire.
 var codes = map[tenants.Code]api.Code{
 	tenants.NotFound:  api.CodeNotFound,
 	tenants.Exists:    api.CodeExists,
@@ -122,8 +123,9 @@ var codes = map[tenants.Code]api.Code{
 	tenants.Forbidden: api.CodeForbidden,
 }
 
-// refusal is the answer to a command that was not carried out, or of which
-// that is not known: whatever a Runner does not say clearly may have happened.
+// refusal returns the answer to a command that failed. If the Runner's error does
+// not show that the command changed nothing, the answer is that the outcome is
+// unknown.
 func (s *Server) refusal(name, id string, err error) error {
 	var known *api.Error
 	var refused tenants.Errors
@@ -138,5 +140,5 @@ func (s *Server) refusal(name, id string, err error) error {
 		return known
 	}
 	s.logger.Error("carry out an admin's command", "command", name, "command_id", id, "error", err)
-	return &api.Error{Code: api.CodeUnknown, Text: fmt.Sprintf("the node cannot tell whether command %s was carried out; give it again with the same id", id)}
+	return &api.Error{Code: api.CodeUnknown, Text: fmt.Sprintf("it is not known whether command %s was carried out; send it again with the same id", id)}
 }

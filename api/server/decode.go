@@ -14,11 +14,11 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// maxDepth bounds how deep a request nests; the deepest is a tenant's list of
-// domains with their backends.
+// maxDepth bounds the nesting of a request. The deepest request is a tenant with its
+// domains and their backends.
 const maxDepth = 8
 
-// decodeBody reads a request's body into v, strictly.
+// decodeBody parses a request's body into v, strictly.
 func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(mediaType) != "application/json" {
 		return &api.Error{Code: api.CodeMediaType, Text: "the body must be application/json"}
@@ -37,10 +37,10 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-// decode reads one JSON value into v and accepts nothing about which two
-// parsers might differ: unknown fields, names in another case, the same name
-// twice, null, invalid UTF-8, anything behind the value. Its errors are safe
-// to show: they name what the sender wrote.
+// decode parses one JSON value into v. It refuses everything that two parsers might
+// treat differently: unknown fields, names in another case, repeated names, null,
+// invalid UTF-8 and bytes after the value. Its errors are safe to show: they name
+// only what the client sent.
 func decode(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return errors.New("the body is not UTF-8")
@@ -50,7 +50,7 @@ func decode(body []byte, v any) error {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more behind the end of the JSON value")
+		return errors.New("there is more after the end of the JSON value")
 	}
 	d = json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -60,7 +60,7 @@ func decode(body []byte, v any) error {
 	return nil
 }
 
-// checkValue walks one value for what encoding/json would let pass.
+// checkValue reads one value and refuses what encoding/json would accept.
 func checkValue(d *json.Decoder, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("JSON nested deeper than %d", maxDepth)
@@ -71,7 +71,7 @@ func checkValue(d *json.Decoder, depth int) error {
 	}
 	switch token := token.(type) {
 	case nil:
-		return errors.New("null is not a value here; leave the field out")
+		return errors.New("null is not allowed; leave the field out")
 	case string:
 		return checkText(token)
 	case json.Delim:
@@ -90,6 +90,7 @@ func checkValue(d *json.Decoder, depth int) error {
 	return nil
 }
 
+// checkObject is checkValue for an object after its opening brace.
 func checkObject(d *json.Decoder, depth int) error {
 	seen := map[string]bool{}
 	for d.More() {
@@ -116,16 +117,16 @@ func checkObject(d *json.Decoder, depth int) error {
 	return nil
 }
 
-// checkText refuses what stands for a character that could not be read: half
-// a surrogate pair becomes it.
+// checkText refuses U+FFFD, because encoding/json replaces an invalid character by
+// it, such as half a surrogate pair.
 func checkText(s string) error {
 	if strings.ContainsRune(s, utf8.RuneError) {
-		return errors.New("a text holds U+FFFD or half a surrogate pair")
+		return errors.New("a text contains U+FFFD or half a surrogate pair")
 	}
 	return nil
 }
 
-// jsonError says what encoding/json found, without Go's names of types.
+// jsonError rewrites an error of encoding/json without the names of Go types.
 func jsonError(err error) error {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
@@ -133,16 +134,16 @@ func jsonError(err error) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("not JSON at byte %d: %v", syntax.Offset, err)
 	case errors.As(err, &typ):
-		return fmt.Errorf("field %q: a value of type %s does not belong there", withoutEmbedded(typ.Field), typ.Value)
+		return fmt.Errorf("field %q: a value of type %s is not allowed here", withoutEmbedded(typ.Field), typ.Value)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON value is not complete")
 	}
 	return errors.New(strings.TrimPrefix(err.Error(), "json: ")) // unknown field "x"
 }
 
-// withoutEmbedded takes the names of embedded structs, which are not on the
-// wire, out of the path of a field. They begin with a capital, as no name on the
-// wire does.
+// withoutEmbedded removes the names of embedded structs from the path of a field,
+// because they are not on the wire. These names begin with a capital letter; names
+// on the wire do not.
 func withoutEmbedded(path string) string {
 	names := slices.DeleteFunc(strings.Split(path, "."), func(name string) bool {
 		return name != "" && name[0] >= 'A' && name[0] <= 'Z'

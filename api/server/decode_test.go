@@ -10,7 +10,7 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// sample has every kind of field the requests have.
+// sample has every kind of field that requests have.
 type sample struct {
 	Text    string        `json:"text,omitempty"`
 	Number  uint64        `json:"number,omitempty"`
@@ -34,15 +34,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null", `{"text":null}`, "null"},
 		{"null in a list", `{"names":["a",null]}`, "null"},
 		{"null alone", `null`, "null"},
-		{"more", `{"text":"a"} {}`, "behind the end"},
-		{"more garbage", `{"text":"a"}]`, "behind the end"},
-		{"wrong type", `{"text":1}`, `field "text": a value of type number does not belong there`},
-		{"wrong inner type", `{"objects":[{"address":[]}]}`, `field "objects.address": a value of type array does not belong there`},
-		{"wrong type in an embedded struct", `{"audit_addresses":1}`, `field "audit_addresses": a value of type number does not belong there`},
-		{"list for the whole", `[]`, "does not belong there"},
-		{"negative", `{"number":-1}`, "does not belong there"},
-		{"fraction", `{"number":1.5}`, "does not belong there"},
-		{"too big", `{"number":18446744073709551616}`, "does not belong there"},
+		{"more", `{"text":"a"} {}`, "after the end"},
+		{"more garbage", `{"text":"a"}]`, "after the end"},
+		{"wrong type", `{"text":1}`, `field "text": a value of type number is not allowed here`},
+		{"wrong inner type", `{"objects":[{"address":[]}]}`, `field "objects.address": a value of type array is not allowed here`},
+		{"wrong type in an embedded struct", `{"audit_addresses":1}`, `field "audit_addresses": a value of type number is not allowed here`},
+		{"list for the whole", `[]`, "is not allowed here"},
+		{"negative", `{"number":-1}`, "is not allowed here"},
+		{"fraction", `{"number":1.5}`, "is not allowed here"},
+		{"too big", `{"number":18446744073709551616}`, "is not allowed here"},
 		{"not UTF-8", "{\"text\":\"\xff\"}", "not UTF-8"},
 		{"half a pair", `{"text":"\ud800"}`, "surrogate"},
 		{"deep", strings.Repeat(`[`, 2000) + strings.Repeat(`]`, 2000), "deeper than"},
@@ -76,8 +76,8 @@ func TestDecodeAccepts(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what is accepted, a second and laxer reader must read the same
-// way, and writing it again must give the same.
+// FuzzDecode checks every accepted value. A less strict parser must give the same
+// result, and the encoded value must decode to the same again.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"text":"a","names":["x"],"number":3,"objects":[{"address":"h:1","security":"tls"}]}`))
 	f.Add([]byte(`{"text":"a","Text":"b"}`))

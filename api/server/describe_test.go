@@ -18,12 +18,12 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// An object is a JSON object of the description.
+// An object is a JSON object in the description.
 type object = map[string]any
 
-// Describe writes the OpenAPI description of the routes, as it is committed.
-// Everything in it comes from the table, from the types and from the comments
-// on them in wire, the folder of the files that declare them.
+// Describe generates the OpenAPI description of the routes. It is made from the
+// table of routes, from the types on the wire, and from the comments of these types.
+// wire is the folder with the files that declare them.
 func Describe(wire fs.FS) ([]byte, error) {
 	table := (&Server{commands: commands()}).table()
 	docs, err := readComments(wire)
@@ -35,13 +35,13 @@ func Describe(wire fs.FS) ([]byte, error) {
 		"type": "object", "description": "An answer that is not a success.",
 		"required": []string{"code", "text"},
 		"properties": object{
-			"code": object{"type": "string", "description": "What went wrong, for programs."},
-			"text": object{"type": "string", "description": "What went wrong, for people."},
-			"details": object{"type": "array", "description": "All reasons why a command is refused.", "items": object{
+			"code": object{"type": "string", "description": "The kind of the error, for programs."},
+			"text": object{"type": "string", "description": "The description of the error, for people."},
+			"details": object{"type": "array", "description": "All reasons why a command was refused.", "items": object{
 				"type": "object", "required": []string{"code", "text"},
 				"properties": object{
 					"code":  object{"type": "string"},
-					"field": object{"type": "string", "description": "The argument at fault; absent for the command as a whole."},
+					"field": object{"type": "string", "description": "The argument at fault. It is absent if the command as a whole is at fault."},
 					"text":  object{"type": "string"},
 				},
 			}},
@@ -63,7 +63,7 @@ func Describe(wire fs.FS) ([]byte, error) {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "Postern admin API", "version": "1",
-			"description": "What an administrator can see and do at a policy node. Requests are read strictly: what is not described here is refused. Answers may come to hold more than is described; pass over what you do not know. x-postern-scope says who may: \"operator\" runs the installation, \"tenant read\" and \"tenant write\" are also for those who may read and change the tenant of the path.",
+			"description": "The API to administer a policy node. Requests are parsed strictly: a request with fields or parameters that are not described here is refused. Answers of newer versions may have more fields; clients must ignore unknown fields. x-postern-scope is the scope that a caller needs. An operator may use every operation. \"operator\" is for operators only, \"tenant read\" is also for callers that may read the tenant of the path, \"tenant write\" is also for callers that may change it, and \"any\" is for every caller.",
 		},
 		"paths":      paths,
 		"components": object{"schemas": d.schemas, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
@@ -142,7 +142,8 @@ func (d *describer) commandDoc(rt *route) string {
 	return d.docs.types[reflect.TypeOf(rt.request).Name()]
 }
 
-// body is the schema of a request: of a command, its envelope.
+// body returns the schema of a request's body. The arguments of a command are part
+// of an api.CommandRequest.
 func (d *describer) body(rt *route) (object, error) {
 	args, err := d.schema(reflect.TypeOf(rt.request))
 	if err != nil || rt.command == "" {
@@ -151,16 +152,16 @@ func (d *describer) body(rt *route) (object, error) {
 	return object{
 		"type": "object", "additionalProperties": false,
 		"properties": object{
-			"command_id": object{"type": "string", "description": "The command's own id; the same again gives the first result, and is a conflict with another command (another reason, or version expected, makes none). Absent: one is made."},
-			"reason":     object{"type": "string", "description": "Why, in the actor's words; kept in the log."},
-			"if_version": object{"type": "integer", "minimum": 0, "description": "The version the tenant must be at; absent or 0: any."},
-			"if_log":     object{"type": "string", "description": "The log_id with which the version was read; the command is a conflict if the node has another log by now. Absent: any."},
+			"command_id": object{"type": "string", "description": "The command's id. If the same command is sent again with the same id, the node returns the first result. A different command with the same id is a conflict; reason, if_version and if_log do not make a command different. Absent: the node makes an id."},
+			"reason":     object{"type": "string", "description": "The actor's own explanation, which the log keeps."},
+			"if_version": object{"type": "integer", "minimum": 0, "description": "The version that the tenant must have. Absent or 0: any version."},
+			"if_log":     object{"type": "string", "description": "The log_id of the answer that if_version was read from. If the node has another log now, the command is a conflict. Absent: any log."},
 			"args":       args,
 		},
 	}, nil
 }
 
-// schemaOf is the schema of a query parameter.
+// schemaOf returns the schema of a query parameter.
 func schemaOf(p param) object {
 	switch {
 	case p.kind == number:
@@ -177,9 +178,10 @@ func schemaOf(p param) object {
 	return object{"type": "string", "minLength": 1, "maxLength": p.max}
 }
 
-var errNoSchema = errors.New("a type JSON has no plain form for")
+var errNoSchema = errors.New("this type has no schema")
 
-// schema is the schema of a type; a struct's stands among the components.
+// schema returns the schema of a type. For a struct, it is a reference to a
+// component.
 func (d *describer) schema(t reflect.Type) (object, error) {
 	switch t {
 	case reflect.TypeFor[time.Time]():
@@ -216,7 +218,7 @@ func (d *describer) component(t reflect.Type) (object, error) {
 		return ref, nil
 	}
 	s := object{"type": "object"}
-	d.schemas[t.Name()] = s // before its fields: a type may hold itself
+	d.schemas[t.Name()] = s // set before the fields are described, because a type may contain itself
 	if doc := d.docs.types[t.Name()]; doc != "" {
 		s["description"] = doc
 	}
@@ -232,9 +234,9 @@ func (d *describer) component(t reflect.Type) (object, error) {
 	return ref, nil
 }
 
-// fields describes a struct's fields, those of embedded ones among them. Where an
-// embedded struct has the tag openapi:"required", an answer has all its fields,
-// which a request may leave out.
+// fields describes the fields of a struct and of the structs embedded in it. If an
+// embedded struct has the tag openapi:"required", its fields, which are optional in
+// requests, are always present in the answer that embeds it.
 func (d *describer) fields(t reflect.Type, properties object, required *[]string) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -274,8 +276,8 @@ func (d *describer) fields(t reflect.Type, properties object, required *[]string
 	return nil
 }
 
-// valuesOf lists the values of a field that is enumerated in package events;
-// nothing for another field.
+// valuesOf describes the values of a field that package events enumerates. For any
+// other field it returns an empty text.
 func valuesOf(t reflect.Type, name string) string {
 	if t == reflect.TypeFor[api.Backend]() && name == "security" {
 		return "one of " + strings.Join(events.Names[events.Security](), ", ")
@@ -286,7 +288,7 @@ func valuesOf(t reflect.Type, name string) string {
 	return ""
 }
 
-// names are what a struct's fields are called on the wire.
+// names returns the names of a struct's fields on the wire.
 func names(t reflect.Type) []string {
 	var list []string
 	for i := range t.NumField() {
@@ -296,7 +298,7 @@ func names(t reflect.Type) []string {
 	return list
 }
 
-// comments are the wire's types' and their fields'.
+// comments are the comments of the types on the wire and of their fields.
 type comments struct {
 	types  map[string]string
 	fields map[string]string // by "Type.Field"

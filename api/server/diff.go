@@ -9,14 +9,15 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
+// diffParams returns the parameters of diff.
 func diffParams() []param {
 	return []param{
 		{name: "from", max: maxMoment, doc: "the earlier moment, required: " + momentDoc},
-		{name: "to", max: maxMoment, doc: "the later one; without it, now"},
+		{name: "to", max: maxMoment, doc: "the later moment, in the same form; absent: now"},
 	}
 }
 
-// diff answers what changed of the tenant of the path between two moments.
+// diff answers with the changes of the tenant of the path between two moments.
 func (s *Server) diff(_ http.ResponseWriter, r *http.Request) (any, error) {
 	v, err := s.view()
 	if err != nil {
@@ -28,7 +29,7 @@ func (s *Server) diff(_ http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	from, to := queryOf(r).text("from"), queryOf(r).text("to")
 	if from == "" {
-		return nil, &api.Error{Code: api.CodeBadRequest, Text: "from is missing: since when?"}
+		return nil, &api.Error{Code: api.CodeBadRequest, Text: "from is missing: give the earlier moment"}
 	}
 	if to == "" {
 		to = fmt.Sprint(uint64(v.Position()))
@@ -48,7 +49,8 @@ func (s *Server) diff(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return reply, nil
 }
 
-// tenantThen is a tenant at a moment; nil where there was none.
+// tenantThen returns a tenant at a moment. It is nil if the tenant did not exist
+// then.
 func (s *Server) tenantThen(ctx context.Context, v *projections.View, id, name, asked string) (*projections.Tenant, api.Moment, error) {
 	at, as, err := s.moment(v, name, asked)
 	if err != nil {

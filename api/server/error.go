@@ -10,6 +10,7 @@ import (
 	"github.com/postern-im/postern/history"
 )
 
+// statuses are the HTTP statuses of the codes.
 var statuses = map[api.Code]int{
 	api.CodeBadRequest:   http.StatusBadRequest,
 	api.CodeInvalid:      http.StatusUnprocessableEntity,
@@ -32,8 +33,8 @@ func notFound(format string, args ...any) error {
 	return &api.Error{Code: api.CodeNotFound, Text: fmt.Sprintf(format, args...)}
 }
 
-// errorOf is the answer to err; what is not an Error is told to nobody but the
-// node's own log.
+// errorOf returns the answer to an error. The text of an internal error is written
+// only to the node's log.
 func (s *Server) errorOf(r *http.Request, err error) *api.Error {
 	var e *api.Error
 	var slow *history.SlowError
@@ -45,12 +46,12 @@ func (s *Server) errorOf(r *http.Request, err error) *api.Error {
 		e = &api.Error{Code: api.CodeUnavailable, Text: slow.Error() + "; try again"}
 	default:
 		s.logger.Error("admin request", "method", r.Method, "path", r.URL.Path, "error", err)
-		e = &api.Error{Code: api.CodeInternal, Text: "the node failed; its log says more"}
+		e = &api.Error{Code: api.CodeInternal, Text: "the node failed; its log has details"}
 	}
 	return e
 }
 
-// statusOf is the HTTP status of a code.
+// statusOf returns the HTTP status of a code.
 func statusOf(c api.Code) int {
 	if status := statuses[c]; status != 0 {
 		return status
@@ -58,8 +59,8 @@ func statusOf(c api.Code) int {
 	return http.StatusInternalServerError
 }
 
-// writeJSON answers with v. What fails behind the header can only be the
-// connection, of which the other side knows.
+// writeJSON answers with v. An error after the header is one of the connection,
+// which the client notices itself.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

@@ -17,8 +17,8 @@ import (
 
 func asError(err error, e **api.Error) bool { return errors.As(err, e) }
 
-// TestRefusedRequests: each bad request has its status and code, and a text
-// that names what is wrong.
+// TestRefusedRequests checks the status, the code and the text of the answer to each
+// kind of bad request.
 func TestRefusedRequests(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -30,8 +30,8 @@ func TestRefusedRequests(t *testing.T) {
 		code                                  api.Code
 		text                                  string
 	}{
-		{"no such address", "GET", "/v1/nothing", "", "", 404, api.CodeNotFound, "nothing at this address"},
-		{"no version", "GET", "/tenants", "", "", 404, api.CodeNotFound, "nothing at this address"},
+		{"no such address", "GET", "/v1/nothing", "", "", 404, api.CodeNotFound, "nothing at this path"},
+		{"no version", "GET", "/tenants", "", "", 404, api.CodeNotFound, "nothing at this path"},
 		{"wrong method on a read", "DELETE", "/v1/tenants/acme", "", "", 405, api.CodeMethod, "GET only"},
 		{"wrong method on a command", "GET", command + "tenant.remove", "", "", 405, api.CodeMethod, "POST only"},
 		{"HEAD", "PUT", "/v1/status", js, "{}", 405, api.CodeMethod, "GET only"},
@@ -45,7 +45,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"unknown query", "GET", "/v1/tenants?at=1", "", "", 400, api.CodeBadRequest, `unknown query parameter "at"`},
 		{"unknown query on a command", "POST", command + "tenant.suspend?dry=1", js, "{}", 400, api.CodeBadRequest, `unknown query parameter "dry"`},
 		{"query twice", "GET", "/v1/tenants?limit=1&limit=2", "", "", 400, api.CodeBadRequest, "is given twice"},
-		{"query not readable", "GET", "/v1/tenants?limit=%zz", "", "", 400, api.CodeBadRequest, "cannot be read"},
+		{"query not readable", "GET", "/v1/tenants?limit=%zz", "", "", 400, api.CodeBadRequest, "cannot be parsed"},
 		{"limit of nothing", "GET", "/v1/tenants?limit=0", "", "", 400, api.CodeBadRequest, "limit must be"},
 		{"limit over the bound", "GET", "/v1/tenants/acme/members?limit=10001", "", "", 400, api.CodeBadRequest, "limit must be"},
 		{"limit over the log's bound", "GET", "/v1/log?limit=1001", "", "", 400, api.CodeBadRequest, "limit must be"},
@@ -63,7 +63,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"in use", "POST", command + "role.remove", js, `{"args":{"role":"lab:kiosk"}}`, 409, api.CodeInUse, "bob@alpha.test"},
 		{"another version", "POST", command + "tenant.suspend", js, `{"if_version":9}`, 409, api.CodeConflict, "version 1, not 9"},
 		{"bad command id", "POST", command + "tenant.suspend", js, `{"command_id":"a b"}`, 422, api.CodeInvalid, "command id"},
-		{"no explainer", "POST", "/v1/tenants/acme/explain", js, `{"account":"bob@alpha.test","stanza":"<x/>"}`, 503, api.CodeUnavailable, "explains no stanzas"},
+		{"no explainer", "POST", "/v1/tenants/acme/explain", js, `{"account":"bob@alpha.test","stanza":"<x/>"}`, 503, api.CodeUnavailable, "cannot explain stanzas"},
 		{"nothing to explain", "POST", "/v1/tenants/acme/explain", js, `{"account":"bob@alpha.test"}`, 422, api.CodeInvalid, "either a stanza or a permission"},
 		{"two to explain", "POST", "/v1/tenants/acme/explain", js, `{"account":"bob@alpha.test","stanza":"<x/>","permission":"a:b"}`, 422, api.CodeInvalid, "either a stanza or a permission"},
 		{"no permission's name", "POST", "/v1/tenants/acme/explain", js, `{"account":"bob@alpha.test","permission":"xmpp:*"}`, 422, api.CodeInvalid, "no wildcards"},
@@ -84,8 +84,8 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// TestDetailsNameTheField: each reason names the field of the request it is
-// about, as the request spells it.
+// TestDetailsNameTheField checks that each reason of a refusal has the path of a
+// field as it is in the request.
 func TestDetailsNameTheField(t *testing.T) {
 	r := start(t, nil)
 	create := acme()
@@ -114,7 +114,7 @@ func TestDetailsNameTheField(t *testing.T) {
 	}
 }
 
-// A broken runner stands for a node that cannot say what became of a command.
+// A broken runner fails every command with an error.
 type broken struct {
 	view *projections.View
 	err  error
@@ -125,8 +125,8 @@ func (b broken) Execute(context.Context, tenants.Command) (tenants.Result, error
 	return tenants.Result{}, b.err
 }
 
-// TestErrorsOfTheNode: what a node says plainly is passed on, anything else
-// leaves the outcome open and tells nothing of the inside.
+// TestErrorsOfTheNode checks that an *api.Error of the node is passed on. Any other
+// error means that the outcome is unknown, and its text is not shown.
 func TestErrorsOfTheNode(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -151,7 +151,7 @@ func TestErrorsOfTheNode(t *testing.T) {
 				t.Errorf("status %d, want %d %s: %s", status, c.status, c.code, answer)
 			}
 			if strings.Contains(answer, "secret") {
-				t.Errorf("the answer tells of the inside: %s", answer)
+				t.Errorf("the answer shows the internal error: %s", answer)
 			}
 			if c.code == api.CodeUnknown && !strings.Contains(answer, "abc") {
 				t.Errorf("the answer does not name the command's id: %s", answer)
@@ -160,7 +160,7 @@ func TestErrorsOfTheNode(t *testing.T) {
 	}
 }
 
-// A slow runner carries out nothing until it is released.
+// A slow runner blocks every command until it is released.
 type slow struct {
 	broken
 	begun   chan struct{}
@@ -173,8 +173,8 @@ func (s slow) Execute(context.Context, tenants.Command) (tenants.Result, error) 
 	return tenants.Result{}, nil
 }
 
-// TestTooManyRequests: one more than the bound is told to come back, and
-// served once there is room.
+// TestTooManyRequests checks that a request over the bound is refused as busy, and
+// that the next one succeeds when there is room again.
 func TestTooManyRequests(t *testing.T) {
 	s := slow{broken{view: projections.New()}, make(chan struct{}), make(chan struct{})}
 	r := serve(t, s)

@@ -9,7 +9,7 @@ import (
 	"github.com/postern-im/postern/tenants/overapi"
 )
 
-// eventFrom puts an event into the wire's words and fields.
+// eventFrom converts an event to its form on the wire.
 func eventFrom(e events.Event) api.LogEvent {
 	out := api.LogEvent{Type: eventType(e), What: events.Describe(e)}
 	switch subject := events.SubjectOf(e); subject.Kind {
@@ -22,7 +22,7 @@ func eventFrom(e events.Event) api.LogEvent {
 	case events.KindMember:
 		out.JID = subject.Name
 	}
-	switch e := e.(type) { // those that say more than their subject
+	switch e := e.(type) { // the types that have more than a subject
 	case events.TenantCreated:
 		out.DisplayName = e.Name
 	case events.TenantRenamed:
@@ -53,7 +53,8 @@ func eventFrom(e events.Event) api.LogEvent {
 	return out
 }
 
-// eventType is an event's Go name as words: MemberRolesSet is member_roles_set.
+// eventType returns the wire name of an event's type, which is derived from its Go
+// name: MemberRolesSet becomes member_roles_set.
 func eventType(e events.Event) string {
 	name := strings.TrimPrefix(fmt.Sprintf("%T", e), "events.")
 	var b strings.Builder

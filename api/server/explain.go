@@ -10,14 +10,15 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// An Explainer says what would become of a stanza of an account, by a View.
-// It is a function of the node, because this package knows no stanzas. The
-// account is prepared and of one of the tenant's domains. Its error is an
-// *Error where the request is at fault.
+// An Explainer returns the decision on a stanza of an account, according to a View.
+// The node provides it, because this package does not parse stanzas. The account is
+// prepared and belongs to one of the tenant's domains. The error is an *api.Error if
+// the request is at fault.
 type Explainer func(ctx context.Context, v *projections.View, tenant string, q api.ExplainRequest) (Explained, error)
 
-// Explained is what an Explainer says. Asked and Missing are in the
-// catalogue's order.
+// Explained is the answer of an Explainer. Its fields have the meaning of those in
+// api.ExplainReply. Asked are the permissions that the stanza requires. Asked and
+// Missing are in the catalogue's order.
 type Explained struct {
 	Effect  string
 	Row     string
@@ -27,7 +28,8 @@ type Explained struct {
 	Text    string
 }
 
-// postExplain answers what an account may do, and why.
+// postExplain answers how a stanza would be decided, or whether an account has a
+// permission, with the reasons.
 func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error) {
 	var q api.ExplainRequest
 	if err := decodeBody(w, r, &q); err != nil {
@@ -70,7 +72,8 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 	return reply, nil
 }
 
-// explainStanza fills in what becomes of a stanza and gives what it asks for.
+// explainStanza adds the decision on a stanza to the reply. It returns the
+// permissions that the stanza requires.
 func (s *Server) explainStanza(ctx context.Context, v *projections.View, q api.ExplainRequest, reply *api.ExplainReply) ([]string, error) {
 	switch q.Direction {
 	case "":
@@ -80,7 +83,7 @@ func (s *Server) explainStanza(ctx context.Context, v *projections.View, q api.E
 		return nil, &api.Error{Code: api.CodeInvalid, Text: fmt.Sprintf("direction %q: give out or in", q.Direction)}
 	}
 	if s.explain == nil {
-		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node explains no stanzas"}
+		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node cannot explain stanzas"}
 	}
 	e, err := s.explain(ctx, v, reply.Tenant, q)
 	if err != nil {

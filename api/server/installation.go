@@ -7,8 +7,8 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// sharedService is the kind of what the operator declared for the
-// installation, where a tenant's is "domain" or "service".
+// sharedService is the kind of a shared service in an api.Owner. The other kinds,
+// "domain" and "service", belong to tenants.
 const sharedService = "shared service"
 
 func readSharedServices(_ *http.Request, v *projections.View) (any, error) {

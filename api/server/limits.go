@@ -8,34 +8,37 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// The bounds of the requests that the server works on at a time, and of those
-// that follow the log.
+// The bounds of the requests in progress, and of the requests that wait for the
+// log.
 const (
-	// maxRunning bounds the requests being worked on; one more is told to
-	// come back, so that nothing piles up behind a slow log.
+	// maxRunning bounds the requests in progress. A further request is refused, so
+	// that no requests pile up behind a slow log.
 	maxRunning = 64
-	// maxNetwork bounds those of them that came over the network: the local
-	// socket is where one revokes a token that keeps the node busy.
+	// maxNetwork bounds the requests in progress over the network. The rest is left
+	// for the local socket, where an operator can revoke a token that keeps the node
+	// busy.
 	maxNetwork = maxRunning * 3 / 4
-	// maxShare bounds those of one tenant's tokens, or one operator's token.
+	// maxShare bounds the requests of all tokens of one tenant, and the requests of
+	// one operator's token.
 	maxShare = maxRunning / 4
-	// maxTenants bounds those of all tenants' tokens together: a share is left
-	// that only operators' can take.
+	// maxTenants bounds the requests of all tenants' tokens together. One share is
+	// left for operators' tokens.
 	maxTenants = maxNetwork - maxShare
-	// maxFollowers bounds the requests that wait for the log, so that they leave
-	// room for others among maxRunning.
+	// maxFollowers bounds the requests that wait for the log. They are part of
+	// maxRunning and must leave room for others.
 	maxFollowers = maxRunning / 2
-	// maxTenantFollowers bounds those of all tenants, so that operators can
-	// follow as well.
+	// maxTenantFollowers bounds the waiting requests of all tenants. The rest is left
+	// for operators.
 	maxTenantFollowers = maxFollowers * 3 / 4
 )
 
-// limits count the requests that the server works on.
+// limits count the requests in progress.
 type limits struct {
 	running *limit.Counter[struct{}]
 	network *limit.Counter[string] // by tenant, or by an operator's token
 	tenants *limit.Counter[struct{}]
-	// followers, and those of them that are tenants'.
+	// followers are all requests that wait for the log; tenantFollowers are the
+	// tenants' requests among them.
 	followers, tenantFollowers *limit.Counter[struct{}]
 }
 
@@ -47,8 +50,8 @@ func newLimits() limits {
 	}
 }
 
-// enter counts a request of a caller. If that would be over a bound, ok is
-// false.
+// enter counts a request of a caller. It returns false if a bound is reached. The
+// caller of enter must call leave when the request ends.
 func (l *limits) enter(c caller) (leave func(), ok bool) {
 	places := []place{at(l.running, struct{}{})}
 	if c.network {
@@ -69,14 +72,15 @@ func (l *limits) follow(c caller) (leave func(), ok bool) {
 	return enterAll(places)
 }
 
-// A place counts something in one Counter.
+// A place counts a request in one Counter.
 type place func() (leave func(), ok bool)
 
+// at is the place for a key in a Counter.
 func at[K comparable](c *limit.Counter[K], k K) place {
 	return func() (func(), bool) { return c.Enter(k) }
 }
 
-// enterAll takes all places, or none.
+// enterAll counts a request in all places or, if one is full, in none.
 func enterAll(places []place) (leave func(), ok bool) {
 	var taken []func()
 	leave = func() {
@@ -95,18 +99,18 @@ func enterAll(places []place) (leave func(), ok bool) {
 	return leave, true
 }
 
-// The bounds of failed authentications that are answered and recorded one by
-// one. They cost nobody anything who has a valid token.
+// The bounds of failed authentications that are recorded. They do not affect
+// requests with a valid token.
 const (
-	failuresAMinute = 20   // of one source
+	failuresAMinute = 20   // from one source
 	maxFailing      = 4096 // sources remembered
 )
 
-// allFailures bounds the failures of all sources, however many there are, or
-// else they could fill the disk with records.
+// allFailures bounds the failures of all sources together. Otherwise many sources
+// could fill the disk with records.
 var allFailures = limit.PerMinute(failuresAMinute * maxFailing)
 
-// failures counts failed authentications by source.
+// failures counts failed authentications, by source and in total.
 type failures struct {
 	mu       sync.Mutex // guards the counts
 	bySource *limit.Buckets[string]
@@ -117,7 +121,7 @@ func newFailures() *failures {
 	return &failures{bySource: limit.NewBuckets[string](limit.PerMinute(failuresAMinute), maxFailing)}
 }
 
-// allow counts a failure, and reports whether it is within the bounds.
+// allow reports whether a failure is within the bounds, and counts it if it is.
 func (f *failures) allow(source string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

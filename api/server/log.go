@@ -15,14 +15,16 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A Log is what the API shows of the log, and the past is folded from.
+// A Log is the event log, as far as the API reads it. The state of a tenant at a
+// past moment is folded from it, too.
 type Log interface {
 	Commits
 	Places
 }
 
-// Commits are the log's, in order from a position or from the newest back
-// (before zero: from the head), all of them or a tenant's.
+// Commits reads the commits of the log, or of one tenant. Read and Tenant go forward
+// from a position. Newest and NewestOf go backward from the newest commit before a
+// position; if before is zero, they begin with the newest commit of all.
 type Commits interface {
 	Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error
 	Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error
@@ -30,37 +32,38 @@ type Commits interface {
 	NewestOf(ctx context.Context, tenant string, before events.Position, limit int, fn func(*events.Commit) error) error
 }
 
-// Places find their way in the log.
+// Places finds positions in the log.
 type Places interface {
 	Head() (events.Position, [32]byte)
 	Commit(p events.Position) (events.Commit, error)
-	// PositionAt gives the last position not after a time; zero is before
-	// everything.
+	// PositionAt returns the position of the last commit that is not after a time. It
+	// returns zero if there is no such commit.
 	PositionAt(t time.Time) (events.Position, error)
-	// Wait returns when the log reaches past a position.
+	// Wait returns the head when the log has a commit after a position.
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
 }
 
 // The bounds of showing the log.
 const (
-	// What a page of the log holds when nobody says, and at most: a commit
-	// may be almost a megabyte.
+	// defaultEntries and maxEntries are the default and the maximum size of a page of
+	// the log. They are small because a commit may have almost a megabyte.
 	defaultEntries = 50
 	maxEntries     = 1000
-	// maxScan bounds the commits one request looks through for an actor's; the
-	// reply then says from where to go on.
+	// maxScan bounds the commits that one request searches for those of an actor.
+	// The reply then has the position where the next request continues.
 	maxScan = 50_000
-	// maxWait bounds the seconds a request waits for something to happen; it
-	// leaves time to answer within RequestTime.
+	// maxWait bounds the seconds that a request waits for a commit. It leaves time to
+	// answer within api.RequestTime.
 	maxWait = 25
-	// pageBytes ends a page early, roughly: it bounds the answer whatever the
-	// size of commits.
+	// pageBytes is the approximate size in bytes at which a page ends early. It
+	// bounds the answer if commits are large.
 	pageBytes = 8 << 20
 )
 
-// errEnough ends a reading that has what it came for.
+// errEnough stops reading the log without an error, because the page is complete.
 var errEnough = errors.New("enough")
 
+// enough returns nil for errEnough, and other errors unchanged.
 func enough(err error) error {
 	if errors.Is(err, errEnough) {
 		return nil
@@ -68,17 +71,20 @@ func enough(err error) error {
 	return err
 }
 
-const logDoc = "Without after: the newest entries, or those before a position. With it: the first ones behind that " +
-	"position, and with wait, if there are none yet, as soon as there are. Oldest first either way. To follow the log, " +
-	"go on with the reply's next_after; to go back, with its next_before."
+// logDoc describes the routes of the log.
+const logDoc = "Without after, the answer has the newest entries, or the newest entries before a position. With after, it " +
+	"has the first entries after that position; with wait, the node waits until there is such an entry. Entries are always " +
+	"ordered from oldest to newest. To follow the log, send the reply's next_after as after. To read older entries, send its " +
+	"next_before as before."
 
+// logParams returns the parameters of the routes of the log.
 func logParams() []param {
 	return []param{
-		{name: "after", kind: number, max: math.MaxInt64, doc: "a position: answer with the first entries behind it"},
-		{name: "before", kind: number, min: 1, max: math.MaxInt64, doc: "a position: answer with the newest entries before it"},
-		{name: "since", max: maxMoment, doc: "only entries from then on: " + momentDoc},
-		{name: "until", max: maxMoment, doc: "only entries until then: " + momentDoc},
-		{name: "actor", max: maxText, doc: "only this actor's entries, such as operator:root"},
+		{name: "after", kind: number, max: math.MaxInt64, doc: "a position: return the first entries after it"},
+		{name: "before", kind: number, min: 1, max: math.MaxInt64, doc: "a position: return the newest entries before it"},
+		{name: "since", max: maxMoment, doc: "only entries at or after this moment: " + momentDoc},
+		{name: "until", max: maxMoment, doc: "only entries at or before this moment: " + momentDoc},
+		{name: "actor", max: maxText, doc: "only entries of this actor, such as operator:root"},
 		{name: "wait", kind: number, min: 1, max: maxWait, doc: "with after: how many seconds to wait for an entry"},
 		limitParam(defaultEntries, maxEntries),
 	}
@@ -89,23 +95,23 @@ type logReading struct {
 	log    Log
 	past   *history.History
 	tenant string          // empty: all
-	after  events.Position // forwards: read behind it
-	before events.Position // backwards: read before it; zero: from the head
-	from   events.Position // the first that is wanted
-	to     events.Position // the last that is wanted
+	after  events.Position // forward: read after it
+	before events.Position // backward: read before it; zero: from the head
+	from   events.Position // the first wanted position
+	to     events.Position // the last wanted position
 	actor  string
 	limit  int
 
 	reply   api.LogTail
-	scanned int
-	bytes   int
+	scanned int // commits that were read
+	bytes   int // approximate size of the entries
 }
 
 func (s *Server) readLog(r *http.Request, v *projections.View) (any, error) {
 	return s.logPage(r, v, "")
 }
 
-// readTenantLog shows the log of tenants that were removed too.
+// readTenantLog answers with the log of a tenant, which may have been removed.
 func (s *Server) readTenantLog(r *http.Request, v *projections.View) (any, error) {
 	id := r.PathValue("tenant")
 	if !v.Used([]byte(id)) {
@@ -114,16 +120,17 @@ func (s *Server) readTenantLog(r *http.Request, v *projections.View) (any, error
 	return s.logPage(r, v, id)
 }
 
+// logPage answers with a page of the log, or of a tenant's part of it.
 func (s *Server) logPage(r *http.Request, v *projections.View, tenant string) (any, error) {
 	if s.log == nil {
-		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node shows no log"}
+		return nil, &api.Error{Code: api.CodeUnavailable, Text: "this node has no log to show"}
 	}
 	q := queryOf(r)
 	after, forwards := q.number("after")
 	before, backwards := q.number("before")
 	wait, waits := q.number("wait")
 	if forwards && backwards || waits && !forwards {
-		return nil, &api.Error{Code: api.CodeBadRequest, Text: "give after, perhaps with wait, or before"}
+		return nil, &api.Error{Code: api.CodeBadRequest, Text: "give either after or before; wait needs after"}
 	}
 	limit, _ := q.number("limit")
 	l := &logReading{
@@ -143,7 +150,7 @@ func (s *Server) logPage(r *http.Request, v *projections.View, tenant string) (a
 	return l.reply, err
 }
 
-// between reads since and until. Times are both included.
+// between sets from and to according to since and until. Both moments are included.
 func (l *logReading) between(since, until string) error {
 	now := time.Now()
 	if since != "" {
@@ -172,8 +179,9 @@ func (l *logReading) between(since, until string) error {
 	return nil
 }
 
-// add takes a commit; errEnough when the page is full with it. What belongs
-// to another tenant is never shown, whatever an index says.
+// add adds a commit to the page and returns errEnough when the page is complete. A
+// commit of another tenant is an error: it is never shown, even if an index of the
+// log is wrong.
 func (l *logReading) add(c *events.Commit) error {
 	if l.tenant != "" && c.Tenant != l.tenant {
 		return fmt.Errorf("commit %d of tenant %q read as one of %q", c.Position, c.Tenant, l.tenant)
@@ -193,8 +201,8 @@ func (l *logReading) add(c *events.Commit) error {
 	return nil
 }
 
-// turn waits for a turn where many commits may be looked through for a few
-// entries: that is as much work as a folding.
+// turn waits for a turn in history if the page selects an actor. Such a page may
+// search many commits for a few entries, which is as much work as folding them.
 func (l *logReading) turn(ctx context.Context) (end func(), err error) {
 	if l.actor == "" {
 		return func() {}, nil
@@ -202,7 +210,7 @@ func (l *logReading) turn(ctx context.Context) (end func(), err error) {
 	return l.past.Turn(ctx, callerOf(ctx).inHistory())
 }
 
-// back reads the newest first and turns them round.
+// back reads a page backward and then reverses it.
 func (l *logReading) back(ctx context.Context) error {
 	end, err := l.turn(ctx)
 	if err != nil {
@@ -236,12 +244,12 @@ func (l *logReading) back(ctx context.Context) error {
 	return enough(err)
 }
 
-// follow reads what stands behind a position, and waits for it if need be.
+// follow reads a page forward. If there is no commit yet, it waits for one.
 func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) error {
 	if wait > 0 {
 		leave, ok := s.limits.follow(callerOf(ctx))
 		if !ok {
-			return &api.Error{Code: api.CodeBusy, Text: "too many follow the log at once; try again"}
+			return &api.Error{Code: api.CodeBusy, Text: "too many requests wait for the log; try again"}
 		}
 		defer leave()
 	}
@@ -251,7 +259,7 @@ func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) 
 	for {
 		head, _ := s.log.Head()
 		if l.after > head {
-			return &api.Error{Code: api.CodeConflict, Text: fmt.Sprintf("there is no position %d: the log ends at %d; it is not the log that was followed", l.after, head)}
+			return &api.Error{Code: api.CodeConflict, Text: fmt.Sprintf("there is no position %d: the log ends at %d; it is not the log that after was read from", l.after, head)}
 		}
 		if err := l.ahead(ctx); err != nil {
 			return err
@@ -261,14 +269,14 @@ func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) 
 		}
 		if _, err := s.log.Wait(waiting, head); err != nil {
 			if waiting.Err() != nil && ctx.Err() == nil {
-				return nil // nothing happened in time
+				return nil // there was no commit in time
 			}
 			return err
 		}
 	}
 }
 
-// ahead reads the first ones behind after.
+// ahead reads the commits after l.after that exist already.
 func (l *logReading) ahead(ctx context.Context) error {
 	l.reply.NextAfter = uint64(l.after)
 	from := max(l.after+1, l.from)
@@ -300,12 +308,13 @@ func (l *logReading) ahead(ctx context.Context) error {
 
 type stoppingKey struct{}
 
-// withStopping tells requests of a server that is about to stop: those that
-// wait need not.
+// withStopping adds a context that ends when the server stops, so that requests
+// that wait for the log return at once.
 func withStopping(ctx, stopping context.Context) context.Context {
 	return context.WithValue(ctx, stoppingKey{}, stopping)
 }
 
+// stoppingOf returns the context of withStopping. Without one, it returns ctx.
 func stoppingOf(ctx context.Context) context.Context {
 	if stopping, ok := ctx.Value(stoppingKey{}).(context.Context); ok {
 		return stopping
@@ -313,6 +322,7 @@ func stoppingOf(ctx context.Context) context.Context {
 	return ctx
 }
 
+// entryFrom converts a commit to its form on the wire.
 func entryFrom(c *events.Commit) api.LogEntry {
 	e := api.LogEntry{
 		Position: uint64(c.Position), Tenant: c.Tenant, TenantVersion: c.TenantVersion, Time: c.Time,

@@ -13,26 +13,27 @@ import (
 // maxMoment bounds the text of a moment, in bytes.
 const maxMoment = 64
 
-// momentDoc says how a moment is written.
+// momentDoc describes the form of a moment.
 const momentDoc = "a position, or a time: RFC 3339, a date or a date and time (UTC), or how long ago, such as 90m, 2h ago, 3d"
 
-// A moment is a place in the log as somebody names it: a position, or a time.
+// A moment is a point in the log, given by a client as a position or as a time.
 type moment struct {
-	position events.Position // zero when it is a time
-	time     time.Time       // zero when it is a position
+	position events.Position // zero if the moment is a time
+	time     time.Time       // zero if the moment is a position
 }
 
-// The forms of a time without a zone, which is UTC then.
+// momentForms are the forms of a time without a zone, which is read as UTC.
 var momentForms = []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02T15:04:05", time.DateTime}
 
-// The units of a time ago, longest first.
+// momentUnits are the units of a time ago, longest first.
 var momentUnits = []struct {
 	suffix string
 	unit   time.Duration
 }{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
 
-// parseMoment reads a moment. A time must not be in the future, where nothing
-// is known of, nor before 1970, where logs do not reach.
+// parseMoment parses the moment in the query parameter name. A time must not be in
+// the future, because the state then is unknown. It must not be before 1970, because
+// no log is that old.
 func parseMoment(name, s string, now time.Time) (moment, error) {
 	bad := func(format string, args ...any) (moment, error) {
 		return moment{}, &api.Error{Code: api.CodeBadRequest, Text: name + ": " + fmt.Sprintf(format, args...)}
@@ -43,9 +44,9 @@ func parseMoment(name, s string, now time.Time) (moment, error) {
 	if s != "" && strings.Trim(s, "0123456789") == "" {
 		switch n, err := strconv.ParseUint(s, 10, 63); {
 		case err != nil:
-			return bad("%s is no position", s)
+			return bad("%s is not a position: it is too large", s)
 		case n == 0:
-			return bad("position 0 is before the beginning: the first is 1")
+			return bad("there is no position 0: the first is 1")
 		default:
 			return moment{position: events.Position(n)}, nil
 		}
@@ -53,15 +54,16 @@ func parseMoment(name, s string, now time.Time) (moment, error) {
 	t, ok := parseTime(s, now)
 	switch {
 	case !ok:
-		return bad("%q is no moment: give %s", s, momentDoc)
+		return bad("%q is not a moment: give %s", s, momentDoc)
 	case t.After(now):
-		return bad("%s is in the future: it is %s", t.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return bad("%s is in the future: the node's time is %s", t.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case t.Unix() < 0:
 		return bad("%s is before the beginning of every log", t.UTC().Format(time.RFC3339))
 	}
 	return moment{time: t.UTC()}, nil
 }
 
+// parseTime parses a time in one of the forms of momentDoc.
 func parseTime(s string, now time.Time) (time.Time, bool) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, true
@@ -75,10 +77,11 @@ func parseTime(s string, now time.Time) (time.Time, bool) {
 	return now.Add(-ago), ok
 }
 
-// maxAgo bounds how long ago may be, well within a Duration.
+// maxAgo bounds a time ago, so that a Duration can hold it.
 const maxAgo = 200 * 365 * 24 * time.Hour
 
-// parseAgo reads a duration such as 2h, 1d12h or 3w, its units falling.
+// parseAgo parses a duration such as 2h, 1d12h or 3w. Longer units must come before
+// shorter ones.
 func parseAgo(s string) (time.Duration, bool) {
 	var sum time.Duration
 	rest := s

@@ -25,25 +25,25 @@ func TestParseMoment(t *testing.T) {
 		"2h":                        "2026-03-02T10:00:00Z",
 		"2h ago":                    "2026-03-02T10:00:00Z",
 		"1d12h":                     "2026-03-01T00:00:00Z",
-		"1w 1d":                     "is no moment",
+		"1w 1d":                     "is not a moment",
 		"0s":                        "2026-03-02T12:00:00Z",
-		"":                          "is no moment",
-		"ago":                       "is no moment",
-		"0":                         "before the beginning",
-		"9223372036854775808":       "is no position",
-		"-1":                        "is no moment",
-		"2h3d":                      "is no moment",
-		"99999999999w":              "is no moment",
-		"4294967295w":               "is no moment",
+		"":                          "is not a moment",
+		"ago":                       "is not a moment",
+		"0":                         "there is no position 0",
+		"9223372036854775808":       "is not a position",
+		"-1":                        "is not a moment",
+		"2h3d":                      "is not a moment",
+		"99999999999w":              "is not a moment",
+		"4294967295w":               "is not a moment",
 		"2026-03-03":                "in the future",
 		"1969-12-31":                "before the beginning",
-		"60y":                       "is no moment",
-		"100w100w":                  "is no moment",
+		"60y":                       "is not a moment",
+		"100w100w":                  "is not a moment",
 		"3000w":                     "before the beginning",
-		"2026-02-30":                "is no moment",
-		"yesterday\x1b[2J":          "is no moment",
+		"2026-02-30":                "is not a moment",
+		"yesterday\x1b[2J":          "is not a moment",
 		strings.Repeat("1", 65):     "longer than",
-		"２h":                        "is no moment",
+		"２h":                        "is not a moment",
 	} {
 		m, err := parseMoment("at", s, momentNow)
 		var got string
@@ -66,8 +66,8 @@ func TestParseMoment(t *testing.T) {
 	}
 }
 
-// FuzzParseMoment: whatever is written, what is accepted is exactly one of a
-// position and a time that has been.
+// FuzzParseMoment checks that every accepted text gives either a position or a time
+// in the past, and never both.
 func FuzzParseMoment(f *testing.F) {
 	for _, s := range []string{"1", "2h ago", "1w2d3h4m5s", "2026-03-01", "2026-03-01T08:30:05+02:00", "9999999w", "0", "agoago"} {
 		f.Add(s)

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// openapi is the description of the routes. TestOpenAPI writes it from the
-// table of routes and from the wire's types, and fails when the two differ, so
-// that a server need not build it.
+// openapi is the OpenAPI description of the routes. TestOpenAPI generates it from
+// the table of routes and the types on the wire, and fails if the committed file
+// differs. The server therefore does not generate it at run time.
 //
 //go:embed openapi.json
 var openapi []byte

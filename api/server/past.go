@@ -10,12 +10,13 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
+// atParam is the parameter for the moment at which a tenant is read.
 func atParam() param {
-	return param{name: "at", max: maxMoment, doc: "answer as of then: " + momentDoc + "; without it, now"}
+	return param{name: "at", max: maxMoment, doc: "return the state at this moment: " + momentDoc + "; absent: now"}
 }
 
-// past makes a handler of what is read of one tenant, now or, with the query
-// parameter at, as it was. What reads on does not see the difference.
+// past makes a handler that reads one tenant as it is now or, with the query
+// parameter at, as it was at that moment. read is the same for both.
 func (s *Server) past(read func(*http.Request, *projections.View, *projections.Tenant) (any, error)) handler {
 	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		v, t, as, err := s.tenantAt(r)
@@ -30,7 +31,8 @@ func (s *Server) past(read func(*http.Request, *projections.View, *projections.T
 	}
 }
 
-// dated sets AsOf in a reply that has it.
+// dated sets the field AsOf of a reply about the past. reflect is used because the
+// replies have different types.
 func dated(reply any, as api.AsOf) any {
 	if as.At == nil {
 		return reply
@@ -41,8 +43,8 @@ func dated(reply any, as api.AsOf) any {
 	return v.Interface()
 }
 
-// tenantAt is the tenant of the path at the moment of the query, and the View
-// to ask about it.
+// tenantAt returns the tenant of the path at the moment of the query, and the View
+// that has it.
 func (s *Server) tenantAt(r *http.Request) (*projections.View, *projections.Tenant, api.AsOf, error) {
 	v, err := s.view()
 	if err != nil {
@@ -69,20 +71,21 @@ func (s *Server) tenantAt(r *http.Request) (*projections.View, *projections.Tena
 	switch {
 	case t != nil:
 		if !callerOf(r.Context()).operator {
-			// When others gave their commands is not the tenant's to know.
+			// The commit at this position may be another tenant's, whose time
+			// this tenant must not learn.
 			as.At.Time = then.Time()
 		}
 		return then, t, as, nil
 	case then.Used([]byte(id)):
-		return nil, nil, api.AsOf{}, notFound("tenant %q had been removed at position %d; look at an earlier one", id, at)
+		return nil, nil, api.AsOf{}, notFound("tenant %q was already removed at position %d; give an earlier moment", id, at)
 	}
 	return nil, nil, api.AsOf{}, notFound("tenant %q did not exist yet at position %d", id, at)
 }
 
-// moment finds a moment's position in the log.
+// moment returns the position of a moment in the log.
 func (s *Server) moment(v *projections.View, name, asked string) (events.Position, api.AsOf, error) {
 	if s.log == nil {
-		return 0, api.AsOf{}, &api.Error{Code: api.CodeUnavailable, Text: "this node shows no log, and so no past"}
+		return 0, api.AsOf{}, &api.Error{Code: api.CodeUnavailable, Text: "this node has no log to show, and therefore no past"}
 	}
 	m, err := parseMoment(name, asked, time.Now())
 	if err != nil {
@@ -93,9 +96,9 @@ func (s *Server) moment(v *projections.View, name, asked string) (events.Positio
 		if at, err = s.log.PositionAt(m.time); err != nil {
 			return 0, api.AsOf{}, err
 		}
-		at = min(at, v.Position()) // the View may be a moment behind the log
+		at = min(at, v.Position()) // the View may be slightly behind the log
 		if at == 0 {
-			return 0, api.AsOf{}, notFound("%s: nothing had happened yet at %s", name, m.time.Format(time.RFC3339))
+			return 0, api.AsOf{}, notFound("%s: the log has no commit as old as %s", name, m.time.Format(time.RFC3339))
 		}
 	}
 	if at > v.Position() {

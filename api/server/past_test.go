@@ -23,8 +23,8 @@ var pastReads = []string{
 	"/members", "/members/bob@alpha.test", "/members/nobody@alpha.test",
 }
 
-// TestPastIsWhatWas reads two tenants after each of many commands, and reads
-// all of it again in the end, as of then: the answers are the same.
+// TestPastIsWhatWas reads two tenants after each of many commands. At the end it
+// reads them again at each of those positions, and the answers must be the same.
 func TestPastIsWhatWas(t *testing.T) {
 	r := start(t, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -32,7 +32,7 @@ func TestPastIsWhatWas(t *testing.T) {
 		status int
 		body   string
 	}
-	then := map[string]answer{} // by path with its position
+	then := map[string]answer{} // by path and position
 	var last uint64
 	step := func(tenant string) api.Command {
 		// The steps are few and of equal weight, so that most are tried.
@@ -55,13 +55,13 @@ func TestPastIsWhatWas(t *testing.T) {
 	for range 120 {
 		tenant := []string{"own", "other"}[rng.IntN(2)]
 		command := step(tenant)
-		if rng.IntN(8) == 0 { // what one tenant may have, the installation shares
+		if rng.IntN(8) == 0 { // share a service that a tenant could have
 			service := []string{"rooms.alpha.test", "push.test"}[rng.IntN(2)]
 			tenant, command = "", []api.Command{api.SharedServiceAdd{Service: service}, api.SharedServiceRemove{Service: service}}[rng.IntN(2)]
 		}
 		result, err := r.client.Do(t.Context(), tenant, command, api.CommandMeta{})
 		if err != nil || !result.Changed {
-			continue // refused, or so already: another time
+			continue // refused, or it changed nothing
 		}
 		last = result.Position
 		for _, path := range pastReads {
@@ -83,7 +83,8 @@ func TestPastIsWhatWas(t *testing.T) {
 	}
 }
 
-// TestMoments: what is asked at a moment that is none is answered clearly.
+// TestMoments checks the answers about moments at which the tenant did not exist,
+// and about invalid moments.
 func TestMoments(t *testing.T) {
 	r := start(t, nil)
 	before := time.Now().Add(-time.Hour)
@@ -97,11 +98,11 @@ func TestMoments(t *testing.T) {
 		want string
 	}{
 		{"1", api.CodeNotFound, `tenant "acme" did not exist yet at position 1`},
-		{"4", api.CodeNotFound, `tenant "acme" had been removed at position 4`},
+		{"4", api.CodeNotFound, `tenant "acme" was already removed at position 4`},
 		{"5", api.CodeNotFound, "no position 5 yet: the newest is 4"},
-		{"0", api.CodeBadRequest, "before the beginning"},
-		{before.UTC().Format(time.RFC3339), api.CodeNotFound, "nothing had happened yet"},
-		{"soon", api.CodeBadRequest, "is no moment"},
+		{"0", api.CodeBadRequest, "there is no position 0"},
+		{before.UTC().Format(time.RFC3339), api.CodeNotFound, "the log has no commit as old as"},
+		{"soon", api.CodeBadRequest, "is not a moment"},
 		{"", api.CodeNotFound, `no tenant "acme"`},
 	} {
 		_, err := r.client.At(c.at).Tenant(t.Context(), "acme")
@@ -112,7 +113,7 @@ func TestMoments(t *testing.T) {
 	if _, err := r.client.At("3").Tenant(t.Context(), "never"); err == nil || !strings.Contains(err.Error(), `no tenant "never"`) {
 		t.Errorf("a tenant that never was: %v", err)
 	}
-	// What was removed can be looked at, by position and by time.
+	// A removed tenant can be read at an earlier moment, by position and by time.
 	third, err := r.client.Log(t.Context(), api.LogQuery{Tenant: "acme", Since: "3", Until: "3"})
 	if err != nil || len(third.Entries) != 1 {
 		t.Fatalf("position 3: %+v, %v", third, err)
@@ -129,8 +130,8 @@ func TestMoments(t *testing.T) {
 	}
 }
 
-// TestBlame: the command that made it so, also for accounts nothing was said
-// of, and for names outside the catalogue.
+// TestBlame checks which command is blamed for a permission, including accounts
+// without an entry and permissions outside the catalogue.
 func TestBlame(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", api.TenantCreate{})
@@ -189,8 +190,8 @@ func TestBlame(t *testing.T) {
 	}
 }
 
-// TestLogPages goes back through the log and forth again, whole, a tenant's
-// and an actor's.
+// TestLogPages reads the log by pages, backward and forward: the whole log, the log
+// of a tenant, and the log of an actor.
 func TestLogPages(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", api.TenantCreate{})
@@ -253,9 +254,9 @@ func TestLogPages(t *testing.T) {
 	}
 }
 
-// TestLogFollowed: who waits hears of each commit once, of its tenant's alone,
-// whatever else happens; too many who wait are told; none keeps a server from
-// stopping.
+// TestLogFollowed checks that a client that follows a tenant's log gets each commit
+// of this tenant once, and no other commits. Too many waiting requests are refused
+// as busy, and waiting requests do not delay the stop of the server.
 func TestLogFollowed(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", api.TenantCreate{})
@@ -296,7 +297,7 @@ func TestLogFollowed(t *testing.T) {
 	for range server.MaxFollowers {
 		go func() {
 			status := http.StatusTooManyRequests
-			for status == http.StatusTooManyRequests { // the one below may have taken the place
+			for status == http.StatusTooManyRequests { // the requests with wait=1 below may take a place for a second
 				status, _ = r.get(t, "/v1/log?"+query)
 			}
 			done <- status

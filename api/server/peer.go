@@ -7,11 +7,12 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// localActor is who gives commands over the local socket. Whoever can open it
-// is the operator; which of several people that was, the socket cannot tell.
+// localActor is the actor of all commands over the local socket. Every process that
+// may use the socket is an operator's. The socket cannot tell several people apart.
 const localActor = "operator:local"
 
-// withPeer notes for each request of a connection who is at its other end.
+// withPeer adds the caller to the context of a connection. Over the network, the
+// caller is unknown until authenticate has checked its token.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	u, ok := c.(*net.UnixConn)
 	if !ok {

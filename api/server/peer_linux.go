@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf names the other process and reports whether it may administer the
-// node: whether that process runs as root or as the user
-// of this one (SO_PEERCRED, unix(7)). The modes of socket and folder say the
-// same; this holds when somebody has changed them.
+// peerOf returns the name of the peer process and reports whether the process may
+// administer the node: it must run as root or as this process's user (SO_PEERCRED,
+// unix(7)). The modes of the socket and its folder enforce the same rule. This check
+// still enforces it if the modes were changed.
 func peerOf(c *net.UnixConn) (source string, trusted bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/postern-im/postern/tenants/overapi"
 )
 
-// maxNamed bounds the members named in one group of a plan.
+// maxNamed bounds the members that one group of a plan lists by name.
 const maxNamed = 10_000
 
-// postPlan says what a policy would change.
+// postPlan answers with the changes that a policy would make.
 func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	var q api.TenantApply
 	if err := decodeBody(w, r, &q); err != nil {
@@ -36,8 +36,9 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	id := r.PathValue("tenant")
 	before := v.Tenant([]byte(id))
-	// What its apply would be refused for, the plan is refused for; but to read
-	// what would be is enough to plan.
+	// A plan is refused for the same reasons as its application, with one exception:
+	// a caller that may only read the tenant may plan, too. The actor therefore has
+	// the tenant even if the caller may not change it.
 	caller := callerOf(r.Context())
 	actor := tenants.Actor{Name: "plan", Operator: caller.operator, Tenant: caller.tenant}
 	c := tenants.Command{Tenant: id, Actor: actor, ID: "plan", Change: change}
@@ -50,7 +51,7 @@ func (s *Server) postPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 	return s.planned(v, before, &c, reply)
 }
 
-// planRemoval says what the removal of a tenant would change.
+// planRemoval answers with the changes that the removal of a tenant would make.
 func (s *Server) planRemoval(r *http.Request, v *projections.View) (any, error) {
 	t, err := tenantOf(r, v)
 	if err != nil {
@@ -60,8 +61,8 @@ func (s *Server) planRemoval(r *http.Request, v *projections.View) (any, error) 
 	return s.planned(v, t, &c, api.PlanReply{Position: uint64(v.Position()), LogID: s.logID, Tenant: t.ID(), TenantVersion: t.Version()})
 }
 
-// planned checks a command and completes the reply with what it would change.
-// before is the tenant as it is, nil where there is none.
+// planned checks a command and adds its changes to the reply. before is the current
+// tenant; nil if there is none.
 func (s *Server) planned(v *projections.View, before *projections.Tenant, c *tenants.Command, reply api.PlanReply) (any, error) {
 	outcome, err := c.Check(v)
 	if err != nil {
@@ -85,9 +86,10 @@ func (s *Server) planned(v *projections.View, before *projections.Tenant, c *ten
 	return reply, nil
 }
 
-// planTurn waits for a tenant's turn to plan: where it has a million members,
-// that takes as long as its past, and several hundred megabytes. Operators, who
-// plan many tenants at once, are trusted with that.
+// planTurn waits for a turn in history if a tenant makes a plan. A plan for a tenant
+// with a million members takes as long as folding its past, and several hundred
+// megabytes of memory. Operators need no turn: they are trusted, and they plan many
+// tenants at the same time.
 func (s *Server) planTurn(ctx context.Context) (end func(), err error) {
 	if s.history == nil || callerOf(ctx).operator {
 		return func() {}, nil
@@ -95,10 +97,13 @@ func (s *Server) planTurn(ctx context.Context) (end func(), err error) {
 	return s.history.Turn(ctx, callerOf(ctx).inHistory())
 }
 
+// differenceOf compares two states of a tenant. A nil state means that the tenant does
+// not exist.
 func differenceOf(before, after *projections.Tenant) ([]api.PlanChange, api.Effective) {
 	return wireDifference(tenants.Compare(before, after))
 }
 
+// wireDifference converts a difference to its form on the wire.
 func wireDifference(d tenants.Difference) ([]api.PlanChange, api.Effective) {
 	changes := []api.PlanChange{}
 	for _, e := range d.Edits {
@@ -132,7 +137,7 @@ func accountsOf(a tenants.Accounts) api.EffectiveAccounts {
 	}
 }
 
-// readPolicy answers a tenant as a policy.
+// readPolicy answers with a tenant in the form of a policy.
 func readPolicy(_ *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
 	c := tenants.Desired(t)
 	byOperator := []string{}

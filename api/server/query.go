@@ -12,40 +12,43 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// A kind is what a query parameter's value must look like.
+// A kind is the type of a query parameter's value.
 type kind uint8
 
 const (
-	text   kind = iota // any text that is not empty
+	text   kind = iota // a text that is not empty
 	number             // a decimal number within bounds
 	truth              // true or false
 )
 
-// A param is one query parameter of a route. Each may stand once, and none
-// has to: a handler takes what is absent as the documented default.
+// A param is one query parameter of a route. A request may have each parameter at
+// most once. Parameters are optional for readQuery; the handler uses the documented
+// default of an absent one, or refuses the request.
 type param struct {
 	name string
 	kind kind
 	// min and max bound a number, max a text's length in bytes.
 	min, max uint64
-	// oneOf, where set, lists the texts there are.
+	// oneOf lists the allowed texts; if empty, all texts are allowed.
 	oneOf []string
-	// def is the number that absence stands for; zero when there is none.
+	// def is the number to use if the parameter is absent; zero if there is no
+	// default.
 	def uint64
 	doc string
 }
 
-// The parameters several routes have.
+// limitParam is the parameter for the size of a page.
 func limitParam(def, most uint64) param {
-	return param{name: "limit", kind: number, min: 1, max: most, def: def, doc: "how many to answer with at most"}
+	return param{name: "limit", kind: number, min: 1, max: most, def: def, doc: "the maximum number of entries to return"}
 }
 
+// afterParam is the parameter for the last entry of the page before.
 func afterParam(doc string) param { return param{name: "after", max: maxText, doc: doc} }
 
-// maxText bounds a text in a query: a full JID at its longest.
+// maxText bounds a text in a query: the length of the longest full JID.
 const maxText = 3071
 
-// read checks one value.
+// read checks one value, and returns it if it is a number.
 func (p *param) read(s string) (uint64, error) {
 	bad := func(format string, args ...any) error {
 		return &api.Error{Code: api.CodeBadRequest, Text: fmt.Sprintf(format, args...)}
@@ -74,19 +77,19 @@ func (p *param) read(s string) (uint64, error) {
 	return 0, nil
 }
 
-// A query is what a request asks beside its path, checked by its route.
+// A query has the query parameters of a request, checked against its route.
 type query struct {
 	route   *route
 	texts   map[string]string
 	numbers map[string]uint64
 }
 
-// readQuery reads a request's query by its route, strictly: each parameter of
-// the route at most once and within its bounds, no others.
+// readQuery parses a request's query strictly. Each parameter must be one of the
+// route's, within its bounds, and must not be repeated.
 func readQuery(rt *route, r *http.Request) (query, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return query{}, &api.Error{Code: api.CodeBadRequest, Text: "the query cannot be read"}
+		return query{}, &api.Error{Code: api.CodeBadRequest, Text: "the query cannot be parsed"}
 	}
 	q := query{rt, map[string]string{}, map[string]uint64{}}
 	for name, list := range values {
@@ -105,8 +108,9 @@ func readQuery(rt *route, r *http.Request) (query, error) {
 	return q, nil
 }
 
-// param finds a parameter of the query's route. Asking for one the route does
-// not list is a programmer's mistake, as nobody could ever give it.
+// param finds a parameter of the query's route. It panics if the route does not
+// list the parameter: this is a programmer's mistake, because readQuery refuses
+// every request that has it.
 func (q query) param(name string) *param {
 	i := slices.IndexFunc(q.route.query, func(p param) bool { return p.name == name })
 	if i < 0 {
@@ -115,13 +119,14 @@ func (q query) param(name string) *param {
 	return &q.route.query[i]
 }
 
-// text is a text's value, empty when it was not given.
+// text returns the value of a text, which is empty if the parameter is absent.
 func (q query) text(name string) string {
 	q.param(name)
 	return q.texts[name]
 }
 
-// number is a number's value, or its default, and whether it was given.
+// number returns the value of a number, or its default, and whether the request has
+// the parameter.
 func (q query) number(name string) (uint64, bool) {
 	p := q.param(name)
 	if n, given := q.numbers[name]; given {
@@ -136,7 +141,7 @@ func withQuery(ctx context.Context, q query) context.Context {
 	return context.WithValue(ctx, queryKey{}, q)
 }
 
-// queryOf is the query of a request that came through a route.
+// queryOf returns the checked query of a request to a route.
 func queryOf(r *http.Request) query {
 	q, _ := r.Context().Value(queryKey{}).(query)
 	return q

@@ -13,13 +13,14 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Pages: what is asked for when nobody says, and at most. A page of members
-// is found by looking at all of them, so pages are large.
+// The default and the maximum size of a page. Each page of members costs a search
+// through all members, so pages are large.
 const (
 	defaultPage = 1000
 	maxPage     = 10000
 )
 
+// tenantOf returns the tenant of the path.
 func tenantOf(r *http.Request, v *projections.View) (*projections.Tenant, error) {
 	id := r.PathValue("tenant")
 	t := v.Tenant([]byte(id))
@@ -29,7 +30,7 @@ func tenantOf(r *http.Request, v *projections.View) (*projections.Tenant, error)
 	return t, nil
 }
 
-// pageOf reads a page's query.
+// pageOf returns the query parameters of a page.
 func pageOf(r *http.Request) (after string, limit int) {
 	q := queryOf(r)
 	n, _ := q.number("limit")
@@ -93,7 +94,7 @@ func readTenant(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	return reply, nil
 }
 
-// list copies a list, so that an empty one is [] on the wire.
+// list copies a list, so that an empty list is [] on the wire and not null.
 func list(names []string) []string { return append([]string{}, names...) }
 
 func domainsOf(t *projections.Tenant) []api.Domain {
@@ -115,7 +116,7 @@ func readDomains(r *http.Request, v *projections.View, t *projections.Tenant) (a
 	return api.DomainList{Position: uint64(v.Position()), Tenant: t.ID(), Domains: domainsOf(t)}, nil
 }
 
-// domainIn is the domain of the path, prepared.
+// domainIn returns the domain of the path, prepared.
 func domainIn(r *http.Request) (string, error) {
 	name, err := jid.Domain(r.PathValue("domain"))
 	if err != nil {
@@ -124,7 +125,8 @@ func domainIn(r *http.Request) (string, error) {
 	return name, nil
 }
 
-// reasonOf is why an address was refused, without the name of the package.
+// reasonOf returns the reason why package jid refused an address, without the name
+// of the package.
 func reasonOf(err error) string { return strings.TrimPrefix(err.Error(), "jid: ") }
 
 func readDomain(r *http.Request, v *projections.View, t *projections.Tenant) (any, error) {
@@ -162,7 +164,7 @@ func roleFrom(t *projections.Tenant, r projections.Role) api.Role {
 	} else {
 		out.Allow, out.Deny = list(r.Allow), list(r.Deny)
 	}
-	// What the catalogue does not know, a role may give all the same.
+	// A role can also give permissions that are not in the catalogue.
 	for _, name := range ownNames(t, r.Name) {
 		if t.Grants(r.Name, name) {
 			out.Effective = append(out.Effective, name)
@@ -172,8 +174,8 @@ func roleFrom(t *projections.Tenant, r projections.Role) api.Role {
 	return out
 }
 
-// ownNames lists the permissions outside the catalogue that a role or one of
-// those it inherits from speaks of, sorted.
+// ownNames returns the sorted names of all permissions outside the catalogue that a
+// role, or a role it inherits from, allows or denies.
 func ownNames(t *projections.Tenant, role string) []string {
 	var names []string
 	seen := map[string]bool{}
@@ -227,23 +229,23 @@ func memberFrom(t *projections.Tenant, m projections.Member) api.Member {
 	return out
 }
 
-// domainOf is the domainpart of a bare JID.
+// domainOf returns the domainpart of a bare JID.
 func domainOf(bare string) []byte {
 	_, domain, _ := strings.Cut(bare, "@")
 	return []byte(domain)
 }
 
-// An account is an address of one of a tenant's domains with what it may do.
+// An account is an address in one of a tenant's domains, with its rights.
 type account struct {
 	jid        string
 	standing   projections.Access
 	member     projections.Member
-	listed     bool
-	barredBy   []string
-	byOperator []string
+	listed     bool     // the tenant has an entry for it
+	barredBy   []string // the suspended objects: tenant, domain, member
+	byOperator []string // those of barredBy that only an operator may resume
 }
 
-// bareJID is an account's address, prepared.
+// bareJID prepares the address of an account.
 func bareJID(address string) (string, error) {
 	bare, err := jid.Bare(address)
 	if err != nil {
@@ -252,7 +254,7 @@ func bareJID(address string) (string, error) {
 	return bare, nil
 }
 
-// accountOf finds an account of the tenant by its address.
+// accountOf returns the account of a tenant with an address.
 func accountOf(t *projections.Tenant, address string) (account, error) {
 	bare, err := bareJID(address)
 	if err != nil {
@@ -270,6 +272,7 @@ func accountOf(t *projections.Tenant, address string) (account, error) {
 	return a, nil
 }
 
+// accountIn returns the account of the path.
 func accountIn(r *http.Request, t *projections.Tenant) (account, error) {
 	return accountOf(t, r.PathValue("jid"))
 }
@@ -293,12 +296,12 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	return reply, nil
 }
 
-// permissionOf looks one permission up in a role and keeps every step.
+// permissionOf looks up one permission in a role and returns every step.
 func permissionOf(t *projections.Tenant, role, name string) api.Permission {
 	steps := t.Explain(role, name)
 	return api.Permission{
 		Permission: name, Steps: stepsFrom(steps),
-		Granted: len(steps) > 0 && steps[len(steps)-1].Answer.Granted(), // the last one decides
+		Granted: len(steps) > 0 && steps[len(steps)-1].Answer.Granted(), // the last step decides
 	}
 }
 

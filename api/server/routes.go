@@ -12,125 +12,128 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A route is one line of the table of everything the API answers. All else is
-// derived from it: the mux, the strict check of the query, who may use it, and
-// (by a test, which writes openapi.json) the OpenAPI description. What has no
-// line does not exist.
+// A route is one entry in the table of all operations of the API. The table
+// determines the mux, the strict check of the query, the check of the caller's
+// scope, and the OpenAPI description, which a test writes to openapi.json. The API
+// answers only requests that have an entry.
 //
-// To add one, write its types into a wire*.go file of package api (whose comments
-// become the description's), its handler beside the others, and its line into the part of
-// table it belongs to:
+// To add a route, declare its types in a wire*.go file of package api, where their
+// comments become part of the description. Write its handler beside the others, and
+// add its entry to the right part of the table:
 //
-//   - path says whose it is: everything of a tenant stands below
-//     /v1/tenants/{tenant}, and its scope is tenantRead or tenantWrite; the rest
-//     is the operator's. New refuses a line where the two differ.
-//   - query lists every parameter with its bounds; the handler finds them,
-//     checked, by queryOf.
-//   - request and reply are zero values of what is read and written.
-//   - handle is s.read(…) for what is answered from the newest View, s.past(…)
-//     with atParam for what is answered from one tenant, now or at a moment
-//     (its reply embeds AsOf), and a handler of its own otherwise.
-//   - harmless is set for what is no GET and changes nothing; for all else that
-//     is no GET, the intent is recorded before handle is called, or by handle
-//     where intends is set.
-//   - errors lists the codes it answers with beside those in commonCodes.
+//   - path and scope must agree. Every route of a tenant is below
+//     /v1/tenants/{tenant}, and only such a route may have the scope tenantRead or
+//     tenantWrite. New refuses other entries.
+//   - query lists every parameter with its bounds. The handler gets the checked
+//     parameters from queryOf.
+//   - request and reply are zero values of the types of the body and the answer.
+//   - handle is s.read(…) for an answer from the newest View. It is s.past(…) for
+//     an answer about one tenant, now or at a moment; query then has atParam, and
+//     the reply embeds AsOf. For all else, it is a handler of its own.
+//   - harmless is set for a route that changes nothing but whose method is not GET.
+//     For every other method than GET, the intent is recorded before handle is
+//     called, or by handle itself if intends is set.
+//   - errors lists the codes that the route can answer with in addition to
+//     commonCodes.
 //
-// Then run `make docs`, which writes openapi.json, and give the route its line
-// in the test of two tenants.
+// Then run `make docs`, which writes openapi.json, and add the route to
+// TestReadsKeepToTheirTenant or TestCommandsKeepToTheirTenant.
 //
-// A command on a tenant needs no line here: its entry in commands makes one.
+// A command needs no entry here: commandRoutes makes one from its entry in
+// commands.
 type route struct {
 	method, path string
-	// name is the operation's own, as a program would call it: "listMembers".
+	// name is the name of the operation for programs, such as "listMembers".
 	name string
-	// summary says what it is for in one line, doc what else must be known.
+	// summary describes the operation in one line, and doc adds details.
 	summary string
 	doc     string
 	query   []param
-	request any // nil: it has no body
+	request any // nil: no body
 	reply   any
 	scope   scope
 	errors  []api.Code
 	handle  handler
-	// harmless is set when the route changes nothing though it is no GET.
+	// harmless is set if the route changes nothing although its method is not GET.
 	harmless bool
-	// intends is set when handle itself records the intent, with what the body
-	// says.
+	// intends is set if handle records the intent itself, with details from the
+	// body.
 	intends bool
 
-	// command is the command's name, for the routes that carry one out.
+	// command is the command's name; empty if the route is not a command's.
 	command string
 }
 
-// commonCodes are those every route may answer with.
+// commonCodes are the error codes that every route can answer with.
 var commonCodes = []api.Code{api.CodeBadRequest, api.CodeUnauthorized, api.CodeForbidden, api.CodeBusy, api.CodeUnavailable, api.CodeInternal}
 
-// table is every route.
+// table returns all routes.
 func (s *Server) table() []route {
 	return slices.Concat(s.installationRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
 }
 
-// installationRoutes are those that concern no tenant, or all: the operator's.
+// installationRoutes returns the routes for operators, which concern the
+// installation or all tenants, and the routes for any caller.
 func (s *Server) installationRoutes() []route {
 	return []route{
 		{
 			method: http.MethodGet, path: "/v1/openapi.json", name: "openapi", scope: anyone,
-			summary: "This description",
+			summary: "This description of the API",
 			reply:   json.RawMessage{}, handle: getOpenAPI,
 		},
 		{
 			method: http.MethodGet, path: "/v1/self", name: "self", scope: anyone,
-			summary: "Who the caller is to the node, and what it may do",
+			summary: "The caller's name and scope, as the node knows them",
 			reply:   api.Self{}, handle: getSelf,
 		},
 		{
 			method: http.MethodGet, path: "/v1/tokens", name: "listTokens", scope: operator,
-			summary: "The tokens of the admin API, by id",
+			summary: "The tokens of the admin API, ordered by id",
 			reply:   api.TokenList{}, handle: s.read(readTokens),
 		},
 		{
 			method: http.MethodGet, path: "/v1/status", name: "status", scope: operator,
-			summary: "How the node is",
+			summary: "The state of the node",
 			reply:   api.Status{}, handle: s.read(s.readStatus),
 		},
 		{
 			method: http.MethodGet, path: "/v1/log", name: "log", scope: operator,
-			summary: "Who changed what, when and why, in the whole installation",
+			summary: "The changes in the whole installation, with actor, time and reason",
 			doc:     logDoc,
 			query:   logParams(),
 			reply:   api.LogTail{}, errors: []api.Code{api.CodeConflict}, handle: s.read(s.readLog),
 		},
 		{
 			method: http.MethodGet, path: "/v1/work", name: "work", scope: operator,
-			summary: "The long work on the log that is under way, or the last one",
+			summary: "The long operation on the log that is in progress, or the last one",
 			reply:   api.Work{}, handle: s.readWork,
 		},
 		{
 			method: http.MethodPost, path: "/v1/work", name: "startWork", scope: operator,
-			summary: "Begin a backup of the log, or its verification",
-			doc:     "It is answered at once; see GET for how far it is. Over the node's local socket only.",
+			summary: "Start a backup of the log, or its verification",
+			doc:     "The answer does not wait for the operation to end; GET returns its progress. Accepted over the node's local socket only.",
 			request: api.WorkRequest{}, reply: api.Work{}, errors: []api.Code{api.CodeInvalid}, handle: s.postWork,
 		},
 		{
 			method: http.MethodGet, path: "/v1/services", name: "listSharedServices", scope: anyone,
-			summary: "The services of the installation, by name: local to every tenant",
+			summary: "The services that all tenants share, ordered by name",
 			reply:   api.SharedServiceList{}, handle: s.read(readSharedServices),
 		},
 		{
 			method: http.MethodGet, path: "/v1/owners/{domain}", name: "owner", scope: operator,
-			summary: "Whose a domain or service is",
+			summary: "The tenant that a domain or service belongs to",
 			reply:   api.Owner{}, errors: []api.Code{api.CodeNotFound, api.CodeInvalid}, handle: s.read(readOwner),
 		},
 		{
 			method: http.MethodGet, path: "/v1/tenants", name: "listTenants", scope: operator,
-			summary: "The tenants, by id",
-			query:   []param{afterParam("an id: answer with the tenants behind it"), limitParam(defaultPage, maxPage)},
+			summary: "The tenants, ordered by id",
+			query:   []param{afterParam("an id: return the tenants after it"), limitParam(defaultPage, maxPage)},
 			reply:   api.TenantList{}, handle: s.read(readTenants),
 		},
 	}
 }
 
-// tenantRoutes are what is read of one tenant.
+// tenantRoutes returns the routes that read the state or the past of one tenant.
 func (s *Server) tenantRoutes() []route {
 	const tenant = "/v1/tenants/{tenant}"
 	notFound := []api.Code{api.CodeNotFound}
@@ -138,13 +141,13 @@ func (s *Server) tenantRoutes() []route {
 	return []route{
 		{
 			method: http.MethodGet, path: tenant, name: "tenant", scope: tenantRead,
-			summary: "A tenant with what belongs to it, but for its members",
+			summary: "A tenant with everything that belongs to it except its members",
 			query:   []param{atParam()},
 			reply:   api.Tenant{}, errors: notFound, handle: s.past(readTenant),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/domains", name: "listDomains", scope: tenantRead,
-			summary: "A tenant's domains, by name",
+			summary: "A tenant's domains, ordered by name",
 			query:   []param{atParam()},
 			reply:   api.DomainList{}, errors: notFound, handle: s.past(readDomains),
 		},
@@ -156,13 +159,13 @@ func (s *Server) tenantRoutes() []route {
 		},
 		{
 			method: http.MethodGet, path: tenant + "/services", name: "listServices", scope: tenantRead,
-			summary: "A tenant's services, by name",
+			summary: "A tenant's services, ordered by name",
 			query:   []param{atParam()},
 			reply:   api.ServiceList{}, errors: notFound, handle: s.past(readServices),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/roles", name: "listRoles", scope: tenantRead,
-			summary: "A tenant's roles: the built-in ones, then its own by name",
+			summary: "A tenant's roles: the built-in roles, then its custom roles ordered by name",
 			query:   []param{atParam()},
 			reply:   api.RoleList{}, errors: notFound, handle: s.past(readRoles),
 		},
@@ -174,79 +177,79 @@ func (s *Server) tenantRoutes() []route {
 		},
 		{
 			method: http.MethodGet, path: tenant + "/members", name: "listMembers", scope: tenantRead,
-			summary: "A tenant's members, by address",
-			query:   []param{afterParam("an address: answer with the members behind it"), limitParam(defaultPage, maxPage), atParam()},
+			summary: "A tenant's members, ordered by address",
+			query:   []param{afterParam("an address: return the members after it"), limitParam(defaultPage, maxPage), atParam()},
 			reply:   api.MemberList{}, errors: notFound, handle: s.past(readMembers),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/members/{jid}", name: "member", scope: tenantRead,
-			summary: "An account: its roles, what it may do, and why",
+			summary: "An account with its roles, its permissions and the reasons for them",
 			query:   []param{atParam()},
 			reply:   api.MemberReply{}, errors: named, handle: s.past(readMember),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/members/{jid}/blame", name: "blameMember", scope: tenantRead,
-			summary: "Which command made that an account has a permission, or has it not",
-			doc:     "Suspended counts as not having it. The tenant's whole history is folded for it.",
+			summary: "The command because of which an account has, or does not have, a permission",
+			doc:     "A suspended account counts as not having the permission. The node reads all the tenant's commits for this answer.",
 			query:   []param{permissionParam(), atParam()},
 			reply:   api.BlameReply{}, errors: named, handle: s.past(s.blame),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/roles/{role}/blame", name: "blameRole", scope: tenantRead,
-			summary: "Which command made that a role gives a permission, or does not",
+			summary: "The command because of which a role gives, or does not give, a permission",
 			query:   []param{permissionParam(), atParam()},
 			reply:   api.BlameReply{}, errors: named, handle: s.past(s.blame),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/log", name: "tenantLog", scope: tenantRead,
-			summary: "Who changed what of a tenant, when and why",
+			summary: "The changes of a tenant, with actor, time and reason",
 			doc:     logDoc,
 			query:   logParams(),
 			reply:   api.LogTail{}, errors: []api.Code{api.CodeNotFound, api.CodeConflict}, handle: s.read(s.readTenantLog),
 		},
 		{
 			method: http.MethodGet, path: tenant + "/diff", name: "diff", scope: tenantRead,
-			summary: "What changed of a tenant between two moments, and who gained and lost what",
+			summary: "The changes of a tenant between two moments, and the accounts that gained or lost permissions",
 			query:   diffParams(),
 			reply:   api.DiffReply{}, errors: named, handle: s.diff,
 		},
 		{
 			method: http.MethodGet, path: tenant + "/policy", name: "policy", scope: tenantRead,
-			summary: "A tenant as a policy, which tenant.apply takes",
+			summary: "A tenant as a policy, which is the form that tenant.apply accepts",
 			query:   []param{atParam()},
 			reply:   api.PolicyReply{}, errors: notFound, handle: s.past(readPolicy),
 		},
 		{
 			method: http.MethodPost, path: tenant + "/plan", name: "plan", scope: tenantRead,
-			summary: "What a policy would change of a tenant, and who would gain and lose what",
-			doc:     "It changes nothing. Apply it with tenant.apply and if_version, or with tenant.create where tenant_version is 0.",
+			summary: "The changes that a policy would make to a tenant, and the accounts that would gain or lose permissions",
+			doc:     "This request changes nothing. To apply the policy, send tenant.apply with if_version, or tenant.create if tenant_version is 0.",
 			request: api.TenantApply{}, reply: api.PlanReply{}, errors: []api.Code{api.CodeNotFound, api.CodeInvalid, api.CodeExists, api.CodeConflict, api.CodeInUse},
 			handle: s.postPlan, harmless: true,
 		},
 		{
 			method: http.MethodGet, path: tenant + "/removal", name: "planRemoval", scope: operator,
-			summary: "What the removal of a tenant would change, and whose sessions would end",
-			doc:     "It changes nothing. Remove it with tenant.remove and if_version.",
+			summary: "The changes that the removal of a tenant would make, and the accounts whose sessions would end",
+			doc:     "This request changes nothing. To remove the tenant, send tenant.remove with if_version.",
 			reply:   api.PlanReply{}, errors: notFound, handle: s.read(s.planRemoval),
 		},
 		{
 			method: http.MethodPost, path: tenant + "/explain", name: "explain", scope: tenantRead,
-			summary: "What would become of a stanza, or whether an account has a permission, and why",
-			doc:     "It changes nothing; it is a POST because a stanza does not fit an address.",
+			summary: "The decision on a stanza, or whether an account has a permission, with the reasons",
+			doc:     "This request changes nothing. It is a POST because a stanza does not fit into a URL.",
 			query:   []param{atParam()},
 			request: api.ExplainRequest{}, reply: api.ExplainReply{}, errors: named, handle: s.postExplain, harmless: true,
 		},
 	}
 }
 
-// commandRoutes are the commands, one route each. Who may give one is said by
-// the catalogue of tenants, which checks it once more.
+// commandRoutes returns one route for each command. The scope of each comes from
+// the catalogue of package tenants, which checks the actor once more.
 func (s *Server) commandRoutes() []route {
 	var list []route
 	for _, e := range tenants.Catalogue() {
 		spec, known := s.commands[e.Name]
 		if !known {
-			continue // a test says that there is none
+			continue // never: a test compares both lists
 		}
 		path, scope := commandPath, tenantWrite
 		if e.Installation {
@@ -266,13 +269,14 @@ func (s *Server) commandRoutes() []route {
 	return list
 }
 
-// installationPath is where commands stand that concern no tenant.
+// installationPath is the path of commands on the installation.
 const installationPath = "/v1/commands/"
 
+// commandPath is the path of commands on a tenant.
 const commandPath = "/v1/tenants/{tenant}/commands/"
 
-// commandName is a command's name as an operation's: "domain.set-backends" is
-// domainSetBackends.
+// commandName returns the name of a command's operation: "domain.set-backends"
+// becomes domainSetBackends.
 func commandName(command string) string {
 	words := strings.FieldsFunc(command, func(r rune) bool { return r == '.' || r == '-' })
 	for i := range words[1:] {
@@ -281,20 +285,20 @@ func commandName(command string) string {
 	return strings.Join(words, "")
 }
 
-// check refuses a line that is not complete or could not be guarded.
+// check refuses an incomplete entry, and one whose scope could not be enforced.
 func (rt *route) check() error {
 	_, below := strings.CutPrefix(rt.path, "/v1/tenants/{tenant}")
 	switch {
 	case rt.method == "" || rt.name == "" || rt.summary == "" || rt.reply == nil || rt.handle == nil:
 		return fmt.Errorf("route %s %s is not complete", rt.method, rt.path)
 	case !strings.HasPrefix(rt.path, "/v1/"):
-		return fmt.Errorf("route %s is outside /v1", rt.path)
+		return fmt.Errorf("route %s is not below /v1", rt.path)
 	case rt.scope == nobody:
-		return fmt.Errorf("route %s is for nobody: give it a scope", rt.path)
+		return fmt.Errorf("route %s has no scope", rt.path)
 	case below && rt.scope == anyone, !below && (rt.scope == tenantRead || rt.scope == tenantWrite):
-		return fmt.Errorf("route %s cannot have the scope %q: only paths below a tenant have a tenant's scope, and none of them is for anyone", rt.path, rt.scope)
+		return fmt.Errorf("route %s cannot have the scope %q: scopes of a tenant are for paths below /v1/tenants/{tenant}, and the scope for any caller is for other paths", rt.path, rt.scope)
 	case strings.Contains(rt.path, "{tenant}") && !below:
-		return fmt.Errorf("route %s names a tenant elsewhere than below /v1/tenants", rt.path)
+		return fmt.Errorf("route %s names a tenant but is not below /v1/tenants/{tenant}", rt.path)
 	}
 	for _, p := range rt.query {
 		if p.name == "" || p.doc == "" || p.kind != truth && len(p.oneOf) == 0 && p.max == 0 {
@@ -329,12 +333,13 @@ func (s *Server) mount(table []route) error {
 		s.refuse(w, r, tenantRead, notFound("there is no command %q", r.PathValue("command")))
 	})
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
+		s.refuse(w, r, anyone, notFound("there is nothing at this path"))
 	})
 	return nil
 }
 
-// refuse answers with err those who may know it.
+// refuse answers with err if the caller has the scope, and otherwise with
+// errForbidden.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, needs scope, err error) {
 	if !callerOf(r.Context()).may(needs, r.PathValue("tenant")) {
 		err = errForbidden()
@@ -342,14 +347,15 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, needs scope, err
 	s.finish(w, r, nil, err)
 }
 
-// errForbidden is the one answer to everything that is not for the caller,
-// whether it exists or not.
+// errForbidden is the same answer to every request that the caller's scope does not
+// allow. It does not reveal whether the requested object exists.
 func errForbidden() error {
-	return &api.Error{Code: api.CodeForbidden, Text: "this is not yours to see or to change"}
+	return &api.Error{Code: api.CodeForbidden, Text: "you may not see or change this"}
 }
 
-// serve answers a request for a path by its method. Who may not use any
-// method of the path does not learn which there are.
+// serve answers a request for a path with the route of its method. For an unknown
+// method, it names only those methods that the caller may use; if there are none,
+// the answer is errForbidden.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*route) {
 	caller, tenant := callerOf(r.Context()), r.PathValue("tenant")
 	rt := by[r.Method]
@@ -366,7 +372,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 		}
 		slices.Sort(allow)
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		s.finish(w, r, nil, &api.Error{Code: api.CodeMethod, Text: "this address takes " + strings.Join(allow, " and ") + " only"})
+		s.finish(w, r, nil, &api.Error{Code: api.CodeMethod, Text: "this path accepts " + strings.Join(allow, " and ") + " only"})
 		return
 	}
 	if !caller.may(rt.scope, tenant) {
@@ -390,14 +396,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 	s.finish(w, r, reply, err)
 }
 
-// changes reports whether a route may change something, so that its intent is
-// recorded first: unless its line says otherwise, each that is no GET.
+// changes reports whether a route may change something, so that its intent must be
+// recorded first. This is so for every method but GET, unless harmless is set.
 func (rt *route) changes() bool { return rt.method != http.MethodGet && !rt.harmless }
 
-// A reader answers a read from one View.
+// A reader answers a read request from one View.
 type reader func(r *http.Request, v *projections.View) (any, error)
 
-// read makes a handler of what is answered from the newest View.
+// read makes a handler that answers from the newest View.
 func (s *Server) read(read reader) handler {
 	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		v, err := s.view()

@@ -10,8 +10,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// TestTableIsComplete: each line can be served, and each command of the
-// catalogue has one, for whom the catalogue says.
+// TestTableIsComplete checks that every entry of the table can be served, and that
+// every command of the catalogue has a route with the right scope.
 func TestTableIsComplete(t *testing.T) {
 	s := &Server{commands: commands(), mux: http.NewServeMux()}
 	table := s.table()
@@ -35,18 +35,18 @@ func TestTableIsComplete(t *testing.T) {
 	}
 }
 
-// TestBadLines: a line that could not be guarded keeps the server from being
-// made.
+// TestBadLines checks that New fails for a table with an incomplete entry or with an
+// entry whose scope could not be enforced.
 func TestBadLines(t *testing.T) {
 	good := route{method: "GET", path: "/v1/x", name: "x", summary: "x", reply: api.Status{}, scope: operator,
 		handle: func(http.ResponseWriter, *http.Request) (any, error) { return nil, nil }}
 	for want, spoil := range map[string]func(*route){
 		"not complete":          func(rt *route) { rt.handle = nil },
-		"is for nobody":         func(rt *route) { rt.scope = nobody },
-		"outside /v1":           func(rt *route) { rt.path = "/x" },
+		"has no scope":          func(rt *route) { rt.scope = nobody },
+		"not below /v1":         func(rt *route) { rt.path = "/x" },
 		"cannot have the scope": func(rt *route) { rt.scope = tenantRead },
 		`the scope "any"`:       func(rt *route) { rt.path, rt.scope = "/v1/tenants/{tenant}/x", anyone },
-		"elsewhere":             func(rt *route) { rt.path = "/v1/x/{tenant}" },
+		"but is not":            func(rt *route) { rt.path = "/v1/x/{tenant}" },
 		"no bound":              func(rt *route) { rt.query = []param{{name: "n", kind: number, doc: "n"}} },
 	} {
 		rt := good
@@ -60,7 +60,7 @@ func TestBadLines(t *testing.T) {
 	}
 }
 
-// TestMay: who may use what.
+// TestMay checks every kind of caller against every scope.
 func TestMay(t *testing.T) {
 	callers := map[string]caller{
 		"nobody":   {},
@@ -89,7 +89,7 @@ func TestMay(t *testing.T) {
 	}
 }
 
-// TestQueryBounds reads values of each kind.
+// TestQueryBounds parses values of each kind, within their bounds and beyond.
 func TestQueryBounds(t *testing.T) {
 	rt := &route{path: "/v1/x", query: []param{
 		{name: "n", kind: number, min: 1, max: 10, def: 7, doc: "n"}, {name: "yes", kind: truth, doc: "yes"},
@@ -100,7 +100,7 @@ func TestQueryBounds(t *testing.T) {
 		"n=0": "n must be", "n=11": "n must be", "n=01": "n must be", "n=+1": "n must be", "n=": "n must be",
 		"n=99999999999999999999": "n must be", "yes=1": "true or false", "word=c": "one of a, b",
 		"after=": "empty", "after=" + strings.Repeat("x", maxText+1): "longer than",
-		"m=1": "unknown", "n=1&n=1": "twice", "n=%": "cannot be read", "n=1;m=2": "cannot be read",
+		"m=1": "unknown", "n=1&n=1": "twice", "n=%": "cannot be parsed", "n=1;m=2": "cannot be parsed",
 	} {
 		r := httptest.NewRequest("GET", "/v1/x?"+query, nil)
 		q, err := readQuery(rt, r)

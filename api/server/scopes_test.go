@@ -27,20 +27,20 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A stage is a node that can be administered by its socket, over TLS and in
-// clear on loopback, with a tenant nothing may be learnt of.
+// A stage is a node with its local socket, a port with TLS and a port without TLS on
+// loopback. Its tenant bravo must stay hidden from all other tenants.
 type stage struct {
 	*running
 	plain, secure string
 	roots         *http.Transport // its TLS settings
-	doc           *openapi3.T     // openapi.json, as others read it
-	described     map[string]bool // operations with a status, held to it
+	doc           *openapi3.T     // openapi.json, parsed
+	described     map[string]bool // operations and statuses that were compared with doc
 	tokens        map[string]string
-	made          int // tenants, and addresses to come from
+	made          int // the number of tenants and client addresses made so far
 }
 
-// A house is a tenant made for one request, with one of everything that can be
-// named, and its tokens.
+// A house is a tenant that is made for one request. It has one object of each kind
+// that a request can name, and tokens.
 type house struct {
 	id, read, write, spare string
 	built                  uint64 // the position of its first commit
@@ -72,7 +72,7 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// house makes a tenant, which has a token to write at the least.
+// house makes a tenant with a read token and a write token.
 func (s *stage) house(t *testing.T) house {
 	t.Helper()
 	h := s.hut(t)
@@ -80,6 +80,7 @@ func (s *stage) house(t *testing.T) house {
 	return h
 }
 
+// hut makes a tenant with a write token only.
 func (s *stage) hut(t *testing.T) house {
 	t.Helper()
 	s.made++
@@ -100,9 +101,9 @@ func (h house) policy() api.TenantCreate {
 	}
 }
 
-// readyFor makes what an operation undoes: a token to revoke, a
-// shared service to remove, and, by somebody
-// of the house, a suspension, as an operator's only an operator may lift.
+// readyFor makes the object that an operation removes: a token to revoke, a shared
+// service to remove, or a suspension to undo. The suspension is made with the
+// house's own token, because only an operator can undo an operator's.
 func (s *stage) readyFor(t *testing.T, h *house, l server.Line) {
 	t.Helper()
 	if l.Name == "tokenRevoke" {
@@ -120,15 +121,15 @@ func (s *stage) readyFor(t *testing.T, h *house, l server.Line) {
 	}
 }
 
-// changed is the policy with something in it that a tenant may change.
+// changed returns the house's policy with one change that a tenant may make.
 func (h house) changed() api.TenantApply {
 	p := api.TenantApply(h.policy())
 	p.Members[0].Role = "prosody:guest"
 	return p
 }
 
-// requests are, by the operation's name, what it takes: each does something
-// when it is given in a new house, but for those in idle.
+// requests returns a body for each operation, by the operation's name. In a new
+// house, each of these requests causes a commit, except those in idle.
 func (h house) requests() map[string]any {
 	domain, bob, eve := h.id+".test", "bob@"+h.id+".test", "eve@"+h.id+".test"
 	_, id, hash := api.NewToken()
@@ -171,11 +172,11 @@ func (h house) requests() map[string]any {
 	}
 }
 
-// idle are the operations that write nothing to the log of what they change:
-// a new house is not suspended, and sessions and long work are in no log.
+// idle are the operations that cause no commit: a new house is not suspended, and
+// the log records neither the end of a session nor long operations.
 var idle = []string{"tenantResume", "endSession", "endAnySession", "startWork"}
 
-// query is that of the operations that need one.
+// query returns the query of an operation; empty if the operation needs none.
 func (h house) query(l server.Line) string {
 	switch l.Name {
 	case "blameMember", "blameRole":
@@ -186,7 +187,7 @@ func (h house) query(l server.Line) string {
 	return ""
 }
 
-// body is what an operation of a house takes; empty for one without.
+// body returns the body of an operation in a house; empty if it has none.
 func (h house) body(t *testing.T, l server.Line) string {
 	t.Helper()
 	if l.Request == nil {
@@ -206,25 +207,25 @@ func (h house) body(t *testing.T, l server.Line) string {
 	return string(text)
 }
 
-// at is where an operation of a house stands, with its query.
+// at returns the path of an operation in a house, with its query.
 func (h house) at(l server.Line) string {
 	return strings.NewReplacer("{tenant}", h.id, "{domain}", h.id+".test", "{role}", "lab:kiosk", "{session}", "s-"+h.id,
 		"{jid}", url.PathEscape("bob@"+h.id+".test")).Replace(l.Path) + h.query(l)
 }
 
-// A visitor is a way to come to the node.
+// A visitor is a kind of caller that sends requests to the node.
 type visitor struct {
 	name, token string
 	// over is "tls", "plain" or "unix".
 	over string
-	// host is the name asked for, where it is not the address.
+	// host is the Host header; empty: the node's address.
 	host string
-	// may are the scopes it has in its house.
+	// may are the scopes that the visitor has in the house.
 	may []string
 }
 
-// visitors are all kinds of caller, as seen from a house. Those who change
-// something come last, each in a house of its own.
+// visitors returns all kinds of caller of a house. The callers that can change
+// something come last, because each of them needs a house of its own.
 func (s *stage) visitors(h house) []visitor {
 	reads, writes := []string{"tenant read", "any"}, []string{"tenant read", "tenant write", "any"}
 	all := append([]string{"operator"}, writes...)
@@ -248,7 +249,7 @@ func (s *stage) visitors(h house) []visitor {
 	)
 }
 
-// An answer is what came back, and what was recorded of it.
+// An answer is the node's answer to a request, with the records of the call.
 type answer struct {
 	status  int
 	header  http.Header
@@ -256,8 +257,9 @@ type answer struct {
 	records []record
 }
 
-// visit makes one request on a connection of its own. Whoever is not known
-// comes from an address of its own, as those who knock often are told less.
+// visit makes one request on a connection of its own. Each request comes from its
+// own address, because an address with many failed authentications gets a shorter
+// answer.
 func (s *stage) visit(t *testing.T, v visitor, method, at, body string) answer {
 	t.Helper()
 	s.made++
@@ -300,17 +302,17 @@ func (s *stage) visit(t *testing.T, v visitor, method, at, body string) answer {
 }
 
 const (
-	forbiddenBody = `{"error":{"code":"forbidden","text":"this is not yours to see or to change"}}` + "\n"
-	unknownBody   = `{"error":{"code":"unauthorized","text":"give a token that is in force: Authorization: Bearer postern_…"}}` + "\n"
-	notHereBody   = `{"error":{"code":"forbidden","text":"ask for this node by its loopback address"}}` + "\n"
-	atNodeBody    = `{"error":{"code":"forbidden","text":"this is done over the node's local socket only"}}` + "\n"
+	forbiddenBody = `{"error":{"code":"forbidden","text":"you may not see or change this"}}` + "\n"
+	unknownBody   = `{"error":{"code":"unauthorized","text":"send a valid token: Authorization: Bearer postern_…"}}` + "\n"
+	notHereBody   = `{"error":{"code":"forbidden","text":"without TLS, the host of the request must be a loopback address or localhost"}}` + "\n"
+	atNodeBody    = `{"error":{"code":"forbidden","text":"this request is accepted over the node's local socket only"}}` + "\n"
 )
 
-// TestEveryRouteForEverybody makes, of every line of the table, a request that
-// does something, as every kind of caller on every way in. Who has the scope
-// succeeds; everybody else gets one and the same answer and changes nothing;
-// nobody is told anything of another tenant; every call is recorded under the
-// caller's name; and every answer is one that openapi.json describes.
+// TestEveryRouteForEverybody makes a request to every route as every kind of caller,
+// over the socket and both ports. A caller with the scope succeeds. Every other
+// caller gets the same answer for all routes and changes nothing. No answer has data
+// of another tenant, every call is recorded under the caller's name, and
+// openapi.json describes every answer.
 func TestEveryRouteForEverybody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -363,8 +365,8 @@ func TestEveryRouteForEverybody(t *testing.T) {
 	}
 }
 
-// secrets are the bytes nobody else may see of the tenant bravo: its names,
-// and the times and positions of its commits.
+// secrets matches everything of the tenant bravo that other tenants must not see:
+// its names, and the times and positions of its commits.
 func (s *stage) secrets(t *testing.T) (list []*regexp.Regexp) {
 	t.Helper()
 	tail, err := s.client.Log(t.Context(), api.LogQuery{Tenant: "bravo", Limit: 100})
@@ -382,19 +384,19 @@ func (s *stage) secrets(t *testing.T) (list []*regexp.Regexp) {
 	return list
 }
 
-// tells searches an answer for what it must not hold. Its own tenant's is
-// shown to a token of bravo, in the routes for anyone.
+// tells fails the test if an answer has secrets of bravo. Only /v1/self may name
+// bravo, to bravo's own tokens.
 func tells(t *testing.T, name, body string, secrets []*regexp.Regexp, ofBravo bool) {
 	t.Helper()
 	for _, secret := range secrets {
 		if found := secret.FindString(body); found != "" && (!ofBravo || !strings.Contains(name, "/v1/self")) {
-			t.Errorf("%s tells %q: %s", name, found, body)
+			t.Errorf("%s shows %q: %s", name, found, body)
 		}
 	}
 }
 
-// recorded holds what was recorded to who asked for what: one record, or, of a
-// change that was begun, two.
+// recorded checks the records of a call against its caller and request. There is one
+// record, or two if a change was begun.
 func recorded(t *testing.T, name string, l server.Line, v visitor, h house, got answer) {
 	t.Helper()
 	want := 1
@@ -421,7 +423,7 @@ func recorded(t *testing.T, name string, l server.Line, v visitor, h house, got 
 	}
 }
 
-// holdToDescription checks a request that succeeded, and any answer, against
+// holdToDescription checks every answer, and the request if it succeeded, against
 // openapi.json.
 func (s *stage) holdToDescription(t *testing.T, l server.Line, v visitor, h house, at, body string, got answer) {
 	t.Helper()
@@ -441,11 +443,11 @@ func (s *stage) holdToDescription(t *testing.T, l server.Line, v visitor, h hous
 	checkDescribed(t, s.doc, q, w)
 }
 
-// ownWords takes out of an answer what differs between any two requests.
+// ownWords matches the parts of an answer that differ between any two requests.
 var ownWords = regexp.MustCompile(`"(position|tenant_version|command_id|time|version)":("[^"]*"|\d+),?`)
 
-// TestTakenIsLikeNothing: whatever a tenant's own token asks with another
-// tenant's names, the answer is, to the byte, that to names nobody has.
+// TestTakenIsLikeNothing checks that a tenant's token gets exactly the same answer
+// for names of another tenant as for names that do not exist.
 func TestTakenIsLikeNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -459,14 +461,14 @@ func TestTakenIsLikeNothing(t *testing.T) {
 	mixed := api.TenantApply{Domains: []api.DomainAdd{{Domain: "free.test"}, {Domain: "bravo.test"}}, Services: []string{"bravo.test"}}
 	for _, l := range server.Lines() {
 		if l.Scope == "operator" && l.Command == "" || l.Scope == "any" {
-			continue // nothing of a tenant is asked, or by nobody who is not shown all
+			continue // the route is for operators, who may see every tenant, or shows no tenant
 		}
 		var variants []any
 		switch {
 		case l.Command != "" && attacks[l.Command] != nil:
 			variants = []any{map[string]any{"args": attacks[l.Command]}}
 		case l.Command != "":
-			continue // it stands on no tenant's path
+			continue // its path has no tenant
 		case l.Request != nil:
 			variants = []any{bodies[l.Name]}
 		default:
@@ -505,8 +507,8 @@ func TestTakenIsLikeNothing(t *testing.T) {
 	}
 }
 
-// TestPastTellsNoOther: a tenant asked for at another's commit does not say
-// when that was made.
+// TestPastTellsNoOther checks that a tenant's state at the position of another
+// tenant's commit does not show the time of that commit.
 func TestPastTellsNoOther(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -515,7 +517,7 @@ func TestPastTellsNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Commits of others between those of the house.
+	// Make commits of other tenants between those of the house.
 	s.do(t, "bravo", api.TenantRename{DisplayName: "secret other"})
 	s.do(t, "bravo", api.TenantRename{DisplayName: "secret third"})
 	s.do(t, h.id, api.TenantRename{DisplayName: "after"})
@@ -539,14 +541,14 @@ func TestPastTellsNoOther(t *testing.T) {
 		for _, below := range []string{"?at=%d", "/members?at=%d", "/policy?at=%d", "/diff?from=%d", "/diff?from=1&to=%d", "/log?after=%d"} {
 			got := s.visit(t, v, http.MethodGet, "/v1/tenants/"+h.id+fmt.Sprintf(below, e.Position), "")
 			if got.status != http.StatusOK || strings.Contains(got.body, string(moment)) {
-				t.Errorf("%s at another's commit tells its time: %s", below, got.body)
+				t.Errorf("%s at another's commit shows its time: %s", below, got.body)
 			}
 		}
 	}
 }
 
-// TestSpoiltBodies: every operation that takes a body refuses each way of
-// spoiling one that would otherwise be carried out, and changes nothing.
+// TestSpoiltBodies corrupts a valid body of every operation in many ways. Each
+// corrupt body must be refused and must change nothing.
 func TestSpoiltBodies(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -580,7 +582,7 @@ func TestSpoiltBodies(t *testing.T) {
 			}
 		}
 		if now := s.node.View().Position(); now != before || len(s.lobby.ended) > 0 {
-			t.Fatalf("%s: a spoilt body did something: %d commits, ended %v", l.Name, now-before, s.lobby.ended)
+			t.Fatalf("%s: a corrupt body changed something: %d commits, ended %v", l.Name, now-before, s.lobby.ended)
 		}
 		for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json2", "text/json"} {
 			if status, body := s.raw(t, l.Method, h.at(l), kind, good); status != http.StatusUnsupportedMediaType {
@@ -588,13 +590,13 @@ func TestSpoiltBodies(t *testing.T) {
 			}
 		}
 		if now := s.node.View().Position(); now != before || len(s.lobby.ended) > 0 {
-			t.Fatalf("%s: as another type it did something", l.Name)
+			t.Fatalf("%s: a body of another media type changed something", l.Name)
 		}
 	}
 }
 
-// TestOtherWaysIn: no spelling of a path, no method and no header gets a
-// tenant's token anything but its own.
+// TestOtherWaysIn checks that a tenant's token reaches no other tenant through
+// unusual paths, methods or headers.
 func TestOtherWaysIn(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -623,7 +625,7 @@ func TestOtherWaysIn(t *testing.T) {
 		if _, err := fmt.Sscanf(string(text), "HTTP/1.1 %d", &status); err != nil {
 			t.Fatalf("%s: %q", line, text)
 		}
-		// What is no HTTP does not get as far as the record.
+		// A request that is not valid HTTP is refused before it is recorded.
 		if status != http.StatusBadRequest && status != http.StatusRequestHeaderFieldsTooLarge && status != http.StatusNotImplemented && len(s.audit.since(n)) != 1 {
 			t.Errorf("%s: %d records", line, len(s.audit.since(n)))
 		}
@@ -680,8 +682,8 @@ func TestOtherWaysIn(t *testing.T) {
 	}
 }
 
-// TestKnockingIsShort: who is not known is answered at once, whatever it is
-// still sending, and holds no connection afterwards.
+// TestKnockingIsShort checks that a request without a valid token is answered at
+// once, even if its body is not complete, and that its connection is closed.
 func TestKnockingIsShort(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -698,7 +700,7 @@ func TestKnockingIsShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		// Well below what a request may take, and a connection may rest.
+		// This is well below RequestTime and idleTime.
 		if err := c.SetDeadline(time.Now().Add(within / 3)); err != nil {
 			t.Fatal(err)
 		}

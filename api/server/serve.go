@@ -1,13 +1,15 @@
-// Package server is the policy node's end of the admin API, over HTTP. The
-// addresses, the types on the wire and the client are in package api.
+// Package server is the policy node's side of the admin API: an HTTP server. The
+// types on the wire and the client are in package api.
 //
-// It promises: requests are read strictly (no unknown, doubled or null field,
-// no unknown query parameter, nothing behind the end) and within bounds of
-// size, number and time; a read is answered from one View, so it is consistent
-// in itself and names the position it was true at; every call is recorded.
+// It guarantees that requests are parsed strictly: unknown, repeated and null
+// fields, unknown query parameters and bytes after the JSON value are refused. The
+// size, the number and the time of requests are bounded. Each read request is
+// answered from one View. The answer is therefore consistent and names the position
+// of this View. Every call is recorded.
 //
-// It decides nothing: tenants checks commands, a Runner carries them out. It
-// never writes a log, and never shows an internal error's text.
+// It does not decide whether a command is allowed or how it changes the state:
+// package tenants checks commands, and a Runner carries them out. It never writes
+// to the log, and it never shows the text of an internal error.
 package server
 
 import (
@@ -21,25 +23,25 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// Bounds of the server. An admin's requests are few and small; what goes past
-// these is a mistake or worse.
+// The bounds of the server. Requests of administrators are few and small, so
+// larger ones are mistakes or attacks.
 const (
-	// MaxRequest bounds a request's body. A commit is at most 960 KiB
-	// (events.MaxSize); the JSON of one can be some three times its record.
+	// MaxRequest bounds a request's body. A commit has at most 960 KiB
+	// (events.MaxSize), and its JSON can be about three times as large.
 	MaxRequest = 4 << 20
 	// maxHeader bounds a request's header.
 	maxHeader = 16 << 10
-	// headerTime bounds the wait for a header once a connection has begun
-	// one, idleTime that between two requests.
+	// headerTime bounds the time to receive a request's header. idleTime bounds the
+	// wait between two requests of a connection.
 	headerTime = 5 * time.Second
 	idleTime   = 2 * time.Minute
-	// stopTime is what requests under way get when the server stops.
+	// stopTime is how long requests in progress may continue when the server stops.
 	stopTime = 5 * time.Second
 )
 
-// Serve answers requests on l until ctx ends, then lets those under way end
-// within stopTime, closes everything and returns. The error is nil when ctx
-// was the reason.
+// Serve answers requests on l until ctx ends. It then waits up to stopTime for the
+// requests in progress, closes all connections and returns. The error is nil if
+// Serve returns because ctx ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s,
@@ -63,7 +65,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	err := h.Shutdown(stop)
 	if err != nil {
-		// Somebody has not finished in time; that is theirs, not ours.
+		// A request did not finish in time. This is not an error of the server.
 		err = h.Close()
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {

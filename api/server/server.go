@@ -16,42 +16,46 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A Runner is the policy node, as far as its admin needs it.
+// A Runner is the part of the policy node that the API uses.
 type Runner interface {
-	// Execute checks a command against the newest state and makes what it
-	// asks for durable. Its error is a tenants.Errors when the command is
-	// refused, an *Error when it is known to have changed nothing for another
-	// reason; after any other error it may have been carried out.
+	// Execute checks a command against the newest state and makes its changes
+	// durable. The error is a tenants.Errors if the command is refused, and an
+	// *api.Error if the command certainly changed nothing for another reason. After
+	// any other error, the command may have been carried out.
 	Execute(ctx context.Context, c tenants.Command) (tenants.Result, error)
-	// View is the node's state; nil while it has none.
+	// View returns the node's state; nil while it has none.
 	View() *projections.View
 }
 
-// Config says what a Server stands on. Runner is required.
+// Config holds the parts that a Server uses. Only Runner is required.
 type Config struct {
 	Runner Runner
-	// Log is shown under /v1/log; nil shows none.
+	// Log is the log that requests read; if nil, requests for the log or for the
+	// past are answered with unavailable.
 	Log Log
-	// Explain says what would become of a stanza; nil answers unavailable.
-	// See Explainer.
+	// Explain returns the decision on a stanza; if nil, such requests are answered
+	// with unavailable.
 	Explain Explainer
-	// Work does long work on the log; nil does none.
+	// Work does backups and verifications; if nil, these requests are answered with
+	// unavailable.
 	Work Worker
-	// Gateways tell of live sessions and end them; nil answers unavailable.
+	// Gateways report live sessions and end them; if nil, such requests are answered
+	// with unavailable.
 	Gateways Gateways
-	// Audit takes a record of every call, without which nothing is answered or
-	// changed; nil keeps none.
+	// Audit receives a record of every call. If a record cannot be written, the call
+	// is refused. If Audit is nil, calls are not recorded.
 	Audit Auditor
-	// LogID, Version and Started are what the status says of the node.
+	// LogID, Version and Started are part of the status of the node.
 	LogID   string
 	Version string
 	Started time.Time
-	// Logger takes what went wrong inside; nil is silence.
+	// Logger receives internal errors; nil discards them.
 	Logger *slog.Logger
 }
 
-// A Server is the node's end of the API: an http.Handler, and its own
-// http.Server in Serve. Requests must come with a known peer (see Serve).
+// A Server answers the requests of the API. It is an http.Handler, and Serve runs
+// it in an http.Server of its own. The handler refuses requests whose context has
+// no caller, which Serve sets for each connection.
 type Server struct {
 	runner   Runner
 	log      Log
@@ -72,7 +76,7 @@ type Server struct {
 	failures *failures
 }
 
-// New makes a Server. It starts nothing.
+// New makes a Server. It starts no goroutine.
 func New(c Config) (*Server, error) {
 	if c.Runner == nil {
 		return nil, errors.New("api: no runner")
@@ -102,10 +106,11 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// A handler answers one request; what it returns is written as JSON.
+// A handler answers one request. Its result is written as JSON.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
-// ServeHTTP answers one request, within the bounds of the package.
+// ServeHTTP answers one request, within the package's bounds on number, size and
+// time.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who := callerOf(r.Context())
 	if who.network && who.actor == "" {
@@ -131,13 +136,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if at := r.URL.EscapedPath(); urlpath.Clean(at) != at {
-		// The mux would send the client elsewhere.
-		s.refuse(w, r, anyone, notFound("there is nothing at this address"))
+		// The mux would redirect the client.
+		s.refuse(w, r, anyone, notFound("there is nothing at this path"))
 		return
 	}
 	leave, ok := s.limits.enter(callerOf(r.Context()))
 	if !ok {
-		s.finish(w, r, nil, &api.Error{Code: api.CodeBusy, Text: "too many requests at once; try again"})
+		s.finish(w, r, nil, &api.Error{Code: api.CodeBusy, Text: "too many requests at the same time; try again"})
 		return
 	}
 	defer leave()
@@ -146,16 +151,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// hangUp has a connection closed behind its answer, without waiting for what is
-// still being sent: those who knock leave the port to those who have a token.
+// hangUp closes a connection after its answer, without waiting for the rest of the
+// request. Clients without a valid token thus hold no connection that a client
+// with a token could use.
 func hangUp(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
-	// Nothing to be done where it cannot be set: what is read is bounded all
-	// the same.
+	// If the deadline cannot be set, the body's size and time are bounded
+	// nevertheless.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 }
 
-// view is the state a read is answered from.
+// view returns the newest state, or an error if the node has none yet.
 func (s *Server) view() (*projections.View, error) {
 	v := s.runner.View()
 	if v == nil {

@@ -16,59 +16,62 @@ import (
 	"github.com/postern-im/postern/xmpp/jid"
 )
 
-// Pages of sessions: a gateway answers with no more at once.
+// The bounds of pages of sessions.
 const (
 	defaultSessions = 100
-	maxSessions     = 200
-	// maxCursor bounds where a page goes on: base64 of a tenant, a full JID
-	// and a session's id.
+	// maxSessions is the maximum size of a page. It is also the most sessions that a
+	// gateway returns in one answer.
+	maxSessions = 200
+	// maxCursor bounds the key of the next page in base64. The key has a tenant, a
+	// full JID and a session's id.
 	maxCursor = 8 << 10
 	// maxSessionID bounds a session's id.
 	maxSessionID = 64
 )
 
-// Gateways are the gateways, as far as the API asks them.
+// Gateways asks the gateways about their sessions.
 type Gateways interface {
-	// Sessions asks all gateways, or the one named, which sessions they have,
-	// or has them end one. Its error is an *Error: nobody was asked then.
+	// Sessions asks all gateways, or the gateway of the query, for the sessions that
+	// match, or tells them to end one session. The error is an *api.Error and means
+	// that no gateway was asked.
 	Sessions(ctx context.Context, q SessionQuery) (SessionsFound, error)
 }
 
-// A SessionQuery is what gateways are asked. Empty is any.
+// A SessionQuery selects sessions. An empty field selects all.
 type SessionQuery struct {
 	Gateway, Tenant, Domain, Account, Session string
-	// End ends what is found: one session, which is named.
+	// End makes the gateway end the session, which Session must name.
 	End bool
-	// After is the key behind which the answer goes on.
+	// After is the key after which the page begins.
 	After string
 	Limit int
 }
 
-// SessionsFound is what gateways have answered.
+// SessionsFound is the combined answer of the gateways.
 type SessionsFound struct {
 	Sessions []api.Session
-	// Next is the key behind which there are others; empty: there are none.
+	// Next is the key after which the next page begins; empty on the last page.
 	Next string
-	// Missing are the gateways that have not answered, or not credibly.
+	// Missing are the gateways without a credible answer.
 	Missing []string
 }
 
-var errNoGateways = &api.Error{Code: api.CodeUnavailable, Text: "this node asks no gateways"}
+var errNoGateways = &api.Error{Code: api.CodeUnavailable, Text: "this node cannot ask gateways for sessions"}
 
-// sessionParams are the parameters of the lists of sessions.
+// sessionParams returns the parameters of the lists of sessions.
 func sessionParams() []param {
 	return []param{
-		{name: "account", max: maxText, doc: "an address: only this account's"},
-		{name: "domain", max: maxText, doc: "only those of this domain"},
-		{name: "gateway", max: 32, doc: "ask this gateway only"},
-		{name: "after", max: maxCursor, doc: "next of the page before"},
+		{name: "account", max: maxText, doc: "an address: only sessions of this account"},
+		{name: "domain", max: maxText, doc: "only sessions of this domain"},
+		{name: "gateway", max: 32, doc: "only sessions at this gateway"},
+		{name: "after", max: maxCursor, doc: "the value of next in the page before"},
 		limitParam(defaultSessions, maxSessions),
 	}
 }
 
-// sessionRoutes are the live sessions, of one tenant or of all.
+// sessionRoutes returns the routes of live sessions, of one tenant and of all.
 func (s *Server) sessionRoutes() []route {
-	const doc = "The gateways are asked, and have two seconds to answer. "
+	const doc = "The node asks the gateways, which have two seconds to answer. "
 	var list []route
 	for _, of := range []struct {
 		path, names, name string
@@ -82,20 +85,20 @@ func (s *Server) sessionRoutes() []route {
 			route{
 				method: http.MethodGet, path: of.path, name: of.names, scope: of.read,
 				summary: "The live sessions" + of.words,
-				doc:     doc + "Those that do not are listed in missing.",
+				doc:     doc + "Gateways that do not answer are listed in missing.",
 				query:   sessionParams(),
 				reply:   api.SessionList{}, errors: []api.Code{api.CodeNotFound, api.CodeInvalid}, handle: s.listSessions,
 			},
 			route{
 				method: http.MethodGet, path: of.path + "/{session}", name: of.name, scope: of.read,
 				summary: "A live session" + of.words,
-				doc:     doc + "Without an answer of all, one that is not found is unavailable.",
+				doc:     doc + "If the session is not found and a gateway did not answer, the error is unavailable.",
 				reply:   api.SessionReply{}, errors: []api.Code{api.CodeNotFound}, handle: s.getSession,
 			},
 			route{
 				method: http.MethodPost, path: of.path + "/{session}/end", name: "end" + strings.ToUpper(of.name[:1]) + of.name[1:], scope: of.write,
 				summary: "End a live session" + of.words,
-				doc:     doc + "Its client may log in again. Without an answer of all, it is unknown whether one that is not found was ended.",
+				doc:     doc + "The session's client may log in again. If the session is not found and a gateway did not answer, the error is unknown.",
 				request: api.SessionEnd{}, reply: api.SessionEnded{}, errors: []api.Code{api.CodeNotFound, api.CodeInvalid, api.CodeUnknown},
 				handle: s.endSession, intends: true,
 			},
@@ -104,8 +107,9 @@ func (s *Server) sessionRoutes() []route {
 	return list
 }
 
-// sessionsOf is the query for the sessions below a request's path. The tenant
-// is the path's, and must be there; empty are all tenants.
+// sessionsOf returns the query for the sessions below a request's path. The query's
+// tenant is the tenant of the path, which must exist. Without one in the path, the
+// query selects the sessions of all tenants.
 func (s *Server) sessionsOf(r *http.Request) (SessionQuery, error) {
 	if s.gateways == nil {
 		return SessionQuery{}, errNoGateways
@@ -121,14 +125,15 @@ func (s *Server) sessionsOf(r *http.Request) (SessionQuery, error) {
 	return q, err
 }
 
-// asked asks the gateways, and believes them no session that is none of its
-// tenant by the View: a gateway that tells of such a one is missing.
+// asked asks the gateways. It drops a session whose account does not belong to the
+// session's tenant according to the View, and lists the gateway that reported it as
+// missing.
 func (s *Server) asked(ctx context.Context, q SessionQuery) (*projections.View, SessionsFound, error) {
 	found, err := s.gateways.Sessions(ctx, q)
 	if err != nil {
 		return nil, SessionsFound{}, err
 	}
-	v, err := s.view() // now: it knows what the sessions rest on
+	v, err := s.view() // read after the answers, so that it is not older than the sessions
 	if err != nil {
 		return nil, SessionsFound{}, err
 	}
@@ -139,7 +144,7 @@ func (s *Server) asked(ctx context.Context, q SessionQuery) (*projections.View, 
 			credible = append(credible, l)
 			continue
 		}
-		s.logger.Warn("a gateway tells of a session that is none of its tenant", "gateway", l.Gateway, "session", l.ID, "tenant", l.Tenant, "account", l.Account)
+		s.logger.Warn("a gateway reported a session whose account does not belong to its tenant", "gateway", l.Gateway, "session", l.ID, "tenant", l.Tenant, "account", l.Account)
 		missing = append(missing, l.Gateway)
 	}
 	slices.Sort(missing)
@@ -147,7 +152,7 @@ func (s *Server) asked(ctx context.Context, q SessionQuery) (*projections.View, 
 	return v, found, nil
 }
 
-// belongs reports whether a session's account is its tenant's.
+// belongs reports whether a session's account belongs to the session's tenant.
 func belongs(v *projections.View, l api.Session) bool {
 	if bare, err := jid.Bare(l.Account); err != nil || bare != l.Account {
 		return false
@@ -175,7 +180,7 @@ func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, erro
 	return reply, nil
 }
 
-// filter reads what a list is to be kept to.
+// filter adds the request's query parameters to a query.
 func (s *Server) filter(r *http.Request, q *SessionQuery) error {
 	asked := queryOf(r)
 	limit, _ := asked.number("limit")
@@ -183,7 +188,7 @@ func (s *Server) filter(r *http.Request, q *SessionQuery) error {
 	if after := asked.text("after"); after != "" {
 		key, err := base64.RawURLEncoding.DecodeString(after)
 		if err != nil || !utf8.Valid(key) {
-			return &api.Error{Code: api.CodeBadRequest, Text: "after is not the next of a page"}
+			return &api.Error{Code: api.CodeBadRequest, Text: "after is not a value of next from a page"}
 		}
 		q.After = string(key)
 	}
@@ -205,8 +210,8 @@ func (s *Server) filter(r *http.Request, q *SessionQuery) error {
 	return nil
 }
 
-// within refuses a domain that is not the tenant's of the path, where it names
-// one, and otherwise nobody's.
+// within refuses a domain that does not belong to the tenant of the path. If the
+// path has no tenant, within refuses a domain that belongs to no tenant.
 func (s *Server) within(r *http.Request, domain string) error {
 	v, err := s.view()
 	if err != nil {
@@ -252,13 +257,12 @@ func (s *Server) getSession(_ http.ResponseWriter, r *http.Request) (any, error)
 	case len(found.Sessions) > 0:
 		return api.SessionReply{Position: uint64(v.Position()), Session: found.Sessions[0]}, nil
 	case len(found.Missing) > 0:
-		return nil, &api.Error{Code: api.CodeUnavailable, Text: "no gateway that answered has this session; these did not: " + strings.Join(found.Missing, ", ")}
+		return nil, &api.Error{Code: api.CodeUnavailable, Text: "no gateway that answered has this session; these gateways did not answer: " + strings.Join(found.Missing, ", ")}
 	}
 	return nil, noSession(r)
 }
 
-// endSession ends a session. What it is about to do is on disk before any
-// gateway is asked.
+// endSession ends a session. Its intent is on disk before any gateway is asked.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) (any, error) {
 	var body api.SessionEnd
 	if err := decodeBody(w, r, &body); err != nil {
@@ -287,12 +291,12 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) (any, error)
 		c.Tenant = found.Sessions[0].Tenant
 		return api.SessionEnded{Session: found.Sessions[0]}, nil
 	case len(found.Missing) > 0:
-		return nil, &api.Error{Code: api.CodeUnknown, Text: "it is not known whether the session was ended: no gateway that answered has it, and these did not answer: " + strings.Join(found.Missing, ", ")}
+		return nil, &api.Error{Code: api.CodeUnknown, Text: "it is not known whether the session was ended: no gateway that answered has it, and these gateways did not answer: " + strings.Join(found.Missing, ", ")}
 	}
 	return nil, noSession(r)
 }
 
-// checkReason holds a reason to the bounds of one that goes with a command.
+// checkReason checks a reason against the bounds of a command's reason.
 func checkReason(reason string) error {
 	if utf8.RuneCountInString(reason) > tenants.MaxReason || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return &api.Error{Code: api.CodeInvalid, Text: fmt.Sprintf("reason: want at most %d printable characters", tenants.MaxReason)}

@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// Who may connect to the socket is said by the file system: the folder is its
-// owner's alone, so nothing can be reached, replaced or raced in it.
+// The file system restricts access to the socket. Only the owner may enter the
+// folder, so no other user can reach or replace the socket, or race with Listen.
 const (
 	folderMode fs.FileMode = 0o700
 	socketMode fs.FileMode = 0o600
 )
 
-// maxSocketPath is what fits a socket address (unix(7): 108 bytes with a
-// final zero).
+// maxSocketPath bounds the path in a socket address (unix(7): 108 bytes, including
+// the final zero).
 const maxSocketPath = 107
 
-// probeTime is how long a process behind an existing socket has to accept.
+// probeTime bounds the attempt to connect to an existing socket.
 const probeTime = 2 * time.Second
 
-// Listen makes the admin socket: mode 0600, in a folder of mode 0700 that is
-// made when it is missing. A socket that a dead process left behind is
-// replaced; one that another process listens on, a file that is no socket and
-// a folder open to others are refused. Closing the listener removes it.
+// Listen makes the admin socket with mode 0600. It makes the folder with mode 0700 if
+// there is none. It replaces a socket that a dead process left behind. It refuses a
+// socket on which another process listens, a file that is not a socket, and a folder
+// that other users may enter. Closing the listener removes the socket.
 func Listen(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, errLongPath(path)
@@ -54,9 +54,9 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// CheckSocket looks whether Listen can make the socket, and changes nothing. One
-// that a process listens on is no obstacle: it may be the one that is to be
-// started again.
+// CheckSocket checks whether Listen can make the socket, and changes nothing. A
+// process may be listening on the socket, because it may be the one that is about to
+// be restarted.
 func CheckSocket(path string) error {
 	if len(path) > maxSocketPath {
 		return errLongPath(path)
@@ -71,7 +71,7 @@ func CheckSocket(path string) error {
 	return nil
 }
 
-// findSocket reports whether there is a socket at a path. A file that is no socket
+// findSocket reports whether there is a socket at a path. A file that is not a socket
 // is an error.
 func findSocket(path string) (found bool, err error) {
 	switch info, err := os.Lstat(path); {
@@ -84,27 +84,29 @@ func findSocket(path string) (found bool, err error) {
 	}
 }
 
+// errLongPath returns the error for a path that is too long.
 func errLongPath(path string) error {
-	return fmt.Errorf("admin socket %s: the path is longer than %d bytes, which no socket address holds", path, maxSocketPath)
+	return fmt.Errorf("admin socket %s: the path is longer than %d bytes and does not fit into a socket address", path, maxSocketPath)
 }
 
-// checkFolder refuses a folder that others may enter.
+// checkFolder refuses a folder that other users may enter, or that belongs to
+// another user.
 func checkFolder(folder string) error {
 	info, err := os.Stat(folder)
 	if err != nil {
 		return err
 	}
 	if perm := info.Mode().Perm(); perm&^folderMode != 0 {
-		return fmt.Errorf("folder %s has mode %04o: it must be %04o, its owner's alone (chmod 0700 %s)", folder, perm, folderMode, folder)
+		return fmt.Errorf("folder %s has mode %04o: it must be %04o, so that only its owner may enter (chmod 0700 %s)", folder, perm, folderMode, folder)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("folder %s belongs to user %d: it must belong to user %d, who runs this process", folder, st.Uid, os.Geteuid())
+		return fmt.Errorf("folder %s belongs to user %d: it must belong to user %d, which runs this process", folder, st.Uid, os.Geteuid())
 	}
 	return nil
 }
 
-// removeStale removes a socket nobody listens on. Nobody else can make one
-// between this and the next step but a process of the same user.
+// removeStale removes a socket on which no process listens. Only a process of the
+// same user, or of root, can make another one before Listen does.
 func removeStale(path string) error {
 	if found, err := findSocket(path); !found {
 		return err

@@ -13,8 +13,9 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// bearer gives the token of a request: exactly one header, "Bearer", one
-// space, the token (RFC 6750 section 2.1; the scheme's case does not count).
+// bearer returns the token of a request. The request must have exactly one
+// Authorization header: "Bearer" in any case, one space, the token (RFC 6750 section
+// 2.1). given reports whether there is such a header in any form.
 func bearer(h http.Header) (token string, given bool) {
 	values := h.Values("Authorization")
 	if len(values) != 1 {
@@ -27,8 +28,8 @@ func bearer(h http.Header) (token string, given bool) {
 	return token, true
 }
 
-// knownAs is the caller who bears a token, by a View; the zero caller for any
-// that is not in force.
+// knownAs returns the caller that a token belongs to, according to a View. For a
+// token that is not valid, it returns the zero caller.
 func knownAs(v *projections.View, token string, now time.Time) caller {
 	id, ok := api.ParseToken(token)
 	if !ok {
@@ -37,7 +38,7 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 	sum := sha256.Sum256([]byte(token))
 	t := v.Installation().Token(id)
 	if t == nil {
-		t = &projections.Token{Revoked: 1} // compared all the same, and refused
+		t = &projections.Token{Revoked: 1} // for the same time as with a known id; always refused
 	}
 	same := subtle.ConstantTimeCompare(sum[:], t.Hash[:]) == 1
 	switch {
@@ -58,15 +59,15 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 	return c
 }
 
-// inForce reports whether a token is neither revoked nor expired, and its
-// tenant is there.
+// inForce reports whether a token is neither revoked nor expired, and its tenant
+// exists.
 func inForce(v *projections.View, t *projections.Token, now time.Time) bool {
 	return t.Revoked == 0 && (t.Expires == 0 || uint64(max(now.Unix(), 0)) < t.Expires) &&
 		(t.Scope == events.TokenOperator || v.Tenant([]byte(t.Tenant)) != nil)
 }
 
-// stillKnown reports whether the token of a request that took its time, as
-// for its body or to follow the log, is still in force.
+// stillKnown reports whether the token of a request is still valid. It may have been
+// revoked while the request sent its body or waited for the log.
 func (s *Server) stillKnown(r *http.Request) bool {
 	id := callerOf(r.Context()).token
 	if id == "" {
@@ -80,20 +81,22 @@ func (s *Server) stillKnown(r *http.Request) bool {
 	return t != nil && inForce(v, t, time.Now())
 }
 
-// errUnauthorized is the one answer to whoever is not known, for whatever
-// reason.
+// errUnauthorized is the same answer to every request without a valid token. It does
+// not reveal why the token is not valid.
 func errUnauthorized() error {
-	return &api.Error{Code: api.CodeUnauthorized, Text: "give a token that is in force: Authorization: Bearer postern_…"}
+	return &api.Error{Code: api.CodeUnauthorized, Text: "send a valid token: Authorization: Bearer postern_…"}
 }
 
-// authenticate finds out who makes a request that came over the network, anew
-// for each request. What fails too often is neither answered in full nor
-// recorded: or else whoever knocks could fill the disk.
+// authenticate returns the caller of a request over the network. It checks the token
+// of every request. record reports whether a failure is to be recorded: failures
+// over the bounds are not, because otherwise unauthenticated clients could fill the
+// disk.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who caller, record bool, err error) {
 	who = callerOf(r.Context())
 	if r.TLS == nil && !limit.IsLoopback(r.Host) {
-		// A page that got its name to point here would ask by that name.
-		return who, s.failures.allow(who.source, time.Now()), &api.Error{Code: api.CodeForbidden, Text: "ask for this node by its loopback address"}
+		// This stops DNS rebinding: a web page whose host name resolves to this
+		// machine sends that name as its host.
+		return who, s.failures.allow(who.source, time.Now()), &api.Error{Code: api.CodeForbidden, Text: "without TLS, the host of the request must be a loopback address or localhost"}
 	}
 	v, err := s.view()
 	if err != nil {
