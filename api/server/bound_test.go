@@ -9,9 +9,9 @@ import (
 	"github.com/postern-im/postern/api"
 )
 
-// TestSuspensionBindsTheTenant: with a tenant's write token, each way is tried
-// to bring back what an operator suspended. Nothing is written, and who asks is
-// told what it is and who may.
+// TestSuspensionBindsTheTenant tries to undo an operator's suspension with a tenant's
+// write token in every way. Nothing is written, and each refusal names the suspended
+// object and says that only an operator may resume it.
 func TestSuspensionBindsTheTenant(t *testing.T) {
 	r := start(t, nil)
 	ctx := t.Context()
@@ -20,7 +20,7 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 	token, _ := r.mint(t, "write", "acme", 0)
 	tenant := remote(t, address, token, nil)
 	r.do(t, "acme", api.MemberSuspend{JID: "bob@alpha.test"})
-	r.do(t, "acme", api.MemberSuspend{JID: "eve@alpha.test"}) // no member until now
+	r.do(t, "acme", api.MemberSuspend{JID: "eve@alpha.test"}) // an account without an entry
 	r.do(t, "acme", api.DomainSuspend{Domain: "beta.test"})
 
 	exported, err := tenant.Policy(ctx, "acme")
@@ -41,7 +41,7 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 		}
 	}
 	ways := []struct {
-		name, names string // what the refusal names
+		name, names string // names is the object in the refusal
 		command     api.Command
 	}{
 		{"resume the account", "bob@alpha.test", api.MemberResume{JID: "bob@alpha.test"}},
@@ -87,8 +87,8 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 		}
 	}
 
-	// What leaves it suspended is the tenant's to do; its own export, and a
-	// file that is silent, change nothing of it.
+	// The tenant may send commands that keep the suspension. Applying its own
+	// export, or a policy that does not mention the suspension, changes nothing.
 	for name, c := range map[string]api.Command{
 		"suspend it again":      api.MemberSuspend{JID: "bob@alpha.test"},
 		"the domain again":      api.DomainSuspend{Domain: "beta.test"},
@@ -108,7 +108,8 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 		t.Errorf("%+v, %v", bob, err)
 	}
 
-	// What the tenant suspended itself the operator's binds too, from then on.
+	// If the tenant has suspended an account and the operator suspends it as well,
+	// the tenant can no longer resume it.
 	own := api.MemberSuspend{JID: "ann@alpha.test"}
 	for _, c := range []api.Command{own, api.MemberResume{JID: "ann@alpha.test"}, own} {
 		if result, err := tenant.Do(ctx, "acme", c, api.CommandMeta{}); err != nil || !result.Changed {
@@ -116,18 +117,18 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 		}
 	}
 	if result := r.do(t, "acme", own); !result.Changed {
-		t.Error("the operator's suspension on top of the tenant's is none")
+		t.Error("the operator's suspension of a suspended account changes nothing")
 	}
 	if _, err := tenant.Do(ctx, "acme", api.MemberResume{JID: "ann@alpha.test"}, api.CommandMeta{}); codeOf(err) != api.CodeForbidden {
 		t.Errorf("resumed: %v", err)
 	}
-	// The operator's resume ends both.
+	// When the operator resumes the account, both suspensions end.
 	r.do(t, "acme", api.MemberResume{JID: "ann@alpha.test"})
 	if ann, err := tenant.Member(ctx, "acme", "ann@alpha.test"); err != nil || ann.Suspended || ann.SuspendedByOperator || len(ann.BarredBy) > 0 {
 		t.Errorf("%+v, %v", ann, err)
 	}
 
-	// An operator's token is an operator's.
+	// A suspension by an operator's token counts as an operator's.
 	all, _ := r.mint(t, "operator", "", 0)
 	operator := remote(t, address, all, nil)
 	for _, c := range []api.Command{own, api.MemberResume{JID: "bob@alpha.test"}} {
@@ -140,7 +141,8 @@ func TestSuspensionBindsTheTenant(t *testing.T) {
 	}
 }
 
-// whole is a tenant with its members and the position of the log.
+// whole returns a tenant with its members and policy, as text. The text has the
+// position of the log, so it changes with every commit.
 func (r *running) whole(t *testing.T, tenant string) string {
 	t.Helper()
 	var all strings.Builder

@@ -15,8 +15,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// FuzzCommand: whatever arguments a command is given, they are refused with an
-// error that is safe to show, or read into a change that can be checked.
+// FuzzCommand checks that the arguments of a command are either refused with an error
+// that is safe to show, or converted to a change that can be checked.
 func FuzzCommand(f *testing.F) {
 	specs := commands()
 	var names []string
@@ -57,8 +57,8 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// TestArgumentsReachTheChange: each argument of each command, filled with a
-// value of its own, stands somewhere in the change it is read into.
+// TestArgumentsReachTheChange sets each argument of each command to a different value
+// and checks that the change has all these values.
 func TestArgumentsReachTheChange(t *testing.T) {
 	for name, spec := range commands() {
 		args := reflect.New(reflect.TypeOf(spec.zero)).Elem()
@@ -85,8 +85,8 @@ func TestArgumentsReachTheChange(t *testing.T) {
 	}
 }
 
-// fill gives each text a value of its own; words with a meaning get the last
-// one there is, whose number in the change is not zero.
+// fill sets each text to a different value. An enumerated text gets the last of its
+// values, because the number of that value in the change is not zero.
 func fill(v reflect.Value, marks *[]string) {
 	switch v.Kind() {
 	case reflect.Struct:

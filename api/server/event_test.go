@@ -11,8 +11,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// TestEventsAreWhole: everything an event says stands in a field on the wire,
-// and its type in the list that programs go by.
+// TestEventsAreWhole checks that every field of an event is in its form on the wire,
+// and that its type is in the documented list of types.
 func TestEventsAreWhole(t *testing.T) {
 	source, err := os.ReadFile("../wire.go")
 	if err != nil {
@@ -44,7 +44,7 @@ func TestEventsAreWhole(t *testing.T) {
 				if _, isSetting := e.(events.SettingsChanged); !isSetting {
 					t.Fatalf("%T: a field of another type", e)
 				}
-				continue // below
+				continue // set below
 			}
 			marks = append(marks, mark)
 		}

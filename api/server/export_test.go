@@ -7,25 +7,25 @@ import (
 	"strings"
 )
 
-// MaxRunning bounds the requests being worked on.
+// MaxRunning bounds the requests in progress.
 const MaxRunning = maxRunning
 
-// MaxNetwork bounds those that came over the network, MaxTenants those of all
-// tenants, MaxShare one tenant's.
+// MaxNetwork bounds the requests over the network, MaxTenants the requests of all
+// tenants, and MaxShare the requests of one tenant.
 const (
 	MaxNetwork = maxNetwork
 	MaxTenants = maxTenants
 	MaxShare   = maxShare
 )
 
-// MaxFollowers bounds the requests that wait for the log, MaxTenantFollowers
-// those of all tenants.
+// MaxFollowers bounds the requests that wait for the log, and MaxTenantFollowers the
+// waiting requests of all tenants.
 const (
 	MaxFollowers       = maxFollowers
 	MaxTenantFollowers = maxTenantFollowers
 )
 
-// CommandNames lists the commands the server knows, sorted.
+// CommandNames returns the names of all commands, sorted.
 func CommandNames() []string {
 	var names []string
 	for name := range commands() {
@@ -35,7 +35,7 @@ func CommandNames() []string {
 	return names
 }
 
-// ReadPaths lists the paths of the reads of tenants and for operators, sorted.
+// ReadPaths returns the sorted paths of all GET routes, except those for any caller.
 func ReadPaths() []string {
 	var list []string
 	for _, rt := range (&Server{commands: commands()}).table() {
@@ -47,15 +47,15 @@ func ReadPaths() []string {
 	return list
 }
 
-// A Line is a route's line in the table.
+// A Line describes one route of the table.
 type Line struct {
 	Name, Method, Path, Scope, Command string
 	Changes                            bool
-	// Request is the zero value of what is read; nil: it has no body.
+	// Request is the zero value of the body's type; nil: no body.
 	Request any
 }
 
-// Lines are the table.
+// Lines returns the table of routes.
 func Lines() []Line {
 	var list []Line
 	for _, rt := range (&Server{commands: commands()}).table() {
@@ -64,20 +64,20 @@ func Lines() []Line {
 	return list
 }
 
-// OpenAPI is the description the server answers with.
+// OpenAPI is the description that the server returns.
 var OpenAPI = openapi
 
-// Tap puts a handler around the mux.
+// Tap wraps the server's mux with a handler.
 func (s *Server) Tap(around func(http.Handler) http.Handler) {
 	outer := http.NewServeMux()
 	outer.Handle("/", around(s.mux))
 	s.mux = outer
 }
 
-// WithCaller is the context of a request by somebody.
+// WithCaller returns a context with a caller.
 func WithCaller(ctx context.Context, actor string, operator bool, tenant string, write bool) context.Context {
 	return withCaller(ctx, caller{actor: actor, source: "test", operator: operator, tenant: tenant, write: write})
 }
 
-// Bearer reads a header.
+// Bearer returns the token in a header.
 var Bearer = bearer

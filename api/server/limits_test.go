@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestFailures: a source has its bound each minute, and all sources together
-// have one, however many there are.
+// TestFailures checks the bound on failures of one source in a minute, and the bound
+// on failures of all sources together.
 func TestFailures(t *testing.T) {
 	f := newFailures()
 	now := time.Unix(600, 0)
@@ -33,8 +33,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestLimitsAreGivenBack: a request that is over one bound holds no place of
-// another, and one that ends leaves all of its own.
+// TestLimitsAreGivenBack checks that a refused request holds no place in any counter,
+// and that a request that ends gives back all its places.
 func TestLimitsAreGivenBack(t *testing.T) {
 	l := newLimits()
 	tenant := caller{actor: "token:a", network: true, tenant: "a"}

@@ -23,16 +23,16 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// within bounds what a test waits for; it is never met.
+// within bounds every wait of a test. It is never reached unless the test fails.
 const within = 30 * time.Second
 
-// nothing records nothing: the tests of the API ask no Questions.
+// nothing discards the records of verdicts, because these tests ask for no decision.
 type nothing struct{}
 
 func (nothing) Record([]audit.Record) error { return nil }
 
-// A workshop takes long work and never gets further: what becomes of it is
-// policyd's to test.
+// A workshop is a Worker that accepts every operation and never makes progress. The
+// operations themselves are tested in cmd/policyd.
 type workshop struct{}
 
 func (workshop) Start(q api.WorkRequest) (api.Work, error) {
@@ -49,7 +49,7 @@ type running struct {
 	lobby  *lobby
 	client *api.Client
 	socket string
-	// stop ends the API, then the node; at the end of the test at the latest.
+	// stop stops the API and then the node. The end of the test calls it, too.
 	stop func()
 }
 
@@ -70,8 +70,7 @@ func start(t *testing.T, explain server.Explainer) *running {
 	return r
 }
 
-// startIn runs a node on the log in a folder; its API sees the log through
-// shown.
+// startIn runs a node on the log in a folder. shown wraps the log for the API.
 func startIn(t testing.TB, dir string, explain server.Explainer, shown func(server.Log) server.Log) *running {
 	t.Helper()
 	log, err := eventlog.Open(eventlog.Config{Dir: filepath.Join(dir, "log")})
@@ -116,7 +115,7 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 	return r
 }
 
-// serve runs the API alone on a Runner.
+// serve runs the API without a node, on a Runner.
 func serve(t *testing.T, runner server.Runner) *running {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "api")
@@ -144,7 +143,7 @@ func serve(t *testing.T, runner server.Runner) *running {
 	return &running{socket: socket}
 }
 
-// await waits until the node has folded its log.
+// await waits until the node has a View of its log.
 func (r *running) await(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -161,7 +160,7 @@ func (r *running) await(t testing.TB) {
 	}
 }
 
-// do gives a command that must succeed.
+// do sends a command that must succeed.
 func (r *running) do(t *testing.T, tenant string, c api.Command) api.Result {
 	t.Helper()
 	result, err := r.client.Do(t.Context(), tenant, c, api.CommandMeta{})
@@ -401,8 +400,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestServeEnds: connections that say nothing or have sent half a request do
-// not keep the server from ending; they are closed.
+// TestServeEnds checks that Serve closes idle connections, and connections with an
+// incomplete request, when it stops.
 func TestServeEnds(t *testing.T) {
 	t.Parallel() // it waits for stopTime
 	r := start(t, nil)
@@ -418,7 +417,7 @@ func TestServeEnds(t *testing.T) {
 		}
 		conns = append(conns, conn)
 	}
-	// The server asks for the body: the request is under way.
+	// The server asks for the body, so the request is in progress.
 	if line, err := bufio.NewReader(conns[1]).ReadString('\n'); err != nil || !strings.Contains(line, "100") {
 		t.Fatalf("%q, %v", line, err)
 	}

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite openapi.json")
 
 const openapiFile = "openapi.json"
 
-// loadOpenAPI reads a description as others would.
+// loadOpenAPI parses a description with an independent library and validates it.
 func loadOpenAPI(t testing.TB, text []byte) *openapi3.T {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(text)
@@ -31,8 +31,8 @@ func loadOpenAPI(t testing.TB, text []byte) *openapi3.T {
 	return doc
 }
 
-// TestOpenAPI: the description is valid, describes each line of the table and
-// nothing else, and is the one that is committed and that a server answers with.
+// TestOpenAPI checks that the description is valid and has exactly the routes of the
+// table. It must be equal to the committed file, which the server returns.
 func TestOpenAPI(t *testing.T) {
 	text, err := server.Describe(os.DirFS(".."))
 	if err != nil {
@@ -65,14 +65,14 @@ func TestOpenAPI(t *testing.T) {
 		if err := os.WriteFile(openapiFile, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return // the file that was compiled in is still the old one
+		return // this test's binary has the old file embedded
 	}
 	if !bytes.Equal(server.OpenAPI, text) {
 		t.Errorf("%s is not what the table says: run make docs", openapiFile)
 	}
 }
 
-// BenchmarkNew makes a server, as every start of policyd does.
+// BenchmarkNew measures how long the start of policyd takes to make a Server.
 func BenchmarkNew(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
@@ -82,8 +82,8 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
-// described holds what a server answers, and what it accepts, against its own
-// description, for as long as the test runs.
+// described checks all answers of a server, and all requests that it accepts, against
+// its own description until the test ends.
 func described(t testing.TB, s *server.Server) {
 	t.Helper()
 	doc := closed(loadOpenAPI(t, server.OpenAPI))
@@ -91,7 +91,7 @@ func described(t testing.TB, s *server.Server) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(io.LimitReader(r.Body, server.MaxRequest+1))
 			if err != nil {
-				next.ServeHTTP(w, r) // the client has gone
+				next.ServeHTTP(w, r) // the client has disconnected
 				return
 			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
@@ -108,8 +108,8 @@ func described(t testing.TB, s *server.Server) {
 	})
 }
 
-// closed is a description whose types have no fields but those it names: an
-// answer with another one is not described.
+// closed changes a description so that its types allow only the described fields. An
+// answer with any other field then fails validation.
 func closed(doc *openapi3.T) *openapi3.T {
 	for _, s := range doc.Components.Schemas {
 		if len(s.Value.Properties) > 0 && s.Value.AdditionalProperties.Schema == nil {

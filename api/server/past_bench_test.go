@@ -21,12 +21,12 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A hoster is a log of many tenants: large has many commits among the others',
-// small a few, both spread over all of it.
+// A hoster is a log of many tenants. The tenant large has many commits and the tenant
+// small has few. The commits of both are spread over the whole log.
 type hoster struct {
 	commits, large, small int
 	head                  events.Position
-	recent                time.Time // of the commit the newest hundredth begins with
+	recent                time.Time // the time at which the newest hundredth of the commits begins
 }
 
 // fill writes the log into dir.
@@ -77,7 +77,7 @@ func (h *hoster) fill(tb testing.TB, dir string) {
 	}
 }
 
-// scanAll reads the records of a log that nobody has open, past all checks.
+// scanAll reads all records of a log without any checks. The log must not be open.
 func scanAll(tb testing.TB, dir string) {
 	tb.Helper()
 	db, err := pebble.Open(dir, &pebble.Options{ReadOnly: true, Logger: quiet{}})
@@ -96,7 +96,7 @@ func scanAll(tb testing.TB, dir string) {
 	}
 }
 
-// foldAll folds the whole log, as who had no index would have to.
+// foldAll folds the whole log, which would be necessary without an index.
 func foldAll(tb testing.TB, dir string) {
 	tb.Helper()
 	l, err := eventlog.Open(eventlog.Config{Dir: dir, ReadOnly: true})
@@ -115,8 +115,8 @@ func (quiet) Infof(string, ...any)      {}
 func (quiet) Errorf(f string, a ...any) { slog.Error(fmt.Sprintf(f, a...)) }
 func (quiet) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-// processor is the time all cores have spent on this process: it means the
-// same on a machine that does other things as well.
+// processor returns the processor time of this process on all cores. Unlike the
+// elapsed time, it does not depend on other processes of the machine.
 func processor(tb testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -125,13 +125,13 @@ func processor(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkPast is what is asked of the past, through the API and its socket,
-// of a tenant with a tenth of the log's commits and of one with a hundred,
-// beside a bare scan of the whole log and a fold of it, which those would take
-// that have no index: scan/op and fold/op say how many times longer. Times of
-// the processor, client and server together.
+// BenchmarkPast measures requests about the past through the API and its socket. The
+// tenant large has a tenth of the log's commits, and the tenant small has a hundred
+// commits. Without an index, each request would need a scan or a fold of the whole
+// log: scan/op and fold/op are how many times longer these take. All times are
+// processor times of client and server together.
 //
-// The log has 100,000 commits; a million when POSTERN_SOAK=1.
+// The log has 100,000 commits, or a million if POSTERN_SOAK=1.
 func BenchmarkPast(b *testing.B) {
 	h := &hoster{commits: 100_000, large: 10_000, small: 100}
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -156,7 +156,7 @@ func BenchmarkPast(b *testing.B) {
 			name string
 			ask  func(i int) error
 		}{
-			{"at", func(i int) error { // each time another one, which no cache has
+			{"at", func(i int) error { // each position is asked for once, so no cache has it
 				_, err := r.client.At(fmt.Sprint(h.head-events.Position(i))).Tenant(b.Context(), tenant)
 				return err
 			}},
@@ -191,7 +191,7 @@ func BenchmarkPast(b *testing.B) {
 				b.ReportMetric(float64(scan)/float64(took), "scan/op")
 				b.ReportMetric(float64(fold)/float64(took), "fold/op")
 				if tenant == "small" && took > scan {
-					b.Errorf("it takes %v, a scan of the whole log %v", took, scan)
+					b.Errorf("the request takes %v, and a scan of the whole log takes %v", took, scan)
 				}
 			})
 		}

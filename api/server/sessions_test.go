@@ -15,13 +15,13 @@ import (
 	"github.com/postern-im/postern/api/server"
 )
 
-// A lobby is what the gateways would answer: it keeps to the query, unless it
-// lies.
+// A lobby answers in place of the gateways. Its answers match the query unless lies
+// is set.
 type lobby struct {
 	mu       sync.Mutex
 	sessions []api.Session
 	missing  []string
-	lies     bool // it answers with everything, whatever it is asked
+	lies     bool // it answers every query with all sessions
 	err      error
 	ended    []string
 	asked    func(server.SessionQuery)
@@ -33,7 +33,7 @@ func (l *lobby) has(s ...api.Session) {
 	l.sessions = append(l.sessions, s...)
 }
 
-// Sessions implements api.Gateways.
+// Sessions implements server.Gateways.
 func (l *lobby) Sessions(_ context.Context, q server.SessionQuery) (server.SessionsFound, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,8 +89,8 @@ func wantCode(t *testing.T, what string, err error, want api.Code) *api.Error {
 	return e
 }
 
-// TestSessionsAreTheirTenants: a tenant's path shows and ends that tenant's
-// sessions only, and another's id is like none.
+// TestSessionsAreTheirTenants checks that the path of a tenant shows and ends only
+// sessions of this tenant. The id of another tenant's session is like an unknown id.
 func TestSessionsAreTheirTenants(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -137,7 +137,7 @@ func TestSessionsAreTheirTenants(t *testing.T) {
 	_, err = r.client.Sessions(ctx, "none", api.SessionFilter{}, "", 0)
 	wantCode(t, "no tenant", err, api.CodeNotFound)
 
-	// Another tenant's session is like one that nobody has.
+	// The answer for another tenant's session is the same as for an unknown session.
 	for _, id := range []string{"s4", "s9", strings.Repeat("x", 65), "a b"} {
 		_, err := r.client.Session(ctx, "acme", id)
 		text := wantCode(t, "show "+id, err, api.CodeNotFound).Text
@@ -158,8 +158,8 @@ func TestSessionsAreTheirTenants(t *testing.T) {
 	}
 }
 
-// TestSessionsWithoutAll: a gateway that is missing is named, and leaves it
-// open whether there is what was not found.
+// TestSessionsWithoutAll checks that the answer names a missing gateway. A session
+// that is not found is then unavailable, and the outcome of ending it is unknown.
 func TestSessionsWithoutAll(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -185,8 +185,8 @@ func TestSessionsWithoutAll(t *testing.T) {
 	wantCode(t, "nobody asked", err, api.CodeBusy)
 }
 
-// TestSessionsOfLiars: a gateway cannot place a session with a tenant whose
-// the account is not; it is missing instead.
+// TestSessionsOfLiars checks a gateway that reports a session with a wrong tenant or
+// account. The session is dropped, and the gateway is listed as missing.
 func TestSessionsOfLiars(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -216,8 +216,8 @@ func TestSessionsOfLiars(t *testing.T) {
 	}
 }
 
-// TestEndIsRecorded: who ends whose session, and why, is on disk before any
-// gateway is asked; if it cannot be, none is.
+// TestEndIsRecorded checks that the intent to end a session is durable before any
+// gateway is asked. If it cannot be recorded, no gateway is asked.
 func TestEndIsRecorded(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -255,7 +255,8 @@ func TestEndIsRecorded(t *testing.T) {
 	}
 }
 
-// TestSessionQueries: what cannot be asked is refused before anybody is.
+// TestSessionQueries checks that an invalid query is refused before any gateway is
+// asked.
 func TestSessionQueries(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())

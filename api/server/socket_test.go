@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// privateDir is a folder short enough for a socket's path, its owner's alone.
+// privateDir makes a folder that only its owner may enter. Its path is short enough
+// for a socket.
 func privateDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "api")
@@ -74,7 +75,7 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stale.SetUnlinkOnClose(false) // as a killed process leaves it
+	stale.SetUnlinkOnClose(false) // a killed process does not remove its socket
 	if err := stale.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// bravo is the tenant nothing may be learnt of. What nobody asks for by name
-// is secret.
+// bravo is the tenant that must stay hidden from other tenants. The texts that no
+// test sends in a request contain the word secret.
 func bravo() api.TenantCreate {
 	return api.TenantCreate{
 		DisplayName:  "secret name",
@@ -32,8 +32,8 @@ func bravo() api.TenantCreate {
 	}
 }
 
-// attacks is each command with the other tenant's ids in it, given on the own
-// tenant's path.
+// attacks has each command of a tenant with the names of bravo. The commands are sent
+// on the path of another tenant.
 var attacks = map[string]api.Command{
 	"tenant.apply": api.TenantApply{
 		Domains: []api.DomainAdd{{Domain: "bravo.test"}}, Members: []api.MemberSet{{JID: "bob@bravo.test", Role: "bravo:role"}},
@@ -65,18 +65,18 @@ var attacks = map[string]api.Command{
 	"member.end-sessions":        api.MemberEndSessions{JID: "bob@bravo.test"},
 }
 
-// ownAffair are the commands that name nothing but what each tenant has of
-// its own: they succeed, and concern the own tenant alone.
+// ownAffair are the commands whose names every tenant has for itself. They succeed
+// and affect only the tenant of the path.
 var ownAffair = []string{
 	"tenant.rename", "tenant.suspend", "tenant.resume", "tenant.remove", "tenant.set-ceiling", "tenant.set-limits",
 	"tenant.set-presence", "tenant.set-audit-addresses", "role.define", "role.adjust",
 }
 
-// operatorReads are the paths below no tenant, which only operators may see.
+// operatorReads are the paths outside any tenant, which only operators may read.
 var operatorReads = []string{"/v1/tokens", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/tenants", "/v1/work", "/v1/sessions", "/v1/sessions/{session}"}
 
-// TestCommandsMatchTheCatalogue: every command of tenants can be given, and
-// no other.
+// TestCommandsMatchTheCatalogue checks that the API has exactly the commands of
+// package tenants.
 func TestCommandsMatchTheCatalogue(t *testing.T) {
 	var want []string
 	for _, e := range tenants.Catalogue() {
@@ -88,19 +88,19 @@ func TestCommandsMatchTheCatalogue(t *testing.T) {
 	}
 }
 
-// TestCommandsKeepToTheirTenant gives each command on one tenant's path with
-// another tenant's ids.
+// TestCommandsKeepToTheirTenant sends each command on the path of one tenant with the
+// names of another tenant.
 func TestCommandsKeepToTheirTenant(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "bravo", bravo())
 	before := r.everything(t, "bravo")
 	for i, name := range server.CommandNames() {
 		if strings.HasPrefix(name, "token.") || strings.HasPrefix(name, "shared-service.") {
-			continue // it stands on no tenant's path
+			continue // its path has no tenant
 		}
 		attack, ok := attacks[name]
 		if !ok {
-			t.Errorf("%s: say how it could reach another tenant", name)
+			t.Errorf("%s: attacks has no entry that names another tenant", name)
 			continue
 		}
 		own := fmt.Sprintf("own-%d", i)
@@ -110,7 +110,7 @@ func TestCommandsKeepToTheirTenant(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s tells of the other tenant: %v", name, err)
+			t.Errorf("%s shows data of the other tenant: %v", name, err)
 		}
 		if after := r.everything(t, "bravo"); after != before {
 			t.Errorf("%s changed the other tenant:\n%s\n%s", name, before, after)
@@ -119,8 +119,8 @@ func TestCommandsKeepToTheirTenant(t *testing.T) {
 	}
 }
 
-// TestReadsKeepToTheirTenant reads each path of one tenant with another
-// tenant's ids.
+// TestReadsKeepToTheirTenant reads each path of one tenant with the names of another
+// tenant.
 func TestReadsKeepToTheirTenant(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "bravo", bravo())
@@ -131,7 +131,7 @@ func TestReadsKeepToTheirTenant(t *testing.T) {
 		below, ok := strings.CutPrefix(path, "/v1/tenants/{tenant}")
 		if !ok {
 			if !slices.Contains(operatorReads, path) {
-				t.Errorf("%s stands below no tenant: say that it is for operators", path)
+				t.Errorf("%s is not below a tenant: add it to operatorReads", path)
 			}
 			continue
 		}
@@ -144,14 +144,14 @@ func TestReadsKeepToTheirTenant(t *testing.T) {
 			below += "?permission=secret:allow&at=2"
 		}
 		if strings.HasSuffix(below, "/diff") {
-			below += "?from=1" // before either was
+			below += "?from=1" // before both tenants existed
 		}
 		status, body := r.get(t, "/v1/tenants/own"+below)
 		if want := map[bool]int{true: http.StatusNotFound, false: http.StatusOK}[named]; status != want {
 			t.Errorf("%s: status %d, want %d: %s", path, status, want, body)
 		}
 		if strings.Contains(body, "secret") || !named && strings.Contains(body, "bravo") {
-			t.Errorf("%s tells of the other tenant: %s", path, body)
+			t.Errorf("%s shows data of the other tenant: %s", path, body)
 		}
 	}
 	_, err := r.client.Explain(t.Context(), "own", api.ExplainRequest{Account: "bob@bravo.test", Permission: "secret:allow"})
@@ -162,8 +162,8 @@ func TestReadsKeepToTheirTenant(t *testing.T) {
 
 var positions = regexp.MustCompile(`"position":\d+,?`)
 
-// everything is all that can be read of a tenant, but for the position of the
-// state it was read from.
+// everything returns all that can be read of a tenant, without the position of the
+// View.
 func (r *running) everything(t *testing.T, tenant string) string {
 	t.Helper()
 	var all strings.Builder
@@ -177,7 +177,7 @@ func (r *running) everything(t *testing.T, tenant string) string {
 	return all.String()
 }
 
-// raw sends a request as it stands.
+// raw sends a request without any change.
 func (r *running) raw(t *testing.T, method, path, contentType, body string) (int, string) {
 	t.Helper()
 	client := &http.Client{Timeout: within, Transport: &http.Transport{

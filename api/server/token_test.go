@@ -27,7 +27,7 @@ func (r *running) network(t *testing.T, secure bool) (address string, roots *x50
 	}
 	address = "http://" + l.Addr().String()
 	if secure {
-		// Only the certificate of this one is used.
+		// Only the certificate of this test server is used.
 		holder := httptest.NewTLSServer(http.NotFoundHandler())
 		t.Cleanup(holder.Close)
 		roots = x509.NewCertPool()
@@ -47,7 +47,7 @@ func (r *running) network(t *testing.T, secure bool) (address string, roots *x50
 	return address, roots
 }
 
-// mint makes a token.
+// mint creates a token at the node.
 func (r *running) mint(t *testing.T, scope, tenant string, expires uint64) (token, id string) {
 	t.Helper()
 	token, id, hash := api.NewToken()
@@ -75,8 +75,8 @@ func codeOf(err error) api.Code {
 	return ""
 }
 
-// TestTokens: each token may do what its scope says, from its creation to its
-// end, over TLS, under its own name.
+// TestTokens checks over TLS that each token has the rights of its scope until it is
+// revoked or expires, and that the log has its name as the actor.
 func TestTokens(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -128,8 +128,8 @@ func TestTokens(t *testing.T) {
 		t.Errorf("self: %+v, %v", self, err)
 	}
 
-	// On a connection that is in use, too: the next request is the first that
-	// is refused.
+	// The first request after the revocation is refused, even on a connection that
+	// is already open.
 	client := remote(t, address, write, roots)
 	if _, err := client.Tenant(ctx, "acme"); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestTokens(t *testing.T) {
 	if _, err := remote(t, address, read, roots).Self(ctx); codeOf(err) != api.CodeUnauthorized {
 		t.Errorf("of a removed tenant: %v", err)
 	}
-	// Nothing that was recorded holds a secret.
+	// No record contains a token's secret.
 	for _, secret := range []string{read, write, all, expired} {
 		if text := fmt.Sprint(r.audit.since(0)); strings.Contains(text, secret[len(secret)-64:]) {
 			t.Error("a secret is recorded")
@@ -150,8 +150,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestUnknownCallers: whoever has no token in force gets one and the same
-// answer, wherever it asks.
+// TestUnknownCallers checks that a request without a valid token gets the same answer
+// at every path.
 func TestUnknownCallers(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -171,7 +171,7 @@ func TestUnknownCallers(t *testing.T) {
 			}
 			answer := do(t, q)
 			if answer.StatusCode == http.StatusTooManyRequests && i > 1 {
-				continue // it has knocked too often
+				continue // this source has too many failures
 			}
 			text, _ := io.ReadAll(answer.Body)
 			if first == "" {
@@ -188,7 +188,8 @@ func TestUnknownCallers(t *testing.T) {
 			}
 		}
 	}
-	// Those who knock do not lock others out, and do not fill the record.
+	// Failures do not affect valid tokens from the same address, and only a bounded
+	// number of them is recorded.
 	if n := len(r.audit.since(0)); n > 60 {
 		t.Errorf("%d records", n)
 	}
@@ -196,7 +197,7 @@ func TestUnknownCallers(t *testing.T) {
 	if _, err := remote(t, address, good, nil).Status(t.Context()); err != nil {
 		t.Errorf("a valid token from the same address: %v", err)
 	}
-	// A page whose name points here asks by that name.
+	// With DNS rebinding, a web page's requests have the page's host name.
 	q, err := http.NewRequestWithContext(t.Context(), "GET", address+"/v1/status", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +220,8 @@ func do(t *testing.T, q *http.Request) *http.Response {
 	return answer
 }
 
-// FuzzBearer: whatever the header, it is no token or one that reads back.
+// FuzzBearer checks that a token is found only in a header that consists of the
+// scheme, one space and the token.
 func FuzzBearer(f *testing.F) {
 	token, _, _ := api.NewToken()
 	f.Add("Bearer " + token)

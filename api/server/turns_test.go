@@ -12,14 +12,14 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A slowLog takes its time with some tenants' commits.
+// A slowLog blocks the readings of some tenants' commits until goOn is closed.
 type slowLog struct {
 	server.Log
-	slow  map[string]chan struct{} // by tenant: has a token for each reading begun
+	slow  map[string]chan struct{} // by tenant: receives a value for each reading that begins
 	first string
 	goOn  chan struct{}
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	now, most int        // readings of the first tenant
 }
 
@@ -39,7 +39,7 @@ func (l *slowLog) Tenant(ctx context.Context, tenant string, from events.Positio
 	return l.Log.Tenant(ctx, tenant, from, fn)
 }
 
-// count counts readings that begin, or end.
+// count adds to the number of readings in progress.
 func (l *slowLog) count(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,12 +47,12 @@ func (l *slowLog) count(n int) {
 	l.most = max(l.most, l.now)
 }
 
-// TestTurns: a tenant that looks at its long past, again and again and by
-// several tokens, keeps neither another tenant nor an operator waiting; as many
-// tenants as may do so at once keep no operator waiting.
+// TestTurns makes one tenant read its long past many times with several tokens. Other
+// tenants and operators do not have to wait for it. Operators do not have to wait
+// even if as many tenants as possible read their past at the same time.
 func TestTurns(t *testing.T) {
 	const asked = 6
-	long := []string{"long", "longer"} // as many as have a turn at once
+	long := []string{"long", "longer"} // as many tenants as can have a turn at the same time
 	slow := &slowLog{slow: map[string]chan struct{}{}, first: long[0], goOn: make(chan struct{})}
 	for _, tenant := range long {
 		slow.slow[tenant] = make(chan struct{}, asked)
@@ -112,7 +112,7 @@ func TestTurns(t *testing.T) {
 		}
 	})
 	<-slow.slow[long[1]]
-	looks("an operator", remote(t, address, operator, nil), 2) // at another position: no View is kept of it
+	looks("an operator", remote(t, address, operator, nil), 2) // a position whose View is not in the cache
 	looks("the local socket", r.client, 3)
 	if _, err := r.client.Plan(t.Context(), long[0], api.TenantApply{DisplayName: "new"}); err != nil {
 		t.Errorf("an operator plans: %v", err)

@@ -16,13 +16,13 @@ import (
 	"github.com/postern-im/postern/api/server"
 )
 
-// An unfinished request has arrived but for the last byte of its body.
+// An unfinished request has arrived except for the last byte of its body.
 type unfinished struct {
 	conn net.Conn
 	last string
 }
 
-// slowly begins a request by a token and returns when it is being worked on.
+// slowly begins a request with a token and returns when the handler has it.
 func (r *running) slowly(t *testing.T, address, token, path, body string, arrived <-chan string) *unfinished {
 	t.Helper()
 	host := strings.TrimPrefix(address, "http://")
@@ -61,7 +61,8 @@ func (s *unfinished) end(t *testing.T) (status int, body string) {
 	return answer.StatusCode, string(text)
 }
 
-// arrivals tells the path of each request that is being worked on.
+// arrivals returns a channel that receives the path of each request that the handler
+// gets.
 func (r *running) arrivals() <-chan string {
 	arrived := make(chan string, 2*server.MaxRunning)
 	r.server.Tap(func(h http.Handler) http.Handler {
@@ -73,8 +74,8 @@ func (r *running) arrivals() <-chan string {
 	return arrived
 }
 
-// TestRevokedMeanwhile: a token that is revoked while a request by it is under
-// way changes nothing and is shown nothing.
+// TestRevokedMeanwhile revokes a token while requests with it are in progress. These
+// requests change nothing, and their answers show nothing.
 func TestRevokedMeanwhile(t *testing.T) {
 	r := start(t, nil)
 	r.do(t, "acme", acme())
@@ -99,8 +100,9 @@ func TestRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestShares: requests of one tenant's tokens leave room for another tenant's,
-// all tenants' for an operator's, and the whole network's for the local socket.
+// TestShares checks that requests of one tenant leave room for other tenants, that
+// requests of all tenants leave room for operators, and that requests over the
+// network leave room for the local socket.
 func TestShares(t *testing.T) {
 	r := start(t, nil)
 	address, _ := r.network(t, false)
@@ -143,8 +145,8 @@ func TestShares(t *testing.T) {
 	r.do(t, "", api.TokenRevoke{ID: operator})
 }
 
-// TestFollowersOfTenants: tenants that follow the log, as many as may, leave an
-// operator a place to do so.
+// TestFollowersOfTenants checks that an operator can follow the log even if tenants
+// have all their places for it.
 func TestFollowersOfTenants(t *testing.T) {
 	r := start(t, nil)
 	address, _ := r.network(t, false)
@@ -177,7 +179,7 @@ func TestFollowersOfTenants(t *testing.T) {
 		}
 	}
 	for range tenants*server.MaxShare - server.MaxTenantFollowers {
-		if err := <-ended; codeOf(err) != api.CodeBusy { // and so the others have all places of tenants
+		if err := <-ended; codeOf(err) != api.CodeBusy { // the other requests then have all the places for tenants
 			t.Errorf("one too many: %v", err)
 		}
 	}
