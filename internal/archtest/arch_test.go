@@ -109,6 +109,7 @@ func TestArchitecture(t *testing.T) {
 		"goroutines":    checkGoroutines,
 		"forbidden":     checkForbidden,
 		"pure":          checkPure,
+		"english":       checkEnglish,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, all) })
 	}
