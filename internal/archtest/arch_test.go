@@ -250,11 +250,11 @@ func mayStart(function string) bool {
 	return strings.HasPrefix(lower, "run") || strings.HasPrefix(lower, "serve")
 }
 
-// checkForbidden: no test sleeps (testing/synctest has the time), nothing runs
-// before main, and encoding/xml judges nothing but what tests received.
+// checkForbidden refuses three things. A test must not sleep: testing/synctest has
+// the time. Nothing may run before main. Only tests may read with encoding/xml.
 func checkForbidden(t *testing.T, all []*file) {
 	for _, f := range all {
-		// What stands in test/ waits for real processes, whose time is real.
+		// Code in test/ waits for real processes, whose time is real.
 		if f.test || support(f.pkg) && !among("test/...", f.pkg) {
 			f.calls(f.ast, func(n ast.Node, what string) {
 				if what == "time.Sleep" {

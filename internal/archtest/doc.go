@@ -1,7 +1,8 @@
-// Package archtest holds the rules of docs/ARCHITECTURE.md that the compiler
-// does not: who may import whom, where goroutines start, what code that
-// decides must never touch. It is tests only; nothing imports it.
+// Package archtest tests the rules of docs/ARCHITECTURE.md that the compiler does
+// not check: which package may import which, which functions may start goroutines,
+// which packages do no I/O and read no clock, and how comments are written. It has
+// only tests; no package imports it.
 //
-// The rules read the source as text, all build tags at once, and need nothing
-// but the Go files. A package that is not in the table fails.
+// The tests parse the Go files of all build tags. A package without a line in the
+// import table fails.
 package archtest

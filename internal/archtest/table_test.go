@@ -63,7 +63,7 @@ var imports = map[string]string{
 	"console":    "api",
 
 	// internal/certdate: both daemons tell of certificates that expire.
-	// internal/floodlog: whoever reaches the port can cause log lines.
+	// internal/floodlog: any client that reaches the port can cause log lines.
 	// internal/limit: what one source may take.
 	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog internal/limit",
 	// gateway/proxyheader: a backend may want to be told the client's address.
@@ -76,7 +76,7 @@ var imports = map[string]string{
 	"internal/archtest": "",
 	"internal/expat":    "",
 	"internal/floodlog": "",
-	// internal/floodlog: whoever reaches the port can cause log lines.
+	// internal/floodlog: any client that reaches the port can cause log lines.
 	"internal/natsserver": "internal/floodlog",
 	"internal/certdate":   "",
 	"internal/limit":      "",
