@@ -43,22 +43,22 @@ func (h Held[K]) Keys() int { return len(h.by) }
 type Counter[K comparable] struct {
 	each, all int
 
-	mu      sync.Mutex // guards the three below
-	held    Held[K]
-	inside  int          // holders of all keys
-	waiting []*waiter[K] // the longest wait first; the bounds admit none of them
-}
-
-// A waiter is a waiting call of Wait.
-type waiter[K comparable] struct {
-	key K
-	in  chan struct{} // closed when the waiter is admitted
+	mu     sync.Mutex // guards the four below
+	held   Held[K]
+	inside int // holders of all keys
+	// waiting holds the waiting calls by key, the longest wait first. The channel
+	// of a call is closed when the call is admitted.
+	waiting map[K][]chan struct{}
+	// line holds the keys whose waiting calls only the bound on all keeps out. A
+	// key whose own bound is reached joins the end of the line when one of its
+	// holders leaves. If the line is not empty, the bound on all is reached.
+	line []K
 }
 
 // NewCounter returns a Counter that admits up to each holders of one key, and up
 // to all holders of all keys together. A bound below 1 admits none.
 func NewCounter[K comparable](each, all int) *Counter[K] {
-	return &Counter[K]{each: each, all: all, held: NewHeld[K]()}
+	return &Counter[K]{each: each, all: all, held: NewHeld[K](), waiting: make(map[K][]chan struct{})}
 }
 
 // Enter counts one more holder of k. If a bound is reached, it counts nothing and
@@ -74,30 +74,35 @@ func (c *Counter[K]) Enter(k K) (leave func(), ok bool) {
 }
 
 // Wait is like Enter, but while a bound is reached it waits. If ctx ends first, ok
-// is false. The call that has waited longest is admitted first; calls for a key
-// whose own bound is reached are passed over. The caller must bound the number of
-// waiting calls.
+// is false. Keys with waiting calls take turns: when a call is admitted, the next
+// call of its key waits behind the other keys. A key therefore waits no longer if
+// another key has more calls. The calls of one key are admitted in the order in
+// which they came. The caller must bound the number of waiting calls.
 func (c *Counter[K]) Wait(ctx context.Context, k K) (leave func(), ok bool) {
 	c.mu.Lock()
 	if c.enter(k) {
 		c.mu.Unlock()
 		return c.leaver(k), true
 	}
-	w := &waiter[K]{key: k, in: make(chan struct{})}
-	c.waiting = append(c.waiting, w)
+	in := make(chan struct{})
+	c.waiting[k] = append(c.waiting[k], in)
+	c.lineUp(k)
 	c.mu.Unlock()
 	select {
-	case <-w.in:
+	case <-in:
 		return c.leaver(k), true
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.Index(c.waiting, w)
+	i := slices.Index(c.waiting[k], in)
 	if i < 0 { // admitted at the moment when ctx ended
 		return c.leaver(k), true
 	}
-	c.waiting = slices.Delete(c.waiting, i, i+1)
+	c.remove(k, i)
+	if c.waiting[k] == nil {
+		c.line = slices.DeleteFunc(c.line, func(other K) bool { return other == k })
+	}
 	return nil, false
 }
 
@@ -115,18 +120,35 @@ func (c *Counter[K]) leaver(k K) func() {
 	return sync.OnceFunc(func() { c.leave(k) })
 }
 
-// leave counts one holder of k less, and admits the waiters that the bounds now
-// allow.
+// leave counts one holder of k less, and admits the waiting calls that the bounds
+// now allow.
 func (c *Counter[K]) leave(k K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held.Give(k)
 	c.inside--
-	c.waiting = slices.DeleteFunc(c.waiting, func(w *waiter[K]) bool {
-		if !c.enter(w.key) {
-			return false
-		}
-		close(w.in)
-		return true
-	})
+	c.lineUp(k)
+	for len(c.line) > 0 && c.enter(c.line[0]) {
+		next := c.line[0]
+		c.line = slices.Delete(c.line, 0, 1)
+		close(c.waiting[next][0])
+		c.remove(next, 0)
+		c.lineUp(next)
+	}
+}
+
+// lineUp appends k to the line if it has waiting calls, its own bound is not
+// reached, and it is not in the line. The caller holds the lock.
+func (c *Counter[K]) lineUp(k K) {
+	if c.waiting[k] != nil && c.held.Of(k) < c.each && !slices.Contains(c.line, k) {
+		c.line = append(c.line, k)
+	}
+}
+
+// remove removes the waiting call of k at index i. The caller holds the lock.
+func (c *Counter[K]) remove(k K, i int) {
+	c.waiting[k] = slices.Delete(c.waiting[k], i, i+1)
+	if len(c.waiting[k]) == 0 {
+		delete(c.waiting, k)
+	}
 }

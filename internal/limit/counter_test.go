@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestCounter(t *testing.T) {
@@ -56,8 +58,8 @@ func TestCounterForgets(t *testing.T) {
 	}
 }
 
-// TestWait: waiting calls are admitted in the order in which they came, except
-// that calls for a key whose own bound is reached are passed over.
+// TestWait: keys take turns. A key whose own bound is reached joins the line when
+// its holder leaves, behind the keys that wait already.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCounter[string](1, 2)
@@ -82,8 +84,8 @@ func TestWait(t *testing.T) {
 		come("a", 1)
 		come("a", 2)
 		come("b", 1) // overtakes a2, because the bound of key a is reached
-		come("c", 1)
 		come("b", 2)
+		come("c", 1)
 		for _, key := range []string{"b", "a", "c", "a", "b"} {
 			mu.Lock()
 			l := leave[key]
@@ -92,35 +94,111 @@ func TestWait(t *testing.T) {
 			synctest.Wait()
 		}
 		waiting.Wait()
-		if got, want := strings.Join(order, " "), "a1 b1 c1 a2 b2"; got != want {
+		if got, want := strings.Join(order, " "), "a1 b1 c1 b2 a2"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		if c.inside != 0 || len(c.waiting) != 0 {
-			t.Errorf("%d inside, %d waiting", c.inside, len(c.waiting))
+		checkEmpty(t, c)
+	})
+}
+
+// TestWaitTakesTurns: a key with one call waits for one call of each other key, for
+// any number of calls of these keys.
+func TestWaitTakesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, each := range []int{1, 2, 3} {
+			c := NewCounter[string](each, each)
+			var leaves []func()
+			for range each {
+				leave, _ := c.Enter("a")
+				leaves = append(leaves, leave)
+			}
+			in := make(chan string, 1) // the key of each admitted call; it waits for the test
+			var waiting sync.WaitGroup
+			for _, key := range []string{"a", "a", "a", "b", "b", "b", "c"} {
+				waiting.Go(func() {
+					leave, ok := c.Wait(t.Context(), key)
+					if !ok {
+						t.Errorf("%s was not admitted", key)
+						return
+					}
+					in <- key
+					leave()
+				})
+				synctest.Wait()
+			}
+			var order []string
+			leaves[0]()
+			for range 7 {
+				order = append(order, <-in)
+				synctest.Wait()
+			}
+			waiting.Wait()
+			for _, leave := range leaves[1:] {
+				leave()
+			}
+			if got, want := strings.Join(order, " "), "b c a b a b a"; got != want {
+				t.Errorf("%d of each key: %s, want %s", each, got, want)
+			}
+			checkEmpty(t, c)
 		}
 	})
 }
 
-// TestWaitEnds: a wait ends with its context, and then keeps no other call out.
+// TestWaitEnds: a wait ends with its context at any place of the line, and then
+// keeps no other call out.
 func TestWaitEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := NewCounter[string](1, 1)
-		leave, _ := c.Enter("a")
-		ctx, cancel := context.WithCancel(t.Context())
-		var waiting sync.WaitGroup
-		waiting.Go(func() {
-			if _, ok := c.Wait(ctx, "b"); ok {
-				t.Error("admitted beyond the bound")
+	calls := []string{"a", "b", "a", "b", "c"}
+	for ended, want := range [][]int{{1, 4, 2, 3}, {3, 4, 0, 2}, {1, 4, 0, 3}, {1, 4, 0, 2}, {1, 0, 3, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			c := NewCounter[string](1, 1)
+			leave, _ := c.Enter("a")
+			in := make(chan int, 1)
+			var waiting sync.WaitGroup
+			var cancels []func()
+			for i, key := range calls {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				cancels = append(cancels, cancel)
+				waiting.Go(func() {
+					leave, ok := c.Wait(ctx, key)
+					if ok == (i == ended) {
+						t.Errorf("call %d: %v", i, ok)
+					}
+					if ok {
+						in <- i
+						leave()
+					}
+				})
+				synctest.Wait()
 			}
+			cancels[ended]()
+			synctest.Wait()
+			if _, ok := c.Enter("d"); ok {
+				t.Error("the ended wait made room")
+			}
+			leave()
+			var got []int
+			for range len(calls) - 1 {
+				got = append(got, <-in)
+				synctest.Wait()
+			}
+			waiting.Wait()
+			if !slices.Equal(got, want) {
+				t.Errorf("without call %d: %v, want %v", ended, got, want)
+			}
+			checkEmpty(t, c)
 		})
-		synctest.Wait()
-		cancel()
-		waiting.Wait()
-		leave()
-		if _, ok := c.Enter("c"); !ok {
-			t.Error("the ended wait was admitted")
-		}
-	})
+	}
+}
+
+// checkEmpty reports what a Counter without holders and waiting calls still has.
+func checkEmpty[K comparable](t *testing.T, c *Counter[K]) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inside != 0 || c.held.Keys() != 0 || len(c.waiting) != 0 || len(c.line) != 0 {
+		t.Errorf("left: %d inside, held %v, waiting %v, line %v", c.inside, c.held, c.waiting, c.line)
+	}
 }
 
 // The bounds hold with any number of concurrent calls, and no holder is counted
@@ -138,7 +216,9 @@ func TestCounterBoundsHold(t *testing.T) {
 				key := random.IntN(4)
 				leave, ok := c.Enter(key)
 				if random.IntN(2) == 0 && !ok {
-					leave, ok = c.Wait(t.Context(), key)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(200))*time.Microsecond)
+					leave, ok = c.Wait(ctx, key)
+					cancel()
 				}
 				if !ok {
 					continue
@@ -159,7 +239,5 @@ func TestCounterBoundsHold(t *testing.T) {
 		})
 	}
 	work.Wait()
-	if c.inside != 0 || c.held.Keys() != 0 || len(c.waiting) != 0 {
-		t.Errorf("left: %d, %v, %d", c.inside, c.held, len(c.waiting))
-	}
+	checkEmpty(t, c)
 }
