@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,6 +144,41 @@ func TestTurn(t *testing.T) {
 	}
 	must(Caller{Tenant: "b"})()
 	must(anOperator)()
+}
+
+// TestTurnsAreShared checks that two tenants with many waiting calls do not keep a
+// third tenant waiting longer than for one turn.
+func TestTurnsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(nil)
+		var begun []string
+		goOn := make(chan struct{}) // each turn ends with a receive
+		turn := func(tenant string) {
+			go func() {
+				end, err := h.Turn(t.Context(), Caller{Tenant: tenant})
+				if err != nil {
+					t.Errorf("tenant %q: %v", tenant, err)
+					return
+				}
+				begun = append(begun, tenant) // one call at a time, by synctest.Wait
+				<-goOn
+				end()
+			}()
+			synctest.Wait()
+		}
+		for range 16 {
+			turn("a")
+			turn("b")
+		}
+		turn("c")
+		for range 33 {
+			goOn <- struct{}{}
+			synctest.Wait()
+		}
+		if got := begun[:3]; !slices.Equal(got, []string{"a", "b", "c"}) || len(begun) != 33 {
+			t.Errorf("the turns begin with %q; %d in all", got, len(begun))
+		}
+	})
 }
 
 // A hanging log returns only when its context ends.
