@@ -378,7 +378,11 @@ func (l *Log) use() error {
 
 // get reads one value. It is for Open and for callers of use.
 func (l *Log) get(key string) (value []byte, found bool, err error) {
-	v, closer, err := l.db.Get([]byte(key))
+	return get(l.db, key)
+}
+
+func get(reader pebble.Reader, key string) (value []byte, found bool, err error) {
+	v, closer, err := reader.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
 	}

@@ -27,14 +27,15 @@ const (
 
 // room refuses a write of about size bytes that would leave less than reserve
 // of the disk free. If the file system does not report its space, there is
-// room.
+// room. If the call fails, there is none: nothing has been written yet, so to
+// refuse is safe.
 func (l *Log) room(size, reserve uint64) error {
 	usage, err := l.fs.GetDiskUsage(l.dir)
 	if errors.Is(err, vfs.ErrUnsupported) || err == nil && usage.TotalBytes == 0 {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the free space of the disk: %w", err)
+		return fmt.Errorf("%w, as far as is known: read its free space: %w", events.ErrNoRoom, err)
 	}
 	if usage.AvailBytes < size+reserve {
 		return fmt.Errorf("%w: %d MiB are free, and %d MiB are needed", events.ErrNoRoom, usage.AvailBytes>>20, (size+reserve)>>20)

@@ -35,12 +35,16 @@ func TestRoom(t *testing.T) {
 	if err := appended(2); !errors.Is(err, events.ErrNoRoom) || errors.Is(err, events.ErrFailed) {
 		t.Errorf("append: %v", err)
 	}
-	free(255 << 20)
+	free(64<<20 - 1)
 	if err := snapshot(1); !errors.Is(err, events.ErrNoRoom) {
 		t.Errorf("snapshot: %v", err)
 	}
 	if n := disk.operations() - before; n > 0 {
 		t.Errorf("%d operations on a full disk", n)
+	}
+	free(255 << 20)
+	if err := snapshot(1); !errors.Is(err, events.ErrNoRoom) {
+		t.Errorf("snapshot: %v", err)
 	}
 	if err := appended(2); err != nil {
 		t.Errorf("append beside a snapshot's reserve: %v", err)
@@ -62,24 +66,30 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestRoomGoesMeanwhile: a snapshot that would use its reserve is abandoned,
-// and the earlier snapshot stays.
+// TestRoomGoesMeanwhile: if a snapshot cannot be finished, the earlier snapshot
+// stays and no chunk of the new one is left. If the process was killed meanwhile,
+// the next snapshot deletes the chunks first, even if there is no room for it.
 func TestRoomGoesMeanwhile(t *testing.T) {
-	mem := vfs.NewMem()
+	mem := vfs.NewCrashableMem()
 	l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: mem})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for n := 1; n <= 2; n++ {
+	for n := 1; n <= 3; n++ {
 		if err := l.Append(t.Context(), events.Position(n-1), testCommit(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write := func(chunks int, each func()) func(io.Writer) error {
+	free := func(fs *vfs.MemFS, bytes uint64) {
+		fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes, TotalBytes: 1 << 40})
+	}
+	write := func(each func(n int) error) func(io.Writer) error {
 		return func(w io.Writer) error {
-			for range chunks {
-				each()
+			for n := range 5 {
+				if err := each(n); err != nil {
+					return err
+				}
 				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 					return err
 				}
@@ -87,22 +97,63 @@ func TestRoomGoesMeanwhile(t *testing.T) {
 			return nil
 		}
 	}
-	if err := l.WriteSnapshot(t.Context(), 1, write(1, func() {})); err != nil {
+	if err := l.WriteSnapshot(t.Context(), 1, write(func(int) error { return nil })); err != nil {
 		t.Fatal(err)
 	}
-	left := uint64(258 << 20)
-	err = l.WriteSnapshot(t.Context(), 2, write(5, func() {
-		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: left, TotalBytes: 1 << 40})
-		left -= 1 << 20
-	}))
+	whole := chunks(t, l)
+	check := func(l *eventlog.Log, when string) {
+		t.Helper()
+		if n := chunks(t, l); n != whole {
+			t.Errorf("%s: %d chunks, want %d", when, n, whole)
+		}
+		at, r, found, err := l.Snapshot(t.Context(), 3)
+		if err != nil || !found || at != 1 {
+			t.Fatalf("%s: the snapshot at %d, %v, %v", when, at, found, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	err = l.WriteSnapshot(t.Context(), 2, write(func(n int) error { free(mem, uint64(258-n)<<20); return nil }))
 	if !errors.Is(err, events.ErrNoRoom) {
 		t.Errorf("snapshot: %v", err)
 	}
-	at, r, found, err := l.Snapshot(t.Context(), 2)
-	if err != nil || !found || at != 1 {
-		t.Fatalf("the snapshot at %d, %v, %v", at, found, err)
+	check(l, "the room has gone")
+	free(mem, 1<<30)
+	var killed *vfs.MemFS
+	broken := errors.New("cannot encode")
+	err = l.WriteSnapshot(t.Context(), 2, write(func(n int) error {
+		if n < 4 {
+			return nil
+		}
+		killed = mem.CrashClone(vfs.CrashCloneCfg{})
+		return broken
+	}))
+	if err != broken {
+		t.Errorf("snapshot: %v", err)
 	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
+	check(l, "the writing has failed")
+
+	again, err := eventlog.Open(eventlog.Config{Dir: "log", FS: killed, Existing: true})
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer again.Close()
+	if n := chunks(t, again); n <= whole {
+		t.Fatalf("%d chunks after a kill: the kill came too early", n)
+	}
+	free(killed, 255<<20)
+	if err := again.WriteSnapshot(t.Context(), 3, write(nil)); !errors.Is(err, events.ErrNoRoom) {
+		t.Errorf("snapshot: %v", err)
+	}
+	check(again, "killed meanwhile")
+}
+
+func chunks(t *testing.T, l *eventlog.Log) int {
+	t.Helper()
+	n, err := l.Chunks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -91,7 +91,9 @@ func decodeManifest(b []byte) (m manifest, err error) {
 // snapshot is durable and whole, and only the newest of the other snapshots is
 // left. An error leaves no new snapshot, and the snapshots at other positions
 // unchanged; an earlier one at this position may be deleted. events.ErrNoRoom
-// means that the disk is nearly full. Appends continue meanwhile; only one
+// means that the disk is nearly full. The earlier snapshot at this position is
+// then deleted too, unless even an append would have no room: its owner may be
+// replacing it because it is wrong. Appends continue meanwhile; only one
 // snapshot is written at a time. An error of write is returned unchanged.
 func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
 	if err := l.use(); err != nil {
@@ -116,22 +118,35 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	if err != nil {
 		return err
 	}
-	if err := l.room(0, snapshotReserve); err != nil {
-		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
-	}
+	// First, so that room is made, and a wrong snapshot goes even without room.
 	if err := l.dropSnapshot(at); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
-	w := &chunkWriter{ctx: ctx, log: l, at: at, sum: sha256.New()}
+	if err := l.room(0, snapshotReserve); err != nil {
+		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
+	}
+	if err := l.writeSnapshot(ctx, head{at, hash}, write); err != nil {
+		if left := l.dropSnapshot(at); left != nil {
+			l.logger.Warn("event log: the chunks of an unfinished snapshot stay until the next snapshot", "position", at, "reason", left)
+		}
+		return err
+	}
+	return nil
+}
+
+// writeSnapshot writes the chunks and the manifest of a snapshot. After an error
+// there is no manifest, but chunks may be left.
+func (l *Log) writeSnapshot(ctx context.Context, of head, write func(io.Writer) error) error {
+	w := &chunkWriter{ctx: ctx, log: l, at: of.position, sum: sha256.New()}
 	if err := write(w); err != nil {
 		return err
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
-	m := manifest{logID: l.logID, of: head{at, hash}, length: w.length, sum: [32]byte(w.sum.Sum(nil))}
+	m := manifest{logID: l.logID, of: of, length: w.length, sum: [32]byte(w.sum.Sum(nil))}
 	if err := l.keepSnapshot(m); err != nil {
-		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
+		return fmt.Errorf("eventlog: snapshot at %d: %w", of.position, err)
 	}
 	return nil
 }
@@ -188,16 +203,26 @@ func (w *chunkWriter) flush() error {
 	return nil
 }
 
-// dropSnapshot deletes the snapshot at a position, or the chunks that an
-// interrupted one left there.
+// dropSnapshot deletes the snapshot at a position, and all chunks without a
+// manifest, which a kill or a failed deletion may have left anywhere. It writes
+// a few bytes, so it leaves the space free that an append leaves.
 func (l *Log) dropSnapshot(at events.Position) error {
+	if err := l.room(0, appendReserve); err != nil {
+		return err
+	}
+	list, err := l.snapshots()
+	if err != nil {
+		return err
+	}
+	var kept []events.Position
+	for _, s := range list { // damaged ones too; keepSnapshot decides about them
+		if s.at != at && s.at <= l.durable().position {
+			kept = append(kept, s.at)
+		}
+	}
 	b := l.db.NewBatch()
 	defer b.Close()
-	err := cmp.Or(
-		b.DeleteRange([]byte(keySnapshot(at)), []byte(keySnapshot(at+1)), nil),
-		b.DeleteRange([]byte(chunksAt(at)), []byte(chunksAt(at+1)), nil),
-	)
-	if err != nil {
+	if err := deleteSnapshots(b, kept...); err != nil {
 		return err
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
@@ -260,9 +285,16 @@ type found struct {
 }
 
 // snapshots lists the manifests, the newest first. It seeks from one to the
-// next and never reads the content, which may be damaged.
+// next and never reads the content, which may be damaged. The list is of one
+// moment, so a snapshot that is written meanwhile makes no entry of it bad.
 func (l *Log) snapshots() ([]found, error) {
-	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixSnapshot), UpperBound: after(prefixSnapshot)})
+	reader := l.db.NewSnapshot()
+	list, err := l.manifests(reader)
+	return list, cmp.Or(err, reader.Close())
+}
+
+func (l *Log) manifests(reader pebble.Reader) ([]found, error) {
+	iter, err := reader.NewIter(&pebble.IterOptions{LowerBound: []byte(prefixSnapshot), UpperBound: after(prefixSnapshot)})
 	if err != nil {
 		return nil, err
 	}
@@ -274,18 +306,18 @@ func (l *Log) snapshots() ([]found, error) {
 			continue
 		}
 		at := events.Position(binary.BigEndian.Uint64(key[len(prefixSnapshot):]))
-		list = append(list, l.look(at))
+		list = append(list, l.look(reader, at))
 		valid = iter.SeekLT([]byte(keySnapshot(at)))
 	}
 	return list, cmp.Or(iter.Error(), iter.Close())
 }
 
 // look reads the manifest at a position and checks it against the log.
-func (l *Log) look(at events.Position) found {
+func (l *Log) look(reader pebble.Reader, at events.Position) found {
 	f := found{at: at}
 	var have bool
 	var b []byte
-	b, have, f.err = l.get(keySnapshot(at))
+	b, have, f.err = get(reader, keySnapshot(at))
 	if f.err == nil && !have {
 		f.err = errManifest
 	}
@@ -362,7 +394,7 @@ func (l *Log) spoil(at events.Position) {
 }
 
 // Snapshots returns the positions of the snapshots that look good, the newest
-// first.
+// first. While a snapshot is written again at the same position, it is missing.
 func (l *Log) Snapshots() ([]events.Position, error) {
 	if err := l.use(); err != nil {
 		return nil, err
