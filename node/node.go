@@ -15,7 +15,9 @@
 // applied, or the state differs from the snapshot's, the node stops deciding.
 // Failure returns the cause; the process stays up for inspection. If the snapshot
 // differs, the node first replaces it with the folded state, so that the next start
-// is correct. A node without snapshots folds the whole log before it answers.
+// is correct. If there is no room for that, the node deletes it, and the next start
+// uses an older snapshot, which is checked in the same way, or the whole log. A node
+// without snapshots folds the whole log before it answers.
 package node
 
 import (

@@ -29,7 +29,8 @@ const (
 )
 
 // Snapshots stores encoded Views, so that a start need not fold the whole log. See
-// events/eventlog for the guarantees.
+// events/eventlog for the guarantees. WriteSnapshot replaces a snapshot at the same
+// position, and deletes it if the disk has no room for the new one.
 type Snapshots interface {
 	Snapshot(ctx context.Context, atMost events.Position) (at events.Position, r io.ReadCloser, found bool, err error)
 	WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error
@@ -132,8 +133,9 @@ var errChecked = errors.New("checked")
 // started, because the start has not read them. If a record breaks the chain or a
 // commit cannot be applied, the node stops deciding, as it would have at the start.
 // It also stops if the state differs from the snapshot, which a version with other
-// rules may have written. checkPast first replaces such a snapshot, so that the next
-// start is correct. During the check, the node holds a second View in memory.
+// rules may have written. checkPast first replaces such a snapshot, or deletes it if
+// there is no room, so that the next start does not use it. During the check, the
+// node holds a second View in memory.
 func (n *Node) checkPast(ctx context.Context) {
 	if _, err := n.await(ctx, 0); err != nil || n.began.snapshot == 0 {
 		return
@@ -176,7 +178,8 @@ func (n *Node) checkPast(ctx context.Context) {
 }
 
 // samePast reports whether the View v, made from the log, is equal to the snapshot.
-// If not, it replaces the snapshot with v.
+// If not, it replaces the snapshot with v. WriteSnapshot deletes the old one first,
+// even if there is no room for v.
 func (n *Node) samePast(ctx context.Context, v *projections.View) bool {
 	past := n.began.past
 	n.began.past = nil
@@ -184,7 +187,7 @@ func (n *Node) samePast(ctx context.Context, v *projections.View) bool {
 		return true
 	}
 	if err := n.cfg.Snapshots.WriteSnapshot(ctx, v.Position(), v.Encode); err != nil {
-		n.cfg.Logger.Error("a wrong snapshot was not replaced", "position", v.Position(), "error", err)
+		n.cfg.Logger.Error("no right snapshot was written in place of a wrong one", "position", v.Position(), "error", err)
 	}
 	return false
 }

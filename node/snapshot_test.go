@@ -290,8 +290,15 @@ func (silent) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
 // TestWrongSnapshot: an undamaged snapshot differs from the state that the log gives,
 // as a version with other rules might have written it. The check in the background
-// stops the node and replaces the snapshot, so that the next start is correct.
+// stops the node and replaces the snapshot, or deletes it if there is no room, so that
+// the next start is correct.
 func TestWrongSnapshot(t *testing.T) {
+	for name, free := range map[string]uint64{"room": 1 << 40, "no room": 200 << 20} {
+		t.Run(name, func(t *testing.T) { wrongSnapshot(t, free) })
+	}
+}
+
+func wrongSnapshot(t *testing.T, free uint64) {
 	fs := vfs.NewMem()
 	grown(t, fs)
 	l := openOn(t, fs)
@@ -316,6 +323,7 @@ func TestWrongSnapshot(t *testing.T) {
 	if err := l.WriteSnapshot(t.Context(), at, wrong.View().Encode); err != nil {
 		t.Fatal(err)
 	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: free, TotalBytes: 1 << 40})
 	r := startSnapshots(t, l, l.LogID(), l)
 	until(t, "the node to fail", func() bool { return r.Failure() != nil })
 	if !strings.Contains(r.Failure().Error(), "differs from the state that the log gives") {
