@@ -172,14 +172,12 @@ func (l *Log) open(c Config) error {
 	if err := l.loadTimes(); err != nil {
 		return err
 	}
-	marks, err := readMarks(l.fs, c.Dir, l.logID)
+	marks, err := readMarks(l.fs, c.Dir)
 	if err != nil {
 		return err
 	}
-	for _, m := range marks {
-		if err := l.checkMark(m); err != nil {
-			return err
-		}
+	if err := l.checkMarks(marks); err != nil {
+		return err
 	}
 	if c.ReadOnly {
 		return nil

@@ -45,20 +45,25 @@ const (
 	markSize = markBody + sha256.Size
 )
 
-var errShorter = errors.New("the log is shorter than before")
+var (
+	errShorter  = errors.New("the log is shorter than before")
+	errOtherLog = errors.New("the high-water mark belongs to another log")
+)
 
 // A mark is the content of a high-water file.
 type mark struct {
-	name string // of the file
-	head head   // the newest head in it
-	next int64  // offset of the place without the newest head
+	name  string // of the file
+	logID string // of the log that wrote the file; empty if the file is empty
+	head  head   // the newest head in it
+	next  int64  // offset of the place without the newest head
+	stale bool   // the file is a leftover of a restore; see checkMarks
 }
 
-// readMarks reads the high-water file under both names and returns the newest
-// mark first. Both files exist if an earlier version has run since the file was
-// renamed. Neither exists if the log is new or a copy, or if an operator has
-// removed the file to continue without the part that the log has lost.
-func readMarks(fsys vfs.FS, dir, logID string) (marks []mark, err error) {
+// readMarks reads the high-water file under both names. Both files exist if an
+// earlier version has run since the file was renamed. Neither exists if the log
+// is new or a copy, or if an operator has removed the file to continue without
+// the part that the log has lost.
+func readMarks(fsys vfs.FS, dir string) (marks []mark, err error) {
 	for _, name := range []string{highWaterName, formerName} {
 		f, err := fsys.Open(fsys.PathJoin(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -67,20 +72,20 @@ func readMarks(fsys vfs.FS, dir, logID string) (marks []mark, err error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := readMark(f, name, logID)
+		m, err := readMark(f, name)
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 		marks = append(marks, m)
 	}
-	slices.SortStableFunc(marks, func(a, b mark) int { return cmp.Compare(b.head.position, a.head.position) })
 	return marks, nil
 }
 
 // openHighWater opens the file for writing, or creates it if there are no
 // marks. At every moment, and after a crash at any moment, the newest mark is
 // on the disk under one of the names: the former file is renamed in one step,
-// or it is removed once a mark that is at least as new is durable.
+// or it is removed once a mark that is at least as new is durable. A stale file
+// is replaced or removed by the same steps. marks are sorted by checkMarks.
 func openHighWater(fsys vfs.FS, dir string, marks []mark) (w *highWater, err error) {
 	name, former := fsys.PathJoin(dir, highWaterName), fsys.PathJoin(dir, formerName)
 	w = &highWater{}
@@ -111,7 +116,7 @@ func openHighWater(fsys vfs.FS, dir string, marks []mark) (w *highWater, err err
 
 // readMark reads both places of a file and returns the newer head. An empty
 // file is one that was being created; nothing had been appended by then.
-func readMark(r io.Reader, name, logID string) (m mark, err error) {
+func readMark(r io.Reader, name string) (m mark, err error) {
 	m.name = name
 	all, err := io.ReadAll(io.LimitReader(r, placeStep+markSize))
 	if err != nil || len(all) == 0 {
@@ -127,9 +132,11 @@ func readMark(r io.Reader, name, logID string) (m mark, err error) {
 		if !bytes.Equal(sum[:], b[markBody:markSize]) {
 			continue
 		}
-		if string(b[:logIDLength]) != logID {
-			return m, fmt.Errorf("%s belongs to another log", name)
+		logID := string(b[:logIDLength])
+		if whole && logID != m.logID {
+			return m, fmt.Errorf("%s is damaged: its two places belong to different logs", name)
 		}
+		m.logID = logID
 		h, err := decodeHead(b[logIDLength:markBody])
 		if err != nil {
 			return m, err
@@ -158,6 +165,44 @@ func (w *highWater) write(logID string, h head) error {
 // close makes the last head durable and closes the file.
 func (w *highWater) close() error {
 	return errors.Join(w.file.Sync(), w.file.Close())
+}
+
+// checkMarks compares the log with its marks, and sorts them: the newest mark
+// first, stale ones last.
+//
+// A file of another log is refused, because the log's own file may have been
+// lost with it. One such file is ignored: an earlier version restored a backup
+// and left the backup's file, because it did not know that name. This file is
+// stale if its mark is exactly the origin from which the log was restored, and
+// the log has its own file under the other name.
+func (l *Log) checkMarks(marks []mark) error {
+	own := slices.ContainsFunc(marks, func(m mark) bool { return m.logID == l.logID })
+	for i := range marks {
+		m := &marks[i]
+		if m.logID == l.logID || m.logID == "" {
+			if err := l.checkMark(*m); err != nil {
+				return err
+			}
+			continue
+		}
+		m.stale = own && slices.ContainsFunc(l.origins, func(o Origin) bool {
+			return o.LogID == m.logID && head{o.Position, o.Hash} == m.head
+		})
+		if !m.stale {
+			return fmt.Errorf("%w: %s does not show whether this log is complete (remove %s to continue without this check)",
+				errOtherLog, m.name, m.name)
+		}
+	}
+	slices.SortStableFunc(marks, func(a, b mark) int {
+		switch {
+		case a.stale:
+			return 1
+		case b.stale:
+			return -1
+		}
+		return cmp.Compare(b.head.position, a.head.position)
+	})
+	return nil
 }
 
 // checkMark refuses a log that ends before its high-water mark, or has another

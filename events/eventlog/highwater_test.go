@@ -1,6 +1,8 @@
 package eventlog
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -60,6 +62,50 @@ func formerLogs(t *testing.T) (whole, short *vfs.MemFS) {
 	addUnflushed(t, mem, want, 10)
 	whole = cloned(t, mem)
 	renamed(t, whole, presentFile, formerFile)
+	return whole, short
+}
+
+// markAt returns the high-water file of a log at one of its positions.
+func markAt(t *testing.T, log *vfs.MemFS, position events.Position) []byte {
+	t.Helper()
+	fs := cloned(t, log)
+	l := reopened(t, fs)
+	c, err := l.Commit(position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := head{position, events.Hash(events.AppendCommit(nil, &c))}
+	if err := errors.Join(l.highWater.write(l.logID, h), l.highWater.write(l.logID, h), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return fileData(t, fs, presentFile)
+}
+
+// restoredLogs returns a log of 30 commits that an earlier version restored
+// from a backup of 20: it holds the backup's file under the present name, and
+// its own under the former name. short is the same log before its last ten
+// commits, without the files.
+func restoredLogs(t *testing.T) (whole, short *vfs.MemFS) {
+	t.Helper()
+	mem := vfs.NewMem()
+	want := fill(t, mem, 20)
+	l := reopened(t, mem)
+	_, err := l.Backup(t.Context(), "backup", quiet)
+	if err := errors.Join(err, l.Close(), mem.RemoveAll(testDir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Restore(t.Context(), "backup", Config{Dir: testDir, FS: mem}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	short = cloned(t, mem)
+	removed(t, short, presentFile)
+	addUnflushed(t, mem, want, 10)
+	whole = cloned(t, mem)
+	renamed(t, whole, presentFile, formerFile)
+	setFile(t, whole, presentFile, fileData(t, mem, path.Join("backup", backupLog, highWaterName)))
+	if err := syncFolder(whole, testDir); err != nil {
+		t.Fatal(err)
+	}
 	return whole, short
 }
 
@@ -131,19 +177,7 @@ func TestFormerName(t *testing.T) {
 		}
 	})
 	// The earlier version has run once more, so its file is ahead or behind.
-	mark := func(position events.Position) []byte {
-		fs := cloned(t, whole)
-		l := reopened(t, fs)
-		c, err := l.Commit(position)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := head{position, events.Hash(events.AppendCommit(nil, &c))}
-		if err := errors.Join(l.highWater.write(l.logID, h), l.highWater.write(l.logID, h), l.Close()); err != nil {
-			t.Fatal(err)
-		}
-		return fileData(t, fs, presentFile)
-	}
+	mark := func(position events.Position) []byte { return markAt(t, whole, position) }
 	for name, position := range map[string][2]events.Position{
 		"the former one is ahead":  {25, 30},
 		"the former one is behind": {30, 25},
@@ -169,6 +203,104 @@ func TestFormerName(t *testing.T) {
 			t.Errorf("opened: %v", err)
 		}
 	})
+}
+
+// TestStaleMark: a backup's file that an earlier version left in the restored log
+// is ignored and replaced, if the log has its own file. In every other case a
+// file of another log is refused, and the error names the remedy.
+func TestStaleMark(t *testing.T) {
+	whole, short := restoredLogs(t)
+	stale, own := fileData(t, whole, presentFile), fileData(t, whole, formerFile)
+	t.Run("present name", func(t *testing.T) { mustKeep(t, cloned(t, whole), short) })
+	t.Run("former name", func(t *testing.T) {
+		fs := cloned(t, whole)
+		setFile(t, fs, presentFile, own)
+		setFile(t, fs, formerFile, stale)
+		mustKeep(t, fs, short)
+	})
+	t.Run("read only", func(t *testing.T) {
+		fs := cloned(t, whole)
+		l, err := Open(Config{Dir: testDir, FS: fs, ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil || !bytes.Equal(fileData(t, fs, presentFile), stale) || !bytes.Equal(fileData(t, fs, formerFile), own) {
+			t.Errorf("reading has changed the files (%v)", err)
+		}
+	})
+	t.Run("nothing appended since", func(t *testing.T) {
+		fs := cloned(t, short)
+		setFile(t, fs, presentFile, stale)
+		setFile(t, fs, formerFile, markAt(t, short, 20))
+		for range 2 {
+			if err := reopened(t, fs).Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if string(fileData(t, fs, presentFile)[:logIDLength]) == string(stale[:logIDLength]) || there(t, fs, formerFile) {
+			t.Error("the stale file was not replaced")
+		}
+	})
+	other, _ := formerLogs(t)
+	// Another log that was restored from the same backup, and not used since.
+	sibling := bytes.Clone(stale)
+	// The origin's file after the origin has continued, which no backup holds.
+	later := bytes.Clone(stale)
+	origin, err := decodeHead(stale[logIDLength:markBody])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, placeStep} {
+		copy(sibling[at:], sealed(bytes.Repeat([]byte("a"), logIDLength), origin))
+		copy(later[at:], sealed(stale[:logIDLength], head{30, [32]byte{1}}))
+	}
+	mixed := bytes.Clone(own)
+	copy(mixed, stale[:markSize])
+	for name, c := range map[string]struct{ present, former []byte }{
+		"stale alone":                  {stale, nil},
+		"stale alone, former name":     {nil, stale},
+		"both stale":                   {stale, stale},
+		"stale, own empty":             {stale, []byte{}},
+		"another log's":                {fileData(t, other, formerFile), own},
+		"another log's, former name":   {own, fileData(t, other, formerFile)},
+		"the origin's, but continued":  {later, own},
+		"a sibling's":                  {sibling, own},
+		"own overwritten in one place": {mixed, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, log := range []*vfs.MemFS{whole, short} {
+				fs := cloned(t, log)
+				for file, data := range map[string][]byte{presentFile: c.present, formerFile: c.former} {
+					if there(t, fs, file) {
+						removed(t, fs, file)
+					}
+					if data != nil {
+						setFile(t, fs, file, data)
+					}
+				}
+				_, err := Open(Config{Dir: testDir, FS: fs})
+				switch {
+				case err == nil:
+					t.Error("opened")
+				case log == short && errors.Is(err, errShorter), name == "own overwritten in one place" && strings.Contains(err.Error(), "damaged"):
+				case !errors.Is(err, errOtherLog) || !strings.Contains(err.Error(), "(remove "):
+					t.Error(err)
+				}
+				for file, data := range map[string][]byte{presentFile: c.present, formerFile: c.former} {
+					if there(t, fs, file) != (data != nil) || data != nil && !bytes.Equal(fileData(t, fs, file), data) {
+						t.Errorf("the refusal has changed %s", file)
+					}
+				}
+			}
+		})
+	}
+}
+
+// sealed returns a place of the high-water file.
+func sealed(logID []byte, h head) []byte {
+	b := append(bytes.Clone(logID), encodeHead(h)...)
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
 }
 
 var errMarkDisk = errors.New("the disk does not do that")
@@ -294,12 +426,15 @@ func TestEveryRenameError(t *testing.T) {
 	if err := syncFolder(both, testDir); err != nil {
 		t.Fatal(err)
 	}
-	for name, from := range map[string]vfs.FS{"former": whole, "both": both} {
+	restored, restoredShort := restoredLogs(t)
+	for name, c := range map[string]struct{ from, short *vfs.MemFS }{
+		"former": {whole, short}, "both": {both, short}, "restored": {restored, restoredShort},
+	} {
 		operations := 0
 		for at := 0; at <= operations; at++ {
 			for _, happened := range []bool{false, true} {
 				for _, keep := range []int{-1, 0, 50, 100} { // percent of the unsynced data; -1: no power cut
-					mem := cloned(t, from)
+					mem := cloned(t, c.from)
 					left := mem
 					d := &markDisk{FS: mem, at: at, happened: happened, cut: func() {
 						if keep >= 0 {
@@ -314,7 +449,7 @@ func TestEveryRenameError(t *testing.T) {
 					if d.failed != errors.Is(err, errMarkDisk) {
 						t.Errorf("%s: operation %d: %v", name, at, err)
 					}
-					t.Run(fmt.Sprintf("%s %d %t %d", name, at, happened, keep), func(t *testing.T) { mustKeep(t, left, short) })
+					t.Run(fmt.Sprintf("%s %d %t %d", name, at, happened, keep), func(t *testing.T) { mustKeep(t, left, c.short) })
 				}
 			}
 		}
