@@ -414,6 +414,19 @@ func (f markFile) WriteAt(b []byte, at int64) (n int, err error) {
 	return n, err
 }
 
+// writeUnsynced overwrites a file. A power cut may undo that.
+func writeUnsynced(t *testing.T, fs vfs.FS, name string, data []byte) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(data, 0)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestEveryRenameError makes each operation on the high-water file fail in turn
 // while the file is renamed, before or after the operation takes effect, with
 // or without a power cut at that moment. At no moment may a log that has lost
@@ -426,15 +439,28 @@ func TestEveryRenameError(t *testing.T) {
 	if err := syncFolder(both, testDir); err != nil {
 		t.Fatal(err)
 	}
+	// Both files are at the newest commit, but only the former one is durable.
+	late := cloned(t, both)
+	setFile(t, late, presentFile, markAt(t, whole, 10))
+	unsynced := markAt(t, whole, 30)
 	restored, restoredShort := restoredLogs(t)
-	for name, c := range map[string]struct{ from, short *vfs.MemFS }{
-		"former": {whole, short}, "both": {both, short}, "restored": {restored, restoredShort},
+	for name, c := range map[string]struct {
+		from, short *vfs.MemFS
+		unsynced    []byte // content of the present file that is not durable
+	}{
+		"former":   {whole, short, nil},
+		"both":     {both, short, nil},
+		"unsynced": {late, short, unsynced},
+		"restored": {restored, restoredShort, nil},
 	} {
 		operations := 0
 		for at := 0; at <= operations; at++ {
 			for _, happened := range []bool{false, true} {
 				for _, keep := range []int{-1, 0, 50, 100} { // percent of the unsynced data; -1: no power cut
 					mem := cloned(t, c.from)
+					if c.unsynced != nil {
+						writeUnsynced(t, mem, presentFile, c.unsynced)
+					}
 					left := mem
 					d := &markDisk{FS: mem, at: at, happened: happened, cut: func() {
 						if keep >= 0 {
