@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,8 +138,8 @@ func unrecorded(t *testing.T, anyway bool) {
 	}
 }
 
-// TestUnrecordedMeanwhile: concurrent calls of Answer give no verdict either when
-// recording fails. A node can be stopped during an outage.
+// TestUnrecordedMeanwhile: if every record fails, no concurrent call of Answer gives
+// a verdict. A node can be stopped during an outage.
 func TestUnrecordedMeanwhile(t *testing.T) {
 	l := openLog(t)
 	recorder := new(failing)
@@ -166,6 +167,49 @@ func TestUnrecordedMeanwhile(t *testing.T) {
 	}
 	if err := r.Ready(); !errors.Is(err, node.ErrStopped) {
 		t.Errorf("ready: %v", err)
+	}
+}
+
+// A slow recorder holds its first call of Record until it is released, and then
+// keeps the records. Every other call fails.
+type slow struct {
+	begun    atomic.Bool
+	entered  chan struct{} // closed when the first call has begun
+	released chan struct{} // closed to end the first call
+}
+
+func (s *slow) Record([]audit.Record) error {
+	if s.begun.Swap(true) {
+		return errors.New("input/output error")
+	}
+	close(s.entered)
+	<-s.released
+	return nil
+}
+
+// TestRecordedDuringOutage: a batch whose records are written gets no verdict if
+// another batch could not be recorded meanwhile. From that moment on the node has
+// announced that it does not decide.
+func TestRecordedDuringOutage(t *testing.T) {
+	l := openLog(t)
+	recorder := &slow{entered: make(chan struct{}), released: make(chan struct{})}
+	r := start(t, l, l.LogID(), recorder).ready()
+	r.tenants()
+	ask := func() decision.Reply {
+		return r.answer(decision.Mark{}, chat(t, "acme", "bob@acme.test", "carol@acme.test", 2))
+	}
+	recorded := make(chan decision.Reply, 1)
+	go func() { recorded <- ask() }()
+	<-recorder.entered
+	if reply := ask(); reply.Status != decision.StatusNotFresh {
+		t.Errorf("the batch that was not recorded: %+v", reply)
+	}
+	close(recorder.released)
+	if reply := <-recorded; reply.Status != decision.StatusNotFresh || len(reply.Results) > 0 {
+		t.Errorf("the batch that was recorded: %+v", reply)
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("run: %v", err)
 	}
 }
 
