@@ -104,6 +104,7 @@ func TestArchitecture(t *testing.T) {
 	all := files(t)
 	for name, check := range map[string]func(*testing.T, []*file){
 		"imports":       checkImports,
+		"unused edges":  checkUnusedEdges,
 		"never reached": checkNeverReached,
 		"doc comments":  checkDocComments,
 		"goroutines":    checkGoroutines,
@@ -126,17 +127,17 @@ func among(list, pkg string) bool {
 	return false
 }
 
-// allowed returns pkg's line in the table.
-func allowed(pkg string) (string, bool) {
+// allowed returns the key of pkg's line in the table, and the line.
+func allowed(pkg string) (key, list string, ok bool) {
 	if list, ok := imports[pkg]; ok {
-		return list, true
+		return pkg, list, true
 	}
 	for key, list := range imports {
 		if among(key, pkg) {
-			return list, true
+			return key, list, true
 		}
 	}
-	return "", false
+	return "", "", false
 }
 
 // support reports whether all of pkg is there for tests.
@@ -144,7 +145,7 @@ func support(pkg string) bool { return among(testOnly, pkg) }
 
 func checkImports(t *testing.T, all []*file) {
 	for _, f := range all {
-		list, known := allowed(f.pkg)
+		_, list, known := allowed(f.pkg)
 		if !known {
 			t.Errorf("%s: package %s is not in the table; give it a line", f.name, f.pkg)
 			continue
@@ -160,6 +161,32 @@ func checkImports(t *testing.T, all []*file) {
 				t.Errorf("%s imports %s: only tests may", f.name, local)
 			case !among(list, local):
 				t.Errorf("%s imports %s: not allowed", f.name, local)
+			}
+		}
+	}
+}
+
+// checkUnusedEdges reports what the table allows and no file uses, so that a new
+// import needs a reviewed line. A package that does not exist yet may have one.
+func checkUnusedEdges(t *testing.T, all []*file) {
+	exists := map[string]bool{}   // key of a line → it has a package
+	used := map[string][]string{} // key of a line → local imports of its packages
+	for _, f := range all {
+		key, _, known := allowed(f.pkg)
+		if f.test || !known {
+			continue
+		}
+		exists[key] = true
+		for _, imp := range f.imports() {
+			if local, ok := strings.CutPrefix(imp, module); ok {
+				used[key] = append(used[key], local)
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(exists)) {
+		for _, edge := range strings.Fields(imports[key]) {
+			if !slices.ContainsFunc(used[key], func(local string) bool { return among(edge, local) }) {
+				t.Errorf("no file of %s imports %s: remove it from the line", key, edge)
 			}
 		}
 	}
