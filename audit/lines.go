@@ -9,8 +9,8 @@ import (
 )
 
 // lines are JSON objects, one on each line. Programs of other authors read them, so
-// keys may be added but never renamed. The code in this file writes each key as it
-// is in the line, with its comma and colon.
+// keys may be added but never renamed. In this file, a key is a literal together with
+// the comma before it, its quotes and its colon.
 type lines []byte
 
 // addAll adds the lines of records. The records of one batch have the same time,

@@ -15,14 +15,14 @@ const (
 	Verdict   Kind = iota + 1 // the verdict on a stanza
 	Admission                 // whether a client's domain is served
 	Opening                   // whether a session may begin
-	// Resumed ends an outage, in which the node gave no verdict because it could
-	// not record.
+	// Resumed notes the end of an outage. During the outage the node could not
+	// record, and therefore gave no verdicts.
 	Resumed
 )
 
-// A Record is one decision of a policy node, or a note about the records
-// themselves. It holds the fields that all records have and the fields of its Kind.
-// The other fields are zero.
+// A Record is one decision of a policy node, or the note that the node can record
+// again (Resumed). It holds the fields that all records have and the fields of its
+// Kind. The other fields are zero.
 //
 // It never holds the body of a stanza. It holds as much of the addresses in a stanza
 // as the tenant allows (setting audit_addresses). The node shortens the addresses
@@ -61,7 +61,7 @@ type Record struct {
 	// Of an opening: whether the session may begin.
 	Allowed bool
 
-	// Of a resumption: the beginning of the outage, and its cause.
+	// Of a Resumed: the beginning of the outage, and its cause.
 	Stopped time.Time
 	Cause   string
 }

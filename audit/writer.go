@@ -1,9 +1,9 @@
 // Package audit keeps records of the decisions of a policy node and of the calls of
-// its administrators. Record is the content of a record. Writer appends records to a
-// file, one JSON line each.
+// its admin API. A Record is one decision. A Writer appends records to a file, as one
+// JSON line each.
 //
-// A full disk or a kill can leave an incomplete line in the file. The Writer ends
-// such a line before it writes the next record, in the same process and in the next.
+// A full disk or a killed process can leave an incomplete line in the file. The
+// Writer ends such a line before it writes the next record, even after a restart.
 package audit
 
 import (
@@ -18,8 +18,8 @@ import (
 const (
 	// A Writer with a reserve checks the free space of the disk again after lookEach,
 	// or after it has written lookBytes. So it notices within a second that other
-	// processes have filled the disk. Between two checks its own records use only a
-	// small part of the reserve, which must be many times lookBytes.
+	// processes have filled the disk. Between two checks it writes little more than
+	// lookBytes itself. The reserve must be many times as large.
 	lookEach  = time.Second
 	lookBytes = 1 << 20
 )
@@ -50,8 +50,8 @@ type Writer struct {
 	torn  bool  // the file may end with an incomplete line
 	lines lines // of the records being written
 
-	looked  time.Time // last time when there was room; zero: check before writing
-	written int       // bytes written since then
+	looked  time.Time // the last check that found enough space; zero: check before writing
+	written int       // bytes written since looked
 }
 
 // A file is an *os.File, or a file with faults in a test.
@@ -59,7 +59,7 @@ type file interface {
 	io.WriteCloser
 	Sync() error
 	// free returns the number of bytes that this process can still write to the
-	// disk. It is the largest number if the file system does not report it.
+	// disk. It is math.MaxUint64 if the file system does not report a size.
 	free() (uint64, error)
 }
 
@@ -148,8 +148,9 @@ func (w *Writer) failed(err error) error {
 	return fmt.Errorf("append a record: %w", err)
 }
 
-// room returns an error if less than the reserve is free. It checks the disk only
-// after lookEach, lookBytes or a failure.
+// room returns an error if less than the reserve is free. It asks the disk again only
+// if the last check is lookEach old, if lookBytes were written since, after a failure,
+// or if the clock was set back.
 func (w *Writer) room(now time.Time) error {
 	since := now.Sub(w.looked)
 	if w.cfg.Reserve == 0 || !w.looked.IsZero() && since >= 0 && since < lookEach && w.written < lookBytes {
@@ -160,14 +161,14 @@ func (w *Writer) room(now time.Time) error {
 		return w.failed(err)
 	}
 	if free < w.cfg.Reserve {
-		return w.failed(fmt.Errorf("the disk of %s is nearly full: %d MiB are free, and records need %d MiB", w.cfg.Path, free>>20, w.cfg.Reserve>>20))
+		return w.failed(fmt.Errorf("the disk of %s is nearly full: %d MiB are free, and %d MiB must stay free", w.cfg.Path, free>>20, w.cfg.Reserve>>20))
 	}
 	w.looked, w.written = now, 0
 	return nil
 }
 
-// Reopen opens the path again, after the file was moved away. On error the old
-// file stays in use.
+// Reopen opens the path again, after the file was moved away. If the path cannot be
+// opened, the Writer keeps the old file.
 func (w *Writer) Reopen() error {
 	file, torn, err := open(w.cfg.Path)
 	if err != nil {

@@ -55,11 +55,12 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// A faulty file writes only a part of each write, or fails, as a test sets it.
+// A faulty file has the faults that a test sets: its writes fail, after a part or all
+// of the bytes, or Sync fails.
 type faulty struct {
 	diskFile
-	most  int    // if err is set: maximum bytes per write; negative: all
-	err   error  // the error of each write; nil: no fault
+	most  int    // the bytes that a failing write still writes; negative: all
+	err   error  // the error of each write; nil: writes do not fail
 	sync  error  // the error of Sync
 	room  uint64 // the result of free
 	looks int    // number of calls of free
@@ -83,7 +84,7 @@ func (f *faulty) free() (uint64, error) {
 	return f.room, nil
 }
 
-// openFaulty opens a file of records without a fault.
+// openFaulty returns a Writer and its faulty file, which has no fault yet.
 func openFaulty(t *testing.T, c Config) (*Writer, *faulty) {
 	t.Helper()
 	w, err := Open(c)
@@ -101,12 +102,11 @@ func verdict(n uint64) []Record {
 	return []Record{{Kind: Verdict, Time: time.Unix(int64(n), 0), Question: n, Node: "n1", Gateway: "gw1"}}
 }
 
-// TestFaults: a write can fail without effect, write a part, or fail after it has
-// written all. The Writer then returns an error. Each record written before and
+// TestFaults: a write can fail after it has written nothing, a part, or everything. The Writer then returns an error. Each record written before and
 // after, in this process and in the next, is a complete line.
 func TestFaults(t *testing.T) {
 	full := errors.New("no space left on device")
-	for name, most := range map[string]int{"failed": 0, "cut off": 17, "but for the end": 100, "failed and happened": -1} {
+	for name, most := range map[string]int{"failed": 0, "cut off": 17, "all but the end": 100, "written, but failed": -1} {
 		for _, again := range []string{"same process", "next process", "rotated"} {
 			t.Run(name+"/"+again, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "records.jsonl")
@@ -144,7 +144,7 @@ func TestFaults(t *testing.T) {
 					delete(written, n)
 				}
 				if len(written) > 0 {
-					t.Errorf("no complete line of %v", written)
+					t.Errorf("records without a complete line: %v", written)
 				}
 			})
 		}
