@@ -1,11 +1,12 @@
 // Package history returns the state of a tenant at a past position of the log. It
 // folds the tenant's commits up to this position.
 //
-// It guarantees that questions about the past do not slow down current decisions.
-// Few callers fold at the same time, each for a bounded time, and other callers
-// wait. An operator never waits for a tenant, and each tenant has at most one turn.
-// A tenant's state at a position never changes, so the package caches the Views
-// that were used last, within a bound on their memory.
+// It bounds this work, so that questions about the past do not slow down current
+// decisions. Each caller waits for a turn before it folds. Few turns exist at the
+// same time, and a fold takes a bounded time. An operator never waits for a tenant,
+// and a tenant has at most one turn at a time. A tenant's state at a position never
+// changes, so the package caches the most recently used Views, within a bound on
+// their memory.
 //
 // It does not check whether a caller may see a tenant, and it writes nothing.
 package history
@@ -26,13 +27,13 @@ import (
 // A Log is the part of the log that this package reads.
 type Log interface {
 	// Tenant calls fn with the commits of one tenant, or of the installation if
-	// tenant is empty. It begins at a position, keeps the log's order, and stops
+	// tenant is empty. It begins at position from, keeps the log's order, and stops
 	// when fn returns an error.
 	Tenant(ctx context.Context, tenant string, from events.Position, fn func(*events.Commit) error) error
 }
 
-// A Caller is the user that a turn is counted for. All operators are the same
-// Caller, and so are all tokens of a tenant.
+// A Caller identifies the user whose turns are counted. All operators together are
+// one Caller. All tokens of a tenant together are one Caller.
 type Caller struct {
 	Operator bool
 	Tenant   string // empty for an operator
@@ -45,7 +46,7 @@ const (
 	// maxKept bounds the memory of the cached Views, in bytes as estimated by
 	// sizeOf.
 	maxKept = 64 << 20
-	// operatorFolds and tenantFolds bound the folds at the same time, so that most
+	// operatorFolds and tenantFolds bound the number of concurrent turns, so that most
 	// of the node's cores are free for current decisions. Operators have a turn of
 	// their own that no tenant can take. Each tenant has one turn at a time, so that
 	// a tenant cannot take all turns.
@@ -54,7 +55,7 @@ const (
 )
 
 // ErrBusy is returned when the caller's turn did not come in time.
-var ErrBusy = errors.New("too many requests for the past, or for plans, at the same time")
+var ErrBusy = errors.New("too many requests for past states, plans or log searches at the same time")
 
 // A SlowError is returned when a tenant's history was not read in time.
 type SlowError struct{ Tenant string }
@@ -99,7 +100,8 @@ func New(log Log) *History {
 }
 
 // At returns the View of one tenant at a position of the log. The position must be
-// in the log. The error is ErrBusy, a *SlowError, or an error of the log.
+// in the log. The error is ErrBusy, a *SlowError, or an error from reading or folding
+// the commits.
 func (h *History) At(ctx context.Context, who Caller, tenant string, at events.Position) (*projections.View, error) {
 	k := key{tenant, at}
 	if v := h.find(k); v != nil {
@@ -129,8 +131,9 @@ func (h *History) Fold(ctx context.Context, who Caller, tenant string, upTo even
 	return h.inTurn(ctx, who, tenant, func(ctx context.Context) error { return h.read(ctx, tenant, upTo, fn) })
 }
 
-// Turn waits for the caller's turn, for other work that takes as long as a fold.
-// The caller must call end after the work. The error is ErrBusy.
+// Turn waits for the caller's turn to do other work that takes as long as a fold,
+// such as a plan or a log search. The caller must call end after the work. The
+// error is ErrBusy.
 func (h *History) Turn(ctx context.Context, who Caller) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, foldTime)
 	defer cancel()
@@ -167,7 +170,7 @@ func (h *History) inTurn(ctx context.Context, who Caller, tenant string, do func
 	return err
 }
 
-// errEnough stops reading after the last position.
+// errEnough stops reading at the first commit after the wanted position.
 var errEnough = errors.New("enough")
 
 // read calls fn with the commits of a tenant, or of the installation, up to a
@@ -215,8 +218,8 @@ func (h *History) keep(v kept) {
 	}
 }
 
-// sizeOf estimates the memory of a View with one tenant. The estimate is rather too
-// high than too low.
+// sizeOf estimates the memory of a View with one tenant. The estimate is
+// meant to be too high rather than too low.
 func sizeOf(t *projections.Tenant) int {
 	if t == nil {
 		return 16 << 10

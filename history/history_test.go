@@ -88,8 +88,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestKept checks that the cache stays within its bound and has the Views that were
-// used last.
+// TestKept checks that the cache stays within its bound and keeps the most recently
+// used Views.
 func TestKept(t *testing.T) {
 	h := New(nil)
 	const each = maxKept / 4
@@ -106,7 +106,7 @@ func TestKept(t *testing.T) {
 	}
 	h.keep(kept{key{"a", 11}, nil, maxKept + 1})
 	if len(h.kept) != 4 {
-		t.Errorf("%d Views are cached after a View that is too large", len(h.kept))
+		t.Errorf("%d Views are cached after adding a View that is too large", len(h.kept))
 	}
 }
 
