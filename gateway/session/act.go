@@ -9,8 +9,9 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// act acts on the entry at index at, together with the following entries that
-// pass unchanged. It returns the index of the next entry.
+// act acts on the entry at index at. If this entry passes unchanged, act writes
+// it together with the entries directly after it that also pass unchanged, up
+// to maxWrite bytes. It returns the index of the next entry.
 func (p *pump) act(b *batch, at int) (next int, err error) {
 	for next = at; next < len(b.entries) && p.plain(b, next); next++ {
 		if next > at && b.entries[next].end-b.entries[at].start > maxWrite {
@@ -30,8 +31,8 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 	q, v := &b.qs[e.q], &b.vs[e.q]
 	effect := v.Effect
 	if effect != decision.End && q.Desc.Fault != stanza.NoFault && effect < decision.Refuse {
-		// No rule passes a stanza that could not be described. If a verdict
-		// does, there is a mistake somewhere, and the stanza is dropped.
+		// No rule passes a stanza that could not be described. A verdict that
+		// does is a bug, so the stanza is dropped.
 		p.s.shared.logger.Error("verdict passes a stanza that could not be described", "session", string(p.s.who.ID), "fault", int(q.Desc.Fault))
 		effect = decision.Drop
 	}
@@ -66,13 +67,13 @@ func (p *pump) plain(b *batch, at int) bool {
 }
 
 // rewrites reports whether the to attribute must be replaced by the prepared
-// address on which the decision is based. A stanza from the server is always
-// addressed to the session.
+// address on which the decision is based. A stanza from the server needs no such
+// edit, because it is always addressed to the session.
 func (p *pump) rewrites(d *stanza.Descriptor) bool {
 	return p.dir == decision.Out && d.ToEdited
 }
 
-// pass writes the entries from at to before next in one write.
+// pass writes the entries with indices at to next-1 in one write.
 func (p *pump) pass(b *batch, at, next int) error {
 	stanzas := uint64(0)
 	for _, e := range b.entries[at:next] {
@@ -133,7 +134,7 @@ func (p *pump) edit(b *batch, e entry) error {
 		_, err = b.framer.ParseStanza(raw)
 	}
 	if err != nil {
-		b.framer.Reset() // or its error would end the stream
+		b.framer.Reset() // otherwise its error would end the stream
 		p.s.shared.logger.Warn("edited stanza is not well-formed any more", "session", string(p.s.who.ID), "err", err)
 		p.refuse(b, e, &decision.Verdict{Effect: decision.Refuse, Reason: decision.NotAcceptable})
 		return nil
@@ -187,9 +188,9 @@ func (p *pump) refuse(b *batch, e entry, v *decision.Verdict) {
 }
 
 // answeredFrom returns the from address of the answer to a client's stanza: the
-// address that the stanza was sent to. For presence it is the address as the
-// client wrote it, because a client recognizes the room it could not join by
-// that form. An address that cannot be prepared has no other form.
+// address that the stanza was sent to. For presence, and if the address cannot
+// be prepared, it is the address as the client wrote it. In presence errors, a
+// client recognizes by this form which room it could not join.
 func answeredFrom(el stream.Element, d *stanza.Descriptor) []byte {
 	if d.Kind != stanza.Presence && !d.To.IsZero() {
 		return d.To.Bytes()

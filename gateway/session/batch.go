@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// maxBatch is the number of stanzas in one question to the decider, and
-	// therefore the largest number of unanswered questions of a session in one
-	// direction.
+	// maxBatch bounds the entries of a batch, and therefore the questions in one
+	// call of the Decider. A session has no more unanswered questions than that
+	// in each direction.
 	maxBatch = 64
-	// maxWrite bounds one write, and therefore the number of bytes whose
-	// verdicts grow old while the peer reads them.
+	// maxWrite bounds a write of several stanzas. The age of their verdicts is
+	// checked only before the write, and a slow peer can read them much later.
 	maxWrite = 64 << 10
 	// A buffer starts with firstBuffer bytes. It grows to recordBuffer, a TLS
 	// record, if more can be read at once, and further for a large stanza. A
@@ -22,8 +22,8 @@ const (
 	firstBuffer  = 4 << 10
 	recordBuffer = 16 << 10
 	keepBuffer   = 64 << 10
-	// A buffer larger than largeBuffer needs a permit. A client's stanza that
-	// may pass never needs so large a buffer. In each direction, all sessions
+	// A buffer larger than largeBuffer needs a permit. A client's stanza within
+	// the size limit never needs one. In each direction, all sessions
 	// together have at most maxLarge permits, so that neither one tenant's
 	// server nor clients with oversized stanzas can fill the gateway's memory.
 	// The permits of one account and of one tenant are limited further.
@@ -40,10 +40,10 @@ type batch struct {
 	filled  bool   // the last read filled the buffer
 	entries []entry
 	descs   []stanza.Descriptor
-	recall  recall // the memory with which the questions are asked
+	recall  recall // the session's memory, for building the questions
 	qs      []decision.Question
 	vs      []decision.Verdict
-	edits   [2][]byte // the results of an edit and of the edit after it
+	edits   [2][]byte // a stanza with its to address replaced; with the verdict's edit
 	replies []byte
 	began   time.Time // when the incomplete element's first byte was read
 	large   func()    // returns the large-buffer permit; nil without one
@@ -53,7 +53,7 @@ type batch struct {
 type entry struct {
 	start, end int
 	kind       entryKind
-	q          int // its question, or the next question after it
+	q          int // the index of its question, or of the next one if it has none
 }
 
 type entryKind uint8
@@ -61,7 +61,7 @@ type entryKind uint8
 const (
 	isStanza  entryKind = iota // a verdict decides what happens to it
 	isSpace                    // it is forwarded as one space
-	isIgnored                  // it concerns server and gateway only
+	isIgnored                  // it is between server and gateway, and not forwarded
 )
 
 func newBatch(c stream.Config) *batch {
@@ -138,8 +138,8 @@ func (b *batch) desc() *stanza.Descriptor {
 	return &b.descs[len(b.qs)]
 }
 
-// asked returns the earliest time at which a verdict for the entries from at to
-// before until was asked for. It is zero if no entry has a verdict.
+// asked returns the time at which the oldest verdict for the entries with indices
+// at to until-1 was asked for. It is zero if no entry has a verdict.
 func (b *batch) asked(at, until int) (oldest time.Time) {
 	for _, e := range b.entries[at:until] {
 		if e.kind != isStanza {

@@ -16,7 +16,7 @@ import (
 )
 
 // poisoned passes everything, but cannot decide a batch that contains the
-// question id.
+// question with this id.
 type poisoned struct{ id uint64 }
 
 func (p poisoned) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
@@ -111,14 +111,14 @@ func TestLargeBuffers(t *testing.T) {
 		}
 		small := newBatch(stream.Config{})
 		if err := shared.roomFor(t.Context(), decision.In, new(decision.Session), small, time.Second); err != nil {
-			t.Errorf("a small one: %v", err)
+			t.Errorf("a small buffer: %v", err)
 		}
 		waited := make(chan error)
 		go func() { waited <- take(decision.In, "other", 0) }()
 		synctest.Wait()
 		held[0].reset()
 		if err := <-waited; err != nil {
-			t.Errorf("after one was given back: %v", err)
+			t.Errorf("after a permit was returned: %v", err)
 		}
 		for _, b := range held {
 			b.reset()

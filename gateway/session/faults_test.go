@@ -9,8 +9,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// TestFaultsAreCounted checks that exactly the stanzas that cannot be judged by
-// their contents are counted, by direction and cause.
+// TestFaultsAreCounted checks that exactly the stanzas with a fault are counted,
+// by direction and fault.
 func TestFaultsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, func(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {

@@ -71,7 +71,7 @@ func FuzzSession(f *testing.F) {
 		}
 		_ = client.Close()
 		if err := <-done; len(effects) == 0 && told(err) == "reset" {
-			t.Fatalf("every verdict was to pass, and policy has ended the session: %v", err)
+			t.Fatalf("every verdict was Pass, but a verdict has ended the session: %v", err)
 		}
 		<-toClient
 		checkStream(t, []byte(<-toBackend))
@@ -110,7 +110,7 @@ func checkStream(t *testing.T, b []byte) {
 			t.Fatalf("%v, %v at %d of %q", kind, err, len(b)-len(rest), b)
 		case kind == stream.Close:
 			if n != len(rest) {
-				t.Fatalf("behind the closing tag: %q", rest[n:])
+				t.Fatalf("after the closing tag: %q", rest[n:])
 			}
 			return
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// tooBig makes the answer to a client's stanza name the size limit, if the
+// tooBig changes the answer r so that it names the size limit, if a client's
 // stanza was refused because of its size. The framer delivers such a stanza
 // with a fault, so no verdict passes it.
 func (p *pump) tooBig(e entry, v *decision.Verdict, r *stanza.Reply) {

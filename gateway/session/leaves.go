@@ -7,9 +7,9 @@ import (
 	"github.com/postern-im/postern/internal/limit"
 )
 
-// Shares of the large buffers of one direction. A peer that reads slowly
-// occupies a large buffer for as long as it likes. Therefore no account and no
-// tenant may occupy all of them.
+// Limits on the large buffers of one account and of one tenant, in each
+// direction. A slow peer can occupy a large buffer for a long time. Therefore no
+// account and no tenant may occupy all of them.
 const (
 	largePerAccount = 4
 	largePerTenant  = maxLarge / 2
@@ -20,7 +20,7 @@ type leaves struct {
 	mu        sync.Mutex // guards the fields below
 	taken     int
 	byTenant  limit.Held[string]
-	byAccount limit.Held[string] // an account belongs to one tenant, by its domain
+	byAccount limit.Held[string] // an account's domain belongs to one tenant
 	given     chan struct{}      // closed when a permit is returned; nil if nothing waits
 }
 
@@ -44,7 +44,7 @@ func (l *leaves) take(ctx context.Context, tenant, account string) error {
 }
 
 // try takes a permit and returns nil. If there is none, it returns a channel
-// that is closed when trying again is worthwhile.
+// that is closed when a permit is returned.
 func (l *leaves) try(tenant, account string) (given <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +59,7 @@ func (l *leaves) try(tenant, account string) (given <-chan struct{}) {
 	return l.given
 }
 
-// give returns a permit and wakes everything that waits for one.
+// give returns a permit and wakes all pumps that wait for one.
 func (l *leaves) give(tenant, account string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

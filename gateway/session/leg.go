@@ -13,8 +13,8 @@ import (
 // errStale means that the verdict for the bytes to be written is too old.
 var errStale = errors.New("verdict is too old")
 
-// errEnded means that our closing tag was sent, after which nothing may be
-// written.
+// errEnded means that nothing may be written any more, because our closing tag
+// was sent.
 var errEnded = errors.New("stream was closed by us")
 
 // past is a deadline that has passed.
@@ -25,8 +25,8 @@ var past = time.Unix(1, 0)
 // answers refused ones.
 type runningLeg struct {
 	conn   net.Conn
-	final  atomic.Int64 // a read deadline that nothing extends, in Unix nanoseconds
-	urgent atomic.Bool  // the session is ending: writes have little time
+	final  atomic.Int64 // the final read deadline, in Unix nanoseconds; zero: none
+	urgent atomic.Bool  // the session is ending: writes have only partingTimeout
 
 	mu     sync.Mutex // held for one write, so that elements do not interleave
 	broken error      // the error of a failed write, which may have sent a part
@@ -55,7 +55,8 @@ func (l *runningLeg) abort() {
 }
 
 // write writes whole elements. Their verdicts were asked for at asked or later.
-// A zero asked means that they need no verdict.
+// If that is more than maxVerdictAge ago, write returns errStale. A zero asked
+// means that they need no verdict.
 func (l *runningLeg) write(b []byte, asked time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

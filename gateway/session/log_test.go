@@ -9,7 +9,7 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// TestVerdictOfAnotherLog checks that a verdict made by another log ends the
+// TestVerdictOfAnotherLog checks that a verdict from another log ends the
 // session, whatever its effect and the direction of the stanza. The session was
 // opened at a position of its own log, so a revocation in the other log could
 // go unnoticed.
@@ -45,7 +45,7 @@ func TestVerdictOfAnotherLog(t *testing.T) {
 				}
 				said := <-client
 				if !strings.Contains(said, "<reset ") || !strings.Contains(said, "Roles changed") {
-					t.Errorf("the client is told %q", said)
+					t.Errorf("the client got %q", said)
 				}
 				if passed := said + <-server; strings.Contains(passed, "secret") {
 					t.Errorf("it passed: %q", passed)
@@ -55,8 +55,8 @@ func TestVerdictOfAnotherLog(t *testing.T) {
 	}
 }
 
-// TestObeyAnotherLog checks the same for a session that is asked about while
-// idle.
+// TestObeyAnotherLog checks that Apply also ends a session because of a verdict
+// from another log.
 func TestObeyAnotherLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, passAll)

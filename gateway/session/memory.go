@@ -30,8 +30,8 @@ type memory struct {
 	mu      sync.Mutex // guards the fields below; no other lock is taken while it is held
 	asked   [2]recent  // requests forwarded, by their direction
 	joined  recent     // bare JIDs to which directed presence was sent
-	rooms   recent     // the members of joined that the session asked to join as rooms
-	leaving recent     // rooms left, by the hash of leftBy, until they answer
+	rooms   recent     // bare JIDs of rooms that the session asked to join
+	leaving recent     // rooms left that have not answered yet, by leftBy
 	queries []query    // unfinished archive queries, the newest last
 }
 
@@ -39,8 +39,8 @@ type memory struct {
 type query struct {
 	peer    uint64 // hash of the bare JID it was sent to
 	request uint64 // hash of that bare JID and the iq's id
-	// byMessage: urn:xmpp:mam:0 ends an answer with a message, sent after the
-	// iq result. Every other version ends it with the iq result.
+	// byMessage: the answer ends with a message after the iq result, as
+	// urn:xmpp:mam:0 requires. In other versions the iq result ends it.
 	byMessage bool
 }
 
@@ -64,8 +64,9 @@ func (m *memory) awaits(d decision.Direction, h uint64) int {
 	return m.asked[opposite(d)].count(h)
 }
 
-// queried reports whether an archive query to peer is unfinished. A query whose
-// iq is in answered counts only if a message will end it.
+// queried reports whether an archive query to peer is unfinished. The hashes in
+// answered are requests that have their iq result. A query among them is
+// unfinished only if a message ends its answer.
 func (m *memory) queried(peer jid.Addr, answered []uint64) bool {
 	h := hashOf(peer.Bytes(), nil)
 	m.mu.Lock()
@@ -76,8 +77,8 @@ func (m *memory) queried(peer jid.Addr, answered []uint64) bool {
 }
 
 // note records the facts about a stanza that rules will need. The stanza is
-// about to be written in direction d; note is called before the write, so that
-// no answer can come first.
+// about to be written in direction d. note is called before the write, because
+// the answer may arrive before the write returns.
 func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 	peer := peerOf(d, s)
 	message := s.Kind == stanza.Message && (d == decision.Out || !endsQuery(s))
@@ -103,10 +104,10 @@ func (m *memory) note(d decision.Direction, s *stanza.Descriptor) {
 	}
 }
 
-// directed records presence sent to one address (RFC 6121 section 4.6). From
-// then on, presence from that address passes until the session leaves the room.
-// The room answers when the session leaves (XEP-0045 section 7.14); that one
-// answer still passes.
+// directed records presence sent to one address (RFC 6121 section 4.6). If it is
+// available, presence from that bare JID passes until the session sends
+// unavailable presence there. A room answers the latter (XEP-0045 section 7.14);
+// that one answer still passes.
 func (m *memory) directed(to jid.Addr, s *stanza.Descriptor) {
 	h := hashOf(to.Bare(), nil)
 	switch s.Type {

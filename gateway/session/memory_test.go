@@ -61,10 +61,10 @@ func TestOutstanding(t *testing.T) {
 	}
 	m.forget(decision.Out, request) // withdrawn
 	if outstanding(decision.In, bob, "1") {
-		t.Error("still outstanding")
+		t.Error("a withdrawn request is still outstanding")
 	}
 	if m.asked[decision.Out] != nil {
-		t.Error("an empty memory holds memory")
+		t.Error("the list of requests is empty but not released")
 	}
 }
 
@@ -101,7 +101,7 @@ func TestOutstandingIsBounded(t *testing.T) {
 	}
 	r := recall{memory: &m}
 	if r.Outstanding(decision.Out, bob, []byte("9")) || !r.Outstanding(decision.Out, bob, []byte("10")) {
-		t.Error("not the oldest were forgotten")
+		t.Error("other requests than the oldest were forgotten")
 	}
 }
 
@@ -129,23 +129,23 @@ func TestJoined(t *testing.T) {
 	send("room@muc.a.test/alice", "", "<show>away</show>")
 	check("a later presence", "room@muc.a.test/bob", stanza.Available, "true true")
 	send("carol@b.test", "", "")
-	check("a user sent presence to", "carol@b.test/x", stanza.Available, "true false")
+	check("a user after directed presence", "carol@b.test/x", stanza.Available, "true false")
 	send("carol@b.test", " type='unavailable'", "")
-	check("a user sent unavailable to", "carol@b.test/x", stanza.Available, "false false")
+	check("a user after unavailable presence", "carol@b.test/x", stanza.Available, "false false")
 	check("a user's unavailable", "carol@b.test/x", stanza.Unavailable, "false false")
 
 	send("room@muc.a.test/alice", " type='unavailable'", "")
 	check("a room that was left", "room@muc.a.test/bob", stanza.Available, "false false")
-	check("another's leaving", "room@muc.a.test/bob", stanza.Unavailable, "false false")
-	check("the answer to the leaving", "room@muc.a.test/alice", stanza.Unavailable, "true true")
+	check("another occupant leaves", "room@muc.a.test/bob", stanza.Unavailable, "false false")
+	check("the room's answer when the session leaves", "room@muc.a.test/alice", stanza.Unavailable, "true true")
 	m.note(decision.In, described(t, "<presence from='room@muc.a.test/alice' type='unavailable'/>"))
 	check("a second answer", "room@muc.a.test/alice", stanza.Unavailable, "false false")
 	send("room@muc.a.test/ﬁ", "", join)
 	send("room@muc.a.test/ﬁ", " type='unavailable'", "")
 	check("the answer in the room's form of the nickname", "room@muc.a.test/fi", stanza.Unavailable, "true true")
-	check("no answer to that leaving", "room@muc.a.test/fi", stanza.Available, "false false")
+	check("available presence is no answer", "room@muc.a.test/fi", stanza.Available, "false false")
 	m.note(decision.In, described(t, "<presence from='room@muc.a.test/fi' type='unavailable'/>"))
-	check("a second answer to that leaving", "room@muc.a.test/fi", stanza.Unavailable, "false false")
+	check("a second answer in the room's form", "room@muc.a.test/fi", stanza.Unavailable, "false false")
 	if m.joined != nil || m.rooms != nil || m.leaving != nil {
 		t.Errorf("still held: %v %v %v", m.joined, m.rooms, m.leaving)
 	}
@@ -154,7 +154,7 @@ func TestJoined(t *testing.T) {
 	m.note(decision.In, described(t, "<presence from='eve@a.test/x'/>"))
 	m.note(decision.Out, described(t, "<presence/>"))
 	if len(m.joined) != 0 {
-		t.Error("remembered what is no directed presence")
+		t.Error("presence that is not directed is remembered")
 	}
 	for i := range maxJoined + 1 {
 		send(fmt.Sprintf("r%d@muc.a.test/alice", i), "", join)
@@ -200,7 +200,7 @@ func TestQueried(t *testing.T) {
 			t.Errorf("mam:%s after %v: due %v", c.version, c.in, got)
 		}
 		if r.Queried(addr(t, "room@muc.a.test/nick")) || r.Queried(addr(t, "other@muc.a.test")) {
-			t.Error("due from somebody else")
+			t.Error("a result from another address is accepted")
 		}
 	}
 
@@ -208,16 +208,16 @@ func TestQueried(t *testing.T) {
 	m.note(decision.Out, query("2"))
 	r := recall{memory: &m}
 	if !r.Outstanding(decision.In, room, []byte("q")) || r.Queried(room) {
-		t.Error("due behind the result that stands in the same batch")
+		t.Error("a query is unfinished after its iq result in the same batch")
 	}
 	m.forget(decision.Out, query("2")) // withdrawn
 	if m.queries != nil {
-		t.Error("a query that was not handed over is remembered")
+		t.Error("a query that was not written is remembered")
 	}
 	m.note(decision.Out, described(t, "<iq type='set' id='q' to='room@muc.a.test/nick'><query xmlns='urn:xmpp:mam:2'/></iq>"))
 	m.note(decision.Out, described(t, "<iq type='set' id='q' to='room@muc.a.test'><prefs xmlns='urn:xmpp:mam:2'/></iq>"))
 	if m.queries != nil {
-		t.Error("what is no query to a bare JID is remembered")
+		t.Error("a stanza that is not a query to a bare JID is remembered")
 	}
 	for range maxQueries + 5 {
 		m.note(decision.Out, query("2"))

@@ -35,8 +35,8 @@ func (p *pump) count(bytes, stanzas int) {
 	}
 }
 
-// pace waits until the client's rate allows what it has sent so far. It uses no
-// goroutine, and nothing is read in the meantime.
+// pace waits until the rates allow the bytes and stanzas that the client has sent
+// so far. It uses no goroutine, and the pump reads nothing in the meantime.
 func (p *pump) pace(ctx context.Context) error {
 	if p.dir != decision.Out {
 		return nil

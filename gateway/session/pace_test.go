@@ -38,7 +38,7 @@ func TestPace(t *testing.T) {
 					t.Errorf("took %s, want %s", took, c.least)
 				}
 				if string(got) != strings.Repeat(message, 1000) {
-					t.Error("not what was sent")
+					t.Error("the stanzas have changed on their way")
 				}
 				waited := time.Duration(r.shared.Throttled[c.by].Load())
 				if waited < c.least-time.Second || waited > c.least+time.Second {
@@ -73,7 +73,7 @@ func TestPaceEnds(t *testing.T) {
 		_ = r.backend.Close()
 		<-toBackend
 		if got := <-toClient; !strings.Contains(got, "<reset") {
-			t.Errorf("the client is told %q", got)
+			t.Errorf("the client got %q", got)
 		}
 	})
 }

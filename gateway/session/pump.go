@@ -24,8 +24,8 @@ type pump struct {
 	first    [1]byte // the read buffer while the pump is idle
 }
 
-// guard runs the pump. If the pump panics, which only a mistake in our code can
-// cause, it ends this session and no other.
+// guard runs the pump. A panic is a bug in our code; guard recovers from it and
+// ends only this session.
 func (p *pump) guard(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -195,8 +195,8 @@ func streamCondition(el stream.Element) string {
 	return ""
 }
 
-// maxStale is the number of times in a row that verdicts may be too old when
-// they are used. Beyond it, access control counts as unavailable.
+// maxStale is the number of times in a row that the verdict on a stanza may be
+// too old, so that it is asked for again. After that, the session ends.
 const maxStale = 3
 
 // work gets the verdicts on the entries and acts on them in order. It sends the
@@ -235,9 +235,9 @@ func (p *pump) actAll(ctx context.Context, b *batch) error {
 
 var errUndecided = errors.New("no verdict")
 
-// decide asks until each question has a verdict. In an outage, the client's
-// stanzas are refused, since the client can send them again. The server's
-// stanzas must not be lost silently, so the session ends.
+// decide asks for verdicts and fills vs. If a client's stanza gets no verdict in
+// time, it is refused, since the client can send it again. A server's stanza must
+// not be lost silently, so decide returns an error, which ends the session.
 func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error {
 	hold := holdOut
 	if p.dir == decision.In {
@@ -272,9 +272,9 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 }
 
 // oneByOne asks each question without a verdict separately, because one of them
-// cannot be decided. That stanza is refused like a stanza that cannot be
-// described. Thus a stranger who finds such a stanza cannot end the recipient's
-// session.
+// cannot be decided. That stanza is refused or dropped, like a stanza that cannot
+// be described. Thus a stranger who sends such a stanza cannot end the
+// recipient's session.
 func (p *pump) oneByOne(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
 	for i := range qs {
 		if vs[i].Effect != decision.Undecided {
@@ -341,9 +341,9 @@ func (p *pump) framingFailure(err error) error {
 	return err
 }
 
-// relayedCondition returns the condition to send to the client for a stream
-// error from the backend: the same condition if it means the same to the client
-// as to the gateway.
+// relayedCondition returns the condition to send to the client after a stream
+// error from the backend. Conditions that are also true for the client's stream
+// stay the same. All others become undefined-condition.
 func relayedCondition(c string) string {
 	switch c {
 	case "conflict", "connection-timeout", "host-gone", "policy-violation", "reset",

@@ -28,8 +28,9 @@ const (
 	// maxVerdictAge is the maximum age of a verdict when its stanza is written.
 	// It is part of the bound on the time until a revocation takes effect.
 	maxVerdictAge = time.Second
-	// holdOut and holdIn are how long reading is delayed by an outage, counted
-	// from the start of the outage.
+	// In an outage, a pump waits for verdicts until the outage has lasted
+	// holdOut (client stanzas) or holdIn (server stanzas). Meanwhile the pump
+	// does not read.
 	holdOut = 5 * time.Second
 	holdIn  = 30 * time.Second
 	// IdleTimeout closes the session of a client that sends nothing at all, not
@@ -38,22 +39,22 @@ const (
 	IdleTimeout = 15 * time.Minute
 	// partTimeout is the time to receive the rest of an incomplete element.
 	partTimeout = time.Minute
-	// writeTimeout bounds one write of at most writePiece, a TLS record. A peer
-	// that does not accept a piece in that time is gone, or would block the
-	// other peer.
+	// writeTimeout bounds the write of one piece: at most writePiece bytes, the
+	// size of a TLS record. If a peer does not accept a piece in that time, the
+	// session ends, because a stuck peer blocks the other peer.
 	writeTimeout = time.Minute
 	writePiece   = 16 << 10
 	// closeTimeout is the time to wait for a peer's closing tag after the other
-	// side has sent its own (RFC 6120 section 4.4).
+	// peer has sent its closing tag (RFC 6120 section 4.4).
 	closeTimeout = 5 * time.Second
-	// partingTimeout is the time to tell a peer why its stream ends.
+	// partingTimeout bounds the last write: a stream error and the closing tag.
 	partingTimeout = 2 * time.Second
 )
 
 // A Decider returns verdicts. Ask fills vs with the verdicts on qs, in order.
-// In an outage it waits for the end of the outage, until hold has passed since
-// the outage began; an older outage is an error at once. After an error,
-// questions without a verdict are left Undecided. Ask keeps neither slice.
+// In an outage, Ask waits until the outage ends or has lasted for hold. If it has
+// lasted longer already, Ask returns an error at once. After an error, questions
+// without a verdict are left Undecided. Ask does not retain the slices.
 type Decider interface {
 	Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error
 }
@@ -68,12 +69,11 @@ type Config struct {
 	ClientRest, BackendRest []byte
 	// The identity of the session. The Session takes ownership of its bytes.
 	Who decision.Session
-	// LogID names the log to which the position Who.Opened belongs. A position
-	// in another log says nothing about the session, so a verdict made by
-	// another log ends the session.
+	// LogID names the log to which the position Who.Opened belongs. A node with
+	// another log cannot compare its revocations with this position, so a
+	// verdict from another log ends the session.
 	LogID string
-	// Live holds the other details to report about the session: how its client
-	// connected.
+	// Live reports how the client connected. New fills in the other fields.
 	Live decision.LiveSession
 }
 
@@ -112,9 +112,9 @@ func New(c Config) (*Session, error) {
 }
 
 // Run runs the pumps until a peer or a verdict ends the session or ctx is done,
-// and then closes both connections. The error is the cause; it is a
-// *stream.Error if the client was sent one. Run should be called in a new
-// goroutine, because a goroutine keeps the large stack of a TLS handshake.
+// and then closes both connections. The error is the cause; it wraps a
+// *stream.Error if Run sends one to the client. Run should be called in a new
+// goroutine, because a TLS handshake leaves its goroutine with a large stack.
 func (s *Session) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { s.End("system-shutdown", "") })
 	defer unhook()
@@ -162,18 +162,19 @@ func (s *Session) count(d decision.Direction, e decision.Effect, n uint64) {
 	s.active.Store(time.Now().Unix())
 }
 
-// End ends the session with a stream error to the client. If it is called more
-// than once, the first reason is used. Run returns soon after.
+// End ends the session with a stream error to the client. Run returns soon
+// after. If the session is ending already, End has no effect, except that it
+// ends the wait for a closing tag.
 func (s *Session) End(condition, text string) {
 	s.ended(&stream.Error{Condition: condition, Text: text})
 }
 
-// errClosed means that one peer has closed its stream and the other one was
-// told.
+// errClosed means that one peer has sent its closing tag and the gateway has
+// sent one to the other peer.
 var errClosed = errors.New("stream closed")
 
 // ended records why a pump has ended or the session should end. After a closing
-// tag, the other pump continues for closeTimeout, because a peer may still send
+// tag, the other pump continues for at most closeTimeout, because a peer may still send
 // stanzas before its own closing tag. After any other cause, both pumps end at
 // once.
 func (s *Session) ended(err error) {
@@ -234,17 +235,17 @@ func (s *Session) Apply(v *decision.Verdict) {
 	}
 }
 
-// judge turns a verdict made by another log into an End. After a restore, the
-// position at which the session was opened belongs to a history that does not
-// exist any more.
+// judge turns a verdict from another log into an End. Such a verdict occurs
+// after a restore: the session was opened at a position of the log before the
+// restore, and this position means nothing in the restored log.
 func (s *Session) judge(v *decision.Verdict) {
 	if v.Effect != decision.Undecided && v.LogID != s.logID {
 		v.Effect, v.Reason = decision.End, decision.RolesChanged
 	}
 }
 
-// ending returns the condition and text with which to close a stream that v
-// ends.
+// ending returns the condition and text of the stream error for v, a verdict
+// that ends the session.
 func ending(v *decision.Verdict) (condition, text string) {
 	a := v.Answer()
 	if a.Condition == "" || a.Type != "" {

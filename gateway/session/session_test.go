@@ -32,7 +32,7 @@ func passAll(_ context.Context, qs []decision.Question, vs []decision.Verdict) e
 	return nil
 }
 
-// testLog is the id of the log by which sessions are opened.
+// testLog is the id of the log at whose position the sessions are opened.
 const testLog = "log"
 
 // A rig is a session between two pipes.
@@ -338,8 +338,8 @@ func TestASlowPeer(t *testing.T) {
 	})
 }
 
-// TestBackPressure checks that, while verdicts are awaited, no more is read
-// than a batch and a buffer hold, and no more is asked than one batch.
+// TestBackPressure checks that a pump that waits for verdicts stops reading, and
+// that it asks for at most one batch at a time.
 func TestBackPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -24,8 +24,7 @@ type Shared struct {
 
 	// Effects counts verdicts acted on, by direction and effect.
 	Effects [2][numEffects]atomic.Uint64
-	// Faults counts stanzas that could not be judged by their contents, by
-	// direction and fault.
+	// Faults counts stanzas with a [stanza.Fault], by direction and fault.
 	Faults [2][stanza.NumFaults]atomic.Uint64
 	// Stale counts verdicts that were too old when their stanza was written.
 	Stale atomic.Uint64
@@ -33,8 +32,8 @@ type Shared struct {
 	Outages atomic.Uint64
 	// Undecidable counts questions that a node could not decide.
 	Undecidable atomic.Uint64
-	// Throttled is the total time for which reading from clients was delayed,
-	// in nanoseconds, by the rate that was exceeded.
+	// Throttled is the total time for which reading from clients was delayed, in
+	// nanoseconds. The index is the rate that was exceeded.
 	Throttled [numThrottled]atomic.Uint64
 	// Rates bound the rate at which each client may send. Set them before the
 	// first session.
@@ -46,11 +45,11 @@ type Shared struct {
 // numEffects is one more than the last effect.
 const numEffects = decision.End + 1
 
-// NewShared returns the shared state of sessions that ask d. Mistakes in our
-// own code are logged.
+// NewShared returns the shared state of sessions that ask d. Sessions log
+// panics, verdicts that no rule gives, and edited stanzas that the framer refuses.
 func NewShared(d Decider, logger *slog.Logger) (*Shared, error) {
 	if d == nil || logger == nil {
-		return nil, errors.New("session: a decider and a log are needed")
+		return nil, errors.New("session: a decider and a logger are needed")
 	}
 	s := &Shared{decider: d, logger: logger}
 	s.large = [2]*leaves{newLeaves(), newLeaves()}
