@@ -32,71 +32,68 @@ const (
 	maxTenantFollowers = maxFollowers * 3 / 4
 )
 
-// limits count the requests in progress.
+// limits count the requests in progress. One lock guards all counts. A request that
+// one bound refuses therefore takes no place of another bound, not even for a
+// moment. Otherwise many refused requests could occupy the places that are left for
+// other callers.
 type limits struct {
-	running *limit.Counter[struct{}]
-	network *limit.Counter[string] // by tenant, or by an operator's token
-	tenants *limit.Counter[struct{}]
-	// followers are all requests that wait for the log; tenantFollowers are the
-	// tenants' requests among them.
-	followers, tenantFollowers *limit.Counter[struct{}]
+	mu   sync.Mutex // guards held
+	held limit.Held[bound]
 }
 
-func newLimits() limits {
-	all := func(most int) *limit.Counter[struct{}] { return limit.NewCounter[struct{}](most, most) }
-	return limits{
-		running: all(maxRunning), network: limit.NewCounter[string](maxShare, maxNetwork), tenants: all(maxTenants),
-		followers: all(maxFollowers), tenantFollowers: all(maxTenantFollowers),
-	}
+// A bound is a maximum number of requests in progress.
+type bound struct {
+	name string
+	of   string // the tenant, or the operator's token; empty for a bound on all
+	most int
 }
+
+func newLimits() *limits { return &limits{held: limit.NewHeld[bound]()} }
 
 // enter counts a request of a caller. It returns false if a bound is reached. The
 // caller of enter must call leave when the request ends.
 func (l *limits) enter(c caller) (leave func(), ok bool) {
-	places := []place{at(l.running, struct{}{})}
+	bounds := []bound{{"running", "", maxRunning}}
 	if c.network {
-		places = append(places, at(l.network, cmp.Or(c.tenant, c.actor)))
+		bounds = append(bounds, bound{"network", "", maxNetwork}, bound{"share", cmp.Or(c.tenant, c.actor), maxShare})
 		if !c.operator {
-			places = append(places, at(l.tenants, struct{}{}))
+			bounds = append(bounds, bound{"tenants", "", maxTenants})
 		}
 	}
-	return enterAll(places)
+	return l.take(bounds)
 }
 
 // follow counts a request that waits for the log, as enter does.
 func (l *limits) follow(c caller) (leave func(), ok bool) {
-	places := []place{at(l.followers, struct{}{})}
+	bounds := []bound{{"followers", "", maxFollowers}}
 	if !c.operator {
-		places = append(places, at(l.tenantFollowers, struct{}{}))
+		bounds = append(bounds, bound{"tenant followers", "", maxTenantFollowers})
 	}
-	return enterAll(places)
+	return l.take(bounds)
 }
 
-// A place counts a request in one Counter.
-type place func() (leave func(), ok bool)
-
-// at is the place for a key in a Counter.
-func at[K comparable](c *limit.Counter[K], k K) place {
-	return func() (func(), bool) { return c.Enter(k) }
-}
-
-// enterAll counts a request in all places or, if one is full, in none.
-func enterAll(places []place) (leave func(), ok bool) {
-	var taken []func()
-	leave = func() {
-		for _, leave := range taken {
-			leave()
-		}
-	}
-	for _, p := range places {
-		l, ok := p()
-		if !ok {
-			leave()
+// take counts a request for all bounds or, if one is reached, for none.
+func (l *limits) take(bounds []bound) (leave func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, b := range bounds {
+		if !l.held.Take(b, b.most) {
+			l.give(bounds[:i])
 			return nil, false
 		}
-		taken = append(taken, l)
 	}
-	return leave, true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.give(bounds)
+	}, true
+}
+
+// give counts a request less for each bound. The caller holds the lock.
+func (l *limits) give(bounds []bound) {
+	for _, b := range bounds {
+		l.held.Give(b)
+	}
 }
 
 // The bounds of failed authentications that are recorded. They do not affect

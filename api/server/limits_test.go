@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 )
@@ -64,5 +65,76 @@ func TestLimitsAreGivenBack(t *testing.T) {
 		for _, leave := range append(leaves, local...) {
 			leave()
 		}
+	}
+}
+
+// TestRefusedRequestsTakeNoPlace checks that requests that one bound refuses do not
+// take, even for a moment, the places that another caller may have. Many of them
+// are refused at the same time as the other caller comes and goes.
+func TestRefusedRequestsTakeNoPlace(t *testing.T) {
+	of := func(tenant string) caller { return caller{actor: "token:" + tenant, network: true, tenant: tenant} }
+	token := func(name string) caller { return caller{actor: "token:" + name, network: true, operator: true} }
+	local := caller{actor: localActor, operator: true}
+	enter, follow := (*limits).enter, (*limits).follow
+	for name, c := range map[string]struct {
+		enter            func(*limits, caller) (func(), bool)
+		inside           map[caller]int
+		refused, mayCome caller
+	}{
+		"local socket, and a token over its share": {
+			enter, map[caller]int{token("x"): maxShare, token("y"): maxShare, token("z"): maxShare, local: maxRunning - maxNetwork - 1},
+			token("x"), local,
+		},
+		"operator's token, and a tenant over the bound of tenants": {
+			enter, map[caller]int{of("a"): maxShare, of("b"): maxShare, token("x"): maxShare - 1}, of("c"), token("x"),
+		},
+		"tenant, and a tenant over its share": {
+			enter, map[caller]int{of("a"): maxShare, of("b"): maxShare - 1}, of("a"), of("b"),
+		},
+		"following operator, and a tenant": {
+			follow, map[caller]int{of("a"): maxTenantFollowers, token("x"): maxFollowers - maxTenantFollowers - 1}, of("a"), token("x"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLimits()
+			for who, n := range c.inside {
+				for range n {
+					if _, ok := c.enter(l, who); !ok {
+						t.Fatalf("%s is refused at once", who.actor)
+					}
+				}
+			}
+			stop := make(chan struct{})
+			var flood sync.WaitGroup
+			for range 4 {
+				flood.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						if _, ok := c.enter(l, c.refused); ok {
+							t.Error("a request over a bound is let in")
+							return
+						}
+					}
+				})
+			}
+			const comes = 4_000
+			refused := 0
+			for range comes {
+				if leave, ok := c.enter(l, c.mayCome); ok {
+					leave()
+				} else {
+					refused++
+				}
+			}
+			close(stop)
+			flood.Wait()
+			if refused > 0 {
+				t.Errorf("%d of %d requests within all bounds are refused", refused, comes)
+			}
+		})
 	}
 }

@@ -72,7 +72,7 @@ type Server struct {
 
 	commands map[string]commandSpec
 	mux      *http.ServeMux
-	limits   limits
+	limits   *limits
 	failures *failures
 }
 
