@@ -78,7 +78,8 @@ var imports = map[string]string{
 	"internal/expat":    "",
 	"internal/floodlog": "",
 	// internal/floodlog: any client that reaches the port can cause log lines.
-	"internal/natsserver": "internal/floodlog",
+	// internal/limit: without TLS, the server listens on loopback only.
+	"internal/natsserver": "internal/floodlog internal/limit",
 	"internal/certdate":   "",
 	"internal/limit":      "",
 	// internal/limit: what answers everybody listens on loopback.

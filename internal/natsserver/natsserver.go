@@ -23,6 +23,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+
+	"github.com/postern-im/postern/internal/limit"
 )
 
 const (
@@ -183,7 +185,7 @@ func (cfg *Config) address() (host string, port int, err error) {
 
 func (cfg *Config) secure(opts *server.Options, host string) error {
 	if cfg.CertFile == "" && cfg.KeyFile == "" {
-		if !net.ParseIP(host).IsLoopback() {
+		if !limit.IsLoopback(host) {
 			return fmt.Errorf("listen on %s: off loopback a certificate and its key are required", host)
 		}
 		return nil
