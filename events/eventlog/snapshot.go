@@ -335,14 +335,14 @@ func (l *Log) look(reader pebble.Reader, at events.Position) found {
 	switch {
 	case err == nil && hash != f.of.hash:
 		err = errForeign
-	case err == nil && l.isSpoilt(at):
+	case err == nil && l.isCorrupt(at):
 		err = errChunks
 	}
 	f.err = err
 	return f
 }
 
-func (l *Log) isSpoilt(at events.Position) bool {
+func (l *Log) isCorrupt(at events.Position) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.corrupt[at]
@@ -372,7 +372,7 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 				return 0, nil, false, err
 			}
 			if s.err != nil {
-				l.spoil(s.at)
+				l.markCorrupt(s.at)
 			}
 		}
 		if s.err != nil {
@@ -385,9 +385,9 @@ func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.P
 	return 0, nil, false, nil
 }
 
-// spoil marks a snapshot as damaged, so that the next snapshot replaces it and
-// not a good one before it.
-func (l *Log) spoil(at events.Position) {
+// markCorrupt marks a snapshot as damaged, so that the next snapshot replaces it
+// and not a good one before it.
+func (l *Log) markCorrupt(at events.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.corrupt[at] = true
