@@ -112,7 +112,7 @@ func (n *Node) open(v *projections.View, s *decision.Session) decision.Opening {
 		return o
 	}
 	_, domain, _ := bytes.Cut(s.Account, []byte("@"))
-	standing, ok := t.Access(s.Account, domain)
-	o.Allowed = ok && !standing.Suspended
+	access, ok := t.Access(s.Account, domain)
+	o.Allowed = ok && !access.Suspended
 	return o
 }

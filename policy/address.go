@@ -31,12 +31,12 @@ const (
 // judge is the state of one decision: the question, and the parts of the View
 // that belong to its session.
 type judge struct {
-	q        *decision.Question
-	view     *projections.View
-	tenant   *projections.Tenant
-	standing projections.Access
-	domain   []byte // domain of the account
-	peer     class  // class of to (out) or from (in)
+	q      *decision.Question
+	view   *projections.View
+	tenant *projections.Tenant
+	access projections.Access
+	domain []byte // domain of the account
+	peer   class  // class of to (out) or from (in)
 }
 
 func domainOf(account []byte) []byte {

@@ -30,7 +30,7 @@ func (j *judge) in() Explanation {
 	if j.peer == remote {
 		e.Asked |= federate
 	}
-	e.Missing = e.Asked.Minus(j.standing.Effective)
+	e.Missing = e.Asked.Minus(j.access.Effective)
 	return j.inEffect(e)
 }
 
@@ -44,7 +44,7 @@ func (j *judge) inMessage() Explanation {
 	}
 	if d.Type == stanza.Error {
 		e := pass(&rowMessageError)
-		if !j.standing.Effective.Has(permission.MessagesRead) {
+		if !j.access.Effective.Has(permission.MessagesRead) {
 			e.Verdict.Effect = decision.Strip
 		}
 		return e
@@ -95,7 +95,7 @@ func (j *judge) inPresence() Explanation {
 		return pass(&rowOwnPresence)
 	case d.Type == stanza.Error:
 		e := pass(&rowInPresenceError)
-		if !j.standing.Effective.Has(permission.MessagesRead) {
+		if !j.access.Effective.Has(permission.MessagesRead) {
 			e.Verdict.Effect = decision.Strip
 		}
 		return e

@@ -161,7 +161,7 @@ func (j *judge) out() Explanation {
 	if j.peer == remote || j.anyRemote(d.Addressed) || j.actsOnInside() && j.anyRemote(d.Inside) {
 		e.Asked |= federate
 	}
-	e.Missing = e.Asked.Minus(j.standing.Effective)
+	e.Missing = e.Asked.Minus(j.access.Effective)
 	return j.outEffect(e)
 }
 

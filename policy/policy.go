@@ -56,13 +56,13 @@ func explain(v *projections.View, q *decision.Question) Explanation {
 		return end(&rowNobody, decision.RolesChanged)
 	}
 	var known bool
-	j.standing, known = j.tenant.Access(q.Session.Account, j.domain)
+	j.access, known = j.tenant.Access(q.Session.Account, j.domain)
 	switch {
 	case !known:
 		return end(&rowNobody, decision.RolesChanged)
-	case j.standing.Suspended:
+	case j.access.Suspended:
 		return end(&rowRevoked, decision.RolesChanged)
-	case uint64(j.standing.RevokedAt) > q.Session.Opened:
+	case uint64(j.access.RevokedAt) > q.Session.Opened:
 		return end(&rowRevoked, decision.RolesChanged)
 	}
 	switch q.Direction {

@@ -45,12 +45,12 @@ func (t *Tenant) Entitlement(account, perm string) Entitlement {
 	if t == nil {
 		return Entitlement{}
 	}
-	standing, ok := t.Access([]byte(account), []byte(name))
+	access, ok := t.Access([]byte(account), []byte(name))
 	if !ok {
 		return Entitlement{}
 	}
 	m, _ := t.Member(account)
-	h := Entitlement{Known: true, Role: standing.Role, OwnRole: m.Role != "", Steps: t.Explain(standing.Role, perm)}
+	h := Entitlement{Known: true, Role: access.Role, OwnRole: m.Role != "", Steps: t.Explain(access.Role, perm)}
 	h.BarredBy, h.ByOperator = t.Blocks(account)
 	return h
 }

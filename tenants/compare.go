@@ -171,8 +171,8 @@ func (s *side) others(role string) []string {
 	return names
 }
 
-// standing returns an account's Access; false if the account has none.
-func (s *side) standing(account, domain string) (projections.Access, bool) {
+// access returns an account's Access; false if the account has none.
+func (s *side) access(account, domain string) (projections.Access, bool) {
 	if s.tenant == nil {
 		return projections.Access{}, false
 	}
@@ -244,8 +244,8 @@ func (c *comparison) forgotten(account string) {
 // whyEnded returns the reason for which an account's sessions from before were
 // revoked; empty if they were not, or if there can have been none.
 func (c *comparison) whyEnded(account, domain string) string {
-	before, was := c.before.standing(account, domain)
-	after, is := c.after.standing(account, domain)
+	before, was := c.before.access(account, domain)
+	after, is := c.after.access(account, domain)
 	if !was {
 		return ""
 	}
@@ -277,8 +277,8 @@ func (c *comparison) union(each func(t *projections.Tenant, add func(string))) [
 }
 
 func (c *comparison) account(account, domain string) {
-	before, was := c.before.standing(account, domain)
-	after, is := c.after.standing(account, domain)
+	before, was := c.before.access(account, domain)
+	after, is := c.after.access(account, domain)
 	had, has := was && !before.Suspended, is && !after.Suspended
 	c.group("", held(before.Role, had), held(after.Role, has), account)
 	c.ended(c.whyEnded(account, domain), account)

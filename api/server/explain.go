@@ -47,7 +47,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 	reply := api.ExplainReply{
 		AsOf:     as,
 		Position: uint64(v.Position()), Tenant: t.ID(), Account: a.jid,
-		Role: a.standing.Role, RoleIsOwn: a.member.Role != "",
+		Role: a.access.Role, RoleIsOwn: a.member.Role != "",
 		BarredBy: a.barredBy, BarredByOperator: a.byOperator, Permissions: []api.Permission{}, Missing: []string{},
 	}
 	asked := []string{q.Permission}
@@ -58,7 +58,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 		if err := permission.CheckName(q.Permission); err != nil {
 			return nil, &api.Error{Code: api.CodeInvalid, Text: err.Error()}
 		}
-		if !t.Grants(a.standing.Role, q.Permission) {
+		if !t.Grants(a.access.Role, q.Permission) {
 			reply.Missing = asked
 		}
 	default:
@@ -67,7 +67,7 @@ func (s *Server) postExplain(w http.ResponseWriter, r *http.Request) (any, error
 		}
 	}
 	for _, name := range asked {
-		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, name))
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.access.Role, name))
 	}
 	return reply, nil
 }

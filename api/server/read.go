@@ -222,8 +222,8 @@ func memberFrom(t *projections.Tenant, m projections.Member) api.Member {
 		Suspended: m.Suspended, SuspendedByOperator: m.ByOperator,
 	}
 	if m.Role == "" {
-		if standing, ok := t.Access([]byte(m.JID), domainOf(m.JID)); ok {
-			out.ActsAs = standing.Role
+		if access, ok := t.Access([]byte(m.JID), domainOf(m.JID)); ok {
+			out.ActsAs = access.Role
 		}
 	}
 	return out
@@ -238,7 +238,7 @@ func domainOf(bare string) []byte {
 // An account is an address in one of a tenant's domains, with its rights.
 type account struct {
 	jid        string
-	standing   projections.Access
+	access     projections.Access
 	member     projections.Member
 	listed     bool     // the tenant has an entry for it
 	barredBy   []string // the suspended objects: tenant, domain, member
@@ -262,7 +262,7 @@ func accountOf(t *projections.Tenant, address string) (account, error) {
 	}
 	a := account{jid: bare}
 	var ok bool
-	if a.standing, ok = t.Access([]byte(bare), domainOf(bare)); !ok {
+	if a.access, ok = t.Access([]byte(bare), domainOf(bare)); !ok {
 		return account{}, notFound("tenant %q has no domain %q", t.ID(), domainOf(bare))
 	}
 	a.member, a.listed = t.Member(bare)
@@ -285,13 +285,13 @@ func readMember(r *http.Request, v *projections.View, t *projections.Tenant) (an
 	reply := api.MemberReply{
 		Position: uint64(v.Position()), Tenant: t.ID(), TenantVersion: t.Version(),
 		Member: memberFrom(t, a.member), Listed: a.listed,
-		BarredBy: a.barredBy, BarredByOperator: a.byOperator, EndedAt: uint64(a.standing.RevokedAt), Permissions: []api.Permission{},
+		BarredBy: a.barredBy, BarredByOperator: a.byOperator, EndedAt: uint64(a.access.RevokedAt), Permissions: []api.Permission{},
 	}
 	for p := range permission.All() {
-		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, p.Name()))
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.access.Role, p.Name()))
 	}
-	for _, name := range ownNames(t, a.standing.Role) {
-		reply.Permissions = append(reply.Permissions, permissionOf(t, a.standing.Role, name))
+	for _, name := range ownNames(t, a.access.Role) {
+		reply.Permissions = append(reply.Permissions, permissionOf(t, a.access.Role, name))
 	}
 	return reply, nil
 }

@@ -94,14 +94,14 @@ func imports(t *testing.T, r *Result, host, user string) permission.Set {
 		if err != nil {
 			t.Fatal(err)
 		}
-		standing, ok := v.Tenant([]byte(file.Tenant)).Access([]byte(user+"@"+host), []byte(host))
+		access, ok := v.Tenant([]byte(file.Tenant)).Access([]byte(user+"@"+host), []byte(host))
 		if !ok {
 			continue
 		}
-		if standing.Suspended {
+		if access.Suspended {
 			return 0
 		}
-		return standing.Effective
+		return access.Effective
 	}
 	return 0
 }

@@ -145,12 +145,12 @@ func TestNobodyGains(t *testing.T) {
 		"nobody@second.test":  nothing, // the default is not registered
 	} {
 		_, domain, _ := strings.Cut(jid, "@")
-		standing, ok := v.Tenant([]byte("imported")).Access([]byte(jid), []byte(domain))
-		if standing.Suspended {
-			standing.Role = "" // nobody logs in
+		access, ok := v.Tenant([]byte("imported")).Access([]byte(jid), []byte(domain))
+		if access.Suspended {
+			access.Role = "" // nobody logs in
 		}
-		if !ok || standing.Role != want {
-			t.Errorf("%s has %q, want %q", jid, standing.Role, want)
+		if !ok || access.Role != want {
+			t.Errorf("%s has %q, want %q", jid, access.Role, want)
 		}
 	}
 }

@@ -217,10 +217,10 @@ func (s *Suite) decideCase(try *trial.Trial, c *policyfile.Case, account string,
 		}
 		o.Passed = o.Passed && slices.Equal(got, c.Missing)
 	}
-	standing, _ := t.Access(full.Bare(), full.Domain())
-	tested[t.ID()+" "+standing.Role] = true
+	access, _ := t.Access(full.Bare(), full.Domain())
+	tested[t.ID()+" "+access.Role] = true
 	for _, name := range e.Asked.Names() {
-		o.Asked = append(o.Asked, Lookup{name, t.Explain(standing.Role, name)})
+		o.Asked = append(o.Asked, Lookup{name, t.Explain(access.Role, name)})
 	}
 	o.Took = s.now().Sub(began)
 	return o, nil
