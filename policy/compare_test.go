@@ -108,13 +108,13 @@ func (b *bruteForce) check() {
 		b.t.Fatal("incomplete")
 	}
 	primary, secondary := b.said(said.Permissions), b.said(said.Secondary)
-	endings := map[string]string{}
+	reasons := map[string]string{} // account → why its sessions end
 	for _, e := range said.Sessions {
 		for _, who := range whoOf(e.Accounts) {
-			if endings[who] != "" {
+			if reasons[who] != "" {
 				b.t.Fatalf("sessions of %s end twice: %+v", who, said.Sessions)
 			}
-			endings[who] = e.Why
+			reasons[who] = e.Why
 		}
 	}
 	for _, domain := range []string{"alpha.test", "beta.test", "delta.test"} {
@@ -128,7 +128,7 @@ func (b *bruteForce) check() {
 			if want := b.change(account); primary[" "+who] != want {
 				b.t.Fatalf("%s: said %q, is %q", account, primary[" "+who], want)
 			}
-			b.ending(account, cmp.Or(endings[account], endings[who]))
+			b.checkSessions(account, cmp.Or(reasons[account], reasons[who]))
 			for _, role := range b.secondaries(account) {
 				if want := b.secondaryChange(account, role); secondary[role+" "+who] != want {
 					b.t.Fatalf("%s, secondary %s: said %q, is %q", account, role, secondary[role+" "+who], want)
@@ -136,13 +136,13 @@ func (b *bruteForce) check() {
 				delete(secondary, role+" "+who)
 			}
 			delete(primary, " "+account)
-			delete(endings, account)
+			delete(reasons, account)
 		}
 		delete(primary, " *@"+domain)
-		delete(endings, "*@"+domain)
+		delete(reasons, "*@"+domain)
 	}
-	if len(primary)+len(secondary)+len(endings) > 0 {
-		b.t.Fatalf("said of nobody: %v %v %v", primary, secondary, endings)
+	if len(primary)+len(secondary)+len(reasons) > 0 {
+		b.t.Fatalf("said of nobody: %v %v %v", primary, secondary, reasons)
 	}
 }
 
@@ -290,10 +290,10 @@ func (b *bruteForce) secondaryChange(account, role string) string {
 	return differ(by(b.before), by(b.after))
 }
 
-// ending checks whether sessions of an account end, for a session opened at any
-// position before the change, and compares the reported reason with the real
-// one.
-func (b *bruteForce) ending(account, said string) {
+// checkSessions checks whether sessions of an account end, for a session opened
+// at any position before the change, and compares the reported reason with the
+// real one.
+func (b *bruteForce) checkSessions(account, said string) {
 	alive, over := false, false
 	for opened := range uint64(b.before.Position()) + 1 {
 		if b.decides(b.before, account, opened, 0) != decision.End {

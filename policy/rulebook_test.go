@@ -177,10 +177,10 @@ func sound(lists ...[]string) bool {
 	return true
 }
 
-// obey executes a command of who, an operator or the tenant's administrator.
+// execute applies a command of who, an operator or the tenant's administrator.
 // refused reports that the command must be refused whatever its effect. ends is
 // the account whose sessions the command ends in any case.
-func (b *ruleBook) obey(c tenants.Change, who string) (refused bool, ends string) {
+func (b *ruleBook) execute(c tenants.Change, who string) (refused bool, ends string) {
 	switch c.(type) {
 	case tenants.SetCeiling, tenants.SuspendTenant, tenants.ResumeTenant, tenants.AddDomain:
 		if who != "operator" {

@@ -232,7 +232,7 @@ func (d *ruleDriver) step() {
 		actor.Tenant = "acme"
 	}
 	after := d.book.clone()
-	refused, ends := after.obey(c, who)
+	refused, ends := after.execute(c, who)
 	if !refused && who != "operator" && d.book.lifts(after) {
 		refused = true
 		d.commands["bound "+c.Name()]++

@@ -52,7 +52,7 @@ func TestSharedServicesMalformed(t *testing.T) {
 	if !ok {
 		t.Fatalf("the encoding does not end with the section: %q", good)
 	}
-	for name, spoilt := range map[string]string{
+	for name, corrupt := range map[string]string{
 		"a tenant's":    "\x03\x02\x07s1.test\x07t1.test\x00",
 		"out of order":  "\x03\x02\x07s2.test\x07s1.test\x00",
 		"twice":         "\x03\x02\x07s1.test\x07s1.test\x00",
@@ -62,7 +62,7 @@ func TestSharedServicesMalformed(t *testing.T) {
 		"the wrong one": "\x04\x02\x07s1.test\x07s2.test\x00",
 		"two sections":  "\x03\x01\x07s1.test\x03\x01\x07s2.test\x00",
 	} {
-		if accepted(t, []byte(head+spoilt)) {
+		if accepted(t, []byte(head+corrupt)) {
 			t.Errorf("%s: accepted", name)
 		}
 	}

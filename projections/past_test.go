@@ -116,8 +116,8 @@ func everything(tn *Tenant) map[string]any {
 			all["place "+domain] = tn.HostKind([]byte(domain))
 			for u := range 4 { // no event names u3
 				account := fmt.Sprintf("u%d@%s", u, domain)
-				standing, ok := tn.Access([]byte(account), []byte(domain))
-				all["standing "+account] = []any{standing, ok}
+				access, ok := tn.Access([]byte(account), []byte(domain))
+				all["access "+account] = []any{access, ok}
 				all["holding "+account] = tn.Entitlement(account, "xmpp:federate")
 			}
 		}

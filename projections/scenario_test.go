@@ -136,16 +136,16 @@ func ask(t *testing.T, l *log, lines []string) string {
 		return dump(tn)
 	case "place":
 		return fmt.Sprintf("%s, of its own %s", l.v.HostKindFor(tn, []byte(arg(2))), tn.HostKind([]byte(arg(2))))
-	case "standing":
+	case "access":
 		_, domain, _ := strings.Cut(arg(2), "@")
 		s, ok := tn.Access([]byte(arg(2)), []byte(domain))
 		if !ok {
 			return "none"
 		}
-		return standing(s)
-	case "bars":
-		barred, byOperator := tn.Blocks(arg(2))
-		return fmt.Sprintf("%v, by the operator %v", barred, byOperator)
+		return showAccess(s)
+	case "blocks":
+		blocked, byOperator := tn.Blocks(arg(2))
+		return fmt.Sprintf("%v, by the operator %v", blocked, byOperator)
 	case "explain":
 		return explain(tn, arg(2), arg(3))
 	case "uses":
@@ -227,7 +227,7 @@ func eventOf(t *testing.T, line string) events.Event {
 	return e.Interface().(events.Event)
 }
 
-func standing(s Access) string {
+func showAccess(s Access) string {
 	suspended := ""
 	if s.Suspended {
 		suspended = ", suspended"
