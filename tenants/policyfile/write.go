@@ -27,26 +27,7 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	}
 	w := &writer{}
 	w.WriteString(header)
-	w.text("tenant", tenant)
-	w.text("name", c.DisplayName)
-	w.list("ceiling", c.Ceiling)
-	if c.MaxSessions > 0 {
-		fmt.Fprintf(w, "max_sessions = %d\n", c.MaxSessions)
-	}
-	for setting := range events.AllSettings() {
-		if v := setting.Of(c.Settings); v != 0 {
-			w.text(setting.Name, setting.Values[v])
-		}
-	}
-	var services []string
-	for _, s := range c.Services {
-		services = append(services, s.Service)
-	}
-	w.list("services", services)
-	if slices.ContainsFunc(permissionsOf(&c), permission.Misspelt) {
-		w.WriteString("allow_unknown = true # some permissions in this file are not Postern's\n")
-	}
-	w.suspended(c.Suspended, false)
+	w.tenant(tenant, &c)
 	for _, r := range c.BuiltinRoles {
 		w.table("role")
 		w.text("name", r.Role)
@@ -82,6 +63,31 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 		w.suspended(m.Suspended, bound[m.JID])
 	}
 	return []byte(w.String())
+}
+
+// tenant writes the keys of the tenant itself, which TOML wants before the first
+// table.
+func (w *writer) tenant(id string, c *tenants.ApplyTenant) {
+	w.text("tenant", id)
+	w.text("name", c.DisplayName)
+	w.list("ceiling", c.Ceiling)
+	if c.MaxSessions > 0 {
+		fmt.Fprintf(w, "max_sessions = %d\n", c.MaxSessions)
+	}
+	for setting := range events.AllSettings() {
+		if v := setting.Of(c.Settings); v != 0 {
+			w.text(setting.Name, setting.Values[v])
+		}
+	}
+	var services []string
+	for _, s := range c.Services {
+		services = append(services, s.Service)
+	}
+	w.list("services", services)
+	if slices.ContainsFunc(permissionsOf(c), permission.Misspelt) {
+		w.WriteString("allow_unknown = true # some permissions in this file are not Postern's\n")
+	}
+	w.suspended(c.Suspended, false)
 }
 
 // permissionsOf returns all permissions that a tenant's policy names.
