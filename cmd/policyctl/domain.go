@@ -144,17 +144,22 @@ func writeDomains(w io.Writer, domains []api.Domain) {
 	t := &table{}
 	t.add("DOMAIN", "DEFAULT ROLE", "MEMBERS", "SUSPENDED", "BACKENDS")
 	for _, d := range domains {
-		var backends []string
-		for _, b := range d.Backends {
-			scheme := b.Security
-			if b.Proxy {
-				scheme += "+proxy"
-			}
-			backends = append(backends, scheme+"://"+b.Address)
-		}
-		t.add(d.Domain, d.DefaultRole, number(d.Members), suspendedWords(d.Suspended, d.SuspendedByOperator), orNone(backends))
+		t.add(d.Domain, d.DefaultRole, number(d.Members), suspendedWords(d.Suspended, d.SuspendedByOperator), backendWords(d.Backends))
 	}
 	t.write(w)
+}
+
+// backendWords returns the backends in the form in which commands accept them.
+func backendWords(backends []api.Backend) string {
+	var words []string
+	for _, b := range backends {
+		scheme := b.Security
+		if b.Proxy {
+			scheme += "+proxy"
+		}
+		words = append(words, scheme+"://"+b.Address)
+	}
+	return orNone(words)
 }
 
 type domainSetBackends struct {

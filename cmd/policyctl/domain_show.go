@@ -104,14 +104,10 @@ func writeOwner(w io.Writer, s *domainShown) {
 		t.add("tenant", s.Tenant)
 	}
 	if d := s.Details; d != nil {
-		var backends []string
-		for _, b := range d.Backends {
-			backends = append(backends, b.Security+"://"+b.Address)
-		}
 		t.add("default role", d.DefaultRole)
 		t.add("members", number(d.Members))
 		t.add("suspended", suspendedWords(d.Suspended, d.SuspendedByOperator))
-		t.add("backends", orNone(backends))
+		t.add("backends", backendWords(d.Backends))
 	}
 	t.write(w)
 }
