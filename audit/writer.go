@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -134,12 +135,21 @@ func (w *Writer) write(now time.Time) error {
 		}
 	}
 	w.torn = true
-	if _, err := w.file.Write(w.lines); err != nil {
+	n, err := w.file.Write(w.lines)
+	if err != nil {
+		w.torn = n > 0 || !nothingWritten(err)
 		return w.failed(err)
 	}
 	w.torn = false
 	w.written += len(w.lines)
 	return nil
+}
+
+// nothingWritten reports whether the error of a write that wrote no byte is certain:
+// the file system refused the bytes because there is no room. After any other error,
+// such as an I/O error, some bytes may be in the file nevertheless.
+func nothingWritten(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 // failed wraps an error, and makes the next write check the free space first.
@@ -153,7 +163,15 @@ func (w *Writer) failed(err error) error {
 // or if the clock was set back.
 func (w *Writer) room(now time.Time) error {
 	since := now.Sub(w.looked)
-	if w.cfg.Reserve == 0 || !w.looked.IsZero() && since >= 0 && since < lookEach && w.written < lookBytes {
+	if !w.looked.IsZero() && since >= 0 && since < lookEach && w.written < lookBytes {
+		return nil
+	}
+	return w.look(now)
+}
+
+// look checks the free space of the disk.
+func (w *Writer) look(now time.Time) error {
+	if w.cfg.Reserve == 0 {
 		return nil
 	}
 	free, err := w.file.free()
@@ -165,6 +183,14 @@ func (w *Writer) room(now time.Time) error {
 	}
 	w.looked, w.written = now, 0
 	return nil
+}
+
+// Ready returns an error if the Writer would refuse to write now, because less than
+// the reserve is free. It writes nothing.
+func (w *Writer) Ready() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.look(time.Now())
 }
 
 // Reopen opens the path again, after the file was moved away. If the path cannot be

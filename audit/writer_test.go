@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -151,6 +152,36 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestNoBlankLines: writes that the full disk refuses whole leave nothing in the
+// file. A write whose effect is unknown is followed by a newline, which may end an
+// empty line.
+func TestNoBlankLines(t *testing.T) {
+	for name, tt := range map[string]struct {
+		most int
+		err  error
+		want int // empty lines
+	}{
+		"nothing written":    {0, &fs.PathError{Op: "write", Err: syscall.ENOSPC}, 0},
+		"over the quota":     {0, syscall.EDQUOT, 0},
+		"all written":        {-1, syscall.ENOSPC, 1},
+		"unknown, so assume": {0, syscall.EIO, 1},
+	} {
+		path := filepath.Join(t.TempDir(), "records.jsonl")
+		w, f := openFaulty(t, Config{Path: path})
+		first := w.Record(verdict(1))
+		f.most, f.err = tt.most, tt.err
+		failed := w.Record(verdict(2))
+		f.err = nil
+		if err := w.Record(verdict(3)); first != nil || failed == nil || err != nil {
+			t.Errorf("%s: %v, %v, %v", name, first, failed, err)
+		}
+		text := read(t, path)
+		if n := bytes.Count(text, []byte("\n\n")); n != tt.want {
+			t.Errorf("%s: %d empty lines:\n%s", name, n, text)
+		}
+	}
+}
+
 // recordsOf returns the numbers of the verdicts that have a complete line in the
 // files. It ignores incomplete lines.
 func recordsOf(t *testing.T, paths ...string) map[uint64]bool {
@@ -232,8 +263,12 @@ func TestReserve(t *testing.T) {
 	if err := at(0, 1); err != nil || f.looks != looks+1 {
 		t.Errorf("a write after a failure: %v after %d more checks", err, f.looks-looks)
 	}
+	f.room, looks = 99, f.looks
+	if err := w.Ready(); err == nil || f.looks != looks+1 {
+		t.Errorf("ready without room: %v after %d more checks", err, f.looks-looks)
+	}
 	w, f = openFaulty(t, Config{Path: path})
-	if err := at(0, 1); err != nil || f.looks > 0 {
+	if err := errors.Join(w.Ready(), at(0, 1)); err != nil || f.looks > 0 {
 		t.Errorf("without a reserve: %v after %d looks", err, f.looks)
 	}
 }
