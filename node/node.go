@@ -59,6 +59,8 @@ type Log interface {
 
 // A Recorder writes the audit log.
 type Recorder interface {
+	// Ready returns an error if Record is known to fail now.
+	Ready() error
 	// Record writes the records of one batch, and returns when they are as durable
 	// as the Recorder promises. It may be called by several goroutines at once. It
 	// does not keep the records.
@@ -163,6 +165,11 @@ func New(cfg Config) (*Node, error) {
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	// A node that cannot record is not ready from the start, and not only after the
+	// first question.
+	if err := n.cfg.Recorder.Ready(); err != nil {
+		n.stopRecording(err)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := n.write(ctx); err != nil {

@@ -43,6 +43,8 @@ func openLog(t testing.TB) *eventlog.Log {
 // A recorder counts records.
 type recorder struct{ records atomic.Int64 }
 
+func (*recorder) Ready() error { return nil }
+
 func (r *recorder) Record(records []audit.Record) error {
 	r.records.Add(int64(len(records)))
 	return nil

@@ -40,6 +40,13 @@ func (f *failing) Record(records []audit.Record) error {
 	return f.err
 }
 
+// Ready returns the error that Record would return.
+func (f *failing) Ready() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
 func (f *failing) set(err error, anyway bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,6 +145,36 @@ func unrecorded(t *testing.T, anyway bool) {
 	}
 }
 
+// TestUnrecordedFromTheStart: a node that starts without room for records is not
+// ready, and says so in its log, before the first question.
+func TestUnrecordedFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		recorder, registry := new(failing), prometheus.NewRegistry()
+		recorder.set(errors.New("the disk is nearly full"), false)
+		var text bytes.Buffer
+		r := run(t, node.Config{Log: l, LogID: l.LogID(), Recorder: recorder, Metrics: registry, Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		defer r.stop()
+		synctest.Wait()
+		if err := r.Ready(); !errors.Is(err, node.ErrUnrecorded) || gauge(t, registry, "postern_node_recording") != 0 {
+			t.Errorf("ready: %v", err)
+		}
+		if n := strings.Count(text.String(), "gives no verdict until"); n != 1 {
+			t.Errorf("%d lines in the log:\n%s", n, text.String())
+		}
+		recorder.set(nil, false)
+		<-time.After(time.Second)
+		synctest.Wait()
+		if err := r.Ready(); err != nil {
+			t.Errorf("there is room: %v", err)
+		}
+	})
+}
+
 // TestUnrecordedMeanwhile: if every record fails, no concurrent call of Answer gives
 // a verdict. A node can be stopped during an outage.
 func TestUnrecordedMeanwhile(t *testing.T) {
@@ -186,6 +223,8 @@ func (s *slow) Record([]audit.Record) error {
 	<-s.released
 	return nil
 }
+
+func (*slow) Ready() error { return nil }
 
 // TestRecordedDuringOutage: a batch whose records are written gets no verdict if
 // another batch could not be recorded meanwhile. From that moment on the node has

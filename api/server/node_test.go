@@ -29,6 +29,7 @@ const within = 30 * time.Second
 // nothing discards the records of verdicts, because these tests ask for no decision.
 type nothing struct{}
 
+func (nothing) Ready() error                { return nil }
 func (nothing) Record([]audit.Record) error { return nil }
 
 // A workshop is a Worker that accepts every operation and never makes progress. The
