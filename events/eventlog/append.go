@@ -92,7 +92,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	w := writer{log: l, batch: l.db.NewBatch(), head: h, latest: l.latest, versions: map[string]uint64{}, commands: map[string]bool{}}
 	read, err := w.addAll(commits)
 	if err == nil {
-		err = l.room(uint64(w.size), appendReserve)
+		err = l.room(uint64(w.size), AppendReserve)
 	}
 	if err != nil {
 		return cmp.Or(err, w.batch.Close())

@@ -15,14 +15,14 @@ import (
 // events.ErrNoRoom. While the log writes nothing, Pebble has no work to do, so
 // other programs may fill the disk to the last byte.
 const (
-	// appendReserve is the space that an append leaves free: for the largest
+	// AppendReserve is the space that an append leaves free: for the largest
 	// batch in the write-ahead log, in a table, and in a second table while the
 	// first is compacted, and as much again.
-	appendReserve = 4 * maxBatch
-	// snapshotReserve is the space that a snapshot leaves free. A snapshot only
+	AppendReserve = 4 * maxBatch
+	// SnapshotReserve is the space that a snapshot leaves free. A snapshot only
 	// saves time, so it must not use space that commits or the records of
 	// decisions may need.
-	snapshotReserve = 4 * appendReserve
+	SnapshotReserve = 4 * AppendReserve
 )
 
 // room refuses a write of about size bytes that would leave less than reserve
@@ -30,15 +30,26 @@ const (
 // room. If the call fails, there is none: nothing has been written yet, so to
 // refuse is safe.
 func (l *Log) room(size, reserve uint64) error {
-	usage, err := l.fs.GetDiskUsage(l.dir)
-	if errors.Is(err, vfs.ErrUnsupported) || err == nil && usage.TotalBytes == 0 {
-		return nil
-	}
+	free, known, err := freeOn(l.fs, l.dir)
 	if err != nil {
 		return fmt.Errorf("%w, as far as is known: read its free space: %w", events.ErrNoRoom, err)
 	}
-	if usage.AvailBytes < size+reserve {
-		return fmt.Errorf("%w: %d MiB are free, and %d MiB are needed", events.ErrNoRoom, usage.AvailBytes>>20, (size+reserve)>>20)
+	if known && free < size+reserve {
+		return fmt.Errorf("%w: %d MiB are free, and %d MiB are needed", events.ErrNoRoom, free>>20, (size+reserve)>>20)
 	}
 	return nil
+}
+
+// Free returns the free space of the disk that holds a folder, in bytes. known is
+// false if the file system does not report it.
+func Free(dir string) (free uint64, known bool, err error) {
+	return freeOn(vfs.Default, dir)
+}
+
+func freeOn(fsys vfs.FS, dir string) (free uint64, known bool, err error) {
+	usage, err := fsys.GetDiskUsage(dir)
+	if errors.Is(err, vfs.ErrUnsupported) || err == nil && usage.TotalBytes == 0 {
+		return 0, false, nil
+	}
+	return usage.AvailBytes, err == nil, err
 }

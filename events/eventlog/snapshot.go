@@ -122,7 +122,7 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	if err := l.dropSnapshot(at); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
-	if err := l.room(0, snapshotReserve); err != nil {
+	if err := l.room(0, SnapshotReserve); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
 	if err := l.writeSnapshot(ctx, head{at, hash}, write); err != nil {
@@ -187,7 +187,7 @@ func (w *chunkWriter) flush() error {
 	if err := w.log.interrupted(w.ctx); err != nil {
 		return err
 	}
-	if err := w.log.room(uint64(len(w.buffer)), snapshotReserve); err != nil {
+	if err := w.log.room(uint64(len(w.buffer)), SnapshotReserve); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d, chunk %d: %w", w.at, w.chunks, err)
 	}
 	w.length += uint64(len(w.buffer))
@@ -207,7 +207,7 @@ func (w *chunkWriter) flush() error {
 // manifest, which a kill or a failed deletion may have left anywhere. It writes
 // a few bytes, so it leaves the space free that an append leaves.
 func (l *Log) dropSnapshot(at events.Position) error {
-	if err := l.room(0, appendReserve); err != nil {
+	if err := l.room(0, AppendReserve); err != nil {
 		return err
 	}
 	list, err := l.snapshots()

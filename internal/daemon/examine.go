@@ -37,27 +37,32 @@ const (
 	mayRead    = 4
 )
 
+// Existing returns a folder, or its nearest parent that exists.
+func Existing(dir string) string {
+	at := filepath.Clean(dir)
+	for {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(at) == at {
+			return at
+		}
+		at = filepath.Dir(at)
+	}
+}
+
 // CheckFolder returns an error if this process may not create files in a folder,
 // or, if the folder is missing, may not create the folder.
 func CheckFolder(dir string) error {
-	at := filepath.Clean(dir)
-	for {
-		info, err := os.Stat(at)
-		if errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
-			at = filepath.Dir(at)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a folder", at)
-		}
-		if err := syscall.Access(at, mayWrite|mayExecute); err != nil {
-			return fmt.Errorf("user %d may not write in %s: %w", os.Geteuid(), at, err)
-		}
-		return nil
+	at := Existing(dir)
+	info, err := os.Stat(at)
+	if err != nil {
+		return err
 	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder", at)
+	}
+	if err := syscall.Access(at, mayWrite|mayExecute); err != nil {
+		return fmt.Errorf("user %d may not write in %s: %w", os.Geteuid(), at, err)
+	}
+	return nil
 }
 
 // CheckAppend returns an error if this process may not read and append to a file.
