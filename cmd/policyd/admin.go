@@ -27,7 +27,7 @@ func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Re
 	case errors.Is(err, node.ErrBusy):
 		return tenants.Result{}, &api.Error{Code: api.CodeBusy, Text: "too many commands wait; nothing was done; try again"}
 	case errors.Is(err, events.ErrNoRoom):
-		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the disk of the log is full; nothing was done; try again when there is room"}
+		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the disk of the log is too full, or its free space cannot be read; nothing was done; try again when there is room"}
 	}
 	return result, err
 }

@@ -47,6 +47,9 @@ func (c *config) examineData(f *daemon.Findings, init bool) {
 		}
 	}
 	f.Warn("data", daemon.CheckPrivate(c.Data))
+	prevents, limits := c.room()
+	f.Error("data", prevents)
+	f.Warn("data", limits)
 	if left := eventlog.Restoring(c.logDir()); exists(left) {
 		f.Error("data", fmt.Errorf("a restore was interrupted and has left %s: run policyctl restore again, or remove that folder", left))
 	}

@@ -24,16 +24,12 @@ import (
 	"github.com/postern-im/postern/node"
 )
 
-// recordReserve is the space that records of decisions leave free on their disk.
-// The log needs 64 MiB of it (see eventlog). Records grow without end; they stop
-// first, so that administrators can still make room and run commands.
-const recordReserve = 128 << 20
-
 // A process holds the parts of a running policyd, in the order in which they are
 // created. They are closed in reverse order.
 type process struct {
 	config   *config
-	init     bool // begin a new installation
+	init     bool   // begin a new installation
+	reserve  uint64 // recordReserve, or a test's
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	started  time.Time
@@ -58,13 +54,26 @@ type process struct {
 // run runs a policy node until ctx is done. With init, it begins a new installation
 // even if the data folder holds files of an earlier one.
 func run(ctx context.Context, c *config, init bool) error {
-	logger, err := c.Log.Logger(os.Stderr)
+	p, err := newProcess(c, init)
 	if err != nil {
 		return err
 	}
-	p := &process{config: c, init: init, logger: logger, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
+	return p.run(ctx)
+}
+
+func newProcess(c *config, init bool) (*process, error) {
+	logger, err := c.Log.Logger(os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{config: c, init: init, reserve: recordReserve, logger: logger, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(certificateCollector{p})
-	err = p.build()
+	return p, nil
+}
+
+// run builds the parts, runs them until ctx is done, and closes them.
+func (p *process) run(ctx context.Context) error {
+	err := p.build()
 	if err == nil {
 		err = p.serve(ctx)
 	}
@@ -106,7 +115,8 @@ func (p *process) openLog() (err error) {
 	if p.events.Created() {
 		p.logger.Info("a new installation begins, with an empty log", "data", c.Data, "log", p.events.LogID())
 	}
-	if p.journal, err = audit.Open(audit.Config{Path: c.journal(), Reserve: recordReserve}); err != nil {
+	p.noticeRoom()
+	if p.journal, err = audit.Open(audit.Config{Path: c.journal(), Reserve: p.reserve}); err != nil {
 		return fmt.Errorf("decisions: %w", err)
 	}
 	if p.calls, err = audit.Open(audit.Config{Path: c.adminCalls()}); err != nil {
