@@ -90,7 +90,7 @@ func TestManualReads(t *testing.T) {
 	if code := run(t.Context(), []string{"man"}, nil, &out, &errOut); code != exitDone {
 		t.Fatal(errOut.String())
 	}
-	for _, want := range []string{`.SS "tenant create`, `.SS "test`, ".SH EXIT STATUS"} {
+	for _, want := range []string{`.SS "tenant create`, `.SS "test`, ".SH EXIT STATUS", ".B POSTERN_SERVER", ".B POSTERN_TOKEN\n", ".B POSTERN_TOKEN_FILE", ".B POSTERN_CA"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q", want)
 		}

@@ -41,7 +41,7 @@ func writeManual(w io.Writer, model *kong.Application) {
 		manCommand(w, leaf)
 	}
 	fmt.Fprint(w, ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nRefused, failed or not reachable; a policy test failed.\n.TP\n.B 2\nThe command line or an input file could not be read, or\n.B \\-\\-yes\nis missing; nothing was done.\n.TP\n.B 3\nplan found something to change.\n")
-	fmt.Fprint(w, ".SH ENVIRONMENT\n.TP\n.B POSTERN_SOCKET\nThe policy node's admin socket.\n.TP\n.B POSTERN_TENANT\nThe tenant, if\n.B \\-\\-tenant\nis omitted.\n.TP\n.BR NO_COLOR \", \" CLICOLOR_FORCE\nNo colours; colours even without a terminal.\n")
+	fmt.Fprint(w, ".SH ENVIRONMENT\n.TP\n.B POSTERN_SOCKET\nThe policy node's admin socket.\n.TP\n.B POSTERN_SERVER\nThe URL of a node to administer over the network, if\n.B \\-\\-server\nis omitted.\n.TP\n.B POSTERN_TOKEN_FILE\nThe file with the token for the server, if\n.B \\-\\-token\\-file\nis omitted.\n.TP\n.B POSTERN_TOKEN\nThe token itself, if no file is named.\n.TP\n.B POSTERN_CA\nThe file with the certificates to trust, if\n.B \\-\\-ca\nis omitted.\n.TP\n.B POSTERN_TENANT\nThe tenant, if\n.B \\-\\-tenant\nis omitted.\n.TP\n.BR NO_COLOR \", \" CLICOLOR_FORCE\nNo colours; colours even without a terminal.\n")
 	fmt.Fprint(w, ".SH SEE ALSO\n.BR policyd (8),\n.BR gateway (8)\n")
 }
 
