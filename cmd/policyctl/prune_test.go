@@ -54,7 +54,7 @@ func TestManyTenants(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if out := ctl(exitDone, "plan", "-f", dir); !strings.Contains(out, "nothing to change: 1 tenants") {
+	if out := ctl(exitDone, "plan", "-f", dir); !strings.Contains(out, "nothing to change: 1 tenant matches its file") {
 		t.Errorf("without --prune: %s", out)
 	}
 	ctl(exitDone, "tenant", "create", "one-more")

@@ -97,7 +97,11 @@ func (s *planSummary) write(w io.Writer) {
 func writePlans(w io.Writer, plans []planned, details bool) {
 	s := summaryOf(plans)
 	if s.changing() == 0 {
-		fmt.Fprintf(w, "nothing to change: %d tenants match their files\n", len(plans))
+		match := "match their files"
+		if len(plans) == 1 {
+			match = "matches its file"
+		}
+		fmt.Fprintf(w, "nothing to change: %s %s\n", plural(len(plans), "tenant"), match)
 		return
 	}
 	if s.changing() > maxDetailed {
