@@ -94,7 +94,7 @@ func (c *config) Check() error {
 	refuse(c.Snapshots.Every < 1, "snapshots: every: want a positive number of commits")
 	refuse(c.Admin.Socket == "", "admin: no socket")
 	refuse(own && c.NATS.ServerName == "", "nats: no server_name; gateways check it")
-	refuse(own && len(c.NATS.Gateways) == 0, "nats: no gateways, so no gateway could ask")
+	refuse(own && len(c.NATS.Gateways) == 0, "[nats] gateways is empty: name at least one gateway id")
 	refuse(!own && c.NATS.SeedFile == "", "nats: urls requires a seed_file")
 	if _, err := c.Log.Logger(io.Discard); err != nil {
 		errs = append(errs, err)
