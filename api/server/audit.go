@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -24,6 +25,10 @@ const (
 	phaseResult = "result"
 	phaseCall   = "call"
 )
+
+// unrecordedEach is the time between two log lines about calls that cannot be
+// recorded.
+const unrecordedEach = time.Minute
 
 // maxAuditPath bounds the path in a record.
 const maxAuditPath = 4 << 10
@@ -114,7 +119,8 @@ func (s *Server) record(c *call, phase string) error {
 	if err == nil {
 		return nil
 	}
-	s.logger.Error("record an admin's call", "phase", phase, "call", c.ID, "error", err)
+	s.unrecorded.Say(slog.LevelError, "admin calls", "calls cannot be recorded: they are refused", "phase", phase, "call", c.ID, "error", err,
+		"remedy", "if the disk of the data folder is full, make room; policyd needs no restart")
 	return &api.Error{Code: api.CodeUnavailable, Text: "the node cannot record this call and therefore refuses it; its log has the cause"}
 }
 

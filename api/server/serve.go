@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/postern-im/postern/api"
@@ -54,6 +55,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnContext:       withPeer,
 		BaseContext:       func(net.Listener) context.Context { return withStopping(context.WithoutCancel(ctx), ctx) },
 	}
+	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
+	var counter sync.WaitGroup
+	counter.Go(func() { s.unrecorded.Run(counting) })
+	defer func() { stopCounting(); counter.Wait() }() // after the last request
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
 	select {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/history"
+	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
 )
@@ -67,6 +68,9 @@ type Server struct {
 	version  string
 	started  time.Time
 	logger   *slog.Logger
+	// unrecorded logs that records cannot be written. Any caller can cause such
+	// lines. All calls count as one source.
+	unrecorded *floodlog.Logger
 
 	history *history.History // nil without a log
 
@@ -97,6 +101,7 @@ func New(c Config) (*Server, error) {
 		limits:   newLimits(),
 		failures: newFailures(),
 	}
+	s.unrecorded = floodlog.New(floodlog.Config{Logger: s.logger, Key: "records", Every: unrecordedEach})
 	if c.Log != nil {
 		s.history = history.New(c.Log)
 	}

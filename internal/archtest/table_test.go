@@ -58,8 +58,9 @@ var imports = map[string]string{
 	// A client of the API knows its wire and nothing behind it.
 	"api": "",
 	// xmpp/jid: the names in a request's path are prepared before look-up.
+	// internal/floodlog: any caller can cause log lines while the disk is full.
 	// internal/limit: what a caller may take.
-	"api/server": "api tenants tenants/overapi history projections events permission xmpp/jid internal/limit",
+	"api/server": "api tenants tenants/overapi history projections events permission xmpp/jid internal/floodlog internal/limit",
 	"oauth2":     "events projections",
 	"console":    "api",
 
