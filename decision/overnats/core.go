@@ -98,6 +98,10 @@ type node struct {
 	lastSent  time.Time
 	misses    int       // consecutive misses; above zero it receives only pings
 	waitUntil time.Time // no message is sent to it before this time
+	// unanswered is set if the node did not answer, or refused, a message that was
+	// sent after readyAt: when the node became ready, or NATS was connected.
+	unanswered bool
+	readyAt    time.Time
 }
 
 func (n *node) anyone() bool { return n.id == "" }
@@ -284,6 +288,9 @@ func (c *core) connection(now time.Time, up bool) {
 		}
 		c.noAnswer(now)
 	}
+	for _, n := range c.nodes {
+		n.readyAt, n.unanswered = now, false
+	}
 	c.anyone.waitUntil = now
 	c.dispatch(now)
 }
@@ -312,10 +319,12 @@ func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
 			}
 		}
 		n.boot, n.misses, n.waitUntil = a.Boot, 0, time.Time{}
+		n.readyAt, n.unanswered = now, false
 		anew = true
 	}
 	if a.Ready && !n.ready {
 		n.waitUntil = time.Time{}
+		n.readyAt, n.unanswered = now, false
 	}
 	n.heard, n.load, n.ready = now, a.Load, a.Ready
 	c.dispatch(now)
@@ -331,14 +340,16 @@ func (c *core) node(id string) *node {
 	return nil
 }
 
-// readyNodes returns how many nodes announce that they are ready.
-func (c *core) readyNodes() (n int) {
+// readyNodes returns how many nodes announce that they are ready, and whether one
+// of them did not answer a message since.
+func (c *core) readyNodes() (n int, unanswered bool) {
 	for _, node := range c.nodes {
 		if node.ready {
 			n++
+			unanswered = unanswered || node.unanswered
 		}
 	}
-	return n
+	return n, unanswered
 }
 
 // sawMark records a position of the log that a node has reported, if it is the

@@ -237,8 +237,16 @@ func (c *core) miss(now time.Time, t *try, blame bool) {
 	if n.anyone() {
 		n.misses, n.waitUntil = 0, now.Add(waitNotFresh)
 	}
+	n.failed(t)
 	c.noAnswer(t.sent)
 	c.giveBack(t)
+}
+
+// failed records that the node gave no results for a try.
+func (n *node) failed(t *try) {
+	if n.ready && !t.sent.Before(n.readyAt) {
+		n.unanswered = true
+	}
 }
 
 // giveBack lands a try. If its flight has no other try, the flight's requests are
@@ -341,6 +349,7 @@ func (c *core) refused(now time.Time, t *try, r *decision.Reply, wait time.Durat
 			n.misses, n.waitUntil = 0, now.Add(wait)
 		}
 	}
+	t.node.failed(t)
 	c.noAnswer(t.sent)
 	c.giveBack(t)
 }
@@ -351,7 +360,7 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	c.out, c.lastOK = false, now
 	c.anyone.waitUntil = time.Time{}
 	if n := c.node(r.Node); n != nil {
-		n.misses, n.waitUntil = 0, time.Time{}
+		n.misses, n.waitUntil, n.unanswered = 0, time.Time{}, false
 	}
 	c.land(t)
 	f, sent := t.flight, t.sent

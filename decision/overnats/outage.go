@@ -160,6 +160,9 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 		return r.cause
 	}
 	t := why()
+	if t.cause == "" {
+		return r.cause
+	}
 	last := now.Sub(r.said)
 	if r.said.IsZero() || last >= complainEach || t.cause != r.cause && last >= complainAfter {
 		r.said, r.since, r.cause = now, since, t.cause
@@ -185,7 +188,9 @@ func (a *Asker) report(r *reporter, now time.Time) {
 	}
 }
 
-// trouble returns the likely cause why no node answers.
+// trouble returns the likely cause why no node answers. The cause is empty if a
+// node is ready and no message to it has failed yet. The core pings a ready node
+// within seconds, so the cause does not stay empty.
 func (a *Asker) trouble() trouble {
 	if a.cfg.Conn != nil && !a.cfg.Conn.IsConnected() {
 		return unconnected(a.cfg.Link, a.cfg.Conn)
@@ -197,13 +202,16 @@ func (a *Asker) trouble() trouble {
 		}
 	}
 	a.mu.Lock()
-	known, ready := len(a.core.nodes), a.core.readyNodes()
+	known := len(a.core.nodes)
+	ready, unanswered := a.core.readyNodes()
 	a.mu.Unlock()
 	switch {
 	case known == 0:
 		return trouble{cause: "no policy node", remedy: "NATS is connected, but no policyd announces itself: check that policyd runs and is connected to the same servers, and that both programs have the same version"}
 	case ready == 0:
 		return trouble{cause: "policy node not ready", remedy: "policyd runs but does not decide: see its log and its /readyz for the reason"}
+	case !unanswered:
+		return trouble{} // a node has just become ready and is being asked
 	}
 	return trouble{cause: "no answer", remedy: "policyd is ready but does not answer this gateway: see its log for refused batches, and check that both programs have the same version"}
 }

@@ -183,6 +183,60 @@ func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) 
 	return nil
 }
 
+// TestNoAnswerNeedsAQuestion checks that a node that has just become ready is not
+// reported as silent before it has left a message unanswered. The outage continues
+// meanwhile.
+func TestNoAnswerNeedsAQuestion(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	c := newCore(now, 1)
+	a := &Asker{core: c}
+	announce := func(boot uint64, ready bool) {
+		c.announced(now, &decision.Announcement{Node: "n1", Boot: boot, Ready: ready, At: decision.Mark{LogID: "log"}})
+	}
+	expect := func(when, want string) {
+		t.Helper()
+		if got := a.trouble().cause; got != want || !c.out {
+			t.Errorf("%s: cause %q, outage %t, want %q in an outage", when, got, c.out, want)
+		}
+	}
+	silent := func() { // the node answers no ping
+		c.tick(now)
+		now = now.Add(tryFor)
+		c.tick(now)
+	}
+	c.connection(now, true)
+	announce(1, false)
+	silent()
+	expect("not ready", "policy node not ready")
+	announce(1, true)
+	expect("just ready", "")
+	now = now.Add(time.Millisecond)
+	silent()
+	silent()
+	expect("silent", "no answer")
+	announce(2, true)
+	expect("restarted", "")
+	silent()
+	silent()
+	expect("silent again", "no answer")
+	c.connection(now, false)
+	now = now.Add(time.Millisecond)
+	c.connection(now, true)
+	expect("connected again", "")
+	for range 10 {
+		announce(2, true)
+		silent()
+	}
+	expect("silent after that", "no answer")
+
+	lines := new(logBuffer)
+	r := reporter{logger: slog.New(slog.NewTextHandler(lines, nil))}
+	r.said, r.since, r.cause = now, now, "policy node not ready"
+	if got := r.look(now.Add(time.Hour), true, now, func() trouble { return trouble{} }); got != "policy node not ready" || lines.String() != "" {
+		t.Errorf("without a cause: cause %q, wrote %q", got, lines.String())
+	}
+}
+
 // TestReporter checks that an outage is logged after a second, every minute, and
 // when its cause changes. Its end is logged once, with its duration.
 func TestReporter(t *testing.T) {
