@@ -252,7 +252,7 @@ func (d *decoder) tenant(versions uint64) *Tenant {
 	d.roles(t)
 	last := ""
 	d.each(math.MaxInt32, func() {
-		last = d.place(t, last)
+		last = d.host(t, last)
 	})
 	if d.err != nil {
 		d.err = fmt.Errorf("tenant %q: %w", t.id, d.err)
@@ -342,13 +342,13 @@ func (d *decoder) nameRole(t *Tenant, ref roleRef) {
 	t.byName.put(d.by, maphash.String(t.seed, name), name, ref)
 }
 
-// place reads a place and returns its name, which must sort after last.
-func (d *decoder) place(t *Tenant, last string) string {
+// host reads a host and returns its name, which must sort after last.
+func (d *decoder) host(t *Tenant, last string) string {
 	name := d.text()
 	if d.err == nil && name <= last {
-		d.fail("place %q is out of order after %q", name, last)
+		d.fail("host %q is out of order after %q", name, last)
 	}
-	p := place{kind: HostKind(d.number(uint64(Service)))}
+	p := host{kind: HostKind(d.number(uint64(Service)))}
 	switch p.kind {
 	case Elsewhere:
 		d.fail("%q is neither a domain nor a service", name)
@@ -369,11 +369,11 @@ func (d *decoder) place(t *Tenant, last string) string {
 		return ""
 	}
 	v.owners.put(d.by, hash, name, ownership{t.id, p.kind})
-	t.places.put(d.by, hash, name, p)
+	t.hosts.put(d.by, hash, name, p)
 	return name
 }
 
-func (d *decoder) domain(t *Tenant, p *place) {
+func (d *decoder) domain(t *Tenant, p *host) {
 	has := d.number(bitDomainSuspended | bitDomainByOperator)
 	p.suspended, p.byOperator = has&bitDomainSuspended != 0, has&bitDomainByOperator != 0
 	if p.byOperator && !p.suspended {
@@ -406,7 +406,7 @@ func (d *decoder) domain(t *Tenant, p *place) {
 }
 
 // keep adds a member to its domain and counts it.
-func (d *decoder) keep(t *Tenant, p *place, m member) {
+func (d *decoder) keep(t *Tenant, p *host, m member) {
 	if err := p.members.put(d.by, t.seed, maphash.String(t.seed, m.local), m); err != nil {
 		d.fail("%v", err)
 		return

@@ -31,14 +31,14 @@ import (
 //	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited,
 //	         8 later settings); a removed tenant ends here. Then: max sessions,
 //	         if bit 4 is set; settings, ceiling (list of text), the built-in
-//	         roles, custom roles (list), places (list, by name)
+//	         roles, custom roles (list), hosts (list, by name)
 //	settings the values of presence_without_messages and audit_addresses; then,
 //	         if bit 8 of the tenant is set, the later settings that are not 0
 //	         (list, by number): number, value
 //	built-in allow, deny (lists of text), revoked
 //	custom   number, ascending, name, parents (list of role numbers), allow,
 //	         deny, revoked
-//	place    name, kind; of a domain also: bits (1 suspended, 2 by the
+//	host     name, kind; of a domain also: bits (1 suspended, 2 by the
 //	         operator), default role, revoked, default revoked, backends (list of
 //	         address, security + 4 for a PROXY header), members (list, by localpart)
 //	member   localpart, bits (1 listed, 2 suspended, 4 role, 8 revoked,
@@ -191,15 +191,15 @@ func (e *encoder) tenant(t *Tenant) {
 	e.settings(t.settings, firstSettings, later)
 	e.texts(t.ceiling)
 	e.roles(t)
-	names := make([]string, 0, t.places.len)
-	for name := range t.places.all() {
+	names := make([]string, 0, t.hosts.len)
+	for name := range t.hosts.all() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	e.number(uint64(len(names)))
 	for _, name := range names {
-		p, _ := t.places.find(maphash.String(t.seed, name), []byte(name))
-		e.place(name, p)
+		p, _ := t.hosts.find(maphash.String(t.seed, name), []byte(name))
+		e.host(name, p)
 	}
 }
 
@@ -224,7 +224,7 @@ func (e *encoder) roles(t *Tenant) {
 	}
 }
 
-func (e *encoder) place(name string, p *place) {
+func (e *encoder) host(name string, p *host) {
 	e.text(name)
 	e.number(uint64(p.kind))
 	if p.kind != Domain {

@@ -100,7 +100,7 @@ func TestTrimmed(t *testing.T) {
 		for what, v := range map[string]*View{"built": first, "built on": whole, "decoded": decoded(t, encoded(t, whole))} {
 			room := 0
 			for _, tn := range v.tenants.all() {
-				for _, p := range tn.places.all() {
+				for _, p := range tn.hosts.all() {
 					p.members.root.leaves(func(leaf packed) bool {
 						room += max(0, cap(leaf.bytes)-cap(bytes.Clone(leaf.bytes)))
 						return true

@@ -91,7 +91,7 @@ func (h *memberHeap) Pop() any {
 }
 
 // memberInfo unpacks a record into a Member.
-func (t *Tenant) memberInfo(d *place, r record) Member {
+func (t *Tenant) memberInfo(d *host, r record) Member {
 	out := Member{
 		JID:        string(r.local) + "@" + d.name,
 		Suspended:  r.flags&flagSuspended != 0,
@@ -108,12 +108,12 @@ func (t *Tenant) memberInfo(d *place, r record) Member {
 }
 
 // domainOf splits a bare JID and finds its domain.
-func (t *Tenant) domainOf(jid string) (*place, string, error) {
+func (t *Tenant) domainOf(jid string) (*host, string, error) {
 	local, name, err := split(jid)
 	if err != nil {
 		return nil, "", err
 	}
-	p, ok := t.places.find(maphash.String(t.seed, name), []byte(name))
+	p, ok := t.hosts.find(maphash.String(t.seed, name), []byte(name))
 	if !ok || p.kind != Domain {
 		return nil, "", fmt.Errorf("%q: no domain %q", jid, name)
 	}
@@ -135,14 +135,14 @@ func (ch *change) applyMember(e events.Event) error {
 	case events.MemberRolesSet:
 		return ch.setMemberRoles(e)
 	case events.MemberRemoved:
-		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
+		return ch.editMember(e.JID, func(_ *host, m member) (member, error) {
 			if m.flags&flagListed == 0 {
 				return m, fmt.Errorf("no member %q", e.JID)
 			}
 			return member{local: m.local, revokedAt: ch.position}, nil
 		})
 	case events.MemberSuspended:
-		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
+		return ch.editMember(e.JID, func(_ *host, m member) (member, error) {
 			m.flags |= flagListed | flagSuspended
 			if e.ByOperator {
 				m.flags |= flagByOperator
@@ -151,12 +151,12 @@ func (ch *change) applyMember(e events.Event) error {
 			return m, nil
 		})
 	case events.MemberResumed:
-		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
+		return ch.editMember(e.JID, func(_ *host, m member) (member, error) {
 			m.flags &^= flagSuspended | flagByOperator
 			return m, nil
 		})
 	case events.MemberSessionsEnded:
-		return ch.editMember(e.JID, func(_ *place, m member) (member, error) {
+		return ch.editMember(e.JID, func(_ *host, m member) (member, error) {
 			m.revokedAt = ch.position
 			return m, nil
 		})
@@ -186,7 +186,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	if len(secondary) > maxSecondary {
 		return fmt.Errorf("%q: %d secondary roles", e.JID, len(secondary))
 	}
-	return ch.editMember(e.JID, func(d *place, m member) (member, error) {
+	return ch.editMember(e.JID, func(d *host, m member) (member, error) {
 		if m.role == 0 {
 			// Access reads defaultRevokedAt only for accounts without a role
 			// of their own. This account may be about to get one, so the
@@ -203,7 +203,7 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 }
 
 // primary returns the primary role of an account, given its own role or 0.
-func (d *place) primary(own roleRef) roleRef {
+func (d *host) primary(own roleRef) roleRef {
 	if own == 0 {
 		return d.defaultRole
 	}
@@ -212,7 +212,7 @@ func (d *place) primary(own roleRef) roleRef {
 
 // editMember replaces an account's record by the one that edit returns, and
 // keeps the counts of members and role uses correct.
-func (ch *change) editMember(jid string, edit func(*place, member) (member, error)) error {
+func (ch *change) editMember(jid string, edit func(*host, member) (member, error)) error {
 	t := ch.tenant
 	local, name, err := split(jid)
 	if err != nil {

@@ -113,7 +113,7 @@ func everything(tn *Tenant) map[string]any {
 	for _, tenant := range pastTenants {
 		for d := range 2 {
 			domain := fmt.Sprintf("d%d.%s.test", d, tenant)
-			all["place "+domain] = tn.HostKind([]byte(domain))
+			all["host "+domain] = tn.HostKind([]byte(domain))
 			for u := range 4 { // no event names u3
 				account := fmt.Sprintf("u%d@%s", u, domain)
 				access, ok := tn.Access([]byte(account), []byte(domain))

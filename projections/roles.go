@@ -153,7 +153,7 @@ func (t *Tenant) RoleUses(name string) (roles, domains, members int) {
 			roles++
 		}
 	}
-	for _, p := range t.places.all() {
+	for _, p := range t.hosts.all() {
 		if p.kind != Domain {
 			continue
 		}

@@ -134,7 +134,7 @@ func ask(t *testing.T, l *log, lines []string) string {
 	switch words[0] {
 	case "tenant":
 		return dump(tn)
-	case "place":
+	case "host":
 		return fmt.Sprintf("%s, of its own %s", l.v.HostKindFor(tn, []byte(arg(2))), tn.HostKind([]byte(arg(2))))
 	case "access":
 		_, domain, _ := strings.Cut(arg(2), "@")

@@ -17,7 +17,7 @@ type Tenant struct {
 	// The fields that Access reads come first, to share as few cache lines as
 	// possible.
 	seed      maphash.Seed
-	places    table[place]
+	hosts     table[host]
 	revokedAt events.Position
 	suspended bool
 	removed   bool
@@ -64,14 +64,14 @@ func (t *Tenant) MaxSessions() uint64 { return t.maxSessions }
 // know shared services. To find out whether an address is local, use
 // View.HostKindFor, which does.
 func (t *Tenant) HostKind(domain []byte) HostKind {
-	p, _ := t.places.get(maphash.Bytes(t.seed, domain), domain)
+	p, _ := t.hosts.get(maphash.Bytes(t.seed, domain), domain)
 	return p.kind
 }
 
 // Services lists the tenant's services, sorted.
 func (t *Tenant) Services() []string {
 	names := make([]string, 0, t.ServiceCount())
-	for name, p := range t.places.all() {
+	for name, p := range t.hosts.all() {
 		if p.kind == Service {
 			names = append(names, name)
 		}
@@ -100,7 +100,7 @@ type Access struct {
 // domainpart. Access returns false if the tenant does not own the domain, or
 // account is not an account of the domain.
 func (t *Tenant) Access(account, domain []byte) (Access, bool) {
-	d, ok := t.places.find(maphash.Bytes(t.seed, domain), domain)
+	d, ok := t.hosts.find(maphash.Bytes(t.seed, domain), domain)
 	if !ok || d.kind != Domain {
 		return Access{}, false
 	}
@@ -140,7 +140,7 @@ func (ch *change) applyTenant(e events.Event) error {
 	case events.TenantResumed:
 		t.suspended = false
 	case events.TenantRemoved:
-		for name := range t.places.all() {
+		for name := range t.hosts.all() {
 			ch.disown(name)
 		}
 		*t = Tenant{seed: t.seed, id: t.id, name: t.name, version: t.version, removed: true, revokedAt: ch.position, by: t.by}
@@ -163,19 +163,19 @@ func (ch *change) applyDomain(e events.Event) error {
 	case events.DomainAdded:
 		return ch.addDomain(e)
 	case events.DomainBackendsSet:
-		return ch.editDomain(e.Domain, func(d *place) error {
+		return ch.editDomain(e.Domain, func(d *host) error {
 			d.backends = keptBackends(e.Backends)
 			return nil
 		})
 	case events.DomainDefaultRoleSet:
-		return ch.editDomain(e.Domain, func(d *place) error { return ch.setDefaultRole(d, e.Role) })
+		return ch.editDomain(e.Domain, func(d *host) error { return ch.setDefaultRole(d, e.Role) })
 	case events.DomainSuspended:
-		return ch.editDomain(e.Domain, func(d *place) error {
+		return ch.editDomain(e.Domain, func(d *host) error {
 			d.suspended, d.byOperator, d.revokedAt = true, d.byOperator || e.ByOperator, ch.position
 			return nil
 		})
 	case events.DomainResumed:
-		return ch.editDomain(e.Domain, func(d *place) error {
+		return ch.editDomain(e.Domain, func(d *host) error {
 			d.suspended, d.byOperator = false, false
 			return nil
 		})
@@ -189,7 +189,7 @@ func (ch *change) applyDomain(e events.Event) error {
 func (ch *change) applyService(e events.Event) error {
 	switch e := e.(type) {
 	case events.ServiceAdded:
-		return ch.addPlace(strings.Clone(e.Service), place{kind: Service})
+		return ch.addPlace(strings.Clone(e.Service), host{kind: Service})
 	case events.ServiceRemoved:
 		return ch.removePlace(e.Service, Service)
 	}
@@ -198,8 +198,8 @@ func (ch *change) applyService(e events.Event) error {
 
 // trim is View.trim for one tenant. by must have made the tenant.
 func (t *Tenant) trim(by *owner) {
-	t.places.trim(by)
-	t.places.root.owned(by, func(leaf *[]slot[place]) {
+	t.hosts.trim(by)
+	t.hosts.root.owned(by, func(leaf *[]slot[host]) {
 		for i := range *leaf {
 			(*leaf)[i].value.members.trim(by)
 		}
@@ -220,10 +220,10 @@ type DomainInfo struct {
 	Members     int  // accounts with a member entry
 }
 
-// place is a domain or a service of one tenant. A service has only its kind.
-// The fields that Access reads are in the place itself and not in *domain, so
+// host is a domain or a service of one tenant. A service has only its kind.
+// The fields that Access reads are in the host itself and not in *domain, so
 // they lie in the table's leaf and cost no further cache miss.
-type place struct {
+type host struct {
 	kind             HostKind
 	suspended        bool
 	byOperator       bool // set with suspended only
@@ -250,14 +250,14 @@ type domain struct {
 
 // Domain returns one domain of the tenant.
 func (t *Tenant) Domain(name []byte) (DomainInfo, bool) {
-	p, ok := t.places.get(maphash.Bytes(t.seed, name), name)
+	p, ok := t.hosts.get(maphash.Bytes(t.seed, name), name)
 	if !ok || p.kind != Domain {
 		return DomainInfo{}, false
 	}
 	return t.info(&p), true
 }
 
-func (t *Tenant) info(d *place) DomainInfo {
+func (t *Tenant) info(d *host) DomainInfo {
 	return DomainInfo{d.name, t.roleName(d.defaultRole), d.backends, d.suspended, d.byOperator, d.listed}
 }
 
@@ -274,24 +274,24 @@ func (t *Tenant) Domains() iter.Seq[DomainInfo] {
 }
 
 // DomainCount is the number of domains.
-func (t *Tenant) DomainCount() int { return t.places.len - t.ServiceCount() }
+func (t *Tenant) DomainCount() int { return t.hosts.len - t.ServiceCount() }
 
 // ServiceCount is the number of services.
 func (t *Tenant) ServiceCount() int { return int(t.services) }
 
 // domainList returns the domains, sorted by name.
-func (t *Tenant) domainList() []place {
-	list := make([]place, 0, t.DomainCount())
-	for _, p := range t.places.all() {
+func (t *Tenant) domainList() []host {
+	list := make([]host, 0, t.DomainCount())
+	for _, p := range t.hosts.all() {
 		if p.kind == Domain {
 			list = append(list, p)
 		}
 	}
-	slices.SortFunc(list, func(a, b place) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(list, func(a, b host) int { return strings.Compare(a.name, b.name) })
 	return list
 }
 
-// disown removes a place from the table of owners.
+// disown removes a host from the table of owners.
 func (ch *change) disown(name string) {
 	v := ch.view
 	v.owners.remove(ch.by, maphash.String(v.seed, name), name)
@@ -299,7 +299,7 @@ func (ch *change) disown(name string) {
 
 // addPlace gives the tenant a domain or service, which must have no owner yet.
 // The View keeps the string name.
-func (ch *change) addPlace(name string, p place) error {
+func (ch *change) addPlace(name string, p host) error {
 	if name == "" {
 		return fmt.Errorf("a %s without a name", p.kind)
 	}
@@ -312,7 +312,7 @@ func (ch *change) addPlace(name string, p place) error {
 		return fmt.Errorf("%q is already a shared service", name)
 	}
 	v.owners.put(ch.by, hash, name, ownership{t.id, p.kind})
-	t.places.put(ch.by, hash, name, p)
+	t.hosts.put(ch.by, hash, name, p)
 	if p.kind == Service {
 		t.services++
 	}
@@ -325,7 +325,7 @@ func (ch *change) addPlace(name string, p place) error {
 func (ch *change) removePlace(name string, kind HostKind) error {
 	t := ch.tenant
 	hash := maphash.String(t.seed, name)
-	p, ok := t.places.find(hash, []byte(name))
+	p, ok := t.hosts.find(hash, []byte(name))
 	if !ok || p.kind != kind {
 		return fmt.Errorf("no %s %q", kind, name)
 	}
@@ -333,7 +333,7 @@ func (ch *change) removePlace(name string, kind HostKind) error {
 		t.listed -= p.listed
 	}
 	ch.disown(name)
-	t.places.remove(ch.by, hash, name)
+	t.hosts.remove(ch.by, hash, name)
 	if kind == Service {
 		t.services--
 	}
@@ -346,7 +346,7 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 		return err
 	}
 	name := strings.Clone(e.Domain)
-	return ch.addPlace(name, place{
+	return ch.addPlace(name, host{
 		kind: Domain, defaultRole: role, revokedAt: ch.position,
 		domain: &domain{name: name, backends: keptBackends(e.Backends), by: ch.by},
 	})
@@ -363,9 +363,9 @@ func keptBackends(list []events.Backend) []events.Backend {
 
 // ownDomain returns a domain of the tenant, copied if needed so that this
 // change may edit it; nil if there is no such domain.
-func (ch *change) ownDomain(name string) *place {
+func (ch *change) ownDomain(name string) *host {
 	t := ch.tenant
-	p := t.places.edit(ch.by, maphash.String(t.seed, name), name)
+	p := t.hosts.edit(ch.by, maphash.String(t.seed, name), name)
 	if p == nil || p.kind != Domain {
 		return nil
 	}
@@ -378,7 +378,7 @@ func (ch *change) ownDomain(name string) *place {
 }
 
 // editDomain calls edit for a domain of the tenant.
-func (ch *change) editDomain(name string, edit func(*place) error) error {
+func (ch *change) editDomain(name string, edit func(*host) error) error {
 	p := ch.ownDomain(name)
 	if p == nil {
 		return fmt.Errorf("no domain %q", name)
@@ -386,7 +386,7 @@ func (ch *change) editDomain(name string, edit func(*place) error) error {
 	return edit(p)
 }
 
-func (ch *change) setDefaultRole(d *place, name string) error {
+func (ch *change) setDefaultRole(d *host, name string) error {
 	role, err := ch.tenant.roleNamed(name)
 	if err != nil {
 		return err

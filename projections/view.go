@@ -40,7 +40,7 @@ type View struct {
 	base roleTable
 }
 
-// ownership is a tenant's id and the kind of place it owns.
+// ownership is a tenant's id and the kind of host it owns.
 type ownership struct {
 	tenant string
 	kind   HostKind
