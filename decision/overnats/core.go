@@ -31,8 +31,8 @@ const (
 	waitNotFresh = 100 * time.Millisecond
 	// pingEach is the interval of pings while no node answers.
 	pingEach = 250 * time.Millisecond
-	// atLeastFor is how long nodes must be at the newest position seen, or newer.
-	// It is the time of one lease: a node that is behind for longer has lost its
+	// atLeastFor is how long after seeing its newest position the core accepts only
+	// answers from nodes that have reached it. It is the time of one lease: a node that is behind for longer has lost its
 	// lease, so it is not fresh and does not decide anyway.
 	atLeastFor = 15 * time.Second
 	// inFlight bounds the unanswered messages to a node. Fewer, larger messages
