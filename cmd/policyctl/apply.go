@@ -23,9 +23,9 @@ type applyCmd struct {
 
 // Help is the command's help.
 func (*applyCmd) Help() string {
-	return `It shows the plan and asks for confirmation. Then it changes each tenant to match its file, with one commit for each tenant, but only if the tenant has not changed since the plan. If one tenant is refused, the others are still applied; run the command again for the rest. Tenants without a file in the directory are left alone. With --prune they are named, and removed after everything else was applied. A domain cannot move from one tenant to another in one apply: remove it from the first tenant before.
+	return `It shows the plan and asks for confirmation. Then it changes each tenant to match its file, with one commit for each tenant, but only if the tenant has not changed since the plan. If one tenant is refused, the others are still applied; run the command again for the rest. Tenants without a file in the directory are left alone. With --prune, the plan lists them, and they are removed after all files were applied. A domain cannot move from one tenant to another in one apply: remove it from the first tenant before.
 
-A file describes its tenant completely: anything that it leaves out is removed. There is one exception: a suspension stays unless the file says suspended = false. An operator's suspension can only be lifted by an operator: a file that another user applies is refused if it would resume or remove what the operator suspended.
+A file describes its tenant completely: anything that it leaves out is removed. There is one exception: a suspension stays unless the file says suspended = false. An operator's suspension can only be lifted by an operator: a file that another user applies is refused if it would resume or remove anything that an operator suspended.
 
 On a terminal it asks. Without a terminal, or with --json, it needs --yes; otherwise it changes nothing.
 
@@ -75,7 +75,7 @@ func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 			continue
 		}
 		if p.removes && len(failed) > 0 {
-			failed = append(failed, fmt.Errorf("no tenant was removed, because not everything else was applied; these stay: %s", strings.Join(removedTenants(plans[i:]), ", ")))
+			failed = append(failed, fmt.Errorf("tenants not removed, because an earlier change failed: %s", strings.Join(removedTenants(plans[i:]), ", ")))
 			break
 		}
 		x := applied{Tenant: p.reply.Tenant, Removed: p.removes}
@@ -132,7 +132,7 @@ type exportCmd struct {
 
 // Help is the command's help.
 func (*exportCmd) Help() string {
-	return `It writes a policy file for apply. Applied to the same tenant at once, the file changes nothing. The same state always gives the same bytes.
+	return `It writes a policy file for apply. If the file is applied to the same tenant before anything else changes, it changes nothing. The same state always gives the same bytes.
 
 Examples:
 

@@ -127,7 +127,7 @@ func TestPruneComesLast(t *testing.T) {
 	}
 	do("t0", api.TenantRename{DisplayName: "meanwhile"})
 	do("old", api.TenantRename{DisplayName: "meanwhile"})
-	if err := c.all(t.Context(), a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no tenant was removed, because not everything else was applied; these stay: old") {
+	if err := c.all(t.Context(), a, plans); err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "tenants not removed, because an earlier change failed: old") {
 		t.Errorf("after a refusal: %v", err)
 	}
 	if err := c.all(t.Context(), a, plans[1:]); err == nil || !strings.Contains(err.Error(), "plan again") {

@@ -218,7 +218,7 @@ type tenantSetLimits struct {
 
 // Help is the command's help.
 func (*tenantSetLimits) Help() string {
-	return `A gateway that has so many sessions of the tenant refuses the next one with resource-constraint. Open sessions stay. In a policy file the limit is max_sessions: a file that leaves it out removes the limit when it is applied.
+	return `When a gateway has this many sessions of the tenant, it refuses new ones with resource-constraint. Open sessions stay. In a policy file, the limit is max_sessions. Applying a file without max_sessions removes the limit.
 
 Examples:
 
@@ -288,7 +288,7 @@ type tenantSuspend struct {
 
 // Help is the command's help.
 func (*tenantSuspend) Help() string {
-	return `Nothing is lost: resume lets everybody in again.
+	return `Nothing is deleted: after resume, clients can connect again.
 
 Example:
 
