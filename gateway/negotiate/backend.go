@@ -53,11 +53,12 @@ func (x *negotiation) connect(ctx context.Context) error {
 	return backendFailure(errors.Join(errs...))
 }
 
-// tryAll tries a backend until it is clear whether it can be reached. If a
-// server gets more connections than its kernel queues for it, some of them are
-// lost, and the server may not notice. Such a connection is tried again, at the
-// end of the lane's queue. If nobody else can reach the address either, the
-// lane reports it as down, and it is not tried again.
+// tryAll tries a backend until it is clear whether it can be reached. A
+// server's kernel queues only a few connections and may lose further ones,
+// which the server may not notice. After an attempt without an answer, tryAll
+// therefore tries again from the end of the lane's queue. If other connections
+// do not reach the address either, the lane reports the address as down, and
+// tryAll gives up.
 func (x *negotiation) tryAll(ctx context.Context, b decision.Backend) (err error) {
 	for range maxTries {
 		o, failure := x.inTurn(ctx, b)
@@ -224,8 +225,8 @@ func (x *negotiation) ask(element []byte) (el stream.Element, err error) {
 	return el, err
 }
 
-// backendElement reads the backend's next element. It returns a stream error as
-// an error.
+// backendElement reads the backend's next element. It returns an error if that
+// element is a stream error.
 func (x *negotiation) backendElement() (stream.Element, error) {
 	kind, el, err := x.backend.next(false)
 	switch {

@@ -218,9 +218,9 @@ func newNegotiation(n *Negotiator, domain string, backends ...decision.Backend) 
 	}
 }
 
-// TestIntroduce checks that a backend configured for it gets the client's
-// address before anything else, even TLS. No other backend gets it, and no
-// header is sent without an address.
+// TestIntroduce checks that a backend with proxy = true gets the client's
+// address before any other byte, even before TLS. Other backends get no
+// header, and no header is sent if the address is unknown.
 func TestIntroduce(t *testing.T) {
 	pool := x509.NewCertPool()
 	cert := testCert(t, "a.test", pool)
@@ -290,7 +290,7 @@ func TestUnexpectedHeader(t *testing.T) {
 }
 
 // TestConnectInOrder checks that the first usable backend is used, and that
-// each backend gets its own time.
+// each backend has its own deadline.
 func TestConnectInOrder(t *testing.T) {
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -116,9 +116,10 @@ func (x *negotiation) bindRequest() (id []byte, resource string, err error) {
 	return append([]byte(nil), id...), resource, nil
 }
 
-// bindBackend asks the backend to bind the resource. A refusal is returned as
-// the type and condition of a stanza error. If the bound address does not
-// belong to the authenticated user, the session ends.
+// bindBackend asks the backend to bind the resource. If the backend refuses,
+// bindBackend returns the type and condition of the stanza error for the
+// client. If the bound address does not belong to the authenticated user, it
+// returns an error, which ends the negotiation.
 func (x *negotiation) bindBackend(resource string) (typ, condition string, err error) {
 	el, err := x.ask(appendBindRequest(nil, resource))
 	if err != nil {

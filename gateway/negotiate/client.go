@@ -21,10 +21,10 @@ const (
 // domainKey is the context key for the domain of a handshake.
 type domainKey struct{}
 
-// certificate returns the certificate for the domain of the stream. In direct
-// TLS, there is no stream yet, and SNI names the domain. A client without SNI
-// (some send none if they are configured with an address) gets the default
-// certificate and decides itself whether to accept it.
+// certificate returns the certificate for the domain of the stream. With
+// direct TLS no stream is open yet, so SNI names the domain. Some clients send
+// no SNI if they are configured with an address. Such a client gets the
+// default certificate and decides whether to accept it.
 func (n *Negotiator) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	domain, ok := hello.Context().Value(domainKey{}).(string)
 	if !ok && hello.ServerName != "" {
@@ -55,8 +55,8 @@ func (x *negotiation) handshake(ctx context.Context) error {
 	return nil
 }
 
-// openClient reads the client's opening tag, asks for admission of its domain
-// the first time, and sends the gateway's opening tag.
+// openClient reads the client's opening tag as readOpen does, and sends the
+// gateway's opening tag.
 func (x *negotiation) openClient(ctx context.Context) error {
 	if err := x.readOpen(ctx); err != nil {
 		return err
@@ -64,8 +64,9 @@ func (x *negotiation) openClient(ctx context.Context) error {
 	return x.writeOpen()
 }
 
-// readOpen reads the client's opening tag and asks for admission of its domain
-// the first time.
+// readOpen reads the client's opening tag. For the first stream of a
+// connection, it asks a policy node to admit the stream's domain. Later
+// streams must have the same domain.
 func (x *negotiation) readOpen(ctx context.Context) error {
 	_, el, err := x.client.next(true)
 	if err != nil {
@@ -103,7 +104,8 @@ func (x *negotiation) writeOpen() error {
 }
 
 // certified reports whether the certificate that the client has seen is valid
-// for the stream's domain. It returns true if the client has seen none.
+// for the stream's domain. It returns true before TLS, when the client has
+// seen no certificate.
 func (x *negotiation) certified() bool {
 	conn, ok := x.client.conn.(*tls.Conn)
 	if !ok {

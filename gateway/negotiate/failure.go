@@ -15,8 +15,8 @@ type Error struct {
 	// Condition is a condition of RFC 6120 section 4.9.3. Text is safe to show.
 	Condition, Text string
 	App             string // application condition, as in stream.Error
-	// Silent: the client is gone or is not an XMPP client, so nothing is sent
-	// to it.
+	// Silent is true if the client is gone or is not an XMPP client. The
+	// gateway then sends it nothing.
 	Silent bool
 	// LogInFailed is the SASL condition of the client's last log-in attempt. It
 	// is empty if there was no attempt or if it succeeded.

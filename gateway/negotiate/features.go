@@ -23,10 +23,10 @@ func relayed() []string {
 	return []string{"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"}
 }
 
-// shown returns mechanisms that are not relayed but may be listed beside SCRAM,
-// because a client with a password prefers SCRAM to each of them. Mechanisms
-// with channel binding, EXTERNAL and GSSAPI are not among them, because a
-// client that supports them uses them first.
+// shown returns mechanisms that are not relayed but may be listed beside
+// SCRAM, because a client with a password prefers SCRAM to each of them.
+// Mechanisms with channel binding, EXTERNAL and GSSAPI are not listed, because
+// a client that supports one of them uses it before SCRAM.
 func shown() []string {
 	return []string{"ANONYMOUS", "DIGEST-MD5", "OAUTHBEARER", "X-OAUTH2"}
 }
@@ -83,11 +83,11 @@ func capsAttr(el stream.Element, name string) string {
 // readMechanisms determines the mechanisms to relay and to list from those that
 // the backend offers.
 //
-// With SCRAM, a server may let the client verify that it has seen the server's
-// whole list (XEP-0474). Therefore the whole list is shown if that does no
-// harm: a mechanism that is not relayed is refused if a client chooses it. But
-// if the list contains a mechanism that a client would choose before SCRAM,
-// only the relayed mechanisms are shown.
+// A server with SCRAM may let the client verify that it has seen the server's
+// whole list (XEP-0474). The gateway therefore shows the whole list, and
+// refuses a client that chooses a mechanism which is not relayed. But without
+// SCRAM, or if the list contains a mechanism that a client would choose before
+// SCRAM, the gateway shows only the relayed mechanisms.
 func (f *features) readMechanisms(el stream.Element) {
 	var names []string
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {

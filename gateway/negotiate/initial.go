@@ -39,8 +39,8 @@ func decode64(text []byte) ([]byte, bool) {
 // client claims to be and the message to relay, or the failure condition with
 // which to refuse the message.
 //
-// An authorization identity must be the user's own. Servers have let any user
-// act as any other user who was named there.
+// An authorization identity must be the user's own address, because some
+// servers have let a user act as any other user named in the identity.
 func initial(mechanism string, message []byte, domain string) (user jid.Addr, relay []byte, failure string) {
 	if mechanism == "PLAIN" {
 		return initialPlain(message, domain)

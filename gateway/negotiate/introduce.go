@@ -10,7 +10,8 @@ import (
 
 // introduce sends the client's address to the backend in a PROXY header of
 // version 2. If the client's address is unknown, it returns an error and the
-// backend is not used, because the backend would blame the wrong address.
+// backend is not used, because the backend would otherwise hold another
+// address responsible for the client.
 func (x *negotiation) introduce() error {
 	b, err := proxyheader.Append(nil, proxyheader.Header{Source: addrPort(x.remote), Destination: addrPort(x.local)})
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// maxDials bounds the unfinished connections to one backend address: those
-	// that were opened and have not received the backend's features yet. A
+	// maxDials bounds the unfinished connections to one backend address. A
+	// connection is unfinished until it has received the backend's features. A
 	// server's kernel queues only a few connections that the server has not
 	// accepted (5 by ejabberd's default) and delays the others for seconds.
-	// With 24 connections few are lost, and a server at a distance of 0.1 s is
-	// still kept busy.
+	// With 24 connections few are lost, and a server with a network delay of
+	// 0.1 s is still kept busy.
 	maxDials = 24
 	// downTime is the time for which an unreachable backend address is not
 	// tried again.
 	downTime = time.Second
-	// keptLanes is the number of lanes at which unused lanes begin to be
-	// removed.
+	// When there are keptLanes lanes, unused lanes are removed before another
+	// lane is added.
 	keptLanes = 64
 )
 
@@ -32,8 +32,8 @@ var (
 
 // lanes limit and order the connections to backends: for each address, at most
 // maxDials are unfinished at a time, in the order of arrival. Without lanes, a
-// backend that gets many clients at once would start with all of them and
-// finish few before their deadline.
+// backend that gets many connections at once would begin to answer all of them
+// and finish few before their deadline.
 //
 // If an address is unreachable, all connections that wait for it get an error
 // at once and try the domain's next address.
@@ -58,7 +58,7 @@ type turn struct {
 	began time.Time
 }
 
-// An outcome is the knowledge about a backend that a turn has gained.
+// An outcome reports whether a turn has reached its backend address.
 type outcome int
 
 const (
@@ -144,7 +144,8 @@ func (w *lane) begin(t *turn, now time.Time) {
 	t.given <- nil
 }
 
-// giveUp leaves the queue with err, unless the turn was given in the meantime.
+// giveUp removes t from the queue and returns err. If t has received its turn
+// or an error in the meantime, giveUp returns that result instead.
 func (l *lanes) giveUp(address string, t *turn, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,8 +159,9 @@ func (l *lanes) giveUp(address string, t *turn, err error) error {
 }
 
 // leave ends a turn. An address counts as down if it was unreachable in this
-// turn and has not answered another connection since the turn began. A single
-// lost connection among many answered ones means nothing.
+// turn and has not answered another connection since the turn began. One lost
+// connection among many answered ones therefore does not make the address
+// count as down.
 func (l *lanes) leave(address string, t *turn, o outcome, cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -205,8 +205,8 @@ func TestLanesSwept(t *testing.T) {
 }
 
 // TestConnectPaced checks that, of many connections at once, at most maxDials
-// are unfinished, and that all of them go on to the second address if the first
-// is silent.
+// are unfinished, and that all of them try the second address if the first is
+// silent.
 func TestConnectPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

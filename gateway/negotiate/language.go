@@ -14,7 +14,7 @@ const (
 // language returns a stream's xml:lang (RFC 6120 section 4.7.4) if it has the
 // form of a language tag: parts of at most 8 letters and digits, separated by
 // hyphens, the first of letters only (RFC 5646 section 2.1). It returns "" for
-// anything else, which is not forwarded.
+// any other value, so that the gateway does not forward it.
 func language(tag string) string {
 	if len(tag) > maxLanguage {
 		return ""

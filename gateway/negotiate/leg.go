@@ -30,7 +30,7 @@ type openingLeg struct {
 	heard  bool   // any data was received, apart from TLS records
 
 	tokens    int
-	maxTokens int // 0 for the backend, which only the deadlines bound
+	maxTokens int // 0: no bound; only the deadlines bound a backend
 
 	interrupted atomic.Bool // the gateway is stopping: every wait ends at once
 }
@@ -39,8 +39,8 @@ func newLeg(conn net.Conn, c stream.Config) *openingLeg {
 	return &openingLeg{conn: conn, framer: stream.NewFramer(c)}
 }
 
-// release lets ctx interrupt the waits of the leg until the returned function
-// is called.
+// release makes all waits of the leg end as soon as ctx is done. The returned
+// function cancels this.
 func (l *openingLeg) release(ctx context.Context) (stop func()) {
 	conn := l.conn // the TCP connection; its deadlines also apply to TLS on top of it
 	unhook := context.AfterFunc(ctx, func() {

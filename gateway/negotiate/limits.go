@@ -38,7 +38,8 @@ func readLimits(el stream.Element) (l streamLimits) {
 	return l
 }
 
-// and returns the limits of a stream to which both limits apply.
+// and returns the limits of a stream to which l and o both apply: the lower
+// value of each limit.
 func (l streamLimits) and(o streamLimits) streamLimits {
 	if l.bytes == 0 || o.bytes > 0 && o.bytes < l.bytes {
 		l.bytes = o.bytes

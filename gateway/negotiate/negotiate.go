@@ -2,12 +2,12 @@
 // TLS, SASL and resource binding with the client (RFC 6120 sections 4 to 7),
 // and the same steps with the backend of the client's domain.
 //
-// It promises: before TLS, nothing but TLS is offered; every element it sends
-// to a peer is one it has written itself; the identity of the session is the
-// backend's bind result, and equals the SASL user at the stream's domain; and
-// policy has admitted the domain and opened the session. It never forwards a
-// stanza, never repeats a client's stream attributes, and never offers a
-// feature that is not on its own list.
+// It promises: before TLS, it offers nothing but STARTTLS; it writes every
+// element that it sends to a peer itself; the JID of the session is the
+// backend's bind result, and its bare JID is the SASL user at the stream's
+// domain; a policy node has admitted the domain and opened the session. It
+// never forwards a stanza, never copies a client's stream attributes except a
+// valid xml:lang, and never offers a feature that is not on its own list.
 package negotiate
 
 import (
@@ -24,10 +24,10 @@ import (
 
 // Bounds of a connection that has no session yet.
 const (
-	// NegotiationTimeout bounds the time from the first byte to the bound
+	// NegotiationTimeout bounds the time from the call of Accept to the bound
 	// session. Nothing extends it.
 	NegotiationTimeout = 90 * time.Second
-	// AuthTimeout bounds the client's own time from its first byte to SASL
+	// AuthTimeout bounds the client's own time from the call of Accept to SASL
 	// success. No traffic extends it. The time in which the client waits for a
 	// policy node or the backend does not count; each of these waits has its
 	// own limit below.
@@ -82,8 +82,8 @@ type Config struct {
 	// there is none.
 	Certificate func(domain string) *tls.Certificate
 	// BackendTLS is the configuration for backends with TLS. By default,
-	// certificates are verified against the system's roots. Its ServerName is
-	// ignored.
+	// certificates are verified against the system's roots. The ServerName in
+	// BackendTLS is ignored.
 	BackendTLS *tls.Config
 	// Dial connects to a backend. The default is TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -92,11 +92,11 @@ type Config struct {
 	// Places limits the number of sessions. By default, there is no limit.
 	Places Places
 	// Withheld, if not nil, is called when a backend lets clients verify its
-	// list of mechanisms (XEP-0474) and the gateway has not shown the client
-	// the given ones.
+	// list of mechanisms (XEP-0474) but the gateway has withheld the given
+	// mechanisms from the client.
 	Withheld func(domain string, mechanisms []string)
-	// Idle is the time without a byte from the client after which a session
-	// ends. Unless it is 0, it is announced to clients.
+	// Idle is announced to clients unless it is 0: a session ends when its
+	// client has sent no byte for this time.
 	Idle time.Duration
 }
 
@@ -162,16 +162,17 @@ type Bound struct {
 	// ID identifies the session in the audit log.
 	ID string
 	// Position and LogID identify the state by which the stream's domain was
-	// admitted, before SASL. A revocation after that position, while the
-	// session was negotiated, therefore also ends this session.
+	// admitted, before SASL. A revocation after that position therefore ends
+	// this session, even if it came during the negotiation.
 	Position  uint64
 	LogID     string
 	Mechanism string
 }
 
 // Accept negotiates conn. If direct is true, the connection begins with TLS.
-// Accept owns conn until it returns a Bound session. Otherwise it has told the
-// client the reason and has closed conn, and the error is an *Error.
+// Accept owns conn until it returns a Bound session. If Accept fails, it has
+// told the client the reason, unless Error.Silent is set, and has closed conn.
+// The error is an *Error.
 func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*Bound, error) {
 	now := time.Now()
 	x := &negotiation{
@@ -184,7 +185,7 @@ func (n *Negotiator) Accept(ctx context.Context, conn net.Conn, direct bool) (*B
 	x.client.maxTokens = maxTokens
 	defer x.client.release(ctx)()
 	x.client.setDeadline(x.until)
-	defer x.vacate() // unless the negotiation succeeds
+	defer x.vacate() // has no effect after success, which clears x.placed
 	err := x.run(ctx, direct)
 	if x.backend != nil && x.unhook != nil {
 		x.unhook()
@@ -217,8 +218,8 @@ type negotiation struct {
 	domain    string   // the domain of the stream, prepared
 	admission decision.Admission
 	offered   features // features of the backend, before and after SASL
-	// The languages of the two streams, from their latest headers. Empty if a
-	// header names none or no valid language tag.
+	// The languages of the two streams, from their latest headers. Each is
+	// empty if the header has no valid language tag.
 	clientLang, backendLang string
 
 	mechanism string
@@ -277,8 +278,8 @@ func (x *negotiation) phase(d time.Duration) {
 	x.client.setDeadline(x.until)
 }
 
-// unclocked calls wait, a step for which the client must wait. Its duration
-// does not count as the client's time.
+// unclocked calls wait, a step for which the client must wait. The duration of
+// that step does not count as the client's time.
 func (x *negotiation) unclocked(wait func() error) error {
 	left := time.Until(x.until)
 	err := wait()

@@ -5,8 +5,8 @@ package negotiate
 type Places interface {
 	// Take takes a place for a session of account, a prepared bare JID. If
 	// there is no place, refusal is the reason, which is safe to show to the
-	// client. The tenant may have at most the given number of sessions; 0 means
-	// no limit of its own.
+	// client. The tenant may have at most the given number of sessions; 0
+	// means that the tenant has no limit.
 	Take(tenant, account string, most uint64) (refusal string)
 	// Give returns a place.
 	Give(tenant, account string)

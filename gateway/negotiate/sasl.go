@@ -14,8 +14,8 @@ import (
 const maxChallenges = 4
 
 // authenticate relays SASL (RFC 6120 section 6) until it succeeds. It accepts
-// only auth, response and abort from the client. It decodes each of them and
-// each answer of the backend, and writes a new element.
+// only auth, response and abort from the client. It decodes each element of
+// the client and of the backend, and writes a new element in its place.
 func (x *negotiation) authenticate() error {
 	if err := x.client.write(x.offered.appendMechanisms(nil, limitsBefore())); err != nil {
 		return readFailure(err)
@@ -85,8 +85,9 @@ func (x *negotiation) saslElement() (stream.Element, error) {
 	return el, fail("not-authorized", "authentication is required first", nil)
 }
 
-// firstMessage returns the client's first message. It may be in auth, or else
-// is requested by an empty challenge (RFC 6120 section 6.4.2).
+// firstMessage returns the client's first message. If auth does not contain
+// it, firstMessage requests it with an empty challenge (RFC 6120 section
+// 6.4.2).
 func (x *negotiation) firstMessage(auth stream.Element) (message []byte, failure string, err error) {
 	el := auth
 	if auth.NumChildren() == 0 && !auth.HasText() && isEmpty(auth) {
@@ -167,8 +168,9 @@ func (x *negotiation) exchange(message []byte) (done bool, err error) {
 	return false, backendFailure(errors.New("too many SASL challenges"))
 }
 
-// checkList reports a challenge with which the client will notice that it has
-// not seen the backend's whole list of mechanisms.
+// checkList calls x.withheld if a challenge contains a hash of the backend's
+// mechanisms (XEP-0474) and the gateway has withheld some of them. A client
+// that checks the hash then does not log in.
 func (x *negotiation) checkList(name string, data []byte) {
 	if name != "challenge" || !isSCRAM(x.mechanism) || len(x.offered.withheld) == 0 || x.withheld == nil {
 		return
@@ -183,8 +185,8 @@ func (x *negotiation) checkList(name string, data []byte) {
 }
 
 // response reads the client's answer to a challenge and returns the element to
-// relay. Any element other than a valid response is relayed as an abort, which
-// the backend answers with a failure.
+// relay. Any SASL element other than a valid response is relayed as an abort,
+// which the backend answers with a failure.
 func (x *negotiation) response() ([]byte, error) {
 	el, err := x.saslElement()
 	if err != nil {
@@ -221,9 +223,9 @@ func (x *negotiation) noteFailure(condition string) {
 	x.logins.Failed(x.login)
 }
 
-// appendSASL appends a SASL element with its content in base64. An auth element
-// with an empty message would need "=" as content, but no message to relay is
-// empty.
+// appendSASL appends a SASL element with its content in base64. An auth
+// element with an empty message would need "=" as content, but the gateway
+// never relays an empty first message.
 func appendSASL(dst []byte, name, mechanism string, data []byte) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, name...)

@@ -14,8 +14,8 @@ const maxTLSSpace = 1 << 10
 //
 // XML white space after <starttls/> is allowed and discarded, because some
 // clients end each element with a newline. Any other byte ends the stream. An
-// attacker on the network may have inserted it, so it must never be read as if
-// it had come inside TLS.
+// attacker on the network may have inserted such a byte, so the gateway must
+// never read it as if it had come inside TLS.
 func (x *negotiation) startTLS(ctx context.Context) error {
 	const offer = "<stream:features><starttls xmlns='" + nsTLS + "'><required/></starttls></stream:features>"
 	const proceed = "<proceed xmlns='" + nsTLS + "'/>"
@@ -62,7 +62,7 @@ var errSpace = errors.New("too much white space before TLS")
 
 // A spaceConn skips the white space that a client sends before its first TLS
 // record, which begins with 0x16. It passes all bytes after that unchanged.
-// Only one goroutine at a time may read it, as tls.Conn does.
+// Only one goroutine at a time may call Read. tls.Conn keeps to this.
 type spaceConn struct {
 	net.Conn
 	left  int  // white space that may still come

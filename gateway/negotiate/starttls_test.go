@@ -28,7 +28,7 @@ func (c *chunked) Read(b []byte) (int, error) {
 }
 
 // TestSpaceConn checks that leading white space is skipped up to the bound and
-// that nothing else is, however the bytes are split into reads.
+// that no other byte is skipped, however the bytes are split into reads.
 func TestSpaceConn(t *testing.T) {
 	for _, c := range []struct {
 		in, want string
