@@ -44,7 +44,7 @@ func (g *Gateway) accept(accepting, running context.Context, l net.Listener, dir
 	}
 }
 
-// rest waits for d and returns true. If ctx is done before, it returns false.
+// rest waits for d and returns true. If ctx is done earlier, it returns false.
 func rest(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -83,8 +83,8 @@ func (g *Gateway) received(accepting, running context.Context, raw net.Conn, dir
 	})
 }
 
-// A connection is a connection from a client, directly or through a trusted
-// proxy.
+// A connection is the TCP connection of a client. It comes from the client
+// directly or through a trusted proxy.
 type connection struct {
 	net.Conn
 	remote, local net.Addr // from the PROXY header; nil: those of Conn

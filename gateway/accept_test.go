@@ -87,7 +87,7 @@ func TestLimits(t *testing.T) {
 }
 
 // When nearly all connections are taken, a tenant that has its share gets no
-// more sessions, and other tenants still do.
+// further session, but another tenant does.
 func TestTenantShare(t *testing.T) {
 	l := newTestLimits(100, 100, 100, 50)
 	var all []account
@@ -129,8 +129,8 @@ func TestTenantShare(t *testing.T) {
 	}
 }
 
-// A tenant never has more sessions than its limit. A session refused for another
-// limit does not count, and each session that ends makes room.
+// A tenant never has more sessions than its limit. A session that another
+// limit refuses is not counted, and each session that ends frees a place.
 func TestTenantLimit(t *testing.T) {
 	const most = 3
 	l := newTestLimits(100, 100, 100, 2)

@@ -25,15 +25,16 @@ import (
 
 // Certificates are the certificates in a directory, by domain: NAME.crt with
 // NAME.key, or NAME/fullchain.pem with NAME/privkey.pem. A certificate is used
-// for the domain NAME and for the DNS names in it, wildcards included. If two
-// certificates match a domain, the certificate with that NAME is used.
+// for the domain NAME and for the DNS names in it, wildcards included. If
+// several certificates match a domain, an exact name is preferred to a
+// wildcard, and then a NAME to a DNS name in a certificate.
 type Certificates struct {
 	dir        string
 	selfSigned bool
 
 	mu     sync.Mutex                  // guards all below
 	byFile map[string]*tls.Certificate // by NAME
-	byName map[string]*tls.Certificate // those of byFile, by the DNS names in them
+	byName map[string]*tls.Certificate // certificates of byFile, by their DNS names
 	made   map[string]*tls.Certificate // self-signed, by domain
 }
 
@@ -51,8 +52,9 @@ func NewCertificates(dir string, selfSigned bool) *Certificates {
 // Load reads the directory, and replaces the certificates that were loaded
 // before. If a pair of files cannot be read, its NAME keeps the certificate
 // loaded before; Load loads all other pairs and returns an error. If the
-// directory cannot be read, Load returns an error and keeps all certificates. So
-// it does if the directory holds no certificate, unless selfSigned is set.
+// directory cannot be read, Load returns an error and keeps all certificates.
+// It does the same if the directory holds no certificate, unless selfSigned is
+// set.
 func (c *Certificates) Load() (loaded int, err error) {
 	var pairs [][3]string
 	if c.dir != "" {

@@ -38,8 +38,8 @@ type Decider interface {
 
 // Config configures a Gateway.
 type Config struct {
-	// Listeners for STARTTLS (RFC 6120) and for direct TLS (XEP-0368). New takes
-	// ownership of them.
+	// STARTTLS and DirectTLS are the listeners for STARTTLS (RFC 6120) and for
+	// direct TLS (XEP-0368). New takes ownership of them.
 	STARTTLS, DirectTLS []net.Listener
 	Decider             Decider
 	Certificates        *Certificates
@@ -65,15 +65,16 @@ type Config struct {
 	// or 2), before TLS, and the header gives the client's address. A header
 	// from any other address is an error.
 	Proxies []netip.Prefix
-	// LoginFailures limits failed log-ins per minute to one account from one
-	// source, and LoginFailuresPerAddress those from one source to any account.
-	// 0 means 10 and 60. When a limit is reached, the gateway tells clients to
-	// try again later and does not ask the backend.
+	// LoginFailures limits the failed log-ins per minute to one account from
+	// one source. LoginFailuresPerAddress limits the failed log-ins per minute
+	// to all accounts together from one source. 0 means 10 and 60. When a
+	// limit is reached, the gateway tells clients to try again later and does
+	// not ask the backend.
 	LoginFailures, LoginFailuresPerAddress int
 	// ByteRate limits the bytes per second that the gateway reads from a
 	// session's client, and ByteBurst the bytes at once; StanzaRate and
-	// StanzaBurst limit the stanzas. 0 means 32 KiB, 256 KiB, 50 and 500. When a
-	// limit is reached, the gateway reads later.
+	// StanzaBurst limit the stanzas. 0 means 32 KiB, 256 KiB, 50 and 500. When
+	// a limit is reached, the gateway delays its next read.
 	ByteRate, ByteBurst, StanzaRate, StanzaBurst int
 	// DrainTime is the maximum time over which the gateway closes its sessions
 	// when it stops. 0 means 30 s.
@@ -98,7 +99,7 @@ const (
 	defaultStanzaBurst = 500
 )
 
-// A Gateway serves clients. It can be served once.
+// A Gateway serves clients. Its Serve may be called only once.
 type Gateway struct {
 	config      Config
 	logger      *slog.Logger
@@ -237,7 +238,8 @@ const (
 const notLoggedIn = "log-in-failed"
 
 // serve negotiates one connection and runs its session. The session runs in a
-// new goroutine, because the TLS handshake has grown the stack of this one.
+// new goroutine, because the TLS handshake has enlarged the stack of the
+// goroutine that calls serve.
 func (g *Gateway) serve(accepting, running context.Context, conn *connection, direct bool, p *place) {
 	began, heard := time.Now(), g.revocations.count()
 	bound, err := g.negotiate(accepting, conn, direct)
@@ -286,8 +288,8 @@ func (g *Gateway) negotiate(ctx context.Context, conn net.Conn, direct bool) (b 
 	return g.negotiator.Accept(ctx, conn, direct)
 }
 
-// run runs a bound session until it ends. An idle session keeps the stack of
-// this goroutine, so the stack must stay small.
+// run runs a bound session until it ends. Even an idle session keeps the
+// goroutine that calls run, so the stack of that goroutine must stay small.
 func (g *Gateway) run(ctx context.Context, b *negotiate.Bound, remote net.Addr, heard uint64) {
 	s, r := g.begin(b, remote, heard)
 	if s == nil {
@@ -334,8 +336,9 @@ func (g *Gateway) begin(b *negotiate.Bound, remote net.Addr, heard uint64) (*ses
 	g.metrics.sessions.Inc()
 	g.sessions.add(r.account, s)
 	if g.revocations.count() != heard {
-		// A revocation has come during the negotiation, when the session was not
-		// registered yet. The verdicts of the negotiation may be older than it.
+		// A revocation has come during the negotiation, when the session was
+		// not registered yet. The verdicts of the negotiation may be older
+		// than the revocation.
 		g.revocations.add(decision.Revocation{Tenant: r.tenant, Account: r.jid, Position: b.Position, LogID: b.LogID}, false)
 	}
 	return s, r

@@ -24,7 +24,7 @@ import (
 )
 
 // A sink is a backend on a socket that accepts every log-in. It answers an iq
-// get with an empty result, and no other stanza.
+// get with an empty result, and does not answer other stanzas.
 type sink struct {
 	listener net.Listener
 	work     sync.WaitGroup

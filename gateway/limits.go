@@ -11,9 +11,10 @@ import (
 // one source.
 const siteShare = 8
 
-// Names of the limits in metrics and logs. The first four are also the names of
-// their settings in [limits]. The policy nodes report sessions_per_tenant with
-// a tenant; tenant_share is computed from connections.
+// Names of the limits in metrics and logs. The first four are also the names
+// of their settings in [limits]. The value of sessions_per_tenant comes from a
+// policy node with the admission of a domain. The value of tenant_share is
+// computed from connections.
 const (
 	byConnections = "connections"
 	byAddress     = "per_address"
@@ -87,8 +88,8 @@ func (p *place) bound() {
 	p.settle()
 }
 
-// settle no longer counts the connection as one without a session. The caller
-// holds the lock.
+// settle stops counting the connection as a connection without a session. The
+// caller holds the lock.
 func (p *place) settle() {
 	if p.early {
 		p.early = false
@@ -96,7 +97,7 @@ func (p *place) settle() {
 	}
 }
 
-// leave no longer counts the connection anywhere.
+// leave stops counting the connection towards any limit.
 func (p *place) leave() {
 	l := p.limits
 	l.mu.Lock()
@@ -118,7 +119,8 @@ func (p *place) leave() {
 // take counts one more session of an account. If a limit is reached, it counts
 // nothing and returns the name of the limit. most limits the sessions of the
 // tenant; 0 means no limit. When more than nine tenths of all connections are
-// taken, a tenant that has its equal share of them gets no more sessions.
+// taken, a tenant that already has an equal share of the limit on connections
+// gets no further session.
 func (l *limits) take(a account, most uint64) (limit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,7 +141,7 @@ func (l *limits) take(a account, most uint64) (limit string) {
 	return ""
 }
 
-// give counts one session less.
+// give stops counting one session of an account.
 func (l *limits) give(a account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

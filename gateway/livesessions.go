@@ -10,9 +10,9 @@ import (
 )
 
 // Sessions answers a policy node's query about the bound sessions of this
-// gateway. If the query says so, it ends the sessions that match: it reads no
-// more from their clients and backends. It does not wait for the network, and it
-// holds a lock only while it copies the list of sessions.
+// gateway. If q.End is set, it ends the sessions that match: the gateway then
+// stops reading from their clients and backends. Sessions does not wait for
+// the network, and holds a lock only while it copies the list of sessions.
 func (g *Gateway) Sessions(q *decision.SessionQuery) (r decision.SessionReply) {
 	for _, s := range g.sessions.of(account{tenant: q.Tenant, jid: ""}) {
 		l := s.Live()

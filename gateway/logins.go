@@ -37,10 +37,11 @@ type logins struct {
 
 	mu    sync.Mutex // guards the two below
 	local failures   // by source
-	wide  failures   // by IPv6 /48 network: one customer has all sources in it
+	wide  failures   // by IPv6 /48 network: one customer may hold all sources in it
 }
 
-// failures counts failed log-ins by account and network, and by network.
+// failures counts failed log-ins to each account from each network, and to all
+// accounts from each network.
 type failures struct {
 	byAccount *limit.Buckets[claim]
 	bySource  *limit.Buckets[limit.Source]

@@ -109,7 +109,8 @@ func TestLoginLimits(t *testing.T) {
 		if tried != siteShare*10+siteShare*60 {
 			t.Errorf("accounts were tried %d times from a /48", tried-siteShare*10)
 		}
-		// A client that gives up, or a server that cannot answer, is no failed guess.
+		// If a client gives up or a server cannot answer, that is no failed
+		// guess.
 		for range 100 {
 			fail("192.0.2.2", "alice@a.test", "aborted")
 			fail("192.0.2.2", "alice@a.test", "temporary-auth-failure")

@@ -19,7 +19,7 @@ type CertificateNotice struct {
 	Level   slog.Level
 	Message string   // one of a few constants
 	Domain  string   // NAME of its file
-	Names   []string // the DNS names in it
+	Names   []string // the DNS names in the certificate
 	Expires time.Time
 }
 

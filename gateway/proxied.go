@@ -27,8 +27,8 @@ func (g *Gateway) trusts(peer net.Addr) bool {
 }
 
 // introduced reads the PROXY header of a trusted proxy's connection and counts
-// the connection towards the limits of the client's source. If it returns false,
-// it has closed conn and given p back.
+// the connection towards the limits of the client's source. If it returns
+// false, it has closed or refused conn and has released p.
 func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool, p *place) bool {
 	err := conn.introduce(ctx)
 	if err != nil {
@@ -49,8 +49,8 @@ func (g *Gateway) introduced(ctx context.Context, conn *connection, direct bool,
 	return false
 }
 
-// introduce reads the PROXY header, and no byte after it. It returns io.EOF if
-// the peer has sent nothing at all.
+// introduce reads the PROXY header and does not read beyond it. It returns
+// io.EOF if the peer has sent nothing at all.
 func (c *connection) introduce(ctx context.Context) error {
 	_ = c.Conn.SetReadDeadline(time.Now().Add(proxyTimeout))
 	unhook := context.AfterFunc(ctx, func() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -82,8 +82,8 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// suspect warns about a peer that is not a trusted proxy and has sent a PROXY
-// header. It is called once the negotiation has failed.
+// suspect is called after a negotiation has failed. It warns if the peer has
+// sent a PROXY header although it is not a trusted proxy.
 func (g *Gateway) suspect(conn *connection) {
 	if proxyheader.Begins(conn.first[:conn.heard]) {
 		g.often.Say(slog.LevelWarn, "[proxy] trusted", "a PROXY header from an address that is not listed in [proxy] trusted: list it there if it is a proxy of yours",

@@ -26,8 +26,9 @@ type revocations struct {
 }
 
 // Recheck queues a revocation. The gateway then asks again about the sessions
-// that it concerns, and about sessions still under negotiation once they run.
-// Recheck does not wait for the answers.
+// that the revocation concerns. It also asks about each session that was under
+// negotiation at that time, as soon as the session begins. Recheck does not
+// wait for the answers.
 func (g *Gateway) Recheck(v decision.Revocation) {
 	g.revocations.add(v, true)
 }
@@ -51,9 +52,10 @@ func (n *revocations) add(v decision.Revocation, heard bool) {
 }
 
 // count returns the number of revocations received from policy nodes. A caller
-// compares two counts to know whether one came in between. Positions do not
-// serve for that: positions of different logs cannot be compared, and a
-// revocation that means "some may have been lost" has no position.
+// compares two counts to find out whether a revocation has come in between. It
+// cannot use positions instead, because positions of different logs cannot be
+// compared, and a revocation that means "some may have been lost" has no
+// position.
 func (n *revocations) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -80,8 +82,8 @@ func (n *revocations) take() []account {
 const (
 	// recheckBatch is the number of sessions in one batch of questions.
 	recheckBatch = 64
-	// recheckHold bounds the wait for an answer during an outage. If none comes,
-	// each session still asks with its next stanza.
+	// recheckHold bounds the wait for an answer during an outage. If no answer
+	// comes, each session still asks with its next stanza.
 	recheckHold = 5 * time.Second
 )
 

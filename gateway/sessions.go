@@ -49,9 +49,10 @@ func (r *sessions) of(a account) (found []*session.Session) {
 	return found
 }
 
-// drainRate is the number of sessions closed per second when the gateway stops.
-// Clients reconnect at once, and a few hundred of them overload no server. With
-// many sessions the rate is higher, so that the drain ends within DrainTime.
+// drainRate is the number of sessions closed per second when the gateway
+// stops. Clients reconnect at once, and a few hundred at a time do not
+// overload a server. With many sessions the rate is higher, so that the drain
+// ends within DrainTime.
 const drainRate = 100
 
 // drain ends all sessions, spread over time by drainRate and DrainTime.

@@ -12,19 +12,20 @@ import (
 )
 
 const (
-	// unboundLines is the number of connections per minute from one source that
-	// get a log line each. Further connections are summed up in one line.
+	// unboundLines is the number of connections per minute from one source
+	// that get a log line each. Further connections are combined into summary
+	// lines.
 	unboundLines = 60
-	// unboundEvery is the time between two such lines for one source.
+	// unboundEvery is the time between two summary lines for one source.
 	unboundEvery = 10 * time.Second
 )
 
-// unbound logs connections that ended before a session was bound. It limits the
-// lines, because a client without TLS and a password can make thousands of such
-// connections a second.
+// unbound logs connections that ended before a session was bound. It limits
+// the lines, because a client can make thousands of such connections a second
+// and needs neither TLS nor a password for them.
 type unbound struct {
 	logger *slog.Logger
-	more   *floodlog.Logger // sums up connections without a line of their own
+	more   *floodlog.Logger // sums up connections that get no separate line
 
 	mu    sync.Mutex // guards lines
 	lines *limit.Buckets[limit.Source]
@@ -52,7 +53,7 @@ func (u *unbound) tell(level slog.Level, remote net.Addr, condition string, err 
 	u.more.Say(level, addressOf(remote), message, attrs...)
 }
 
-// each reports whether the source's next connection gets a log line of its own.
+// each reports whether the source's next connection gets a separate log line.
 func (u *unbound) each(from limit.Source) bool {
 	now := time.Now()
 	u.mu.Lock()
