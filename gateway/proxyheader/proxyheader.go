@@ -2,9 +2,10 @@
 // the addresses of a connection it forwards: the PROXY protocol of HAProxy,
 // versions 1 and 2.
 //
-// It promises that a header has one interpretation or is refused: headers whose
-// meaning the specification leaves open are refused. Parse returns how many
-// bytes are missing, so that its caller never reads beyond the header.
+// It promises that each header it accepts has only one interpretation: it
+// refuses headers whose meaning the specification leaves open. Parse returns
+// the number of missing bytes, so that its caller never reads beyond the
+// header.
 package proxyheader
 
 import (
@@ -29,8 +30,8 @@ const (
 	minText = 15
 	// fixed is the length of the fixed part of a header of version 2.
 	fixed = 16
-	// maxBinary bounds the part after it. The addresses take 36 bytes; proxies
-	// add a few hundred bytes about TLS.
+	// maxBinary bounds the part after the fixed part. The addresses take 36
+	// bytes; proxies add a few hundred bytes about TLS.
 	maxBinary = 2 << 10
 )
 
@@ -39,10 +40,10 @@ var ErrMalformed = errors.New("malformed PROXY header")
 
 // A Header is the information that a proxy gives about a connection.
 type Header struct {
-	// Source is the client, and Destination is the address it connected to.
-	// Both have the same address family. The zero Header contains no addresses:
-	// the proxy itself opened the connection (LOCAL), or does not know the
-	// client (UNKNOWN, UNSPEC).
+	// Source is the client's address, and Destination is the address to which
+	// the client has connected. Both have the same address family. The zero
+	// Header contains no addresses: the proxy itself opened the connection
+	// (LOCAL), or does not know the client (UNKNOWN, UNSPEC).
 	Source, Destination netip.AddrPort
 }
 
@@ -55,12 +56,12 @@ func Begins(b []byte) bool {
 }
 
 // Parse parses the header at the start of b. If the header is incomplete, more
-// is the least number of bytes still to read. If more is 0, the header is
-// complete and fills b.
+// is the number of bytes to read next; all of them belong to the header. If
+// more is 0 and err is nil, the header is complete and fills b.
 func Parse(b []byte) (h Header, more int, err error) {
 	if len(b) < minText {
-		// Every header is at least minText bytes long, so waiting for that many
-		// bytes does not read beyond it.
+		// Every header is at least minText bytes long, so a caller that reads
+		// that many bytes does not read beyond it.
 		if !begins(b, signature) && !begins(b, keyword) {
 			return Header{}, 0, fmt.Errorf("%w: not the beginning of version 1 or 2", ErrMalformed)
 		}
@@ -202,7 +203,8 @@ func checkValues(b []byte, at int) error {
 			if n != crc32.Size {
 				return fmt.Errorf("%w: a checksum of %d bytes", ErrMalformed, n)
 			}
-			// The checksum is computed with zeros in place of the checksum.
+			// The sender computed the checksum with zeros in the checksum's
+			// field.
 			table := crc32.MakeTable(crc32.Castagnoli)
 			sum := crc32.Update(0, table, b[:at+3])
 			sum = crc32.Update(sum, table, make([]byte, crc32.Size))
@@ -217,8 +219,9 @@ func checkValues(b []byte, at int) error {
 }
 
 // Append appends a header of version 2 with the addresses of h. It returns an
-// error if an address is missing, so it never writes a header without a client.
-// If the addresses are of different families, both are written as IPv6.
+// error if an address is missing, so it never writes a header without the
+// client's address. If the addresses are of different families, both are
+// written as IPv6.
 func Append(dst []byte, h Header) ([]byte, error) {
 	source, destination := h.Source.Addr().Unmap(), h.Destination.Addr().Unmap()
 	if !source.IsValid() || !destination.IsValid() {

@@ -12,8 +12,8 @@ import (
 
 const v2 = "\r\n\r\n\x00\r\nQUIT\n"
 
-// read feeds Parse like a connection: never more bytes than it asks for. rest
-// is the text after the header.
+// read passes the bytes to Parse as a connection does, and never more of them
+// than Parse asks for. rest is the text after the header.
 func read(text string) (h Header, rest string, err error) {
 	var b []byte
 	for {
