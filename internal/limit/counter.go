@@ -24,7 +24,7 @@ func (h Held[K]) Take(k K, most int) bool {
 	return true
 }
 
-// Give counts one unit of k less.
+// Give subtracts one unit of k.
 func (h Held[K]) Give(k K) {
 	if h.by[k]--; h.by[k] <= 0 {
 		delete(h.by, k)
@@ -37,9 +37,9 @@ func (h Held[K]) Of(k K) int { return h.by[k] }
 // Keys returns the number of keys with units in use.
 func (h Held[K]) Keys() int { return len(h.by) }
 
-// A Counter admits a bounded number of holders at the same time: a number for
-// each key, and a number for all keys together. Its methods may be called
-// concurrently.
+// A Counter admits a bounded number of holders at the same time. One bound
+// applies to the holders of each key, and another to the holders of all keys
+// together. Its methods may be called concurrently.
 type Counter[K comparable] struct {
 	each, all int
 
@@ -49,9 +49,11 @@ type Counter[K comparable] struct {
 	// waiting holds the waiting calls by key, the longest wait first. The channel
 	// of a call is closed when the call is admitted.
 	waiting map[K][]chan struct{}
-	// line holds the keys whose waiting calls only the bound on all keeps out. A
-	// key whose own bound is reached joins the end of the line when one of its
-	// holders leaves. If the line is not empty, the bound on all is reached.
+	// line holds the keys that have waiting calls and whose own bound is not
+	// reached. Their calls wait only because the bound on all is reached, so a
+	// line that is not empty means that this bound is reached. A key whose own
+	// bound is reached joins the end of the line when one of its holders
+	// leaves.
 	line []K
 }
 
@@ -73,11 +75,12 @@ func (c *Counter[K]) Enter(k K) (leave func(), ok bool) {
 	return c.leaver(k), true
 }
 
-// Wait is like Enter, but while a bound is reached it waits. If ctx ends first, ok
-// is false. Keys with waiting calls take turns: when a call is admitted, the next
-// call of its key waits behind the other keys. A key therefore waits no longer if
-// another key has more calls. The calls of one key are admitted in the order in
-// which they came. The caller must bound the number of waiting calls.
+// Wait is like Enter, but while a bound is reached it waits. If ctx ends
+// first, ok is false. Keys with waiting calls take turns: when a call is
+// admitted, the next call of its key waits behind the other keys. The number
+// of calls of one key therefore does not delay another key. The calls of one
+// key are admitted in the order in which they came. The caller must bound the
+// number of waiting calls.
 func (c *Counter[K]) Wait(ctx context.Context, k K) (leave func(), ok bool) {
 	c.mu.Lock()
 	if c.enter(k) {
@@ -120,8 +123,8 @@ func (c *Counter[K]) leaver(k K) func() {
 	return sync.OnceFunc(func() { c.leave(k) })
 }
 
-// leave counts one holder of k less, and admits the waiting calls that the bounds
-// now allow.
+// leave subtracts one holder of k, and admits the waiting calls that the
+// bounds now allow.
 func (c *Counter[K]) leave(k K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

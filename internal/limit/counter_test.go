@@ -144,8 +144,8 @@ func TestWaitTakesTurns(t *testing.T) {
 	})
 }
 
-// TestWaitEnds: a wait ends with its context at any place of the line, and then
-// keeps no other call out.
+// TestWaitEnds: a wait ends with its context at any place in the line, and
+// does not delay other calls after that.
 func TestWaitEnds(t *testing.T) {
 	calls := []string{"a", "b", "a", "b", "c"}
 	for ended, want := range [][]int{{1, 4, 2, 3}, {3, 4, 0, 2}, {1, 4, 0, 3}, {1, 4, 0, 2}, {1, 0, 3, 2}} {
@@ -191,7 +191,8 @@ func TestWaitEnds(t *testing.T) {
 	}
 }
 
-// checkEmpty reports what a Counter without holders and waiting calls still has.
+// checkEmpty reports an error if a Counter without holders and waiting calls
+// still holds state.
 func checkEmpty[K comparable](t *testing.T, c *Counter[K]) {
 	t.Helper()
 	c.mu.Lock()

@@ -30,8 +30,8 @@ func (r Rate) full() time.Duration { return r.Each * time.Duration(r.Burst) }
 // at which it will be full again.
 type Bucket struct{ full time.Time }
 
-// Take takes n units. If the bucket holds fewer, it owes the rest, and Take
-// returns the time until it has gained them.
+// Take takes n units. If the bucket holds fewer than n, it owes the missing
+// units, and Take returns the time until it has gained them.
 func (b *Bucket) Take(r Rate, now time.Time, n int) (wait time.Duration) {
 	if b.full.Before(now) {
 		b.full = now
@@ -65,13 +65,13 @@ func (bs *Buckets[K]) Spent(k K, now time.Time) bool {
 	return b.Empty(bs.rate, now)
 }
 
-// maxOwed is the maximum number of bursts that a bucket owes.
+// maxOwed bounds the units that a bucket owes, as a multiple of its burst.
 const maxOwed = 2
 
 // Add takes one unit from the bucket of k. If the bucket is empty, it owes the
-// unit, up to maxOwed bursts in all. Several callers may see that a unit is left
-// before any of them calls Add. The bucket therefore must gain the units it owes
-// before Spent returns false again.
+// unit, up to maxOwed bursts in all. A bucket can owe units because several
+// callers may see that a unit is left before any of them calls Add. Spent
+// returns false again only after the bucket has gained the units it owes.
 func (bs *Buckets[K]) Add(k K, now time.Time) {
 	b, known := bs.by[k]
 	if !known && len(bs.by) >= bs.most {

@@ -78,8 +78,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// Many callers may ask Spent at the same time, and call Add only then. In the
-// long run they take no more than if they had done so in turn.
+// Many callers may call Spent at the same time before any of them calls Add.
+// In the long run they take no more units than callers that take turns.
 func TestBucketsOfMany(t *testing.T) {
 	bs := NewBuckets[string](PerMinute(10), 10)
 	now, taken := start, 0

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// Listener returns a listener that bounds its open connections. It closes a
-// connection at once if its Source already has each open, so that no source can
-// take all connections. While all connections are open, further connections wait
-// to be accepted.
+// Listener returns a listener that bounds its open connections. The bound on
+// all connections is all; further connections wait to be accepted. The bound
+// on the connections of one Source is each, so that no source can take all
+// connections; further connections of that Source are closed at once.
 func Listener(l net.Listener, each, all int) net.Listener {
 	return netutil.LimitListener(&sharing{Listener: l, open: NewCounter[Source](each, all)}, all)
 }

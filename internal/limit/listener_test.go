@@ -7,8 +7,8 @@ import (
 )
 
 // TestListener: a connection beyond the share of its source is closed, and a
-// connection of another source is accepted. A closed connection makes room. A
-// connection beyond the bound on all waits.
+// connection of another source is accepted. Closing a connection frees its
+// place. A connection beyond the bound on all waits.
 func TestListener(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

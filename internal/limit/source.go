@@ -35,8 +35,9 @@ func (s Source) Site() (site Source, ok bool) {
 	return Source{netip.PrefixFrom(s.network.Addr(), 48).Masked()}, true
 }
 
-// String returns the address, or the network in CIDR notation; "network" for the
-// zero Source. Records and log lines name sources by it.
+// String returns the address of a Source, or its network in CIDR notation. For
+// the zero Source it returns "network". Records and log lines contain this
+// string.
 func (s Source) String() string {
 	switch {
 	case !s.network.IsValid():
