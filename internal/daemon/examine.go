@@ -48,8 +48,9 @@ func Existing(dir string) string {
 	}
 }
 
-// CheckFolder returns an error if this process may not create files in a folder,
-// or, if the folder is missing, may not create the folder.
+// CheckFolder returns an error if this process may not create files in a
+// folder. If the folder is missing, it returns an error if this process may
+// not create the folder.
 func CheckFolder(dir string) error {
 	at := Existing(dir)
 	info, err := os.Stat(at)

@@ -33,9 +33,10 @@ type Health struct {
 	Ready func() error
 }
 
-// Serve serves until ctx is done. It takes ownership of the listener. When serving
-// is done, /readyz answers that the daemon is stopping. ctx outlives serving, so
-// that health and metrics are still available while the daemon stops.
+// Serve serves until ctx is done. It takes ownership of the listener. After
+// the context serving is done, /readyz answers that the daemon is stopping.
+// ctx ends later than serving, so that health and metrics are still available
+// while the daemon stops.
 func (h *Health) Serve(ctx, serving context.Context) error {
 	s := &http.Server{
 		Handler:           h.handler(serving),
