@@ -50,7 +50,7 @@ func (c *config) examine(f *daemon.Findings, now time.Time) {
 
 func (c *config) examineCertificates(f *daemon.Findings, now time.Time) {
 	if c.Certificates.Directory == "" {
-		return // config.Check reports it if that is an error
+		return // config.Check reports a missing directory if it is an error
 	}
 	certs := gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if _, err := certs.Load(); err != nil && c.Certificates.SelfSigned {
@@ -58,7 +58,7 @@ func (c *config) examineCertificates(f *daemon.Findings, now time.Time) {
 	} else {
 		f.Error("", err) // err begins with the name of the setting
 	}
-	if keys, err := certs.KeyFiles(); err == nil { // Load has reported an error
+	if keys, err := certs.KeyFiles(); err == nil { // if it fails, Load has reported the error
 		for _, key := range keys {
 			f.Warn("certificates: key", daemon.CheckPrivate(key))
 		}

@@ -95,8 +95,8 @@ func loadConfig(path string, environ []string) (*config, error) {
 	return daemon.Load(defaults(), path, envPrefix, environ)
 }
 
-// The minimum of rate and burst. With them, a stanza of 256 KiB arrives within a
-// minute.
+// minRate and minBurst are the lowest values of rate and burst. At minRate, a
+// stanza of 256 KiB arrives within a minute.
 const (
 	minRate  = 8 << 10
 	minBurst = 8 << 10

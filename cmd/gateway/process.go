@@ -88,7 +88,7 @@ func build(c *config) (*process, error) {
 	return p, nil
 }
 
-// connect creates the asker and its NATS connection, which connects in the
+// connect creates the asker and its NATS connection, which dials in the
 // background.
 func (p *process) connect(c *config) error {
 	natsTLS, err := daemon.Roots(c.NATS.CA)
@@ -159,8 +159,8 @@ func open(c *config) (*ports, error) {
 	return p, err
 }
 
-// reload reads the certificates. It returns an error only if none could be loaded.
-// An error with some of the certificates is logged.
+// reload reads the certificates. It returns an error only if no certificate
+// could be loaded. If only some could not be loaded, it logs the error.
 func (p *process) reload() error {
 	n, err := p.certs.Load()
 	if n == 0 && err != nil {
@@ -174,8 +174,8 @@ func (p *process) reload() error {
 	return nil
 }
 
-// serve runs all parts until ctx is done or a part fails. It stops the asker after
-// the gateway, because the sessions need it until they end.
+// serve runs all parts until ctx is done or a part fails. It stops the asker
+// after the gateway, because the sessions need the asker until they end.
 func (p *process) serve(ctx context.Context) error {
 	serving, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
