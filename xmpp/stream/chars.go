@@ -11,7 +11,7 @@ const (
 	nameChar               // further characters of an ASCII NCName
 	white                  // XML white space
 	plainText              // character data that needs no further check
-	plainValue             // the same inside an attribute value
+	plainValue             // attribute value that needs no further check
 	plainURI               // part of a namespace name that needs no further check
 )
 
@@ -50,7 +50,7 @@ func skip(b []byte, k uint8) (n int) {
 }
 
 // character returns the size of the character at the start of b, or 0 if more
-// bytes are needed. It is called for bytes that the table does not settle. It
+// bytes are needed. Callers use it for bytes that need a further check. It
 // refuses control characters, invalid UTF-8 (RFC 3629: no overlong forms, no
 // surrogates, nothing above U+10FFFF) and U+FFFE and U+FFFF, which are not a
 // Char of XML 1.0.

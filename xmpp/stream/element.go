@@ -4,7 +4,7 @@ import "bytes"
 
 // tape describes one top-level element by offsets into its bytes.
 type tape struct {
-	buf     []byte // the token's bytes; nil unless one is complete
+	buf     []byte // the token's bytes; nil unless a token is complete
 	gen     uint32 // counts tokens, to detect an Element of an earlier token
 	nodes   []node // in document order
 	attrs   []attr // grouped by element; without namespace declarations
@@ -12,7 +12,7 @@ type tape struct {
 	scratch []byte // decoded values
 
 	truncated bool
-	isClose   bool // it is a stream error from a client, which closes the stream
+	isClose   bool // the element is a stream error from a client, which closes the stream
 	fault     *Error
 }
 
@@ -29,7 +29,7 @@ type node struct {
 	ns         int32
 	text       bool
 	selfClosed bool
-	prefixes   bool // it declares a namespace prefix
+	prefixes   bool // the element declares a namespace prefix
 }
 
 // attr is an attribute that does not declare a namespace.
@@ -50,14 +50,15 @@ const (
 	valueDecoded
 )
 
-// space is a namespace name. It is in the token's bytes, or decoded in scratch.
+// space is a namespace name. at and end are offsets into the token's bytes, or
+// into scratch if the name was decoded.
 type space struct {
 	at, end uint32
 	decoded bool
 }
 
-// Capacities that a Framer keeps from one token to the next, at most. They are
-// enough for any client's element, plus the extra capacity that append
+// The largest capacities that a Framer keeps from one token to the next. They
+// are enough for any client's element, plus the extra capacity that append
 // allocates. A slice that grew larger for a huge element is released.
 const (
 	keepNodes   = 1500
@@ -111,10 +112,10 @@ func (t *tape) value(a *attr) []byte {
 
 // Element is one element of the token that a Framer read last. It is a small
 // value, passed by copy. All offsets count from the first byte of the token.
-// The slices it returns must not be written to and are valid as long as the
-// token. The zero Element and an Element of an earlier token are not Valid and
-// are empty. Reading decodes on demand, so an Element may only be used by the
-// goroutine that uses the Framer.
+// Callers must not write to the slices it returns, which are valid as long as
+// the token. The zero Element and an Element of an earlier token are not Valid
+// and are empty. Reading decodes values into the Framer's memory, so only the
+// goroutine that uses the Framer may use an Element.
 type Element struct {
 	t   *tape
 	i   uint32
@@ -254,11 +255,11 @@ func (e Element) NumChildren() int { return int(e.get().children) }
 
 // HasText reports whether the element directly contains character data other
 // than literal white space. A reference or a CDATA section always counts, even
-// an empty one.
+// an empty CDATA section.
 func (e Element) HasText() bool { return e.get().text }
 
-// Text appends the character data directly in the element, as a parser reports
-// it.
+// Text appends the character data of the element as a parser reports it,
+// without the character data of its descendants.
 func (e Element) Text(dst []byte) []byte {
 	n := e.get()
 	if n.openEnd == n.contentEnd {
@@ -348,8 +349,8 @@ func (e Element) Raw() []byte {
 // Truncated reports whether the token has elements that are not on the tape.
 func (e Element) Truncated() bool { return e.Valid() && e.t.truncated }
 
-// Fault returns the breach in a token that a Framer delivered in spite of it,
-// or nil. A token with a fault must be dropped.
+// Fault returns the breach in the token, or nil. A token with a fault must not
+// be forwarded; it is delivered only so that the caller can answer or drop it.
 func (e Element) Fault() error {
 	if !e.Valid() || e.t.fault == nil {
 		return nil

@@ -13,7 +13,7 @@ type Framer struct {
 	state  state
 	header bool   // the token being read must be a stream header
 	kind   Kind   // the kind of the token, once it is complete
-	err    *Error // the stream is broken until Reset
+	err    *Error // the error that broke the stream; Reset clears it
 
 	pos int // the next byte to read; all bytes before it have been judged
 
@@ -21,7 +21,7 @@ type Framer struct {
 	// first byte.
 	tok     int    // offset of its '<'
 	nameAt  int    // where the name being read begins
-	partAt  int    // where the local part of that name begins; nameAt without a prefix
+	partAt  int    // where the local part of that name begins; equals nameAt if there is no prefix
 	nameEnd int    // where the attribute's name ends
 	tagPart int    // the value of partAt for the name of the tag
 	attr0   int    // the tag's first attribute on the tape
@@ -29,7 +29,7 @@ type Framer struct {
 	quote   byte   // the quote that ends the value
 	decode  bool   // the value contains references or white space to decode
 	attrs   int    // number of attributes of the tag so far
-	bloom   uint64 // bloom filter of their names
+	bloom   uint64 // bloom filter of the names of these attributes
 	defNS   int32  // default namespace that the tag declares, or unset
 	tag     open   // the element being opened
 
@@ -96,11 +96,11 @@ func (f *Framer) restart() {
 }
 
 // Next reads the token at the start of buf, which must begin where the last
-// token ended. If the token is Incomplete, n is 0; the caller calls again with
-// more bytes after the same bytes (the buffer may have moved), and Next
+// token ended. If the token is Incomplete, n is 0. The caller then appends more
+// bytes to the same bytes, in this buffer or in another, and calls again; Next
 // continues where it stopped. Otherwise n is the size of the token.
-// expectHeader requires the token to be a stream header. An error is an *Error;
-// it is returned by every call until Reset.
+// expectHeader requires the token to be a stream header. Every error is an
+// *Error. After an error, every call returns the same error until Reset.
 func (f *Framer) Next(buf []byte, expectHeader bool) (kind Kind, n int, err error) {
 	if f.err != nil {
 		return Incomplete, 0, f.err
@@ -196,9 +196,9 @@ func (f *Framer) finish(kind Kind, end int) {
 	f.state, f.kind, f.pos = complete, kind, end
 }
 
-// breach reports a breach of our subset that leaves the framing intact. It
-// returns the error, or records it as a fault of the element if the Framer is
-// lenient.
+// breach handles a breach of our subset or of a limit that leaves the framing
+// intact. A lenient Framer records e as the fault of the element, unless the
+// element has one, and returns nil. Any other Framer returns e.
 func (f *Framer) breach(e *Error) *Error {
 	if !f.lenient {
 		return e
@@ -217,7 +217,7 @@ func (f *Framer) start(b []byte) (bool, *Error) {
 		f.finish(Space, i)
 		return true, nil
 	}
-	f.pos = i // after an XML declaration
+	f.pos = i // white space after an XML declaration is skipped
 	if i == len(b) {
 		return false, nil
 	}
@@ -338,7 +338,8 @@ func (f *Framer) text(b []byte) (bool, *Error) {
 	}
 }
 
-// bracket reads the ']' at the start of b: "]]>" is not allowed in text.
+// bracket reads the ']' at the start of b. It returns errCDEnd for "]]>", which
+// ends a CDATA section and is not allowed in other text.
 func bracket(b []byte) (int, *Error) {
 	for i := 1; i < 3; i++ {
 		if i == len(b) {

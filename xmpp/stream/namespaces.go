@@ -12,7 +12,7 @@ const (
 	nsClient  int32 = 2
 	nsServer  int32 = 3
 	nsStreams int32 = 4
-	nsFirst   int32 = 5 // the first number for a namespace of the stanza's own
+	nsFirst   int32 = 5 // the first number for any other namespace that the stanza declares
 )
 
 // knownSpaces holds the names of the numbers below nsFirst.
@@ -105,12 +105,12 @@ func reserved(prefix, name []byte) *Error {
 	return nil
 }
 
-// isURI reports whether name is a URI reference (RFC 3986), as every namespace
-// name must be, and also one that every parser forwards unchanged. libxml2
-// alters an ampersand, and refuses or reports a name that is not a URI. A name
-// that contains the separator character of a parser has been used to forge
-// elements. For the same reasons, user names, literal addresses, empty ports
-// and apostrophes are refused.
+// isURI reports whether name is a URI reference (RFC 3986) that every parser
+// forwards unchanged. Every namespace name must be a URI reference: libxml2
+// refuses or reports any other name, and it alters an ampersand. Attackers have
+// forged elements with names that contain a parser's separator character. For
+// these reasons, user names, literal addresses, empty ports and apostrophes are
+// refused too.
 func isURI(name []byte) bool {
 	colon, slash, hashes := -1, -1, 0
 	for i, c := range name {
@@ -240,8 +240,8 @@ func (f *Framer) elementNS(b []byte, depth int) (int32, *Error) {
 }
 
 // inherits reports whether a top-level element may be in the streams namespace
-// and use the prefix stream from the stream header. Only errors and a server's
-// features may. A client that sends a stream error is closing its stream.
+// and use the prefix stream from the stream header. Only a stream error and a
+// server's stream features may. A client's stream error closes its stream.
 func (f *Framer) inherits(local []byte) bool {
 	return string(local) == "error" || f.lenient && string(local) == "features"
 }
@@ -249,8 +249,8 @@ func (f *Framer) inherits(local []byte) bool {
 // attributeNS resolves the prefixes of the tag's attributes. A qualified
 // attribute in a namespace of the stream itself, such as c:to beside to, is
 // refused: it has no honest use, and servers disagree on its meaning. xml:id is
-// refused, because some parsers trim and validate it. All other xml: attributes
-// without a known meaning are refused too.
+// refused, because some parsers trim and validate it. Of the other attributes
+// in the xml namespace, only lang, space and base are accepted.
 func (f *Framer) attributeNS(b []byte) *Error {
 	attrs := f.tape.attrs[f.attr0:]
 	for k := range attrs {

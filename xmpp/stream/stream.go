@@ -11,9 +11,9 @@
 // accepted stanza can be forwarded unchanged: the next parser sees the stanza
 // that the decision was made on.
 //
-// A tape of offsets into the caller's buffer describes every element; [Element]
-// reads it. Limits are enforced while reading. In the steady state nothing is
-// allocated.
+// A Framer records the elements as offsets into the caller's buffer; [Element]
+// reads this record, the tape. Limits are enforced while reading. In the steady
+// state nothing is allocated.
 //
 // The package does no I/O, starts no goroutine, reads no clock and never panics
 // on input. It does not decide which elements a peer may send.
@@ -38,15 +38,15 @@ type Limits struct {
 	Depth      int // nesting, the top-level element is 1; default 64
 	Attrs      int // attributes per tag, namespace declarations included; default 64
 	Elements   int // elements per top-level element; default 1000
-	Nodes      int // elements recorded on the tape, beyond it Truncated; default Elements
+	Nodes      int // elements recorded on the tape; Truncated reports that there are more; default Elements
 	Namespaces int // namespace declarations in scope at any element; default 64
 	TotalAttrs int // attributes recorded per top-level element; default 8192, at least Attrs
 
 	// Refused is the largest size up to which an element over Bytes is still
 	// read. Such an element is framed like any other and delivered with Fault()
 	// != nil, so that it can be answered; it must not be forwarded. An element
-	// larger than both is an error. The default is Bytes, so that every element
-	// over Bytes is an error.
+	// larger than Refused is an error. The default is Bytes: every element over
+	// Bytes is then an error.
 	Refused int
 }
 
@@ -152,9 +152,9 @@ func (e *Error) Error() string {
 	return e.Condition + ": " + e.Text
 }
 
-// The breaches. Each is one value, except that each Framer has its own
-// [Limits.TooBig]. Returning a breach therefore allocates nothing, and its text
-// contains none of the peer's bytes.
+// The breaches. All Framers share these values, and each Framer makes its own
+// [Limits.TooBig] once. Therefore returning a breach allocates nothing, and its
+// text contains none of the peer's bytes.
 var (
 	errChar         = &Error{Condition: "not-well-formed", Text: "character not allowed"}
 	errUTF8         = &Error{Condition: "not-well-formed", Text: "not UTF-8"}

@@ -143,10 +143,10 @@ func (f *Framer) name(b []byte, i int) (int, bool, *Error) {
 	return i, false, nil
 }
 
-// oddName judges a character that an ASCII QName does not allow. It is only a
-// breach, and so a fault for a lenient Framer, if XML 1.0 without namespaces
-// allows the character or might allow it: the editions of XML differ on the
-// characters outside ASCII, and the element is dropped in any case.
+// oddName judges a character that an ASCII QName does not allow here. If XML 1.0
+// without namespaces may allow the character, it is a breach, which a lenient
+// Framer records as a fault. Every character outside ASCII counts as possibly
+// allowed, because the editions of XML differ on these characters.
 func (f *Framer) oddName(b []byte, i int) (n int, ended bool, err *Error) {
 	switch c := b[i]; {
 	case c >= 0x80:
