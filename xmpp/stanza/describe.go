@@ -7,10 +7,10 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// Describe fills d with the description of el. It always completes: if a part
-// of el cannot be described, d.Fault gives the reason. The header fields (kind,
-// type, id, addresses) are then filled as far as they could be read, so that
-// the stanza can still be answered.
+// Describe fills d with the description of el. If a part of el cannot be
+// described, d.Fault gives the reason. The header fields (kind, type, id,
+// addresses) are filled all the same, as far as they can be read, so that the
+// stanza can be answered.
 func (d *Descriptor) Describe(el stream.Element) {
 	*d = Descriptor{
 		Payloads:  d.Payloads[:0],
@@ -69,9 +69,9 @@ func kindOf(el stream.Element) Kind {
 	return UnknownKind
 }
 
-// fault records the first fault; later faults are ignored. BadEmbedded is the
-// exception: any later fault replaces it, because package decision clears
-// BadEmbedded in stanzas from the server.
+// fault records the first fault and ignores later ones, with one exception: any
+// later fault replaces BadEmbedded. Package decision clears BadEmbedded in
+// stanzas from the server, and this must not hide another fault.
 func (d *Descriptor) fault(f Fault) {
 	if d.Fault == NoFault || d.Fault == BadEmbedded {
 		d.Fault = f
@@ -110,8 +110,8 @@ func (d *Descriptor) header(el stream.Element) {
 	}
 }
 
-// address prepares a copy of raw. If raw cannot be prepared, it records fault
-// f.
+// address prepares a copy of raw. If raw cannot be prepared, address records
+// the fault f.
 func (d *Descriptor) address(raw []byte, f Fault) (jid.Addr, bool) {
 	if len(raw) > MaxAddress {
 		d.fault(f)
@@ -279,8 +279,8 @@ func (d *Descriptor) children(el stream.Element) {
 	}
 }
 
-// beside reports whether p may accompany an event, a carbon or an archive
-// result without counting as content.
+// beside reports whether p is not meaningful (see IsAlone): p may accompany an
+// event, a carbon or an archive result without counting as content.
 func beside(p *Part) bool {
 	switch p.Space {
 	case Delay:

@@ -1,7 +1,8 @@
-// Package stanza describes a stanza as far as a decision about it needs: kind,
-// type, addresses, payloads, nodes and embedded addressees. It never includes a
-// body. The package also writes stanza errors and makes the few edits that a
-// gateway may make. An edit is a splice whose result is framed again.
+// Package stanza describes those properties of a stanza on which a decision
+// depends: kind, type, addresses, payloads, nodes and embedded addressees. A
+// description never contains a body. The package also writes stanza errors and
+// makes the few edits that a gateway may make. An edit is a splice whose result
+// is framed again.
 //
 // The package is pure. If a stanza cannot be described completely, its
 // description has a Fault, and the policy refuses every stanza with a fault.
@@ -131,8 +132,8 @@ const (
 	// http://jabber.org/protocol/muc#user.
 	HasMUCUser
 	// IsAlone: the carbon, archive result or event is the only meaningful
-	// child. Delay, stanza-id, origin-id, processing hints, SHIM and addresses
-	// do not count.
+	// child, and there is no text. Delay, stanza-id, origin-id, processing
+	// hints, SHIM and addresses are not meaningful.
 	IsAlone
 	// NegativePriority: presence with exactly one priority, whose value is
 	// negative.
@@ -145,13 +146,14 @@ const (
 	// HasMUC: presence with an x element of http://jabber.org/protocol/muc, a
 	// request to join a room (XEP-0045 section 7.2).
 	HasMUC
-	// IsPlain: a get of ping, version, time or disco#info in its defined form
-	// and nothing else: no child, no text, and no attribute except the node of
-	// a caps form (XEP-0115) on disco#info.
+	// IsPlain: a get of ping, version, time or disco#info in its defined form.
+	// The payload has no child, no text and no attribute; only disco#info may
+	// have a node, in the caps form (XEP-0115).
 	IsPlain
-	// BadInside: an address that belongs in Inside cannot be prepared.
+	// BadInside: a jid attribute that belongs in Inside cannot be prepared.
 	BadInside
-	// ManyInside: the payload has more addresses than Inside may hold.
+	// ManyInside: the payload has more such jid attributes than Inside may
+	// hold.
 	ManyInside
 	allMarks = ManyInside<<1 - 1
 )
@@ -209,9 +211,9 @@ type Descriptor struct {
 	// people, XEP-0033 addressees, subjects of room administration and the
 	// like.
 	Addressed []jid.Addr
-	// Inside are the other jid attributes in the payload of an iq set. If the
-	// request goes to a service, they count as addressees, since the service
-	// may act on them.
+	// Inside are the addresses in the other jid attributes in the payload of an
+	// iq set. If the request goes to a service, these addresses count as
+	// addressees, since the service may act on them.
 	Inside []jid.Addr
 	// ToEdited reports that To differs from the to attribute as written. The
 	// stanza must then be forwarded with the prepared address.
@@ -220,7 +222,7 @@ type Descriptor struct {
 	text []byte // the buffer behind the texts above
 }
 
-// Size is roughly how much memory the descriptor keeps between uses.
+// Size returns roughly how many bytes the descriptor keeps between uses.
 func (d *Descriptor) Size() int {
 	const part, addr = 96, 40
 	return cap(d.text) + part*(cap(d.Payloads)+cap(d.Parts)) + addr*(cap(d.Addressed)+cap(d.Inside))

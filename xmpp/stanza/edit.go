@@ -15,14 +15,14 @@ func AppendWithTo(dst, raw []byte, el stream.Element, to []byte) []byte {
 		return append(dst, raw...)
 	}
 	dst = append(dst, raw[:start]...)
-	dst = stream.AppendAttr(dst, "to", to) // it begins with a space
+	dst = stream.AppendAttr(dst, "to", to) // begins with a second space, which is allowed
 	return append(dst, raw[end:]...)
 }
 
 // AppendClamped appends a presence with exactly one priority, -1. The server
-// then does not deliver messages sent to the bare JID (RFC 6121 section 8.5.2).
-// Priorities in any namespace are removed, because some servers ignore the
-// namespace.
+// then delivers no message sent to the bare JID to this session (RFC 6121
+// section 8.5.2). Priorities in any namespace are replaced, because some
+// servers ignore the namespace.
 func AppendClamped(dst, raw []byte, el stream.Element) []byte {
 	start, end := el.ContentSpan()
 	dst = appendOpenTag(dst, raw, el)

@@ -41,7 +41,7 @@ func (d *Descriptor) request(el stream.Element) {
 	case MIXPAM:
 		d.addAddressed(payload, "channel")
 	case Roster, Blocking, Privacy:
-		return // an address in the user's own list receives nothing
+		return // these are the user's own lists: the addresses in them receive nothing
 	}
 	if d.Type == Set {
 		d.inside(payload, isPubSub(p.Space))
@@ -49,7 +49,7 @@ func (d *Descriptor) request(el stream.Element) {
 }
 
 // inside records the jid attributes of el and its descendants. It skips the
-// contents of pubsub items: they are published, and no service acts on them.
+// contents of pubsub items: a service publishes them and does not act on them.
 func (d *Descriptor) inside(el stream.Element, pubsub bool) {
 	d.addInside(el)
 	if pubsub && string(el.Local()) == "item" && isPubSub(SpaceOf(el.Space())) {
@@ -90,8 +90,8 @@ func holds(list []jid.Addr, a jid.Addr) bool {
 	return false
 }
 
-// isPlain reports whether a request is one of the common queries between
-// entities and carries nothing else. el is the iq, payload its only child.
+// isPlain reports whether a request, if it is a get, has the mark IsPlain. el is
+// the iq, payload its only child.
 func isPlain(el, payload stream.Element, p *Part) bool {
 	var local string
 	attrs := 0
@@ -150,9 +150,10 @@ const nsXML = "http://www.w3.org/XML/1998/namespace"
 // actions records the elements that a pubsub request refers to. Every direct
 // child of the payload is recorded, in any namespace, because Prosody acts on
 // the first child and looks only at its local name. Below the children, only
-// elements with a node are recorded. The payloads of items, in other
-// namespaces, are skipped. So is the set element of a paged request (XEP-0060
-// section 6.5.4), which no server treats as an action.
+// elements with a node are recorded. Elements there in other namespaces are
+// payloads of items and are skipped. A set element in another namespace belongs
+// to a paged request (XEP-0060 section 6.5.4). It is skipped at every level,
+// because no server treats it as an action.
 func (d *Descriptor) actions(el stream.Element, inner bool) {
 	for c := el.FirstChild(); c.Valid(); c = c.NextSibling() {
 		s := SpaceOf(c.Space())
@@ -169,8 +170,9 @@ func (d *Descriptor) actions(el stream.Element, inner bool) {
 }
 
 // removesOffline reports whether an offline request (XEP-0013) may remove
-// messages. <purge/> and an item whose action is remove do; to be safe, every
-// child other than a view or a fetch counts.
+// messages. XEP-0013 removes messages by <purge/> and by an item whose action
+// is remove. To be safe, every child except a view or a fetch counts as
+// removing.
 func removesOffline(payload stream.Element) bool {
 	for c := payload.FirstChild(); c.Valid(); c = c.NextSibling() {
 		action, _ := c.Attr("action")

@@ -67,8 +67,8 @@ const (
 	numSpaces
 )
 
-// The rules keep a set of Spaces in 64 bits. A 65th Space would match no rule
-// and be refused silently; this constant turns it into a compile error.
+// The rules keep a set of Spaces in 64 bits. A 65th Space would match no row, so
+// all requests in it would be refused. This constant makes it a compile error.
 const _ = uint(64 - numSpaces)
 
 const (
@@ -129,7 +129,8 @@ var spaceNames = [numSpaces]string{
 	MUCSub:              "urn:xmpp:mucsub:0",
 }
 
-// Text is the name of the namespace, or "" if the number covers several.
+// Text returns the name of the namespace, or "" if the number covers several
+// namespaces.
 func (s Space) Text() string {
 	if s >= numSpaces {
 		return ""
@@ -141,7 +142,7 @@ func (s Space) Text() string {
 func (s Space) Known() bool { return s < numSpaces }
 
 // HasText reports whether a Part of this Space also carries the text of the
-// namespace, because the number covers several.
+// namespace, because the number covers several namespaces.
 func (s Space) HasText() bool {
 	switch s {
 	case OtherSpace, MAM, MAMOther, CarbonsOld, Upload, MIXPAM:
