@@ -20,7 +20,7 @@ const (
 	ownServer                      // the account's domain, with or without a resource
 	localUser                      // any other JID with a localpart, in a domain of the tenant
 	localServer                    // another domain of the tenant, with or without a resource
-	localService                   // any JID in a service of the tenant or of the installation
+	localService                   // any JID in a service of the tenant or in a shared service of the installation
 	remote                         // everything else, including other tenants
 
 	own      = ownAccount | ownResource | ownServer

@@ -6,8 +6,8 @@ import (
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// in decides about a stanza from the server. Forgery is checked first. Then all
-// rows that apply contribute the permissions they ask for.
+// in decides about a stanza from the server. A forgery is dropped first. Then
+// the stanza asks for the permissions of all rows that apply.
 func (j *judge) in() Explanation {
 	d := &j.q.Desc
 	if e, faulty := inFault(d); faulty {
@@ -147,8 +147,8 @@ func (j *judge) inIQ() Explanation {
 	return pass(&rowInRequest)
 }
 
-// push decides about a change that the server announces. Only the own account
-// may send it.
+// push decides about a push, an iq set that announces a change of a list. Only
+// the own account may send a push.
 func (j *judge) push(r *row) Explanation {
 	if j.peer != ownAccount {
 		return drop(&rowForgedPush, decision.Forgery)
@@ -181,8 +181,8 @@ func (j *judge) inEffect(e Explanation) Explanation {
 	return e
 }
 
-// answersSender reports whether the sender of a refused stanza gets an error.
-// It is the error that a server sends if the user is not online.
+// answersSender reports whether the sender of a refused stanza gets an error:
+// the same error that a server sends if the user is not online.
 func (j *judge) answersSender(missing permission.Permission) bool {
 	d := &j.q.Desc
 	switch d.Kind {
@@ -206,8 +206,8 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 }
 
 // inFault decides about a stanza that cannot be judged by its contents. A bad
-// embedded address is not a fault here, since an incoming stanza has no
-// addressees but the session.
+// embedded address is not a fault here, since the session is the only addressee
+// of an incoming stanza.
 func inFault(d *stanza.Descriptor) (Explanation, bool) {
 	switch d.Fault {
 	case stanza.NoFault, stanza.BadEmbedded:

@@ -65,9 +65,9 @@ func isNumber(b []byte) bool {
 	return len(b) > 0
 }
 
-// storageAsks returns the permissions for private XML storage (XEP-0049). It
-// counts every child, because servers differ on which of several children they
-// act on.
+// storageAsks returns the permissions for private XML storage (XEP-0049). Every
+// child counts, because servers that receive several children act on different
+// ones.
 func storageAsks(d *stanza.Descriptor) permission.Set {
 	var asked permission.Set
 	for i := range d.Parts {
@@ -130,8 +130,8 @@ func namesNodes(d *stanza.Descriptor) bool {
 	return named
 }
 
-// isModifier reports whether p is an action without a node that only modifies
-// another action in the request (XEP-0060 sections 6.3.7, 7.1.5 and 8.1.3).
+// isModifier reports whether p, which has no node, only modifies another action
+// in the request (XEP-0060 sections 6.3.7, 7.1.5 and 8.1.3).
 func isModifier(d *stanza.Descriptor, p *stanza.Part) bool {
 	switch string(p.Local) {
 	case "publish-options":

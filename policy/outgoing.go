@@ -100,13 +100,13 @@ func withoutNode(d *stanza.Descriptor) bool {
 	return !p.HasNode || p.IsCaps()
 }
 
-// isPlain matches requests that carry nothing but their defined form. A room
-// forwards a request for an occupant to that person's client, so only a plain
-// ping is free.
+// isPlain matches requests that contain nothing but their defined form. A room
+// forwards a request for an occupant to the occupant's client, so only a plain
+// ping needs no permission.
 func isPlain(d *stanza.Descriptor) bool { return d.Has(stanza.IsPlain) }
 
 // discoAsks returns the permissions for disco requests to a resource. The nodes
-// of a client's capabilities are free, since they contain no data of the
+// of a client's capabilities ask for none, since they contain no data of the
 // account.
 func discoAsks(d *stanza.Descriptor) permission.Set {
 	if withoutNode(d) {
@@ -115,8 +115,8 @@ func discoAsks(d *stanza.Descriptor) permission.Set {
 	return discoNodeAsks(d)
 }
 
-// discoNodeAsks returns the permissions for a node of the account, always a PEP
-// node.
+// discoNodeAsks returns the permissions for the node that a disco get names.
+// Every node of an account is a PEP node.
 func discoNodeAsks(d *stanza.Descriptor) permission.Set {
 	if d.Type != stanza.Get || !d.Payloads[0].HasNode {
 		return 0
@@ -235,11 +235,11 @@ func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
 }
 
 // senderAsks returns the additional permissions for a request to another user's
-// address. A server may apply such a request to the account that sends it,
-// whatever the address is: ejabberd does so with most of what an account may
-// set, and Prosody with bookmarks. A domain of another tenant may be on the
-// same server; an administrator of that server can manage accounts of any
-// domain through it.
+// address or to another tenant's domain. A server may ignore the address and
+// apply the request to the account that sends it: ejabberd does so with most
+// settings of an account, and Prosody with bookmarks. A domain of another
+// tenant may be on the same server. An administrator of that server can manage
+// the accounts of every domain by a request to any of its domains.
 func (j *judge) senderAsks() permission.Set {
 	d := &j.q.Desc
 	if !d.To.HasLocal() {
@@ -250,7 +250,7 @@ func (j *judge) senderAsks() permission.Set {
 	}
 	if ownSpaces()&(1<<d.Payloads[0].Space) == 0 {
 		if d.Type == stanza.Set && !d.To.HasResource() && j.isServed(d.To) {
-			return account.write // the server answers for the bare JID
+			return account.write // the server itself answers a request to a bare JID
 		}
 		return 0
 	}

@@ -18,14 +18,15 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// TableVersion is the version of the rules. An audit record carries it; a
-// replay verifies only records of its own version.
+// TableVersion is the version of the rules. Every record of a verdict contains
+// it. A replay verifies only the records that have its own version.
 const TableVersion = 2
 
 // An Explanation is a Verdict with the reasons for it.
 type Explanation struct {
 	Verdict decision.Verdict
-	// Row describes the row of the table that applied.
+	// Row describes the row of the table that applied, or one of them if
+	// several applied.
 	Row string
 	// Asked are the permissions that the stanza asks for. Missing are the
 	// permissions of Asked that the account does not have.
@@ -37,8 +38,8 @@ func Decide(v *projections.View, q *decision.Question, at time.Time) decision.Ve
 	return Explain(v, q, at).Verdict
 }
 
-// Explain is Decide with the reasons. The time of the decision has no effect
-// yet; grants that expire will need it.
+// Explain answers like Decide and gives the reasons. The time of the decision
+// has no effect yet; grants that expire will need it.
 func Explain(v *projections.View, q *decision.Question, _ time.Time) Explanation {
 	e := explain(v, q)
 	e.Verdict.Position = uint64(v.Position())
@@ -92,8 +93,8 @@ func end(r *row, why decision.Reason) Explanation {
 	return Explanation{Row: r.what, Verdict: decision.Verdict{Effect: decision.End, Reason: why}}
 }
 
-// also adds the permissions of another row. The last row added is named in the
-// explanation.
+// also adds the permissions of another row that applies. The explanation then
+// names that row.
 func (e *Explanation) also(r *row) {
 	e.Row = r.what
 	e.Asked |= r.asks

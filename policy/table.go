@@ -6,14 +6,14 @@ import (
 	"github.com/postern-im/postern/permission"
 )
 
-// A row is one line of the table for all stanzas except iq get and set from the
-// client, for which there are requestRows.
+// A row is one line of the table. The lines for iq get and set from the client
+// are requestRows instead.
 type row struct {
 	what    string
 	to      string // the receiver; for stanzas from the server, the sender
 	asks    permission.Set
 	more    string // describes the permissions beyond asks
-	refused string // the effect if permissions are missing, unless the stanza is refused
+	refused string // the effect if permissions are missing; if empty, the stanza is refused
 }
 
 // Rows for stanzas from the client.
@@ -90,8 +90,8 @@ type Line struct {
 	// Stanza describes the stanza. Address is its receiver or, for a stanza
 	// from the server, its sender.
 	Stanza, Address string
-	// Asks names the permissions it asks for. Refused is the effect without
-	// them, if that is not the ordinary refusal.
+	// Asks names the permissions that the stanza asks for. Refused is the
+	// effect if permissions are missing; if empty, the stanza is refused.
 	Asks, Refused string
 }
 
