@@ -34,8 +34,8 @@ const localExcluded = `"&'/:<>@`
 const maxLabel = 63
 
 // parseASCII accepts raw if its bare address is prepared and plain ASCII. It
-// returns false for some prepared ASCII domains too (IP literals); the slow
-// path then handles them.
+// also returns false for some prepared ASCII domains (IP literals); parse
+// handles these.
 func parseASCII(raw []byte) (Addr, bool) {
 	bare := len(raw)
 	if i := bytes.IndexByte(raw, '/'); i >= 0 {
@@ -69,9 +69,9 @@ func isLocal(s []byte) bool {
 }
 
 // isDomain reports whether s is a prepared domain name of plain labels:
-// letters, digits and inner hyphens. A label with hyphens in both third and
-// fourth place is refused, since A-labels and other reserved labels have that
-// form (RFC 5890 section 2.3.1).
+// letters, digits and inner hyphens. It returns false for a label with hyphens
+// in both third and fourth place, the form of A-labels and other reserved labels
+// (RFC 5890 section 2.3.1).
 func isDomain[T string | []byte](s T) bool {
 	if len(s) == 0 || len(s) > MaxPart {
 		return false
@@ -103,8 +103,8 @@ func endsLabel(n int, last byte) bool {
 }
 
 // foldASCII lowers ASCII letters before the resourcepart and strips one
-// trailing dot of the domainpart. For most ASCII addresses, that is the whole
-// preparation. changed is false if raw stays the same.
+// trailing dot of the domainpart. Most ASCII addresses need no other
+// preparation. If raw needs neither, changed is false and folded is nil.
 func foldASCII(raw []byte) (folded []byte, changed bool) {
 	bare := raw
 	if i := bytes.IndexByte(raw, '/'); i >= 0 {

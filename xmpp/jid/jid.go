@@ -1,10 +1,10 @@
-// Package jid parses XMPP addresses: it prepares, compares and splits them.
+// Package jid prepares, splits and compares XMPP addresses.
 //
 // Decisions depend on addresses. If two programs read the same spelling as two
 // different users, access control has a hole. Therefore the package promises:
 // RFC 7622 (PRECIS, IDNA2008) and RFC 6122 (stringprep) read every accepted
 // bare address as the same user, preparing a prepared address changes nothing,
-// and no input panics. If the two RFCs read an address differently, it is
+// and no input causes a panic. An address that the two RFCs read differently is
 // refused.
 //
 // A resourcepart is opaque: valid UTF-8 without control characters is kept
@@ -12,8 +12,8 @@
 // another user. Rules do depend on whether there is a resourcepart, so a
 // resourcepart that servers read as empty is refused.
 //
-// All other packages compare prepared addresses, byte by byte. The package
-// never looks anything up and never repairs an address beyond preparation.
+// All other packages compare prepared addresses, byte by byte. Package jid makes
+// no look-ups, and it changes an address only by preparing it.
 package jid
 
 import (
@@ -24,8 +24,8 @@ import (
 
 // MaxPart is the greatest length in bytes of a localpart, domainpart or
 // resourcepart (RFC 7622 sections 3.2 to 3.4). It applies before and after
-// preparation, because some servers check the unprepared part, and because it
-// bounds the work.
+// preparation: some servers check the unprepared part, and the limit bounds the
+// work of preparation.
 const MaxPart = 1023
 
 // Addr is a prepared address. It is a view of bytes that must not change while
@@ -73,8 +73,8 @@ func parse(raw []byte) (Addr, error) {
 	return Join(local, domain, resource)
 }
 
-// Split parses an address that must be prepared already and refuses any other.
-// The Addr is a view of prepared if that is ASCII, otherwise a new copy.
+// Split parses an address and refuses it unless it is prepared already. If the
+// bare address is ASCII, the Addr is a view of prepared, otherwise a new copy.
 func Split(prepared []byte) (Addr, error) {
 	a, err := Parse(prepared)
 	if err != nil {

@@ -33,7 +33,7 @@ var (
 // lacks: U+1806 maps to nothing.
 var todoHyphen = stringprep.Mapping{0x1806: nil}
 
-// prohibited returns the sets that every profile prohibits, and more.
+// prohibited returns the sets that both profiles prohibit, followed by more.
 func prohibited(more ...stringprep.Set) []stringprep.Set {
 	return append([]stringprep.Set{
 		stringprep.TableC1_2, stringprep.TableC2_2, stringprep.TableC3, stringprep.TableC4,
@@ -49,9 +49,9 @@ func runeSet(sorted string) (set stringprep.Set) {
 }
 
 // misread are characters that some servers prepare differently from the tables.
-// The normal form of the ideographs was corrected after Unicode 3.2
-// (corrigendum 4). U+33C6 becomes a text with a capital letter, which ejabberd
-// does not lower.
+// U+33C6 is normalised to a text with a capital letter, and ejabberd does not
+// turn that into lower case. The other five are ideographs whose normal form was
+// corrected after Unicode 3.2 (corrigendum 4).
 var misread = runeSet("\u33C6\U0002F868\U0002F874\U0002F91F\U0002F95F\U0002F9BF")
 
 // prepare brings a localpart or domainpart into the form in which RFC 7622 and
@@ -137,9 +137,9 @@ func readOld(part Part, s string) (string, error) {
 // resourceFault returns the reason why a resourcepart is refused, or "". b is
 // not empty. A resourcepart is at most MaxPart bytes of valid UTF-8. XML must
 // allow every character (XML 1.0 section 2.2), and none may be a control
-// character. At least one character must remain when a server prepares it: if
-// ejabberd maps the whole resourcepart to nothing, it treats the full address
-// as the bare address, and presence sent to it as sent to the account.
+// character. A server's preparation must leave at least one character. If it
+// leaves none, ejabberd treats the full address as the bare address, and
+// presence sent to the resource as sent to the account.
 func resourceFault(b []byte) string {
 	if len(b) > MaxPart {
 		return reasonLong
@@ -219,7 +219,7 @@ func prepareLiteral(s string) (string, error) {
 }
 
 // sortsMarks reports whether normalization moves a combining mark of s past two
-// or more other marks. ejabberd moves a mark by one place only, and so reads
+// or more other marks. ejabberd moves a mark by one place only, so it would read
 // two spellings of one address as two users.
 func sortsMarks(s string) bool {
 	var first, second uint8 // the two greatest combining classes since the last starter
