@@ -28,9 +28,9 @@ func IsShort(text string) bool {
 }
 
 // Expand turns the short form into XML and returns the direction of the stanza:
-// incoming if it has a from, otherwise outgoing. self is the full address of
-// the session; an incoming stanza without a to is addressed to it. A message
-// has a fixed body.
+// incoming if the stanza has a from, otherwise outgoing. self is the full
+// address of the session. An incoming stanza without a to is addressed to self.
+// A message has a fixed body.
 func Expand(short, self string) (xml string, dir decision.Direction, err error) {
 	w := strings.Fields(short)
 	if len(w) == 0 {
@@ -100,7 +100,7 @@ func isNameRune(r rune) bool {
 	return r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
-// usualElement returns the element of most requests in a namespace.
+// usualElement returns the name of the payload of most requests in a namespace.
 func (s *shortStanza) usualElement(namespace string) string {
 	switch namespace {
 	case "vcard-temp":

@@ -1,7 +1,8 @@
-// Package trial asks the policy about a stanza given as text. It takes the same
-// steps as a gateway and a node together: it frames, describes and asks with
-// the same code, and policy.Explain decides. It serves policyctl explain, check
-// and policy tests. It is pure, decides nothing itself, and accepts any text.
+// Package trial asks the policy about a stanza given as text. It takes the steps
+// of a gateway and a node with the same code: it frames and describes the stanza
+// and makes the question, and policy.Explain decides. The commands policyctl
+// explain, check and policy test use it. It is pure, decides nothing itself, and
+// accepts any text.
 package trial
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// A Trial tries stanzas, one at a time.
+// A Trial explains stanzas, one at a time. It is not safe for concurrent use.
 type Trial struct {
 	client, backend *stream.Framer
 	describe        stanza.Descriptor
@@ -31,7 +32,8 @@ func New() *Trial {
 	}
 }
 
-// Session is the session of an account of a tenant, opened now.
+// Session returns the session of the full address full, of an account of the
+// tenant, as if it were opened at the position of v.
 func Session(v *projections.View, tenant string, full jid.Addr) decision.Session {
 	return decision.Session{
 		Tenant:   []byte(tenant),
@@ -42,8 +44,8 @@ func Session(v *projections.View, tenant string, full jid.Addr) decision.Session
 }
 
 // Explain returns the decision about one stanza, and its fault if it could not
-// be described. It returns an error if the text is not one well-formed element.
-// A gateway would then end the stream.
+// be described. It returns an error if the text is not one well-formed element:
+// a gateway that receives such a text ends the stream.
 func (t *Trial) Explain(v *projections.View, s decision.Session, dir decision.Direction, xml string, m decision.Memory, at time.Time) (policy.Explanation, stanza.Fault, error) {
 	framer := t.client
 	if dir == decision.In {
@@ -100,8 +102,9 @@ func (m *Memory) Joined(peer jid.Addr, _ stanza.Type) (joined, muc bool) {
 	return false, false
 }
 
-// Queried implements decision.Memory. A recorded request does not say what it
-// asks for, so any request to a bare JID counts as an archive query.
+// Queried implements decision.Memory. The payload of a recorded request is not
+// known, so any request to an address without a resource counts as an archive
+// query.
 func (m *Memory) Queried(peer jid.Addr) bool {
 	for _, r := range m.requests {
 		if r.peer.Equal(peer) && !peer.HasResource() {
