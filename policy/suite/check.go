@@ -81,8 +81,8 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 func (e *LineError) Unwrap() error { return e.err }
 
 // Check decides the question in each line of in by the state v, and writes one
-// line to out for each, in order. At the first line that is not a question it
-// returns a *LineError; the answers to the lines before are written.
+// line to out for each, in order. At the first line that is not a question, it
+// writes the answers to the lines before and returns a *LineError.
 func Check(v *projections.View, now func() time.Time, in io.Reader, out io.Writer) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	w := bufio.NewWriterSize(out, 64<<10)
@@ -94,7 +94,7 @@ func Check(v *projections.View, now func() time.Time, in io.Reader, out io.Write
 	return err
 }
 
-// A checker answers questions offline, by the code that answers gateways.
+// A checker answers questions offline, with the code that answers gateways.
 type checker struct {
 	view  *projections.View
 	trial *trial.Trial
@@ -203,9 +203,9 @@ func (c *checker) session(q *checkQuestion) (decision.Session, error) {
 	return trial.Session(c.view, owner.ID(), full), nil
 }
 
-// fill copies an explanation into the answer. Two outcomes count as a refusal
-// here: a verdict that ends the session, and a malformed to or from address in a
-// stanza of any kind.
+// fill copies an explanation into the answer. A stripped stanza counts as
+// passed. A verdict that ends the session counts as a refusal, as does a
+// malformed to or from address in a stanza of any kind.
 func fill(a checkAnswer, e policy.Explanation, fault stanza.Fault) checkAnswer {
 	v := &e.Verdict
 	a.Permissions, a.Missing = e.Asked.Names(), e.Missing.Names()

@@ -3,9 +3,9 @@
 // verdict with the expected one. Check answers questions that arrive as lines of
 // JSON.
 //
-// It promises the verdicts of a node that has this policy: Suite and Check both
-// use policy/trial, which runs the code that answers gateways. It is pure: the
-// caller reads the files, supplies the clock and prints the results.
+// The verdicts are those of a node that has this policy: Suite and Check both
+// use policy/trial, which runs the code that answers gateways. The package is
+// pure: the caller reads the files, supplies the clock and prints the results.
 package suite
 
 import (
@@ -38,15 +38,15 @@ const (
 type Config struct {
 	// Cases is the file of cases. An error about a case names its line.
 	Cases *policyfile.Cases
-	// View is the state after the policy files are applied, with all services
-	// that the operator shares.
+	// View is the state after the policy files are applied. It contains all
+	// services that the operator shares.
 	View *projections.View
 	// Now is the clock. It measures how long each case takes.
 	Now func() time.Time
 }
 
-// A Suite is one file of cases with the state that its policy files create. It
-// is not safe for concurrent use.
+// A Suite is one file of cases, with the state in which they are decided. It is
+// not safe for concurrent use.
 type Suite struct {
 	cases *policyfile.Cases
 	view  *projections.View // with the accounts and roles made for cases
@@ -61,8 +61,8 @@ func New(c Config) *Suite {
 // An Outcome is the result of one case.
 type Outcome struct {
 	Case *policyfile.Case
-	// Name is the name of the case. A case without a name is called by its
-	// account and stanza.
+	// Name is the name of the case. If the case has no name, its account and
+	// stanza are used.
 	Name string
 	// Account is the bare JID of the session that sends or receives the stanza.
 	Account string
@@ -75,8 +75,8 @@ type Outcome struct {
 	Took    time.Duration
 }
 
-// A Lookup is the look-up of one permission, which the stanza asks for, in the
-// account's role. The last step decides.
+// A Lookup reports how one permission that the stanza asks for was looked up in
+// the account's role. The last step decides.
 type Lookup struct {
 	Permission string
 	Steps      []projections.Step
@@ -170,7 +170,8 @@ func (s *Suite) domain(c *policyfile.Case) (*projections.Tenant, string, error) 
 	return tenant, names[0], nil
 }
 
-// change applies a command to the state. Its errors point at key of the case.
+// change applies a command to the state. An error names the line of key in the
+// case.
 func (s *Suite) change(c *policyfile.Case, key, tenant string, change tenants.Change) error {
 	plan, err := tenants.Check(s.view, tenant, change)
 	if err != nil {
