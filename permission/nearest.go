@@ -17,8 +17,8 @@ func Nearest(name string) (Permission, bool) {
 	return best, found
 }
 
-// distance is the number of bytes to replace, insert or delete in order to turn
-// one text into the other (Levenshtein distance).
+// distance returns the least number of bytes to replace, insert or delete in
+// order to turn a into b (Levenshtein distance).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -2,9 +2,9 @@
 // their bits, and the permissions that the built-in roles give.
 //
 // It is pure data. Every list of permissions that Postern prints has the order
-// of the catalogue. Names are opaque: there are no wildcards and no prefixes. A
-// role may contain names that are not in the catalogue; no stanza ever asks for
-// them.
+// of the catalogue. Names are opaque: a name never stands for several
+// permissions by a wildcard or a prefix. A role may contain names that are not
+// in the catalogue; no stanza ever asks for such a name.
 package permission
 
 import (
@@ -54,8 +54,8 @@ type Entry struct {
 	Name    string
 	Meaning string
 	// Source is the origin of the name: "documented" (by Prosody's
-	// mod_restrict_xmpp), "module's code" (used in its code but not
-	// documented), or "Postern".
+	// mod_restrict_xmpp), "module's code" (used in the code of that module but
+	// not documented), or "Postern".
 	Source string
 }
 
@@ -191,8 +191,8 @@ func CheckName(name string) error {
 }
 
 // Misspelt reports whether a name has the reserved prefix "xmpp:" and is not in
-// the catalogue. Such a name draws a warning, because in a deny or a ceiling it
-// would fail open.
+// the catalogue. Callers refuse such a name or warn of it, because a misspelt
+// name in a deny or a ceiling would fail open: it would forbid nothing.
 func Misspelt(name string) bool {
 	_, known := ByName(name)
 	return !known && strings.HasPrefix(name, "xmpp:")
