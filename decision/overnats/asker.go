@@ -53,8 +53,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 }
 
-// An Asker asks policy nodes. Its methods are safe for concurrent use. They wait
-// until Run has begun.
+// An Asker asks policy nodes. Its methods are safe for concurrent use. Ask, Admit
+// and Open wait until Run has begun.
 type Asker struct {
 	cfg     Config
 	inbox   string // the prefix of reply subjects, including the final dot
@@ -68,8 +68,8 @@ type Asker struct {
 	wake    chan struct{} // notifies Run that the timer must fire sooner
 
 	mu sync.Mutex // guards the fields below
-	// core is used only with the lock held. After each input flush carries out the
-	// core's output and releases the lock.
+	// core is used only with the lock held. After each input to the core, flush
+	// carries out the core's output and releases the lock.
 	core   *core
 	timer  time.Time     // when Run calls tick; zero: never
 	room   chan struct{} // closed when a call ends; nil while no caller waits for room

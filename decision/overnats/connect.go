@@ -132,7 +132,7 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 		if s != nil {
 			subject = s.Subject
 		}
-		// The text after it is the number of the connection, which differs each time.
+		// The text after " on connection " is a number that differs for each connection.
 		source, _, _ := strings.Cut(err.Error(), " on connection ")
 		often.Say(slog.LevelWarn, source, "NATS reports an error", "subject", subject)
 	}
@@ -263,7 +263,8 @@ func readInfo(conn net.Conn) ([]byte, error) {
 	return buf, conn.SetReadDeadline(time.Time{})
 }
 
-// An infoConn is a connection whose reader first gets the line again.
+// An infoConn is a connection whose first line was already read. Read returns this
+// line first.
 type infoConn struct {
 	net.Conn
 	line []byte

@@ -31,9 +31,9 @@ const (
 	waitNotFresh = 100 * time.Millisecond
 	// pingEach is the interval of pings while no node answers.
 	pingEach = 250 * time.Millisecond
-	// atLeastFor is how long after seeing its newest position the core accepts only
-	// answers from nodes that have reached it. It is the time of one lease: a node that is behind for longer has lost its
-	// lease, so it is not fresh and does not decide anyway.
+	// atLeastFor is how long the Asker requires a position of the log after a node
+	// last reported it or a newer one. Without this bound, a position that no
+	// remaining node has reached would block all decisions.
 	atLeastFor = 15 * time.Second
 	// inFlight bounds the unanswered messages to a node. Fewer, larger messages
 	// make each question cheaper, so further requests wait and travel together.
@@ -62,7 +62,7 @@ type request struct {
 	index int
 	kind  decision.RequestKind
 	body  []byte // encoded
-	alone bool   // it was in a bad batch, so it is sent in a batch of its own
+	alone bool   // it was in a bad batch, so it is sent without other requests
 	done  bool
 }
 
@@ -163,7 +163,7 @@ type core struct {
 	outSince    time.Time // the beginning of the outage
 	lastOK      time.Time
 	nextPing    time.Time
-	// expiry is not later than the time when the first open call expires.
+	// expiry: no open call expires before this time. Zero: no call is open.
 	expiry time.Time
 
 	newest   decision.Mark
@@ -172,7 +172,7 @@ type core struct {
 	// The outputs, which the owner takes after each input.
 	sends []sending
 	ended []*call
-	rearm bool          // next may return an earlier time than before
+	rearm bool          // the result of next may now be earlier
 	took  time.Duration // the latency of the last answer
 
 	counts counts
@@ -234,7 +234,8 @@ func (c *core) close(err error) {
 	}
 }
 
-// expires returns the time when the call expires.
+// expires returns the time when the call expires: its hold time after it was made,
+// or after the beginning of the outage if the outage began earlier.
 func (c *core) expires(k *call) time.Time {
 	since := k.at
 	if c.out && c.outSince.Before(since) {
@@ -352,8 +353,8 @@ func (c *core) readyNodes() (n int, unanswered bool) {
 	return n, unanswered
 }
 
-// sawMark records a position of the log that a node has reported, if it is the
-// newest so far.
+// sawMark records a position of the log that a node has reported, unless a newer
+// position of the same log is known.
 func (c *core) sawMark(now time.Time, m decision.Mark) {
 	at := c.atLeast(now)
 	if m.LogID != "" && (m.LogID != at.LogID || m.Position >= at.Position) {
@@ -361,7 +362,8 @@ func (c *core) sawMark(now time.Time, m decision.Mark) {
 	}
 }
 
-// atLeast returns the Mark that nodes must have reached to answer now.
+// atLeast returns the Mark that a node must have reached to answer now. The zero
+// Mark sets no condition.
 func (c *core) atLeast(now time.Time) decision.Mark {
 	if now.Sub(c.newestAt) > atLeastFor {
 		return decision.Mark{}
@@ -463,7 +465,7 @@ func (c *core) noAnswer(since time.Time) {
 		since = c.lastOK
 	}
 	c.out, c.outSince, c.rearm = true, since, true
-	// The hold time of waiting calls now counts from the beginning of the outage.
+	// For calls made after the outage began, the hold time now counts from outSince.
 	for k := c.calls.next; k != &c.calls; k = k.next {
 		if at := c.expires(k); c.expiry.IsZero() || at.Before(c.expiry) {
 			c.expiry = at

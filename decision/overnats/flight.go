@@ -175,7 +175,8 @@ func (c *core) hedge(now time.Time) {
 }
 
 // ping sends empty messages to nodes that were avoided, to find out whether they
-// answer again. While no node is known to answer, it also looks for any node.
+// answer again. While no node is known to answer and no message is in flight, it
+// also sends an empty message to any node every pingEach.
 func (c *core) ping(now time.Time) {
 	if !c.maySend(now) {
 		return
@@ -249,8 +250,8 @@ func (n *node) failed(t *try) {
 	}
 }
 
-// giveBack lands a try. If its flight has no other try, the flight's requests are
-// queued again.
+// giveBack removes a try that brought no results. If its flight has no other
+// unanswered try, the flight's requests are queued again.
 func (c *core) giveBack(t *try) {
 	c.land(t)
 	f := t.flight
@@ -291,7 +292,7 @@ func (c *core) malformed(now time.Time, id uint64) {
 }
 
 // replied processes the reply to a try. A reply that does not match the try is
-// malformed. A reply to a try that is no longer waited for is ignored.
+// malformed. A late reply, whose try was already removed, is ignored.
 func (c *core) replied(now time.Time, id uint64, r *decision.Reply) {
 	_, t := c.find(id)
 	switch {
@@ -354,8 +355,7 @@ func (c *core) refused(now time.Time, t *try, r *decision.Reply, wait time.Durat
 	c.giveBack(t)
 }
 
-// answered processes a node's answer: the results, or the status that the batch
-// was bad.
+// answered processes a reply with StatusOK or StatusBad. Either ends an outage.
 func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	c.out, c.lastOK = false, now
 	c.anyone.waitUntil = time.Time{}
@@ -386,9 +386,9 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	c.freeFlight(f)
 }
 
-// bad processes the reply that a batch could not be read or decided. One of its
-// requests is the cause, so each request is sent again in a batch of its own. A
-// request that was already alone fails.
+// bad processes StatusBad: the node could not read or decide the batch. A single
+// request may be the cause, so each request is sent again without the others. If
+// the batch had only one request, its call fails.
 func (c *core) bad(f *flight) {
 	c.counts.bad++
 	for _, r := range f.requests {

@@ -76,9 +76,9 @@ type trouble struct {
 	err           error // the error that was seen, if any
 }
 
-// unconnected returns the trouble of a missing connection. The NATS client keeps
-// the server's error about the key. The Link has the errors from before the
-// authentication.
+// unconnected returns the likely cause of a missing connection. If the server
+// refused the key, the NATS client has kept the error. The Link has the errors
+// that occur before authentication.
 func unconnected(l *Link, conn *nats.Conn) trouble {
 	err, _ := l.state()
 	if last := conn.LastError(); last != nil {
@@ -89,7 +89,7 @@ func unconnected(l *Link, conn *nats.Conn) trouble {
 	return t
 }
 
-// troubleOf returns the trouble behind the error of an attempt to connect.
+// troubleOf returns the likely cause of an error of an attempt to connect.
 func troubleOf(err error) trouble {
 	var (
 		authority x509.UnknownAuthorityError

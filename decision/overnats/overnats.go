@@ -29,13 +29,13 @@ import (
 // go to all gateways.
 //
 //	postern.ask.NODE.GATEWAY     a gateway's batches for one node
-//	postern.first.GATEWAY        its batches for any node, while it knows none
+//	postern.first.GATEWAY        a gateway's batches for any node, while it knows no node
 //	postern.reply.GATEWAY.….TRY  the reply to a batch
 //	postern.nodes                the announcements of nodes
 //	postern.sessions.end         a revocation: gateways ask about these sessions again
 //	postern.gateways.GATEWAY     the announcements of a gateway
 //	postern.sessions.ask.GATEWAY.NODE           a node's queries about a gateway's sessions
-//	postern.sessions.reply.NODE.GATEWAY         the gateway's replies to them
+//	postern.sessions.reply.NODE.GATEWAY         a gateway's replies to these queries
 const (
 	askPrefix       = "postern.ask."
 	firstPrefix     = "postern.first."
@@ -58,8 +58,8 @@ const (
 
 // The errors of an Asker.
 var (
-	// ErrUnavailable is returned when no node has answered for the caller's hold
-	// time.
+	// ErrUnavailable is returned when the caller's hold time is over. The time
+	// counts from the call, or from the beginning of an outage that began earlier.
 	ErrUnavailable = errors.New("no policy node answers")
 	// ErrBadRequest is returned when a node answers that it cannot read or cannot
 	// decide this request.
@@ -94,9 +94,9 @@ func NodeRights(id string) Rights {
 	}
 }
 
-// GatewayOf returns the id of the gateway that a subject belongs to, if a gateway
-// publishes or subscribes to such a subject. It is for log messages about denied
-// rights, and grants or denies nothing itself.
+// GatewayOf returns the id of the gateway that a subject names. ok is false if the
+// subject names no gateway. Log messages about denied rights use GatewayOf; it
+// grants and denies nothing.
 func GatewayOf(subject string) (id string, ok bool) {
 	if rest, found := strings.CutPrefix(subject, askPrefix); found {
 		_, id, _ = strings.Cut(rest, ".")

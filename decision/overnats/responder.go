@@ -59,8 +59,9 @@ type ResponderConfig struct {
 	// Workers is how many batches are answered at the same time. Zero means
 	// GOMAXPROCS.
 	Workers int
-	// Logger reports batches that could not be read or decided. It reports the
-	// first batch of each gateway, and then sums. Nil means slog.Default().
+	// Logger reports batches that could not be read or decided: the first of each
+	// gateway at once, and the number of further ones later. Nil means
+	// slog.Default().
 	Logger *slog.Logger
 	// Metrics registers the Responder's metrics. Nil means no metrics.
 	Metrics prometheus.Registerer
@@ -122,8 +123,8 @@ func (r *Responder) Serve(ctx context.Context) error {
 	}
 	r.announce(ctx)
 
-	// Gateways may send batches until they receive the announcement. These are still
-	// answered. Errors are ignored: without a connection there is nothing to answer.
+	// Gateways may send batches until they receive the announcement. These batches are
+	// still answered. Errors are ignored: without a connection, none can be answered.
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	<-time.After(goodbye)
 	_ = first.Drain()

@@ -103,8 +103,8 @@ func (a *Asker) tick(connected bool) {
 	a.flush()
 }
 
-// read processes replies until it receives nil. It does nothing else, because
-// every waiting question depends on it.
+// read processes replies until it receives nil. Every waiting question depends on
+// its goroutine, which therefore does nothing else.
 func (a *Asker) read(replies <-chan *nats.Msg) {
 	var reply decision.Reply
 	for m := <-replies; m != nil; m = <-replies {

@@ -93,7 +93,7 @@ func (r *SessionReporter) answer(m *nats.Msg) {
 type SessionDirectory struct {
 	conn *nats.Conn
 	node string
-	busy chan struct{} // holds a token for each Ask in progress
+	busy chan struct{} // has one element for each Ask in progress
 	// often logs that an id is used twice.
 	often *floodlog.Logger
 
@@ -344,9 +344,9 @@ func (d *SessionDirectory) begin(gateway string, q decision.SessionQuery) (*open
 	return o, gateways
 }
 
-// merge merges the replies into one page. If a reply has more sessions than fit,
-// the page ends at its last session, so that no session is left out. Later
-// sessions of other gateways are left for the next page.
+// merge merges the replies into one page. If a gateway has more sessions than its
+// reply holds, the page ends at the reply's last session. Otherwise the next page,
+// which begins after the last session of this page, would miss some of them.
 func (o *openQuery) merge() Sessions {
 	var all Sessions
 	end := ""

@@ -227,8 +227,8 @@ func TestDirectoryOfTheUnheard(t *testing.T) {
 }
 
 // TestDirectoryOfTheSilent checks that only the first page of a list waits for a
-// gateway that does not answer, but every page reports it as missing. It is waited
-// for again once it sends a message, and for a query about one session.
+// gateway that does not answer, but every page reports it as missing. Once the
+// gateway sends a message, and for a query about one session, Ask waits for it again.
 func TestDirectoryOfTheSilent(t *testing.T) {
 	s := startNATS(t, -1)
 	mine := live("acme", "bob@a.test", "s1")
