@@ -15,9 +15,9 @@ const (
 // Valid reports whether this version knows the value.
 func (s Security) Valid() bool { return s < numSecurities }
 
-// flagProxy is a bit in the byte of a Security on the wire. A gateway that does
-// not know the bit refuses the admission, so it never connects without the
-// header.
+// flagProxy is a bit in the byte of a Security on the wire. It means that Proxy is
+// set. A gateway that does not know the bit refuses the admission, so it never
+// connects without the PROXY header.
 const flagProxy = 0x80
 
 // The flags of an admission on the wire. A gateway that does not know

@@ -165,7 +165,7 @@ func (e Effect) String() string {
 
 // ErrUndecidable is returned when a policy node answers that it cannot read or
 // cannot decide a request. Asking again would give the same answer. The gateway
-// therefore refuses the subject of this request, and of no other.
+// therefore refuses only the stanza, domain or session of this request.
 var ErrUndecidable = errors.New("the policy node cannot decide this")
 
 // A Verdict is the answer to a Question.

@@ -14,7 +14,7 @@ const (
 	NoPriority // messages:read is missing, and the presence has no negative priority
 	NoMessage  // messages:write is missing
 	NoFederation
-	NoPermission // dropped without an answer, in both directions
+	NoPermission // dropped without an answer; used in both directions
 
 	// Unavailable: a permission is missing for an incoming request. Its sender
 	// learns only that the service is unavailable.

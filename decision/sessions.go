@@ -19,8 +19,8 @@ type SessionQuery struct {
 	// End: the gateway ends the session named in Session, which must not be
 	// empty.
 	End bool
-	// Tenant, Domain, Account and Session select sessions. An empty field selects
-	// all.
+	// Tenant, Domain, Account and Session select sessions. An empty field excludes
+	// none.
 	Tenant, Domain, Account, Session string
 	// After selects only the sessions whose Key is greater.
 	After string

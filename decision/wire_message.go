@@ -2,9 +2,9 @@ package decision
 
 import "encoding/binary"
 
-// MaxBatch bounds the requests of one message. Batches of this size are already
-// several times as fast as single requests. In a larger batch the first request
-// would only wait longer for the last.
+// MaxBatch bounds the requests of one message. At this size, a request already
+// costs several times less than alone. In a larger batch, the first request would
+// only wait longer for the last.
 const MaxBatch = 256
 
 // A Mark is a position in one log.
@@ -189,8 +189,8 @@ func (r *reader) mark(m *Mark) {
 	m.Position = r.number("position")
 }
 
-// resize returns s with n elements. They keep their contents, so that decoding
-// can reuse the slices inside.
+// resize returns s with n elements. The elements keep their contents, so that
+// decoding can reuse the slices in them.
 func resize[T any](s []T, n int) []T {
 	if n <= cap(s) {
 		return s[:n]

@@ -24,7 +24,7 @@ const (
 )
 
 // A Request is one request of a gateway to a node. The zero value is ready for
-// DecodeRequest. A Request that is reused soon needs no allocations any more.
+// DecodeRequest. Decoding into the same Request again reuses its memory.
 type Request struct {
 	Kind     RequestKind
 	Question Question
@@ -44,7 +44,7 @@ const (
 	flagQueried
 )
 
-// More flags of a question, in a byte of their own.
+// More flags of a question, in a second byte.
 const (
 	flagMUC   byte = 1 << iota // the directed presence of flagJoined asked to join a room
 	moreFlags      = flagMUC<<1 - 1
@@ -123,8 +123,8 @@ func appendAddresses(dst []byte, list []jid.Addr) []byte {
 
 // bound shortens a question that would be longer than MaxQuestion. First it
 // leaves out the addresses of Inside, because only services act on these, and
-// sets a mark to report this. If the question is still too long, bound marks the
-// stanza as undescribable.
+// sets the mark ManyInside. If the question is still too long, bound marks the
+// stanza as undescribable and leaves out its parts and addresses.
 func (q *Question) bound() {
 	d := &q.Desc
 	if q.sizeAtMost() <= MaxQuestion {
@@ -347,9 +347,9 @@ func (r *reader) address(field string) jid.Addr {
 	return a
 }
 
-// parts reads a list of parts. A part may lack the text of its namespace only if
-// the stanza has a fault, of whatever kind: the text may have been too long while
-// another fault was reported first.
+// parts reads a list of parts. The text of a part's namespace may be missing only
+// if the stanza has a fault. Any fault is accepted, because the text may have been
+// too long although another fault was found first.
 func (r *reader) parts(dst []stanza.Part, limit int, fault stanza.Fault, field string) []stanza.Part {
 	n := r.count(limit, field)
 	for range n {
