@@ -10,10 +10,10 @@ import (
 // before the node warns. Clocks are often corrected by less.
 const aheadTolerance = 10 * time.Second
 
-// notBefore returns the time of a new commit: now, or the time of the commit before
-// it if that is later, as after the clock was set back. If a wrong clock has dated a
-// commit far ahead, later commits get the same time until the clock has caught up:
-// see watchClock.
+// notBefore returns the time of a new commit: now, or last, the time of the commit
+// before it, if last is later. last can be later if the clock was set back. If a
+// wrong clock has dated a commit far ahead, later commits get the same time until
+// the clock has caught up: see watchClock.
 func notBefore(last, now time.Time) time.Time {
 	if now.Before(last) {
 		return last

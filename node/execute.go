@@ -46,8 +46,8 @@ func (x *execution) finish(err error) {
 // is a tenants.Errors. After any other error except ErrBusy and ErrNotReady, the
 // command may have been run or not; to learn which, send the same command again.
 func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
-	// Execute checks Failure and not Ready, because commands have records of their
-	// own and must work while decisions cannot be recorded.
+	// Execute checks Failure and not Ready, because commands must work while decisions
+	// cannot be recorded. The Recorder does not record commands.
 	if err := n.Failure(); err != nil {
 		return tenants.Result{}, err
 	}
@@ -95,10 +95,10 @@ func (n *Node) write(ctx context.Context) error {
 	}
 }
 
-// gather waits for commands and returns the next group, or nil when ctx ends. The
-// commands of operators come first and in groups of their own. A command of a
-// tenant that takes long to check is the last of its group. An operator therefore
-// waits for at most one such command, however many tenants send.
+// gather waits for commands and returns the next group, or nil when ctx ends. A
+// group has commands either of operators or of tenants; operators come first. If a
+// tenant's command takes long to check, it is the last of its group. An operator
+// therefore waits for at most one such command, however many the tenants send.
 func (n *Node) gather(ctx context.Context) []*execution {
 	if ctx.Err() != nil {
 		return nil
@@ -212,7 +212,7 @@ type proposal struct {
 	commits  []*events.Commit
 	outcomes []outcome
 	ids      map[[2]string]proposed // of the commands in commits
-	seen     events.Position        // of the newest commit found by its command
+	seen     events.Position        // of the newest commit found by its command id
 }
 
 // A proposed is a commit that is not appended yet, and the result of its command.

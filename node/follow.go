@@ -98,8 +98,8 @@ func (n *Node) fold(ctx context.Context) error {
 }
 
 // notify calls OnRevocation for the sessions that a commit may have revoked: for
-// each account in its events, or for the whole tenant. A revocation too many costs a
-// question per session. A missing one only delays the end of idle sessions.
+// each account in its events, or for the whole tenant. An unneeded revocation costs
+// one question per session. A missing one only delays the end of idle sessions.
 func (n *Node) notify(c *events.Commit) {
 	accounts, all := revocations(c.Events)
 	if all {

@@ -2,22 +2,23 @@
 // the commits in order. It then follows the log, answers the questions of gateways
 // from the View, and runs commands.
 //
-// It promises: it answers nothing before the View includes the whole log; it
-// records every verdict before it answers; a node that cannot fold or record gives
-// no verdict; a command is answered only after the View includes its commit. The
-// log and the audit log are behind small interfaces of this package. The package
-// does not use the network.
+// The node answers nothing before the View includes the whole log. It records every
+// verdict before it answers. If it cannot fold or record, it gives no verdict. It
+// answers a command only after the View includes the command's commit. The log and
+// the audit log are behind small interfaces of this package. The package does not
+// use the network.
 //
-// A snapshot is a View that an earlier run has folded. A node that starts from one
-// folds only the commits after it before it answers. In the background, the node
-// then reads and folds the commits before the snapshot as well, about 100,000 a
-// second, to check the snapshot. If a record breaks the chain, a commit cannot be
-// applied, or the state differs from the snapshot's, the node stops deciding.
-// Failure returns the cause; the process stays up for inspection. If the snapshot
-// differs, the node first replaces it with the folded state, so that the next start
-// is correct. If there is no room for that, the node deletes it, and the next start
-// uses an older snapshot, which is checked in the same way, or the whole log. A node
-// without snapshots folds the whole log before it answers.
+// A snapshot is a View that an earlier run has folded. A node that starts from a
+// snapshot begins to answer when it has folded the commits after the snapshot. In
+// the background, it then reads and folds the commits before the snapshot as well,
+// about 100,000 a second, to check the snapshot. If a record breaks the chain, a
+// commit cannot be applied, or the state differs from the snapshot's, the node stops
+// deciding. Failure returns the cause; the process stays up for inspection. If the
+// snapshot differs, the node first replaces it with the folded state, so that the
+// next start is correct. If the disk has no room for the new snapshot, the node
+// deletes the wrong one. The next start then uses an older snapshot, which is
+// checked in the same way, or the whole log. A node without snapshots folds the
+// whole log before it answers.
 package node
 
 import (

@@ -34,7 +34,7 @@ func (l *heldLog) Append(ctx context.Context, head events.Position, commits ...*
 }
 
 // TestOperatorsFirst: an operator's command waits for at most one slow command of a
-// tenant, however many of them wait.
+// tenant, however many slow commands wait.
 func TestOperatorsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := eventlog.Open(eventlog.Config{Dir: "log", FS: vfs.NewMem()})

@@ -63,7 +63,7 @@ func (d *decided) records(to []audit.Record) []audit.Record {
 
 // unknown reports whether a request asked about a domain that is not served. Such a
 // request has no record, because any client can cause it, even before TLS, and could
-// fill the disk. It admits no client, and the gateway counts it.
+// fill the disk. The answer admits no client, and the gateway counts such requests.
 func unknown(q *decision.Request, r *decision.Result) bool {
 	return q.Kind == decision.Admit && !r.Admission.Known
 }

@@ -49,9 +49,9 @@ func (n *Node) keepRecording(ctx context.Context) {
 	}
 }
 
-// resumeRecording logs an outage and ends it. It tries to write the record of the
-// outage itself. The outage is therefore visible in the records, before the first
-// verdict that follows it.
+// resumeRecording logs an outage, and tries each second to write a record about it.
+// When this record is written, the outage ends. The records therefore show the
+// outage before the first verdict that follows it.
 func (n *Node) resumeRecording(ctx context.Context, o *outage) {
 	const remedy = "make room on the disk of the records, or remove the cause that the error names; the node tries again each second and needs no restart"
 	n.cfg.Logger.Error("decisions cannot be recorded: this node gives no verdict until they can", "error", o.cause, "remedy", remedy)

@@ -40,8 +40,8 @@ type Snapshots interface {
 // View is published. After that only checkPast changes it: see past.
 type beginning struct {
 	snapshot events.Position // of the snapshot used; zero: none
-	// past is the View in the snapshot. Only checkPast reads it. When it has
-	// compared it, it sets it to nil to free the memory.
+	// past is the View in the snapshot. Only checkPast reads it, to compare it with
+	// the log. It then sets past to nil to free the memory.
 	past *projections.View
 	long bool // the fold took long, so a snapshot is written at once
 }
@@ -132,10 +132,10 @@ var errChecked = errors.New("checked")
 // checkPast reads and folds the commits before the snapshot with which the node has
 // started, because the start has not read them. If a record breaks the chain or a
 // commit cannot be applied, the node stops deciding, as it would have at the start.
-// It also stops if the state differs from the snapshot, which a version with other
-// rules may have written. checkPast first replaces such a snapshot, or deletes it if
-// there is no room, so that the next start does not use it. During the check, the
-// node holds a second View in memory.
+// It also stops if the state differs from the snapshot. For example, a version of
+// the program with other rules may have written the snapshot. checkPast first
+// replaces such a snapshot, or deletes it if there is no room, so that the next
+// start does not use it. During the check, the node holds a second View in memory.
 func (n *Node) checkPast(ctx context.Context) {
 	if _, err := n.await(ctx, 0); err != nil || n.began.snapshot == 0 {
 		return
@@ -178,8 +178,9 @@ func (n *Node) checkPast(ctx context.Context) {
 }
 
 // samePast reports whether the View v, made from the log, is equal to the snapshot.
-// If not, it replaces the snapshot with v. WriteSnapshot deletes the old one first,
-// even if there is no room for v.
+// If not, it replaces the snapshot with v. WriteSnapshot deletes the old snapshot
+// before it writes v. The old one is therefore deleted even if there is no room for
+// v, unless the disk is almost full.
 func (n *Node) samePast(ctx context.Context, v *projections.View) bool {
 	past := n.began.past
 	n.began.past = nil
