@@ -1,9 +1,9 @@
 // Package datafolder works on the folder in which a policy node keeps its state,
 // while no node runs there. It opens and verifies the log, and restores a backup.
 //
-// It promises: Open and Verify change nothing; Restore puts a log into the folder
-// only after it has read and checked all of it; a log that another process has open
-// is refused. The package decides nothing about stanzas and serves no clients.
+// Open and Verify change nothing. Restore puts a log into the folder only after it
+// has read and checked the whole log. A log that another process has open is
+// refused. The package decides nothing about stanzas and serves no clients.
 package datafolder
 
 import (
@@ -92,9 +92,9 @@ func Restore(ctx context.Context, from string, c Config, progress eventlog.Progr
 // maxNamed bounds the files that an error names.
 const maxNamed = 5
 
-// mayRestore returns an error if a node has used the data folder, because its records
-// and log belong to another history. The folder may hold the gateways' keys and the
-// remains of an interrupted restore.
+// mayRestore returns an error if a node has used the data folder, because the node's
+// records and log belong to another history. The folder may hold the gateways' keys
+// and the remains of an interrupted restore.
 func mayRestore(data string) error {
 	list, err := os.ReadDir(data)
 	if errors.Is(err, fs.ErrNotExist) {

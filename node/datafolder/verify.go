@@ -12,10 +12,10 @@ import (
 )
 
 // Verify reads a log completely. It checks each record against the hash chain, each
-// index against the records, and each snapshot against the View that its commits
-// give. It calls at with each position that it has read. It returns the positions of
-// the snapshots, newest first, and stops at the first fault. If a commit is faulty,
-// the error is an *events.CorruptError.
+// index against the records, and each snapshot against the View made from the commits
+// up to its position. It calls at with the position of each commit. It stops at the
+// first fault, and returns the positions of the snapshots, newest first. If a commit
+// is faulty, the error is an *events.CorruptError.
 func Verify(ctx context.Context, l *eventlog.Log, at func(events.Position)) ([]events.Position, error) {
 	list, err := l.Snapshots()
 	if err != nil {
