@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// MaxCommits bounds one append. A writer with more commits makes several.
+	// MaxCommits bounds one append. A writer with more commits must append several
+	// times.
 	MaxCommits = 1024
 
 	// maxBatch bounds the records of one append in bytes, because Pebble holds
@@ -33,13 +34,14 @@ var errReadOnly = errors.New("the log is open for reading only")
 // readers will read it, with times in whole microseconds of UTC. On error the
 // commits are unchanged.
 //
-// The errors are: *events.ConflictError if the head is another one;
+// The errors are: *events.ConflictError if the head is at another position;
 // *events.DuplicateCommandError if the tenant's command id is in the log
 // already or occurs twice in commits; an error for a commit that no reader
 // would accept; events.ErrNoRoom if the disk is nearly full; ctx's error while
 // waiting for another append. After these errors nothing was written. Once a
-// write has begun it is not cancelled. If it fails, it is unknown whether it
-// happened; then this append and every later one returns events.ErrFailed.
+// write has begun it is not cancelled. If the write fails, it is unknown whether
+// the commits are durable. Then this append and every later one return
+// events.ErrFailed.
 func (l *Log) Append(ctx context.Context, at events.Position, commits ...*events.Commit) error {
 	if err := l.use(); err != nil {
 		return err

@@ -83,8 +83,8 @@ func decodeOrigins(b []byte) (list []Origin, err error) {
 	return list, nil
 }
 
-// A Progress is told how far a long task is: done of all, in the unit of the
-// current step.
+// A Progress is called during a long task. Of the current step, done of all units
+// are complete.
 type Progress func(step string, done, all uint64)
 
 // Backup copies the log as it is now into a new or empty folder. It reads the
@@ -133,7 +133,7 @@ func (l *Log) backup(ctx context.Context, dir string, progress Progress) (b Back
 	if err != nil {
 		return b, err
 	}
-	// Written twice, so that both slots hold it.
+	// Written twice, so that both places hold it.
 	if err := errors.Join(w.write(l.logID, h), w.write(l.logID, h), w.close(), syncFolder(l.fs, to)); err != nil {
 		return b, err
 	}
@@ -332,8 +332,8 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	if err := errors.Join(err, l.Close()); err != nil {
 		return o, err
 	}
-	// The high-water mark names the old log. Opened without one, the log gets
-	// its own.
+	// The copied high-water mark names the old log, so it is removed. Open then
+	// creates a new one.
 	fsys := cmp.Or(c.FS, vfs.Default)
 	if err := fsys.Remove(fsys.PathJoin(c.Dir, highWaterName)); err != nil {
 		return o, err

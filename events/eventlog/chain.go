@@ -10,15 +10,15 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A chain walks records in order and checks each before it returns it. A record
-// is good if the next record, or the head, holds its hash. Therefore a chain
-// reads one record ahead.
+// A chain reads records in order and returns only checked ones. A record is good
+// if the next record holds its hash; the newest record is good if the head holds
+// its hash. Therefore a chain reads one record ahead.
 type chain struct {
 	iter *pebble.Iterator
 	head head
 	at   events.Position // position of last
 	last link            // the record read ahead
-	free *events.Commit  // a commit to decode into that nobody uses any more, or nil
+	free *events.Commit  // an unused commit to decode the next record into, or nil
 }
 
 // A link is a record that was read.
@@ -46,8 +46,8 @@ func (l *Log) chain(from events.Position, h head) (*chain, error) {
 	return c, nil
 }
 
-// records returns a chain without a beginning: call to first. The caller closes
-// its iter.
+// records returns a chain that has no position yet: the caller must call to before
+// next. The caller closes its iter.
 func (l *Log) records(h head) (*chain, error) {
 	iter, err := l.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(keyCommit(1)),
@@ -59,9 +59,9 @@ func (l *Log) records(h head) (*chain, error) {
 	return &chain{iter: iter, head: h}, nil
 }
 
-// to moves to the record at p, which next then returns. It is checked against
-// the record after it, like any other. The move costs a seek, unless p is next
-// in order.
+// to moves to the record at p. The following call of next checks this record
+// against the record after it, and returns its commit. The move costs a seek,
+// unless p is next in order.
 func (c *chain) to(p events.Position) error {
 	if c.at == p && c.last.commit != nil {
 		return nil
@@ -120,8 +120,9 @@ func (c *chain) next() (*events.Commit, error) {
 	return commit, nil
 }
 
-// blame decides which of two records that do not match is bad: the second one,
-// unless the record after it, or the head, confirms it.
+// blame decides which of two records that do not match is bad. If the record after
+// the second one, or the head, confirms the second one, the first one is bad.
+// Otherwise the second one is bad.
 func (c *chain) blame(ahead link) error {
 	vouched := c.at+1 == c.head.position && ahead.hash == c.head.hash
 	if c.at+1 < c.head.position {

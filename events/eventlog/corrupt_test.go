@@ -439,7 +439,7 @@ func TestHighWater(t *testing.T) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
-	// An older log with the same id and length, with a valid chain of its own.
+	// An older log with the same id and length, and with another valid chain.
 	fork := vfs.NewMem()
 	if _, err := vfs.Clone(whole, fork, testDir, testDir); err != nil {
 		t.Fatal(err)

@@ -9,9 +9,9 @@
 // also keeps snapshots of its owner's state (see snapshot.go).
 //
 // Damage is refused or reported with its position, never skipped. A log that is
-// shorter than before is refused too (see highWater). One thing no disk can show
-// by itself: that all of it, the high-water mark included, was put back to an
-// earlier state.
+// shorter than before is refused too (see highWater). The log cannot detect that
+// its whole folder, including the high-water mark, was replaced by an earlier
+// copy.
 //
 // The package knows nothing about the meaning of events. It starts no
 // goroutine; Pebble flushes and compacts in the background from Open to Close.
@@ -55,9 +55,9 @@ type Config struct {
 	// Fatal is called when Pebble's background work fails again and again, or
 	// when a write to the write-ahead log or the manifest fails, because then
 	// it is unknown which data is durable. It may be called on any goroutine
-	// and must not return. Nil means a panic; on one of Pebble's own goroutines
-	// that ends the process. A program that recovers panics, as HTTP servers
-	// do, should exit here.
+	// and must not return. Nil means a panic. A panic on one of Pebble's own
+	// goroutines ends the process, but an HTTP server recovers panics in its
+	// handlers. A program that recovers panics should exit in Fatal.
 	Fatal func(reason string)
 }
 
@@ -115,7 +115,7 @@ type Log struct {
 	// moved is closed and replaced when head moves.
 	moved chan struct{}
 	// failed is set before a write begins and cleared only when the write has
-	// succeeded. So it stays set however the write ends, by panic too.
+	// succeeded. It therefore stays set if the write returns an error or panics.
 	failed bool
 	closed bool
 	// corrupt holds the positions of snapshots whose content is damaged.
@@ -192,7 +192,7 @@ func (l *Log) open(c Config) error {
 	if err := l.highWater.write(l.logID, l.head); err != nil || found {
 		return err
 	}
-	return l.highWater.file.Sync() // from now on one place is always whole
+	return l.highWater.file.Sync() // from now on one place is always intact
 }
 
 // shut closes everything that open has opened.

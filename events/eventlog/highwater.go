@@ -17,15 +17,15 @@ import (
 
 // A highWater is the log's high-water mark: a file beside Pebble's that holds
 // the newest head. Pebble treats damage in the last 32 KB of its write-ahead
-// log as an unfinished write and silently drops the data there. That can be
-// everything that was acknowledged in weeks. The same happens if the
-// write-ahead log was cut off. The chain cannot show the loss, because the
-// remaining records are a good chain; the high-water mark can.
+// log as an unfinished write and silently drops the data there. The dropped data
+// can be weeks of acknowledged commits. The same happens if the write-ahead log
+// was cut off. The chain cannot show the loss, because the remaining records are
+// a good chain. The high-water mark shows it.
 //
-// The file is written after the commit is durable, and is not synced itself;
-// this costs microseconds. So it is never ahead of the durable log, and it is
-// behind only after a power cut. It has two places, which are written in turn,
-// so that a write that fails leaves the other place whole.
+// The file is written after a commit is durable, and is not synced after each
+// write; a write costs microseconds. The file is therefore never ahead of the
+// durable log, and it is behind only after a power cut. It has two places, which
+// are written in turn, so that a failed write leaves the other place intact.
 type highWater struct {
 	file vfs.File
 	next int64 // offset of the place to write next
@@ -170,9 +170,9 @@ func (w *highWater) close() error {
 // checkMarks compares the log with its marks, and sorts them: the newest mark
 // first, stale ones last.
 //
-// A file of another log is refused, because the log's own file may have been
-// lost with it. One such file is ignored: an earlier version restored a backup
-// and left the backup's file, because it did not know that name. This file is
+// A file of another log is refused, because it may have replaced the log's own
+// file. One such file is ignored: an earlier version restored a backup and left
+// the backup's file, because that version did not know the file's name. The file is
 // stale if its mark is exactly the origin from which the log was restored, and
 // the log has its own file under the other name.
 func (l *Log) checkMarks(marks []mark) error {

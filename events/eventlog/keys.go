@@ -22,8 +22,8 @@ import (
 //	a|position|chunk            → a piece of a snapshot; chunk is 4 bytes
 //	s|position                  → the snapshot's manifest
 //	m|format, m|id, m|head      → format version, log id, position and hash
-//	m|origins                   → which logs it was restored from (Origin)
-//	m|times                     → that w| says where the clock was set back
+//	m|origins                   → the logs from which it was restored (Origin)
+//	m|times                     → "1" once w| marks where the clock was set back
 const (
 	prefixCommit   = "e|"
 	prefixTenant   = "t|"

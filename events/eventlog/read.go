@@ -24,9 +24,9 @@ var (
 // that fails the check. A commit belongs to fn only until fn returns, because
 // later commits are read into the same memory. To keep it, fn clones it; the
 // strings and events in it may be kept without cloning. fn may append to the
-// log. If fn returns an error, Read ends and returns it unchanged. From one
-// past the head there is nothing to read; from any later position the error is
-// events.ErrNoSuchPosition.
+// log. If fn returns an error, Read ends and returns it unchanged. If from is the
+// position after the head, there is nothing to read. If from is later, the error
+// is events.ErrNoSuchPosition.
 func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
 	if err := l.use(); err != nil {
 		return err

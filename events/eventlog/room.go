@@ -15,9 +15,9 @@ import (
 // events.ErrNoRoom. While the log writes nothing, Pebble has no work to do, so
 // other programs may fill the disk to the last byte.
 const (
-	// AppendReserve is the space that an append leaves free: for the largest
-	// batch in the write-ahead log, in a table, and in a second table while the
-	// first is compacted, and as much again.
+	// AppendReserve is the space that an append leaves free. It is four times the
+	// largest batch: in the write-ahead log, in a table, in a second table while
+	// the first is compacted, and once more as a margin.
 	AppendReserve = 4 * maxBatch
 	// SnapshotReserve is the space that a snapshot leaves free. A snapshot only
 	// saves time, so it must not use space that commits or the records of
@@ -26,9 +26,9 @@ const (
 )
 
 // room refuses a write of about size bytes that would leave less than reserve
-// of the disk free. If the file system does not report its space, there is
-// room. If the call fails, there is none: nothing has been written yet, so to
-// refuse is safe.
+// of the disk free. If the file system does not report its space, room allows
+// the write. If the space cannot be read, room refuses the write, which is safe
+// because nothing has been written yet.
 func (l *Log) room(size, reserve uint64) error {
 	free, known, err := freeOn(l.fs, l.dir)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 )
 
 // A snapshot is a state that the log's owner has built from the commits up to a
-// position. With it, the owner's next start need not read them all. To the log
-// it is just bytes. It is stored in chunks of bounded size, and each chunk is
+// position. With it, the owner's next start need not read these commits. The log
+// does not interpret it. It is stored in chunks of bounded size, and each chunk is
 // made durable before the next one is accepted, so that an append waits for at
 // most one chunk. The manifest is written last; without it there is no
 // snapshot.
@@ -30,13 +30,13 @@ const (
 
 	// minChunk is the minimum size of a stored chunk; shorter ones are padded
 	// with zeros. Chunks sort before all other keys and are at least as large
-	// as one of Pebble's blocks, so each has blocks of its own. Therefore
-	// damage to a chunk never makes manifests, records and other snapshots
-	// unreadable.
+	// as one of Pebble's blocks, so no block holds a chunk and anything else.
+	// Therefore damage to a chunk never makes manifests, records and other
+	// snapshots unreadable.
 	minChunk = blockSize
 
-	// keptSnapshots is how many snapshots are kept: one to use, and one in case
-	// that one is damaged.
+	// keptSnapshots is how many snapshots are kept: the newest, and an older one in
+	// case the newest is damaged.
 	keptSnapshots = 2
 
 	// manifestVersion is a manifest's first byte. Older manifests are skipped.
@@ -92,8 +92,8 @@ func decodeManifest(b []byte) (m manifest, err error) {
 // left. An error leaves no new snapshot, and the snapshots at other positions
 // unchanged; an earlier one at this position may be deleted. events.ErrNoRoom
 // means that the disk is nearly full. The earlier snapshot at this position is
-// then deleted too, unless even an append would have no room: its owner may be
-// replacing it because it is wrong. Appends continue meanwhile; only one
+// then deleted too, because the owner may be replacing a wrong snapshot; but it
+// stays if even an append would have no room. Appends continue meanwhile; only one
 // snapshot is written at a time. An error of write is returned unchanged.
 func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(io.Writer) error) error {
 	if err := l.use(); err != nil {
@@ -118,7 +118,8 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	if err != nil {
 		return err
 	}
-	// First, so that room is made, and a wrong snapshot goes even without room.
+	// The old snapshot is deleted first. This makes room, and deletes a wrong
+	// snapshot even if there is no room for the new one.
 	if err := l.dropSnapshot(at); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, err)
 	}
@@ -263,7 +264,7 @@ func (l *Log) keepSnapshot(m manifest) error {
 func deleteSnapshots(b *pebble.Batch, kept ...events.Position) error {
 	slices.Sort(kept)
 	for _, prefix := range []string{prefixSnapshot, prefixChunk} {
-		begin := prefix // everything before it is dealt with
+		begin := prefix // the keys before begin are kept or deleted already
 		for _, p := range kept {
 			if err := b.DeleteRange([]byte(begin), []byte(prefix+u64(uint64(p))), nil); err != nil {
 				return err
@@ -285,8 +286,8 @@ type found struct {
 }
 
 // snapshots lists the manifests, the newest first. It seeks from one to the
-// next and never reads the content, which may be damaged. The list is of one
-// moment, so a snapshot that is written meanwhile makes no entry of it bad.
+// next and never reads the content, which may be damaged. The list shows the log at
+// one moment, so writing a snapshot at the same time cannot make an entry wrong.
 func (l *Log) snapshots() ([]found, error) {
 	reader := l.db.NewSnapshot()
 	list, err := l.manifests(reader)
@@ -351,8 +352,9 @@ func (l *Log) isCorrupt(at events.Position) bool {
 // Snapshot returns the newest usable snapshot at or before a position, and its
 // position. A usable snapshot belongs to this log's own history, and its
 // content has been read once and is undamaged. Others are skipped, and the
-// reason is logged. found is false if none is usable; err is for failures that
-// no snapshot causes. The caller closes r; the log's Close waits for that.
+// reason is logged. found is false if none is usable. An unusable snapshot is no
+// error; err reports other failures. The caller must close r; the log's Close waits
+// until r is closed.
 func (l *Log) Snapshot(ctx context.Context, atMost events.Position) (at events.Position, r io.ReadCloser, found bool, err error) {
 	if err := l.use(); err != nil {
 		return 0, nil, false, err
@@ -447,7 +449,7 @@ type snapshotReader struct {
 	log      *Log
 	iter     *pebble.Iterator
 	manifest manifest
-	chunk    []byte // the unread rest of the current chunk
+	chunk    []byte // the unread part of the current chunk
 	chunks   uint32
 	length   uint64
 	sum      hash.Hash
@@ -500,7 +502,7 @@ func (r *snapshotReader) next() error {
 	return nil
 }
 
-// Close releases the reader's hold on the log.
+// Close closes the reader. The log's Close waits for this.
 func (r *snapshotReader) Close() error {
 	if r.iter == nil {
 		return nil

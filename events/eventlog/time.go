@@ -25,9 +25,9 @@ const (
 
 // PositionAt returns the last position at or before a time: each commit up to
 // it has a time not after t, and the next commit has a later time. It is zero
-// if t is before all commits. If a clock that was set back dated a commit
-// before an earlier one, the commit counts as made at the earlier one's time.
-// Therefore a later t never gives an earlier position.
+// if t is before all commits. After a clock was set back, a commit can have an
+// earlier time than a commit before it. PositionAt then treats the latest time so
+// far as the commit's time. Therefore a later t never gives an earlier position.
 func (l *Log) PositionAt(t time.Time) (events.Position, error) {
 	if err := l.use(); err != nil {
 		return 0, err
@@ -61,8 +61,8 @@ func (l *Log) PositionAt(t time.Time) (events.Position, error) {
 	return last, nil
 }
 
-// loadTimes reads the newest time. In a log from before entries had marks, it
-// also marks them, for which it reads the time index once. It does not change a
+// loadTimes reads the newest time. If an earlier version has written time entries
+// without marks, it reads the time index once and marks them. It does not change a
 // log that is open for reading.
 func (l *Log) loadTimes() error {
 	v, _, err := l.get(keyTimes)
