@@ -15,7 +15,7 @@ import (
 )
 
 // explainStanza explains the verdict on a stanza in a session that is opened now.
-// It uses the same code that answers gateways. It is the admin API's Explainer.
+// It decides with the same code as for gateways. It is the admin API's Explainer.
 func explainStanza(_ context.Context, v *projections.View, tenant string, q api.ExplainRequest) (server.Explained, error) {
 	full, err := jid.Parse([]byte(q.Account + "/" + q.Resource))
 	if q.Resource == "" {

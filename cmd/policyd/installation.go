@@ -52,8 +52,8 @@ const maxNamed = 4
 
 // checkInstallation returns an error if the data folder has lost its log, unless
 // init asks for a new installation. With init, it returns an error if there is a
-// log. existing reports whether the log must be complete: if the first start was
-// killed, there may be an incomplete log, but no other files.
+// log. existing reports whether there must be a complete log. This is not so if
+// the first start was killed: it may leave an incomplete log, but no other files.
 func (c *config) checkInstallation(init bool) (existing bool, err error) {
 	there, err := eventlog.Exists(c.logDir(), nil)
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *config) checkInstallation(init bool) (existing bool, err error) {
 		"to begin a new installation, without tenants, start once with: policyd --init", c.Data, named, c.logDir())
 }
 
-// openError adds to an error of opening the log the remedy for it.
+// openError adds the remedy to an error of opening the log.
 func (c *config) openError(err error) error {
 	if corrupt, ok := errors.AsType[*events.CorruptError](err); ok {
 		return fmt.Errorf("open the log: it is damaged at position %d, so policyd does not use it. "+

@@ -10,7 +10,7 @@ import (
 )
 
 // maxAdminConns bounds the connections to the admin port. Further connections wait
-// to be accepted. Requests are few, and api/server bounds them.
+// to be accepted. Few requests are expected, and api/server bounds them.
 const maxAdminConns = 256
 
 // maxAdminConnsOf bounds the connections from one source, so that no source can

@@ -210,8 +210,8 @@ func (p *process) makeNode() (err error) {
 	return err
 }
 
-// notify tells gateways of a revocation, so that idle sessions end sooner. No
-// guarantee depends on it, because each session asks with its next stanza.
+// notify publishes a revocation to gateways, so that idle sessions end sooner. No
+// guarantee depends on it, because a gateway asks about each session's next stanza.
 func (p *process) notify(e decision.Revocation) {
 	if err := p.responder.Notify(e); err != nil {
 		p.logger.Debug("gateways were not told of a revocation", "error", err)
@@ -237,7 +237,7 @@ func (p *process) listen() (err error) {
 }
 
 // serve runs all parts until ctx is done or a part fails. It stops a part only
-// after the parts that depend on it: first those that accept requests (admin,
+// after the parts that depend on it: first the parts that accept requests (admin,
 // responder), then the node, and last the NATS server.
 func (p *process) serve(ctx context.Context) error {
 	front, fail := context.WithCancelCause(ctx)

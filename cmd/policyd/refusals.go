@@ -23,8 +23,8 @@ type refusals struct {
 	logger  *floodlog.Logger
 	counter *prometheus.CounterVec
 	// gateways maps the public keys of configured gateways to their ids.
-	// forgotten maps the other keys in the folder, made for gateways that are no
-	// longer configured.
+	// forgotten does the same for the other keys in the folder, which were made for
+	// gateways that are no longer configured.
 	gateways, forgotten map[string]string
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 // recordReserve is the space that records of decisions leave free on their disk.
-// The log needs 64 MiB of it (see eventlog). Records grow without end; they stop
-// first, so that administrators can still make room and run commands.
+// The log needs 64 MiB of it (see eventlog). Records grow without end. They stop
+// before the log does, so that administrators can still make room and run commands.
 const recordReserve = 128 << 20
 
 // room returns what policyd does not do because too little of the disk of the data
