@@ -32,8 +32,8 @@ func (h *Entitlement) Held() bool {
 	return h.Known && len(h.BarredBy) == 0 && len(h.Steps) > 0 && h.Steps[len(h.Steps)-1].Answer.Granted()
 }
 
-// same reports whether two Entitlements give the same answer of three: held,
-// not held, or unknown.
+// same reports whether two Entitlements give the same answer. The possible
+// answers are held, not held and unknown.
 func (h *Entitlement) same(other *Entitlement) bool {
 	return h.Known == other.Known && h.Held() == other.Held()
 }
@@ -151,7 +151,7 @@ func (b *Blame) matters(e events.Event) bool {
 		return false
 	}
 	switch s := events.SubjectOf(e); s.Kind {
-	case events.KindTenant: // whether clients are admitted does not change a role
+	case events.KindTenant: // a change of admission alone changes no role
 		return b.account != "" || does.Have(events.ChangesPermissions)
 	case events.KindDomain:
 		return s.Name == b.domain

@@ -8,8 +8,8 @@ import (
 
 // A Builder folds many commits into one View, as a rebuild from the log needs.
 // It runs the same code as View.Apply, so it has the same rules and the same
-// errors. It is faster because it changes nodes that it made in place instead
-// of copying them for each commit. One goroutine owns a Builder.
+// errors. It is faster because it copies a node at most once. After that it changes
+// its own copy in place, also for later commits. One goroutine owns a Builder.
 type Builder struct {
 	by   *owner
 	view *View // nil after View, and after an error

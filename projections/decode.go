@@ -25,8 +25,8 @@ var (
 )
 
 // Decode reads a View that Encode wrote. It accepts nothing else: every View it
-// returns encodes to the same bytes again. The View answers as the encoded one
-// did; Decode compiles its roles again.
+// returns encodes to the same bytes again. Decode compiles the roles
+// again, so the View gives the same answers as the encoded View.
 func Decode(r io.Reader) (*View, error) {
 	d := decoder{r: bufio.NewReaderSize(r, 1<<16), by: new(owner), view: New()}
 	d.header()
@@ -80,7 +80,7 @@ func (d *decoder) read(p []byte) {
 	}
 }
 
-// cut keeps a reader's error. An input that ends too early is malformed.
+// cut records an error of the reader. An input that ends too early is malformed.
 func (d *decoder) cut(err error) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		d.fail("it ends early")
@@ -89,7 +89,8 @@ func (d *decoder) cut(err error) {
 	d.err = err
 }
 
-// number reads a varint of at most most. It must have its shortest form.
+// number reads a varint. It refuses a value greater than most, and a varint that
+// is not in its shortest form.
 func (d *decoder) number(most uint64) uint64 {
 	if d.err != nil {
 		return 0
@@ -143,8 +144,8 @@ func (d *decoder) position(least events.Position) events.Position {
 	return p
 }
 
-// bytes reads a text of at most most bytes. The next bytes or text overwrites
-// the result.
+// bytes reads a text. Its length must not exceed most bytes. The next call of
+// bytes or text overwrites the result.
 func (d *decoder) bytes(most uint64) []byte {
 	n := int(d.number(most))
 	if cap(d.buf) < n {
@@ -161,8 +162,8 @@ func (d *decoder) bytes(most uint64) []byte {
 // text reads a text. It cannot be longer than the commit that it came from.
 func (d *decoder) text() string { return string(d.bytes(events.MaxSize)) }
 
-// each reads a list's count, at most most, and calls element once for each
-// element. It stops at an error.
+// each reads the count of a list, which must not exceed most. It then calls
+// element once for each element, up to the first error.
 func (d *decoder) each(most uint64, element func()) {
 	for range d.number(most) {
 		if element(); d.err != nil {

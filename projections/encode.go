@@ -19,7 +19,8 @@ import (
 // The encoding of a View. It holds only facts that cannot be computed from
 // others. Its order does not depend on hashes, so Views folded from the same
 // commits have the same bytes. A number is an unsigned varint in its shortest
-// form. Text is its length and its bytes. A list is its count and its elements.
+// form. A text is written as its length, then its bytes. A list is written as
+// its count, then its elements.
 // A position is never greater than the position of the View.
 //
 //	view     magic, catalogue (32 bytes), position, time in µs, sections, 0
@@ -45,13 +46,14 @@ import (
 //	         16 secondary, 32 suspended by the operator); then, each only if its
 //	         bit is set: role, revoked, secondary (list of role numbers)
 //
-// Each noun of the installation gets a section of its own, in installation.go.
+// Each kind of fact about the installation has a separate section: see
+// installation.go.
 const (
 	// magic names the format and its version. Decode refuses any other version.
 	// A snapshot is never converted, since it can be rebuilt from the log.
 	//
-	// A change of the fold needs a new version too, if the same commits then
-	// give another View, such as one with a further revocation. Otherwise a
+	// If a change of the fold makes the same commits give another View, for
+	// example one more revocation, the version must change too. Otherwise a
 	// node that starts from an old snapshot would decide differently from a
 	// node that folds the whole log.
 	magic = "postern view 2\n"
@@ -81,7 +83,7 @@ const (
 	bitByOperator = 32
 )
 
-// catalogueHash is the hash of all that compiling roles depends on: the
+// catalogueHash is the hash of the data from which roles are compiled: the
 // permissions, the built-in roles and resets. The positions at which sessions
 // were revoked depend on these too. So Decode refuses a View that was folded
 // under another catalogue.

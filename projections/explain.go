@@ -29,8 +29,9 @@ func (a Answer) String() string { return answerNames[a] }
 // Granted reports whether the answer grants the permission.
 func (a Answer) Granted() bool { return a == Gives || a == Adds || a == Allows }
 
-// A Step is one step of a look-up: a role that it visited, or its end without a
-// role. The last step decides.
+// A Step is one step of a look-up. The look-up visits a role in each step, except
+// that it may end with a step without a role: Ceiling or Nobody. The last step
+// decides.
 type Step struct {
 	Role   string // empty for Ceiling and Nobody
 	Depth  int    // 0 for the role looked up, 1 for its parents, …

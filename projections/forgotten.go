@@ -4,7 +4,7 @@ import "iter"
 
 // Forgotten yields, in no particular order, the accounts that are not members
 // but have a record of when their sessions were revoked. Such an account was a
-// member once, or its sessions were revoked while it was none.
+// member once, or its sessions were revoked while it was not a member.
 func (t *Tenant) Forgotten() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		list := t.domainList()

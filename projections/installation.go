@@ -10,9 +10,9 @@ import (
 // An Installation holds the facts at one position that belong to no tenant. It
 // belongs to a View and, like the View, never changes.
 //
-// To add a noun, give it a field here, a case in fold, a section of the
-// encoding, and a file with its methods, the folding of its events and its
-// encoding. The View and the tenants need not know it.
+// To add a kind of fact, add a field here, a case in fold and a section of the
+// encoding. Put its methods, the folding of its events and its encoding into a
+// new file. View and Tenant need no change.
 type Installation struct {
 	version uint64 // counts the installation's commits
 	// tokens is sorted by id. It holds revoked tokens too, since an id must
@@ -26,7 +26,7 @@ type Installation struct {
 // Installation returns the facts that belong to no tenant.
 func (v *View) Installation() *Installation { return &v.installation }
 
-// Version counts the commits of the installation, that is, without a tenant.
+// Version counts the installation's commits, which are those without a tenant.
 func (n *Installation) Version() uint64 { return n.version }
 
 // foldInstallation applies a commit without a tenant.
@@ -78,9 +78,9 @@ func (e *encoder) installation(n *Installation) {
 	}
 }
 
-// installation reads the sections of the installation. section is the number of
-// the first section, which was read before; next is the number of the section
-// after the last one.
+// installation reads the sections of the installation. The caller has already
+// read section, the number of the first section. next is the number of the
+// section that follows the installation's.
 func (d *decoder) installation(section uint64) (next uint64) {
 	n := &d.view.installation
 	if section == sectionInstallation {

@@ -202,7 +202,8 @@ func (ch *change) setMemberRoles(e events.MemberRolesSet) error {
 	})
 }
 
-// primary returns the primary role of an account, given its own role or 0.
+// primary returns the primary role of an account. own is the role set for the
+// account itself, or 0.
 func (d *host) primary(own roleRef) roleRef {
 	if own == 0 {
 		return d.defaultRole

@@ -70,9 +70,9 @@ const (
 	maxSecondary = 1 << 8
 )
 
-// errCrowded is returned instead of overfilling a leaf at maxDepth, which can
-// no longer be split: its offsets would overflow. With a keyed hash no leaf gets
-// that full.
+// errCrowded refuses a record for a full leaf at maxDepth. Such a leaf cannot be
+// split, and the offsets in a larger leaf would overflow. With a keyed hash no
+// leaf at maxDepth becomes full.
 var errCrowded = errors.New("too many accounts with one hash")
 
 // The trie uses the low bits of a hash, so a leaf's index uses the high half.
@@ -133,7 +133,7 @@ func (m *members) find(hash uint64, local []byte) record {
 }
 
 // unpack converts the record to a member. local must equal the record's
-// localpart: the caller has it as a string already.
+// localpart. The caller already has this string, so unpack allocates no copy.
 func (r record) unpack(local string) member {
 	m := member{local: local, revokedAt: r.revokedAt, role: r.role, flags: r.flags}
 	if n := r.secondaryCount(); n > 0 {
@@ -242,8 +242,8 @@ func (m *members) put(by *owner, seed maphash.Seed, hash uint64, rec member) err
 	return nil
 }
 
-// takes reports whether a leaf can take a new record of a size without being
-// rebuilt.
+// takes reports whether a new record of a size fits into a leaf, so that the leaf
+// need not be rebuilt.
 func (p packed) takes(size int) bool {
 	return p.count > 0 && p.count < maxMembers && 4*(int(p.count)+1) <= 3<<p.bits && len(p.bytes)+size <= maxLeafBytes
 }
@@ -256,8 +256,8 @@ type packer struct {
 }
 
 // rebuild packs the records of a leaf together with the new record, and splits
-// the result if it is too large. It leaves out the record at offset skip, which
-// the new one replaces; with skip 0 it leaves out none.
+// the result if it is too large. If skip is not 0, the new record
+// replaces the record at this offset.
 func (p *packer) rebuild(leaf packed, skip, depth int) (trie[packed], error) {
 	records := make([][]byte, 1, leaf.count+1)
 	records[0] = p.record

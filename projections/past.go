@@ -7,18 +7,18 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// A Past folds only the commits of one tenant. So the tenant can be read as it
-// was at an earlier position without the cost of folding all other tenants. A
-// Past skips the positions between two commits of the tenant, which belong to
-// others. It checks all else as a View does: versions must be dense, and every
-// event must apply.
+// A Past folds only the commits of one tenant. So it gives the state of
+// the tenant at an earlier position without the cost of folding all other
+// tenants. It skips the positions between two commits of the tenant, because
+// the commits there are not the tenant's. Otherwise a Past makes the same checks as
+// a View: versions must have no gaps, and every event must apply.
 //
 // A Past cannot check that no other tenant owned a name at the same time. This
 // was checked when the commits were made. One goroutine owns a Past.
 type Past struct {
 	tenant string
 	b      *Builder
-	// shared holds the shared services: see the method Installation.
+	// shared holds only the shared services: see the method Installation.
 	shared Installation
 }
 
@@ -43,8 +43,8 @@ func (p *Past) Apply(c *events.Commit) error {
 // Installation folds the installation's next commit. It uses only the events
 // about shared services: a decision looks these up when it judges an address.
 // The installation's commits may be folded before the tenant's or after them.
-// They cannot conflict: that no name was shared and owned by a tenant at the
-// same time was checked when the commits were made.
+// The order has no effect: when the commits were made, a check ensured that no
+// tenant owned the name of a shared service.
 func (p *Past) Installation(c *events.Commit) error {
 	if c.Tenant != "" {
 		return fmt.Errorf("apply commit %d: it belongs to tenant %q, not to the installation", c.Position, c.Tenant)

@@ -237,8 +237,8 @@ func (ch *change) defineRole(e events.RoleDefined) error {
 }
 
 // removeRole removes a role and frees its number. The role must not be in use:
-// a remaining reference would mean another role as soon as the number is used
-// again.
+// otherwise a remaining reference would refer to the next role with the same
+// number.
 func (ch *change) removeRole(name string) error {
 	t := ch.tenant
 	ref, err := t.roleNamed(name)
@@ -289,7 +289,7 @@ func maskOf(names []string) permission.Set {
 }
 
 // answers are the permissions that a role grants (yes) and denies (no), by its
-// own table or by inheritance. On all others the role is silent.
+// own table or by inheritance. The role is silent on all other permissions.
 type answers struct {
 	yes, no permission.Set
 	state   uint8
@@ -302,9 +302,9 @@ const (
 	done
 )
 
-// resets are the permissions whose loss revokes the sessions of a role. Without
-// that, the XMPP server would keep treating such a session as available, or as
-// one that receives messages.
+// resets are the permissions whose loss revokes the sessions of a role. If these
+// sessions continued, the XMPP server would still treat them as available, or as
+// sessions that receive messages.
 const resets = permission.Set(1<<permission.MessagesRead | 1<<permission.PresenceWrite)
 
 // compile computes the masks of all roles. It revokes the sessions of each role

@@ -12,8 +12,8 @@ import (
 // same, and a snapshot older than the setting can be read.
 const firstSettings = 2
 
-// laterSettings lists the later settings that are not 0: the number and the
-// value of each, in turn.
+// laterSettings lists the settings with numbers above first that are not 0. The
+// list has the number and then the value of each.
 func laterSettings(s events.Settings, first uint64) []uint64 {
 	var list []uint64
 	for setting := range events.AllSettings() {
@@ -24,8 +24,9 @@ func laterSettings(s events.Settings, first uint64) []uint64 {
 	return list
 }
 
-// settings writes a tenant's settings: only the values of the first ones, then
-// a list of the later ones if there are any.
+// settings writes a tenant's settings. It writes the values of the settings with
+// numbers up to first without their numbers, then the list later unless it is
+// empty.
 func (e *encoder) settings(s events.Settings, first uint64, later []uint64) {
 	for setting := range events.AllSettings() {
 		if setting.Number <= first {
@@ -41,7 +42,8 @@ func (e *encoder) settings(s events.Settings, first uint64, later []uint64) {
 	}
 }
 
-// settings reads a tenant's settings. later says whether later ones follow.
+// settings reads a tenant's settings. later says whether a list of later settings
+// follows the first settings.
 func (d *decoder) settings(first uint64, later bool) (s events.Settings) {
 	for setting := range events.AllSettings() {
 		if setting.Number <= first {

@@ -34,7 +34,7 @@ func (v *View) HostKindFor(t *Tenant, domain []byte) HostKind {
 }
 
 // foldSharedService folds an event about a shared service. It uses v to refuse
-// a name that a tenant owns. v is nil if this was checked before.
+// a name that a tenant owns. If v is nil, it does not check the owner.
 func (n *Installation) foldSharedService(v *View, e events.Event) error {
 	switch e := e.(type) {
 	case events.SharedServiceAdded:

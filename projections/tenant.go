@@ -196,7 +196,8 @@ func (ch *change) applyService(e events.Event) error {
 	return errUnknown
 }
 
-// trim is View.trim for one tenant. by must have made the tenant.
+// trim cuts spare capacity, as View.trim does, in one tenant, which by must have
+// made.
 func (t *Tenant) trim(by *owner) {
 	t.hosts.trim(by)
 	t.hosts.root.owned(by, func(leaf *[]slot[host]) {
@@ -352,7 +353,7 @@ func (ch *change) addDomain(e events.DomainAdded) error {
 	})
 }
 
-// keptBackends is kept for a list of backends.
+// keptBackends copies a list of backends and their strings, as kept does.
 func keptBackends(list []events.Backend) []events.Backend {
 	own := slices.Clone(list)
 	for i := range own {
@@ -361,8 +362,8 @@ func keptBackends(list []events.Backend) []events.Backend {
 	return own
 }
 
-// ownDomain returns a domain of the tenant, copied if needed so that this
-// change may edit it; nil if there is no such domain.
+// ownDomain returns a domain of the tenant that this change may edit in place. It
+// copies the domain if needed. It returns nil if there is no such domain.
 func (ch *change) ownDomain(name string) *host {
 	t := ch.tenant
 	p := t.hosts.edit(ch.by, maphash.String(t.seed, name), name)

@@ -8,8 +8,8 @@ import (
 // An owner identifies one fold in progress: one Apply, or one Builder. Memory
 // that it made is not in any View yet, so it may change that memory in place.
 // Memory made by another owner may be in a View, so it is copied before it is
-// changed. When the fold ends its owner is dropped, and from then on nothing
-// that it made changes.
+// changed. When the fold ends, its owner is dropped. After that, memory
+// that this owner made never changes.
 type owner struct {
 	_ byte // not empty, so that no two owners have the same address
 }
@@ -51,9 +51,9 @@ func (t *trie[L]) find(hash uint64) *L {
 	return &t.leaf
 }
 
-// edit returns the leaf a hash leads to, and its depth. by may replace the
-// leaf. The memory that the leaf points to may still belong to another owner:
-// compare the leaf's own by. t itself must belong to by.
+// edit returns the leaf a hash leads to, and its depth. The caller, as owner by,
+// may replace the leaf. The memory that the leaf points to may still belong to
+// another owner; the leaf's field by names it. t itself must belong to by.
 func (t *trie[L]) edit(by *owner, hash uint64) (leaf *trie[L], depth int) {
 	for ; t.node != nil; depth++ {
 		if t.by != by {
@@ -82,7 +82,7 @@ func (t *trie[L]) leaves(yield func(L) bool) bool {
 // t itself must belong to that owner.
 func (t *trie[L]) owned(by *owner, fn func(*L)) {
 	switch {
-	case t.by != by: // then by made nothing below it either
+	case t.by != by: // then by made no node or leaf below t either
 	case t.node == nil:
 		fn(&t.leaf)
 	default:
@@ -139,8 +139,9 @@ func (t *table[V]) get(hash uint64, key []byte) (V, bool) {
 	return none, false
 }
 
-// edit returns a pointer to a key's value, which by may change, or nil if there
-// is no such key. The pointer is valid until the next change of the table.
+// edit returns a pointer to a key's value, or nil if there is no such key. The
+// caller, as owner by, may change the value. The pointer is valid until the next
+// change of the table.
 func (t *table[V]) edit(by *owner, hash uint64, key string) *V {
 	i := search(*t.root.find(hash), hash, key)
 	if i < 0 {
@@ -151,8 +152,8 @@ func (t *table[V]) edit(by *owner, hash uint64, key string) *V {
 	return &leaf.leaf[i].value
 }
 
-// own copies a leaf's slots for by, unless by made them, with spare capacity
-// for room more.
+// own copies a leaf's slots for the owner by, unless by made them already. The
+// copy has spare capacity for room further slots.
 func own[V any](leaf *trie[[]slot[V]], by *owner, room int) {
 	if leaf.by == by {
 		return

@@ -136,7 +136,7 @@ func (v *View) Apply(c *events.Commit) (*View, error) {
 	return &next, nil
 }
 
-// fold applies a commit to the View in place; v must have been made by by.
+// fold applies a commit to the View in place. The owner by must have made v.
 // After an error the View must not be used.
 //
 // The View keeps no string of c: strings are cloned before they are stored.
