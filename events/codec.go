@@ -236,7 +236,7 @@ func (c *codec) id(n protowire.Number, p *string) {
 	}
 }
 
-// names is a list of strings, which must not be empty strings.
+// names is a list of strings. None of the strings may be empty.
 func (c *codec) names(n protowire.Number, p *[]string) {
 	if !c.decoding {
 		for _, s := range *p {
@@ -293,9 +293,9 @@ func (c *codec) enter(n protowire.Number) (m message) {
 
 // A message is the state around a nested message.
 type message struct {
-	start int              // encoding: the index of its length
-	rest  string           // decoding: the input after it
-	last  protowire.Number // decoding: its own number
+	start int              // encoding: the index of the message's length
+	rest  string           // decoding: the input after the message
+	last  protowire.Number // decoding: the message's field number
 }
 
 // leave ends a nested message.

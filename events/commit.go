@@ -25,10 +25,10 @@ const (
 	maxTime = 253402300799999999
 )
 
-// AppendCommit appends the encoding of c to dst, which is canonical protobuf with
-// the schema events.proto. The same commit always gives the same bytes.
-// AppendCommit does not check c. Before it stores the bytes, a log therefore
-// decodes them with DecodeCommit. An event that is nil or a pointer is a
+// AppendCommit appends the encoding of c to dst. The encoding is canonical protobuf
+// with the schema events.proto: the same commit always gives the same bytes.
+// AppendCommit does not check c. Therefore a log decodes the bytes with DecodeCommit
+// before it stores them. An event that is nil or a pointer is a
 // programming mistake and panics.
 func AppendCommit(dst []byte, c *Commit) []byte {
 	w := codec{out: dst}
@@ -72,7 +72,7 @@ func (c *Commit) Decode(b []byte) error {
 	return nil
 }
 
-// Clone returns a copy of c, which stays valid when c is decoded into again.
+// Clone returns a copy of c. The copy stays valid when Decode overwrites c.
 func (c *Commit) Clone() Commit {
 	own := *c
 	own.Events = slices.Clone(c.Events)
@@ -132,7 +132,7 @@ func (c *codec) time(n protowire.Number, p *time.Time) {
 	*p = time.UnixMicro(int64(micros)).UTC()
 }
 
-// events is the list of events, which has at least one.
+// events is the list of events, which must not be empty.
 func (c *codec) events(n protowire.Number, p *[]Event) {
 	if !c.decoding {
 		for _, e := range *p {

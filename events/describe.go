@@ -7,8 +7,8 @@ import (
 )
 
 // Describe describes an event in one line, for logs and lists. Freely chosen texts
-// are quoted unless they are plain, so that no name can break the line or look
-// like another part of it.
+// are quoted unless they are plain, so that a name can neither break the
+// line nor look like another part of the description.
 func Describe(e Event) string { return e.describe() }
 
 func byOperator(yes bool) string {

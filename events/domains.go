@@ -42,16 +42,16 @@ type (
 		Backends []Backend
 	}
 	// DomainDefaultRoleSet changes a domain's default role. It ends the sessions of
-	// members of the domain without a role of their own.
+	// the domain's accounts for which no role is set.
 	DomainDefaultRoleSet struct{ Domain, Role string }
-	// DomainSuspended ends the domain's sessions and admits none. ByOperator is set
+	// DomainSuspended ends the domain's sessions and blocks new ones. ByOperator is set
 	// if an operator suspended the domain; then only an operator can resume it. An
 	// operator may also suspend a domain that the tenant has already suspended.
 	DomainSuspended struct {
 		Domain     string
 		ByOperator bool
 	}
-	// DomainResumed undoes DomainSuspended, with and without ByOperator.
+	// DomainResumed undoes DomainSuspended, whether ByOperator is set or not.
 	DomainResumed struct{ Domain string }
 	// DomainRemoved ends the domain's sessions and removes its members.
 	DomainRemoved struct{ Domain string }

@@ -11,15 +11,15 @@ type (
 	}
 	// MemberRemoved removes the member's roles and ends its sessions.
 	MemberRemoved struct{ JID string }
-	// MemberSuspended ends the member's sessions and admits none. ByOperator has
+	// MemberSuspended ends the member's sessions and blocks new ones. ByOperator has
 	// the same meaning as in DomainSuspended.
 	MemberSuspended struct {
 		JID        string
 		ByOperator bool
 	}
-	// MemberResumed undoes MemberSuspended, with and without ByOperator.
+	// MemberResumed undoes MemberSuspended, whether ByOperator is set or not.
 	MemberResumed struct{ JID string }
-	// MemberSessionsEnded ends the member's current sessions. New ones are admitted.
+	// MemberSessionsEnded ends the member's current sessions. It blocks no new ones.
 	MemberSessionsEnded struct{ JID string }
 )
 

@@ -23,8 +23,8 @@ type Settings struct {
 // SettingsChanged replaces all settings of the tenant.
 type SettingsChanged Settings
 
-// PresenceMode says how available presence is treated that would make the server
-// deliver messages to a session without messages:read.
+// PresenceMode says how available presence from a session without messages:read is
+// treated. Such presence could make the server deliver messages to the session.
 type PresenceMode uint8
 
 // The presence modes.
@@ -70,7 +70,7 @@ type Setting struct {
 	Number uint64
 	// Name is the setting's name in policy files and the admin API.
 	Name string
-	// Values are the names of its values, indexed by their numbers. The first is
+	// Values are the names of the setting's values, by number. The first is
 	// the value of a new tenant.
 	Values []string
 

@@ -3,8 +3,8 @@ package events
 // The events of the services that all tenants share. They are events of the
 // installation.
 type (
-	// SharedServiceAdded declares that a service that belongs to no tenant is local
-	// to every tenant, such as the push or upload service of a vendor.
+	// SharedServiceAdded makes a service local to every tenant. The service belongs
+	// to no tenant. An example is the push or upload service of a vendor.
 	SharedServiceAdded struct{ Service string }
 	// SharedServiceRemoved makes the service remote to every tenant again.
 	SharedServiceRemoved struct{ Service string }

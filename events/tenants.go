@@ -8,7 +8,7 @@ type (
 	TenantCreated struct{ Name string }
 	// TenantRenamed changes the display name.
 	TenantRenamed struct{ Name string }
-	// TenantSuspended ends all sessions of the tenant and admits none.
+	// TenantSuspended ends all sessions of the tenant and blocks new ones.
 	TenantSuspended struct{}
 	// TenantResumed undoes TenantSuspended.
 	TenantResumed struct{}

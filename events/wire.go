@@ -15,9 +15,9 @@ func encodeEvent(c *codec, e Event) {
 	c.out = e.encode(c.out)
 }
 
-// encodeBody appends event n. It uses its own codec. The argument of an interface
-// method escapes to the heap, and the codec for decoding must stay on the stack to
-// be fast.
+// encodeBody appends event n. It makes a second codec, because the argument of an
+// interface method escapes to the heap. The caller's codec must not escape: decoding
+// uses the same code, and is fast only with a codec on the stack.
 func encodeBody(out []byte, n protowire.Number, e interface{ wire(*codec) }) []byte {
 	c := codec{out: out}
 	m := c.enter(n)
