@@ -17,10 +17,11 @@ import (
 // fields of CreateTenant and describes the tenant completely: parts that it
 // leaves out are removed, or set to the defaults of a new tenant.
 //
-// Only suspensions are kept where it says nothing about them. A suspended
-// account that is left out loses its roles but stays suspended. A suspension
-// that is there and wanted stays as it is, whether an operator's or the
-// tenant's. Lists whose order has no meaning may have any order.
+// Suspensions are the exception: if it does not mention a suspension, the
+// suspension is kept. A suspended account that is left out loses its roles but
+// stays suspended. A suspension that is wanted and exists already does not
+// change; it remains an operator's or the tenant's. Lists whose order has no
+// meaning may have any order.
 type ApplyTenant CreateTenant
 
 // Name is the command's name.
@@ -88,8 +89,9 @@ func (c ApplyTenant) alone(p *checker) *projections.Tenant {
 }
 
 // places refuses domains and services that belong to other tenants or are
-// shared. It does nothing unless an operator gives the command: a tenant's
-// administrator may add none at all, and must not learn which ones others have.
+// shared. It does nothing unless an operator gives the command. A tenant's
+// administrator may not add any domain or service, and must not learn which
+// domains and services other tenants have.
 func (c ApplyTenant) places(p *checker) {
 	if !p.operator {
 		return
@@ -184,8 +186,8 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(a, b) || len(a) == len(b) && slices.Equal(sorted(a), sorted(b))
 }
 
-// operatorOnly refuses events that belong to commands for operators only, by
-// Entry.Makes.
+// operatorOnly refuses events that only commands for operators may make. The field
+// Makes of an Entry assigns an event to its command.
 func operatorOnly(evs []events.Event) Errors {
 	makers := makers()
 	var errs Errors
@@ -197,7 +199,7 @@ func operatorOnly(evs []events.Event) Errors {
 	return errs
 }
 
-// makers returns the commands by the types of their events: see Entry.Makes.
+// makers returns the command of each event type, according to Entry.Makes.
 func makers() map[reflect.Type]Entry {
 	byEvent := map[reflect.Type]Entry{}
 	for _, c := range Catalogue() {

@@ -13,14 +13,14 @@ import (
 // an operator may undo it.
 type suspension struct {
 	on bool
-	// byOperator is set, with on only, if an operator suspended it. Then only an
-	// operator may undo it.
+	// byOperator is set if an operator suspended the domain or account. Then only
+	// an operator may resume it. It is false if on is false.
 	byOperator bool
 }
 
-// wish returns the suspension that results from a policy, which says only
-// whether there is one. If it is on already it does not change, even for an
-// operator's policy: a policy does not say who has suspended.
+// wish returns the suspension that results from a policy. A policy says only
+// whether there is a suspension, not whether an operator made it. A suspension
+// that is on already therefore does not change, even by an operator's policy.
 func (s suspension) wish(on, operator bool) suspension {
 	switch {
 	case !on:
@@ -38,10 +38,10 @@ func (p *checker) suspends(suspended, byOperator bool) bool {
 	return !suspended || p.operator && !byOperator
 }
 
-// bound refuses events that would end an operator's suspension; the caller
-// calls it unless an operator gives the command. bound looks at the events, so
-// it holds for every command. It compares them with the tenant before them: no
-// event of the command itself makes a suspension an operator's.
+// bound refuses events that would end an operator's suspension. It is called
+// unless an operator gives the command. bound checks events and not commands, so
+// one check covers every command. It uses the suspensions before the command,
+// because the command's own events cannot make an operator's suspension.
 func bound(t *projections.Tenant, evs []events.Event) Errors {
 	if t == nil {
 		return nil

@@ -16,12 +16,12 @@ type Difference struct {
 	// apply.
 	Edits []Edit
 	// Permissions says which accounts gain and lose which permissions by their
-	// primary roles. An account has none while it is suspended, or while its
-	// domain is not the tenant's.
+	// primary roles. An account has no permissions while it is suspended, or
+	// while the tenant does not own its domain.
 	Permissions []Group
-	// Secondary says the same for secondary roles, which a restricted
-	// credential gets by naming the role. It has a group for each combination
-	// of role, gain and loss.
+	// Secondary says the same for secondary roles. A restricted credential gets
+	// a secondary role by naming it. Each combination of role, gain and loss
+	// has one group.
 	Secondary []Group
 	// Sessions says which accounts' sessions were revoked.
 	Sessions []Ending
@@ -34,8 +34,8 @@ type Difference struct {
 type Accounts struct {
 	// Members lists accounts by their bare JIDs, sorted.
 	Members []string
-	// Domains lists domains, sorted. Each stands for all its accounts without a
-	// member entry.
+	// Domains lists domains, sorted. Each represents all its accounts without
+	// a member entry.
 	Domains []string
 }
 
@@ -192,7 +192,7 @@ type comparison struct {
 	endings       map[string]*Ending
 }
 
-// nobody is a localpart that stands for all accounts without an entry. It
+// nobody is a localpart that represents all accounts without an entry. It
 // occurs in no prepared address.
 const nobody = "\x00"
 
@@ -224,8 +224,8 @@ func (c *comparison) accounts() {
 }
 
 // forgotten compares an account that is a member in neither state. It gains and
-// loses the same permissions as the other such accounts of its domain. But its
-// sessions may have been revoked alone; forgotten adds that.
+// loses the same permissions as all accounts without an entry in its domain, so
+// forgotten adds only a revocation of this account's own sessions.
 func (c *comparison) forgotten(account string) {
 	for _, t := range []*projections.Tenant{c.before.tenant, c.after.tenant} {
 		if t == nil {
@@ -242,7 +242,8 @@ func (c *comparison) forgotten(account string) {
 }
 
 // whyEnded returns the reason for which an account's sessions from before were
-// revoked; empty if they were not, or if there can have been none.
+// revoked. It returns "" if they were not revoked, or if there can have been
+// no sessions.
 func (c *comparison) whyEnded(account, domain string) string {
 	before, was := c.before.access(account, domain)
 	after, is := c.after.access(account, domain)

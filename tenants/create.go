@@ -92,8 +92,8 @@ func (c CreateTenant) parts(p *checker) {
 	}
 }
 
-// members checks the members. No member depends on another, so the View is not
-// advanced between them, which saves time.
+// members checks the members. No member depends on another, so members saves time:
+// it does not advance the View after each one.
 func (c CreateTenant) members(p *checker) {
 	if len(c.Members) > MaxMembers {
 		p.fail(Invalid, "members", "%d members: at most %d", len(c.Members), MaxMembers)
@@ -116,9 +116,9 @@ func (c CreateTenant) members(p *checker) {
 	}
 }
 
-// roles checks the custom roles, parents before children. If in the end each
-// role left has a parent that was not checked yet, some of them inherit from
-// themselves; these are refused.
+// roles checks the custom roles, parents before children. If every
+// unchecked role has an unchecked parent, some of these roles inherit from
+// themselves. Those roles are refused.
 func (c CreateTenant) roles(p *checker) {
 	waiting := map[string]bool{}
 	var todo []int
@@ -171,9 +171,9 @@ func (c CreateTenant) circle(p *checker, d *descent, i int) {
 	}
 }
 
-// part calls do to check one part, after advancing the View past the parts
-// before it. If the part is refused, its events are dropped, and broken, if not
-// empty, is added to p.broken.
+// part calls do to check one part, and then advances the View with the part's
+// events. If the part is refused, its events are dropped instead, and broken is
+// added to p.broken unless it is empty.
 func (p *checker) part(prefix string, do func(*checker), broken string) {
 	errs, evs := p.failures, len(p.events)
 	p.prefix, p.skipped = prefix, false
@@ -189,8 +189,8 @@ func (p *checker) part(prefix string, do func(*checker), broken string) {
 	p.advance(evs)
 }
 
-// advance applies the checker's events from the n-th on to its View. That View
-// is a preview of the result; it never leaves the checker.
+// advance applies the checker's events from the n-th on to its View. This View
+// is a preview of the result and is used only by the checker.
 func (p *checker) advance(n int) bool {
 	if len(p.events) == n {
 		return true

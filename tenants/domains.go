@@ -31,8 +31,8 @@ type (
 	// operator gives the command, the tenant cannot undo it, even if it had
 	// suspended the domain itself before.
 	SuspendDomain struct{ Domain string }
-	// ResumeDomain undoes SuspendDomain. Only an operator may undo an
-	// operator's.
+	// ResumeDomain undoes SuspendDomain. Only an operator may undo a
+	// suspension by an operator.
 	ResumeDomain struct{ Domain string }
 	// RemoveDomain ends the domain's sessions and removes it with its members.
 	RemoveDomain struct{ Domain string }

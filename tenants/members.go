@@ -9,8 +9,8 @@ import (
 
 // The commands on an account of one of the tenant's domains.
 type (
-	// SetMemberRoles replaces an account's roles. A new primary role ends its
-	// sessions; other secondary roles do not.
+	// SetMemberRoles replaces an account's roles. A change of the primary role
+	// ends the account's sessions; a change of secondary roles does not.
 	SetMemberRoles struct {
 		JID       string
 		Role      string // empty: the domain's default role
@@ -25,11 +25,11 @@ type (
 	// operator gives the command, the tenant cannot undo it, even if it had
 	// suspended the account itself before.
 	SuspendMember struct{ JID string }
-	// ResumeMember undoes SuspendMember. Only an operator may undo an
-	// operator's.
+	// ResumeMember undoes SuspendMember. Only an operator may undo a
+	// suspension by an operator.
 	ResumeMember struct{ JID string }
-	// EndMemberSessions ends the account's present sessions; new ones are
-	// admitted.
+	// EndMemberSessions ends the account's present sessions. It does not block
+	// new ones.
 	EndMemberSessions struct{ JID string }
 )
 

@@ -31,8 +31,8 @@ func oneOf(names []string) string {
 
 func isVisibleASCII(r rune) bool { return r > ' ' && r < 0x7f }
 
-// isPrintable is false for control and format characters. Without them no name
-// can break a line or change the direction of its text.
+// isPrintable is false for control and format characters. With these, a name could
+// break a line or change the direction of its text.
 func isPrintable(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
 // text checks a text of at most most characters; what names it in errors.
@@ -146,7 +146,7 @@ func isHostname(s string) bool {
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-// domainName prepares the name of a domain or service; what says which.
+// domainName prepares the name of a domain or service; what is its kind in errors.
 func (p *checker) domainName(field, what, name string) (string, bool) {
 	prepared, err := jid.Domain(name)
 	if err != nil {
@@ -211,7 +211,7 @@ func (p *checker) permissions(field string, names []string) {
 	}
 }
 
-// once refuses a name that is also in before, the earlier part of its list.
+// once refuses a repeated name in a list; before is the part of the list before it.
 func (p *checker) once(field, what string, before []string, name string) {
 	if slices.Contains(before, name) {
 		p.fail(Invalid, field, "%s %s is listed twice", what, quote(name))

@@ -10,13 +10,13 @@ import (
 )
 
 // Repeats checks a command whose id is already in the log; first is the commit
-// with that id. It returns nil if c repeats the command that made first, that
-// is, if both have the same Hash: the caller then reports it as done. It returns
-// an error for another command that happens to have the same id.
+// with that id. If both have the same Hash, c repeats the command that made first.
+// Repeats then returns nil, and the caller reports c as done. For a different
+// command with the same id, Repeats returns an error.
 //
 // A commit written before commits had a hash does not show which command made
-// it. Repeats then always returns an error: to report a command as done that was
-// never carried out would be the worse mistake.
+// it. Repeats then always returns an error, because the worse mistake would be to
+// report a command as done although it was never carried out.
 func (c *Command) Repeats(first *events.Commit) error {
 	text := "command id " + quote(c.ID) + " was used for another command: use a new id for each command"
 	if first.CommandHash == (events.CommandHash{}) {
@@ -109,7 +109,7 @@ type saidField struct {
 }
 
 // said lists the fields of a struct that are not empty. The fields of an
-// embedded struct count as fields of the outer one.
+// embedded struct count as fields of the outer struct.
 func said(v reflect.Value) []saidField {
 	var list []saidField
 	for i := range v.NumField() {
@@ -125,8 +125,8 @@ func said(v reflect.Value) []saidField {
 	return list
 }
 
-// hashedName returns a field's name in the hash: the name it had when commands
-// were first hashed.
+// hashedName returns a field's name in the hash. A renamed field keeps the name
+// that it had when commands were first hashed.
 func hashedName(field string) string {
 	if field == "PresenceWithoutMessages" {
 		return "Presence"
@@ -134,9 +134,10 @@ func hashedName(field string) string {
 	return field
 }
 
-// setting encodes the command of a setting as it was encoded when each setting
-// had a Go type of its own, with the value as the only field. The name of the
-// setting need not be encoded, since each setting has a command name of its own.
+// setting encodes the command of a setting. In earlier versions each setting had a
+// separate Go type with the value as its only field; setting gives the same
+// encoding. The command's name is different for each setting, so the name of the
+// setting need not be encoded.
 func (e *hashed) setting(c SetSetting) {
 	if c.Value == 0 {
 		e.number(0)

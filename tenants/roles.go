@@ -94,7 +94,7 @@ func (p *checker) parents(role string, names []string) bool {
 	return ok
 }
 
-// overlap warns of permissions in both lists, since allow then has no effect.
+// overlap warns of permissions in both lists: deny wins, so allow has no effect.
 func (p *checker) overlap(field, role string, allow, deny []string) {
 	for i, name := range allow {
 		if slices.Contains(deny, name) {
@@ -137,12 +137,12 @@ func chain(names []string) string {
 // descent is the graph of inheritance between roles.
 type descent struct {
 	inherits map[string][]string // the parents of each role
-	depth    map[string]int      // results of the method of
+	depth    map[string]int      // results of descent.of
 }
 
 // way returns a chain of inheritance from one role to another, or nil if there
-// is none. It visits each role once: a role that did not lead to the other the
-// first time does not lead there later.
+// is none. It visits each role only once, because a second visit would have
+// the same result.
 func (d *descent) way(from, to string) []string {
 	var backwards []string
 	seen := map[string]bool{}

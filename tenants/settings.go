@@ -6,8 +6,8 @@ import (
 	"github.com/postern-im/postern/events"
 )
 
-// SetSetting changes one of the tenant's settings. Each setting has a command of
-// its own; all these commands are SetSettings, with different names.
+// SetSetting changes one of the tenant's settings. Each setting has its
+// own command name, but the Go type of all these commands is SetSetting.
 type SetSetting struct {
 	Setting string // as in events.Setting
 	Value   uint8  // the value's number, as in events.Setting
@@ -20,8 +20,8 @@ func (c SetSetting) Name() string {
 }
 
 // spelling returns the name of the setting's command, and the name of the value
-// in the command's hash. The oldest settings have names that do not follow the
-// rule of the others. An unknown setting gets a name that no command has.
+// in the command's hash. The oldest two settings have irregular names. An
+// unknown setting gets a name that no command has.
 func (c SetSetting) spelling() (command, value string) {
 	switch c.Setting {
 	case "presence_without_messages":

@@ -10,9 +10,9 @@ const MaxSharedServices = 1000
 
 // The commands on shared services.
 type (
-	// AddSharedService declares a service that belongs to no tenant local to
-	// every tenant, such as a vendor's push or upload service. Stanzas to it and
-	// from it do not need xmpp:federate.
+	// AddSharedService makes a service local to every tenant. The service, such
+	// as a vendor's push or upload service, belongs to no tenant. Stanzas to it
+	// and from it do not need xmpp:federate.
 	AddSharedService struct{ Service string }
 	// RemoveSharedService makes a shared service remote to every tenant again,
 	// from the next stanza on. It ends no session.

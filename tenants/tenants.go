@@ -7,7 +7,7 @@
 // command for one tenant never changes another. Commands may spell names as
 // people write them; the events hold prepared names. The package is pure: its
 // caller appends the events to the log at the View's position. If the log has
-// moved on since, the caller checks the command again.
+// a newer commit by then, the caller checks the command again.
 package tenants
 
 import (
@@ -193,10 +193,10 @@ func check(v *projections.View, tenant string, c Change, operator bool) (Outcome
 // An Entry is one command of the Catalogue.
 type Entry struct {
 	Name string
-	// Operator is set if only operators may give the command. This holds for
-	// commands that set a tenant's bounds. It also holds for commands that set
-	// which domains are local to a tenant and to which addresses gateways
-	// connect: with them a tenant could get around its bounds.
+	// Operator is set if only operators may give the command. These are the
+	// commands that set a tenant's bounds, and the commands that set which
+	// domains are local to a tenant and which addresses gateways connect to.
+	// With commands of the second kind a tenant could evade its bounds.
 	Operator bool
 	// Installation is set if the command is about the installation. Then
 	// Command.Tenant must be empty.
@@ -204,10 +204,10 @@ type Entry struct {
 	// Zero is the zero value of the Change. The zero value of a SetSetting
 	// names its setting.
 	Zero Change
-	// Makes is the zero value of the event that this command is there to make.
-	// If this command is for operators only, then another command that makes
-	// the event is refused to all others too. Makes is nil for ApplyTenant,
-	// which makes the events of other commands.
+	// Makes is the zero value of the event that is this command's purpose. If
+	// this command is for operators only, no other command may make the event
+	// unless an operator gives it. Makes is nil for ApplyTenant, which makes
+	// the events of other commands.
 	Makes events.Event
 }
 
@@ -293,8 +293,8 @@ type checker struct {
 	// operator is set if an operator gives the command. A suspension that the
 	// command makes is then marked as an operator's.
 	operator bool
-	// live is set only while an ApplyTenant checks the wanted tenant by itself:
-	// then it is the tenant in its present state.
+	// live is the tenant in its present state while an ApplyTenant checks the
+	// wanted tenant by itself; otherwise nil.
 	live *projections.Tenant
 	// prefix is put before the fields of errors. In a change with several parts
 	// it is the path of the part.
@@ -327,5 +327,5 @@ func (p *checker) warn(field, format string, args ...any) {
 	}
 }
 
-// failed reports whether there are more failures than n, the number before.
+// failed reports whether failures were added since their number was n.
 func (p *checker) failed(n int) bool { return p.failures > n }

@@ -43,7 +43,7 @@ type steps struct {
 }
 
 // transition returns the Edits that lead from one state of a tenant to another.
-// Every event of them changes something and applies after the events before it.
+// Every Edit changes something, and its event applies after the earlier events.
 // The wanted suspensions are taken from suspended, not from after.
 func transition(before, after *projections.Tenant, suspended suspensions) []Edit {
 	s := steps{before: before, after: after, suspended: suspended}
@@ -100,10 +100,10 @@ func (s *steps) leave() {
 	}
 }
 
-// roles adjusts and defines roles; parents in the new state come before their
-// children. At each step, a role that is done has only ancestors that are done,
-// and any other role still has its old parents. So no role ever inherits from
-// itself on the way.
+// roles adjusts and defines roles, in the order parents before children of the new
+// state. After each step, all ancestors of a role in its new state are in their
+// new states too, and every other role still has its old parents. So no
+// intermediate state has a role that inherits from itself.
 func (s *steps) roles() {
 	seen := map[string]bool{}
 	var visit func(name string)
@@ -221,9 +221,9 @@ func (s *steps) member(account string) {
 	}
 }
 
-// suspend changes one suspension into another. To change an operator's into a
-// tenant's it resumes first: an event that suspends never removes the mark of
-// an operator.
+// suspend changes one suspension into another. An event that suspends never removes
+// the mark of an operator. To change an operator's suspension into a tenant's,
+// suspend therefore resumes first.
 func (s *steps) suspend(was, want suspension, suspended func(byOperator bool) events.Event, resumed events.Event) {
 	if was.on && (!want.on || was.byOperator && !want.byOperator) {
 		var undone events.Event
@@ -239,7 +239,8 @@ func (s *steps) suspend(was, want suspension, suspended func(byOperator bool) ev
 }
 
 // unneededRoles removes roles that are not in the new state, children before
-// parents. It must come last, when nothing else refers to them.
+// parents. It must come last, because until then domains and members may
+// refer to these roles.
 func (s *steps) unneededRoles() {
 	var order []string
 	seen := map[string]bool{}
