@@ -11,8 +11,8 @@ import (
 // MaxCases bounds the cases of one file.
 const MaxCases = 10_000
 
-// Cases is a file of policy tests: questions with the answers expected from the
-// policy files that it names. It is read as strictly as a policy file.
+// Cases is a file of policy tests: questions, and the answers that the named policy
+// files must give. It is read as strictly as a policy file.
 type Cases struct {
 	// Policies are the names of the policy files, as written. A relative name
 	// starts from the directory of this file.
@@ -24,7 +24,7 @@ type Cases struct {
 	source *source
 }
 
-// A Case is one question with the answer expected. Exactly one of Account, Role
+// A Case is one question with its expected answer. Exactly one of Account, Role
 // and Permissions says which account the session belongs to.
 type Case struct {
 	Name string
@@ -32,8 +32,8 @@ type Case struct {
 	Account string
 	// Role is the role of an account in Domain.
 	Role string
-	// Permissions are all permissions of an account in Domain. The permissions
-	// of the ceiling are taken away.
+	// Permissions are all permissions of an account in Domain. The ceiling
+	// still removes permissions from this list.
 	Permissions []string
 	Domain      string // empty: the only domain of the policy files
 	Resource    string

@@ -46,14 +46,14 @@ func Parse(name string, data []byte) (*File, error) {
 type reader struct {
 	*source
 	errs []remark
-	// missing holds the arguments that are absent or empty. If they are
-	// required, the reader has reported this; so the command's errors about
-	// them are left out.
+	// missing holds the arguments that are absent or empty. The reader itself
+	// reports the required ones. It therefore leaves out the command's errors
+	// about them.
 	missing map[string]bool
 	// allowUnknown is set if the file allows permissions that look like
 	// Postern's but are not in the catalogue.
 	allowUnknown bool
-	// remedy is added to the error about such a permission: how to allow it.
+	// remedy says how to allow such a permission. The error about it ends with it.
 	remedy string
 }
 
@@ -366,8 +366,8 @@ func (r *reader) backend(t *value, at string) events.Backend {
 	return b
 }
 
-// role reads a role. A role with the name of a built-in one adjusts that; any
-// other is a custom role.
+// role reads a role. A role with the name of a built-in role adjusts the
+// built-in role; any other is a custom role.
 func (r *reader) role(c *tenants.CreateTenant, t *value) {
 	name := ""
 	if v := t.table["name"]; v != nil {

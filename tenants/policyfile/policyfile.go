@@ -17,8 +17,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// MaxBytes bounds a file: some ten thousand members, more than one commit can
-// hold.
+// MaxBytes bounds a file. It allows some ten thousand members, which is more than
+// one commit can hold.
 const MaxBytes = 4 << 20
 
 // A File is one tenant's policy, as written. It is valid by itself, that is, in

@@ -37,7 +37,7 @@ func invalidUTF8(data []byte) int {
 	return -1
 }
 
-// source is a file with its places, as notes on it need them.
+// source is a file, with the places in it that notes refer to.
 type source struct {
 	name  string
 	lines lines
@@ -55,7 +55,7 @@ type remark struct {
 }
 
 // maxNotes bounds the notes on one file. It also bounds the time to compute
-// their columns, since each may count the characters of a long line.
+// columns: for each note, the characters of a long line may have to be counted.
 const maxNotes = 100
 
 // maxRemarks bounds the remarks that are collected. After sorting, only the
@@ -83,8 +83,9 @@ func (s *source) notes(remarks []remark) []Note {
 
 func (s *source) errors(remarks []remark) error { return Errors(s.notes(remarks)) }
 
-// offsetOf returns the offset of a field, or of the innermost field around it
-// that the file has; -1 if there is none.
+// offsetOf returns the offset of a field. If the file does not have the field,
+// offsetOf returns the offset of the innermost enclosing field, or -1 if there is
+// none.
 func (s *source) offsetOf(field string) int {
 	for {
 		if at, ok := s.fields[field]; ok {

@@ -14,8 +14,8 @@ import (
 // A value is one value of a TOML document with its place.
 type value struct {
 	kind kind
-	// at is the offset of the value in the file. For a table with a header it is
-	// the offset of the header's last key; for a list and a boolean, of the key.
+	// at is the offset of the value in the file. For a list and a boolean, it is
+	// the offset of the key; for a table with a header, of the header's last key.
 	at    int
 	text  string
 	items []*value
@@ -45,8 +45,7 @@ var kindNames = [...]string{other: "a float or a date", text: "a string", list: 
 
 // A builder reads a document into a tree. Policy files are flat: all their
 // tables are in lists. So the builder refuses dotted keys and [single] headers.
-// This also excludes every way in which TOML can define one thing in several
-// places.
+// Without these, TOML cannot define one thing in several places.
 type builder struct {
 	parser unstable.Parser
 	// what names the kind of file, and tables the tables that it can have, for

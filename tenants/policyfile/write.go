@@ -65,8 +65,8 @@ func Write(tenant string, c tenants.ApplyTenant, byOperator ...string) []byte {
 	return []byte(w.String())
 }
 
-// tenant writes the keys of the tenant itself, which TOML wants before the first
-// table.
+// tenant writes the keys of the tenant itself. In TOML they must come before the
+// first table.
 func (w *writer) tenant(id string, c *tenants.ApplyTenant) {
 	w.text("tenant", id)
 	w.text("name", c.DisplayName)
