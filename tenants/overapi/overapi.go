@@ -1,7 +1,7 @@
 // Package overapi translates commands between their form in package tenants and
-// their form on the wire of the admin API. It holds every translation that is
-// more than a conversion of one struct to another: enumerated values are numbers
-// in tenants and names on the wire.
+// their form on the wire of the admin API. It holds every translation for
+// which a conversion of one struct to another is not enough. For example, a value
+// of an enum is a number in tenants and a name on the wire.
 //
 // It promises that translating a command and translating it back gives the same
 // command. It checks only that the names of values are known; package tenants
@@ -141,8 +141,8 @@ func parse[E events.Enum](field, name string) (E, error) {
 	return v, nil
 }
 
-// unknownName refuses a name that no value of a field has; names lists the known
-// ones.
+// unknownName refuses a name that no value of a field has. names lists the names
+// of the known values.
 func unknownName(field, name string, names []string) error {
 	return invalid(field, fmt.Sprintf("%s %q: give one of %s", field, name, strings.Join(names, ", ")))
 }
