@@ -34,9 +34,9 @@ const unrecordedEach = time.Minute
 const maxAuditPath = 4 << 10
 
 // A call is one request in progress. Its exported fields are its record: the
-// actor, its source, the operation and the result. A record has no query. Of a
-// body, it has only the reason for ending a session, which the event log does not
-// keep.
+// actor, its source, the operation and the result. A record has no query. It has
+// nothing of a body, except the reason for ending a session, because the event log
+// does not have this reason.
 type call struct {
 	Time      time.Time `json:"time"`
 	Phase     string    `json:"phase"`
@@ -49,8 +49,8 @@ type call struct {
 	Operation string    `json:"operation,omitempty"`
 	Command   string    `json:"command,omitempty"`
 	CommandID string    `json:"command_id,omitempty"`
-	// Tenant, Session and Reason are set for a call that ends a session, which
-	// causes no event.
+	// Tenant, Session and Reason are set for a call that ends a session, because
+	// no event records it.
 	Tenant  string   `json:"tenant,omitempty"`
 	Session string   `json:"session,omitempty"`
 	Reason  string   `json:"reason,omitempty"`

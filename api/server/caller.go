@@ -35,17 +35,17 @@ func (s scope) String() string {
 // A caller is the sender of a request, with its rights. The zero caller is unknown
 // and may do nothing.
 type caller struct {
-	// actor is its name in the log.
+	// actor is the caller's name in the log.
 	actor string
 	// source is a process on this machine or a network address.
 	source string
-	// network is set for a request over the network, which must have a token. A
-	// request over the local socket has the rights of the process that sent it.
+	// network is set for a request over the network. Such a request must have a
+	// token. A request over the local socket has the rights of the sending process.
 	network bool
 	// operator is set for an operator of the installation, who may do everything.
 	operator bool
-	// tenant is, for a caller that is not an operator, the only tenant that it may
-	// read. If write is set, the caller may also change it.
+	// tenant is the only tenant that the caller may read; empty for an operator. If
+	// write is set, the caller may also change this tenant.
 	tenant string
 	write  bool
 	// token is the id of the caller's token; empty on the local socket.
@@ -71,8 +71,9 @@ func (c caller) may(s scope, tenant string) bool {
 	return false
 }
 
-// asActor returns the caller in the form of package tenants, which checks its
-// rights once more. The actor has a tenant only if the caller may change it.
+// asActor returns the caller in the form of package tenants. That package checks
+// the caller's rights once more. The actor has a tenant only if the caller may
+// change it.
 func (c caller) asActor() tenants.Actor {
 	a := tenants.Actor{Name: c.actor, Operator: c.operator, Token: c.token}
 	if c.write {

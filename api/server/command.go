@@ -32,7 +32,7 @@ func spec[C api.Command, T tenants.Change](change func(C) (T, error)) commandSpe
 	}}
 }
 
-// as is spec for a conversion that cannot fail.
+// as makes the entry of a command, like spec, from a conversion that cannot fail.
 func as[C api.Command](change func(C) tenants.Change) commandSpec {
 	return spec(func(c C) (tenants.Change, error) { return change(c), nil })
 }
@@ -123,8 +123,8 @@ var codes = map[tenants.Code]api.Code{
 	tenants.Forbidden: api.CodeForbidden,
 }
 
-// refusal returns the answer to a command that failed. If the Runner's error does
-// not show that the command changed nothing, the answer is that the outcome is
+// refusal returns the answer to a command that failed. The Runner's error may not
+// show that the command changed nothing; then the answer says that the outcome is
 // unknown.
 func (s *Server) refusal(name, id string, err error) error {
 	var known *api.Error

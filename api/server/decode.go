@@ -60,7 +60,8 @@ func decode(body []byte, v any) error {
 	return nil
 }
 
-// checkValue reads one value and refuses what encoding/json would accept.
+// checkValue reads one value. It makes the checks of decode that encoding/json does
+// not make.
 func checkValue(d *json.Decoder, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("JSON nested deeper than %d", maxDepth)
@@ -90,7 +91,7 @@ func checkValue(d *json.Decoder, depth int) error {
 	return nil
 }
 
-// checkObject is checkValue for an object after its opening brace.
+// checkObject checks the rest of an object whose opening brace was read.
 func checkObject(d *json.Decoder, depth int) error {
 	seen := map[string]bool{}
 	for d.More() {

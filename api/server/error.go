@@ -59,8 +59,8 @@ func statusOf(c api.Code) int {
 	return http.StatusInternalServerError
 }
 
-// writeJSON answers with v. An error after the header is one of the connection,
-// which the client notices itself.
+// writeJSON answers with v. An error after the header means that the connection has
+// failed. It is ignored, because the client notices it too.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

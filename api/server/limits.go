@@ -14,9 +14,9 @@ const (
 	// maxRunning bounds the requests in progress. A further request is refused, so
 	// that no requests pile up behind a slow log.
 	maxRunning = 64
-	// maxNetwork bounds the requests in progress over the network. The rest is left
-	// for the local socket, where an operator can revoke a token that keeps the node
-	// busy.
+	// maxNetwork bounds the requests in progress over the network. The other places
+	// are for the local socket, where an operator can revoke a token that keeps the
+	// node busy.
 	maxNetwork = maxRunning * 3 / 4
 	// maxShare bounds the requests of all tokens of one tenant, and the requests of
 	// one operator's token.
@@ -24,18 +24,17 @@ const (
 	// maxTenants bounds the requests of all tenants' tokens together. One share is
 	// left for operators' tokens.
 	maxTenants = maxNetwork - maxShare
-	// maxFollowers bounds the requests that wait for the log. They are part of
-	// maxRunning and must leave room for others.
+	// maxFollowers bounds the requests that wait for the log. They also count
+	// for maxRunning, so they must leave places for other requests.
 	maxFollowers = maxRunning / 2
-	// maxTenantFollowers bounds the waiting requests of all tenants. The rest is left
-	// for operators.
+	// maxTenantFollowers bounds the waiting requests of all tenants. The other
+	// places are for operators.
 	maxTenantFollowers = maxFollowers * 3 / 4
 )
 
-// limits count the requests in progress. One lock guards all counts. A request that
-// one bound refuses therefore takes no place of another bound, not even for a
-// moment. Otherwise many refused requests could occupy the places that are left for
-// other callers.
+// limits count the requests in progress. One lock guards all counts. Therefore a
+// request that one bound refuses never counts for another bound, not even for a
+// moment. Otherwise many refused requests could take the places of other callers.
 type limits struct {
 	mu   sync.Mutex // guards held
 	held limit.Held[bound]
@@ -89,7 +88,8 @@ func (l *limits) take(bounds []bound) (leave func(), ok bool) {
 	}, true
 }
 
-// give counts a request less for each bound. The caller holds the lock.
+// give subtracts one request from the count of each bound. The caller holds the
+// lock.
 func (l *limits) give(bounds []bound) {
 	for _, b := range bounds {
 		l.held.Give(b)

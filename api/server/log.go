@@ -15,8 +15,8 @@ import (
 	"github.com/postern-im/postern/projections"
 )
 
-// A Log is the event log, as far as the API reads it. The state of a tenant at a
-// past moment is folded from it, too.
+// A Log is the part of the event log that the API uses. The API also folds the past
+// state of a tenant from it.
 type Log interface {
 	Commits
 	Places
@@ -49,8 +49,8 @@ const (
 	// the log. They are small because a commit may have almost a megabyte.
 	defaultEntries = 50
 	maxEntries     = 1000
-	// maxScan bounds the commits that one request searches for those of an actor.
-	// The reply then has the position where the next request continues.
+	// maxScan bounds the commits that one request for an actor's commits reads. At
+	// this bound the reply has the position where the next request continues.
 	maxScan = 50_000
 	// maxWait bounds the seconds that a request waits for a commit. It leaves time to
 	// answer within api.RequestTime.
@@ -95,8 +95,8 @@ type logReading struct {
 	log    Log
 	past   *history.History
 	tenant string          // empty: all
-	after  events.Position // forward: read after it
-	before events.Position // backward: read before it; zero: from the head
+	after  events.Position // forward: the position to read after
+	before events.Position // backward: the position to read before; zero: the head
 	from   events.Position // the first wanted position
 	to     events.Position // the last wanted position
 	actor  string
@@ -111,7 +111,7 @@ func (s *Server) readLog(r *http.Request, v *projections.View) (any, error) {
 	return s.logPage(r, v, "")
 }
 
-// readTenantLog answers with the log of a tenant, which may have been removed.
+// readTenantLog answers with the log of a tenant. The tenant may have been removed.
 func (s *Server) readTenantLog(r *http.Request, v *projections.View) (any, error) {
 	id := r.PathValue("tenant")
 	if !v.Used([]byte(id)) {
@@ -201,8 +201,8 @@ func (l *logReading) add(c *events.Commit) error {
 	return nil
 }
 
-// turn waits for a turn in history if the page selects an actor. Such a page may
-// search many commits for a few entries, which is as much work as folding them.
+// turn waits for a turn in history if the page selects an actor. The server may
+// have to read many commits for such a page. This is as much work as folding them.
 func (l *logReading) turn(ctx context.Context) (end func(), err error) {
 	if l.actor == "" {
 		return func() {}, nil
@@ -308,8 +308,8 @@ func (l *logReading) ahead(ctx context.Context) error {
 
 type stoppingKey struct{}
 
-// withStopping adds a context that ends when the server stops, so that requests
-// that wait for the log return at once.
+// withStopping adds a context that ends when the server stops. Requests that wait for
+// the log then return at once.
 func withStopping(ctx, stopping context.Context) context.Context {
 	return context.WithValue(ctx, stoppingKey{}, stopping)
 }

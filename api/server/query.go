@@ -22,8 +22,8 @@ const (
 )
 
 // A param is one query parameter of a route. A request may have each parameter at
-// most once. Parameters are optional for readQuery; the handler uses the documented
-// default of an absent one, or refuses the request.
+// most once. readQuery accepts a request without the parameter. The handler then uses
+// the documented default or refuses the request.
 type param struct {
 	name string
 	kind kind

@@ -242,7 +242,7 @@ type account struct {
 	member     projections.Member
 	listed     bool     // the tenant has an entry for it
 	barredBy   []string // the suspended objects: tenant, domain, member
-	byOperator []string // those of barredBy that only an operator may resume
+	byOperator []string // the elements of barredBy that only an operator may resume
 }
 
 // bareJID prepares the address of an account.

@@ -29,10 +29,10 @@ import (
 //   - request and reply are zero values of the types of the body and the answer.
 //   - handle is s.read(…) for an answer from the newest View. It is s.past(…) for
 //     an answer about one tenant, now or at a moment; query then has atParam, and
-//     the reply embeds AsOf. For all else, it is a handler of its own.
+//     the reply embeds AsOf. For any other answer, it is a separate handler.
 //   - harmless is set for a route that changes nothing but whose method is not GET.
-//     For every other method than GET, the intent is recorded before handle is
-//     called, or by handle itself if intends is set.
+//     For all other routes with such a method, the intent is recorded before handle
+//     is called, or by handle itself if intends is set.
 //   - errors lists the codes that the route can answer with in addition to
 //     commonCodes.
 //
@@ -242,14 +242,14 @@ func (s *Server) tenantRoutes() []route {
 	}
 }
 
-// commandRoutes returns one route for each command. The scope of each comes from
-// the catalogue of package tenants, which checks the actor once more.
+// commandRoutes returns one route for each command. The scope comes from the
+// catalogue of package tenants. Package tenants also checks the actor itself.
 func (s *Server) commandRoutes() []route {
 	var list []route
 	for _, e := range tenants.Catalogue() {
 		spec, known := s.commands[e.Name]
 		if !known {
-			continue // never: a test compares both lists
+			continue // never happens: a test compares the two lists
 		}
 		path, scope := commandPath, tenantWrite
 		if e.Installation {
@@ -285,7 +285,7 @@ func commandName(command string) string {
 	return strings.Join(words, "")
 }
 
-// check refuses an incomplete entry, and one whose scope could not be enforced.
+// check refuses an entry that is incomplete, or whose scope could not be enforced.
 func (rt *route) check() error {
 	_, below := strings.CutPrefix(rt.path, "/v1/tenants/{tenant}")
 	switch {
@@ -397,7 +397,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 }
 
 // changes reports whether a route may change something, so that its intent must be
-// recorded first. This is so for every method but GET, unless harmless is set.
+// recorded first. A route with a method other than GET may, unless harmless is set.
 func (rt *route) changes() bool { return rt.method != http.MethodGet && !rt.harmless }
 
 // A reader answers a read request from one View.

@@ -55,8 +55,8 @@ type Config struct {
 }
 
 // A Server answers the requests of the API. It is an http.Handler, and Serve runs
-// it in an http.Server of its own. The handler refuses requests whose context has
-// no caller, which Serve sets for each connection.
+// it in an http.Server of its own. Serve sets the caller in the context of each
+// connection. The handler refuses requests without a caller.
 type Server struct {
 	runner   Runner
 	log      Log
@@ -161,8 +161,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // with a token could use.
 func hangUp(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
-	// If the deadline cannot be set, the body's size and time are bounded
-	// nevertheless.
+	// An error is ignored, because other bounds limit the size and time of the
+	// body too.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 }
 

@@ -108,7 +108,7 @@ func (s *Server) sessionRoutes() []route {
 }
 
 // sessionsOf returns the query for the sessions below a request's path. The query's
-// tenant is the tenant of the path, which must exist. Without one in the path, the
+// tenant is the tenant of the path, which must exist. If the path has no tenant, the
 // query selects the sessions of all tenants.
 func (s *Server) sessionsOf(r *http.Request) (SessionQuery, error) {
 	if s.gateways == nil {
@@ -126,8 +126,8 @@ func (s *Server) sessionsOf(r *http.Request) (SessionQuery, error) {
 }
 
 // asked asks the gateways. It drops a session whose account does not belong to the
-// session's tenant according to the View, and lists the gateway that reported it as
-// missing.
+// session's tenant according to the View. The gateway that reported this session is
+// then listed as missing.
 func (s *Server) asked(ctx context.Context, q SessionQuery) (*projections.View, SessionsFound, error) {
 	found, err := s.gateways.Sessions(ctx, q)
 	if err != nil {
@@ -228,8 +228,8 @@ func (s *Server) within(r *http.Request, domain string) error {
 	}
 }
 
-// noSession is the one answer for a session that is not there, not the
-// tenant's, or could not be.
+// noSession is the same answer for a session that does not exist, for a session of
+// another tenant, and for an id that no session can have.
 func noSession(r *http.Request) error {
 	if tenant := r.PathValue("tenant"); tenant != "" {
 		return notFound("tenant %q has no live session %q", tenant, r.PathValue("session"))

@@ -54,9 +54,9 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// CheckSocket checks whether Listen can make the socket, and changes nothing. A
-// process may be listening on the socket, because it may be the one that is about to
-// be restarted.
+// CheckSocket checks whether Listen can make the socket, and changes nothing. It
+// allows a socket on which a process listens, because this process may be the one
+// about to be restarted.
 func CheckSocket(path string) error {
 	if len(path) > maxSocketPath {
 		return errLongPath(path)
@@ -105,8 +105,8 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// removeStale removes a socket on which no process listens. Only a process of the
-// same user, or of root, can make another one before Listen does.
+// removeStale removes a socket on which no process listens. After this, only a
+// process of the same user or of root could make a socket there before Listen does.
 func removeStale(path string) error {
 	if found, err := findSocket(path); !found {
 		return err

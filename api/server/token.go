@@ -38,7 +38,7 @@ func knownAs(v *projections.View, token string, now time.Time) caller {
 	sum := sha256.Sum256([]byte(token))
 	t := v.Installation().Token(id)
 	if t == nil {
-		t = &projections.Token{Revoked: 1} // for the same time as with a known id; always refused
+		t = &projections.Token{Revoked: 1} // always refused, in the same time as a known id
 	}
 	same := subtle.ConstantTimeCompare(sum[:], t.Hash[:]) == 1
 	switch {
@@ -88,9 +88,9 @@ func errUnauthorized() error {
 }
 
 // authenticate returns the caller of a request over the network. It checks the token
-// of every request. record reports whether a failure is to be recorded: failures
-// over the bounds are not, because otherwise unauthenticated clients could fill the
-// disk.
+// of every request. record reports whether to record a failure. Failures over
+// the bounds are not recorded, because otherwise unauthenticated clients could fill
+// the disk.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (who caller, record bool, err error) {
 	who = callerOf(r.Context())
 	if r.TLS == nil && !limit.IsLoopback(r.Host) {
