@@ -237,8 +237,8 @@ func used() (c, kept events.Commit) {
 }
 
 // checkReuse checks that decoding into a used commit gives the same commit as
-// decoding into a new one, or an error as well. It also checks that a clone does
-// not change when its original is decoded into again.
+// decoding into a new commit, or that both fail. It also checks that a clone does
+// not change when Decode overwrites its original.
 func checkReuse(t *testing.T, record []byte) {
 	t.Helper()
 	reused, kept := used()

@@ -44,7 +44,7 @@ func local(j int) string      { return "user" + strconv.Itoa(j) }
 // asked holds the names of one question as bytes, as a Question carries them.
 type asked struct{ tenant, account, domain []byte }
 
-// askedAtRandom returns n random questions. Each is allocated on its own, so
+// askedAtRandom returns n random questions. Each is allocated separately, so
 // that many questions do not fit into the processor's caches.
 func askedAtRandom(tenants, members, n int) []asked {
 	rng := rand.New(rand.NewPCG(1, 2))

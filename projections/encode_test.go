@@ -104,7 +104,7 @@ func logStep(rng *rand.Rand, tenant string) events.Event {
 	case 11:
 		return events.DomainResumed{Domain: domain}
 	case 12:
-		if tenant != "ta" && rng.IntN(20) == 0 { // one tenant stays, or no further event would apply
+		if tenant != "ta" && rng.IntN(20) == 0 { // ta stays, so that some later events can apply
 			return events.TenantRemoved{}
 		}
 		return events.TenantResumed{}
@@ -426,7 +426,7 @@ func TestByOperatorAlone(t *testing.T) {
 	}
 }
 
-// smallView has something of every kind that the encoding knows but limits.
+// smallView has every kind of fact that the encoding knows, except limits.
 func smallView(t testing.TB) *View {
 	l := newLog(nil)
 	l.t = t

@@ -158,13 +158,13 @@ func compareRoles(t *testing.T, tn *Tenant, m modelTenant, names []string) {
 	}
 }
 
-// observed holds the facts about an account at one position that bear on the
+// observed holds the facts about an account at one position that can cause a
 // revocation of its sessions.
 type observed struct {
 	role   string
 	reset  permission.Set  // the permissions in resets that the account has
 	there  bool            // its domain exists
-	ended  bool            // the event revoked its sessions: it names it, its domain or tenant
+	ended  bool            // the event named the account, its domain or tenant, and so revoked its sessions
 	own    bool            // it has a role of its own
 	oldest events.Position // sessions opened before this are revoked
 }
@@ -274,8 +274,9 @@ func checkRevokedAt(t *testing.T, seed int, account string, h []observed, last s
 
 // excused reports whether a session may be revoked although the rule does not
 // ask for it. This happens when an account loses a role of its own that is the
-// same as its domain's default role. From then on the revocations for accounts
-// without a role of their own apply to it, even past ones. It does no harm.
+// same as its domain's default role. From then on all revocations for accounts
+// without a role of their own apply to the account, including earlier revocations.
+// The extra revocation is harmless.
 func excused(h []observed) bool {
 	for i := 1; i < len(h); i++ {
 		if h[i-1].own && !h[i].own {

@@ -16,8 +16,8 @@ import (
 // pastTenants are the tenants of the logs of these tests.
 var pastTenants = []string{"acme", "bolt", "cord"}
 
-// pastStep returns the events of a random commit of a tenant. Not every one
-// applies.
+// pastStep returns the events of a random commit of a tenant. Some of them
+// do not apply.
 func pastStep(rng *rand.Rand, tenant string) []events.Event {
 	domain := fmt.Sprintf("d%d.%s.test", rng.IntN(2), tenant)
 	account := fmt.Sprintf("u%d@%s", rng.IntN(3), domain)

@@ -55,7 +55,8 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perCore reports how many of n things per iteration one core did in a second.
+// perCore reports how many of the n things of each iteration one core does in a
+// second.
 func perCore(b *testing.B, since time.Duration, n int, unit string) {
 	b.ReportMetric(float64(b.N)*float64(n)/(cpuTime(b)-since).Seconds(), unit)
 }
@@ -100,7 +101,7 @@ func fold(tb testing.TB, b *Builder, log []*events.Commit) *View {
 
 // BenchmarkRebuild compares the time to decode and hash encoded commits, which
 // every reader of a log needs, with the time to fold them as well. Neither
-// includes reading from a disk, so in a real rebuild the ratio is nearer to 1.
+// time includes reading from a disk, so in a real rebuild the ratio is nearer to 1.
 func BenchmarkRebuild(b *testing.B) {
 	var records [][]byte
 	for _, c := range ordinaryLog(1000, 500_000) {

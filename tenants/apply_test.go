@@ -173,7 +173,7 @@ func holdToStandings(t *testing.T, d *Difference, before, after *projections.Ten
 }
 
 // TestApplyKeepsSuspension checks that a suspended account stays suspended if an
-// apply leaves it out, and also if it lists it without the field suspended.
+// apply leaves the account out or lists it without the field suspended.
 func TestApplyKeepsSuspension(t *testing.T) {
 	w := &world{t: t, v: projections.New()}
 	yes := true

@@ -118,8 +118,8 @@ func TestNobodyLiftsAnOperatorsSuspension(t *testing.T) {
 			if possible != nil || first.Code != Forbidden || kind.Operator || operatorOnly(asOperator.Events) != nil {
 				continue
 			}
-			// An operator may give it. So it was refused because it would end a
-			// suspension.
+			// An operator may give this command. So the command was refused because it
+			// would end a suspension.
 			next, err := before.Apply(&events.Commit{
 				Position: before.Position() + 1, Tenant: "a", TenantVersion: before.Tenant([]byte("a")).Version() + 1, Events: asOperator.Events,
 			})

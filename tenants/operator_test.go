@@ -121,8 +121,8 @@ func TestApplyIsNoWayRound(t *testing.T) {
 	}
 }
 
-// by gives a change that must have an effect, as the tenant's administrator if
-// it may give it and otherwise as an operator.
+// by gives a change that must have an effect. It gives the change as the tenant's
+// administrator if that is allowed, and otherwise as an operator.
 func (w *world) by(tenant string, c Change) {
 	w.t.Helper()
 	give := w.giveAsAdmin

@@ -20,7 +20,7 @@ func commitOf(c *Command) *events.Commit {
 func same(a, b *Command) bool { return a.Repeats(commitOf(b)) == nil }
 
 // TestRepeats compares random commands of every kind. A command must repeat
-// itself, and another one exactly if all fields of the two are equal.
+// itself. It must repeat another command exactly if all their fields are equal.
 func TestRepeats(t *testing.T) {
 	alike := 0
 	for seed := range rounds(30) {
@@ -214,8 +214,8 @@ func TestRepeatsNoOther(t *testing.T) {
 	}
 }
 
-// TestRepeatsWhyAndWhen checks that a command with another reason or IfVersion
-// still counts as the same, and also one with an empty list instead of nil.
+// TestRepeatsWhyAndWhen checks that a change of the reason or of IfVersion, or an
+// empty list instead of nil, does not make another command.
 func TestRepeatsWhyAndWhen(t *testing.T) {
 	first := Command{Tenant: "a", Actor: Actor{Name: "x"}, ID: "1", Reason: "why", IfVersion: 7, Change: SetDomainBackends{Domain: "d"}}
 	again := first
@@ -240,7 +240,7 @@ func TestRepeatsOfOld(t *testing.T) {
 }
 
 // TestHash compares a hash with a fixed value. If the encoding changed, no
-// command would count as a repetition of one given before the change.
+// command would count as a repetition of a command from before the change.
 func TestHash(t *testing.T) {
 	yes := true
 	c := Command{Tenant: "acme", Actor: Actor{Name: "token:0123", Tenant: "acme", Token: "0123"}, ID: "1", Change: ApplyTenant{
@@ -252,8 +252,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// TestHashOfSettings does the same for the commands of settings. The fixed
-// values are from the time when each of them had a Go type of its own.
+// TestHashOfSettings compares the hashes of settings' commands with fixed values.
+// The values date from a version in which each setting had a separate Go type.
 func TestHashOfSettings(t *testing.T) {
 	yes := true
 	for want, change := range map[string]Change{

@@ -108,7 +108,8 @@ func (w *world) give(tenant string, c Change) (Outcome, error) {
 	return w.apply(tenant, c, outcome, err)
 }
 
-// giveAsAdmin does the same as the tenant's administrator.
+// giveAsAdmin checks a change as the tenant's administrator's and applies its
+// events.
 func (w *world) giveAsAdmin(tenant string, c Change) (Outcome, error) {
 	w.t.Helper()
 	command := Command{Tenant: tenant, Actor: Actor{Name: "ann", Tenant: tenant}, ID: "1", Change: c}

@@ -10,7 +10,7 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// holdWritten writes a tenant as a file and parses that. It checks that the
+// holdWritten writes a tenant as a file and parses the file. It checks that the
 // command is the same, that the command makes an equal tenant, and that applying
 // the file to the tenant itself changes nothing.
 func holdWritten(t *testing.T, p *File) {
@@ -33,7 +33,7 @@ func holdWritten(t *testing.T, p *File) {
 	}
 	holdTold(t, p.Tenant, want)
 	for _, f := range []*File{p, again} {
-		// The tenant's administrator may apply it too, even if an operator has
+		// The tenant's administrator may apply the file too, even if an operator has
 		// suspended parts of the tenant.
 		admin := tenants.Command{Tenant: p.Tenant, Actor: tenants.Actor{Name: "ann", Tenant: p.Tenant}, ID: "1", Change: tenants.ApplyTenant(f.Create)}
 		if plan, err := admin.Check(v); err != nil || len(plan.Events) > 0 {
