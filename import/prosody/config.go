@@ -90,9 +90,9 @@ type evaluation struct {
 	chunks chunks
 	lib    *lua.LTable
 	depth  int
-	// within is the number of the innermost Include with a pattern that is
-	// running, and file is its file being read. setBy holds the same values for
-	// each option that was set within such an Include.
+	// within is the number of the innermost running Include that has a pattern,
+	// and file is the file that this Include is reading. setBy holds both values
+	// for each option that was set within such an Include.
 	within, includes int
 	file             string
 	setBy            map[string]setting
@@ -145,9 +145,9 @@ func (e *evaluation) set(host, option string, v lua.LValue) {
 	c.place[key] = strings.TrimSuffix(e.where(), ":")
 }
 
-// ordered reports an option that two files of one Include set. Prosody reads
-// these files in the order in which the directory lists them, so either value
-// may win there.
+// ordered records a finding about an option that two files of one Include set
+// differently. Prosody reads these files in the order in which the directory
+// lists them, so either value may win in Prosody.
 func (e *evaluation) ordered(host, option, key string, v lua.LValue) {
 	if e.within == 0 || !slices.Contains(decisive[:], option) {
 		return
@@ -243,7 +243,7 @@ func (e *evaluation) host(what string) string {
 	}
 	spelt := prepared
 	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		spelt = strings.ToLower(name) // an A-label stays an A-label
+		spelt = strings.ToLower(name) // Prosody keeps an A-label as it is
 	}
 	if before, twice := e.config.spelt[prepared]; twice && before != spelt {
 		e.l.RaiseError("%s %q is another spelling of the domain %q, which Prosody treats as a different host: spell both the same", what, name, before)

@@ -245,8 +245,8 @@ func (r *datumReader) table(depth int) (any, error) {
 	}
 }
 
-// key reads a key and its "=". It returns "" if the value has no key. A key
-// that is a string is returned with "$" before it.
+// key reads a key and its "=". It returns "" if the value has no key. It puts
+// "$" before a key that is a string.
 func (r *datumReader) key(depth int) (string, error) {
 	if r.take("[") {
 		v, err := r.value(depth + 1)

@@ -28,9 +28,9 @@ const (
 var errSteps = errors.New("the configuration takes too long: more than a million steps; is there an endless loop?")
 
 // A budget bounds the resources of an evaluation. The Lua VM asks its context
-// before each instruction whether it is done; therefore the budget is that
-// context and counts the instructions. Once spent, it stays spent, so that no
-// pcall can catch the error.
+// before each instruction whether it is done. Therefore the budget is this
+// context and counts the instructions. A spent budget stays spent, so a pcall
+// that catches the error cannot continue the evaluation.
 type budget struct {
 	context.Context
 	steps, memory int
@@ -357,8 +357,9 @@ func (g *guard) expr(e ast.Expr) ast.Expr {
 	return e
 }
 
-// whole refuses to concatenate a number that Lua 5.4 may write with ".0" and
-// this VM without: the result of a division or power, or a literal such as 1.0.
+// whole refuses the concatenation of a number that this VM may write differently
+// from Lua 5.4, which adds ".0": the result of a division or power, or a literal
+// such as 1.0.
 func (g *guard) whole(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.ArithmeticOpExpr:

@@ -26,10 +26,10 @@ const (
 type unknown struct {
 	input
 	where string // where it was first read
-	unset bool   // treated as unset unless it has a substitute
+	unset bool   // without a substitute, the input is treated as unset
 }
 
-// remedy returns the option of the command that gives the input.
+// remedy returns the command-line option that supplies the input.
 func (u unknown) remedy() string {
 	switch u.kind {
 	case variable:
@@ -47,10 +47,10 @@ func (u unknown) String() string {
 	return u.kind + " " + u.name
 }
 
-// Substitutes for inputs that were not given. RFC 2606 reserves these names, so
-// a host may be named after them. The substitute absent means that the input
-// does not exist. The substitute wild is equal to every text it is compared
-// with.
+// Substitutes for inputs that were not given. A substitute may become the name of
+// a host; RFC 2606 reserves names in invalid, so no real host has the same name.
+// The substitute absent means that the input does not exist. The substitute wild
+// is equal to every text with which the configuration compares it.
 const (
 	placeholder = "not-given.invalid"
 	wild        = "any.invalid"
@@ -58,8 +58,8 @@ const (
 )
 
 // unknown returns the substitute for an input that was not given, and records
-// that the input was read. Without a substitute, an input with unset is treated
-// as nonexistent, and any other input becomes placeholder.
+// that the input was read. If the input has no substitute yet, it is treated as
+// nonexistent if unset is true; otherwise placeholder is its substitute.
 func (e *evaluation) unknown(in input, unset bool) (text string, ok bool) {
 	c := e.config
 	if !c.wanted[in] {
@@ -166,10 +166,10 @@ func (t *trials) evaluate(given map[input]string) (*config, error) {
 	return c, err
 }
 
-// settle evaluates a configuration that may read inputs that were not given. An
-// input that the evaluation needs gets a substitute. settle refuses the
-// configuration if the outcome depends on a substitute. It reports the unknown
-// inputs as findings.
+// settle evaluates a configuration that may read inputs that were not given. If
+// the evaluation fails without an input, the input gets a substitute. settle
+// refuses the configuration if the outcome depends on a substitute. It reports
+// the unknown inputs as findings.
 func settle(ctx context.Context, source Source) (*config, error) {
 	t := &trials{ctx: ctx, source: source, chunks: chunks{}}
 	needed := map[input]string{}
@@ -212,9 +212,9 @@ func settle(ctx context.Context, source Source) (*config, error) {
 	return c, nil
 }
 
-// further gives a substitute to one more variable, beginning with the one read
-// last before the evaluation failed. It keeps the substitute if the evaluation
-// then comes further.
+// further gives a substitute to one more input after an evaluation failed. It
+// tries the inputs in turn, the last one read first, and keeps the first
+// substitute with which the evaluation succeeds or takes more steps.
 func (t *trials) further(needed map[input]string, c *config) (given map[input]string, next *config, err error) {
 	for _, u := range slices.Backward(c.unknown) {
 		if _, has := needed[u.input]; has || !u.unset {
@@ -248,8 +248,9 @@ func join(all, more []unknown) []unknown {
 	return all
 }
 
-// texts returns the texts to try for each input: a name, values that mean yes,
-// and the first texts with which the configuration compares values, each once.
+// texts returns the texts to try for each input, without repetition: a name,
+// values that mean yes, wild, absent, and the first texts with which the
+// configuration compares values.
 func texts(compared []string) []string {
 	tried := []string{"another.invalid", "1", "2", "true", wild, absent}
 	for _, text := range compared {
@@ -281,7 +282,7 @@ func (t *trials) deciding(base *config, needed map[input]string) (all []unknown,
 			}
 			c, err := t.evaluate(with(needed, text, u.input))
 			if err != nil {
-				continue // not a valid value for it
+				continue // text is not a valid value for u
 			}
 			tried = tried || text != absent
 			fits[text] = append(fits[text], u.input)
@@ -309,13 +310,13 @@ func with(needed map[input]string, text string, inputs ...input) map[input]strin
 	return given
 }
 
-// together gives one text to all inputs that do not decide alone. While that
-// changes the outcome, it finds a minimal set of inputs that changes it; each
-// input of the set then counts as deciding.
+// together gives one text to all inputs that do not count as deciding yet. If
+// this changes the outcome, together finds a minimal set of inputs that changes
+// it, counts each input of the set as deciding, and begins again.
 func (t *trials) together(needed map[input]string, text string, inputs []input, deciding map[input]bool) {
 	base, err := t.evaluate(needed)
 	if err != nil {
-		return // these texts exclude each other
+		return // the configuration cannot be evaluated with these texts
 	}
 	changes := func(inputs []input) bool {
 		if t.spent() {
@@ -341,8 +342,8 @@ func (t *trials) together(needed map[input]string, text string, inputs []input, 
 	}
 }
 
-// withRemedies adds to err the inputs that were not given and the options that
-// give them.
+// withRemedies adds to err the inputs that were not given and the command-line
+// options that supply them.
 func withRemedies(err error, all []unknown) error {
 	if len(all) == 0 {
 		return err
@@ -355,7 +356,8 @@ func withRemedies(err error, all []unknown) error {
 }
 
 // tell records findings about the inputs that were not given: one for each
-// deciding input, and one for all others together.
+// deciding input that is treated as unset, one for all others that are treated
+// as unset, and one for all that have placeholders.
 func (c *config) tell(all []unknown, needed map[input]string, deciding map[input]bool) {
 	var idle, stands []string
 	for _, u := range all {

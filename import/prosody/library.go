@@ -10,9 +10,9 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// library returns the Lua functions that a configuration may call: those that
-// choose and join values. Functions that reach outside, load code or have no
-// bound exist by name and raise an error.
+// library returns the Lua functions that a configuration may call to choose and
+// join values. Functions that reach outside, load code or use unbounded
+// resources exist only by name and raise an error.
 func (e *evaluation) library() *lua.LTable {
 	l := e.l
 	g := l.NewTable()
@@ -140,7 +140,7 @@ func (e *evaluation) library() *lua.LTable {
 
 // open is io.open for reading. It reads the file at once. Its result has read
 // ("*a", "*l"), lines and close. A file that cannot be read here has
-// placeholder contents; a file that does not exist is unset.
+// placeholder contents; a file that does not exist counts as unset.
 func (e *evaluation) open(l *lua.LState) int {
 	name := l.CheckString(1)
 	if mode := l.OptString(2, "r"); strings.Trim(mode, "rb") != "" {

@@ -167,7 +167,7 @@ func (m *mapping) members(t *tenants.CreateTenant, r *registry, host string, v v
 				m.find(Changed, host, "accounts that the files mark as disabled are suspended here; with authentication by "+show(m.config.get(host, "authentication").String())+" Prosody may let them in", "policyctl member resume")
 			}
 		}
-		if p.damaged { // takes precedence, even over admins
+		if p.damaged { // the role nothing takes precedence, even over admins
 			p.role, p.secondary, needNothing = nothing, nil, true
 		}
 	}
@@ -210,9 +210,9 @@ func (c *config) authorizes(host string) bool {
 	return v != lua.LNil && v.String() != "internal"
 }
 
-// admins gives accounts named as admins in the configuration their role, which
-// takes precedence over stored roles. A global admin is an operator, an admin
-// of a host its admin.
+// admins gives a role to the accounts that the option admins names. This role
+// takes precedence over stored roles: prosody:operator for the global option,
+// prosody:admin for the option of a host.
 func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 	hosts := m.config.virtualHosts()
 	for _, s := range []struct{ section, role string }{{host, permission.Admin}, {global, permission.Operator}} {
@@ -245,7 +245,7 @@ func (m *mapping) admins(host string, of func(user string) (*member, string)) {
 	}
 }
 
-// services gives each component to the tenant that has its host.
+// services adds each component to the tenant that has the host of the component.
 func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 	for _, c := range m.config.components() {
 		owner := ""
@@ -269,7 +269,7 @@ func (m *mapping) services(t *tenants.CreateTenant, hosts []string) {
 }
 
 // backends returns the address at which a gateway on the same machine reaches
-// the server. It returns none if the configuration is not clear about it.
+// the server. It returns none if the configuration leaves the address unclear.
 func (m *mapping) backends() []events.Backend {
 	port, here := "5222", true
 	for _, option := range []string{"interfaces", "c2s_interfaces"} {

@@ -47,11 +47,11 @@ func (m *mapping) reaches(host, domain string) bool {
 	return parent == host
 }
 
-// shared removes permissions from global custom roles that they may not inherit
-// in Prosody. Prosody resolves the parents of such a role once and stores the
-// result in the option, so the roles of every host inherit from the roles of
-// whichever host was loaded first. A role keeps only the permissions that it
-// would inherit from every host.
+// shared removes from global custom roles the permissions that they may not
+// inherit in Prosody. Prosody resolves the parents of such a role once, for the
+// host that is loaded first, and stores the result in the option. The roles of
+// all other hosts then inherit from the roles of that host. Therefore a role
+// keeps only the permissions that it would inherit on every host.
 func (m *mapping) shared(r *registry, host string) {
 	c := m.config
 	if c.own(host, "custom_roles") != lua.LNil || !slices.ContainsFunc(r.order, func(name string) bool { return len(r.roles[name].inherits) > 0 }) {
@@ -121,7 +121,7 @@ func (m *mapping) take(r *registry, hosts []string) (taken []string) {
 		return nil
 	}
 	for _, p := range []permission.Permission{permission.LegacyStorageRead, permission.LegacyStorageWrite, permission.AccountRead, permission.AccountWrite} {
-		given := r.roles[permission.Guest].says[p.Name()] // then it is inherited
+		given := r.roles[permission.Guest].says[p.Name()] // registered inherits it from guest
 		if _, said := r.roles[permission.Registered].says[p.Name()]; !given && !said {
 			r.roles[permission.Registered].says[p.Name()] = false
 			taken = append(taken, p.Name())
@@ -152,13 +152,13 @@ func some(hosts []string) string {
 	return strings.Join(hosts, ", ")
 }
 
-// unasked are permissions that mod_restrict_xmpp never asks for, although it
-// gives or documents them, and permissions that it does not know.
+// unasked are the permissions that mod_restrict_xmpp never asks for: it gives or
+// documents some of them, and does not know the others.
 const unasked = permission.Set(1<<permission.MessagesWrite | 1<<permission.OMEMORead | 1<<permission.OMEMOWrite |
 	1<<permission.HistoryWrite | 1<<permission.RequestsRead | 1<<permission.RequestsWrite)
 
-// meaning records, for each role, the missing permissions that restrict it here
-// but not in Prosody.
+// meaning records findings about each role: the permissions that the role lacks
+// and whose absence restricts it here but not in Prosody.
 func (m *mapping) meaning(t *tenants.CreateTenant, r *registry, hosts []string) {
 	with, without := m.loaded(hosts, "restrict_xmpp")
 	for _, name := range r.order {

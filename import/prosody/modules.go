@@ -60,8 +60,8 @@ func (m *mapping) module(host, name string) {
 	}
 }
 
-// sendAddress returns how to let Prosody know the clients' addresses behind a
-// gateway.
+// sendAddress returns the advice on how Prosody learns the clients' addresses
+// behind a gateway.
 func (m *mapping) sendAddress() string {
 	if len(m.proxied()) > 0 {
 		return "let the gateway connect to a port of mod_net_proxy: a [[domain.backend]] with proxy = true"

@@ -3,16 +3,16 @@
 //
 // It promises that no account gets more than Prosody's own role code gives it.
 // An account whose role is unknown, not registered or damaged gets a role
-// without permissions. So do all accounts of a host whose stored roles cannot
-// be read, unless Options say otherwise. If a setting has no counterpart or
-// another meaning in Postern, a Finding reports it; nothing is dropped
-// silently.
+// without permissions. If the stored roles of a host cannot be read, all its
+// accounts get that role, unless Options say otherwise. If a setting has no
+// counterpart or another meaning in Postern, a Finding reports it; nothing is
+// dropped silently.
 //
 // The configuration is a program. It is evaluated in a sandbox that bounds
 // steps, memory and depth and has access only to the files, variables and
 // credentials that were given. An input that was not given is replaced by a
-// substitute; if the outcome depends on it, Import returns an error that asks
-// for the input. Stored files are read by a strict parser and never executed.
+// substitute. If the outcome depends on a substitute, Import returns an error
+// that asks for the input. Stored files are read by a strict parser and never executed.
 //
 // The rules are those of Prosody 13 (core/configmanager, core/storagemanager,
 // core/modulemanager, mod_authz_internal). The package is pure: files come
@@ -71,9 +71,9 @@ type Kind string
 
 const (
 	Info    Kind = "info"    // for information
-	Changed Kind = "changed" // has another meaning in Postern
-	Lost    Kind = "lost"    // has no counterpart
-	Damaged Kind = "damaged" // could not be read; the account gets no permissions
+	Changed Kind = "changed" // a setting has another meaning in Postern
+	Lost    Kind = "lost"    // a setting has no counterpart
+	Damaged Kind = "damaged" // an account's data could not be read; the account gets no permissions
 	Unread  Kind = "unread"  // a host's stored roles could not be read; its accounts get no permissions
 )
 
@@ -102,8 +102,8 @@ func (f Finding) String() string {
 type Result struct {
 	Files    []File
 	Findings []Finding
-	// Refused is the reason why there are no files although everything could be
-	// read.
+	// Refused is empty, or the reason why there are no files although
+	// everything could be read.
 	Refused string
 }
 
@@ -135,9 +135,9 @@ func (e *DifferError) Error() string {
 	return fmt.Sprintf("the roles of %s and %s differ: %s. One tenant has one set of roles; use --per-host to create one tenant per host", e.Host, e.Other, e.Text)
 }
 
-// Import converts a source. The error is an ErrUnreadable, a DifferError or an
-// ApartError, or the reason why Postern refuses the result. There are no files
-// then.
+// Import converts a source. The error is an ErrUnreadable, a DifferError, an
+// ApartError, or the reason why Postern refuses the result. If there is an
+// error, there are no files.
 func Import(ctx context.Context, source Source, o Options) (*Result, error) {
 	c, err := settle(ctx, source)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/postern-im/postern/tenants"
 )
 
-// A role is one of a host's roles: its own answers about permissions, and the
-// roles it inherits from.
+// A role is one of a host's roles. says holds the permissions that the role
+// itself gives or denies. For all others, the roles in inherits decide.
 type role struct {
 	name     string // its name in Postern
 	custom   bool
@@ -124,7 +124,8 @@ func (m *mapping) register(r *registry, host, where string, n int, item lua.LVal
 	r.order = append(r.order, given)
 }
 
-// roleName returns a role's name in Postern: the same name if it is valid here.
+// roleName returns a role's name in Postern: its name in Prosody if that name is
+// valid here.
 func (m *mapping) roleName(r *registry, where, given string) string {
 	if tenants.CheckRoleName(given) == nil && !permission.IsReserved(given) && given != nothing {
 		return given
@@ -225,8 +226,8 @@ func (m *mapping) isolate(r *registry, host string) {
 	}
 }
 
-// permissions splits a role's answers into allow and deny, in the order of
-// Postern's lists.
+// permissions splits the permissions that a role gives or denies itself into
+// allow and deny, in the order of Postern's lists.
 func (m *mapping) permissions(where string, r *role) (allow, deny []string) {
 	names := slices.SortedFunc(maps.Keys(r.says), func(a, b string) int {
 		x, knownX := permission.ByName(a)
@@ -278,8 +279,8 @@ func modulesOwn(name string) bool {
 	return false
 }
 
-// say looks a permission up as Prosody does: the role's own answer first, then
-// its parents' from left to right.
+// say looks a permission up as Prosody does: first in the role itself, then in
+// its parents from left to right.
 func (r *registry) say(name, perm string) (value, said bool) {
 	for _, role := range r.roles {
 		if role.name != name {

@@ -34,7 +34,7 @@ func (m *mapping) readable(host string) view {
 	}
 	switch {
 	case m.anonymous(host):
-		return view{known: true} // nothing is stored
+		return view{known: true} // Prosody stores no roles for anonymous accounts
 	case m.data == nil:
 		return view{}
 	}
@@ -63,8 +63,8 @@ func (m *mapping) readable(host string) view {
 // internal is the storage driver that uses files.
 const internal = "internal"
 
-// unread records that the roles of a host's accounts are not known. Any of them
-// may have less than the default role.
+// unread records that the roles of a host's accounts are not known. Any of these
+// accounts may have less than the default role in Prosody.
 func (m *mapping) unread(host, where, text, fix string) {
 	if m.options.DefaultForUnread {
 		m.find(Changed, where, text+"; as requested, accounts get the default role of "+host+", although any may have less in Prosody", "")
@@ -122,8 +122,8 @@ func (m *mapping) locate(hosts []string) bool {
 	return found > 0 || wanted == 0
 }
 
-// stores returns folder names. The folder of a host contains at least one of
-// them, unless accounts are stored elsewhere.
+// stores returns names of folders. The folder of a host must contain at least one of
+// these. If its accounts are stored elsewhere, the name is the host's own folder, ".".
 func (m *mapping) stores(host string) []string {
 	if m.driver(host, "accounts") == internal && m.ownPasswords(host) {
 		return []string{"accounts", "account_roles"}
@@ -141,8 +141,8 @@ func (m *mapping) ownPasswords(host string) bool {
 // maxLooked bounds the number of folders that are searched for a hint.
 const maxLooked = 1000
 
-// missing describes what is missing of a host in the data directory, and what
-// is there instead.
+// missing says that the data directory contains nothing of a host, and describes
+// the contents that it has instead.
 func (m *mapping) missing(host string) string {
 	text := fmt.Sprintf("the data directory contains nothing of %s: there is no folder %s in it", host, m.dir(host))
 	if m.isDir(m.dir(host)) {
@@ -188,7 +188,7 @@ type account struct {
 }
 
 // accounts reads the stored data of a host's accounts. An account without a
-// role has byDefault.
+// stored role has the role byDefault.
 func (m *mapping) accounts(host string, v view, r *registry, byDefault string) map[string]*account {
 	all := map[string]*account{}
 	of := func(user string) *account {
@@ -246,9 +246,10 @@ func (m *mapping) roles(a *account, jid, file string, d datum, err error) {
 	}
 }
 
-// older imports a role that Prosody 0.12 stored. Prosody 13 does not read it
-// until it is migrated, so the account has the default role there, and the
-// older role where 0.12 still runs. The account gets the role that gives less.
+// older imports a role that Prosody 0.12 stored. Prosody 13 does not read the
+// stored role until it is migrated. Therefore the account has the default role
+// under Prosody 13 and the older role under 0.12. It gets here the role that
+// gives less.
 func (m *mapping) older(a *account, jid, file string, d datum, err error, r *registry, byDefault string) {
 	var names []string
 	for _, key := range slices.Sorted(maps.Keys(d)) {
