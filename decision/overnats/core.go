@@ -25,8 +25,8 @@ const (
 	leaveAlone     = 250 * time.Millisecond
 	leaveAloneMost = 4 * time.Second
 	// waitBehind and waitNotFresh are how long a node is avoided after it answered
-	// StatusBehind or StatusNotFresh. Commits spread within milliseconds, but a
-	// node checks its freshness only at ticks.
+	// StatusBehind or StatusNotFresh. Commits spread within milliseconds, but a node
+	// that may not decide usually needs longer to recover.
 	waitBehind   = 20 * time.Millisecond
 	waitNotFresh = 100 * time.Millisecond
 	// pingEach is the interval of pings while no node answers.
