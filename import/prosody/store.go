@@ -122,8 +122,9 @@ func (m *mapping) locate(hosts []string) bool {
 	return found > 0 || wanted == 0
 }
 
-// stores returns names of folders. The folder of a host must contain at least one of
-// these. If its accounts are stored elsewhere, the name is the host's own folder, ".".
+// stores returns names of folders. The folder of a host must contain at least
+// one of these folders. If the host's accounts are stored elsewhere, the only
+// name is ".", the folder of the host itself.
 func (m *mapping) stores(host string) []string {
 	if m.driver(host, "accounts") == internal && m.ownPasswords(host) {
 		return []string{"accounts", "account_roles"}
