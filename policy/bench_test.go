@@ -74,9 +74,9 @@ func BenchmarkDecide(b *testing.B) {
 }
 
 // A randomSession is the session and the receiver of one question. The texts of
-// all sessions lie in one array in the order of use, so that they are in the
-// cache like the texts of a question just received. The benchmark thus measures
-// the look-up and not cache misses.
+// all sessions are in one array in the order of use, and so in the processor's
+// cache, like the texts of a question just received. Therefore the benchmark
+// measures the look-up and no cache misses on these texts.
 type randomSession struct {
 	tenant, account []byte
 	to              jid.Addr

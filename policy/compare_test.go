@@ -24,9 +24,9 @@ const compareRounds = 300
 // outsideNames are names outside the catalogue that the driver gives to roles.
 var outsideNames = []string{"lab:door", "xmpp:account"}
 
-// TestCompare checks tenants.Compare, on which plans and diffs are built: who
-// gains and loses which permission, and whose sessions end. The expected result
-// comes from asking about every account and permission in both states.
+// TestCompare checks tenants.Compare, on which plans and diffs are built: which
+// accounts gain or lose a permission, and which sessions end. The expected
+// result comes from asking about every account and permission in both states.
 func TestCompare(t *testing.T) {
 	rounds := compareRounds
 	if os.Getenv("POSTERN_SOAK") == "1" {
@@ -302,9 +302,9 @@ func (b *bruteForce) checkSessions(account, said string) {
 		}
 	}
 	if !alive {
-		// The account could have no session before. One opened during the
-		// change may have ended since, but not if the account's domain did not
-		// exist.
+		// The account could have no session before. A session opened during
+		// the change may have ended since, but not if the account's domain did
+		// not exist.
 		if _, domain, _ := strings.Cut(account, "@"); said != "" && (b.before.Tenant([]byte("acme")) == nil || !hasDomain(b.before, domain)) {
 			b.t.Fatalf("sessions of %s, who was not there, are said to end: %s", account, said)
 		}

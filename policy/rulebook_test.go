@@ -92,8 +92,8 @@ func (b *ruleBook) barred(account string) bool {
 	return b.suspended || !there || b.members[account].suspended != "" || domain.suspended != ""
 }
 
-// lifts reports whether a suspension by an operator is gone after a command.
-// Only an operator may cause that.
+// lifts reports whether a command removed a suspension by an operator. Only an
+// operator may give such a command.
 func (b *ruleBook) lifts(after *ruleBook) bool {
 	for name, d := range b.domains {
 		if d.suspended == "operator" && after.domains[name].suspended != "operator" {
@@ -308,8 +308,9 @@ func (b *ruleBook) obeyMember(c tenants.Change, who string) (refused bool, ends 
 	return false, ""
 }
 
-// survives reports whether a session of an account survives a command. It does
-// not if the account acts in another role or is barred, or if it lost the
+// survives reports whether a session of an account survives a command. The
+// session ends if the role in which the account acts changes, if the account is
+// barred afterwards (suspended, or without a domain), or if it loses the
 // permission to receive messages or to send presence.
 func survives(before, after *ruleBook, account string) bool {
 	lost := func(p string) bool { return before.may(account, p) && !after.may(account, p) }
@@ -320,7 +321,7 @@ func survives(before, after *ruleBook, account string) bool {
 // leansOn reports whether an account changes from a role of its own to the
 // default role of its domain. Even if both are the same role, the session may
 // end, because the default role may have changed since the session began. No
-// rule says that it must end.
+// rule requires the session to end.
 func leansOn(before, after *ruleBook, account string) bool {
 	_, there := after.domains[account[strings.IndexByte(account, '@')+1:]]
 	return there && before.members[account].role != "" && after.members[account].role == ""
