@@ -17,7 +17,7 @@ import (
 )
 
 // The oracle holds outcomes that were measured with Prosody's mod_restrict_xmpp.
-// The other file lists every shape of stanza for which Postern decides
+// The list of differences has every shape of stanza for which Postern decides
 // differently, with the reason.
 const (
 	oracleFile      = "../testdata/oracle.jsonl.gz"
@@ -120,7 +120,8 @@ func oracleAccount(role string) string {
 }
 
 // TestOracle replays the measurements through Check. Each difference must be in
-// the list of differences with its reason, and each listed one must occur.
+// the list of differences with its reason, and each listed difference must
+// occur.
 func TestOracle(t *testing.T) {
 	all := readOracle(t)
 	roles := map[string]oracleRole{}
