@@ -106,8 +106,8 @@ func allScenarios(t testing.TB) (all []scenario) {
 	return all
 }
 
-// TestScenarios feeds every scenario whole, byte by byte, and cut at every
-// offset. Each way must give the outcome in the file.
+// TestScenarios feeds every scenario in three ways: whole, byte by byte, and cut
+// once at every offset. All must give the outcome in the file.
 func TestScenarios(t *testing.T) {
 	paths, _ := filepath.Glob("testdata/*.txt")
 	for _, path := range paths {

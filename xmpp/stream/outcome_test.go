@@ -10,9 +10,9 @@ import (
 )
 
 // outcome feeds in to a Framer as a session does, step(rest) more bytes at a
-// time, and returns a text of the results. Each step moves the buffer and
-// overwrites the old one, so that a Framer that keeps a slice of it is
-// detected.
+// time, and returns a text of the results. Each step moves the bytes to a new
+// buffer and overwrites the old buffer. This detects a Framer that keeps a slice
+// of the old buffer.
 func outcome(f *stream.Framer, header bool, in []byte, step func(rest int) int) string {
 	var out strings.Builder
 	var buf []byte
