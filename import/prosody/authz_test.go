@@ -22,8 +22,8 @@ const somebody = "somebody"
 
 // TestNeverMore compares the permissions of each sample's accounts here with
 // the answers of Prosody 13's own role code, which -record writes down. An
-// account must never have more here, except for permissions that only Postern
-// asks for.
+// account must never have more permissions here, except for permissions that
+// only Postern asks for.
 func TestNeverMore(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/etc")
 	if err != nil || len(dirs) < 20 {

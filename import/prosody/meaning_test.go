@@ -8,8 +8,8 @@ import (
 )
 
 // TestApart checks that hosts which mod_isolate_host separates are not put into
-// one tenant, and that a service it separates from a host is not given to the
-// tenant of the host.
+// one tenant, and that a service which the module separates from a host is not
+// given to the tenant of that host.
 func TestApart(t *testing.T) {
 	const isolated = "modules_enabled = { 'isolate_host' } VirtualHost 'b.test'\n"
 	var apart *ApartError

@@ -86,7 +86,7 @@ func TestSamples(t *testing.T) {
 }
 
 // TestNothingGiven imports a sample without the environment variables it needs.
-// The report names each variable and the option that gives it.
+// The report names each variable and the option that supplies the variable.
 func TestNothingGiven(t *testing.T) {
 	s, _ := sample(t, "testdata/container-env")
 	clear(s.Env)
@@ -459,7 +459,8 @@ func TestFolderForFile(t *testing.T) {
 }
 
 // TestDamagedAdmin checks that an admin whose stored roles cannot be read gets
-// no permissions, and that the report does not say it has the role of an admin.
+// no permissions, and that the report does not give this account the role of an
+// admin.
 func TestDamagedAdmin(t *testing.T) {
 	r, err := Import(t.Context(), Source{
 		Config: fstest.MapFS{"prosody.cfg.lua": {Data: []byte("VirtualHost 'a.test'\nadmins = { 'boss@a.test', 'other@a.test' }\n")}},
