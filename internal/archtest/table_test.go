@@ -17,7 +17,7 @@ var imports = map[string]string{
 	"events/logtest":  "events",
 	"projections":     "events permission",
 
-	// internal/limit: who folds the past waits for a turn.
+	// internal/limit: a request that folds the past waits for a turn.
 	"history": "events projections internal/limit",
 
 	"decision": "xmpp/jid xmpp/stanza",
@@ -59,14 +59,14 @@ var imports = map[string]string{
 	"api": "",
 	// xmpp/jid: the names in a request's path are prepared before look-up.
 	// internal/floodlog: any caller can cause log lines while the disk is full.
-	// internal/limit: what a caller may take.
+	// internal/limit: bounds on the requests of a caller.
 	"api/server": "api tenants tenants/overapi history projections events permission xmpp/jid internal/floodlog internal/limit",
 	"oauth2":     "events projections",
 	"console":    "api",
 
 	// internal/certdate: both daemons tell of certificates that expire.
 	// internal/floodlog: any client that reaches the port can cause log lines.
-	// internal/limit: what one source may take.
+	// internal/limit: bounds on the connections of a source.
 	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog internal/limit",
 	// gateway/proxyheader: a backend may want to be told the client's address.
 	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
@@ -83,7 +83,8 @@ var imports = map[string]string{
 	"internal/natsserver": "internal/floodlog internal/limit",
 	"internal/certdate":   "",
 	"internal/limit":      "",
-	// internal/limit: what answers everybody listens on loopback.
+	// internal/limit: metrics and health need no authentication, so they listen on
+	// loopback only.
 	"internal/daemon":            "internal/limit",
 	"internal/daemon/daemontest": "",
 
@@ -102,9 +103,9 @@ var imports = map[string]string{
 // reason.
 var never = []struct{ from, to, reason string }{
 	{"cmd/gateway", "events/... projections policy permission tenants/... import/... oauth2 audit/... node/... api/... history",
-		"the process that faces the Internet holds no rules and keeps no tenant's secret at rest"},
+		"the process that faces the Internet has no rules and stores no secret of a tenant"},
 	{"cmd/policyctl", "api/server", "the command line is a client of the API: it sees the wire and nothing behind it"},
-	{"api", "api/server", "the wire does not depend on what answers it"},
+	{"api", "api/server", "the wire does not depend on the server"},
 	{"cmd/policyd", "gateway/...", "a policy node terminates no client's connection"},
 }
 
