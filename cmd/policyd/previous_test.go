@@ -30,6 +30,12 @@ func TestPreviousVersion(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
+	// The high-water mark of that version is used: its file has the present name now.
+	for name, want := range map[string]bool{"WITNESS": false, "HIGHWATER": true} {
+		if _, err := os.Stat(filepath.Join(left.logDir(), name)); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	// The second start uses the snapshot that the present version wrote.
 	begin(t, left)
 	compare(t, "testdata/previous/state.golden", state(t, left))
