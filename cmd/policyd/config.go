@@ -53,6 +53,7 @@ type config struct {
 	Listen struct {
 		HTTP string `toml:"http"` // metrics and health, on loopback; empty: none
 	} `toml:"listen"`
+	Cluster   clusterConfig `toml:"cluster"`
 	Snapshots struct {
 		// Every is the number of commits between two snapshots. A start applies
 		// at most about as many.
@@ -68,7 +69,6 @@ func defaults() *config {
 	c.Admin.Socket = api.DefaultSocket
 	c.NATS.Listen = "127.0.0.1:4222"
 	c.NATS.ServerName = "postern"
-	c.NATS.Gateways = []string{"gateway"}
 	c.Listen.HTTP = "127.0.0.1:9523"
 	c.Snapshots.Every = 100_000
 	return c
@@ -94,7 +94,7 @@ func (c *config) Check() error {
 	refuse(c.Snapshots.Every < 1, "snapshots: every: want a positive number of commits")
 	refuse(c.Admin.Socket == "", "admin: no socket")
 	refuse(own && c.NATS.ServerName == "", "nats: no server_name; gateways check it")
-	refuse(own && len(c.NATS.Gateways) == 0, "[nats] gateways is empty: name at least one gateway id")
+	refuse(own && !c.clustered() && len(c.gatewayIDs()) == 0, "[nats] gateways is empty: name at least one gateway id")
 	refuse(!own && c.NATS.SeedFile == "", "nats: urls requires a seed_file")
 	if _, err := c.Log.Logger(io.Discard); err != nil {
 		errs = append(errs, err)
@@ -102,8 +102,11 @@ func (c *config) Check() error {
 	if err := c.checkAdmin(); err != nil {
 		errs = append(errs, fmt.Errorf("admin: listen: %w", err))
 	}
+	if c.clustered() {
+		errs = append(errs, c.checkCluster())
+	}
 	seen := make(map[string]bool)
-	for _, id := range c.NATS.Gateways {
+	for _, id := range c.gatewayIDs() {
 		refuse(!decision.IsToken(id) || seen[id], fmt.Sprintf("nats: gateways: %q: want distinct ids of 1 to 32 characters of a-z and 0-9", id))
 		seen[id] = true
 	}

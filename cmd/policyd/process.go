@@ -146,7 +146,7 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.NATS.Gateways, p.logger); err != nil {
+	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.gatewayIDs(), p.logger); err != nil {
 		return err
 	}
 	return p.directory.Register(p.registry)
@@ -169,7 +169,7 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 		return err
 	}
 	users := []natsserver.User{{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}}
-	for _, id := range c.NATS.Gateways {
+	for _, id := range c.gatewayIDs() {
 		public, err := natsserver.EnsureSeed(c.gatewaySeed(id))
 		if err != nil {
 			return fmt.Errorf("key of gateway %s: %w", id, err)

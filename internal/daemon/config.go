@@ -116,7 +116,7 @@ func set(field reflect.Value, value string) error {
 	case *string:
 		*p = value
 	case *[]string:
-		*p = nil
+		*p = []string{} // given, and empty
 		if value != "" {
 			*p = strings.Split(value, ",")
 		}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+
+	"github.com/postern-im/postern/decision"
+)
+
+// minPeers is the smallest cluster. A commit is acknowledged when a majority of
+// three has it, so that the loss of one node loses nothing and stops nothing.
+const minPeers = 3
+
+// maxClusterName bounds a cluster's name, which becomes part of the names of
+// NATS servers.
+const maxClusterName = 32
+
+// clusterConfig is the section [cluster]. Without it, policyd is stand-alone.
+type clusterConfig struct {
+	// Name is the cluster's name, the same on all nodes.
+	Name string `toml:"name"`
+	// Listen is the address at which the log servers of other nodes connect, over
+	// TLS that verifies both sides.
+	Listen string `toml:"listen"`
+	// Peers are all nodes of the cluster, this one too, as ID=HOST:PORT.
+	Peers []string `toml:"peers"`
+	// CA signed the certificates of all nodes. Cert and Key are this node's. policyd
+	// reads them again on SIGHUP.
+	CA   string `toml:"ca"`
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+
+	// URLs, if given, are the addresses of the operator's own NATS servers with
+	// JetStream, which then order the log. Listen, Peers, CA, Cert and Key are
+	// empty. SeedFile and URLsCA are for the connection to these servers.
+	URLs     []string `toml:"nats_urls"`
+	SeedFile string   `toml:"nats_seed_file"`
+	URLsCA   string   `toml:"nats_ca"` // PEM; empty: no TLS, on loopback only
+}
+
+// clustered reports whether this node is part of a cluster.
+func (c *config) clustered() bool {
+	n := &c.Cluster
+	return n.Name != "" || n.Listen != "" || len(n.Peers)+len(n.URLs) > 0 || n.CA != "" || n.Cert != "" || n.Key != "" ||
+		n.SeedFile != "" || n.URLsCA != ""
+}
+
+// A peer is one node of the cluster.
+type peer struct{ id, address string }
+
+// peers parses the setting peers.
+func (n *clusterConfig) peers() (list []peer, err error) {
+	seen := map[string]bool{}
+	for _, text := range n.Peers {
+		id, address, ok := strings.Cut(text, "=")
+		host, port, err := net.SplitHostPort(address)
+		if !ok || err != nil || host == "" || port == "" || !decision.IsToken(id) {
+			return nil, fmt.Errorf("peers: %q: want ID=HOST:PORT, with an id of 1 to 32 characters of a-z and 0-9", text)
+		}
+		if seen[id] || seen[address] {
+			return nil, fmt.Errorf("peers: %q: this id or address is listed twice", text)
+		}
+		seen[id], seen[address] = true, true
+		list = append(list, peer{id, address})
+	}
+	return list, nil
+}
+
+// checkCluster returns an error for each setting of [cluster] that cannot work.
+func (c *config) checkCluster() error {
+	n := &c.Cluster
+	var errs []error
+	refuse := func(when bool, text string) {
+		if when {
+			errs = append(errs, errors.New("cluster: "+text))
+		}
+	}
+	refuse(!isClusterName(n.Name), fmt.Sprintf("name %q: want 1 to %d characters of a-z, 0-9 and -", n.Name, maxClusterName))
+	refuse(len(c.NATS.Gateways) > 0, "in a cluster [nats] gateways must be left out: the gateways are in the log; add one with: policyctl gateway add ID")
+	if len(n.URLs) > 0 {
+		refuse(n.Listen != "" || len(n.Peers) > 0 || n.CA != "" || n.Cert != "" || n.Key != "",
+			"with nats_urls, leave out listen, peers, ca, cert and key: the NATS servers at these addresses order the log")
+		refuse(n.SeedFile == "", "nats_urls requires nats_seed_file")
+		return errors.Join(errs...)
+	}
+	refuse(n.SeedFile != "" || n.URLsCA != "", "nats_seed_file and nats_ca are for nats_urls only")
+	refuse(n.Listen == "", "no address in listen, to which the other nodes connect")
+	refuse(n.CA == "" || n.Cert == "" || n.Key == "", "ca, cert and key are required: make them with: policyctl cluster init")
+	peers, err := n.peers()
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("cluster: %w", err))...)
+	}
+	refuse(len(peers) < minPeers, fmt.Sprintf("peers lists %d nodes: want at least %d, or the loss of one node would stop the cluster", len(peers), minPeers))
+	own := false
+	for _, p := range peers {
+		own = own || p.id == c.ID
+	}
+	refuse(!own, fmt.Sprintf("peers does not list this node, %s", c.ID))
+	return errors.Join(errs...)
+}
+
+func isClusterName(s string) bool {
+	return s != "" && len(s) <= maxClusterName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// gatewayIDs are the gateways that a stand-alone node knows from its configuration.
+// If the setting is left out, there is one with the default id.
+func (c *config) gatewayIDs() []string {
+	if c.NATS.Gateways == nil && !c.clustered() {
+		return []string{"gateway"}
+	}
+	return c.NATS.Gateways
+}
+
+// logServerDir holds the store of this node's log server.
+func (c *config) logServerDir() string { return filepath.Join(c.Data, "stream") }

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// clusterText is a correct configuration of a node of a cluster.
+const clusterText = `id = "n1"
+[cluster]
+name = "acme"
+listen = "10.0.0.1:6223"
+peers = ["n1=10.0.0.1:6223", "n2=10.0.0.2:6223", "n3=10.0.0.3:6223"]
+ca = "ca.pem"
+cert = "n1.pem"
+key = "n1.key"
+`
+
+func TestClusterConfig(t *testing.T) {
+	external := `id = "n1"
+[cluster]
+name = "acme"
+nats_urls = ["tls://nats.example:4222"]
+nats_seed_file = "seed"
+nats_ca = "ca.pem"
+`
+	for _, test := range []struct {
+		name, text, old, with string
+		want                  string // part of the error; empty: none
+	}{
+		{name: "correct", text: clusterText},
+		{name: "external", text: external},
+		{name: "no name", text: clusterText, old: `name = "acme"`, want: `name ""`},
+		{name: "wrong name", text: clusterText, old: `"acme"`, with: `"Acme Inc"`, want: `name "Acme Inc"`},
+		{name: "gateways", text: clusterText, old: "[cluster]", with: "[nats]\ngateways = [\"edge\"]\n[cluster]", want: "policyctl gateway add"},
+		{name: "no listen", text: clusterText, old: `listen = "10.0.0.1:6223"`, want: "no address in listen"},
+		{name: "no certificate", text: clusterText, old: `cert = "n1.pem"`, want: "policyctl cluster init"},
+		{name: "two nodes", text: clusterText, old: `, "n3=10.0.0.3:6223"`, want: "at least 3"},
+		{name: "not itself", text: clusterText, old: `id = "n1"`, with: `id = "n9"`, want: "does not list this node, n9"},
+		{name: "not a peer", text: clusterText, old: "n2=10.0.0.2:6223", with: "n2", want: `"n2": want ID=HOST:PORT`},
+		{name: "no port", text: clusterText, old: "n2=10.0.0.2:6223", with: "n2=10.0.0.2", want: "want ID=HOST:PORT"},
+		{name: "not an id", text: clusterText, old: "n2=10.0.0.2:6223", with: "n.2=10.0.0.2:6223", want: "want ID=HOST:PORT"},
+		{name: "an id twice", text: clusterText, old: "n2=", with: "n1=", want: "listed twice"},
+		{name: "an address twice", text: clusterText, old: "n2=10.0.0.2", with: "n2=10.0.0.1", want: "listed twice"},
+		{name: "both kinds", text: external, old: "[cluster]", with: "[cluster]\nlisten = \"10.0.0.1:6223\"", want: "leave out listen"},
+		{name: "external without a seed", text: external, old: `nats_seed_file = "seed"`, want: "requires nats_seed_file"},
+		{name: "a seed without servers", text: clusterText, old: `key = "n1.key"`, with: "key = \"n1.key\"\nnats_seed_file = \"seed\"", want: "for nats_urls only"},
+		{name: "nothing but a seed", text: "[cluster]\nnats_seed_file = \"seed\"\n", want: `name ""`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := test.text
+			if test.old != "" {
+				if !strings.Contains(text, test.old) {
+					t.Fatalf("the text does not contain %q", test.old)
+				}
+				text = strings.Replace(text, test.old, test.with, 1)
+			}
+			path := filepath.Join(t.TempDir(), "policyd.toml")
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := loadConfig(path, nil)
+			switch {
+			case test.want == "" && err != nil:
+				t.Fatal(err)
+			case test.want == "" && (!c.clustered() || len(c.gatewayIDs()) > 0):
+				t.Errorf("clustered: %v, gateways: %v", c.clustered(), c.gatewayIDs())
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// A node without [cluster] has the default gateway, also if [nats] is given.
+func TestStandaloneGateways(t *testing.T) {
+	c, err := loadConfig("", nil)
+	if err != nil || c.clustered() || len(c.gatewayIDs()) != 1 {
+		t.Errorf("%v, %v", c.gatewayIDs(), err)
+	}
+}
