@@ -67,6 +67,14 @@ func startProcess(c command, output string) (*process, error) {
 	return p, nil
 }
 
+// signal sends a signal to the process group.
+func (p *process) signal(s syscall.Signal) error {
+	if err := syscall.Kill(-p.group, s); err != nil {
+		return fmt.Errorf("signal process group %d: %w", p.group, err)
+	}
+	return nil
+}
+
 // end terminates the process and kills it after grace, at once if grace is
 // zero. It returns when the process and all its descendants are gone. Erlang's
 // helper programs are session leaders: a signal to the group or to their parent

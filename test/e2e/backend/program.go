@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"syscall"
 )
 
 // A Program is any other program that runs beside the servers, with the same
@@ -46,3 +47,10 @@ func FreeAddrs(n int) ([]string, error) {
 	}
 	return addrs, nil
 }
+
+// Pause stops the program's threads, so that it does nothing and its connections
+// stay open. A paused program cannot end: Resume it before Stop.
+func (p *Program) Pause() error { return p.process.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused program run again.
+func (p *Program) Resume() error { return p.process.signal(syscall.SIGCONT) }

@@ -122,19 +122,8 @@ func (in *Installation) NATS() (address, gatewaySeed string) {
 func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
 
 func (in *Installation) configure() error {
-	if err := os.Mkdir(in.path("certificates"), 0o700); err != nil {
+	if err := copyCertificates(in.path("certificates"), in.config.Certificate, in.config.Key, in.config.Domains); err != nil {
 		return err
-	}
-	for _, domain := range in.config.Domains {
-		for from, suffix := range map[string]string{in.config.Certificate: ".crt", in.config.Key: ".key"} {
-			text, err := os.ReadFile(from)
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(in.path("certificates", domain+suffix), text, 0o600); err != nil {
-				return err
-			}
-		}
 	}
 	policyd := fmt.Sprintf(`data = %q
 [admin]
