@@ -27,6 +27,29 @@ const (
 	tagRevocation   tag = 0x84
 	tagSessionQuery tag = 0x85
 	tagSessionReply tag = 0x86
+	tagBatch2       tag = 0x87
+	tagReply2       tag = 0x88
+	tagNodeState    tag = 0x89
+	tagChallenge    tag = 0x8a
+
+	// lastMessage is the last tag of a message. A greater tag belongs to a newer
+	// version.
+	lastMessage = tagChallenge
+)
+
+// A Wire is a version of the messages between a gateway and a node. A node reads
+// every version and answers in the version of the batch. A gateway sends each node
+// the newest version that both read.
+type Wire uint8
+
+// The versions.
+const (
+	// Wire1 has no challenges. The zero Wire counts as Wire1.
+	Wire1 Wire = 1
+	// Wire2 carries the gateway's challenge, and in the reply the proven challenge.
+	Wire2 Wire = 2
+	// NewestWire is the newest version that this program reads and writes.
+	NewestWire = Wire2
 )
 
 // Bounds of decoded fields, in addition to the bounds of package stanza.

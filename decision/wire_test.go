@@ -188,7 +188,7 @@ func TestNewQuestionIsBounded(t *testing.T) {
 func reply() Reply {
 	at := Mark{LogID: "0123456789abcdef", Position: 900}
 	return Reply{
-		ReplyHead: ReplyHead{ID: 5, Node: "n1", At: at},
+		ReplyHead: ReplyHead{ID: 5, Node: "n1", At: at, Wire: Wire1},
 		Results: []Result{
 			{Kind: Ask, Verdict: Verdict{Effect: Pass, LogID: at.LogID, Position: 900}},
 			{Kind: Ask, Verdict: Verdict{Effect: Refuse, Reason: NoMessage, Permission: "xmpp:account:messages:write", LogID: at.LogID, Position: 901}},
@@ -228,12 +228,12 @@ func TestMessagesRoundTrip(t *testing.T) {
 	if got = clear(got); !reflect.DeepEqual(got, want) {
 		t.Errorf("reply:\n got %+v\nwant %+v", got, want)
 	}
-	behind := Reply{ReplyHead: ReplyHead{ID: 6, Status: StatusBehind, Node: "n1", At: want.At}}
+	behind := Reply{ReplyHead: ReplyHead{ID: 6, Status: StatusBehind, Node: "n1", At: want.At, Wire: Wire1}}
 	if err := DecodeReply(AppendReply(nil, &behind), &got); err != nil || len(got.Results) != 0 || got.ReplyHead != behind.ReplyHead {
 		t.Errorf("a reply without results: %+v, %v", got, err)
 	}
 
-	a := Announcement{Node: "n1", Boot: 99, Load: 250, Ready: true, At: want.At}
+	a := Announcement{Node: "n1", Boot: 99, Load: 250, Ready: true, At: want.At, Wire: Wire1}
 	var gotA Announcement
 	if err := DecodeAnnouncement(AppendAnnouncement(nil, &a), &gotA); err != nil || gotA != a {
 		t.Errorf("announcement: %+v, %v", gotA, err)
@@ -246,7 +246,7 @@ func TestMessagesRoundTrip(t *testing.T) {
 	}
 
 	q, s := full(t), session()
-	head := BatchHead{Gateway: "gw1", ID: 12, AtLeast: want.At}
+	head := BatchHead{Gateway: "gw1", ID: 12, AtLeast: want.At, Wire: Wire1}
 	batch := AppendOpen(AppendAdmit(AppendQuestion(AppendBatch(nil, &head, 3), &q), "alpha.test"), &s)
 	var gotB Batch
 	for range 2 { // the second time, the slices are reused
@@ -379,6 +379,8 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add(AppendQuestion(AppendBatch(nil, &head, 1), &c))
 	f.Add(AppendOpen(AppendAdmit(AppendBatch(nil, &head, 2), "alpha.test"), &s))
 	f.Add(AppendBatch(nil, &head, 0))
+	head.Wire, head.Challenge = Wire2, 1<<61
+	f.Add(AppendQuestion(AppendBatch(nil, &head, 1), &c))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var b Batch
 		if DecodeBatch(msg, &b) != nil {
@@ -410,6 +412,10 @@ func FuzzDecodeReply(f *testing.F) {
 	f.Add(AppendReply(nil, &r))
 	r.Status = StatusBehind
 	f.Add(AppendReply(nil, &r))
+	r.Status, r.Wire = StatusBusy, Wire2
+	f.Add(AppendReply(nil, &r))
+	r.Status, r.Proven = StatusOK, 1<<61
+	f.Add(AppendReply(nil, &r))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var r Reply
 		if DecodeReply(msg, &r) != nil {
@@ -422,12 +428,21 @@ func FuzzDecodeReply(f *testing.F) {
 }
 
 func FuzzDecodeNotice(f *testing.F) {
-	f.Add(AppendAnnouncement(nil, &Announcement{Node: "n1", Boot: 99, Load: 250, Ready: true, At: Mark{"l", 3}}))
+	state := Announcement{Node: "n1", Boot: 99, Load: 250, Ready: true, At: Mark{"l", 3}, Wire: Wire2, Level: 29}
+	f.Add(AppendAnnouncement(nil, &state))
+	f.Add(AppendExtended(nil, &state))
+	f.Add(AppendChallenge(nil, 1<<61))
 	f.Add(AppendRevocation(nil, &Revocation{Tenant: "acme", Account: "bob@alpha.test", Position: 7, LogID: "l"}))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var a Announcement
 		if DecodeAnnouncement(msg, &a) == nil && !bytes.Equal(AppendAnnouncement(nil, &a), msg) {
 			t.Errorf("two encodings of %+v", a)
+		}
+		if DecodeExtended(msg, &a) == nil && !bytes.Equal(AppendExtended(nil, &a), msg) {
+			t.Errorf("two encodings of %+v", a)
+		}
+		if c, err := DecodeChallenge(msg); err == nil && !bytes.Equal(AppendChallenge(nil, c), msg) {
+			t.Errorf("two encodings of %d", c)
 		}
 		var e Revocation
 		if DecodeRevocation(msg, &e) == nil && !bytes.Equal(AppendRevocation(nil, &e), msg) {
