@@ -125,7 +125,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no event", with(9), events.ErrMissing},
 		{"an event of nothing", events1(nil), events.ErrMalformed},
 		{"an event that is a number", events1(varintField(3, 1)), events.ErrMalformed},
-		{"an event unknown", events1(bytesField(29, "")), events.ErrUnknownEvent},
+		{"an event unknown", events1(bytesField(31, "")), events.ErrUnknownEvent},
 		{"an event unknown, far off", events1(bytesField(protowire.MaxValidNumber, "")), events.ErrUnknownEvent},
 		{"an event's tag as a longer varint", events1([]byte{0x9a, 0x00, 0x00}), events.ErrMalformed},
 		{"an event's tag of two bytes as three", events1([]byte("\x82\x81\x00\x03\x0a\x01r")), events.ErrMalformed},

@@ -73,7 +73,7 @@ func EffectsOf(e Event) Effects { return e.effects() }
 type Subject struct {
 	Kind Kind
 	// Name is the name of the domain, service or role, the account's bare JID,
-	// or the token's id. It is empty if the Kind is KindTenant.
+	// or the id of the token or gateway. It is empty if the Kind is KindTenant.
 	Name string
 }
 

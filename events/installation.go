@@ -5,4 +5,5 @@ package events
 const (
 	KindToken         Kind = iota + 64 // a token of the admin API
 	KindSharedService                  // a service that is local to every tenant
+	KindGateway                        // a gateway that may connect to the policy nodes
 )

@@ -44,6 +44,8 @@ func everyEvent() []events.Event {
 		events.SharedServiceRemoved{Service: "push.vendor.test"},
 		events.TenantLimitsSet{MaxSessions: 5000},
 		events.DomainBackendsSet{Domain: "alpha.test", Backends: []events.Backend{{Address: "10.0.0.5:5222", Proxy: true}}},
+		events.GatewayAdded{ID: "edge2", PublicKey: "UCFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVZ45L"},
+		events.GatewayRemoved{ID: "edge2"},
 		// The same types without their optional fields.
 		events.TenantCreated{},
 		events.SettingsChanged{},

@@ -16,6 +16,7 @@ func TestSubjects(t *testing.T) {
 	kinds := map[events.Kind]string{
 		events.KindTenant: "tenant", events.KindDomain: "domain", events.KindService: "service", events.KindRole: "role",
 		events.KindMember: "member", events.KindToken: "token", events.KindSharedService: "shared service",
+		events.KindGateway: "gateway",
 	}
 	var b strings.Builder
 	seen := map[reflect.Type]bool{}

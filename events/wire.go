@@ -156,6 +156,14 @@ func decodeBody(c *codec, n protowire.Number) Event {
 		var e TenantLimitsSet
 		e.wire(c)
 		return e
+	case 29:
+		var e GatewayAdded
+		e.wire(c)
+		return e
+	case 30:
+		var e GatewayRemoved
+		e.wire(c)
+		return e
 	}
 	c.fail(n, ErrUnknownEvent)
 	return nil
