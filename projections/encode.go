@@ -28,6 +28,8 @@ import (
 //	installation (section 2) version, tokens (list, by id): id, name, scope,
 //	         tenant, hash (32 bytes), expires, created, revoked
 //	shared services (section 3) list of text, sorted
+//	gateways (section 4) list, by id and position: id, public key, added, time in
+//	         µs, removed
 //	tenants  (section 1) list of tenant, by id
 //	tenant   id, name, version, revoked, bits (1 removed, 2 suspended, 4 limited,
 //	         8 later settings); a removed tenant ends here. Then: max sessions,

@@ -50,15 +50,19 @@ func randomLog(t testing.TB, seed uint64, n int) []*events.Commit {
 	return log
 }
 
-// installationStep returns a random event about a token or a shared service.
+// installationStep returns a random event about a token, a gateway or a shared service.
 // Some of the services have names that logStep gives to tenants, too.
 func installationStep(rng *rand.Rand) events.Event {
 	names := []string{"push.test", "upload.test", "rooms.a.ta.test", "b.tb.test"}
-	switch name := names[rng.IntN(len(names))]; rng.IntN(6) {
+	switch name := names[rng.IntN(len(names))]; rng.IntN(8) {
 	case 0, 1:
 		return events.SharedServiceAdded{Service: name}
 	case 2:
 		return events.SharedServiceRemoved{Service: name}
+	case 3:
+		return events.GatewayAdded{ID: fmt.Sprintf("g%d", rng.IntN(4)), PublicKey: fmt.Sprintf("K%d", rng.IntN(40))}
+	case 4:
+		return events.GatewayRemoved{ID: fmt.Sprintf("g%d", rng.IntN(4))}
 	}
 	return tokenStep(rng)
 }
@@ -148,6 +152,9 @@ func describe(v *View) string {
 	fmt.Fprintln(&b, v.Position(), v.Time(), v.Installation().Version())
 	for _, k := range v.Installation().Tokens() {
 		fmt.Fprintln(&b, *k)
+	}
+	for _, g := range v.Installation().Gateways() {
+		fmt.Fprintln(&b, *g)
 	}
 	for t := range v.Tenants() {
 		fmt.Fprintln(&b, t.ID(), t.Name(), t.Version(), t.Suspended(), t.Settings(), t.Ceiling(), t.CeilingSet(), t.MaxSessions(), t.Services(), t.MemberCount(), t.DomainCount(), t.ServiceCount(), t.RoleCount())

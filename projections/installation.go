@@ -21,6 +21,10 @@ type Installation struct {
 	// shared holds the shared services. There are few, so each change makes a
 	// new map. It is nil until the first one is added.
 	shared map[string]struct{}
+	// gateways is sorted by id, then by position. It holds removed registrations
+	// too, since a key must never be used again. There are few changes, so each
+	// makes a new list.
+	gateways []*Gateway
 }
 
 // Installation returns the facts that belong to no tenant.
@@ -54,6 +58,8 @@ func (n *Installation) fold(v *View, e events.Event) error {
 		return n.foldToken(v.position, e)
 	case events.KindSharedService:
 		return n.foldSharedService(v, e)
+	case events.KindGateway:
+		return n.foldGateway(v, e)
 	}
 	return errOutside
 }
@@ -62,6 +68,7 @@ func (n *Installation) fold(v *View, e events.Event) error {
 const (
 	sectionInstallation = 2
 	sectionShared       = 3
+	sectionGateways     = 4
 )
 
 // installation writes the sections of the installation, in the order of their
@@ -75,6 +82,10 @@ func (e *encoder) installation(n *Installation) {
 	if len(n.shared) > 0 {
 		e.number(sectionShared)
 		e.sharedServices(n)
+	}
+	if len(n.gateways) > 0 {
+		e.number(sectionGateways)
+		e.gateways(n.gateways)
 	}
 }
 
@@ -92,6 +103,10 @@ func (d *decoder) installation(section uint64) (next uint64) {
 	}
 	if section == sectionShared {
 		d.sharedServices(n)
+		section = d.section()
+	}
+	if section == sectionGateways {
+		d.gateways(n)
 		section = d.section()
 	}
 	return section

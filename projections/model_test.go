@@ -456,6 +456,8 @@ func TestApplyRefuses(t *testing.T) {
 		{Position: 2, TenantVersion: 1, Events: []events.Event{events.TokenCreated{ID: "i", Name: "n"}}},
 		{Position: 2, TenantVersion: 1, Events: []events.Event{events.TokenRevoked{ID: "i"}}},
 		{Position: 2, Tenant: "t", TenantVersion: 2, Events: []events.Event{events.TokenCreated{ID: "i", Name: "n", Tenant: "t"}}},
+		{Position: 2, TenantVersion: 1, Events: []events.Event{events.GatewayRemoved{ID: "g"}}},
+		{Position: 2, Tenant: "t", TenantVersion: 2, Events: []events.Event{events.GatewayAdded{ID: "g", PublicKey: "k"}}},
 		{Position: 2, Tenant: "t", TenantVersion: 2, Events: []events.Event{nil}},
 	} {
 		if _, err := l.v.Apply(&c); err == nil {

@@ -181,7 +181,7 @@ func eventTypes() map[string]reflect.Type {
 		events.DomainRemoved{}, events.ServiceAdded{}, events.ServiceRemoved{}, events.RoleDefined{},
 		events.RoleRemoved{}, events.BuiltinRoleAdjusted{}, events.MemberRolesSet{}, events.MemberRemoved{},
 		events.MemberSuspended{}, events.MemberResumed{}, events.MemberSessionsEnded{},
-		events.SharedServiceAdded{}, events.SharedServiceRemoved{},
+		events.SharedServiceAdded{}, events.SharedServiceRemoved{}, events.GatewayAdded{}, events.GatewayRemoved{},
 	} {
 		types[reflect.TypeOf(e).Name()] = reflect.TypeOf(e)
 	}
