@@ -37,6 +37,9 @@ type Result struct {
 	Position uint64 `json:"position"`
 	// TenantVersion is the tenant's version after the command.
 	TenantVersion uint64 `json:"tenant_version"`
+	// TakesAway is set if the commit may take a right away, such as a session, a
+	// permission or a token. GET /v1/enforced says when that applies everywhere.
+	TakesAway bool `json:"takes_away"`
 	// Warnings are notes for the actor, as texts.
 	Warnings []string `json:"warnings"`
 }

@@ -105,7 +105,25 @@ const (
 	ChangesAdmission
 	// RevokesSessions: the event may end sessions of the accounts.
 	RevokesSessions
+	// Withdraws: the event may take away a right that no role gives, such as the
+	// access of a token or the access to a local service.
+	Withdraws
 )
 
 // Have reports whether e has at least one of the effects in any.
 func (e Effects) Have(any Effects) bool { return e&any != 0 }
+
+// TakesAway reports whether the events of a commit may take a right away: end
+// sessions, remove permissions or revoke access. It is false for the creation of a
+// tenant, because a new tenant has no sessions.
+func TakesAway(list []Event) bool {
+	for _, e := range list {
+		if _, created := e.(TenantCreated); created {
+			return false
+		}
+		if EffectsOf(e).Have(RevokesSessions | Withdraws) {
+			return true
+		}
+	}
+	return false
+}

@@ -19,4 +19,4 @@ func (e *ServiceRemoved) wire(c *codec)           { c.name(1, &e.Service) }
 func (e ServiceRemoved) encode(out []byte) []byte { return encodeBody(out, 15, &e) }
 func (e ServiceRemoved) describe() string         { return line("service removed", plain(e.Service)) }
 func (e ServiceRemoved) subject() Subject         { return Subject{KindService, e.Service} }
-func (ServiceRemoved) effects() Effects           { return 0 }
+func (ServiceRemoved) effects() Effects           { return Withdraws }

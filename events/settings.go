@@ -129,7 +129,7 @@ func (e *SettingsChanged) wire(c *codec) {
 }
 func (e SettingsChanged) encode(out []byte) []byte { return encodeBody(out, 6, &e) }
 func (SettingsChanged) subject() Subject           { return Subject{Kind: KindTenant} }
-func (SettingsChanged) effects() Effects           { return 0 }
+func (SettingsChanged) effects() Effects           { return Withdraws }
 
 func (e SettingsChanged) describe() string {
 	parts := []string{"settings changed"}

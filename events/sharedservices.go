@@ -22,4 +22,4 @@ func (e SharedServiceRemoved) describe() string {
 	return line("shared service removed", plain(e.Service))
 }
 func (e SharedServiceRemoved) subject() Subject { return Subject{KindSharedService, e.Service} }
-func (SharedServiceRemoved) effects() Effects   { return 0 }
+func (SharedServiceRemoved) effects() Effects   { return Withdraws }

@@ -64,4 +64,4 @@ func (e *TokenRevoked) wire(c *codec)           { c.name(1, &e.ID) }
 func (e TokenRevoked) encode(out []byte) []byte { return encodeBody(out, 25, &e) }
 func (e TokenRevoked) describe() string         { return line("token revoked", plain(e.ID)) }
 func (e TokenRevoked) subject() Subject         { return Subject{KindToken, e.ID} }
-func (TokenRevoked) effects() Effects           { return 0 }
+func (TokenRevoked) effects() Effects           { return Withdraws }

@@ -253,7 +253,7 @@ func (p *proposal) add(x *execution) error {
 			p.settle(x, tenants.Result{}, err)
 			return nil
 		}
-		p.settle(x, tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion}, nil)
+		p.settle(x, resultOf(&commit), nil)
 		return nil
 	}
 	outcome, err := c.Check(p.view)
@@ -298,7 +298,14 @@ func (p *proposal) propose(c *tenants.Command, outcome *tenants.Outcome) (tenant
 	}
 	p.view = next
 	p.commits = append(p.commits, commit)
-	return tenants.Result{Changed: true, Position: commit.Position, TenantVersion: commit.TenantVersion, Warnings: texts(outcome.Warnings)}, nil
+	result := resultOf(commit)
+	result.Warnings = texts(outcome.Warnings)
+	return result, nil
+}
+
+// resultOf returns the result of the command of a commit, without warnings.
+func resultOf(c *events.Commit) tenants.Result {
+	return tenants.Result{Changed: true, Position: c.Position, TenantVersion: c.TenantVersion, TakesAway: events.TakesAway(c.Events)}
 }
 
 func texts(warnings []tenants.Warning) []string {

@@ -87,6 +87,8 @@ type Result struct {
 	Position events.Position
 	// TenantVersion is the tenant's version after the command.
 	TenantVersion uint64
+	// TakesAway is set if the commit may take a right away: see events.TakesAway.
+	TakesAway bool
 	// Warnings are the texts of the Outcome's warnings.
 	Warnings []string
 }

@@ -109,7 +109,7 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 	}
 	return api.Result{
 		CommandID: q.CommandID, Changed: result.Changed, Position: uint64(result.Position),
-		TenantVersion: result.TenantVersion, Warnings: list(result.Warnings),
+		TenantVersion: result.TenantVersion, TakesAway: result.TakesAway, Warnings: list(result.Warnings),
 	}, nil
 }
 
