@@ -12,6 +12,11 @@ var (
 	// may not be in the log. The log refuses further appends until it has been
 	// opened again, which determines the outcome.
 	ErrFailed = errors.New("the log has failed and must be opened again")
+	// ErrUnknown means that the outcome of this append is unknown, although the log
+	// works: a cluster may have put the append into its order, may still do so, or
+	// may have lost it. The log itself shows the outcome later. The caller may repeat
+	// the command with the same id.
+	ErrUnknown = errors.New("it is unknown whether the commits are in the log")
 	// ErrNoRoom means that the log's disk is too full. Nothing was written. The
 	// same append may be repeated when there is room again.
 	ErrNoRoom = errors.New("the disk of the log is too full")
@@ -47,6 +52,20 @@ func (e *DuplicateCommandError) Error() string {
 	}
 	return fmt.Sprintf("command %q of tenant %q was carried out at %d", e.CommandID, e.Tenant, e.Position)
 }
+
+// A RecordError refuses a record that cannot be the log's next one, although the
+// order of its cluster says so. Nothing was written. The order or the record is
+// wrong, or a newer version wrote the record; repeating does not help.
+type RecordError struct {
+	Position Position // where the record would be in the log
+	Err      error
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("the record for position %d cannot follow: %v", e.Position, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
 
 // A CorruptError means that the log's contents differ from what was written to it.
 // Position is the first position with a difference.
