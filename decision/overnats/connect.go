@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +25,12 @@ import (
 
 const (
 	dialTimeout = 2 * time.Second
+	// reconnectWait is the shortest time between two attempts to connect, and the
+	// jitter is the longest time that is added to it. A TLS handshake costs the server
+	// more, so gateways spread theirs further.
+	reconnectWait      = 100 * time.Millisecond
+	reconnectJitter    = 100 * time.Millisecond
+	reconnectJitterTLS = 300 * time.Millisecond
 	// maxInfo bounds the first line of a NATS server.
 	maxInfo = 64 << 10
 )
@@ -32,7 +40,9 @@ type ConnectConfig struct {
 	// URLs are the addresses of the servers, such as nats://127.0.0.1:4222.
 	// Without TLS they must be on loopback.
 	URLs []string
-	// ServerName is the name that the server must have. Nothing is sent to a server
+	// ServerName is the name that the server must have, or the part of its name
+	// before a hyphen: "postern" matches "postern" and "postern-n1", so that one
+	// setting fits the servers of several policy nodes. Nothing is sent to a server
 	// with another name. Empty means any name.
 	ServerName string
 	// InProcess is a server in this process, used instead of URLs.
@@ -58,10 +68,18 @@ var (
 	errOtherServer = errors.New("another NATS server")
 )
 
+// errFirstDial is the error of a dialer's first attempt, which dials nothing. It
+// makes the NATS client go on in the background.
+var errFirstDial = errors.New("dialled in the background")
+
 // Connect returns a connection for an Asker or a Responder. It dials in the
-// background and reconnects forever. While it is disconnected, publishing fails
-// and nothing is buffered. A stalled connection is detected within seconds.
-// Connect returns an error only if the configuration is invalid.
+// background and reconnects forever, so it does not wait for a host that does not
+// answer. While it is disconnected, publishing fails and nothing is buffered. A
+// stalled connection is detected within seconds. Connect returns an error only if
+// the configuration is invalid.
+//
+// While the NATS client dials or cannot write, the methods of the connection block
+// for up to two seconds.
 func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -72,18 +90,20 @@ func Connect(cfg ConnectConfig) (*nats.Conn, error) {
 	opts.Name = cfg.Name
 	opts.RetryOnFailedConnect = true
 	opts.MaxReconnect = -1
-	opts.ReconnectWait = 100 * time.Millisecond
-	opts.ReconnectJitter = 100 * time.Millisecond
-	opts.ReconnectJitterTLS = 300 * time.Millisecond
 	opts.ReconnectBufSize = -1
 	opts.ReconnectOnFlusherError = true
 	opts.IgnoreAuthErrorAbort = true // a corrected key must not need a restart
 	opts.IgnoreDiscoveredServers = true
+	opts.SkipHostLookup = true // the dialer looks the host up, within its timeout
 	opts.PingInterval = 2 * time.Second
 	opts.MaxPingsOut = 2
 	opts.FlusherTimeout = 2 * time.Second
 	opts.Timeout = dialTimeout
-	opts.CustomDialer = &dialer{serverName: cfg.ServerName}
+	d := &dialer{serverName: cfg.ServerName, jitter: reconnectJitter}
+	if cfg.TLS != nil {
+		d.jitter = reconnectJitterTLS
+	}
+	opts.CustomDialer, opts.CustomReconnectDelayCB = d, d.delay
 	cfg.watch(&opts)
 	if err := cfg.secure(&opts); err != nil {
 		return nil, err
@@ -123,6 +143,9 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 	}
 	opts.ConnectedCB = opts.ReconnectedCB
 	opts.ReconnectErrCB = func(_ *nats.Conn, err error) {
+		if errors.Is(err, errFirstDial) || errors.Is(err, nats.ErrNoServers) {
+			return
+		}
 		link.failed(err)
 		log.Debug("connect to NATS", "error", err)
 	}
@@ -199,13 +222,27 @@ func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
 }
 
 // A dialer connects only to a server with the right name. It checks the name
-// before anything is sent to the server.
+// before anything is sent to the server. Its first attempt fails at once, because
+// Connect waits for that attempt.
 type dialer struct {
 	serverName string
+	jitter     time.Duration
+	attempts   atomic.Int64
+}
+
+// delay returns how long the NATS client waits until it dials again.
+func (d *dialer) delay(int) time.Duration {
+	if d.attempts.Load() == 1 {
+		return 0 // only the attempt in Connect was made, which has not dialled
+	}
+	return reconnectWait + rand.N(d.jitter)
 }
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	if d.attempts.Add(1) == 1 {
+		return nil, errFirstDial
+	}
 	conn, err := net.DialTimeout(network, address, dialTimeout)
 	if err != nil || d.serverName == "" {
 		return conn, err
@@ -231,7 +268,7 @@ func (d *dialer) check(line []byte) error {
 	if !ok || json.Unmarshal(text, &info) != nil {
 		return errNoServer
 	}
-	if info.Name != d.serverName {
+	if info.Name != d.serverName && !strings.HasPrefix(info.Name, d.serverName+"-") {
 		return fmt.Errorf("%w: this is %q, not %q", errOtherServer, info.Name, d.serverName)
 	}
 	return nil

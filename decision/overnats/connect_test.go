@@ -2,6 +2,7 @@ package overnats
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -31,10 +32,53 @@ func TestWrongServer(t *testing.T) {
 	if err := conn.Publish("x", nil); err == nil {
 		t.Error("published without a connection")
 	}
-	d := dialer{serverName: "postern"}
-	if _, err := d.Dial("tcp", s.Addr().String()); err == nil || !strings.Contains(err.Error(), `"test", not "postern"`) {
+	if _, err := dialing("postern").Dial("tcp", s.Addr().String()); err == nil || !strings.Contains(err.Error(), `"test", not "postern"`) {
 		t.Errorf("dial: %v", err)
 	}
+}
+
+// dialing returns a dialer whose first attempt is over.
+func dialing(serverName string) *dialer {
+	d := &dialer{serverName: serverName}
+	d.attempts.Store(1)
+	return d
+}
+
+// TestServerNames checks that a name stands for itself and for the names that
+// continue it after a hyphen.
+func TestServerNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"postern": true, "postern-n1": true, "postern-": true, "postern2": false, "postern.n1": false, "poster": false, "other-postern": false, "": false,
+	} {
+		err := dialing("postern").check([]byte(`INFO {"server_name":"` + name + "\"}\r\n"))
+		if got := err == nil; got != want || err != nil && !errors.Is(err, errOtherServer) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// TestConnectDoesNotDial checks that Connect returns although the server's host
+// accepts the connection and never sends its first line.
+func TestConnectDoesNotDial(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	begin := time.Now()
+	conn, err := Connect(ConnectConfig{URLs: []string{"nats://" + l.Addr().String()}, ServerName: "postern", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if took := time.Since(begin); took >= dialTimeout {
+		t.Errorf("Connect waited %v for the server", took)
+	}
+	c, err := l.Accept() // it dials in the background
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
 
 // TestClosedIsNotLost checks that a connection that this side closes is not logged
@@ -46,6 +90,7 @@ func TestClosedIsNotLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	connected(t, conn)
 	done := make(chan struct{})
 	conn.SetClosedHandler(func(*nats.Conn) { close(done) }) // the last callback
 	conn.Close()
@@ -82,8 +127,7 @@ func TestNotAServer(t *testing.T) {
 			n, _ := c.Read(make([]byte, 1))
 			heard <- n
 		}()
-		d := dialer{serverName: "postern"}
-		if c, err := d.Dial("tcp", l.Addr().String()); err == nil {
+		if c, err := dialing("postern").Dial("tcp", l.Addr().String()); err == nil {
 			c.Close()
 			t.Errorf("%s was accepted as a server", name)
 		}
@@ -139,11 +183,21 @@ func TestConnectLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	status := conn.StatusChanged(nats.CONNECTED)
 	startNATS(t, port)
+	connected(t, conn)
+}
+
+// connected waits until the connection is made.
+func connected(t testing.TB, conn *nats.Conn) {
+	t.Helper()
+	status := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(status)
+	if conn.IsConnected() {
+		return
+	}
 	select {
 	case <-status:
 	case <-time.After(10 * time.Second):
-		t.Error("not connected")
+		t.Fatal("not connected")
 	}
 }

@@ -46,6 +46,7 @@ func connect(t testing.TB, s *server.Server) *nats.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
+	connected(t, conn)
 	return conn
 }
 

@@ -103,7 +103,7 @@ func troubleOf(err error) trouble {
 	case err == nil:
 		return trouble{cause: "not connected", remedy: "check that the NATS server at urls in [nats] runs"}
 	case errors.Is(err, errOtherServer):
-		return trouble{cause: "another NATS server", remedy: "server_name in [nats] must equal server_name in policyd's [nats], and urls must be the addresses of that server"}
+		return trouble{cause: "another NATS server", remedy: "server_name in [nats] must equal server_name in policyd's [nats] or the part of it before a hyphen, and urls must be the addresses of that server"}
 	case errors.Is(err, errNoServer):
 		return trouble{cause: "no NATS server", remedy: "another program listens there: correct urls in [nats], or listen in policyd's [nats]"}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
