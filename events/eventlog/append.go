@@ -76,27 +76,19 @@ func (l *Log) lockWriting(ctx context.Context) error {
 func (l *Log) unlockWriting() { <-l.writing }
 
 func (l *Log) append(at events.Position, commits []*events.Commit) error {
-	l.mu.Lock()
-	h, failed := l.head, l.failed
-	l.mu.Unlock()
-	switch {
-	case l.readOnly:
-		return errReadOnly
-	case failed:
-		return events.ErrFailed
-	case at != h.position:
-		return &events.ConflictError{Expected: at, Head: h.position}
-	case len(commits) == 0:
-		return nil
-	case len(commits) > MaxCommits:
-		return fmt.Errorf("%d commits: %w", len(commits), events.ErrTooLarge)
-	}
-	w := writer{log: l, batch: l.db.NewBatch(), head: h, latest: l.latest, versions: map[string]uint64{}, commands: map[string]bool{}}
-	read, err := w.addAll(commits)
-	if err == nil {
-		err = l.room(uint64(w.size), AppendReserve)
-	}
+	h, err := l.writable()
 	if err != nil {
+		return err
+	}
+	if l.binding() != nil {
+		return errBound
+	}
+	w := l.writer(h, l.db.NewBatch())
+	_, read, err := w.addCommits(at, commits)
+	if err == nil {
+		err = w.batch.Set([]byte(keyHead), encodeHead(w.head), nil)
+	}
+	if err != nil || len(commits) == 0 {
 		return cmp.Or(err, w.batch.Close())
 	}
 	if err := l.write(w.batch, w.head); err != nil {
@@ -109,6 +101,44 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	return w.batch.Close()
 }
 
+// Prepare checks commits as Append does, for an append after an expected head,
+// and writes nothing. It returns the records that Append would write there. The
+// commits are unchanged.
+//
+// The errors are those of Append.
+func (l *Log) Prepare(at events.Position, commits ...*events.Commit) ([][]byte, error) {
+	if err := l.use(); err != nil {
+		return nil, err
+	}
+	defer l.users.Done()
+	if err := l.lockWriting(context.Background()); err != nil { // waits for one write of the disk
+		return nil, err
+	}
+	defer l.unlockWriting()
+	h, err := l.writable()
+	if err == nil {
+		var records [][]byte
+		if records, _, err = l.writer(h, nil).addCommits(at, commits); err == nil {
+			return records, nil
+		}
+	}
+	return nil, fmt.Errorf("eventlog: prepare at %d: %w", at, err)
+}
+
+// writable returns the head that the next write follows, or the reason why there
+// can be no write. The caller holds writing.
+func (l *Log) writable() (head, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.readOnly:
+		return head{}, errReadOnly
+	case l.failed:
+		return head{}, events.ErrFailed
+	}
+	return l.head, nil
+}
+
 // write makes a batch durable and then advances the head. If the write-ahead
 // log fails, Pebble's Commit does not return but calls Config.Fatal. If the
 // caller recovers from the panic there, failed stays set.
@@ -119,7 +149,7 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
-	if err := l.highWater.write(l.logID, h); err != nil {
+	if err := l.highWater.write(l.LogID(), h); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
 	l.mu.Lock()
@@ -131,58 +161,91 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 	return nil
 }
 
-// A writer builds the batch of one append.
+// A writer checks the records of one write, and adds them to its batch.
 type writer struct {
 	log      *Log
-	batch    *pebble.Batch
-	head     head              // the log's head after the batch so far
-	latest   time.Time         // the newest time in the log with the batch so far
-	versions map[string]uint64 // of the tenants in the batch so far
-	commands map[string]bool   // the command keys of the batch so far
+	batch    *pebble.Batch     // nil: the records are only checked
+	head     head              // the log's head after the records so far
+	latest   time.Time         // the newest time in the log with the records so far
+	versions map[string]uint64 // of the tenants in the records so far
+	commands map[string]bool   // the command keys of the records so far
 	size     int
 }
 
-// addAll adds commits and the new head to the batch. It returns the commits as
-// they will be read.
-func (w *writer) addAll(commits []*events.Commit) ([]*events.Commit, error) {
-	read := make([]*events.Commit, len(commits))
-	for i, c := range commits {
-		var err error
-		if read[i], err = w.add(*c); err != nil {
-			return nil, fmt.Errorf("commit %d of %d: %w", i+1, len(commits), err)
-		}
-	}
-	return read, w.batch.Set([]byte(keyHead), encodeHead(w.head), nil)
+// writer returns a writer of records after the head h. The caller holds writing.
+func (l *Log) writer(h head, b *pebble.Batch) *writer {
+	return &writer{log: l, batch: b, head: h, latest: l.latest, versions: map[string]uint64{}, commands: map[string]bool{}}
 }
 
-// add adds one commit to the batch. It returns the commit as it will be read.
-func (w *writer) add(given events.Commit) (*events.Commit, error) {
-	given.Position = w.head.position + 1
-	given.Previous = w.head.hash
-	record := events.AppendCommit(nil, &given)
+// A refusal is the reason why a record cannot be the next one. It is not an error
+// of the disk.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// addCommits encodes commits as the records after an expected head, and adds the
+// records. It returns the records, and the commits as they will be read.
+func (w *writer) addCommits(at events.Position, commits []*events.Commit) ([][]byte, []*events.Commit, error) {
+	if at != w.head.position {
+		return nil, nil, &events.ConflictError{Expected: at, Head: w.head.position}
+	}
+	if len(commits) > MaxCommits {
+		return nil, nil, fmt.Errorf("%d commits: %w", len(commits), events.ErrTooLarge)
+	}
+	records, read := make([][]byte, len(commits)), make([]*events.Commit, len(commits))
+	for i, given := range commits {
+		c := *given
+		c.Position = w.head.position + 1
+		c.Previous = w.head.hash
+		records[i] = events.AppendCommit(nil, &c)
+		var err error
+		if read[i], err = w.add(records[i]); err != nil {
+			return nil, nil, fmt.Errorf("commit %d of %d: %w", i+1, len(commits), err)
+		}
+	}
+	if len(commits) == 0 {
+		return nil, nil, nil
+	}
+	return records, read, w.log.room(uint64(w.size), AppendReserve)
+}
+
+// add adds the record of the next position. It returns the commit as it will be
+// read.
+func (w *writer) add(record []byte) (*events.Commit, error) {
 	c, err := events.DecodeCommit(record)
 	if err != nil {
-		return c, err
+		return nil, refusal{err}
 	}
 	if w.size += len(record); w.size > maxBatch {
-		return c, events.ErrTooLarge
+		return nil, events.ErrTooLarge
+	}
+	if c.Position != w.head.position+1 {
+		return nil, refusal{positionError(c.Position)}
+	}
+	if c.Previous != w.head.hash {
+		return nil, refusal{errChain}
 	}
 	if err := w.checkCommand(c); err != nil {
-		return c, err
+		return nil, err
 	}
 	if err := w.checkVersion(c); err != nil {
-		return c, err
+		return nil, err
 	}
 	w.head = head{c.Position, events.Hash(record)}
-	for _, e := range entries(c, w.latest) {
-		if err := w.batch.Set([]byte(e.key), []byte(e.value), nil); err != nil {
-			return c, err
+	if w.batch != nil {
+		for _, e := range entries(c, w.latest) {
+			if err := w.batch.Set([]byte(e.key), []byte(e.value), nil); err != nil {
+				return nil, err
+			}
+		}
+		if err := w.batch.Set([]byte(keyCommit(c.Position)), record, nil); err != nil {
+			return nil, err
 		}
 	}
 	if c.Time.After(w.latest) {
 		w.latest = c.Time
 	}
-	return c, w.batch.Set([]byte(keyCommit(c.Position)), record, nil)
+	return c, nil
 }
 
 // checkCommand refuses a command id that was used before.
@@ -190,7 +253,7 @@ func (w *writer) checkCommand(c *events.Commit) error {
 	key := keyCommand(c.Tenant, c.CommandID)
 	duplicate := &events.DuplicateCommandError{Tenant: c.Tenant, CommandID: c.CommandID}
 	if w.commands[key] {
-		return duplicate
+		return refusal{duplicate}
 	}
 	w.commands[key] = true
 	v, found, err := w.log.get(key)
@@ -202,7 +265,7 @@ func (w *writer) checkCommand(c *events.Commit) error {
 		return fmt.Errorf("command index: %w", err)
 	}
 	duplicate.Position = events.Position(p)
-	return duplicate
+	return refusal{duplicate}
 }
 
 // checkVersion refuses a tenant version that is not the next one.
@@ -215,7 +278,7 @@ func (w *writer) checkVersion(c *events.Commit) error {
 		}
 	}
 	if version == math.MaxUint64 || c.TenantVersion != version+1 {
-		return fmt.Errorf("tenant %q is at version %d, not before %d", c.Tenant, version, c.TenantVersion)
+		return refusal{fmt.Errorf("tenant %q is at version %d, not before %d", c.Tenant, version, c.TenantVersion)}
 	}
 	w.versions[c.Tenant] = c.TenantVersion
 	return nil

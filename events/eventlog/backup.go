@@ -134,10 +134,10 @@ func (l *Log) backup(ctx context.Context, dir string, progress Progress) (b Back
 		return b, err
 	}
 	// Written twice, so that both places hold it.
-	if err := errors.Join(w.write(l.logID, h), w.write(l.logID, h), w.close(), syncFolder(l.fs, to)); err != nil {
+	if err := errors.Join(w.write(l.LogID(), h), w.write(l.LogID(), h), w.close(), syncFolder(l.fs, to)); err != nil {
 		return b, err
 	}
-	b = Backup{Format: backupFormat, LogID: l.logID, Position: h.position, Time: time.Now().UTC().Truncate(time.Microsecond)}
+	b = Backup{Format: backupFormat, LogID: l.LogID(), Position: h.position, Time: time.Now().UTC().Truncate(time.Microsecond)}
 	if h.position > 0 {
 		b.Hash = hex.EncodeToString(h.hash[:])
 	}
@@ -153,7 +153,7 @@ func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (hea
 		return head{}, err
 	}
 	h := c.head
-	if c.logID != l.logID {
+	if c.LogID() != l.LogID() {
 		err = errors.New("the copy has another log's id")
 	}
 	err = cmp.Or(err, l.settled(ctx))
@@ -325,7 +325,9 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	if err := errors.Join(err, l.Close()); err != nil {
 		return o, err
 	}
-	if l, err = Open(c); err != nil {
+	write := c
+	write.Clustered = true // rename ends the copy's binding
+	if l, err = Open(write); err != nil {
 		return o, err
 	}
 	o, err = l.rename()
@@ -344,7 +346,8 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 	return o, errors.Join(l.Close(), syncFolder(fsys, c.Dir))
 }
 
-// rename gives the log a new id and deletes the snapshots of the old one.
+// rename gives the log a new id, ends its binding to a cluster, and deletes the
+// snapshots of the old id.
 func (l *Log) rename() (Origin, error) {
 	o := Origin{LogID: l.logID, Position: l.head.position, Hash: l.head.hash, Time: time.Now().UTC().Truncate(time.Microsecond)}
 	var id [logIDLength / 2]byte
@@ -354,6 +357,7 @@ func (l *Log) rename() (Origin, error) {
 	err := cmp.Or(
 		b.Set([]byte(keyLogID), []byte(hex.EncodeToString(id[:])), nil),
 		b.Set([]byte(keyOrigins), encodeOrigins(append(l.Origins(), o)), nil),
+		unbind(b),
 		deleteSnapshots(b),
 	)
 	if err != nil {

@@ -47,6 +47,11 @@ type Config struct {
 	// Existing opens an existing log and never creates one: if there is none,
 	// Open returns ErrNoLog and changes nothing.
 	Existing bool
+	// Clustered opens the log for a member of a cluster. Without it, Open refuses a
+	// log that is bound to a cluster, with a *BoundError, because a commit that the
+	// cluster did not order would make the log a different history. A log that is
+	// opened with ReadOnly needs no Clustered.
+	Clustered bool
 	// FS is the file system; nil means the disk.
 	FS vfs.FS
 	// Logger gets Pebble's messages, and the reason when a snapshot is skipped.
@@ -78,11 +83,11 @@ type Log struct {
 	db       *pebble.DB
 	dir      string
 	fs       vfs.FS
-	logID    string
-	origins  []Origin
 	readOnly bool
-	logger   *slog.Logger
-	fatal    func(reason string)
+	// clustered is Config.Clustered.
+	clustered bool
+	logger    *slog.Logger
+	fatal     func(reason string)
 
 	existing bool // Open must not create the log
 	created  bool // Open has created the log
@@ -108,6 +113,12 @@ type Log struct {
 
 	// mu guards the fields below. It is never held during I/O.
 	mu sync.Mutex
+	// logID and origins change only when an empty log is bound to a generation.
+	logID   string
+	origins []Origin
+	// bound is the log's binding to a cluster; nil if there is none. The binding
+	// itself is never changed.
+	bound *binding
 	// head is the newest durable commit. Pebble may show readers more, because
 	// it shows a batch before it has synced it. Therefore readers read only up
 	// to head.
@@ -148,6 +159,9 @@ func Open(c Config) (*Log, error) {
 		dir:      c.Dir,
 		fs:       cmp.Or(c.FS, vfs.Default),
 		readOnly: c.ReadOnly,
+
+		clustered: c.Clustered,
+
 		fatal:    c.Fatal,
 		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		writing:  make(chan struct{}, 1),
@@ -168,6 +182,9 @@ func Open(c Config) (*Log, error) {
 func (l *Log) open(c Config) error {
 	if err := l.load(); err != nil {
 		return err
+	}
+	if l.bound != nil && !l.clustered && !l.readOnly {
+		return &BoundError{Cluster: l.bound.generation.Cluster}
 	}
 	if err := l.loadTimes(); err != nil {
 		return err
@@ -213,7 +230,7 @@ func (l *Log) load() error {
 	if !found {
 		return l.create()
 	}
-	if string(format) != formatVersion {
+	if string(format) != formatVersion && string(format) != formatBound {
 		return fmt.Errorf("format %q is not %q", format, formatVersion)
 	}
 	id, _, err := l.get(keyLogID)
@@ -235,7 +252,7 @@ func (l *Log) load() error {
 	if l.head, err = decodeHead(h); err != nil || len(l.logID) != logIDLength {
 		return errors.New("the log's id or head cannot be read")
 	}
-	return l.checkHead()
+	return cmp.Or(l.checkHead(), l.loadBinding(string(format) == formatBound))
 }
 
 // checkHead compares the newest record with the head.
@@ -315,15 +332,23 @@ func (l *Log) Close() error {
 }
 
 // LogID identifies this history: 128 random bits in hex, chosen when the log
-// was created.
-func (l *Log) LogID() string { return l.logID }
+// was created. Bind gives an empty log the id of the cluster's log.
+func (l *Log) LogID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.logID
+}
 
 // Created reports whether Open created this log because there was none.
 func (l *Log) Created() bool { return l.created }
 
 // Origins are the logs from which this log was restored, the oldest first. A
 // log that was never restored has none.
-func (l *Log) Origins() []Origin { return slices.Clone(l.origins) }
+func (l *Log) Origins() []Origin {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.origins)
+}
 
 // Head returns the newest durable position and its hash, zeros if the log is
 // empty.

@@ -23,6 +23,9 @@ import (
 //	s|position                  → the snapshot's manifest
 //	m|format, m|id, m|head      → format version, log id, position and hash
 //	m|origins                   → the logs from which it was restored (Origin)
+//	m|cluster, m|creator        → the generation that the log is bound to, and
+//	                              "1" on the node that has created it
+//	m|cursor                    → the last entry that the log has applied
 //	m|times                     → "1" once w| marks where the clock was set back
 const (
 	prefixCommit   = "e|"
@@ -39,8 +42,16 @@ const (
 
 	keyOrigins = "m|origins"
 
+	keyCluster = "m|cluster"
+	keyCreator = "m|creator"
+	keyCursor  = "m|cursor"
+
 	formatVersion = "1"
-	logIDLength   = 32 // hex digits
+	// formatBound is the format of a log that is bound to a cluster. A version
+	// that knows no clusters refuses it; otherwise it would append to the log.
+	formatBound = "2"
+
+	logIDLength = 32 // hex digits
 )
 
 // An entry is one key of the log and its value.

@@ -145,7 +145,7 @@ func (l *Log) writeSnapshot(ctx context.Context, of head, write func(io.Writer) 
 	if err := w.flush(); err != nil {
 		return err
 	}
-	m := manifest{logID: l.logID, of: of, length: w.length, sum: [32]byte(w.sum.Sum(nil))}
+	m := manifest{logID: l.LogID(), of: of, length: w.length, sum: [32]byte(w.sum.Sum(nil))}
 	if err := l.keepSnapshot(m); err != nil {
 		return fmt.Errorf("eventlog: snapshot at %d: %w", of.position, err)
 	}
@@ -328,7 +328,7 @@ func (l *Log) look(reader pebble.Reader, at events.Position) found {
 	if f.manifest, f.err = decodeManifest(b); f.err != nil {
 		return f
 	}
-	if f.logID != l.logID || f.of.position != at || at > l.durable().position {
+	if f.logID != l.LogID() || f.of.position != at || at > l.durable().position {
 		f.err = errForeign
 		return f
 	}

@@ -52,7 +52,7 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	if err != nil {
 		return err
 	}
-	for _, o := range l.origins {
+	for _, o := range l.Origins() {
 		if hash, err := l.hashAt(o.Position); o.Position > 0 && (err != nil || hash != o.Hash) {
 			return &events.CorruptError{Position: o.Position, Err: cmp.Or(err, errChain)}
 		}

@@ -1,0 +1,141 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/postern-im/postern/events"
+)
+
+// Ingest writes records that the log's cluster has ordered, byte by byte as they
+// are, and moves the cursor. Records and cursor are one write with one sync, so the
+// cursor is never durable without its records. Ingest returns nil once they are
+// durable. Without records it only moves the cursor.
+//
+// The first record must have the position after the head. Otherwise the error
+// is *events.ConflictError; a caller must skip records that the log has already.
+// The cursor must be of the log's generation and not before the present one.
+//
+// The order of the cluster is history: a record in it either is the next one or
+// must stop the log. Therefore Ingest refuses everything that the log's own Verify
+// would find wrong, with *events.RecordError: a record that cannot be decoded or
+// holds an event of a newer version, that does not chain, a tenant version that is
+// not the next one, a command id that the tenant has used, and a record at the
+// generation's position that is not the generation's. Append and Prepare refuse
+// the same, so no sound node offers such a record. Nothing else is checked: times
+// may step back, and the meaning of events is for the owner of the log.
+//
+// The other errors are events.ErrNoRoom, events.ErrTooLarge if the records have
+// more than 16 MiB, ctx's error while waiting for another write, and the refusal of
+// a log that is not bound. After all these errors NOTHING was written. If the write
+// fails, this and every later write return events.ErrFailed, as with Append.
+func (l *Log) Ingest(ctx context.Context, to events.Cursor, records [][]byte) error {
+	return l.change(ctx, "ingest", func(h head) error { return l.ingest(h, to, records) })
+}
+
+func (l *Log) ingest(h head, to events.Cursor, records [][]byte) error {
+	bound := l.binding()
+	if bound == nil {
+		return errUnbound
+	}
+	if to.Generation != bound.generation.ID {
+		return errors.New("the cursor is of another generation")
+	}
+	if bound.cursor != nil && to.Seq < bound.cursor.Seq {
+		return fmt.Errorf("the cursor would go back from %d to %d", bound.cursor.Seq, to.Seq)
+	}
+	w := l.writer(h, l.db.NewBatch())
+	if err := w.addRecords(records, bound.generation); err != nil {
+		return cmp.Or(err, w.batch.Close())
+	}
+	err := cmp.Or(
+		w.batch.Set([]byte(keyHead), encodeHead(w.head), nil),
+		w.batch.Set([]byte(keyCursor), encodeCursor(to), nil),
+		l.room(uint64(w.size), AppendReserve),
+	)
+	if err != nil {
+		return cmp.Or(err, w.batch.Close())
+	}
+	if err := l.write(w.batch, w.head); err != nil {
+		return err // Pebble may still hold the batch, so it is not closed
+	}
+	l.latest = w.latest
+	moved := *bound
+	moved.cursor = &to
+	l.mu.Lock()
+	l.bound = &moved
+	l.mu.Unlock()
+	return w.batch.Close()
+}
+
+// addRecords adds the records that follow the head.
+func (w *writer) addRecords(records [][]byte, g events.Generation) error {
+	for i, record := range records {
+		at := w.head.position + 1
+		_, err := w.add(record)
+		if err == nil && at == g.Position && w.head.hash != g.Hash {
+			err = refusal{errors.New("the generation has another record there")}
+		}
+		if r, ok := errors.AsType[refusal](err); ok {
+			if p, isPosition := errors.AsType[positionError](r); isPosition && i == 0 {
+				return &events.ConflictError{Expected: events.Position(p) - 1, Head: at - 1}
+			}
+			return &events.RecordError{Position: at, Err: r.error}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A positionError is the refusal of a record of another position.
+type positionError events.Position
+
+func (e positionError) Error() string { return fmt.Sprintf("the record says %d", e) }
+
+// Records returns the records from a position (0 and 1 both mean the first) in
+// order, as they were written: as many as have at most max bytes together, up to
+// the head at the time of the call. Each has been checked against the hash chain.
+// If even the first has more than max bytes, the error is events.ErrTooLarge; with
+// a max of events.MaxSize this cannot happen. Positions and *events.CorruptError
+// are as in Read.
+func (l *Log) Records(from events.Position, max int) ([][]byte, error) {
+	if err := l.use(); err != nil {
+		return nil, err
+	}
+	defer l.users.Done()
+	h := l.durable()
+	if from == 0 {
+		from = 1
+	}
+	if from > h.position+1 {
+		return nil, fmt.Errorf("eventlog: records from %d, the head is at %d: %w", from, h.position, events.ErrNoSuchPosition)
+	}
+	if from > h.position {
+		return nil, nil
+	}
+	c, err := l.chain(from, h)
+	if err != nil {
+		return nil, err
+	}
+	var records [][]byte
+	for p := from; p <= h.position; p++ {
+		var commit *events.Commit
+		if commit, err = c.next(); err != nil {
+			break
+		}
+		record := events.AppendCommit(nil, commit) // canonical: the bytes that were read
+		if max -= len(record); max < 0 {
+			break
+		}
+		records = append(records, record)
+		c.free = commit
+	}
+	if err == nil && len(records) == 0 {
+		err = fmt.Errorf("eventlog: records from %d: %w", from, events.ErrTooLarge)
+	}
+	return records, cmp.Or(err, c.iter.Close())
+}
