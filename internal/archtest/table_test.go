@@ -81,8 +81,10 @@ var imports = map[string]string{
 	// internal/floodlog: any client that reaches the port can cause log lines.
 	// internal/limit: without TLS, the server listens on loopback only.
 	"internal/natsserver": "internal/floodlog internal/limit",
-	"internal/certdate":   "",
-	"internal/limit":      "",
+	// Log servers in the process of a test.
+	"internal/natsserver/natsservertest": "internal/natsserver",
+	"internal/certdate":                  "",
+	"internal/limit":                     "",
 	// internal/limit: metrics and health need no authentication, so they listen on
 	// loopback only.
 	"internal/daemon":            "internal/limit",
@@ -110,7 +112,7 @@ var never = []struct{ from, to, reason string }{
 }
 
 // testOnly may be imported by nothing but tests.
-var testOnly = "internal/expat internal/archtest events/logtest internal/daemon/daemontest test/..."
+var testOnly = "internal/expat internal/archtest events/logtest internal/daemon/daemontest internal/natsserver/natsservertest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
 var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader policy/suite"

@@ -29,12 +29,13 @@ type Refusal struct {
 type bridge struct {
 	logger  *slog.Logger
 	often   *floodlog.Logger
-	refused func(Refusal) // nil: refusals are logged as errors
-	fatal   chan string   // the first fatal message, which Run returns
+	refused func(Refusal)     // nil: refusals are logged as errors
+	peer    func(PeerRefusal) // nil: the server has no peers
+	fatal   chan string       // the first fatal message, which Run returns
 }
 
-func newBridge(logger *slog.Logger, refused func(Refusal)) *bridge {
-	logger = logger.With("part", "nats")
+func newBridge(logger *slog.Logger, part string, refused func(Refusal)) *bridge {
+	logger = logger.With("part", part)
 	return &bridge{
 		logger: logger, often: floodlog.New(floodlog.Config{Logger: logger, Key: "from"}),
 		refused: refused, fatal: make(chan string, 1),
@@ -62,6 +63,10 @@ func (b *bridge) say(level slog.Level, text string) {
 	from, rest := client(text)
 	if r, ok := refusal(from, rest); ok && b.refused != nil {
 		b.refused(r)
+		return
+	}
+	if reason, ok := peerRefusal(text); ok && b.peer != nil {
+		b.peer(PeerRefusal{From: from, Reason: reason})
 		return
 	}
 	b.often.Say(level, from, "the NATS server reports an error", "error", text)

@@ -116,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
-	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), cfg.OnRefused)
+	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "nats", cfg.OnRefused)
 	s.SetLoggerV2(bridge, false, false, false)
 	made := &Server{server: s, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
 	if opts.TLSConfig != nil {

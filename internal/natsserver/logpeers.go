@@ -1,0 +1,220 @@
+package natsserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// watchEach is the time between two looks at the connected log servers.
+	watchEach = 5 * time.Second
+	// systemWithin is the time that the servers have to answer. A request is
+	// dropped while the servers elect a leader, so a longer wait gains nothing.
+	systemWithin = time.Second
+)
+
+// A LogMember is a log server that has a vote, connected or not.
+type LogMember struct {
+	Name    string // the server's name
+	Node    string // the id of its node
+	Leader  bool   // it leads the management of streams
+	Current bool   // it was heard recently and lags behind nothing
+	Lag     uint64 // the entries of the management's log that it lacks
+	Heard   time.Duration
+}
+
+// Seen returns the names of the log servers that this one is connected to, and
+// its own.
+func (s *LogServer) Seen() []string {
+	names := []string{s.name}
+	routes, err := s.inner.server.Routez(&server.RoutezOptions{})
+	if err != nil {
+		return names // only an unknown option is an error
+	}
+	for _, r := range routes.Routes {
+		if r.RemoteName != "" {
+			names = append(names, r.RemoteName)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Twins returns the names of connected log servers whose node's id another
+// connected log server has too.
+func (s *LogServer) Twins() []string {
+	byNode := map[string][]string{}
+	for _, name := range s.Seen() {
+		byNode[nodeOf(name)] = append(byNode[nodeOf(name)], name)
+	}
+	var twins []string
+	for _, names := range byNode {
+		if len(names) > 1 {
+			twins = append(twins, names...)
+		}
+	}
+	slices.Sort(twins)
+	return twins
+}
+
+// watch reports two log servers with the id of one node until ctx ends.
+func (s *LogServer) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEach)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if twins := s.Twins(); len(twins) > 0 {
+			s.inner.bridge.often.Say(slog.LevelError, "", "two nodes have the same id: stop one of them, and give it another id and an empty data folder",
+				"log_servers", twins)
+		}
+	}
+}
+
+// Members returns the log servers that have a vote, as the leader of the
+// management of streams knows them. Without a leader it returns an error.
+func (s *LogServer) Members(ctx context.Context) ([]LogMember, error) {
+	conn, err := s.dialSystem()
+	if err != nil {
+		return nil, fmt.Errorf("list log servers: %w", err)
+	}
+	defer conn.Close()
+	members, err := members(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("list log servers: %w", err)
+	}
+	return members, nil
+}
+
+// ErrNoLeader means that no majority of the log servers is connected, or that
+// they are electing a leader. A later attempt may succeed.
+var ErrNoLeader = errors.New("the log servers have no leader")
+
+func members(ctx context.Context, conn *nats.Conn) ([]LogMember, error) {
+	var answer struct {
+		Data struct {
+			Meta *server.MetaClusterInfo `json:"meta_cluster"`
+		} `json:"data"`
+	}
+	// Every server hears the request, but only the leader answers.
+	if err := ask(ctx, conn, "$SYS.REQ.SERVER.PING.JSZ", server.JSzOptions{LeaderOnly: true}, &answer); err != nil {
+		return nil, err
+	}
+	meta := answer.Data.Meta
+	if meta == nil || meta.Leader == "" {
+		return nil, ErrNoLeader
+	}
+	list := []LogMember{{Name: meta.Leader, Node: nodeOf(meta.Leader), Leader: true, Current: true}}
+	for _, p := range meta.Replicas {
+		list = append(list, LogMember{
+			Name: p.Name, Node: nodeOf(p.Name), Current: p.Current && !p.Offline, Lag: p.Lag, Heard: p.Active,
+		})
+	}
+	slices.SortFunc(list, func(a, b LogMember) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Remove takes the vote from a log server for good. The others then keep the log
+// on another server, if there is one without it. Remove refuses if fewer than a
+// majority of the remaining servers are current, because then the removal itself
+// could stop the log.
+func (s *LogServer) Remove(ctx context.Context, name string) error {
+	if err := s.remove(ctx, name); err != nil {
+		return fmt.Errorf("remove log server %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *LogServer) remove(ctx context.Context, name string) error {
+	conn, err := s.dialSystem()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	list, err := members(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := mayRemove(list, name); err != nil {
+		return err
+	}
+	var answer struct {
+		Success bool             `json:"success"`
+		Error   *server.ApiError `json:"error"`
+	}
+	if err := ask(ctx, conn, server.JSApiRemoveServer, server.JSApiMetaServerRemoveRequest{Server: name}, &answer); err != nil {
+		return err
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("%s (code %d)", answer.Error.Description, answer.Error.ErrCode)
+	}
+	if !answer.Success {
+		return errors.New("the leader did not confirm it")
+	}
+	return nil
+}
+
+func mayRemove(list []LogMember, name string) error {
+	found, rest, current := false, 0, 0
+	for _, m := range list {
+		if m.Name == name {
+			found = true
+			continue
+		}
+		rest++
+		if m.Current {
+			current++
+		}
+	}
+	switch {
+	case !found:
+		return errors.New("it has no vote")
+	case rest < minLogPeers:
+		return fmt.Errorf("%d log servers would be left, and the log needs %d: join a new node first", rest, minLogPeers)
+	case current <= rest/2:
+		return fmt.Errorf("only %d of the %d others are current: wait until a majority of them is", current, rest)
+	}
+	return nil
+}
+
+// dialSystem connects to the system account. The caller closes the connection.
+func (s *LogServer) dialSystem() (*nats.Conn, error) {
+	public, err := s.system.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect("", nats.InProcessServer(s), nats.Nkey(public, s.system.Sign), nats.NoReconnect(), nats.Timeout(systemWithin))
+}
+
+// ask sends a request of the system account and reads the answer.
+func ask(ctx context.Context, conn *nats.Conn, subject string, request, answer any) error {
+	text, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, systemWithin)
+	defer cancel()
+	m, err := conn.RequestWithContext(ctx, subject, text)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
+		return ErrNoLeader
+	case err != nil:
+		return err
+	}
+	if err := json.Unmarshal(m.Data, answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,362 @@
+package natsserver
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+)
+
+const (
+	// minLogPeers is the smallest number of log servers that survives the loss of
+	// one.
+	minLogPeers = 3
+	// logConnections bounds the connections of this process and of the local
+	// programs that try to connect although they may not.
+	logConnections = 64
+	// logPending bounds the bytes buffered for this process. It is the size of
+	// about sixty of the largest entries.
+	logPending = 64 << 20
+	// logStore is the limit of the JetStream store. It is larger than any disk,
+	// because the log ends when the disk is full and not before.
+	logStore = 1 << 60
+	// logMemory bounds JetStream streams in memory. The log has none.
+	logMemory = 16 << 20
+	// routeTLSWithin is the time for the TLS handshake of a route. It is longer
+	// than for clients, because nodes may be at different sites.
+	routeTLSWithin = 5 * time.Second
+	// systemAccount is the account whose users may manage the log servers.
+	systemAccount = "$SYS"
+)
+
+// A LogPeer is a node whose log server takes part in ordering the log.
+type LogPeer struct {
+	Node    string // the node's id
+	Address string // host:port of its log server
+}
+
+// LogConfig configures a LogServer.
+type LogConfig struct {
+	// Node is this node's id. Required.
+	Node string
+	// Cluster is the cluster's name. A log server of another cluster is refused.
+	// Required.
+	Cluster string
+	// Listen is IP:port, the address at which the other log servers connect.
+	// Required.
+	Listen string
+	// Peers are all nodes of the cluster, this one too. At least three.
+	Peers []LogPeer
+	// CAFile holds the certificates that sign those of all log servers. CertFile
+	// and KeyFile are this node's: for the host of its address in Peers, and for
+	// both ends of a connection. Reload reads the files again. Required.
+	CAFile, CertFile, KeyFile string
+	// Dir is a folder for this server only. Required.
+	Dir string
+	// Publish and Subscribe are the subjects that this process may use, except for
+	// the management of servers.
+	Publish, Subscribe []string
+	// Logger receives the server's log. The default is slog.Default().
+	Logger *slog.Logger
+}
+
+// A LogServer is an embedded NATS server with JetStream. Together with those of
+// the other nodes it orders and stores the log of a cluster. The servers connect
+// to each other only over TLS 1.3, and each verifies the other's certificate.
+// Only this process is their client: InProcessConn connects it.
+//
+// Everything that JetStream acknowledges is synced to disk first.
+type LogServer struct {
+	cfg     LogConfig
+	name    string
+	inner   *Server
+	options *server.Options // of New and of the newest Reload
+	client  nkeys.KeyPair   // of this process
+	system  nkeys.KeyPair   // of this process, to manage servers
+	refused atomic.Uint64   // log servers refused
+
+	reloading sync.Mutex // held for the time of a Reload
+}
+
+// NewLogServer validates the configuration and returns a log server that is not
+// running yet. It creates Dir and the server's name if there are none.
+func NewLogServer(cfg LogConfig) (*LogServer, error) {
+	s, err := newLogServer(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("log server: %w", err)
+	}
+	return s, nil
+}
+
+func newLogServer(cfg LogConfig) (*LogServer, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &LogServer{cfg: cfg}
+	var err error
+	if s.client, err = NewKey(); err != nil {
+		return nil, err
+	}
+	if s.system, err = NewKey(); err != nil {
+		return nil, err
+	}
+	if s.name, err = ensureLogName(cfg.Dir, cfg.Node); err != nil {
+		return nil, err
+	}
+	if s.options, err = s.newOptions(); err != nil {
+		return nil, err
+	}
+	made, err := server.NewServer(s.options)
+	if err != nil {
+		return nil, err
+	}
+	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "log server", nil)
+	bridge.peer = func(p PeerRefusal) {
+		s.refused.Add(1)
+		bridge.often.Say(slog.LevelWarn, p.From, "a log server was refused", "reason", p.Reason)
+	}
+	made.SetLoggerV2(bridge, false, false, false)
+	s.inner = &Server{server: made, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
+	return s, nil
+}
+
+// Check validates the configuration as NewLogServer does, without creating
+// anything.
+func (cfg LogConfig) Check() error {
+	err := cfg.check()
+	if err == nil {
+		_, err = cfg.routeTLS()
+	}
+	if err != nil {
+		return fmt.Errorf("log server: %w", err)
+	}
+	return nil
+}
+
+func (cfg *LogConfig) check() error {
+	switch {
+	case cfg.Node == "":
+		return errors.New("no node id")
+	case cfg.Cluster == "":
+		return errors.New("no cluster name")
+	case cfg.Dir == "":
+		return errors.New("no directory")
+	case len(cfg.Peers) < minLogPeers:
+		return fmt.Errorf("%d nodes: want at least %d, or the loss of one would stop the log", len(cfg.Peers), minLogPeers)
+	}
+	if _, _, err := cfg.listen(); err != nil {
+		return err
+	}
+	own := false
+	for _, p := range cfg.Peers {
+		if _, _, err := net.SplitHostPort(p.Address); err != nil {
+			return fmt.Errorf("address of node %q: %w", p.Node, err)
+		}
+		own = own || p.Node == cfg.Node
+	}
+	if !own {
+		return fmt.Errorf("this node, %q, is not in the list of nodes", cfg.Node)
+	}
+	return nil
+}
+
+func (cfg *LogConfig) listen() (host string, port int, err error) {
+	host, port, err = (&Config{Listen: cfg.Listen}).address()
+	if err == nil && port <= 0 {
+		err = fmt.Errorf("listen on %s: the other nodes must know the port", cfg.Listen)
+	}
+	return host, port, err
+}
+
+// newOptions reads the certificates and returns the server's options.
+func (s *LogServer) newOptions() (*server.Options, error) {
+	cfg := &s.cfg
+	routeTLS, err := cfg.routeTLS()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := cfg.listen()
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.client.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	system, err := s.system.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	clientUser := (&User{PublicKey: client, Publish: cfg.Publish, Subscribe: cfg.Subscribe, InProcess: true}).nkey()
+	systemUser := (&User{PublicKey: system, Publish: []string{">"}, Subscribe: []string{">"}, InProcess: true}).nkey()
+	account := server.NewAccount(systemAccount)
+	systemUser.Account = account
+	opts := &server.Options{
+		ServerName:    s.name,
+		NoSigs:        true, // the embedding program handles signals
+		Accounts:      []*server.Account{account},
+		SystemAccount: systemAccount,
+		Nkeys:         []*server.NkeyUser{clientUser, systemUser},
+		// DontListen would be right here, but the server starts its routes only
+		// after its client listener. Therefore it gets a listener that only this
+		// machine reaches and that refuses each handshake.
+		Host:               "127.0.0.1",
+		Port:               server.RANDOM_PORT,
+		TLS:                true,
+		TLSTimeout:         authWithin.Seconds(),
+		TLSConfig:          refuseAll(),
+		AuthTimeout:        authWithin.Seconds(),
+		MaxConn:            logConnections,
+		MaxSubs:            maxSubscriptions,
+		MaxPayload:         defaultMaxPayload,
+		MaxPending:         logPending,
+		WriteDeadline:      writeDeadline,
+		PingInterval:       pingEach,
+		MaxPingsOut:        2,
+		JetStream:          true,
+		StoreDir:           cfg.Dir,
+		SyncAlways:         true,
+		JetStreamMaxStore:  logStore,
+		JetStreamMaxMemory: logMemory,
+		Cluster: server.ClusterOpts{
+			Name:         cfg.Cluster,
+			Host:         host,
+			Port:         port,
+			TLSConfig:    routeTLS,
+			TLSTimeout:   routeTLSWithin.Seconds(),
+			NoAdvertise:  true,
+			PingInterval: writeDeadline, // a hung peer is disconnected within seconds
+			MaxPingsOut:  2,
+		},
+	}
+	for _, p := range cfg.Peers {
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: p.Address})
+	}
+	return opts, nil
+}
+
+// errNoClients ends the handshake of each client that connects by TCP.
+var errNoClients = errors.New("a log server has no clients but its own process")
+
+func refuseAll() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errNoClients },
+	}
+}
+
+// routeTLS reads the certificates. Either end of a route presents its own
+// certificate and verifies the other's with the same CA. The end that connects
+// also verifies the host.
+func (cfg *LogConfig) routeTLS() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	text, err := os.ReadFile(cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("CA: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("CA: %s holds no certificate", cfg.CAFile)
+	}
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		if _, err := cert.Leaf.Verify(verifyOptions(pool, cert, use)); err != nil {
+			return nil, fmt.Errorf("certificate %s: the other log servers would refuse it: %w", cfg.CertFile, err)
+		}
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{cert},
+		RootCAs:      pool,
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+	}, nil
+}
+
+// verifyOptions verify a node's own certificate as another node does, except for
+// its time: an expired certificate must not keep a node from starting.
+func verifyOptions(pool *x509.CertPool, cert tls.Certificate, use x509.ExtKeyUsage) x509.VerifyOptions {
+	between := x509.NewCertPool()
+	for _, der := range cert.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			between.AddCert(c)
+		}
+	}
+	return x509.VerifyOptions{
+		Roots: pool, Intermediates: between, CurrentTime: cert.Leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{use},
+	}
+}
+
+// Run runs the server until ctx ends. It returns an error if the server cannot
+// run, for example because its port is taken.
+func (s *LogServer) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	stopping, stop := context.WithCancel(ctx)
+	watching.Go(func() { s.watch(stopping) })
+	err := s.inner.Run(ctx)
+	stop()
+	watching.Wait()
+	if err != nil {
+		return fmt.Errorf("log server: %w", err)
+	}
+	return nil
+}
+
+// Reload reads the certificates again, for the next connection to or from each
+// log server. On an error the former ones stay in use.
+func (s *LogServer) Reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	opts, err := s.newOptions()
+	if err == nil {
+		err = s.inner.server.ReloadOptions(opts)
+	}
+	if err != nil {
+		return fmt.Errorf("log server: reload: %w", err)
+	}
+	return nil
+}
+
+// Ready is closed when the server listens. It may have no peers then.
+func (s *LogServer) Ready() <-chan struct{} { return s.inner.Ready() }
+
+// Name returns the server's name: the node's id, a hyphen and eight hexadecimal
+// digits that were drawn when the server's folder was made.
+func (s *LogServer) Name() string { return s.name }
+
+// Key returns this process's key for InProcessConn. It is in memory only.
+func (s *LogServer) Key() nkeys.KeyPair { return s.client }
+
+// InProcessConn opens a connection inside this process
+// (nats.InProcessConnProvider).
+func (s *LogServer) InProcessConn() (net.Conn, error) { return s.inner.InProcessConn() }
+
+// Refused returns the number of connections of log servers that were refused.
+func (s *LogServer) Refused() uint64 { return s.refused.Load() }
+
+// SyncAlways reports whether the running server syncs each write.
+func (s *LogServer) SyncAlways() bool {
+	cfg := s.inner.server.JetStreamConfig()
+	return cfg != nil && cfg.SyncAlways
+}
+
+// nodeOf returns the id of the node whose log server has the given name.
+func nodeOf(name string) string {
+	node, _, _ := strings.Cut(name, "-")
+	return node
+}
