@@ -307,7 +307,7 @@ func TestOperatorOnly(t *testing.T) {
 			list = append(list, e.Name)
 		}
 	}
-	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling tenant.set-limits domain.add domain.set-backends service.add token.create token.revoke shared-service.add shared-service.remove"
+	want := "tenant.create tenant.suspend tenant.resume tenant.remove tenant.set-ceiling tenant.set-limits domain.add domain.set-backends service.add token.create token.revoke shared-service.add shared-service.remove gateway.add gateway.remove"
 	if got := strings.Join(list, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
