@@ -8,15 +8,12 @@ import (
 	"strings"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
 )
 
 // minPeers is the smallest cluster. A commit is acknowledged when a majority of
 // three has it, so that the loss of one node loses nothing and stops nothing.
 const minPeers = 3
-
-// maxClusterName bounds a cluster's name, which becomes part of the names of
-// NATS servers.
-const maxClusterName = 32
 
 // clusterConfig is the section [cluster]. Without it, policyd is stand-alone.
 type clusterConfig struct {
@@ -78,7 +75,9 @@ func (c *config) checkCluster() error {
 			errs = append(errs, errors.New("cluster: "+text))
 		}
 	}
-	refuse(!isClusterName(n.Name), fmt.Sprintf("name %q: want 1 to %d characters of a-z, 0-9 and -", n.Name, maxClusterName))
+	if err := events.CheckClusterName(n.Name); err != nil {
+		errs = append(errs, fmt.Errorf("cluster: name: %w", err))
+	}
 	refuse(len(c.NATS.Gateways) > 0, "in a cluster [nats] gateways must be left out: the gateways are in the log; add one with: policyctl gateway add ID")
 	if len(n.URLs) > 0 {
 		refuse(n.Listen != "" || len(n.Peers) > 0 || n.CA != "" || n.Cert != "" || n.Key != "",
@@ -100,10 +99,6 @@ func (c *config) checkCluster() error {
 	}
 	refuse(!own, fmt.Sprintf("peers does not list this node, %s", c.ID))
 	return errors.Join(errs...)
-}
-
-func isClusterName(s string) bool {
-	return s != "" && len(s) <= maxClusterName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // gatewayIDs are the gateways that a stand-alone node knows from its configuration.

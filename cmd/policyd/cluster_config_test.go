@@ -32,7 +32,7 @@ nats_ca = "ca.pem"
 	}{
 		{name: "correct", text: clusterText},
 		{name: "external", text: external},
-		{name: "no name", text: clusterText, old: `name = "acme"`, want: `name ""`},
+		{name: "no name", text: clusterText, old: `name = "acme"`, want: "needs a name"},
 		{name: "wrong name", text: clusterText, old: `"acme"`, with: `"Acme Inc"`, want: `name "Acme Inc"`},
 		{name: "gateways", text: clusterText, old: "[cluster]", with: "[nats]\ngateways = [\"edge\"]\n[cluster]", want: "policyctl gateway add"},
 		{name: "no listen", text: clusterText, old: `listen = "10.0.0.1:6223"`, want: "no address in listen"},
@@ -47,7 +47,7 @@ nats_ca = "ca.pem"
 		{name: "both kinds", text: external, old: "[cluster]", with: "[cluster]\nlisten = \"10.0.0.1:6223\"", want: "leave out listen"},
 		{name: "external without a seed", text: external, old: `nats_seed_file = "seed"`, want: "requires nats_seed_file"},
 		{name: "a seed without servers", text: clusterText, old: `key = "n1.key"`, with: "key = \"n1.key\"\nnats_seed_file = \"seed\"", want: "for nats_urls only"},
-		{name: "nothing but a seed", text: "[cluster]\nnats_seed_file = \"seed\"\n", want: `name ""`},
+		{name: "nothing but a seed", text: "[cluster]\nnats_seed_file = \"seed\"\n", want: "needs a name"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			text := test.text
