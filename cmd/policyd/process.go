@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,6 +49,7 @@ type process struct {
 	socket    net.Listener
 	network   *adminNetwork // nil: none
 	health    net.Listener  // nil: none
+	built     atomic.Bool   // all parts are made and started
 }
 
 // run runs a policy node until ctx is done. With init, it begins a new installation
@@ -80,9 +81,15 @@ func (p *process) run(ctx context.Context) error {
 	return errors.Join(err, p.close())
 }
 
-// build creates the parts and opens the ports. It serves nothing yet.
+// build creates the parts and opens the ports. It serves nothing yet. A node of a
+// cluster gets its node and its admin API only once its log is bound to the cluster,
+// because they need the id of the log: see serve.
 func (p *process) build() error {
-	for _, step := range []func() error{p.openLog, p.connect, p.makeNode, p.listen} {
+	steps := []func() error{p.openLog, p.connect, p.listenHealth}
+	if !p.config.clustered() {
+		steps = append(steps, p.makeNode, p.listen)
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
@@ -227,6 +234,11 @@ func (p *process) listen() (err error) {
 			return err
 		}
 	}
+	return nil
+}
+
+// listenHealth opens the port of metrics and health.
+func (p *process) listenHealth() (err error) {
 	if p.config.Listen.HTTP == "" {
 		return nil
 	}
@@ -237,66 +249,57 @@ func (p *process) listen() (err error) {
 }
 
 // serve runs all parts until ctx is done or a part fails. It stops a part only
-// after the parts that depend on it: first the parts that accept requests (admin,
-// responder), then the node, and last the NATS server.
+// after the parts that depend on it; see stages.
 func (p *process) serve(ctx context.Context) error {
-	front, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	back, stopBack := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBack()
-	floor, stopFloor := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopFloor()
-
-	var fronts, backs, floors sync.WaitGroup
-	start := func(wg *sync.WaitGroup, ctx context.Context, what string, run func(context.Context) error) {
-		wg.Go(func() {
-			if err := run(ctx); err != nil {
-				fail(fmt.Errorf("%s: %w", what, err))
-			}
-		})
+	s := newStages(ctx)
+	p.start(s)
+	err := s.stop()
+	if p.conn != nil {
+		p.conn.Close()
 	}
-	if p.server != nil {
-		start(&floors, floor, "nats", p.server.Run)
-		start(&floors, floor, "refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
-		select {
-		case <-p.server.Ready():
-		case <-front.Done(): // its port failed to open, or policyd must stop
-			stopFloor()
-			floors.Wait()
-			if ctx.Err() != nil {
-				return nil
-			}
-			return context.Cause(front)
-		}
-	}
-	start(&backs, back, "node", p.node.Run)
-	start(&backs, back, "work", p.worker.Run)
-	start(&fronts, front, "responder", p.responder.Serve)
-	start(&fronts, front, "sessions", p.directory.Run)
-	start(&fronts, front, "admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
-	if p.network != nil {
-		start(&fronts, front, "admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
-	}
-	p.noticeCertificates()
-	upkeep := daemon.Upkeep{Hangup: p.reopen, Daily: p.noticeCertificates}
-	fronts.Go(func() { upkeep.Run(front) })
-	if p.health != nil {
-		health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
-		start(&floors, floor, "http", func(ctx context.Context) error { return health.Serve(ctx, front) })
-	}
-	p.sayServes()
-
-	fronts.Wait()
-	stopBack()
-	backs.Wait()
-	p.conn.Close()
-	stopFloor()
-	floors.Wait()
+	s.floor.end()
 	if ctx.Err() != nil {
 		p.logger.Info("policyd has stopped")
 		return nil
 	}
-	return context.Cause(front)
+	return err
+}
+
+// start starts all parts. It returns when all are started, or when the front stage
+// has ended.
+func (p *process) start(s *stages) {
+	if p.health != nil {
+		health := &daemon.Health{Listener: p.health, Metrics: p.registry, Ready: p.ready}
+		s.floor.start("http", func(ctx context.Context) error { return health.Serve(ctx, s.front.ctx) })
+	}
+	if p.server != nil {
+		s.floor.start("nats", p.server.Run)
+		s.floor.start("refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
+		select {
+		case <-p.server.Ready():
+		case <-s.front.ctx.Done(): // its port failed to open, or policyd must stop
+			return
+		}
+	}
+	if p.config.clustered() {
+		if err := p.join(s); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	s.back.start("node", p.node.Run)
+	s.back.start("work", p.worker.Run)
+	s.front.start("responder", p.responder.Serve)
+	s.front.start("sessions", p.directory.Run)
+	s.front.start("admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
+	if p.network != nil {
+		s.front.start("admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
+	}
+	p.noticeCertificates()
+	upkeep := daemon.Upkeep{Hangup: p.reopen, Daily: p.noticeCertificates}
+	s.front.start("upkeep", func(ctx context.Context) error { upkeep.Run(ctx); return nil })
+	p.built.Store(true)
+	p.sayServes()
 }
 
 // sayServes logs that all ports are open, and their addresses.
@@ -364,6 +367,9 @@ func (p *process) close() error {
 
 // ready returns nil if the node decides and is connected to NATS.
 func (p *process) ready() error {
+	if !p.built.Load() {
+		return errors.New("policyd is starting")
+	}
 	if err := p.node.Ready(); err != nil {
 		return err
 	}
