@@ -14,8 +14,10 @@ var imports = map[string]string{
 	"events":          "",
 	"events/eventlog": "events",
 	"events/replica":  "events",
-	"events/logtest":  "events",
-	"projections":     "events permission",
+	// events: positions of commits that nodes copy from each other.
+	"events/replica/jetstream": "events",
+	"events/logtest":           "events",
+	"projections":              "events permission",
 
 	// internal/limit: a request that folds the past waits for a turn.
 	"history": "events projections internal/limit",

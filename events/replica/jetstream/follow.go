@@ -1,0 +1,194 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// waitingMessages and waitingBytes bound the entries that were received and not
+	// handed over yet. Entries beyond are dropped, and fetched again later.
+	waitingMessages = 8192
+	waitingBytes    = 64 << 20
+	// groupEntries and groupBytes bound the entries that are handed over at once.
+	groupEntries = 1000
+	groupBytes   = 8 << 20
+	// idle is the time without an entry after which the stream's last number is
+	// compared with the follower's.
+	idle = 250 * time.Millisecond
+	// shortFor is the time for which the leader must say that the stream ends
+	// earlier than what was followed. A leader just elected may not have counted all
+	// of its entries yet.
+	shortFor = 15 * time.Second
+)
+
+// A follower hands over the entries of the stream in order.
+type follower struct {
+	stream *Stream
+	fn     func([]Entry) error
+	next   uint64    // the number of the next entry; entries before it are handed over
+	group  []Entry   // to be handed over, in order
+	bytes  int       // in group
+	looked time.Time // the poll of the last number that was compared
+	short  time.Time // since when the stream ends too early; zero: it does not
+}
+
+// Follow implements replica.Sequencer. It waits until the stream exists.
+func (s *Stream) Follow(ctx context.Context, after uint64, fn func([]Entry) error) error {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	sub, err := s.cfg.Conn.SubscribeSync(toldSubjects)
+	if err != nil {
+		return fmt.Errorf("follow the stream: %w", err)
+	}
+	defer sub.Unsubscribe()
+	if err := sub.SetPendingLimits(waitingMessages, waitingBytes); err != nil {
+		return fmt.Errorf("follow the stream: %w", err)
+	}
+	f := &follower{stream: s, fn: fn, next: after + 1}
+	if err := f.catchUp(ctx); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		if err := f.step(ctx, sub); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// step waits for entries and hands over those that have come.
+func (f *follower) step(ctx context.Context, sub *nats.Subscription) error {
+	m, err := next(ctx, sub, idle)
+	for more := true; more; {
+		switch {
+		case err == nil:
+			if err := f.received(ctx, m); err != nil {
+				return err
+			}
+		case errors.Is(err, nats.ErrSlowConsumer):
+			// Entries were dropped; the next one shows the gap.
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			return f.compare(ctx)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
+			return fmt.Errorf("follow the stream: %w", err)
+		}
+		if waiting, _, err := sub.Pending(); err != nil || waiting == 0 {
+			break
+		}
+		m, err = sub.NextMsg(idle)
+	}
+	return f.hand()
+}
+
+// received takes one entry. If entries before it are missing, it fetches them.
+func (f *follower) received(ctx context.Context, m *nats.Msg) error {
+	e, err := entryOf(m)
+	if err != nil {
+		return fmt.Errorf("follow the stream: %w", err)
+	}
+	for f.next < e.Seq {
+		if err := f.hand(); err != nil {
+			return err
+		}
+		if err := f.fetch(ctx); err != nil {
+			return err
+		}
+	}
+	return f.take(e)
+}
+
+// take adds an entry to the group, unless it was taken before.
+func (f *follower) take(e Entry) error {
+	if e.Seq < f.next {
+		return nil
+	}
+	f.group = append(f.group, e)
+	f.bytes += len(e.Data)
+	f.next = e.Seq + 1
+	if len(f.group) >= groupEntries || f.bytes >= groupBytes {
+		return f.hand()
+	}
+	return nil
+}
+
+// hand hands over the group.
+func (f *follower) hand() error {
+	if len(f.group) == 0 {
+		return nil
+	}
+	err := f.fn(f.group)
+	clear(f.group)
+	f.group, f.bytes = f.group[:0], 0
+	return err
+}
+
+// fetch asks once for the entries from next on, and hands over those that come. It
+// asks the leader if the other servers have none of them yet.
+func (f *follower) fetch(ctx context.Context) error {
+	conn := f.stream.cfg.Conn
+	entries, err := fetch(ctx, conn, f.next)
+	if len(entries) == 0 && ctx.Err() == nil {
+		var e Entry
+		if e, err = leaderNext(ctx, conn, f.next); err == nil && e.Seq > 0 {
+			entries = append(entries, e)
+		}
+	}
+	if len(entries) == 0 {
+		f.stream.cfg.Logger.Debug("cluster: fetch missing entries", "from", f.next, "error", err)
+		if !pause(ctx, idle) {
+			return ctx.Err()
+		}
+		return nil
+	}
+	for _, e := range entries {
+		if err := f.take(e); err != nil {
+			return err
+		}
+	}
+	return f.hand()
+}
+
+// catchUp fetches the entries that the stream had when it was polled.
+func (f *follower) catchUp(ctx context.Context) error {
+	last, _ := f.stream.last()
+	for before := uint64(0); f.next <= last && f.next != before; {
+		before = f.next
+		if err := f.fetch(ctx); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// compare compares the stream's last number with the follower's, once for each
+// poll. If the stream has more, published entries were lost, and it fetches them.
+// If the stream has had less for long, it has lost entries.
+func (f *follower) compare(ctx context.Context) error {
+	last, polled := f.stream.last()
+	if polled.Equal(f.looked) {
+		return nil
+	}
+	f.looked = polled
+	switch {
+	case last >= f.next:
+		f.short = time.Time{}
+		return f.fetch(ctx)
+	case last == f.next-1:
+		f.short = time.Time{}
+	case f.short.IsZero():
+		f.short = polled
+	case polled.Sub(f.short) >= shortFor:
+		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, f.next-1, ErrShort)
+	}
+	return nil
+}
