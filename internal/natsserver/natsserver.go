@@ -20,9 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nkeys"
 
 	"github.com/postern-im/postern/internal/limit"
 )
@@ -31,9 +29,10 @@ const (
 	defaultListen = "127.0.0.1:4222"
 	// defaultMaxPayload is larger than the longest batch.
 	defaultMaxPayload = 1 << 20
-	// defaultMaxConnections is far more than gateways and nodes need. It bounds
-	// the cost of connections.
-	defaultMaxConnections = 1024
+	// defaultMaxConnections is twice the largest number of gateways, which have one
+	// connection each: a gateway may connect again before its old connection has
+	// been found to be dead.
+	defaultMaxConnections = 2048
 	// maxSubscriptions bounds the subscriptions of one connection. A gateway
 	// has three.
 	maxSubscriptions = 64
@@ -48,16 +47,6 @@ const (
 	readyPoll  = 10 * time.Millisecond
 )
 
-// A User is an nkey with its permissions. A subject that is not listed is
-// refused.
-type User struct {
-	PublicKey string // U…
-	Publish   []string
-	Subscribe []string
-	// InProcess restricts the key to connections inside this process.
-	InProcess bool
-}
-
 // Config configures a Server.
 type Config struct {
 	// Listen is host:port; the default is 127.0.0.1:4222. The host is an IP
@@ -66,7 +55,7 @@ type Config struct {
 	Listen string
 	// ServerName is the name that clients verify. Required.
 	ServerName string
-	// Users are the users that may connect. Required.
+	// Users are the users that may connect, until SetUsers. Required.
 	Users []User
 	// CertFile and KeyFile are the server's certificate and key. Without them,
 	// there is no TLS.
@@ -77,7 +66,7 @@ type Config struct {
 	StoreDir string
 	// MaxPayload bounds a message. The default is 1 MiB.
 	MaxPayload int
-	// MaxConnections bounds the number of clients. The default is 1024.
+	// MaxConnections bounds the number of clients. The default is 2048.
 	MaxConnections int
 	// OnRefused is called for clients that cannot authenticate and for subjects
 	// that a client has no permission for. If nil, the Logger reports them. It
@@ -90,6 +79,8 @@ type Config struct {
 // A Server is an embedded NATS server.
 type Server struct {
 	server *server.Server
+	// base are the options of New, without users. SetUsers copies them.
+	base   *server.Options
 	bridge *bridge
 	listen string
 	leaf   *x509.Certificate // nil without TLS
@@ -112,13 +103,15 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
+	base := *opts // NewServer changes the options that it gets
+	base.Nkeys = nil
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
 	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "nats", cfg.OnRefused)
 	s.SetLoggerV2(bridge, false, false, false)
-	made := &Server{server: s, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
+	made := &Server{server: s, base: &base, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
 	if opts.TLSConfig != nil {
 		made.leaf = opts.TLSConfig.Certificates[0].Leaf
 	}
@@ -135,8 +128,6 @@ func (cfg *Config) options() (*server.Options, error) {
 		return nil, errors.New("no server name")
 	case cfg.StoreDir == "":
 		return nil, errors.New("no store directory")
-	case len(cfg.Users) == 0:
-		return nil, errors.New("no users: nobody could connect")
 	}
 	opts := &server.Options{
 		ServerName:      cfg.ServerName,
@@ -154,11 +145,8 @@ func (cfg *Config) options() (*server.Options, error) {
 		MaxPingsOut:     2,
 		AuthTimeout:     authWithin.Seconds(),
 	}
-	for _, u := range cfg.Users {
-		if !nkeys.IsValidPublicUserKey(u.PublicKey) {
-			return nil, fmt.Errorf("%q is not a public user key", u.PublicKey)
-		}
-		opts.Nkeys = append(opts.Nkeys, u.nkey())
+	if opts.Nkeys, err = nkeyUsers(cfg.Users); err != nil {
+		return nil, err
 	}
 	return opts, cfg.secure(opts, host)
 }
@@ -198,26 +186,6 @@ func (cfg *Config) secure(opts *server.Options, host string) error {
 	opts.TLSTimeout = authWithin.Seconds()
 	opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}
 	return nil
-}
-
-func (u *User) nkey() *server.NkeyUser {
-	n := &server.NkeyUser{Nkey: u.PublicKey, Permissions: &server.Permissions{
-		Publish:   allow(u.Publish),
-		Subscribe: allow(u.Subscribe),
-	}}
-	if u.InProcess {
-		n.AllowedConnectionTypes = map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
-	}
-	return n
-}
-
-// allow permits the given subjects. Without subjects it denies all, because the
-// server interprets an empty list as "everything".
-func allow(subjects []string) *server.SubjectPermission {
-	if len(subjects) == 0 {
-		return &server.SubjectPermission{Deny: []string{">"}}
-	}
-	return &server.SubjectPermission{Allow: subjects}
 }
 
 // Run runs the server until ctx ends, and then closes all connections. It

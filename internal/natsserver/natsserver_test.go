@@ -30,13 +30,19 @@ func config(t *testing.T, users ...User) Config {
 	}
 }
 
-// start runs a server until the test ends.
+// start makes a server and runs it until the test ends.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, s)
+}
+
+// run runs a server until the test ends.
+func run(t *testing.T, s *Server) *Server {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -70,11 +76,7 @@ func dial(t *testing.T, s *Server, seed string, options ...nats.Option) (*nats.C
 	problems := make(chan error, 10)
 	options = append(options, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { problems <- err }))
 	if seed != "" {
-		auth, err := nats.NkeyOptionFromSeed(seed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		options = append(options, auth)
+		options = append(options, auth(t, seed))
 	}
 	conn, err := nats.Connect("nats://"+s.Addr().String(), options...)
 	if err != nil {
@@ -82,6 +84,21 @@ func dial(t *testing.T, s *Server, seed string, options ...nats.Option) (*nats.C
 	}
 	t.Cleanup(conn.Close)
 	return conn, problems
+}
+
+// auth returns the option that authenticates with a seed file.
+func auth(t *testing.T, seed string) nats.Option {
+	t.Helper()
+	option, err := nats.NkeyOptionFromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return option
+}
+
+// secured returns the option to connect by TLS to a server of certificate.
+func secured(pool *x509.CertPool) nats.Option {
+	return nats.Secure(&tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13})
 }
 
 func TestRights(t *testing.T) {
@@ -176,7 +193,7 @@ func TestTLS(t *testing.T) {
 	cfg := config(t, u)
 	cfg.CertFile, cfg.KeyFile = certFile, keyFile
 	s := start(t, cfg)
-	conn, _ := dial(t, s, seed, nats.Secure(&tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}))
+	conn, _ := dial(t, s, seed, secured(pool))
 	state, err := conn.TLSConnectionState()
 	if err != nil || state.Version != tls.VersionTLS13 {
 		t.Errorf("version %x, %v", state.Version, err)
