@@ -258,6 +258,13 @@ func (n *Node) change() {
 
 // await returns the View once it has reached a position.
 func (n *Node) await(ctx context.Context, p events.Position) (*projections.View, error) {
+	return n.AwaitView(ctx, func(v *projections.View) bool { return v.Position() >= p })
+}
+
+// AwaitView returns the newest View once good returns true for it. It checks each new
+// View, but it can skip Views that are replaced at once. It returns an error when the
+// node has stopped deciding or ctx ends.
+func (n *Node) AwaitView(ctx context.Context, good func(*projections.View) bool) (*projections.View, error) {
 	for {
 		n.mu.Lock()
 		changed := n.changed
@@ -265,7 +272,7 @@ func (n *Node) await(ctx context.Context, p events.Position) (*projections.View,
 		if err := n.Failure(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStopped, err)
 		}
-		if v := n.view.Load(); v != nil && v.Position() >= p {
+		if v := n.view.Load(); v != nil && good(v) {
 			return v, nil
 		}
 		select {
