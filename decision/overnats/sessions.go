@@ -98,18 +98,22 @@ type SessionDirectory struct {
 	often *floodlog.Logger
 
 	mu sync.Mutex // guards the fields below
-	// known are the gateways that are expected to answer: the configured ones, and
+	// known are the gateways that are expected to answer: the registered ones, and
 	// those that have announced themselves and not announced that they stop. A
 	// gateway that falls silent stays known, because its sessions may still exist.
-	known map[string]bool // true: configured
+	known map[string]bool // true: registered, see Expect
 	// silent are the known gateways that did not answer a query and have sent
 	// nothing since. They are still queried, and reported as missing if they do not
 	// answer. But lists do not wait for them; otherwise every page of a list would
 	// take answerWithin.
 	silent map[string]bool
 	// runs are the runs of each gateway id.
-	runs   map[string]*runs
-	next   uint64
+	runs map[string]*runs
+	// heard is the last announcement of each known gateway.
+	heard map[string]heard
+	// removed has the gateways that Expect has just removed, and when it did.
+	removed map[string]time.Time
+	next    uint64
 	open   map[uint64]*openQuery
 	counts directoryCounts
 }
@@ -138,13 +142,13 @@ type Sessions struct {
 }
 
 // NewSessionDirectory returns a SessionDirectory that receives no answers until
-// Run. The named gateways are expected to answer. The logger reports an id that two
-// gateways use.
+// Run. The named gateways are expected to answer, until Expect. The logger reports an
+// id that two gateways use.
 func NewSessionDirectory(conn *nats.Conn, node string, gateways []string, logger *slog.Logger) (*SessionDirectory, error) {
 	d := &SessionDirectory{
 		conn: conn, node: node, busy: make(chan struct{}, maxQueries),
 		known: map[string]bool{}, silent: map[string]bool{}, open: map[uint64]*openQuery{},
-		runs: map[string]*runs{}, often: floodlog.New(floodlog.Config{Logger: logger, Key: "gateway", Every: complainEach}),
+		runs: map[string]*runs{}, heard: map[string]heard{}, removed: map[string]time.Time{}, often: floodlog.New(floodlog.Config{Logger: logger, Key: "gateway", Every: complainEach}),
 	}
 	for _, g := range gateways {
 		if err := checkID("gateway", g); err != nil {
@@ -235,11 +239,18 @@ func (d *SessionDirectory) announced(gateway string, b []byte) {
 func (d *SessionDirectory) note(gateway string, state byte, run uint64) (twice bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := time.Now()
 	told, known := d.known[gateway]
+	if at, removed := d.removed[gateway]; removed && now.Sub(at) < removedFor {
+		return false // it was sent before the removal
+	}
 	delete(d.silent, gateway)
 	if state == goes {
 		if !told {
 			delete(d.known, gateway)
+			delete(d.heard, gateway)
+		} else {
+			d.heard[gateway] = heard{at: now, gone: true}
 		}
 		delete(d.runs, gateway)
 		return false
@@ -248,10 +259,10 @@ func (d *SessionDirectory) note(gateway string, state byte, run uint64) (twice b
 		return false
 	}
 	d.known[gateway] = told
+	d.heard[gateway] = heard{at: now}
 	if d.runs[gateway] == nil {
 		d.runs[gateway] = new(runs)
 	}
-	now := time.Now()
 	d.runs[gateway].hear(run, now)
 	return d.runs[gateway].twice(now)
 }

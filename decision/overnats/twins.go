@@ -59,5 +59,5 @@ func (r *runs) twice(now time.Time) bool {
 // sayTwins logs that two gateways use the same id.
 func (d *SessionDirectory) sayTwins(gateway string) {
 	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: lists of their sessions are incomplete",
-		"remedy", "give each gateway its own id, name the ids in gateways of policyd's [nats], and use the seed file that policyd makes for each id")
+		"remedy", "give each gateway its own id and key: policyctl gateway add ID makes them")
 }

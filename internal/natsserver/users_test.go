@@ -99,7 +99,7 @@ func TestSetUsers(t *testing.T) {
 	default:
 	}
 
-	// What cannot be right changes nothing.
+	// A refused list changes nothing.
 	for want, users := range map[string][]User{
 		"no users":        {},
 		"two users":       {own, stays, comes, stays},
