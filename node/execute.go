@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-im/postern/events"
@@ -18,21 +20,27 @@ const (
 	// maxGroup bounds the commands that share one append, and so the time for which
 	// the first command waits for the checks of the others.
 	maxGroup = 64
-	// maxTries bounds how often a group is checked again because another writer has
-	// appended to the log in between.
-	maxTries = 16
-	// executeWithin bounds the time from the arrival of a command to its answer.
-	executeWithin = 20 * time.Second
+	// executeWithin bounds the time from the arrival of a command until the log has its
+	// commit. A cluster that has lost the leader of its order needs up to 20 seconds
+	// for the next one, and one append then meets several of other nodes.
+	executeWithin = 45 * time.Second
 )
 
 // An execution is a command and its result. The writer sets the result.
 type execution struct {
-	ctx     context.Context
-	command tenants.Command
-	result  tenants.Result
-	err     error
-	done    chan struct{} // closed when result and err are set
+	ctx      context.Context // has a deadline
+	command  tenants.Command
+	result   tenants.Result
+	err      error
+	done     chan struct{} // closed when result and err are set
+	begun    atomic.Bool   // see begin
+	deadline time.Time     // of ctx
 }
+
+// begin claims the execution, for the writer that runs it or for the caller that no
+// longer waits. Only the first call returns true. A command is thus either run, or
+// its caller knows that it was not.
+func (x *execution) begin() bool { return x.begun.CompareAndSwap(false, true) }
 
 func (x *execution) finish(err error) {
 	x.err = err
@@ -45,6 +53,9 @@ func (x *execution) finish(err error) {
 // it is the same command, else it is refused. If the command is refused, the error
 // is a tenants.Errors. After any other error except ErrBusy and ErrNotReady, the
 // command may have been run or not; to learn which, send the same command again.
+//
+// In a cluster, a command is also refused if some member cannot read its events, and
+// Execute returns only when a majority of voters have stored the commit.
 func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
 	// Execute checks Failure and not Ready, because commands must work while decisions
 	// cannot be recorded. The Recorder does not record commands.
@@ -54,9 +65,23 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 	if n.view.Load() == nil {
 		return tenants.Result{}, ErrNotReady
 	}
+	result, err := n.run(ctx, c)
+	if err != nil {
+		return tenants.Result{}, err
+	}
+	// The writer does not wait for other nodes, so that it can append the next group.
+	if err := n.confirm(ctx, result.Position); err != nil {
+		return tenants.Result{}, fmt.Errorf("run a command: %w", err)
+	}
+	return result, nil
+}
+
+// run gives a command to the writer and waits for its result.
+func (n *Node) run(ctx context.Context, c tenants.Command) (tenants.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, executeWithin)
 	defer cancel()
 	x := &execution{ctx: ctx, command: c, done: make(chan struct{})}
+	x.deadline, _ = ctx.Deadline()
 	queue := n.commands
 	if c.Actor.Operator {
 		queue = n.operators
@@ -77,6 +102,9 @@ func (n *Node) Execute(ctx context.Context, c tenants.Command) (tenants.Result, 
 			return tenants.Result{}, ErrStopped
 		}
 	case <-ctx.Done():
+		if x.begin() {
+			return tenants.Result{}, fmt.Errorf("the commands before it took too long: %w", ErrBusy)
+		}
 		return tenants.Result{}, fmt.Errorf("run a command: %w", context.Cause(ctx))
 	}
 }
@@ -88,6 +116,11 @@ func (n *Node) write(ctx context.Context) error {
 		group := n.gather(ctx)
 		if group == nil {
 			return nil
+		}
+		// A caller that has given up claims its command itself.
+		group = slices.DeleteFunc(group, func(x *execution) bool { return x.ctx.Err() != nil || !x.begin() })
+		if len(group) == 0 {
+			continue
 		}
 		if err := n.carryOut(ctx, group); err != nil {
 			return err
@@ -140,13 +173,16 @@ func (x *execution) long() bool {
 
 // carryOut runs a group of commands with one append. If the log refuses the group,
 // it runs the commands one by one, so that a command does not fail because of
-// another.
+// another. It does not if no command has time left, or if the outcome of the append
+// is unknown: the group may be in the log already, and the wait for each command
+// would block the writer again.
 func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 	err := n.tryGroup(ctx, group)
 	if err == nil {
 		return nil
 	}
-	if len(group) > 1 && ctx.Err() == nil && !errors.Is(err, events.ErrFailed) && !errors.Is(err, events.ErrClosed) && n.Failure() == nil {
+	final := slices.ContainsFunc([]error{events.ErrFailed, events.ErrClosed, events.ErrUnknown, ErrBusy}, func(e error) bool { return errors.Is(err, e) })
+	if len(group) > 1 && ctx.Err() == nil && !final && n.Failure() == nil {
 		for _, x := range group {
 			if err := n.carryOut(ctx, []*execution{x}); err != nil {
 				return err
@@ -155,6 +191,10 @@ func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 		return nil
 	}
 	for _, x := range group {
+		if errors.Is(err, events.ErrUnknown) {
+			x.finish(fmt.Errorf("run a command: %w: send the same command again", err))
+			continue
+		}
 		x.finish(fmt.Errorf("run a command: %w", err))
 	}
 	if errors.Is(err, events.ErrFailed) {
@@ -164,23 +204,29 @@ func (n *Node) carryOut(ctx context.Context, group []*execution) error {
 }
 
 // tryGroup checks a group against the newest View and appends its commits. If
-// another writer has appended in between, it tries again, up to maxTries times. On
-// success every command has been answered; on error none has.
+// another writer has appended in between, it tries again, until the last command of
+// the group has run out of time. On success every command has been answered; on
+// error none has.
 func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
+	within, cancel := context.WithDeadline(ctx, latest(group))
+	defer cancel()
 	var seen events.Position // the newest known position of the log
-	for range maxTries {
-		v, err := n.await(ctx, seen)
+	for tries := 0; ; tries++ {
+		if within.Err() != nil && ctx.Err() == nil {
+			return fmt.Errorf("other writers were first, %d times in a row: %w", tries, ErrBusy) // nothing was appended
+		}
+		v, err := n.Await(within, seen)
 		if err != nil {
 			return err
 		}
-		p := newProposal(v, n.cfg.Log)
+		p := newProposal(v, n.cfg.Log, n.members())
 		for _, x := range group {
 			if err := p.add(x); err != nil {
 				return err
 			}
 		}
 		if len(p.commits) > 0 {
-			err = n.cfg.Log.Append(ctx, v.Position(), p.commits...)
+			err = n.cfg.Log.Append(within, v.Position(), p.commits...)
 		}
 		if conflict, ok := errors.AsType[*events.ConflictError](err); ok {
 			seen = conflict.Head
@@ -194,20 +240,25 @@ func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
 			return err
 		}
 		// The commits take effect even if no caller waits for the result any more.
-		if _, err := n.await(ctx, max(p.view.Position(), p.seen)); err != nil {
+		if _, err := n.Await(ctx, max(p.view.Position(), p.seen)); err != nil {
 			return err
 		}
 		n.metrics.commits.Add(float64(len(p.commits)))
 		p.deliver()
 		return nil
 	}
-	return fmt.Errorf("append: another writer was first, %d times in a row", maxTries)
+}
+
+// latest returns the latest deadline of a group.
+func latest(group []*execution) time.Time {
+	return slices.MaxFunc(group, func(a, b *execution) int { return a.deadline.Compare(b.deadline) }).deadline
 }
 
 // A proposal holds the commits and results of a group of commands. Each command is
 // checked against the View that includes the commits of the commands before it.
 type proposal struct {
 	log      Log
+	members  []Member          // of the cluster; nil if there is none
 	view     *projections.View // includes commits
 	commits  []*events.Commit
 	outcomes []outcome
@@ -227,8 +278,8 @@ type outcome struct {
 	err    error
 }
 
-func newProposal(v *projections.View, log Log) *proposal {
-	return &proposal{log: log, view: v, ids: make(map[[2]string]proposed)}
+func newProposal(v *projections.View, log Log, members []Member) *proposal {
+	return &proposal{log: log, members: members, view: v, ids: make(map[[2]string]proposed)}
 }
 
 // add adds a command. It returns only errors of the log, which concern all commands.
@@ -280,6 +331,9 @@ func (p *proposal) propose(c *tenants.Command, outcome *tenants.Outcome) (tenant
 	}
 	if len(outcome.Events) == 0 {
 		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: texts(outcome.Warnings)}, nil
+	}
+	if names := tooOld(p.members, outcome.Events); len(names) > 0 {
+		return tenants.Result{}, tenants.Errors{{Code: tenants.Conflict, Text: upgradeFirst(names)}}
 	}
 	commit := &events.Commit{
 		Position:      p.view.Position() + 1,

@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -77,6 +78,9 @@ type Config struct {
 	LogID string
 	// Recorder writes the audit log.
 	Recorder Recorder
+	// Cluster is the set of nodes that share the log. If it is nil, this node is the
+	// only writer of its log.
+	Cluster Cluster
 	// Snapshots stores snapshots. If it is nil, each start folds the whole log.
 	Snapshots Snapshots
 	// SnapshotEvery is the number of commits after which a snapshot is written;
@@ -121,8 +125,12 @@ type Node struct {
 
 	scratch sync.Pool // of *[]audit.Record, empty
 
+	// progress records what the members of the cluster report. It is not used
+	// without a Cluster.
+	progress progress
+
 	mu      sync.Mutex    // guards changed
-	changed chan struct{} // closed and replaced with each new View or failure
+	changed chan struct{} // closed and replaced with each new View, failure or report
 }
 
 // New returns a node that does nothing until Run.
@@ -178,6 +186,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { n.keepRecording(ctx) })
+	wg.Go(func() { n.keepReports(ctx) })
 	wg.Go(func() { n.keepSnapshots(ctx) })
 	wg.Go(func() { n.checkPast(ctx) })
 	err := n.follow(ctx)
@@ -244,11 +253,14 @@ func (n *Node) fail(err error) {
 
 // publish makes v the View from which the node decides.
 func (n *Node) publish(v *projections.View) {
+	if n.cfg.Cluster != nil {
+		n.progress.reached(n.cfg.ID, v.Position(), time.Now())
+	}
 	n.view.Store(v)
 	n.change()
 }
 
-// change wakes the goroutines that wait in await.
+// change wakes the goroutines that wait for a View, a failure or a report.
 func (n *Node) change() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -256,8 +268,16 @@ func (n *Node) change() {
 	n.changed = make(chan struct{})
 }
 
-// await returns the View once it has reached a position.
-func (n *Node) await(ctx context.Context, p events.Position) (*projections.View, error) {
+// next returns a channel that is closed at the next change: see change.
+func (n *Node) next() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+// Await returns the View once it has reached a position. The error is the cause of
+// ctx, or ErrStopped if the node has stopped deciding.
+func (n *Node) Await(ctx context.Context, p events.Position) (*projections.View, error) {
 	return n.AwaitView(ctx, func(v *projections.View) bool { return v.Position() >= p })
 }
 
@@ -266,9 +286,7 @@ func (n *Node) await(ctx context.Context, p events.Position) (*projections.View,
 // node has stopped deciding or ctx ends.
 func (n *Node) AwaitView(ctx context.Context, good func(*projections.View) bool) (*projections.View, error) {
 	for {
-		n.mu.Lock()
-		changed := n.changed
-		n.mu.Unlock()
+		changed := n.next()
 		if err := n.Failure(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStopped, err)
 		}

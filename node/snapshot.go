@@ -84,7 +84,7 @@ func (n *Node) keepSnapshots(ctx context.Context) {
 	if n.cfg.Snapshots == nil {
 		return
 	}
-	v, err := n.await(ctx, 0)
+	v, err := n.Await(ctx, 0)
 	if err != nil {
 		return
 	}
@@ -94,7 +94,7 @@ func (n *Node) keepSnapshots(ctx context.Context) {
 		last = n.writeSnapshot(ctx, v, last)
 	}
 	for ctx.Err() == nil {
-		if v, err = n.await(ctx, last+every); err != nil {
+		if v, err = n.Await(ctx, last+every); err != nil {
 			break
 		}
 		last = n.writeSnapshot(ctx, v, last)
@@ -137,7 +137,7 @@ var errChecked = errors.New("checked")
 // replaces such a snapshot, or deletes it if there is no room, so that the next
 // start does not use it. During the check, the node holds a second View in memory.
 func (n *Node) checkPast(ctx context.Context) {
-	if _, err := n.await(ctx, 0); err != nil || n.began.snapshot == 0 {
+	if _, err := n.Await(ctx, 0); err != nil || n.began.snapshot == 0 {
 		return
 	}
 	begin := time.Now()
