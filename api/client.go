@@ -171,6 +171,15 @@ func (c *Client) Tokens(ctx context.Context) (TokenList, error) {
 	return get[TokenList](ctx, c, path("tokens"), nil)
 }
 
+// Gateways returns the gateways; with removed, it also returns the removed ones.
+func (c *Client) Gateways(ctx context.Context, removed bool) (GatewayList, error) {
+	var query url.Values
+	if removed {
+		query = url.Values{"removed": {"true"}}
+	}
+	return get[GatewayList](ctx, c, path("gateways"), query)
+}
+
 // Self returns the actor and the rights that the node gives to this client.
 func (c *Client) Self(ctx context.Context) (Self, error) {
 	return get[Self](ctx, c, path("self"), nil)

@@ -232,6 +232,8 @@ type LogEntry struct {
 //	member_suspended                      jid, by_operator
 //	member_removed, member_resumed, member_sessions_ended
 //	                                      jid
+//	gateway_added                         gateway, public_key
+//	gateway_removed                       gateway
 type LogEvent struct {
 	Type string `json:"type"`
 	What string `json:"what"` // in words, one line
@@ -252,6 +254,8 @@ type LogEvent struct {
 	Add         []string  `json:"add,omitempty"`
 	Remove      []string  `json:"remove,omitempty"`
 	ByOperator  bool      `json:"by_operator,omitempty"` // only an operator may resume the domain or account
+	Gateway     string    `json:"gateway,omitempty"`     // the gateway's id
+	PublicKey   string    `json:"public_key,omitempty"`  // of the gateway's nkey
 }
 
 // A LogTail is a page of the log, oldest entry first.

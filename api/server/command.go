@@ -70,6 +70,8 @@ func commands() map[string]commandSpec {
 		as(func(c api.TokenRevoke) tenants.Change { return tenants.RevokeToken(c) }),
 		as(func(c api.SharedServiceAdd) tenants.Change { return tenants.AddSharedService(c) }),
 		as(func(c api.SharedServiceRemove) tenants.Change { return tenants.RemoveSharedService(c) }),
+		as(func(c api.GatewayAdd) tenants.Change { return tenants.AddGateway(c) }),
+		as(func(c api.GatewayRemove) tenants.Change { return tenants.RemoveGateway(c) }),
 		as(func(c api.MemberEndSessions) tenants.Change { return tenants.EndMemberSessions(c) }),
 	} {
 		all[s.zero.Command()] = s

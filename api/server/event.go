@@ -21,6 +21,8 @@ func eventFrom(e events.Event) api.LogEvent {
 		out.Role = subject.Name
 	case events.KindMember:
 		out.JID = subject.Name
+	case events.KindGateway:
+		out.Gateway = subject.Name
 	}
 	switch e := e.(type) { // the types that have more than a subject
 	case events.TenantCreated:
@@ -49,6 +51,8 @@ func eventFrom(e events.Event) api.LogEvent {
 		out.Role, out.Secondary = e.Role, e.Secondary
 	case events.MemberSuspended:
 		out.ByOperator = e.ByOperator
+	case events.GatewayAdded:
+		out.PublicKey = e.PublicKey
 	}
 	return out
 }

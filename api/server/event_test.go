@@ -24,6 +24,7 @@ func TestEventsAreWhole(t *testing.T) {
 		events.DomainSuspended{}, events.DomainResumed{}, events.DomainRemoved{}, events.ServiceAdded{}, events.ServiceRemoved{},
 		events.RoleDefined{}, events.RoleRemoved{}, events.BuiltinRoleAdjusted{}, events.MemberRolesSet{}, events.MemberRemoved{},
 		events.MemberSuspended{}, events.MemberResumed{}, events.MemberSessionsEnded{},
+		events.GatewayAdded{}, events.GatewayRemoved{},
 	} {
 		v := reflect.New(reflect.TypeOf(e)).Elem()
 		var marks []string

@@ -92,6 +92,13 @@ func (s *Server) installationRoutes() []route {
 			reply:   api.TokenList{}, handle: s.read(readTokens),
 		},
 		{
+			method: http.MethodGet, path: "/v1/gateways", name: "listGateways", scope: operator,
+			summary: "The gateways, ordered by id",
+			doc:     "The list also has gateways that are not registered, if the node hears them or its configuration names them. They connect to NATS servers that the node does not run.",
+			query:   []param{{name: "removed", kind: truth, doc: "true: also return removed gateways, with each of their former keys"}},
+			reply:   api.GatewayList{}, handle: s.read(s.readGateways),
+		},
+		{
 			method: http.MethodGet, path: "/v1/status", name: "status", scope: operator,
 			summary: "The state of the node",
 			reply:   api.Status{}, handle: s.read(s.readStatus),

@@ -102,7 +102,7 @@ func (h house) policy() api.TenantCreate {
 }
 
 // readyFor makes the object that an operation removes: a token to revoke, a shared
-// service to remove, or a suspension to undo. The suspension is made with the
+// service or gateway to remove, or a suspension to undo. The suspension is made with the
 // house's own token, because only an operator can undo an operator's.
 func (s *stage) readyFor(t *testing.T, h *house, l server.Line) {
 	t.Helper()
@@ -111,6 +111,9 @@ func (s *stage) readyFor(t *testing.T, h *house, l server.Line) {
 	}
 	if l.Name == "sharedServiceRemove" {
 		s.do(t, "", api.SharedServiceAdd{Service: "shared." + h.id + ".test"})
+	}
+	if l.Name == "gatewayRemove" {
+		s.do(t, "", api.GatewayAdd{ID: "gw" + h.id, PublicKey: userKey()})
 	}
 	change := map[string]api.Command{"domainResume": api.DomainSuspend{Domain: "down." + h.id + ".test"}, "memberResume": api.MemberSuspend{JID: "eve@" + h.id + ".test"}}[l.Name]
 	if change == nil {
@@ -169,6 +172,8 @@ func (h house) requests() map[string]any {
 		"tokenRevoke":             api.TokenRevoke{ID: h.spare},
 		"sharedServiceAdd":        api.SharedServiceAdd{Service: "push." + domain},
 		"sharedServiceRemove":     api.SharedServiceRemove{Service: "shared." + domain},
+		"gatewayAdd":              api.GatewayAdd{ID: "new" + h.id, PublicKey: userKey()},
+		"gatewayRemove":           api.GatewayRemove{ID: "gw" + h.id},
 	}
 }
 

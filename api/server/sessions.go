@@ -29,12 +29,14 @@ const (
 	maxSessionID = 64
 )
 
-// Gateways asks the gateways about their sessions.
+// Gateways asks the gateways about their sessions, and knows which are there.
 type Gateways interface {
 	// Sessions asks all gateways, or the gateway of the query, for the sessions that
 	// match, or tells them to end one session. The error is an *api.Error and means
 	// that no gateway was asked.
 	Sessions(ctx context.Context, q SessionQuery) (SessionsFound, error)
+	// Presence lists the gateways that the node expects or hears. It asks none of them.
+	Presence() []Presence
 }
 
 // A SessionQuery selects sessions. An empty field selects all.

@@ -25,12 +25,20 @@ type lobby struct {
 	err      error
 	ended    []string
 	asked    func(server.SessionQuery)
+	present  []server.Presence
 }
 
 func (l *lobby) has(s ...api.Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sessions = append(l.sessions, s...)
+}
+
+// Presence implements server.Gateways.
+func (l *lobby) Presence() []server.Presence {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.present
 }
 
 // Sessions implements server.Gateways.

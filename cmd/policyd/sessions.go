@@ -46,3 +46,12 @@ func sessionFrom(s *decision.LiveSession) api.Session {
 		PassedOut: s.PassedOut, RefusedOut: s.RefusedOut, PassedIn: s.PassedIn, RefusedIn: s.RefusedIn,
 	}
 }
+
+// Presence implements server.Gateways.
+func (g gateways) Presence() []server.Presence {
+	var list []server.Presence
+	for _, p := range g.directory.Presence() {
+		list = append(list, server.Presence(p))
+	}
+	return list
+}
