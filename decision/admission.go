@@ -53,6 +53,8 @@ type Admission struct {
 	// Opened, so a revocation made while the session is negotiated also ends it.
 	LogID    string
 	Position uint64
+	// Freshness says until when the admission may be acted on.
+	Freshness
 }
 
 // An Opening is the answer to the question whether a session may begin.
@@ -63,6 +65,8 @@ type Opening struct {
 	// If it is not the log of the session's Admission, the session does not begin.
 	LogID    string
 	Position uint64
+	// Freshness says until when the opening may be acted on.
+	Freshness
 }
 
 // A Revocation notifies gateways that sessions opened before Position may have to

@@ -11,7 +11,6 @@ package decision
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stanza"
@@ -179,10 +178,8 @@ type Verdict struct {
 	// LogID and Position name the state of the log that the verdict is based on.
 	LogID    string
 	Position uint64
-	// AskedAt is the time, by the gateway's clock, when the gateway sent the
-	// request for this verdict. The verdict is not older than AskedAt. The Asker
-	// sets it; it is never on the wire.
-	AskedAt time.Time
+	// Freshness says until when the verdict may be acted on.
+	Freshness
 }
 
 // Answer returns the error for the sender of a refused stanza, or the stream

@@ -10,8 +10,8 @@ type Result struct {
 	Opening   Opening
 }
 
-// AppendVerdict appends a verdict without LogID and AskedAt. The enclosing message
-// carries the log id once, and the Asker sets AskedAt.
+// AppendVerdict appends a verdict without LogID and Freshness. The enclosing
+// message carries the log id once, and the Asker sets Freshness.
 func AppendVerdict(dst []byte, v *Verdict) []byte {
 	dst = append(dst, byte(tagVerdict), byte(v.Effect), byte(v.Reason))
 	dst = binary.AppendUvarint(dst, v.Position)
@@ -19,7 +19,7 @@ func AppendVerdict(dst []byte, v *Verdict) []byte {
 }
 
 // DecodeVerdict decodes a verdict from the front of b and returns the remaining
-// bytes. It does not change LogID and AskedAt. An undecided verdict is an error.
+// bytes. It does not change LogID and Freshness. An undecided verdict is an error.
 func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagVerdict, "verdict")
@@ -36,8 +36,8 @@ func DecodeVerdict(b []byte, v *Verdict) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendAdmission appends an admission without LogID. The enclosing message
-// carries the log id once.
+// AppendAdmission appends an admission without LogID and Freshness, like
+// AppendVerdict.
 func AppendAdmission(dst []byte, a *Admission) []byte {
 	flags := boolByte(a.Known)
 	if a.Known && a.MaxSessions > 0 {
@@ -66,12 +66,13 @@ func AppendAdmission(dst []byte, a *Admission) []byte {
 }
 
 // DecodeAdmission decodes an admission from the front of b and returns the
-// remaining bytes. It does not change LogID. It allocates new Backends.
+// remaining bytes. It does not change LogID and Freshness. It allocates new
+// Backends.
 func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagAdmission, "admission")
 	flags := r.flags(flagKnown|flagLimited, "known")
-	*a = Admission{LogID: a.LogID, Known: flags&flagKnown != 0}
+	*a = Admission{LogID: a.LogID, Freshness: a.Freshness, Known: flags&flagKnown != 0}
 	a.Position = r.number("position")
 	if !a.Known {
 		if flags != 0 {
@@ -109,15 +110,15 @@ func DecodeAdmission(b []byte, a *Admission) (rest []byte, err error) {
 	return r.b, r.err()
 }
 
-// AppendOpening appends an opening without LogID. The enclosing message carries
-// the log id once.
+// AppendOpening appends an opening without LogID and Freshness, like
+// AppendVerdict.
 func AppendOpening(dst []byte, o *Opening) []byte {
 	dst = append(dst, byte(tagOpening), boolByte(o.Allowed))
 	return binary.AppendUvarint(dst, o.Position)
 }
 
 // DecodeOpening decodes an opening from the front of b and returns the remaining
-// bytes. It does not change LogID.
+// bytes. It does not change LogID and Freshness.
 func DecodeOpening(b []byte, o *Opening) (rest []byte, err error) {
 	r := reader{b: b}
 	r.tag(tagOpening, "opening")

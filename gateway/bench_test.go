@@ -21,9 +21,8 @@ import (
 type passAll struct{ *table }
 
 func (passAll) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
-	now := time.Now()
 	for i := range qs {
-		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", AskedAt: now}
+		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", Freshness: justNow()}
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/gateway/negotiate"
 	"github.com/postern-im/postern/gateway/session"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/internal/limit"
 	"github.com/postern-im/postern/xmpp/stream"
@@ -79,8 +80,11 @@ type Config struct {
 	// DrainTime is the maximum time over which the gateway closes its sessions
 	// when it stops. 0 means 30 s.
 	DrainTime time.Duration
-	Logger    *slog.Logger
-	Metrics   prometheus.Registerer
+	// Clock measures the age of answers. It must be the clock by which the Decider
+	// dates them. Nil means boottime.Now.
+	Clock   boottime.Clock
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 const (
@@ -142,6 +146,7 @@ func New(c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	shared.Clock = c.Clock.Or()
 	shared.Rates = session.Rates{Bytes: limit.PerSecond(c.ByteRate, c.ByteBurst), Stanzas: limit.PerSecond(c.StanzaRate, c.StanzaBurst)}
 	g := &Gateway{config: c, logger: c.Logger, shared: shared}
 	if g.metrics, err = newMetrics(c.Metrics, shared); err != nil {
@@ -151,7 +156,7 @@ func New(c Config) (*Gateway, error) {
 	g.unbound = newUnbound(c.Logger)
 	if g.negotiator, err = negotiate.New(negotiate.Config{
 		Admitter: c.Decider, Certificate: c.Certificates.For, BackendTLS: c.BackendTLS, Dial: c.Dial,
-		Logins: g.logins, Places: places{g},
+		Logins: g.logins, Places: places{g}, Clock: c.Clock,
 		Withheld: (&downgrades{logger: c.Logger, told: make(map[string]time.Time)}).tell,
 		Idle:     session.IdleTimeout,
 	}); err != nil {

@@ -429,7 +429,7 @@ func (p *meanwhile) Open(ctx context.Context, s decision.Session) (decision.Open
 
 func (p *meanwhile) Ask(_ context.Context, qs []decision.Question, vs []decision.Verdict, _ time.Duration) error {
 	for i := range qs {
-		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", Position: 9, AskedAt: time.Now()}
+		vs[i] = decision.Verdict{Effect: decision.Pass, LogID: "log", Position: 9, Freshness: justNow()}
 		if qs[i].Session.Opened < 8 {
 			vs[i].Effect, vs[i].Reason = decision.End, decision.RolesChanged
 			continue

@@ -85,6 +85,9 @@ const (
 	// recheckHold bounds the wait for an answer during an outage. If no answer
 	// comes, each session still asks with its next stanza.
 	recheckHold = 5 * time.Second
+	// recheckTries bounds how often the gateway asks again about a session because
+	// the verdict was not fresh when it came. That takes a suspended machine.
+	recheckTries = 3
 )
 
 // recheckAll handles queued revocations until ctx is done.
@@ -103,17 +106,29 @@ func (g *Gateway) recheckAll(ctx context.Context) {
 	}
 }
 
-// recheck asks about sessions and ends each that has been revoked.
+// recheck asks about sessions and ends each that has been revoked. A verdict that
+// is not fresh shows nothing, so recheck then asks again.
 func (g *Gateway) recheck(ctx context.Context, batch []*session.Session) {
-	qs := make([]decision.Question, len(batch))
-	vs := make([]decision.Verdict, len(batch))
-	for i, s := range batch {
-		qs[i] = s.Question()
+	for range recheckTries {
+		qs := make([]decision.Question, len(batch))
+		vs := make([]decision.Verdict, len(batch))
+		for i, s := range batch {
+			qs[i] = s.Question()
+		}
+		err := g.config.Decider.Ask(ctx, qs, vs, recheckHold)
+		var left []*session.Session
+		for i, s := range batch {
+			if !s.Apply(&vs[i]) {
+				left = append(left, s)
+			}
+		}
+		if batch = left; len(left) == 0 {
+			return
+		}
+		if err != nil {
+			g.logger.Warn("no answer about sessions that may have ended", "err", err)
+			return
+		}
 	}
-	if err := g.config.Decider.Ask(ctx, qs, vs, recheckHold); err != nil {
-		g.logger.Warn("no answer about sessions that may have ended", "err", err)
-	}
-	for i, s := range batch {
-		s.Apply(&vs[i])
-	}
+	g.logger.Warn("no fresh answer about sessions that may have ended", "sessions", len(batch))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
@@ -67,15 +68,21 @@ func (p *table) up(ctx context.Context, hold time.Duration) error {
 	}
 }
 
+// justNow is the freshness of an answer that was made without delay.
+func justNow() decision.Freshness {
+	now := boottime.Now()
+	return decision.Freshness{AskedAt: now, ProvenAt: now}
+}
+
 func (p *table) Admit(ctx context.Context, domain string) (decision.Admission, error) {
 	if err := p.up(ctx, 5*time.Second); err != nil {
 		return decision.Admission{}, err
 	}
 	if !strings.HasSuffix(domain, ".test") || domain == "unknown.test" {
-		return decision.Admission{}, nil
+		return decision.Admission{Freshness: justNow()}, nil
 	}
 	return decision.Admission{
-		Known: true, Tenant: "acme", Domain: domain, Position: 7, LogID: "log", MaxSessions: p.most.Load(),
+		Known: true, Tenant: "acme", Domain: domain, Position: 7, LogID: "log", MaxSessions: p.most.Load(), Freshness: justNow(),
 		Backends: []decision.Backend{{Address: "backend:5222"}},
 	}, nil
 }
@@ -90,11 +97,10 @@ func (p *table) Open(ctx context.Context, s decision.Session) (decision.Opening,
 	if p.atOpen == string(s.Account) {
 		p.end(p.atOpen)
 	}
-	return decision.Opening{Allowed: allowed, Position: 7, LogID: "log"}, nil
+	return decision.Opening{Allowed: allowed, Position: 7, LogID: "log", Freshness: justNow()}, nil
 }
 
 func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.Verdict, hold time.Duration) error {
-	asked := time.Now()
 	if err := p.up(ctx, hold); err != nil {
 		return err
 	}
@@ -103,10 +109,7 @@ func (p *table) Ask(ctx context.Context, qs []decision.Question, vs []decision.V
 	for i := range qs {
 		vs[i] = p.decide(&qs[i])
 		vs[i].LogID = "log"
-		vs[i].AskedAt = asked
-		if !time.Now().Equal(asked) {
-			vs[i].AskedAt = time.Now()
-		}
+		vs[i].Freshness = justNow()
 	}
 	return nil
 }

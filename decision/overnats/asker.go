@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 )
 
 const (
@@ -47,6 +48,8 @@ type Config struct {
 	// or a node appeared or restarted. The callee must then ask about all sessions
 	// again. OnRevocation must not block. If it is nil, revocations are ignored.
 	OnRevocation func(decision.Revocation)
+	// Clock dates the answers. Nil means boottime.Now.
+	Clock boottime.Clock
 	// Logger reports outages and unreadable messages. Nil means slog.Default().
 	Logger *slog.Logger
 	// Metrics registers the Asker's metrics. Nil means no metrics.
@@ -106,7 +109,7 @@ func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error)
 		publish: publish,
 		started: make(chan struct{}),
 		wake:    make(chan struct{}, 1),
-		core:    newCore(time.Now(), rand.Uint64()),
+		core:    newCore(time.Now(), cfg.Clock.Or(), rand.Uint64()),
 	}
 	a.calls.New = func() any { return &call{finished: make(chan struct{}, 1)} }
 	a.outs.New = func() any { return new(outbox) }

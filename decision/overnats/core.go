@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 )
 
 // The Asker's times and bounds.
@@ -119,6 +120,7 @@ type try struct {
 	id      uint64
 	node    *node
 	sent    time.Time
+	asked   time.Duration // when it was sent, by the boot-time clock
 	atLeast decision.Mark
 	flight  *flight // nil once another try of the flight was answered
 }
@@ -136,8 +138,8 @@ type counts struct {
 	requests, messages, hedges, misses, malformed, behind, notFresh, bad, unavailable uint64
 }
 
-// A core is the logic of the Asker, without NATS, clock or goroutines. Its owner
-// passes it events and the time. After each of these inputs, the owner takes the
+// A core is the logic of the Asker, without NATS, clock or goroutines, except that
+// it dates its tries by the boot-time clock. Its owner passes it events and the time. After each of these inputs, the owner takes the
 // core's sendings and finished calls. A core is not safe for concurrent use.
 //
 // It guarantees that a call ends exactly once: with an error, or with a result for
@@ -145,6 +147,7 @@ type counts struct {
 // request.
 type core struct {
 	random *rand.Rand
+	boot   boottime.Clock // dates the tries, for the freshness of their results
 
 	nodes   []*node
 	anyone  node
@@ -183,8 +186,9 @@ type core struct {
 
 // newCore returns a core that does not know yet whether any node answers. It
 // begins in an outage, which ends with the first answer.
-func newCore(now time.Time, seed uint64) *core {
+func newCore(now time.Time, boot boottime.Clock, seed uint64) *core {
 	c := &core{
+		boot:     boot,
 		random:   rand.New(rand.NewPCG(seed, 0)),
 		out:      true,
 		outSince: now,

@@ -146,7 +146,7 @@ func (c *core) compare(n, best *node) int {
 func (c *core) send(now time.Time, n *node, f *flight) {
 	c.nextTry++
 	t := c.newTry()
-	*t = try{id: c.nextTry, node: n, sent: now, atLeast: c.atLeast(now), flight: f}
+	*t = try{id: c.nextTry, node: n, sent: now, asked: c.boot(), atLeast: c.atLeast(now), flight: f}
 	c.tries = append(c.tries, t)
 	n.inFlight++
 	n.lastSent = now
@@ -363,6 +363,9 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 		n.misses, n.waitUntil, n.unanswered = 0, time.Time{}, false
 	}
 	c.land(t)
+	// A reply of Wire1 comes from a node that stands alone. The node is the log, so
+	// its state is proven for every instant before it was asked.
+	fresh := decision.Freshness{AskedAt: t.asked, ProvenAt: t.asked}
 	f, sent := t.flight, t.sent
 	c.freeTry(t)
 	if f == nil {
@@ -380,7 +383,7 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 		c.bad(f)
 	} else {
 		for i, q := range f.requests {
-			c.result(q, &r.Results[i], sent)
+			c.result(q, &r.Results[i], fresh)
 		}
 	}
 	c.freeFlight(f)
@@ -404,7 +407,7 @@ func (c *core) bad(f *flight) {
 }
 
 // result stores the result of a request in its call.
-func (c *core) result(r *request, res *decision.Result, sent time.Time) {
+func (c *core) result(r *request, res *decision.Result, fresh decision.Freshness) {
 	if r.done {
 		return
 	}
@@ -413,11 +416,13 @@ func (c *core) result(r *request, res *decision.Result, sent time.Time) {
 	switch r.kind {
 	case decision.Ask:
 		k.verdicts[r.index] = res.Verdict
-		k.verdicts[r.index].AskedAt = sent
+		k.verdicts[r.index].Freshness = fresh
 	case decision.Admit:
 		k.admission = res.Admission
+		k.admission.Freshness = fresh
 	case decision.Open:
 		k.opening = res.Opening
+		k.opening.Freshness = fresh
 	}
 	if k.left--; k.left == 0 {
 		c.end(k, nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
 
@@ -161,7 +162,7 @@ func TestAskAdmitOpen(t *testing.T) {
 	s := startNATS(t, -1)
 	a := startAsker(t, s)
 	startResponder(t, s, "n1", newDecider())
-	begin := time.Now()
+	begin := boottime.Now()
 	if err := askOne(t, a, 1, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -170,16 +171,16 @@ func TestAskAdmitOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, v := range vs {
-		if v.Position != qs[i].ID || v.LogID != "log" || v.AskedAt.Before(begin) || v.AskedAt.After(time.Now()) {
+		if v.Position != qs[i].ID || v.LogID != "log" || v.AskedAt < begin || !v.Fresh(boottime.Now()) {
 			t.Errorf("question %d: %+v", qs[i].ID, v)
 		}
 	}
 	admission, err := a.Admit(t.Context(), "alpha.test")
-	if err != nil || !admission.Known || admission.Domain != "alpha.test" || admission.LogID != "log" {
+	if err != nil || !admission.Known || admission.Domain != "alpha.test" || admission.LogID != "log" || !admission.Fresh(boottime.Now()) {
 		t.Errorf("admit: %+v, %v", admission, err)
 	}
 	opening, err := a.Open(t.Context(), qs[0].Session)
-	if err != nil || opening != (decision.Opening{Allowed: true, Position: 10, LogID: "log"}) {
+	if err != nil || !opening.Allowed || opening.Position != 10 || opening.LogID != "log" || !opening.Fresh(boottime.Now()) {
 		t.Errorf("open: %+v, %v", opening, err)
 	}
 	if since, out := a.Available(); out {

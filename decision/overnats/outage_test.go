@@ -188,7 +188,7 @@ func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) 
 // meanwhile.
 func TestNoAnswerNeedsAQuestion(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	c := newCore(now, 1)
+	c := newCore(now, func() time.Duration { return bootTime(now) }, 1)
 	a := &Asker{core: c}
 	announce := func(boot uint64, ready bool) {
 		c.announced(now, &decision.Announcement{Node: "n1", Boot: boot, Ready: ready, At: decision.Mark{LogID: "log"}})

@@ -186,7 +186,11 @@ func (x *negotiation) openSession(ctx context.Context) error {
 		Resource: x.full.Resource(),
 		Opened:   x.admission.Position,
 	}
-	opening, err := x.admitter.Open(ctx, x.session)
+	var opening decision.Opening
+	err := x.fresh(func() (f decision.Freshness, err error) {
+		opening, err = x.admitter.Open(ctx, x.session)
+		return opening.Freshness, err
+	})
 	switch {
 	case err != nil:
 		return fail("internal-server-error", "access control is temporarily unavailable", err)

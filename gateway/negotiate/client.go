@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -122,7 +123,11 @@ func (x *negotiation) certified() bool {
 func (x *negotiation) admit(ctx context.Context, domain string) error {
 	ctx, cancel := context.WithTimeout(ctx, HoldTimeout)
 	defer cancel()
-	a, err := x.admitter.Admit(ctx, domain)
+	var a decision.Admission
+	err := x.fresh(func() (f decision.Freshness, err error) {
+		a, err = x.admitter.Admit(ctx, domain)
+		return a.Freshness, err
+	})
 	switch {
 	case err != nil:
 		return fail("internal-server-error", "access control is temporarily unavailable", err)
@@ -133,6 +138,21 @@ func (x *negotiation) admit(ctx context.Context, domain string) error {
 	}
 	x.admission = a
 	return nil
+}
+
+// errStale means that no answer of a policy node was fresh when it came.
+var errStale = errors.New("the answers of policy nodes come too late")
+
+// fresh calls ask, which asks a policy node, until the answer is fresh or there is
+// none.
+func (x *negotiation) fresh(ask func() (decision.Freshness, error)) error {
+	for range maxAnswers {
+		f, err := ask()
+		if err != nil || f.Fresh(x.clock()) {
+			return err
+		}
+	}
+	return errStale
 }
 
 // clientElement reads the client's next element.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/jid"
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -61,6 +62,9 @@ const (
 	// maxAttempts bounds the SASL attempts on one connection (RFC 6120 section
 	// 6.4.5: two to five retries).
 	maxAttempts = 3
+	// maxAnswers bounds the answers of policy nodes that come too late for one
+	// question, so that it is asked again. That takes a suspended machine.
+	maxAnswers = 3
 	// maxBinds bounds the bind requests on one connection. A client may try
 	// another resource.
 	maxBinds = 3
@@ -69,7 +73,8 @@ const (
 )
 
 // An Admitter decides which domains are served and which sessions may begin. An
-// error means that no policy node has answered.
+// error means that no policy node has answered. The Negotiator asks again if an
+// answer is not fresh.
 type Admitter interface {
 	Admit(ctx context.Context, domain string) (decision.Admission, error)
 	Open(ctx context.Context, s decision.Session) (decision.Opening, error)
@@ -98,6 +103,8 @@ type Config struct {
 	// Idle is announced to clients unless it is 0: a session ends when its
 	// client has sent no byte for this time.
 	Idle time.Duration
+	// Clock measures the age of the Admitter's answers. Nil means boottime.Now.
+	Clock boottime.Clock
 }
 
 // A Negotiator negotiates connections. It keeps no state of them, except the
@@ -112,6 +119,7 @@ type Negotiator struct {
 	places     Places
 	withheld   func(domain string, mechanisms []string)
 	idle       time.Duration
+	clock      boottime.Clock
 	lanes      lanes
 }
 
@@ -122,7 +130,7 @@ func New(c Config) (*Negotiator, error) {
 	}
 	n := &Negotiator{
 		admitter: c.Admitter, cert: c.Certificate, dial: c.Dial, idle: c.Idle,
-		logins: c.Logins, places: c.Places, withheld: c.Withheld,
+		logins: c.Logins, places: c.Places, withheld: c.Withheld, clock: c.Clock.Or(),
 	}
 	n.lanes.by = make(map[string]*lane)
 	if n.places == nil {

@@ -26,7 +26,7 @@ func (p *pump) act(b *batch, at int) (next int, err error) {
 	case e.kind == isIgnored:
 		return at + 1, nil
 	case e.kind == isSpace:
-		return at + 1, p.handOver([]byte(" "), time.Time{})
+		return at + 1, p.sent(p.to.write([]byte(" ")))
 	}
 	q, v := &b.qs[e.q], &b.vs[e.q]
 	effect := v.Effect
@@ -75,21 +75,23 @@ func (p *pump) rewrites(d *stanza.Descriptor) bool {
 
 // pass writes the entries with indices at to next-1 in one write.
 func (p *pump) pass(b *batch, at, next int) error {
-	stanzas := uint64(0)
+	bytes := b.buf[b.entries[at].start:b.entries[next-1].end]
+	stanzas := b.stanzas(at, next)
+	if stanzas == 0 {
+		return p.sent(p.to.write(bytes))
+	}
 	for _, e := range b.entries[at:next] {
 		if e.kind == isStanza {
 			p.s.memory.note(p.dir, &b.qs[e.q].Desc)
-			stanzas++
 		}
 	}
-	bytes := b.buf[b.entries[at].start:b.entries[next-1].end]
-	err := p.handOver(bytes, b.asked(at, next))
+	err := p.sent(p.to.pass(bytes, func(now time.Duration) bool { return b.fresh(at, next, now) }))
 	for _, e := range b.entries[at:next] {
 		if e.kind == isStanza {
 			p.settle(&b.qs[e.q], err)
 		}
 	}
-	if err == nil && stanzas > 0 {
+	if err == nil {
 		p.s.count(p.dir, decision.Pass, stanzas)
 	}
 	return err
@@ -105,8 +107,9 @@ func (p *pump) settle(q *decision.Question, err error) {
 	}
 }
 
-func (p *pump) handOver(bytes []byte, asked time.Time) error {
-	err := p.to.write(bytes, asked)
+// sent returns the cause with which the session ends if a write to p.to has failed.
+// errStale does not end the session.
+func (p *pump) sent(err error) error {
 	if err != nil && !errors.Is(err, errStale) {
 		return p.writeFailure(p.to, err)
 	}
@@ -140,7 +143,7 @@ func (p *pump) edit(b *batch, e entry) error {
 		return nil
 	}
 	p.s.memory.note(p.dir, &q.Desc)
-	err = p.handOver(raw, v.AskedAt)
+	err = p.sent(p.to.pass(raw, v.Fresh))
 	p.settle(q, err)
 	return err
 }
@@ -220,7 +223,7 @@ func (p *pump) answer(b *batch) error {
 	if len(b.replies) == 0 {
 		return nil
 	}
-	err := p.from.write(b.replies, time.Time{})
+	err := p.from.write(b.replies)
 	if err == nil || errors.Is(err, errEnded) {
 		return nil // our closing tag was sent, so the peer expects no answer
 	}

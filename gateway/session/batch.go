@@ -13,8 +13,8 @@ const (
 	// call of the Decider. A session has no more unanswered questions than that
 	// in each direction.
 	maxBatch = 64
-	// maxWrite bounds a write of several stanzas. The age of their verdicts is
-	// checked only before the write, and a slow peer can read them much later.
+	// maxWrite bounds a write of several stanzas. Whether their verdicts are fresh
+	// is checked only before the write, and a slow peer can read them much later.
 	maxWrite = 64 << 10
 	// A buffer starts with firstBuffer bytes. It grows to recordBuffer, a TLS
 	// record, if more can be read at once, and further for a large stanza. A
@@ -138,16 +138,23 @@ func (b *batch) desc() *stanza.Descriptor {
 	return &b.descs[len(b.qs)]
 }
 
-// asked returns the time at which the oldest verdict for the entries with indices
-// at to until-1 was asked for. It is zero if no entry has a verdict.
-func (b *batch) asked(at, until int) (oldest time.Time) {
+// stanzas returns how many of the entries with indices at to until-1 are stanzas.
+func (b *batch) stanzas(at, until int) (n uint64) {
 	for _, e := range b.entries[at:until] {
-		if e.kind != isStanza {
-			continue
-		}
-		if t := b.vs[e.q].AskedAt; oldest.IsZero() || t.Before(oldest) {
-			oldest = t
+		if e.kind == isStanza {
+			n++
 		}
 	}
-	return oldest
+	return n
+}
+
+// fresh reports whether every verdict on the entries with indices at to until-1 is
+// fresh.
+func (b *batch) fresh(at, until int, now time.Duration) bool {
+	for _, e := range b.entries[at:until] {
+		if e.kind == isStanza && !b.vs[e.q].Fresh(now) {
+			return false
+		}
+	}
+	return true
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/stanza"
@@ -26,7 +25,7 @@ func effectsOf(effects []byte) deciderFunc {
 			if e == decision.Clamp && qs[i].Desc.Kind != stanza.Presence {
 				e = decision.Pass
 			}
-			vs[i] = decision.Verdict{Effect: e, Reason: decision.NoRequest, Permission: "xmpp:x", AskedAt: time.Now(), LogID: testLog}
+			vs[i] = decision.Verdict{Effect: e, Reason: decision.NoRequest, Permission: "xmpp:x", Freshness: justNow(), LogID: testLog}
 		}
 		return nil
 	}
@@ -53,6 +52,7 @@ func FuzzSession(f *testing.F) {
 		}
 		client, ours := net.Pipe()
 		theirs, backend := net.Pipe()
+		shared.Clock = clock
 		s, err := New(Config{Shared: shared, Client: ours, Backend: theirs, LogID: testLog, Who: decision.Session{
 			Account: []byte("alice@a.test"), Resource: []byte("here"),
 		}})

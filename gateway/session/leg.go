@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
-// errStale means that the verdict for the bytes to be written is too old.
+// errStale means that a verdict for the bytes to be written is not fresh any more.
 var errStale = errors.New("verdict is too old")
 
 // errEnded means that nothing may be written any more, because our closing tag
@@ -25,6 +26,7 @@ var past = time.Unix(1, 0)
 // answers refused ones.
 type runningLeg struct {
 	conn   net.Conn
+	clock  boottime.Clock
 	final  atomic.Int64 // the final read deadline, in Unix nanoseconds; zero: none
 	urgent atomic.Bool  // the session is ending: writes have only partingTimeout
 
@@ -54,15 +56,23 @@ func (l *runningLeg) abort() {
 	l.lastRead(past)
 }
 
-// write writes whole elements. Their verdicts were asked for at asked or later.
-// If that is more than maxVerdictAge ago, write returns errStale. A zero asked
-// means that they need no verdict.
-func (l *runningLeg) write(b []byte, asked time.Time) error {
+// pass writes whole stanzas. If fresh reports that one of their verdicts is not
+// fresh now, pass writes nothing and returns errStale. It asks with the lock held,
+// because another write may have held the lock for a long time.
+func (l *runningLeg) pass(b []byte, fresh func(now time.Duration) bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !asked.IsZero() && time.Since(asked) > maxVerdictAge {
+	if !fresh(l.clock()) {
 		return errStale
 	}
+	return l.send(b)
+}
+
+// write writes whole elements of the gateway's own, and space. Neither needs a
+// verdict.
+func (l *runningLeg) write(b []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.send(b)
 }
 

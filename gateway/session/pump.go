@@ -195,8 +195,8 @@ func streamCondition(el stream.Element) string {
 	return ""
 }
 
-// maxStale is the number of times in a row that the verdict on a stanza may be
-// too old, so that it is asked for again. After that, the session ends.
+// maxStale is the number of times in a row that the verdict on a stanza may not be
+// fresh, so that it is asked for again. After that, the session ends.
 const maxStale = 3
 
 // work gets the verdicts on the entries and acts on them in order. It sends the
@@ -244,7 +244,6 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 		hold = holdIn
 	}
 	clear(vs)
-	began := time.Now()
 	err := p.s.shared.decider.Ask(ctx, qs, vs, hold)
 	if errors.Is(err, decision.ErrUndecidable) {
 		err = p.oneByOne(ctx, qs, vs, hold)
@@ -255,9 +254,6 @@ func (p *pump) decide(ctx context.Context, qs []decision.Question, vs []decision
 	undecided := uint64(0)
 	for i := range vs {
 		p.s.judge(&vs[i])
-		if vs[i].AskedAt.IsZero() {
-			vs[i].AskedAt = began
-		}
 		if vs[i].Effect == decision.Undecided || vs[i].Effect >= numEffects {
 			vs[i] = decision.Verdict{Effect: decision.Refuse, Reason: decision.Outage}
 			undecided++

@@ -4,8 +4,8 @@
 // the session.
 //
 // It promises: no stanza passes without a verdict that allows it; a verdict is
-// at most one second old when its stanza is written; unedited stanzas keep
-// their bytes and their order; edited stanzas are framed again. An idle session
+// fresh (decision.Freshness) when its stanza is written, or else it is asked for
+// again; unedited stanzas keep their bytes and their order; edited stanzas are framed again. An idle session
 // holds no buffer. The package never decides by itself: without a verdict it
 // refuses the stanza or ends the session.
 package session
@@ -25,9 +25,6 @@ import (
 
 // Bounds of a session.
 const (
-	// maxVerdictAge is the maximum age of a verdict when its stanza is written.
-	// It is part of the bound on the time until a revocation takes effect.
-	maxVerdictAge = time.Second
 	// In an outage, a pump waits for verdicts until the outage has lasted
 	// holdOut (client stanzas) or holdIn (server stanzas). Meanwhile the pump
 	// does not read.
@@ -107,6 +104,7 @@ func New(c Config) (*Session, error) {
 	s.live.Opened, s.live.LogID, s.live.Since = c.Who.Opened, c.LogID, time.Now()
 	s.active.Store(s.live.Since.Unix())
 	s.client.conn, s.backend.conn = c.Client, c.Backend
+	s.client.clock, s.backend.clock = c.Shared.Clock, c.Shared.Clock
 	s.rest = [2][]byte{decision.Out: c.ClientRest, decision.In: c.BackendRest}
 	return s, nil
 }
@@ -227,12 +225,15 @@ func (s *Session) Question() decision.Question {
 	return q
 }
 
-// Apply ends the session if v, the verdict on its Question, is End.
-func (s *Session) Apply(v *decision.Verdict) {
+// Apply ends the session if v, the verdict on its Question, is End. Otherwise it
+// reports whether v is fresh, and so shows that the session may continue.
+func (s *Session) Apply(v *decision.Verdict) (answered bool) {
 	s.judge(v)
 	if v.Effect == decision.End {
 		s.End(ending(v))
+		return true
 	}
+	return v.Effect != decision.Undecided && v.Fresh(s.shared.Clock())
 }
 
 // judge turns a verdict from another log into an End. Such a verdict occurs

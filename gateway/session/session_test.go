@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/stream"
 )
 
@@ -24,10 +25,18 @@ func (f deciderFunc) Ask(ctx context.Context, qs []decision.Question, vs []decis
 	return f(ctx, qs, vs)
 }
 
+// clock is a boot-time clock by the time of the synctest bubble.
+func clock() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
+// justNow is the freshness of a verdict that was made without delay.
+func justNow() decision.Freshness {
+	return decision.Freshness{AskedAt: clock(), ProvenAt: clock()}
+}
+
 // passAll passes everything, with fresh verdicts.
 func passAll(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {
 	for i := range qs {
-		vs[i] = decision.Verdict{Effect: decision.Pass, AskedAt: time.Now(), LogID: testLog}
+		vs[i] = decision.Verdict{Effect: decision.Pass, Freshness: justNow(), LogID: testLog}
 	}
 	return nil
 }
@@ -51,13 +60,17 @@ func (r *rig) Write(b []byte) (int, error) {
 	return r.log.Write(b)
 }
 
-// start runs a session. It must be called in a synctest bubble.
-func start(t *testing.T, d deciderFunc) *rig {
+// start runs a session, with the given clock if there is one. It must be called in
+// a synctest bubble.
+func start(t *testing.T, d deciderFunc, clocks ...boottime.Clock) *rig {
 	t.Helper()
 	r := &rig{done: make(chan error, 1)}
 	var err error
 	if r.shared, err = NewShared(d, slog.New(slog.NewTextHandler(r, nil))); err != nil {
 		t.Fatal(err)
+	}
+	if r.shared.Clock = clock; len(clocks) > 0 {
+		r.shared.Clock = clocks[0]
 	}
 	c := Config{
 		Shared: r.shared,
@@ -148,11 +161,11 @@ func TestStaleVerdictIsAskedAgain(t *testing.T) {
 			ids = append(ids, qs[len(qs)-1].ID)
 			_ = passAll(ctx, qs, vs)
 			if asks == 1 {
-				vs[1].AskedAt = time.Now().Add(-maxVerdictAge - time.Millisecond)
+				vs[1].AskedAt = clock() - decision.MaxAge - time.Millisecond
 				return nil
 			}
 			for i := range vs {
-				vs[i] = decision.Verdict{Effect: decision.Drop, AskedAt: time.Now(), LogID: testLog}
+				vs[i] = decision.Verdict{Effect: decision.Drop, Freshness: justNow(), LogID: testLog}
 			}
 			return nil
 		})
@@ -179,7 +192,7 @@ func TestVerdictsThatAreAlwaysStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, func(ctx context.Context, qs []decision.Question, vs []decision.Verdict) error {
 			_ = passAll(ctx, qs, vs)
-			<-time.After(maxVerdictAge + time.Millisecond)
+			<-time.After(decision.MaxAge + time.Millisecond)
 			return nil
 		})
 		got, _ := collect(r.backend), collect(r.client)
@@ -191,34 +204,6 @@ func TestVerdictsThatAreAlwaysStale(t *testing.T) {
 			t.Errorf("asked again %d times", n)
 		}
 		if g := <-got; g != "</stream:stream>" {
-			t.Errorf("backend got %q", g)
-		}
-	})
-}
-
-// TestVerdictWithoutTime checks that a verdict without a time counts as asked
-// for when the decider was called.
-func TestVerdictWithoutTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow := true
-		r := start(t, func(_ context.Context, qs []decision.Question, vs []decision.Verdict) error {
-			if slow {
-				slow = false
-				<-time.After(maxVerdictAge + time.Millisecond)
-			}
-			for i := range vs {
-				vs[i] = decision.Verdict{Effect: decision.Pass, LogID: testLog}
-			}
-			return nil
-		})
-		got := collect(r.backend)
-		send(r.client, "<presence/>")
-		<-time.After(2 * time.Second)
-		if r.shared.Stale.Load() != 1 {
-			t.Error("not asked again")
-		}
-		r.ended()
-		if g := <-got; g != "<presence/></stream:stream>" {
 			t.Errorf("backend got %q", g)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 	"github.com/postern-im/postern/xmpp/stanza"
 	"github.com/postern-im/postern/xmpp/stream"
 )
@@ -26,7 +27,7 @@ type Shared struct {
 	Effects [2][numEffects]atomic.Uint64
 	// Faults counts stanzas with a [stanza.Fault], by direction and fault.
 	Faults [2][stanza.NumFaults]atomic.Uint64
-	// Stale counts verdicts that were too old when their stanza was written.
+	// Stale counts verdicts that were not fresh when their stanza was written.
 	Stale atomic.Uint64
 	// Outages counts questions that got no verdict in time.
 	Outages atomic.Uint64
@@ -35,6 +36,9 @@ type Shared struct {
 	// Throttled is the total time for which reading from clients was delayed, in
 	// nanoseconds. The index is the rate that was exceeded.
 	Throttled [numThrottled]atomic.Uint64
+	// Clock measures the age of verdicts. It is boottime.Now unless it is set before
+	// the first session.
+	Clock boottime.Clock
 	// Rates bound the rate at which each client may send. Set them before the
 	// first session.
 	Rates Rates
@@ -51,7 +55,7 @@ func NewShared(d Decider, logger *slog.Logger) (*Shared, error) {
 	if d == nil || logger == nil {
 		return nil, errors.New("session: a decider and a logger are needed")
 	}
-	s := &Shared{decider: d, logger: logger}
+	s := &Shared{decider: d, logger: logger, Clock: boottime.Now}
 	s.large = [2]*leaves{newLeaves(), newLeaves()}
 	// Question numbers start at a random value, so that the questions of a
 	// restarted gateway are not mistaken for retries of old ones.

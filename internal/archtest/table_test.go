@@ -25,7 +25,8 @@ var imports = map[string]string{
 	"decision": "xmpp/jid xmpp/stanza",
 	// internal/floodlog: a gateway can cause log lines as fast as it sends.
 	// internal/limit: without TLS, NATS must be on loopback.
-	"decision/overnats": "decision internal/floodlog internal/limit",
+	// internal/boottime: answers are dated.
+	"decision/overnats": "decision internal/boottime internal/floodlog internal/limit",
 
 	// events: tenant settings are named there, and a View hands them out.
 	"policy": "projections decision permission events xmpp/...",
@@ -69,15 +70,17 @@ var imports = map[string]string{
 	// internal/certdate: both daemons tell of certificates that expire.
 	// internal/floodlog: any client that reaches the port can cause log lines.
 	// internal/limit: bounds on the connections of a source.
-	"gateway": "decision gateway/... xmpp/... internal/certdate internal/floodlog internal/limit",
+	// internal/boottime: an answer is acted on only while it is fresh.
+	"gateway": "decision gateway/... xmpp/... internal/boottime internal/certdate internal/floodlog internal/limit",
 	// gateway/proxyheader: a backend may want to be told the client's address.
-	"gateway/negotiate": "decision gateway/proxyheader xmpp/...",
+	"gateway/negotiate": "decision gateway/proxyheader xmpp/... internal/boottime",
 	// internal/limit: a client sends no more than its share.
-	"gateway/session": "decision xmpp/... internal/limit",
+	"gateway/session": "decision xmpp/... internal/boottime internal/limit",
 
 	"gateway/proxyheader": "",
 
 	"internal/archtest": "",
+	"internal/boottime": "",
 	"internal/expat":    "",
 	"internal/floodlog": "",
 	// internal/floodlog: any client that reaches the port can cause log lines.
