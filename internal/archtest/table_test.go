@@ -17,7 +17,9 @@ var imports = map[string]string{
 	// events: positions of commits that nodes copy from each other.
 	"events/replica/jetstream": "events",
 	"events/logtest":           "events",
-	"projections":              "events permission",
+	// Three real nodes in one process, under the suite of every log.
+	"events/replica/replicatest": "events events/eventlog events/logtest events/replica",
+	"projections":                "events permission",
 
 	// internal/limit: a request that folds the past waits for a turn.
 	"history": "events projections internal/limit",
@@ -117,7 +119,7 @@ var never = []struct{ from, to, reason string }{
 }
 
 // testOnly may be imported by nothing but tests.
-var testOnly = "internal/expat internal/archtest events/logtest internal/daemon/daemontest internal/natsserver/natsservertest test/..."
+var testOnly = "internal/expat internal/archtest events/logtest events/replica/replicatest internal/daemon/daemontest internal/natsserver/natsservertest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
 var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader policy/suite"

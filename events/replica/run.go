@@ -1,0 +1,171 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postern-im/postern/events"
+)
+
+const (
+	// tickEvery is the time between two ticks of one node.
+	tickEvery = time.Second
+
+	// fullRate is the number of nodes up to which each offers a tick each second.
+	// More nodes offer them less often, so that all together offer so many.
+	fullRate = 8
+
+	// tellEvery is the time between two states of a node that has no news.
+	tellEvery = time.Second
+
+	// tellGap is the least time between two states, so that a busy log does not
+	// cause a message for each commit.
+	tellGap = 5 * time.Millisecond
+
+	// retryEvery is the time after which a lost connection to the sequencer or the
+	// peers is tried again.
+	retryEvery = time.Second
+
+	// copyWithin bounds one try to copy commits from the peers. A try that made
+	// progress is followed by another.
+	copyWithin = time.Minute
+)
+
+// Run joins the cluster if this node has not yet, follows the order, offers ticks,
+// and exchanges states with the other nodes. It ends with ctx. It returns an error
+// if the log has failed, because the process must then restart. If the replica
+// stops for another reason, Run continues, so that the other nodes and the operator
+// see the node's state: see Failure.
+func (r *Replica) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := r.runFollow(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	all.Go(func() { r.runTicks(ctx) })
+	all.Go(func() { r.runTell(ctx) })
+	all.Go(func() {
+		r.retry(ctx, "listen to the other nodes", func() error { return r.cfg.Peers.Listen(ctx, r.told) })
+	})
+	<-ctx.Done()
+	all.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("replica: %w", err)
+	}
+	return nil
+}
+
+// retry calls fn again and again until ctx ends or the replica has stopped.
+func (r *Replica) retry(ctx context.Context, act string, fn func() error) {
+	for ctx.Err() == nil {
+		err := fn()
+		if err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("cluster: "+act+" again in a second", "error", err)
+		}
+		if !pause(ctx, retryEvery) {
+			return
+		}
+	}
+}
+
+// pause waits and reports whether ctx still runs.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// runFollow joins and follows until ctx ends or the replica stops. It returns an
+// error if the log has failed.
+func (r *Replica) runFollow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := r.join(ctx)
+		if err == nil {
+			err = r.follow(ctx)
+		}
+		if errors.Is(err, ErrShort) {
+			err = &stopError{err}
+		}
+		if stopped, ok := errors.AsType[*stopError](err); ok {
+			r.stop(stopped)
+			return nil
+		}
+		if errors.Is(err, events.ErrFailed) || errors.Is(err, events.ErrClosed) {
+			return err
+		}
+		if ctx.Err() == nil {
+			r.cfg.Logger.Warn("cluster: follow the order again in a second", "error", err)
+		}
+		pause(ctx, retryEvery)
+	}
+	return nil
+}
+
+// runTicks offers a tick each period and when the node begins to follow. As long
+// as the order has no generation, the node that created it offers it.
+func (r *Replica) runTicks(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.began:
+		case <-timer.C:
+		}
+		r.offerGeneration()
+		r.tick()
+		nodes := len(r.Members())
+		timer.Reset(tickEvery * time.Duration(max(nodes, fullRate)) / fullRate)
+	}
+}
+
+// offerGeneration offers the generation that this node created, unless this node
+// has applied an entry of its order.
+func (r *Replica) offerGeneration() {
+	g, creator, bound := r.cfg.Log.Generation()
+	cursor, _ := r.cfg.Log.Cursor()
+	_, following := r.following()
+	if bound && creator && cursor.Seq == 0 && !following && r.Failure() == nil {
+		r.cfg.Sequencer.Offer(events.AppendGeneration(nil, &g))
+	}
+}
+
+// runTell tells this node's state when its head moves, and each second.
+func (r *Replica) runTell(ctx context.Context) {
+	for {
+		r.tell()
+		if !pause(ctx, tellGap) {
+			return
+		}
+		position, _ := r.cfg.Log.Head()
+		waiting, cancel := context.WithTimeout(ctx, tellEvery)
+		_, err := r.cfg.Log.Wait(waiting, position)
+		cancel()
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+			pause(ctx, tellEvery) // the log is closed
+		}
+	}
+}
+
+// follow follows the order from the log's cursor until an error.
+func (r *Replica) follow(ctx context.Context) error {
+	r.start()
+	return r.cfg.Sequencer.Follow(ctx, r.reading.after(), func(entries []Entry) error {
+		if err := r.Failure(); err != nil {
+			return err
+		}
+		return r.take(ctx, entries)
+	})
+}

@@ -1,0 +1,82 @@
+package replica
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/postern-im/postern/events"
+)
+
+// stateVersion is the version of states that this package writes and reads. A node
+// ignores a state of another version: states inform operators and commands that
+// wait, and no decision depends on them alone.
+const stateVersion = 1
+
+// noTick is the encoded age of the newest tick when a node has applied none.
+const noTick = 1<<40 - 1
+
+// A state is the message in which a node tells the other nodes about itself.
+type state struct {
+	Node       string
+	Boot       uint64 // random for each process
+	Data       string // names the node's data
+	Generation [16]byte
+	Position   events.Position
+	Hash       [32]byte
+	Level      uint64
+	// Age is the time since the node applied its newest tick, in milliseconds;
+	// noTick if it has applied none.
+	Age uint64
+	// Failed means that the node has stopped.
+	Failed bool
+}
+
+func appendState(dst []byte, s *state) []byte {
+	dst = append(dst, stateVersion)
+	dst = appendString(dst, s.Node)
+	dst = binary.BigEndian.AppendUint64(dst, s.Boot)
+	dst = appendString(dst, s.Data)
+	dst = append(dst, s.Generation[:]...)
+	dst = binary.AppendUvarint(dst, uint64(s.Position))
+	dst = append(dst, s.Hash[:]...)
+	dst = binary.AppendUvarint(dst, s.Level)
+	dst = binary.AppendUvarint(dst, min(s.Age, noTick))
+	if s.Failed {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// readState decodes a state. known is false if it has another version.
+func readState(data []byte) (s state, known bool, err error) {
+	r := reader{b: data}
+	if r.byte() != stateVersion && r.err == nil {
+		return state{}, false, nil
+	}
+	s.Node = r.name(maxName)
+	s.Boot = r.u64()
+	s.Data = r.string(maxName)
+	r.fill(s.Generation[:])
+	s.Position = events.Position(r.uvarint())
+	r.fill(s.Hash[:])
+	s.Level = r.uvarint()
+	if s.Age = r.uvarint(); s.Age > noTick {
+		r.fail(errMalformed)
+	}
+	failed := r.byte()
+	if failed > 1 {
+		r.fail(errMalformed)
+	}
+	s.Failed = failed == 1
+	if err := r.finish(); err != nil {
+		return state{}, true, fmt.Errorf("state of a node: %w", err)
+	}
+	return s, true, nil
+}
+
+// age is the time since the node applied its newest tick; ok is false if it has
+// applied none.
+func (s *state) age() (age time.Duration, ok bool) {
+	return time.Duration(s.Age) * time.Millisecond, s.Age < noTick
+}
