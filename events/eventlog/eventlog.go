@@ -97,12 +97,13 @@ type Log struct {
 	timesMarked bool
 
 	// writing is held by the one append that is running. It is a channel, so
-	// that waiting for it can be cancelled. It also guards the next two fields:
-	// highWater, which is nil if the log is read only, and latest, the newest
-	// time of a commit.
+	// that waiting for it can be cancelled. It also guards the next three fields:
+	// highWater, which is nil if the log is read only; latest, the newest time of
+	// a commit; and versions, the newest versions of at most maxVersions tenants.
 	writing   chan struct{}
 	highWater *highWater
 	latest    time.Time
+	versions  map[string]*uint64
 
 	// snapshotting is held while a snapshot is written.
 	snapshotting chan struct{}
@@ -169,6 +170,7 @@ func Open(c Config) (*Log, error) {
 		moved:    make(chan struct{}),
 		existing: c.Existing,
 
+		versions:     map[string]*uint64{},
 		snapshotting: make(chan struct{}, 1),
 		corrupt:      map[events.Position]bool{},
 	}

@@ -46,49 +46,47 @@ func (l *Log) ingest(h head, to events.Cursor, records [][]byte) error {
 	if bound.cursor != nil && to.Seq < bound.cursor.Seq {
 		return fmt.Errorf("the cursor would go back from %d to %d", bound.cursor.Seq, to.Seq)
 	}
-	w := l.writer(h, l.db.NewBatch())
+	w := l.writer(h)
 	if err := w.addRecords(records, bound.generation); err != nil {
-		return cmp.Or(err, w.batch.Close())
+		return err
 	}
-	err := cmp.Or(
-		w.batch.Set([]byte(keyHead), encodeHead(w.head), nil),
-		w.batch.Set([]byte(keyCursor), encodeCursor(to), nil),
-		l.room(uint64(w.size), AppendReserve),
-	)
-	if err != nil {
-		return cmp.Or(err, w.batch.Close())
+	if err := l.writeRecords(w, &to); err != nil {
+		return err
 	}
-	if err := l.write(w.batch, w.head); err != nil {
-		return err // Pebble may still hold the batch, so it is not closed
-	}
-	l.latest = w.latest
 	moved := *bound
 	moved.cursor = &to
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.bound = &moved
-	l.mu.Unlock()
-	return w.batch.Close()
+	return nil
 }
 
-// addRecords adds the records that follow the head.
+// addRecords adds the records that follow the head, and checks them.
 func (w *writer) addRecords(records [][]byte, g events.Generation) error {
-	for i, record := range records {
-		at := w.head.position + 1
-		_, err := w.add(record)
-		if err == nil && at == g.Position && w.head.hash != g.Hash {
-			err = refusal{errors.New("the generation has another record there")}
-		}
-		if r, ok := errors.AsType[refusal](err); ok {
-			if p, isPosition := errors.AsType[positionError](r); isPosition && i == 0 {
-				return &events.ConflictError{Expected: events.Position(p) - 1, Head: at - 1}
-			}
-			return &events.RecordError{Position: at, Err: r.error}
-		}
-		if err != nil {
+	before := w.head.position
+	err := w.tryRecords(records, g)
+	r, ok := errors.AsType[refusal](err)
+	if !ok {
+		return err
+	}
+	if p, ok := r.err.(positionError); ok && r.at == before+1 {
+		return &events.ConflictError{Expected: events.Position(p) - 1, Head: before}
+	}
+	return &events.RecordError{Position: r.at, Err: r.err}
+}
+
+func (w *writer) tryRecords(records [][]byte, g events.Generation) error {
+	w.added = make([]added, 0, len(records))
+	var c events.Commit
+	for _, record := range records {
+		if err := w.add(record, &c); err != nil {
 			return err
 		}
+		if w.head.position == g.Position && w.head.hash != g.Hash {
+			return refusal{g.Position, errors.New("the generation has another record there")}
+		}
 	}
-	return nil
+	return w.check()
 }
 
 // A positionError is the refusal of a record of another position.

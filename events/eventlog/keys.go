@@ -55,7 +55,7 @@ const (
 )
 
 // An entry is one key of the log and its value.
-type entry struct{ key, value string }
+type entry struct{ key, value []byte }
 
 func keyCommit(p events.Position) string {
 	return string(appendKeyCommit(nil, p))
@@ -69,19 +69,36 @@ func appendKeyCommit(dst []byte, p events.Position) []byte {
 // tenantPrefix is the common prefix of the keys of one kind and tenant. The
 // callers have checked that the tenant's length is at most events.MaxID.
 func tenantPrefix(prefix, tenant string) string {
-	return prefix + string([]byte{byte(len(tenant))}) + tenant
+	return string(appendTenantPrefix(nil, prefix, tenant))
+}
+
+func appendTenantPrefix(dst []byte, prefix, tenant string) []byte {
+	return append(append(append(dst, prefix...), byte(len(tenant))), tenant...)
 }
 
 func keyTenant(tenant string, p events.Position) string {
-	return tenantPrefix(prefixTenant, tenant) + u64(uint64(p))
+	return string(appendKeyTenant(nil, tenant, p))
+}
+
+func appendKeyTenant(dst []byte, tenant string, p events.Position) []byte {
+	return binary.BigEndian.AppendUint64(appendTenantPrefix(dst, prefixTenant, tenant), uint64(p))
 }
 
 func keyTime(t time.Time, p events.Position) string {
-	return prefixTime + u64(uint64(max(t.UnixMicro(), 0))) + u64(uint64(p))
+	return string(appendKeyTime(nil, t, p))
+}
+
+func appendKeyTime(dst []byte, t time.Time, p events.Position) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, prefixTime...), uint64(max(t.UnixMicro(), 0)))
+	return binary.BigEndian.AppendUint64(dst, uint64(p))
 }
 
 func keyCommand(tenant, commandID string) string {
-	return tenantPrefix(prefixCommand, tenant) + commandID
+	return string(appendKeyCommand(nil, tenant, commandID))
+}
+
+func appendKeyCommand(dst []byte, tenant, commandID string) []byte {
+	return append(appendTenantPrefix(dst, prefixCommand, tenant), commandID...)
 }
 
 func keySnapshot(p events.Position) string {

@@ -294,6 +294,9 @@ func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 // none. Only the running append may call it: only then does Pebble show nothing
 // that is not durable.
 func (l *Log) tenantVersion(tenant string) (uint64, error) {
+	if version := l.versions[tenant]; version != nil {
+		return *version, nil
+	}
 	prefix := tenantPrefix(prefixTenant, tenant)
 	iter, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
 	if err != nil {

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -121,16 +122,30 @@ func (l *Log) markTimes() error {
 	return cmp.Or(b.Commit(pebble.Sync), b.Close())
 }
 
-// entries returns the index entries of a commit. latest is the newest time
-// before it.
-func entries(c *events.Commit, latest time.Time) [3]entry {
+// An indexer makes the index entries of commits. It reuses its memory: the
+// entries of a commit are valid until those of the next one are made.
+type indexer struct{ buffer []byte }
+
+// entries returns the index entries of a commit. latest is the newest time before
+// it.
+func (x *indexer) entries(c *events.Commit, latest time.Time) [3]entry {
 	order := inOrder
 	if c.Time.Before(latest) {
 		order = setBack
 	}
+	b := x.buffer[:0]
+	b = appendKeyTenant(b, c.Tenant, c.Position)
+	b = binary.BigEndian.AppendUint64(b, c.TenantVersion)
+	tenant := len(b)
+	b = appendKeyTime(b, c.Time, c.Position)
+	b = append(b, order...)
+	timed := len(b)
+	b = appendKeyCommand(b, c.Tenant, c.CommandID)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Position))
+	x.buffer = b
 	return [...]entry{
-		{keyTenant(c.Tenant, c.Position), u64(c.TenantVersion)},
-		{keyTime(c.Time, c.Position), order},
-		{keyCommand(c.Tenant, c.CommandID), u64(uint64(c.Position))},
+		{b[: tenant-8 : tenant-8], b[tenant-8 : tenant : tenant]},
+		{b[tenant : timed-len(order) : timed-len(order)], b[timed-len(order) : timed : timed]},
+		{b[timed : len(b)-8 : len(b)-8], b[len(b)-8:]},
 	}
 }

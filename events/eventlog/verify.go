@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -29,6 +30,7 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	defer l.users.Done()
 	seed := maphash.MakeSeed()
 	var want sums
+	var index indexer
 	versions := map[string]*uint64{}
 	var last events.Position
 	var latest time.Time
@@ -44,8 +46,8 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 				Err: fmt.Errorf("version %d of tenant %q follows %d", c.TenantVersion, c.Tenant, *version)}
 		}
 		*version++
-		for i, e := range l.entriesOf(c, &latest) {
-			want[i] += sumOf(seed, []byte(e.key), []byte(e.value))
+		for i, e := range l.entriesOf(&index, c, &latest) {
+			want[i] += sumOf(seed, e.key, e.value)
 		}
 		return fn(c)
 	})
@@ -86,10 +88,10 @@ func sumOf(seed maphash.Seed, key, value []byte) uint64 {
 
 // entriesOf returns the entries that this log must have for a commit, and
 // updates latest with the commit's time.
-func (l *Log) entriesOf(c *events.Commit, latest *time.Time) [len(indexes)]entry {
-	all := entries(c, *latest)
+func (l *Log) entriesOf(index *indexer, c *events.Commit, latest *time.Time) [len(indexes)]entry {
+	all := index.entries(c, *latest)
 	if !l.timesMarked {
-		all[1].value = inOrder // a log whose entries have no marks
+		all[1].value = []byte(inOrder) // a log whose entries have no marks
 	}
 	if c.Time.After(*latest) {
 		*latest = c.Time
@@ -138,8 +140,9 @@ func (l *Log) scanIndex(ctx context.Context, prefix string, last events.Position
 // an index with an entry that belongs to no commit.
 func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
 	var latest time.Time
+	var index indexer
 	err := l.Read(ctx, 1, func(c *events.Commit) error {
-		for _, want := range l.entriesOf(c, &latest) {
+		for _, want := range l.entriesOf(&index, c, &latest) {
 			if err := l.verifyEntry(want); err != nil {
 				return &events.CorruptError{Position: c.Position, Err: err}
 			}
@@ -163,11 +166,11 @@ func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
 
 // verifyEntry checks one index entry.
 func (l *Log) verifyEntry(want entry) error {
-	got, found, err := l.get(want.key)
+	got, found, err := l.get(string(want.key))
 	if err != nil {
 		return err
 	}
-	if !found || string(got) != want.value {
+	if !found || !bytes.Equal(got, want.value) {
 		return fmt.Errorf("%w: %q", errIndex, want.key)
 	}
 	return nil
