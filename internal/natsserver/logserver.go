@@ -38,6 +38,9 @@ const (
 	// routeTLSWithin is the time for the TLS handshake of a route. It is longer
 	// than for clients, because nodes may be at different sites.
 	routeTLSWithin = 5 * time.Second
+	// routePingEach is the time between pings on a route. A hung log server is
+	// disconnected after two of them.
+	routePingEach = 2 * time.Second
 	// systemAccount is the account whose users may manage the log servers.
 	systemAccount = "$SYS"
 )
@@ -204,48 +207,42 @@ func (s *LogServer) newOptions() (*server.Options, error) {
 	systemUser := (&User{PublicKey: system, Publish: []string{">"}, Subscribe: []string{">"}, InProcess: true}).nkey()
 	account := server.NewAccount(systemAccount)
 	systemUser.Account = account
-	opts := &server.Options{
-		ServerName:    s.name,
-		NoSigs:        true, // the embedding program handles signals
-		Accounts:      []*server.Account{account},
-		SystemAccount: systemAccount,
-		Nkeys:         []*server.NkeyUser{clientUser, systemUser},
-		// DontListen would be right here, but the server starts its routes only
-		// after its client listener. Therefore it gets a listener that only this
-		// machine reaches and that refuses each handshake.
-		Host:               "127.0.0.1",
-		Port:               server.RANDOM_PORT,
-		TLS:                true,
-		TLSTimeout:         authWithin.Seconds(),
-		TLSConfig:          refuseAll(),
-		AuthTimeout:        authWithin.Seconds(),
-		MaxConn:            logConnections,
-		MaxSubs:            maxSubscriptions,
-		MaxPayload:         defaultMaxPayload,
-		MaxPending:         logPending,
-		WriteDeadline:      writeDeadline,
-		PingInterval:       pingEach,
-		MaxPingsOut:        2,
-		JetStream:          true,
-		StoreDir:           cfg.Dir,
-		SyncAlways:         true,
-		JetStreamMaxStore:  logStore,
-		JetStreamMaxMemory: logMemory,
-		Cluster: server.ClusterOpts{
-			Name:         cfg.Cluster,
-			Host:         host,
-			Port:         port,
-			TLSConfig:    routeTLS,
-			TLSTimeout:   routeTLSWithin.Seconds(),
-			NoAdvertise:  true,
-			PingInterval: writeDeadline, // a hung peer is disconnected within seconds
-			MaxPingsOut:  2,
-		},
+	opts := &server.Options{}
+	// Without this block, the server lets clients without a key into the account of
+	// the log if the system account is the only other one.
+	if err := opts.ProcessConfigString("authorization {}"); err != nil {
+		return nil, err
 	}
+	s.setOptions(opts)
+	opts.Accounts, opts.SystemAccount = []*server.Account{account}, systemAccount
+	opts.Nkeys = []*server.NkeyUser{clientUser, systemUser}
+	opts.Cluster.Host, opts.Cluster.Port, opts.Cluster.TLSConfig = host, port, routeTLS
 	for _, p := range cfg.Peers {
 		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: p.Address})
 	}
 	return opts, nil
+}
+
+// setOptions sets the options that need no file and no key.
+func (s *LogServer) setOptions(opts *server.Options) {
+	opts.ServerName = s.name
+	opts.NoSigs = true // the embedding program handles signals
+	// DontListen would be right here, but the server starts its routes only after
+	// its client listener. Therefore it gets a listener that only this machine
+	// reaches and that refuses each handshake.
+	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
+	opts.TLS, opts.TLSConfig = true, refuseAll()
+	opts.TLSTimeout, opts.AuthTimeout = authWithin.Seconds(), authWithin.Seconds()
+	opts.MaxConn, opts.MaxSubs = logConnections, maxSubscriptions
+	opts.MaxPayload, opts.MaxPending = defaultMaxPayload, logPending
+	opts.WriteDeadline = writeDeadline
+	opts.PingInterval, opts.MaxPingsOut = pingEach, 2
+	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, s.cfg.Dir, true
+	opts.JetStreamMaxStore, opts.JetStreamMaxMemory = logStore, logMemory
+	opts.Cluster.Name = s.cfg.Cluster
+	opts.Cluster.NoAdvertise = true
+	opts.Cluster.TLSTimeout = routeTLSWithin.Seconds()
+	opts.Cluster.PingInterval, opts.Cluster.MaxPingsOut = routePingEach, 2
 }
 
 // errNoClients ends the handshake of each client that connects by TCP.
