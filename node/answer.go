@@ -13,12 +13,20 @@ import (
 
 // Answer decides a batch from the newest View, and records the decisions before it
 // returns. It implements the Decider of decision/overnats.
+//
+// The reply proves the View that decided, and no newer one. The View is therefore
+// loaded first, and the proof is taken for its position.
 func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 	v := n.view.Load()
 	r.At = n.mark(v)
 	r.Results = r.Results[:0]
+	if v == nil || n.decides() != nil {
+		r.Status = decision.StatusNotFresh
+		return
+	}
+	proven, ok := n.prove(b, v)
 	switch {
-	case n.Ready() != nil:
+	case !ok:
 		r.Status = decision.StatusNotFresh
 		return
 	case b.AtLeast.LogID == n.cfg.LogID && b.AtLeast.Position > r.At.Position:
@@ -38,13 +46,32 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 		}
 	}
 	// The node may have stopped while it wrote the records.
-	if n.Ready() != nil {
+	if n.decides() != nil {
 		r.Results = r.Results[:0]
 		r.Status = decision.StatusNotFresh
 		return
 	}
-	r.Status = decision.StatusOK
+	r.Status, r.Proven = decision.StatusOK, proven
 	n.metrics.answered(r.Results, time.Since(at))
+}
+
+// prove returns the challenge of the gateway for which v is proven. ok is false if
+// there is none.
+//
+// A node that stands alone acknowledges a commit only after its View includes the
+// commit. The View was loaded after the gateway sent the batch, so it is proven for
+// the challenge of the batch. The gateway of a batch without a challenge knows that
+// too, and dates the answer by itself. In a cluster such a batch has no answer,
+// because the gateway would take an old state for a new one.
+func (n *Node) prove(b *decision.Batch, v *projections.View) (challenge uint64, ok bool) {
+	if n.cfg.Prover == nil {
+		return b.Challenge, true
+	}
+	if b.Challenge == decision.NoChallenge {
+		return decision.NoChallenge, false
+	}
+	challenge = n.cfg.Prover.Prove(b.Gateway, b.Challenge, v.Position())
+	return challenge, challenge != decision.NoChallenge
 }
 
 func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) decision.Result {

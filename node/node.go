@@ -69,6 +69,19 @@ type Recorder interface {
 	Record([]audit.Record) error
 }
 
+// A Prover proves how new the node's state is. A node in a cluster needs one, because
+// other nodes append to the log too.
+type Prover interface {
+	// Prove returns the newest challenge of the gateway for which a state at
+	// position at is proven: the state includes every commit that was acknowledged
+	// before the gateway made the challenge. It belongs to the same run of the
+	// gateway as the given challenge. Prove returns decision.NoChallenge if there is
+	// none. It is called for each batch.
+	Prove(gateway string, challenge uint64, at events.Position) uint64
+	// Ready returns an error if gateways should rather ask another node.
+	Ready() error
+}
+
 // Config configures a Node. The fields down to Recorder are required.
 type Config struct {
 	// ID identifies the node in records.
@@ -86,6 +99,9 @@ type Config struct {
 	// SnapshotEvery is the number of commits after which a snapshot is written;
 	// zero means 100,000.
 	SnapshotEvery int
+	// Prover proves the node's state to gateways. Nil means that the node stands
+	// alone: nothing else appends to the log, so the newest View is always proven.
+	Prover Prover
 	// OnRevocation is called after each commit that may have revoked sessions, with
 	// the sessions to ask about again. It must not block. If it is nil, revocations
 	// are ignored.
@@ -213,9 +229,19 @@ func (n *Node) Failure() error {
 	return nil
 }
 
-// Ready returns nil while the node decides, else the reason why it does not: the
-// Failure, ErrNotReady or ErrUnrecorded.
+// Ready returns nil while gateways should ask this node, else the reason why they
+// should not: the Failure, ErrNotReady, ErrUnrecorded, or the Prover's reason.
 func (n *Node) Ready() error {
+	if err := n.decides(); err != nil || n.cfg.Prover == nil {
+		return err
+	}
+	return n.cfg.Prover.Ready()
+}
+
+// decides returns nil while the node itself is able to decide. The Prover's Ready
+// is only advice: a node that is cut off from the others still decides while its
+// proofs are young enough for the gateway, which alone can tell.
+func (n *Node) decides() error {
 	if err := n.Failure(); err != nil {
 		return err
 	}
