@@ -16,7 +16,7 @@ var (
 	}
 	sampleState = state{
 		Node: "n1", Boot: 1 << 63, Data: "a1b2c3d4", Generation: [16]byte{1}, Position: 300,
-		Hash: [32]byte{3}, Level: 28, Age: 150, Failed: true,
+		Hash: [32]byte{3}, Level: 28, Decides: 6, Clock: 1_700_000_000_123, Release: "1.2.3", Age: 150, Failed: true,
 	}
 )
 

@@ -27,6 +27,9 @@ const (
 	recentHashes = 256
 )
 
+// maxClock is the last millisecond of the year 9999. A node's clock may be wrong.
+const maxClock = 253402300799999
+
 // A Member is a node of the cluster, as it told itself when it was heard last.
 type Member struct {
 	Node       string
@@ -35,8 +38,12 @@ type Member struct {
 	Generation [16]byte // zeros: the node has not joined yet
 	Position   events.Position
 	Hash       [32]byte
-	Level      uint64    // the highest event number that the node reads
-	Heard      time.Time // by this node's clock
+	Level      uint64 // the highest event number that the node reads
+	// Decides is the position of the View from which the node decides.
+	Decides events.Position
+	Clock   time.Time // the node's own clock when it told its state
+	Release string    // the version of the node's program
+	Heard   time.Time // by this node's clock
 	// ProofAge is the time since the node applied a tick, as it was at Heard;
 	// negative if the node has applied none.
 	ProofAge time.Duration
@@ -72,6 +79,7 @@ func memberOf(s *state, now time.Time) Member {
 	return Member{
 		Node: s.Node, Boot: s.Boot, Data: s.Data, Generation: s.Generation,
 		Position: s.Position, Hash: s.Hash, Level: s.Level,
+		Decides: s.Decides, Clock: time.UnixMilli(int64(min(s.Clock, maxClock))), Release: s.Release,
 		Heard: now, ProofAge: age, Failed: s.Failed,
 	}
 }

@@ -68,6 +68,8 @@ type Config struct {
 	// Level is the highest event number that this node reads; zero means
 	// events.Level.
 	Level uint64
+	// Release is the version of this node's program, for operators.
+	Release string
 	// Now is this node's clock, for what it tells operators; nil means time.Now. No
 	// decision depends on it.
 	Now func() time.Time
@@ -86,6 +88,8 @@ type Replica struct {
 
 	// began is signalled when the replica begins to follow the order.
 	began chan struct{}
+	// news is signalled when this node has something new to tell.
+	news chan struct{}
 
 	// reading is the present pass over the order. Only follow and its callback use
 	// it.
@@ -103,6 +107,9 @@ type Replica struct {
 	heard      heard
 	roster     roster
 	recent     recent
+	decides    events.Position // see Decides
+	// changed is closed and replaced when this node or another tells something new.
+	changed chan struct{}
 }
 
 // A Phase is a stage in the life of a replica.
@@ -149,7 +156,13 @@ func New(cfg Config) (*Replica, error) {
 		cfg.Now = time.Now
 	}
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
-	return &Replica{cfg: cfg, writing: make(chan struct{}, 1), began: make(chan struct{}, 1)}, nil
+	if len(cfg.Release) > maxName {
+		cfg.Release = cfg.Release[:maxName]
+	}
+	return &Replica{
+		cfg: cfg, writing: make(chan struct{}, 1), began: make(chan struct{}, 1),
+		news: make(chan struct{}, 1), changed: make(chan struct{}),
+	}, nil
 }
 
 // start begins a new pass over the order, at the log's cursor.
@@ -221,6 +234,7 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	r.foreign += s.foreign
 	if s.head.position > 0 {
 		r.recent.add(s.head)
+		r.announce()
 	}
 	for _, t := range s.ticks {
 		r.lastTick = now
@@ -274,7 +288,8 @@ func (r *Replica) state() state {
 	}
 	return state{
 		Node: r.cfg.Node, Boot: r.cfg.Boot, Data: r.cfg.Data, Generation: r.generation.ID,
-		Position: position, Hash: hash, Level: r.cfg.Level, Age: age, Failed: r.phase == Stopped,
+		Position: position, Hash: hash, Level: r.cfg.Level, Decides: r.decides,
+		Clock: uint64(max(now.UnixMilli(), 0)), Release: r.cfg.Release, Age: age, Failed: r.phase == Stopped,
 	}
 }
 
@@ -291,6 +306,7 @@ func (r *Replica) told(data []byte) {
 	switch {
 	case s.Node != r.cfg.Node:
 		r.roster.add(&s, now)
+		r.change()
 		own, known := r.recent.at(s.Position)
 		if known && s.Generation == r.generation.ID && own != s.Hash {
 			fork = forked(s.Node, s.Position, s.Hash, own)
@@ -302,6 +318,36 @@ func (r *Replica) told(data []byte) {
 	if fork != nil {
 		r.stop(fork)
 	}
+}
+
+// Decides takes the position of the View from which this node decides.
+func (r *Replica) Decides(p events.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.decides = p
+	r.announce()
+}
+
+// announce makes runTell tell this node's state soon. The caller holds mu.
+func (r *Replica) announce() {
+	r.change()
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+}
+
+// change wakes the callers of Changed. The caller holds mu.
+func (r *Replica) change() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// Changed returns a channel that is closed when Members would return a newer list.
+func (r *Replica) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
 }
 
 // stop stops the replica for good.

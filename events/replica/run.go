@@ -142,19 +142,22 @@ func (r *Replica) offerGeneration() {
 	}
 }
 
-// runTell tells this node's state when its head moves, and each second.
+// runTell tells this node's state when it has something new to tell, and each
+// second.
 func (r *Replica) runTell(ctx context.Context) {
+	timer := time.NewTimer(tellEvery)
+	defer timer.Stop()
 	for {
 		r.tell()
 		if !pause(ctx, tellGap) {
 			return
 		}
-		position, _ := r.cfg.Log.Head()
-		waiting, cancel := context.WithTimeout(ctx, tellEvery)
-		_, err := r.cfg.Log.Wait(waiting, position)
-		cancel()
-		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			pause(ctx, tellEvery) // the log is closed
+		timer.Reset(tellEvery)
+		select {
+		case <-r.news:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -25,6 +25,12 @@ type state struct {
 	Position   events.Position
 	Hash       [32]byte
 	Level      uint64
+	// Decides is the position of the View from which the node decides.
+	Decides events.Position
+	// Clock is the node's own clock, in milliseconds since 1970.
+	Clock uint64
+	// Release is the version of the node's program.
+	Release string
 	// Age is the time since the node applied its newest tick, in milliseconds;
 	// noTick if it has applied none.
 	Age uint64
@@ -41,6 +47,9 @@ func appendState(dst []byte, s *state) []byte {
 	dst = binary.AppendUvarint(dst, uint64(s.Position))
 	dst = append(dst, s.Hash[:]...)
 	dst = binary.AppendUvarint(dst, s.Level)
+	dst = binary.AppendUvarint(dst, uint64(s.Decides))
+	dst = binary.AppendUvarint(dst, s.Clock)
+	dst = appendString(dst, s.Release)
 	dst = binary.AppendUvarint(dst, min(s.Age, noTick))
 	if s.Failed {
 		return append(dst, 1)
@@ -61,6 +70,9 @@ func readState(data []byte) (s state, known bool, err error) {
 	s.Position = events.Position(r.uvarint())
 	r.fill(s.Hash[:])
 	s.Level = r.uvarint()
+	s.Decides = events.Position(r.uvarint())
+	s.Clock = r.uvarint()
+	s.Release = r.string(maxName)
 	if s.Age = r.uvarint(); s.Age > noTick {
 		r.fail(errMalformed)
 	}

@@ -90,6 +90,7 @@ type LogServer struct {
 	client  nkeys.KeyPair   // of this process
 	system  nkeys.KeyPair   // of this process, to manage servers
 	refused atomic.Uint64   // log servers refused
+	leaf    atomic.Pointer[x509.Certificate]
 
 	reloading sync.Mutex // held for the time of a Reload
 }
@@ -122,6 +123,7 @@ func newLogServer(cfg LogConfig) (*LogServer, error) {
 	if s.options, err = s.newOptions(); err != nil {
 		return nil, err
 	}
+	s.leaf.Store(s.options.Cluster.TLSConfig.Certificates[0].Leaf)
 	made, err := server.NewServer(s.options)
 	if err != nil {
 		return nil, err
@@ -326,8 +328,12 @@ func (s *LogServer) Reload() error {
 	if err != nil {
 		return fmt.Errorf("log server: reload: %w", err)
 	}
+	s.leaf.Store(opts.Cluster.TLSConfig.Certificates[0].Leaf)
 	return nil
 }
+
+// Certificate returns this node's certificate, as it was read last.
+func (s *LogServer) Certificate() *x509.Certificate { return s.leaf.Load() }
 
 // Ready is closed when the server listens. It may have no peers then.
 func (s *LogServer) Ready() <-chan struct{} { return s.inner.Ready() }
