@@ -14,8 +14,9 @@ var imports = map[string]string{
 	"events":          "",
 	"events/eventlog": "events",
 	"events/replica":  "events",
-	// events: positions of commits that nodes copy from each other.
-	"events/replica/jetstream": "events",
+	// events: positions of commits that nodes copy from each other. events/replica:
+	// its Sequencer and its Peers are implemented there.
+	"events/replica/jetstream": "events events/replica",
 	"events/logtest":           "events",
 	// Three real nodes in one process, under the suite of every log.
 	"events/replica/replicatest": "events events/eventlog events/logtest events/replica",

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/events/replica"
 )
 
 // The subjects of the JetStream API.
@@ -126,7 +128,7 @@ func create(ctx context.Context, conn *nats.Conn, cluster string) error {
 // fetch returns entries from a number on, from any server that has the stream. A
 // server that lags behind returns too few or none, but never wrong ones: it applies
 // the stream in order, so entries missing before one that it returns have expired.
-func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]Entry, error) {
+func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]replica.Entry, error) {
 	body, err := json.Marshal(struct {
 		Seq      uint64 `json:"seq"`
 		Batch    int    `json:"batch"`
@@ -140,13 +142,13 @@ func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]Entry, error) {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	if err := sub.SetPendingLimits(fetchEntries+1, fetchBytes+2*MaxEntry); err != nil {
+	if err := sub.SetPendingLimits(fetchEntries+1, fetchBytes+2*replica.MaxEntry); err != nil {
 		return nil, err
 	}
 	if err := conn.PublishRequest(apiDirect, sub.Subject, body); err != nil {
 		return nil, err
 	}
-	var entries []Entry
+	var entries []replica.Entry
 	for {
 		m, err := next(ctx, sub, attempt)
 		if err != nil {
@@ -183,7 +185,7 @@ func next(ctx context.Context, sub *nats.Subscription, within time.Duration) (*n
 // leaderNext returns the first entry from a number on, from the stream's leader. It
 // is slower than fetch, but the leader does not lag behind. The entry is zero if
 // there is none yet.
-func leaderNext(ctx context.Context, conn *nats.Conn, from uint64) (Entry, error) {
+func leaderNext(ctx context.Context, conn *nats.Conn, from uint64) (replica.Entry, error) {
 	var answer struct {
 		Error   *apiError `json:"error"`
 		Message struct {
@@ -196,25 +198,25 @@ func leaderNext(ctx context.Context, conn *nats.Conn, from uint64) (Entry, error
 		Next string `json:"next_by_subj"`
 	}{from, logSubjects}
 	if err := request(ctx, conn, apiGet, body, &answer); err != nil {
-		return Entry{}, err
+		return replica.Entry{}, err
 	}
 	switch e := answer.Error; {
 	case e != nil && e.Code == codeNoMessage:
-		return Entry{}, nil
+		return replica.Entry{}, nil
 	case e != nil:
-		return Entry{}, e
+		return replica.Entry{}, e
 	case answer.Message.Seq < from:
-		return Entry{}, fmt.Errorf("entry %d came instead of %d or a later one", answer.Message.Seq, from)
+		return replica.Entry{}, fmt.Errorf("entry %d came instead of %d or a later one", answer.Message.Seq, from)
 	}
-	return Entry{Seq: answer.Message.Seq, Data: answer.Message.Data}, nil
+	return replica.Entry{Seq: answer.Message.Seq, Data: answer.Message.Data}, nil
 }
 
 // entryOf reads an entry from a message of the stream.
-func entryOf(m *nats.Msg) (Entry, error) {
+func entryOf(m *nats.Msg) (replica.Entry, error) {
 	text := m.Header.Get(headerSequence)
 	seq, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || seq == 0 {
-		return Entry{}, fmt.Errorf("a message on %s has the sequence %q", m.Subject, text)
+		return replica.Entry{}, fmt.Errorf("a message on %s has the sequence %q", m.Subject, text)
 	}
-	return Entry{Seq: seq, Data: m.Data}, nil
+	return replica.Entry{Seq: seq, Data: m.Data}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/events/replica"
 )
 
 const (
@@ -29,16 +31,16 @@ const (
 // A follower hands over the entries of the stream in order.
 type follower struct {
 	stream *Stream
-	fn     func([]Entry) error
-	next   uint64    // the number of the next entry; entries before it are handed over
-	group  []Entry   // to be handed over, in order
-	bytes  int       // in group
-	looked time.Time // the poll of the last number that was compared
-	short  time.Time // since when the stream ends too early; zero: it does not
+	fn     func([]replica.Entry) error
+	next   uint64          // the number of the next entry; entries before it are handed over
+	group  []replica.Entry // to be handed over, in order
+	bytes  int             // in group
+	looked time.Time       // the poll of the last number that was compared
+	short  time.Time       // since when the stream ends too early; zero: it does not
 }
 
 // Follow implements replica.Sequencer. It waits until the stream exists.
-func (s *Stream) Follow(ctx context.Context, after uint64, fn func([]Entry) error) error {
+func (s *Stream) Follow(ctx context.Context, after uint64, fn func([]replica.Entry) error) error {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
@@ -108,7 +110,7 @@ func (f *follower) received(ctx context.Context, m *nats.Msg) error {
 }
 
 // take adds an entry to the group, unless it was taken before.
-func (f *follower) take(e Entry) error {
+func (f *follower) take(e replica.Entry) error {
 	if e.Seq < f.next {
 		return nil
 	}
@@ -138,7 +140,7 @@ func (f *follower) fetch(ctx context.Context) error {
 	conn := f.stream.cfg.Conn
 	entries, err := fetch(ctx, conn, f.next)
 	if len(entries) == 0 && ctx.Err() == nil {
-		var e Entry
+		var e replica.Entry
 		if e, err = leaderNext(ctx, conn, f.next); err == nil && e.Seq > 0 {
 			entries = append(entries, e)
 		}
@@ -188,7 +190,7 @@ func (f *follower) compare(ctx context.Context) error {
 	case f.short.IsZero():
 		f.short = polled
 	case polled.Sub(f.short) >= shortFor:
-		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, f.next-1, ErrShort)
+		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, f.next-1, replica.ErrShort)
 	}
 	return nil
 }

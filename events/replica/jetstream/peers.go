@@ -25,6 +25,9 @@ const (
 	// peerWithin bounds the wait for each message of another node. A node that
 	// takes longer is given up, and another is asked.
 	peerWithin = 2 * time.Second
+	// findWithin bounds the wait for a node that has a position. It is short, because
+	// a node that has just connected may not hear the first question.
+	findWithin = 500 * time.Millisecond
 	// findPause is the time between two searches for a node that has a position.
 	findPause = 200 * time.Millisecond
 	// partBytes bounds one message with records. It is a little less than the limit
@@ -199,7 +202,7 @@ func (p *Peers) Copy(ctx context.Context, from, to events.Position, fn func(reco
 // find returns a node that has a position: the one that answers first.
 func (p *Peers) find(ctx context.Context, position events.Position) (node string, err error) {
 	for {
-		within, cancel := context.WithTimeout(ctx, peerWithin)
+		within, cancel := context.WithTimeout(ctx, findWithin)
 		m, err := p.cfg.Conn.RequestWithContext(within, subjectHave, appendHave(nil, position, p.cfg.Node))
 		cancel()
 		if err == nil {

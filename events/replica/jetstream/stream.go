@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/events/replica"
 )
 
 const (
@@ -54,7 +56,7 @@ type Stream struct {
 	ready  chan struct{} // closed when the stream exists and is safe
 
 	mu     sync.Mutex // guards the fields below
-	state  SequencerState
+	state  replica.SequencerState
 	polled time.Time // of state; zero: never
 }
 
@@ -77,7 +79,7 @@ func (s *Stream) Offer(data []byte) {
 func (s *Stream) Ready() <-chan struct{} { return s.ready }
 
 // State describes the stream as it was a second ago.
-func (s *Stream) State() SequencerState {
+func (s *Stream) State() replica.SequencerState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
@@ -235,10 +237,10 @@ func (s *Stream) poll(ctx context.Context) {
 
 // keep takes the state of the stream.
 func (s *Stream) keep(i *streamInfo) {
-	state := SequencerState{Leader: i.Cluster.Leader, Last: i.State.Last}
-	state.Peers = append(state.Peers, SequencerPeer{Name: i.Cluster.Leader, Current: true})
+	state := replica.SequencerState{Leader: i.Cluster.Leader, Last: i.State.Last}
+	state.Peers = append(state.Peers, replica.SequencerPeer{Name: i.Cluster.Leader, Current: true})
 	for _, r := range i.Cluster.Replicas {
-		state.Peers = append(state.Peers, SequencerPeer{Name: r.Name, Current: r.Current, Offline: r.Offline, Lag: r.Lag})
+		state.Peers = append(state.Peers, replica.SequencerPeer{Name: r.Name, Current: r.Current, Offline: r.Offline, Lag: r.Lag})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/internal/natsserver/natsservertest"
 )
@@ -45,14 +46,20 @@ func connect(t testing.TB, s *natsserver.LogServer) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect("", nats.InProcessServer(s), nats.Nkey(public, s.Key().Sign),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
-		nats.ReconnectBufSize(-1), nats.NoCallbacksAfterClientClose(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	conn, err := nats.Connect("", append(options(), nats.InProcessServer(s), nats.Nkey(public, s.Key().Sign))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// options are those of a connection that is never given up.
+func options() []nats.Option {
+	return []nats.Option{
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
 }
 
 // background runs fn until the test ends, or until the returned function is
@@ -75,21 +82,21 @@ func background(t testing.TB, fn func(context.Context) error) (stop func()) {
 // A book is the entries that a follower was handed.
 type book struct {
 	mu      sync.Mutex
-	entries []Entry
+	entries []replica.Entry
 	groups  int
 }
 
-func (b *book) add(entries []Entry) error {
+func (b *book) add(entries []replica.Entry) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.groups++
 	for _, e := range entries {
-		b.entries = append(b.entries, Entry{e.Seq, slices.Clone(e.Data)})
+		b.entries = append(b.entries, replica.Entry{Seq: e.Seq, Data: slices.Clone(e.Data)})
 	}
 	return nil
 }
 
-func (b *book) all() []Entry {
+func (b *book) all() []replica.Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.entries)
