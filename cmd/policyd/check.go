@@ -64,7 +64,7 @@ func (c *config) examineData(f *daemon.Findings, init bool) {
 	if len(c.NATS.URLs) > 0 {
 		return // the external NATS servers hold the gateways' keys
 	}
-	for _, id := range c.gatewayIDs() {
+	for _, id := range c.gateways() {
 		if _, err := natsserver.ReadSeed(c.gatewaySeed(id)); !errors.Is(err, fs.ErrNotExist) {
 			f.Error("nats: key of gateway "+id, err)
 		}

@@ -101,14 +101,5 @@ func (c *config) checkCluster() error {
 	return errors.Join(errs...)
 }
 
-// gatewayIDs are the gateways that a stand-alone node knows from its configuration.
-// If the setting is left out, there is one with the default id.
-func (c *config) gatewayIDs() []string {
-	if c.NATS.Gateways == nil && !c.clustered() {
-		return []string{"gateway"}
-	}
-	return c.NATS.Gateways
-}
-
 // logServerDir holds the store of this node's log server.
 func (c *config) logServerDir() string { return filepath.Join(c.Data, "stream") }

@@ -65,8 +65,8 @@ nats_ca = "ca.pem"
 			switch {
 			case test.want == "" && err != nil:
 				t.Fatal(err)
-			case test.want == "" && (!c.clustered() || len(c.gatewayIDs()) > 0):
-				t.Errorf("clustered: %v, gateways: %v", c.clustered(), c.gatewayIDs())
+			case test.want == "" && (!c.clustered() || len(c.gateways()) > 0):
+				t.Errorf("clustered: %v, gateways: %v", c.clustered(), c.gateways())
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("error %v, want %q", err, test.want)
 			}
@@ -77,7 +77,7 @@ nats_ca = "ca.pem"
 // A node without [cluster] has the default gateway, also if [nats] is given.
 func TestStandaloneGateways(t *testing.T) {
 	c, err := loadConfig("", nil)
-	if err != nil || c.clustered() || len(c.gatewayIDs()) != 1 {
-		t.Errorf("%v, %v", c.gatewayIDs(), err)
+	if err != nil || c.clustered() || len(c.gateways()) != 1 {
+		t.Errorf("%v, %v", c.gateways(), err)
 	}
 }

@@ -36,10 +36,13 @@ type config struct {
 	NATS struct {
 		Listen     string `toml:"listen"`
 		ServerName string `toml:"server_name"`
-		// Gateways are the ids of the gateways that may ask. With the embedded
-		// server, each gets a key in Data/nats/ID.nkey. With any server, the node
-		// asks these gateways about live sessions, and reports those that do not
-		// answer as missing.
+		// Gateways are the ids of the first gateways; nil means defaultGateway. With
+		// the embedded server, each id that the log has never known is registered
+		// when policyd starts, with the key in Data/nats/ID.nkey, which policyd makes
+		// if it is missing. From then on, only the log says which gateways may
+		// connect. With external servers, the node expects these gateways besides the
+		// registered ones: it asks them about live sessions, and reports those that
+		// do not answer as missing.
 		Gateways []string `toml:"gateways"`
 		Cert     string   `toml:"cert"` // PEM; required off loopback
 		Key      string   `toml:"key"`
@@ -61,6 +64,10 @@ type config struct {
 	} `toml:"snapshots"`
 	Log daemon.Log `toml:"log"`
 }
+
+// defaultGateway is the id of the first gateway if the configuration names none. It is
+// also the gateway program's default.
+const defaultGateway = "gateway"
 
 func defaults() *config {
 	c := new(config)
@@ -94,7 +101,6 @@ func (c *config) Check() error {
 	refuse(c.Snapshots.Every < 1, "snapshots: every: want a positive number of commits")
 	refuse(c.Admin.Socket == "", "admin: no socket")
 	refuse(own && c.NATS.ServerName == "", "nats: no server_name; gateways check it")
-	refuse(own && !c.clustered() && len(c.gatewayIDs()) == 0, "[nats] gateways is empty: name at least one gateway id")
 	refuse(!own && c.NATS.SeedFile == "", "nats: urls requires a seed_file")
 	if _, err := c.Log.Logger(io.Discard); err != nil {
 		errs = append(errs, err)
@@ -105,15 +111,33 @@ func (c *config) Check() error {
 	if c.clustered() {
 		errs = append(errs, c.checkCluster())
 	}
-	seen := make(map[string]bool)
-	for _, id := range c.gatewayIDs() {
-		refuse(!decision.IsToken(id) || seen[id], fmt.Sprintf("nats: gateways: %q: want distinct ids of 1 to 32 characters of a-z and 0-9", id))
-		seen[id] = true
-	}
+	errs = append(errs, c.checkGateways())
 	if c.Listen.HTTP != "" {
 		if err := daemon.CheckLoopback(c.Listen.HTTP); err != nil {
 			errs = append(errs, fmt.Errorf("listen: http: %w", err))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// gateways returns the ids of the first gateways. A cluster has none: its gateways are
+// added to its log.
+func (c *config) gateways() []string {
+	if c.NATS.Gateways == nil && !c.clustered() {
+		return []string{defaultGateway}
+	}
+	return c.NATS.Gateways
+}
+
+// checkGateways refuses ids of gateways that cannot be part of a NATS subject.
+func (c *config) checkGateways() error {
+	var errs []error
+	seen := make(map[string]bool)
+	for _, id := range c.NATS.Gateways {
+		if !decision.IsToken(id) || seen[id] {
+			errs = append(errs, fmt.Errorf("nats: gateways: %q: want distinct ids of 1 to 32 characters of a-z and 0-9", id))
+		}
+		seen[id] = true
 	}
 	return errors.Join(errs...)
 }

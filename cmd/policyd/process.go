@@ -44,6 +44,7 @@ type process struct {
 	node      *node.Node
 	responder *overnats.Responder
 	directory *overnats.SessionDirectory
+	keys      *keyring
 	worker    *worker
 	admin     *server.Server
 	socket    net.Listener
@@ -142,6 +143,7 @@ func exists(path string) bool {
 func (p *process) connect() (err error) {
 	c := p.config
 	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.logger, Link: p.link}
+	p.keys = &keyring{configured: c.gateways(), seedFile: c.gatewaySeed, logger: p.logger, known: make(chan struct{})}
 	if len(c.NATS.URLs) > 0 {
 		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
 		if to.TLS, err = daemon.Roots(c.NATS.CA); err != nil {
@@ -153,14 +155,16 @@ func (p *process) connect() (err error) {
 	if p.conn, err = overnats.Connect(to); err != nil {
 		return err
 	}
-	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, c.gatewayIDs(), p.logger); err != nil {
+	// The keyring gives the directory the gateways, once the log has been read.
+	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, nil, p.logger); err != nil {
 		return err
 	}
+	p.keys.directory = p.directory
 	return p.directory.Register(p.registry)
 }
 
 // embed creates the embedded NATS server. This node's key exists only in this
-// process. Each gateway's key is a file that the operator copies to the gateway.
+// process. The keyring adds the gateways' keys.
 func (p *process) embed(to *overnats.ConnectConfig) error {
 	c := p.config
 	key, err := natsserver.NewKey()
@@ -175,23 +179,15 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 	if p.refusals, err = newRefusals(p.logger, p.registry); err != nil {
 		return err
 	}
-	users := []natsserver.User{{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}}
-	for _, id := range c.gatewayIDs() {
-		public, err := natsserver.EnsureSeed(c.gatewaySeed(id))
-		if err != nil {
-			return fmt.Errorf("key of gateway %s: %w", id, err)
-		}
-		p.refusals.gateways[public] = id
-		rights := overnats.GatewayRights(id)
-		users = append(users, natsserver.User{PublicKey: public, Publish: rights.Publish, Subscribe: rights.Subscribe})
-	}
+	user := natsserver.User{PublicKey: own, Publish: rights.Publish, Subscribe: rights.Subscribe, InProcess: true}
 	p.refusals.remember(c.natsDir())
 	p.server, err = natsserver.New(natsserver.Config{
-		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: users,
+		Listen: c.NATS.Listen, ServerName: c.NATS.ServerName, Users: []natsserver.User{user},
 		CertFile: c.NATS.Cert, KeyFile: c.NATS.Key, StoreDir: c.natsDir(), Logger: p.logger,
 		OnRefused: p.refusals.refused,
 	})
 	to.InProcess, to.Key = p.server, key
+	p.keys.server, p.keys.own, p.keys.refusals = p.server, user, p.refusals
 	return err
 }
 
@@ -204,6 +200,7 @@ func (p *process) makeNode() (err error) {
 	if err != nil {
 		return err
 	}
+	p.keys.node = p.node
 	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Logger: p.logger, Metrics: p.registry})
 	if err != nil {
 		return err
@@ -273,13 +270,8 @@ func (p *process) start(s *stages) {
 		s.floor.start("http", func(ctx context.Context) error { return health.Serve(ctx, s.front.ctx) })
 	}
 	if p.server != nil {
-		s.floor.start("nats", p.server.Run)
+		s.floor.start("nats", p.serveNATS)
 		s.floor.start("refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
-		select {
-		case <-p.server.Ready():
-		case <-s.front.ctx.Done(): // its port failed to open, or policyd must stop
-			return
-		}
 	}
 	if p.config.clustered() {
 		if err := p.join(s); err != nil {
@@ -289,6 +281,7 @@ func (p *process) start(s *stages) {
 	}
 	s.back.start("node", p.node.Run)
 	s.back.start("work", p.worker.Run)
+	s.front.start("gateways", p.keys.Run)
 	s.front.start("responder", p.responder.Serve)
 	s.front.start("sessions", p.directory.Run)
 	s.front.start("admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
@@ -299,7 +292,34 @@ func (p *process) start(s *stages) {
 	upkeep := daemon.Upkeep{Hangup: p.reopen, Daily: p.noticeCertificates}
 	s.front.start("upkeep", func(ctx context.Context) error { upkeep.Run(ctx); return nil })
 	p.built.Store(true)
-	p.sayServes()
+	if p.natsReady(s.front.ctx) {
+		p.sayServes()
+	}
+}
+
+// serveNATS runs the NATS server once it has its users. Before, it would turn every
+// gateway away.
+func (p *process) serveNATS(ctx context.Context) error {
+	select {
+	case <-p.keys.known:
+	case <-ctx.Done():
+		return nil
+	}
+	return p.server.Run(ctx)
+}
+
+// natsReady waits until the NATS server listens, and reports whether it does. It does
+// not if its port cannot be opened, or if policyd stops.
+func (p *process) natsReady(ctx context.Context) bool {
+	if p.server == nil {
+		return true
+	}
+	select {
+	case <-p.server.Ready():
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // sayServes logs that all ports are open, and their addresses.

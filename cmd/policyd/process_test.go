@@ -308,7 +308,6 @@ func TestConfigRefused(t *testing.T) {
 		"data":              "DATA=",
 		"socket":            "ADMIN_SOCKET=",
 		"server_name":       "NATS_SERVER_NAME=",
-		"gateways is empty": "NATS_GATEWAYS=",
 		"distinct":          "NATS_GATEWAYS=gw1,gw1",
 		"a-z":               "NATS_GATEWAYS=gw.*",
 		"seed_file":         "NATS_URLS=nats://127.0.0.1:1",

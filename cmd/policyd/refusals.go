@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/projections"
 )
 
 // refusedEach is the time between two log lines about refusals of one client.
@@ -22,10 +24,12 @@ const refusedEach = time.Minute
 type refusals struct {
 	logger  *floodlog.Logger
 	counter *prometheus.CounterVec
-	// gateways maps the public keys of configured gateways to their ids.
-	// forgotten does the same for the other keys in the folder, which were made for
-	// gateways that are no longer configured.
-	gateways, forgotten map[string]string
+	// made has the ids of the keys in the folder, by public key. Only remember
+	// changes it, before the server runs.
+	made map[string]string
+	// registered are the registrations of gateways, by public key. The keyring
+	// replaces the map; the server's goroutines read it.
+	registered atomic.Pointer[map[string]*projections.Gateway]
 }
 
 // The values of the metric's label reason.
@@ -42,16 +46,26 @@ func newRefusals(logger *slog.Logger, registry prometheus.Registerer) (*refusals
 			Name: "postern_policyd_refused_gateways_total",
 			Help: "Refusals of clients by the embedded NATS server, by reason: no key, unknown key, rights.",
 		}, []string{"reason"}),
-		gateways: map[string]string{}, forgotten: map[string]string{},
+		made: map[string]string{},
 	}
+	r.know(nil)
 	for _, reason := range []string{refusedNoKey, refusedUnknownKey, refusedRights} {
 		r.counter.WithLabelValues(reason)
 	}
 	return r, registry.Register(r.counter)
 }
 
-// remember reads the keys in the folder that belong to no configured gateway. It
-// ignores files that it cannot read.
+// know replaces the registrations of gateways, removed ones included.
+func (r *refusals) know(list []*projections.Gateway) {
+	byKey := make(map[string]*projections.Gateway, len(list))
+	for _, g := range list {
+		byKey[g.PublicKey] = g
+	}
+	r.registered.Store(&byKey)
+}
+
+// remember reads the keys in the folder. policyd made them for gateways that its
+// configuration named. It ignores files that it cannot read.
 func (r *refusals) remember(folder string) {
 	files, err := os.ReadDir(folder)
 	if err != nil {
@@ -62,38 +76,41 @@ func (r *refusals) remember(folder string) {
 		if !ok {
 			continue
 		}
-		public, err := natsserver.ReadSeed(filepath.Join(folder, f.Name()))
-		if _, named := r.gateways[public]; err == nil && !named {
-			r.forgotten[public] = id
+		if public, err := natsserver.ReadSeed(filepath.Join(folder, f.Name())); err == nil {
+			r.made[public] = id
 		}
 	}
 }
 
 // refused counts and logs a refusal by the NATS server.
 func (r *refusals) refused(x natsserver.Refusal) {
-	id, named := r.gateways[x.Key]
-	old, forgotten := r.forgotten[x.Key]
+	g, registered := (*r.registered.Load())[x.Key]
+	made, inFolder := r.made[x.Key]
 	switch {
-	case x.Subject != "" && named:
+	case x.Subject != "" && registered:
 		r.counter.WithLabelValues(refusedRights).Inc()
 		claimed, _ := overnats.GatewayOf(x.Subject)
 		r.logger.Say(slog.LevelWarn, x.From, "a gateway uses the key of another id: it is not answered",
-			"key_of", id, "id", claimed, "subject", x.Subject,
-			"remedy", "give the gateway the id "+id+"; or add its id to gateways of [nats], start policyd again, and give it the seed file that is made for its id")
+			"key_of", g.ID, "id", claimed, "subject", x.Subject,
+			"remedy", "give the gateway the id "+g.ID+"; or give it a key of its own: policyctl gateway add prints one")
 	case x.Subject != "":
 		r.counter.WithLabelValues(refusedRights).Inc()
 		r.logger.Say(slog.LevelError, x.From, "a NATS client has no right to use a subject", "key", x.Key, "subject", x.Subject)
 	case x.Key == "":
 		r.counter.WithLabelValues(refusedNoKey).Inc()
 		r.logger.Say(slog.LevelWarn, x.From, "a client without a key is turned away from NATS",
-			"remedy", "if it is a gateway, give it a seed_file: nats/ID.nkey in the data folder, for an id in gateways of [nats]")
-	case forgotten:
+			"remedy", "if it is a gateway, give it a seed_file: policyctl gateway add prints a seed")
+	case registered && g.Removed != 0:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
-		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its id is not configured", "id", old, "key", x.Key,
-			"remedy", "add "+old+" to gateways of [nats] and start policyd again; or remove nats/"+old+".nkey if the gateway must not connect")
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: it was removed", "id", g.ID, "key", x.Key, "removed", g.Removed,
+			"remedy", "stop the gateway; or give it a new key: policyctl gateway add "+g.ID+" prints one")
+	case inFolder:
+		r.counter.WithLabelValues(refusedUnknownKey).Inc()
+		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its key is not registered", "id", made, "key", x.Key,
+			"remedy", "policyctl gateway add "+made+" --public-key "+x.Key+"; or remove nats/"+made+".nkey if the gateway must not connect")
 	default:
 		r.counter.WithLabelValues(refusedUnknownKey).Inc()
 		r.logger.Say(slog.LevelWarn, x.From, "a gateway is turned away: its key is unknown", "key", x.Key,
-			"remedy", "give it the seed file for its id: policyd makes nats/ID.nkey in the data folder for each id in gateways of [nats]")
+			"remedy", "give it the seed of its id; policyctl gateway list shows the keys, and policyctl gateway add makes one")
 	}
 }

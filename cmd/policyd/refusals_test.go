@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/internal/natsserver"
 )
@@ -18,10 +19,15 @@ import (
 func TestTurnedAway(t *testing.T) {
 	c := testConfig(t)
 	c.NATS.Gateways = []string{"gw1", "gw2", "gone"}
-	if err := begin(t, c)(); err != nil {
+	stop := begin(t, c)
+	registry(t, c, api.GatewayRemove{ID: "gone"})
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	c.NATS.Gateways = []string{"gw1", "gw2"}
+	// policyd made this key once, and its log does not have it.
+	if _, err := natsserver.EnsureSeed(c.gatewaySeed("lost")); err != nil {
+		t.Fatal(err)
+	}
 	strange := filepath.Join(t.TempDir(), "strange")
 	if _, err := natsserver.EnsureSeed(strange); err != nil {
 		t.Fatal(err)
@@ -31,6 +37,7 @@ func TestTurnedAway(t *testing.T) {
 	for _, g := range []struct{ id, seed, reason string }{
 		{"gw1", strange, refusedUnknownKey},
 		{"gone", c.gatewaySeed("gone"), refusedUnknownKey},
+		{"lost", c.gatewaySeed("lost"), refusedUnknownKey},
 		{"gw3", c.gatewaySeed("gw2"), refusedRights},
 		{"gw1", "", refusedNoKey},
 	} {
@@ -66,7 +73,8 @@ func TestTurnedAway(t *testing.T) {
 	out := p.stderr.String()
 	for _, want := range []string{
 		`level=WARN msg="a gateway is turned away: its key is unknown" from=127.0.0.1 key=U`,
-		`level=WARN msg="a gateway is turned away: its id is not configured" from=127.0.0.1 id=gone key=U`,
+		`level=WARN msg="a gateway is turned away: it was removed" from=127.0.0.1 id=gone key=U`,
+		`level=WARN msg="a gateway is turned away: its key is not registered" from=127.0.0.1 id=lost key=U`,
 		`level=WARN msg="a gateway uses the key of another id: it is not answered" from=127.0.0.1 key_of=gw2 id=gw3 subject=`,
 		`level=WARN msg="a client without a key is turned away from NATS" from=127.0.0.1`,
 	} {
@@ -75,7 +83,7 @@ func TestTurnedAway(t *testing.T) {
 			t.Errorf("%d times %s:\n%s", n, want, out)
 		}
 	}
-	if strings.Count(out, "remedy=") < 4 {
+	if strings.Count(out, "remedy=") < 5 {
 		t.Errorf("remedies are missing:\n%s", out)
 	}
 }

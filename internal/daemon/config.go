@@ -116,7 +116,7 @@ func set(field reflect.Value, value string) error {
 	case *string:
 		*p = value
 	case *[]string:
-		*p = []string{} // given, and empty
+		*p = []string{} // an empty list is not an absent one
 		if value != "" {
 			*p = strings.Split(value, ",")
 		}
