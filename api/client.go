@@ -22,8 +22,8 @@ import (
 const DefaultSocket = "/run/postern/policyd.sock"
 
 // RequestTime bounds the time of one request at the node, from its header to its
-// answer.
-const RequestTime = 30 * time.Second
+// answer. A command in a cluster that elects a leader takes up to 45 seconds.
+const RequestTime = 60 * time.Second
 
 const (
 	// clientTime bounds one request of a Client. It is longer than RequestTime, so
@@ -183,6 +183,20 @@ func (c *Client) Gateways(ctx context.Context, removed bool) (GatewayList, error
 // Self returns the actor and the rights that the node gives to this client.
 func (c *Client) Self(ctx context.Context) (Self, error) {
 	return get[Self](ctx, c, path("self"), nil)
+}
+
+// MaxWait is the longest time for which the node lets a request wait. It is longer
+// than a change needs to be enforced everywhere.
+const MaxWait = 25 * time.Second
+
+// Enforced waits until a position is enforced everywhere, at most for wait, in whole
+// seconds up to MaxWait.
+func (c *Client) Enforced(ctx context.Context, position uint64, wait time.Duration) (Enforced, error) {
+	q := url.Values{"position": {strconv.FormatUint(position, 10)}}
+	if wait >= time.Second {
+		q.Set("wait", strconv.Itoa(int(wait/time.Second)))
+	}
+	return get[Enforced](ctx, c, path("enforced"), q)
 }
 
 // Status returns the state of the node.

@@ -20,6 +20,8 @@ const (
 	CodeTooLarge     Code = "too_large"    // the request exceeds a bound
 	CodeBusy         Code = "busy"         // too many requests at the same time; nothing was done
 	CodeUnavailable  Code = "unavailable"  // the node cannot do it now; nothing was done
+	CodeBehind       Code = "behind"       // the node's state does not include the position of at_least yet
+	CodeNotFresh     Code = "not_fresh"    // the node has lost its cluster, and does not answer requests with a token
 	CodeUnknown      Code = "unknown"      // the outcome of a command is unknown; send it again with the same id
 	CodeInternal     Code = "internal"     // a fault of the node; its log has details
 	CodeBadResponse  Code = "bad_response" // set by the client: the answer cannot be decoded

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants"
 )
 
 const (
 	// lease is the greatest age of a proof with which a gateway uses a verdict.
 	lease = 20 * time.Second
-	// inHand is how long a gateway may use a verdict that it has already received.
+	// inHand is how long a gateway may use a verdict after it asked for the verdict.
 	inHand = time.Second
 	// maxPassages bounds the times that are remembered for each node: the times at
 	// which the node reached its newest positions. An older position is then taken
@@ -21,61 +22,17 @@ const (
 	maxPassages = 1024
 )
 
-// How says why a position is enforced everywhere.
-type How uint8
-
-// The reasons. The zero value means that the position may not be enforced everywhere
-// yet.
-const (
-	Pending  How = iota
-	Alone        // this node is the only one, and decides from the position
-	Reported     // every node has reported that it decides from the position
-	Bounded      // the lease has passed: no gateway uses an older verdict
-)
-
-var hows = [...]string{Pending: "pending", Alone: "alone", Reported: "reported", Bounded: "bound"}
-
-func (h How) String() string {
-	if int(h) >= len(hows) {
-		h = Pending
-	}
-	return hows[h]
-}
-
-// An Enforcement says whether a position is enforced everywhere: whether no gateway
-// hands a stanza over on a verdict from an older state.
-type Enforcement struct {
-	Position events.Position
-	How      How
-	// Took is the time from this node's own View reaching the position until the
-	// position was enforced everywhere, or until now.
-	Took time.Duration
-	// Margin is how long a gateway may still use a verdict that it received before.
-	Margin time.Duration
-	// Nodes are the nodes of the cluster, ordered by name.
-	Nodes []Report
-}
-
-// A Report says whether a node has reported that it decides from a position.
-type Report struct {
-	Node     string
-	Reported bool
-	// Took is the time from this node's own View reaching the position until the
-	// report.
-	Took time.Duration
-}
-
 // Enforced waits until a position is enforced everywhere. If ctx ends before, the
-// Enforcement is Pending and says which nodes have reported. The error is
+// Enforcement is tenants.Pending and says which nodes have reported. The error is
 // events.ErrNoSuchPosition if this node does not decide from the position.
 //
 // A node that has not been heard from is waited for until the lease has passed, even
 // if it is known to be down. It could be cut off from this node only, and lag behind.
-func (n *Node) Enforced(ctx context.Context, p events.Position) (Enforcement, error) {
+func (n *Node) Enforced(ctx context.Context, p events.Position) (tenants.Enforcement, error) {
 	for {
 		changed := n.next()
 		e, left, err := n.enforcement(p, time.Now())
-		if err != nil || e.How != Pending {
+		if err != nil || e.How != tenants.Pending {
 			return e, err
 		}
 		bound := time.NewTimer(left)
@@ -91,12 +48,12 @@ func (n *Node) Enforced(ctx context.Context, p events.Position) (Enforcement, er
 }
 
 // enforcement returns the state of a position, and how long it is Pending at most.
-func (n *Node) enforcement(p events.Position, now time.Time) (e Enforcement, left time.Duration, err error) {
+func (n *Node) enforcement(p events.Position, now time.Time) (e tenants.Enforcement, left time.Duration, err error) {
 	if v := n.view.Load(); v == nil || v.Position() < p {
-		return Enforcement{Position: p}, 0, events.ErrNoSuchPosition
+		return tenants.Enforcement{Position: p}, 0, events.ErrNoSuchPosition
 	}
 	if n.cfg.Cluster == nil {
-		return Enforcement{Position: p, How: Alone, Margin: inHand}, 0, nil
+		return tenants.Enforcement{Position: p, How: tenants.Alone, Margin: inHand}, 0, nil
 	}
 	e = n.progress.of(p, n.cfg.ID, now)
 	return e, max(lease-e.Took, 0), nil
@@ -167,30 +124,30 @@ func (g *progress) at(node string) *passages {
 }
 
 // of returns the state of a position that this node's own View has reached.
-func (g *progress) of(p events.Position, own string, now time.Time) Enforcement {
+func (g *progress) of(p events.Position, own string, now time.Time) tenants.Enforcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := Enforcement{Position: p, How: Reported, Margin: inHand}
+	e := tenants.Enforcement{Position: p, How: tenants.Reported, Margin: inHand}
 	if !g.known {
-		e.How = Pending
+		e.How = tenants.Pending
 	}
 	began, _ := g.at(own).reached(p)
 	for name, passed := range g.nodes {
-		r := Report{Node: name}
+		r := tenants.Report{Node: name}
 		var at time.Time
 		if at, r.Reported = passed.reached(p); r.Reported {
 			r.Took = max(at.Sub(began), 0)
 			e.Took = max(e.Took, r.Took)
 		} else {
-			e.How = Pending
+			e.How = tenants.Pending
 		}
 		e.Nodes = append(e.Nodes, r)
 	}
-	slices.SortFunc(e.Nodes, func(a, b Report) int { return cmp.Compare(a.Node, b.Node) })
-	if e.How == Pending {
+	slices.SortFunc(e.Nodes, func(a, b tenants.Report) int { return cmp.Compare(a.Node, b.Node) })
+	if e.How == tenants.Pending {
 		if e.Took = now.Sub(began); e.Took >= lease {
 			// The verdicts that gateways have are as old as their proofs.
-			e.How, e.Took, e.Margin = Bounded, lease, 0
+			e.How, e.Took, e.Margin = tenants.Bounded, lease, 0
 		}
 	}
 	return e

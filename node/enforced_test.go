@@ -16,7 +16,7 @@ import (
 )
 
 // words returns an Enforcement as text.
-func words(e node.Enforcement) string {
+func words(e tenants.Enforcement) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v %v +%v", e.How, e.Took, e.Margin)
 	for _, r := range e.Nodes {
@@ -109,7 +109,7 @@ func TestEnforced(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if e.How == node.Pending {
+					if e.How == tenants.Pending {
 						continue
 					}
 					if words(e) != c.want {

@@ -49,6 +49,10 @@ type call struct {
 	Operation string    `json:"operation,omitempty"`
 	Command   string    `json:"command,omitempty"`
 	CommandID string    `json:"command_id,omitempty"`
+	// Position is the position of a command's result, or the position that the
+	// caller asked about. Enforced says whether that position is enforced everywhere.
+	Position uint64 `json:"position,omitempty"`
+	Enforced string `json:"enforced,omitempty"`
 	// Tenant, Session and Reason are set for a call that ends a session, because
 	// no event records it.
 	Tenant  string   `json:"tenant,omitempty"`
@@ -132,6 +136,9 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, reply any, err e
 	c := callOf(r)
 	if !c.intended && !s.stillKnown(r) {
 		reply, err = nil, errUnauthorized()
+	}
+	if err == nil && !c.intended {
+		err = s.checkFresh(r) // the node may have lost its cluster meanwhile
 	}
 	c.Status = http.StatusOK
 	var e *api.Error

@@ -28,6 +28,8 @@ type record struct {
 	Time, Phase, Call, Actor, Scope, Source, Method, Path, Operation, Command string
 	CommandID                                                                 string `json:"command_id"`
 	Tenant, Session, Reason                                                   string
+	Position                                                                  uint64
+	Enforced                                                                  string
 	Status                                                                    int
 	Code                                                                      string
 	Micros                                                                    int64

@@ -109,6 +109,7 @@ func (s *Server) postCommand(w http.ResponseWriter, r *http.Request, spec comman
 	if err != nil {
 		return nil, s.refusal(spec.zero.Command(), q.CommandID, err)
 	}
+	callOf(r).Position = uint64(result.Position)
 	return api.Result{
 		CommandID: q.CommandID, Changed: result.Changed, Position: uint64(result.Position),
 		TenantVersion: result.TenantVersion, TakesAway: result.TakesAway, Warnings: list(result.Warnings),

@@ -25,6 +25,8 @@ var statuses = map[api.Code]int{
 	api.CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	api.CodeBusy:         http.StatusTooManyRequests,
 	api.CodeUnavailable:  http.StatusServiceUnavailable,
+	api.CodeBehind:       http.StatusServiceUnavailable,
+	api.CodeNotFresh:     http.StatusServiceUnavailable,
 	api.CodeUnknown:      http.StatusGatewayTimeout,
 	api.CodeInternal:     http.StatusInternalServerError,
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/api/server"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
 )
@@ -123,6 +124,19 @@ type broken struct {
 func (b broken) View() *projections.View { return b.view }
 func (b broken) Execute(context.Context, tenants.Command) (tenants.Result, error) {
 	return tenants.Result{}, b.err
+}
+
+// Await waits for ctx if the View does not include the position.
+func (b broken) Await(ctx context.Context, p events.Position) (*projections.View, error) {
+	if b.view != nil && b.view.Position() >= p {
+		return b.view, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (b broken) Enforced(context.Context, events.Position) (tenants.Enforcement, error) {
+	return tenants.Enforcement{}, b.err
 }
 
 // TestErrorsOfTheNode checks that an *api.Error of the node is passed on. Any other

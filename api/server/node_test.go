@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,8 @@ type running struct {
 	lobby  *lobby
 	client *api.Client
 	socket string
+	// stale makes the node one that has lost its cluster.
+	stale *atomic.Bool
 	// stop stops the API and then the node. The end of the test calls it, too.
 	stop func()
 }
@@ -83,8 +86,14 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 	if err != nil {
 		t.Fatal(err)
 	}
-	audit, lobby := new(records), new(lobby)
-	admin, err := server.New(server.Config{Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	audit, lobby, stale := new(records), new(lobby), new(atomic.Bool)
+	fresh := func() error {
+		if stale.Load() {
+			return errors.New("cut off")
+		}
+		return nil
+	}
+	admin, err := server.New(server.Config{Fresh: fresh, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +120,7 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 		}
 	})
 	t.Cleanup(stop)
-	r := &running{n, admin, audit, lobby, client, socket, stop}
+	r := &running{n, admin, audit, lobby, client, socket, stale, stop}
 	r.await(t)
 	return r
 }

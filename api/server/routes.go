@@ -36,6 +36,8 @@ import (
 //   - errors lists the codes that the route can answer with in addition to
 //     commonCodes.
 //
+// Every read also gets the parameter at_least.
+//
 // Then run `make docs`, which writes openapi.json, and add the route to
 // TestReadsKeepToTheirTenant or TestCommandsKeepToTheirTenant.
 //
@@ -69,7 +71,18 @@ var commonCodes = []api.Code{api.CodeBadRequest, api.CodeUnauthorized, api.CodeF
 
 // table returns all routes.
 func (s *Server) table() []route {
-	return slices.Concat(s.installationRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
+	list := slices.Concat(s.installationRoutes(), s.enforcedRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
+	for i := range list {
+		rt := &list[i]
+		if rt.reads() {
+			rt.query = append(slices.Clip(rt.query), atLeastParam())
+			rt.errors = append(slices.Clip(rt.errors), api.CodeBehind)
+		}
+		if rt.command == "" {
+			rt.errors = append(slices.Clip(rt.errors), api.CodeNotFresh)
+		}
+	}
+	return list
 }
 
 // installationRoutes returns the routes for operators, which concern the
@@ -393,6 +406,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 	}
 	c := callOf(r)
 	c.Operation, c.Command = rt.name, rt.command
+	err = s.checkFresh(r)
+	if err == nil {
+		err = s.atLeast(r, rt, q)
+	}
+	if err != nil {
+		s.finish(w, r, nil, err)
+		return
+	}
 	if rt.changes() && rt.command == "" && !rt.intends {
 		if err := s.intend(r, ""); err != nil {
 			s.finish(w, r, nil, err)
@@ -406,6 +427,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, by map[string]*ro
 // changes reports whether a route may change something, so that its intent must be
 // recorded first. A route with a method other than GET may, unless harmless is set.
 func (rt *route) changes() bool { return rt.method != http.MethodGet && !rt.harmless }
+
+// reads reports whether a route answers from the node's state and changes nothing.
+func (rt *route) reads() bool { return !rt.changes() }
 
 // A reader answers a read request from one View.
 type reader func(r *http.Request, v *projections.View) (any, error)

@@ -188,6 +188,8 @@ func (h house) query(l server.Line) string {
 		return "?permission=xmpp:federate"
 	case "diff":
 		return fmt.Sprint("?from=", h.built)
+	case "enforced":
+		return fmt.Sprint("?wait=1&position=", h.built)
 	}
 	return ""
 }

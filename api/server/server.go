@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/history"
 	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/projections"
@@ -26,6 +27,12 @@ type Runner interface {
 	Execute(ctx context.Context, c tenants.Command) (tenants.Result, error)
 	// View returns the node's state; nil while it has none.
 	View() *projections.View
+	// Await returns the node's state once it includes a position.
+	Await(ctx context.Context, p events.Position) (*projections.View, error)
+	// Enforced waits until a position is enforced everywhere. If ctx ends before, the
+	// Enforcement is Pending. The error is events.ErrNoSuchPosition if the node's
+	// state does not include the position.
+	Enforced(ctx context.Context, p events.Position) (tenants.Enforcement, error)
 }
 
 // Config holds the parts that a Server uses. Only Runner is required.
@@ -46,6 +53,10 @@ type Config struct {
 	// Audit receives a record of every call. If a record cannot be written, the call
 	// is refused. If Audit is nil, calls are not recorded.
 	Audit Auditor
+	// Fresh returns an error if the node's state may be older than revocations that
+	// other nodes enforce. Requests with a token, except commands, are then refused.
+	// If Fresh is nil, the state is always the newest.
+	Fresh func() error
 	// LogID, Version and Started are part of the status of the node.
 	LogID   string
 	Version string
@@ -64,6 +75,7 @@ type Server struct {
 	worker   Worker
 	gateways Gateways
 	audit    Auditor
+	fresh    func() error // nil: always fresh
 	logID    string
 	version  string
 	started  time.Time
@@ -92,6 +104,7 @@ func New(c Config) (*Server, error) {
 		worker:   c.Work,
 		gateways: c.Gateways,
 		audit:    c.Audit,
+		fresh:    c.Fresh,
 		logID:    c.LogID,
 		version:  c.Version,
 		started:  c.Started.UTC(),
