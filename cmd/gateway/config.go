@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/internal/daemon"
 )
 
@@ -36,10 +37,13 @@ type config struct {
 		Roots string `toml:"roots"` // PEM; empty: the system's roots
 	} `toml:"backend"`
 	NATS struct {
-		URLs       []string `toml:"urls"`
-		ServerName string   `toml:"server_name"`
-		SeedFile   string   `toml:"seed_file"`
-		CA         string   `toml:"ca"` // PEM; empty: no TLS, on loopback only
+		// URLs are the NATS servers. The gateway connects to each of them, so a policy
+		// node that hangs with its server delays nothing.
+		URLs []string `toml:"urls"`
+		// ServerName is the name of the servers, or the part of it before a hyphen.
+		ServerName string `toml:"server_name"`
+		SeedFile   string `toml:"seed_file"`
+		CA         string `toml:"ca"` // PEM; empty: no TLS, on loopback only
 	} `toml:"nats"`
 	Limits struct {
 		Connections int `toml:"connections"`
@@ -119,6 +123,10 @@ func (c *config) Check() error {
 	refuse(least > 0 && (c.Limits.Rate < minRate || c.Limits.Burst < minBurst),
 		fmt.Sprintf("limits: rate must be at least %d bytes a second and burst at least %d bytes: otherwise a stanza of the maximum size does not arrive in time", minRate, minBurst))
 	refuse(c.Certificates.Directory == "" && !c.Certificates.SelfSigned, "certificates: no directory")
+	refuse(len(c.NATS.URLs) > overnats.MaxLinks, fmt.Sprintf("nats: urls: at most %d, because the gateway connects to each of them", overnats.MaxLinks))
+	for i, url := range c.NATS.URLs {
+		refuse(slices.Contains(c.NATS.URLs[:i], url), fmt.Sprintf("nats: urls: entry %d repeats an earlier one", i+1))
+	}
 	if _, err := c.Log.Logger(io.Discard); err != nil {
 		errs = append(errs, err)
 	}

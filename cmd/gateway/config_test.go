@@ -139,5 +139,5 @@ func TestServeWithoutPolicy(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	p.conn.Close()
+	p.disconnect()
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/decision"
@@ -26,7 +25,7 @@ type process struct {
 	gateway  *gateway.Gateway
 	asker    *overnats.Asker
 	reporter *overnats.SessionReporter
-	conn     *nats.Conn
+	links    []overnats.LinkConfig // to NATS, one for each URL
 	registry *prometheus.Registry
 	health   net.Listener
 }
@@ -37,7 +36,7 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	defer p.conn.Close()
+	defer p.disconnect()
 	return p.serve(ctx)
 }
 
@@ -81,35 +80,50 @@ func build(c *config) (*process, error) {
 	})
 	if err != nil {
 		ports.close()
-		p.conn.Close()
+		p.disconnect()
 		return nil, err
 	}
-	p.reporter = &overnats.SessionReporter{Conn: p.conn, Gateway: c.ID, Sessions: p.gateway.Sessions}
+	p.reporter = &overnats.SessionReporter{Links: p.links, Gateway: c.ID, Sessions: p.gateway.Sessions}
 	return p, nil
 }
 
-// connect creates the asker and its NATS connection, which dials in the
-// background.
+// connect creates the asker and its connections to NATS, one for each URL. They dial
+// in the background.
 func (p *process) connect(c *config) error {
 	natsTLS, err := daemon.Roots(c.NATS.CA)
 	if err != nil {
 		return fmt.Errorf("nats ca: %w", err)
 	}
-	link := new(overnats.Link)
-	if p.conn, err = overnats.Connect(overnats.ConnectConfig{
-		Link: link, URLs: c.NATS.URLs, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
-		TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.logger,
-	}); err != nil {
-		return err
+	for _, url := range c.NATS.URLs {
+		link := new(overnats.Link)
+		conn, err := overnats.Connect(overnats.ConnectConfig{
+			Link: link, URLs: []string{url}, ServerName: c.NATS.ServerName, SeedFile: c.NATS.SeedFile,
+			TLS: natsTLS, Name: "gateway " + c.ID, Logger: p.logger.With("link", url),
+		})
+		if err != nil {
+			p.disconnect()
+			return err
+		}
+		p.links = append(p.links, overnats.LinkConfig{Name: url, Conn: conn, Link: link})
 	}
 	p.asker, err = overnats.New(overnats.Config{
-		Conn: p.conn, Link: link, Gateway: c.ID, Logger: p.logger, Metrics: p.registry,
+		Links: p.links, Gateway: c.ID, Logger: p.logger, Metrics: p.registry,
 		OnRevocation: func(e decision.Revocation) { p.gateway.Recheck(e) },
 	})
 	if err != nil {
-		p.conn.Close()
+		p.disconnect()
 	}
 	return err
+}
+
+// disconnect closes the connections to NATS. Each of them can take seconds, so they
+// are closed at the same time.
+func (p *process) disconnect() {
+	var wg sync.WaitGroup
+	for _, l := range p.links {
+		wg.Go(l.Conn.Close)
+	}
+	wg.Wait()
 }
 
 // ports are the open listeners.

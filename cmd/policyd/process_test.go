@@ -124,7 +124,7 @@ func gateway(t *testing.T, c *config, id string) *overnats.Asker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := overnats.New(overnats.Config{Conn: conn, Gateway: id, Logger: quiet})
+	a, err := overnats.New(overnats.Config{Links: []overnats.LinkConfig{{Conn: conn}}, Gateway: id, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func TestTurnedAway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := overnats.New(overnats.Config{Conn: conn, Gateway: g.id, Logger: slog.New(slog.DiscardHandler)})
+		a, err := overnats.New(overnats.Config{Links: []overnats.LinkConfig{{Conn: conn}}, Gateway: g.id, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,10 @@ const (
 	// stanzas for each of a thousand busy sessions. Further callers wait until
 	// there is room for their requests.
 	maxPending = 64 << 10
+	// maxEntering is the number of waiting requests above which admissions and
+	// openings wait for room. The rest is for questions: under overload, clients that
+	// want to enter are turned away before the stanzas of sessions are.
+	maxEntering = maxPending / 4 * 3
 	// openHold is how long Admit and Open wait in an outage. A client has 15 s in
 	// total until it must be bound.
 	openHold = 5 * time.Second
@@ -33,20 +37,32 @@ const (
 	noticeBuffer = 4096
 )
 
-// Config is the configuration of an Asker.
-type Config struct {
-	// Conn is the connection, made by Connect. The Asker does not close it.
+// A LinkConfig is one of a gateway's connections to NATS.
+type LinkConfig struct {
+	// Name names the link in logs and metrics. It is the URL of the server.
+	Name string
+	// Conn is the connection, made by Connect. Nobody closes it but its maker.
 	Conn *nats.Conn
 	// Link is the Link that was given to Connect. With it, the log can report why
-	// no node answers. It may be nil.
+	// the link is down. It may be nil.
 	Link *Link
+}
+
+// Config is the configuration of an Asker.
+type Config struct {
+	// Links are the connections to NATS, at most MaxLinks. Policy nodes that are
+	// connected to different servers need a link each. If several links reach the
+	// same node, the node is asked over one of them.
+	Links []LinkConfig
 	// Gateway is this gateway's id (decision.IsToken). The rights of its NATS user
 	// must be those of this id.
 	Gateway string
-	// OnRevocation is called for each revocation. A revocation without a tenant
-	// means that revocations may have been lost, because the connection was lost
-	// or a node appeared or restarted. The callee must then ask about all sessions
-	// again. OnRevocation must not block. If it is nil, revocations are ignored.
+	// OnRevocation is called once for each revocation, although each node publishes
+	// it and several links may carry it. A revocation without a tenant means that
+	// revocations may have been lost, because a connection was lost or a node
+	// appeared or restarted. The callee must then ask about all sessions again. That
+	// happens at most once a second. OnRevocation must not block, and is called from
+	// several goroutines. If it is nil, revocations are ignored.
 	OnRevocation func(decision.Revocation)
 	// Clock dates the answers. Nil means boottime.Now.
 	Clock boottime.Clock
@@ -59,61 +75,95 @@ type Config struct {
 // An Asker asks policy nodes. Its methods are safe for concurrent use. Ask, Admit
 // and Open wait until Run has begun.
 type Asker struct {
-	cfg     Config
-	inbox   string // the prefix of reply subjects, including the final dot
-	publish func(subject, reply string, msg []byte) error
-	latency prometheus.Histogram
-	outage  *prometheus.GaugeVec // nil: no metrics
+	cfg        Config
+	clock      boottime.Clock
+	challenges decision.Challenges
+	links      []*asking
+	latency    prometheus.Histogram // nil: no metrics, like those below
+	proofAge   prometheus.Histogram
+	outage     *prometheus.GaugeVec
 
 	calls   sync.Pool     // *call, not in use
 	outs    sync.Pool     // *outbox
 	started chan struct{} // closed when Run has begun
 	wake    chan struct{} // notifies Run that the timer must fire sooner
 
-	mu sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below, and filling of each link
 	// core is used only with the lock held. After each input to the core, flush
 	// carries out the core's output and releases the lock.
 	core   *core
-	timer  time.Time     // when Run calls tick; zero: never
+	timer  time.Duration // when Run calls tick; zero: never
 	room   chan struct{} // closed when a call ends; nil while no caller waits for room
 	closed bool
 }
+
+// An asking is the Asker's end of one link.
+type asking struct {
+	LinkConfig
+	index   int
+	inbox   string // the prefix of reply subjects, including the final dot
+	publish func(subject, reply string, msg []byte) error
+	out     chan *outbox // for the link's sender
+	filling *outbox      // being filled for the sender
+}
+
+// MaxLinks bounds the links of an Asker. Each link carries the announcements and
+// revocations of its nodes.
+const MaxLinks = maxLinks
 
 // New returns an Asker that does nothing until Run.
 func New(cfg Config) (*Asker, error) {
 	if err := checkID("gateway", cfg.Gateway); err != nil {
 		return nil, err
 	}
-	if cfg.Conn == nil {
-		return nil, errors.New("an asker needs a connection")
+	if len(cfg.Links) == 0 || len(cfg.Links) > maxLinks {
+		return nil, fmt.Errorf("an asker needs 1 to %d connections, and has %d", maxLinks, len(cfg.Links))
 	}
-	a := newAsker(cfg, cfg.Conn.PublishRequest)
+	for _, l := range cfg.Links {
+		if l.Conn == nil {
+			return nil, errors.New("an asker's link needs a connection")
+		}
+	}
+	a := newAsker(cfg)
 	if err := a.register(); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return a, nil
 }
 
-func newAsker(cfg Config, publish func(subject, reply string, msg []byte) error) *Asker {
+func newAsker(cfg Config) *Asker {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.OnRevocation == nil {
 		cfg.OnRevocation = func(decision.Revocation) {}
 	}
+	clock := cfg.Clock.Or()
 	a := &Asker{
-		cfg: cfg,
-		// The number is random, so a restarted gateway does not receive the replies
-		// to its previous process.
-		inbox:   replyPrefix + cfg.Gateway + "." + strconv.FormatUint(rand.Uint64(), replyTokenBase) + ".",
-		publish: publish,
-		started: make(chan struct{}),
-		wake:    make(chan struct{}, 1),
-		core:    newCore(time.Now(), cfg.Clock.Or(), rand.Uint64()),
+		cfg:        cfg,
+		clock:      clock,
+		challenges: decision.NewChallenges(rand.Uint64(), clock()),
+		started:    make(chan struct{}),
+		wake:       make(chan struct{}, 1),
+	}
+	a.core = newCore(clock(), rand.Uint64(), len(cfg.Links), a.challenges)
+	for i, l := range cfg.Links {
+		a.links = append(a.links, &asking{
+			LinkConfig: l, index: i, publish: publisher(l.Conn), out: make(chan *outbox, maxOutboxes),
+			// The number is random, so a restarted gateway does not receive the replies to
+			// its previous process, and a link does not receive those of another link.
+			inbox: replyPrefix + cfg.Gateway + "." + strconv.FormatUint(rand.Uint64(), replyTokenBase) + ".",
+		})
 	}
 	a.calls.New = func() any { return &call{finished: make(chan struct{}, 1)} }
 	a.outs.New = func() any { return new(outbox) }
 	return a
+}
+
+// lock takes the lock and returns the time.
+func (a *Asker) lock() time.Duration {
+	a.mu.Lock()
+	return a.clock()
 }
 
 // Ask asks all questions of qs and stores the verdict of qs[i] in vs[i]. Both
@@ -168,17 +218,20 @@ func (a *Asker) Open(ctx context.Context, s decision.Session) (decision.Opening,
 	return opening, nil
 }
 
-// Available reports whether there is an outage, in which no node answers, and
-// when it began.
-func (a *Asker) Available() (since time.Time, out bool) {
-	a.mu.Lock()
+// Available reports whether there is an outage, in which no node answers over any
+// link, and how long it has lasted.
+func (a *Asker) Available() (lasted time.Duration, out bool) {
+	now := a.lock()
 	defer a.mu.Unlock()
-	return a.core.outSince, a.core.out
+	if !a.core.out {
+		return 0, false
+	}
+	return now - a.core.outSince, true
 }
 
 func (a *Asker) newCall(hold time.Duration, requests int) *call {
 	k := a.calls.Get().(*call)
-	k.at, k.hold = time.Now(), hold
+	k.at, k.hold = a.clock(), hold
 	if cap(k.requests) < requests {
 		k.requests = make([]request, 0, requests)
 	}
@@ -208,59 +261,64 @@ func (a *Asker) freeCall(k *call, err error) {
 
 // do passes the call to the core and waits until it ends.
 func (a *Asker) do(ctx context.Context, k *call) error {
-	if err := a.enter(ctx, k); err != nil {
+	now, err := a.enter(ctx, k)
+	if err != nil {
 		return err
 	}
-	a.core.add(time.Now(), k)
-	a.flush()
+	a.core.add(now, k)
+	a.flush(now)
 	select {
 	case <-k.finished:
 	case <-ctx.Done():
-		a.mu.Lock()
+		now := a.lock()
 		a.core.cancel(k, context.Cause(ctx))
-		a.flush()
+		a.flush(now)
 		<-k.finished
 	}
 	return k.err
 }
 
-// enter waits until there is room for the call. It returns nil with the lock held,
-// or an error with the lock released.
-func (a *Asker) enter(ctx context.Context, k *call) error {
+// enter waits until there is room for the call. It returns nil and the time with the
+// lock held, or an error with the lock released.
+func (a *Asker) enter(ctx context.Context, k *call) (now time.Duration, err error) {
 	select {
 	case <-a.started:
 	default:
-		if err := await(ctx, k, a.started); err != nil {
-			return err
+		if err := a.await(ctx, k, a.started); err != nil {
+			return 0, err
 		}
 	}
-	a.mu.Lock()
+	most := maxPending
+	if k.entry() {
+		most = maxEntering
+	}
+	now = a.lock()
 	for {
 		switch {
 		case a.closed:
 			a.mu.Unlock()
-			return ErrClosed
-		case !a.core.expires(k).After(time.Now()):
+			return 0, ErrClosed
+		case a.core.expires(k) <= now:
 			a.mu.Unlock()
-			return ErrUnavailable
-		case a.core.pending+len(k.requests) <= maxPending || a.core.pending == 0:
-			return nil
+			return 0, ErrUnavailable
+		case a.core.pending+len(k.requests) <= most || a.core.pending == 0:
+			return now, nil
 		}
 		if a.room == nil {
 			a.room = make(chan struct{})
 		}
 		room := a.room
 		a.mu.Unlock()
-		if err := await(ctx, k, room); err != nil {
-			return err
+		if err := a.await(ctx, k, room); err != nil {
+			return 0, err
 		}
-		a.mu.Lock()
+		now = a.lock()
 	}
 }
 
 // await waits for ch, at most for the call's hold time.
-func await(ctx context.Context, k *call, ch <-chan struct{}) error {
-	timer := time.NewTimer(time.Until(k.at.Add(k.hold)))
+func (a *Asker) await(ctx context.Context, k *call, ch <-chan struct{}) error {
+	timer := time.NewTimer(k.at + k.hold - a.clock())
 	defer timer.Stop()
 	select {
 	case <-ch:

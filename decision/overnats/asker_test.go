@@ -28,21 +28,25 @@ type wire struct {
 func onWire(t *testing.T, send func(w *wire, reply string, msg []byte) error) *wire {
 	t.Helper()
 	w := &wire{replies: make(chan *nats.Msg, maxReplies)}
-	w.Asker = newAsker(Config{Gateway: "gw1", Logger: quiet(), Clock: func() time.Duration { return bootTime(time.Now()) }}, func(_, reply string, msg []byte) error {
+	w.Asker = newAsker(Config{Gateway: "gw1", Links: make([]LinkConfig, 1), Logger: quiet(), Clock: bubbleTime})
+	w.links[0].publish = func(_, reply string, msg []byte) error {
 		w.mu.Lock()
 		w.sent++
 		w.mu.Unlock()
 		return send(w, reply, msg)
-	})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
-		w.run(ctx, w.replies, nil, nil, func() bool { return true })
+		w.run(ctx, w.replies, func(context.Context, *sync.WaitGroup) { w.connection(w.links[0], true) })
 		close(done)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return w
 }
+
+// bubbleTime is the boot-time clock of a synctest bubble.
+func bubbleTime() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
 // silence answers no message.
 func silence(*wire, string, []byte) error { return nil }
@@ -85,13 +89,13 @@ func TestVerdictKnowsItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := onWire(t, answer(30*time.Millisecond))
 		<-time.After(1100 * time.Millisecond) // between two pings
-		begin := time.Now()
+		begin, asked := time.Now(), bubbleTime()
 		vs := make([]decision.Verdict, 1)
 		if err := w.Ask(t.Context(), []decision.Question{question(1)}, vs, time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begin); took != 30*time.Millisecond || vs[0].AskedAt != bootTime(begin) {
-			t.Errorf("answered after %v, asked at %v, which is %v after the call", took, vs[0].AskedAt, vs[0].AskedAt-bootTime(begin))
+		if took := time.Since(begin); took != 30*time.Millisecond || vs[0].AskedAt != asked || vs[0].ProvenAt != asked {
+			t.Errorf("answered after %v, asked at %v, which is %v after the call", took, vs[0].AskedAt, vs[0].AskedAt-asked)
 		}
 	})
 }

@@ -150,6 +150,10 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 		log.Debug("connect to NATS", "error", err)
 	}
 	opts.AsyncErrorCB = func(_ *nats.Conn, s *nats.Subscription, err error) {
+		if newerSubject(err) {
+			log.Debug("policyd has an older version: it grants no challenges", "error", err)
+			return
+		}
 		link.deny(err)
 		subject := ""
 		if s != nil {
@@ -159,6 +163,13 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 		source, _, _ := strings.Cut(err.Error(), " on connection ")
 		often.Say(slog.LevelWarn, source, "NATS reports an error", "subject", subject)
 	}
+}
+
+// newerSubject reports whether an error is the denial of a subject that policyd of
+// an older version does not know. A gateway works without this subject.
+func newerSubject(err error) bool {
+	return errors.Is(err, nats.ErrPermissionViolation) &&
+		(strings.Contains(err.Error(), `"`+nodePrefix) || strings.Contains(err.Error(), `"`+challengePrefix))
 }
 
 // secure sets TLS, and refuses servers that must not be used without TLS.

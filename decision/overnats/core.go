@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/internal/boottime"
 )
 
 // The Asker's times and bounds.
@@ -20,9 +19,9 @@ const (
 	// forgetNode is how long a node is remembered without an announcement: three
 	// intervals of announcements.
 	forgetNode = 3 * announceEach
-	// leaveAlone is how long a node is avoided after a miss. Then it is sent an
-	// empty message to find out whether it answers again. The time doubles with
-	// each further miss, up to leaveAloneMost.
+	// leaveAlone is how long a path is avoided after a miss. Then it is sent an
+	// empty message to find out whether the node answers again. The time doubles
+	// with each further miss, up to leaveAloneMost.
 	leaveAlone     = 250 * time.Millisecond
 	leaveAloneMost = 4 * time.Second
 	// waitBehind and waitNotFresh are how long a node is avoided after it answered
@@ -34,9 +33,14 @@ const (
 	pingEach = 250 * time.Millisecond
 	// atLeastFor is how long the Asker requires a position of the log after a node
 	// last reported it or a newer one. Without this bound, a position that no
-	// remaining node has reached would block all decisions.
-	atLeastFor = 15 * time.Second
-	// inFlight bounds the unanswered messages to a node. Fewer, larger messages
+	// remaining node has reached would block all decisions. It must not be shorter
+	// than the lease: a node that proves a challenge of the time after the report has
+	// that position anyway, and older proofs are refused once the lease is over.
+	atLeastFor = decision.Lease
+	// oneOutage is the longest time between two failures of the same outage. A
+	// node that fails a message does so within tryFor, and a hedge begins later.
+	oneOutage = 2 * tryFor
+	// inFlight bounds the unanswered messages on a path. Fewer, larger messages
 	// make each question cheaper, so further requests wait and travel together.
 	// Another message is sent only if at least 32 requests (worth) wait for each
 	// message in flight, or if 2 ms (patience) have passed since the last message.
@@ -48,11 +52,8 @@ const (
 	// maxNodes bounds the nodes remembered. Announcements of further nodes are
 	// ignored.
 	maxNodes = 64
-	// afterUnsent is how long the core sends nothing after a failed send.
+	// afterUnsent is how long the core sends nothing over a link after a failed send.
 	afterUnsent = 50 * time.Millisecond
-	// pruneOver is the number of abandoned requests above which the queues are
-	// pruned. Up to that number, they stay queued and are skipped.
-	pruneOver = 1024
 )
 
 // A request is a question, admission or opening, from its arrival to its result.
@@ -71,7 +72,7 @@ type request struct {
 // have a result, or an error ends the call.
 type call struct {
 	requests []request
-	at       time.Time     // when the caller asked
+	at       time.Duration // when the caller asked
 	hold     time.Duration // the longest outage that the caller waits for
 	left     int           // requests without a result
 	err      error         // the first error
@@ -87,25 +88,8 @@ type call struct {
 	buffer     []byte        // the encoded requests; the bodies are views of it
 }
 
-// A node is the core's knowledge of one policy node. The empty id stands for any
-// node of the queue group.
-type node struct {
-	id        string
-	boot      uint64
-	load      uint16
-	ready     bool
-	heard     time.Time // the time of its last announcement
-	inFlight  int
-	lastSent  time.Time
-	misses    int       // consecutive misses; above zero it receives only pings
-	waitUntil time.Time // no message is sent to it before this time
-	// unanswered is set if the node did not answer, or refused, a message that was
-	// sent after readyAt: when the node became ready, or NATS was connected.
-	unanswered bool
-	readyAt    time.Time
-}
-
-func (n *node) anyone() bool { return n.id == "" }
+// entry reports whether the call asks to let a client in, and not about a session.
+func (k *call) entry() bool { return len(k.requests) > 0 && k.requests[0].kind != decision.Ask }
 
 // A flight is a set of requests that stay in one batch until they are answered or
 // all tries have missed. A flight without requests is a ping.
@@ -118,65 +102,73 @@ type flight struct {
 // A try is one message that is sent and not answered yet.
 type try struct {
 	id      uint64
-	node    *node
-	sent    time.Time
-	asked   time.Duration // when it was sent, by the boot-time clock
+	path    *path
+	sent    time.Duration
+	wire    decision.Wire
 	atLeast decision.Mark
 	flight  *flight // nil once another try of the flight was answered
 }
 
 // A sending is a message that the core's owner must send.
 type sending struct {
-	try     uint64
-	node    string // empty: the queue group
-	atLeast decision.Mark
-	flight  *flight
+	try       uint64
+	link      int
+	node      string // empty: the queue group
+	wire      decision.Wire
+	challenge uint64
+	atLeast   decision.Mark
+	flight    *flight
 }
 
 // counts are the core's counters.
 type counts struct {
-	requests, messages, hedges, misses, malformed, behind, notFresh, bad, unavailable uint64
+	requests, messages, hedges, misses, malformed, behind, notFresh, unproven, version, busy, bad, unavailable uint64
 }
 
-// A core is the logic of the Asker, without NATS, clock or goroutines, except that
-// it dates its tries by the boot-time clock. Its owner passes it events and the time. After each of these inputs, the owner takes the
-// core's sendings and finished calls. A core is not safe for concurrent use.
+// A core is the logic of the Asker, without NATS, clock or goroutines. Its owner
+// passes it events and the time. After each of these inputs, the owner takes the
+// core's sendings and finished calls. A core is not safe for concurrent use. All
+// times are those of the gateway's boot-time clock; zero stands for no time.
 //
 // It guarantees that a call ends exactly once: with an error, or with a result for
 // each request. Each result comes from the reply to a message that contained the
-// request.
+// request. Each verdict has a proof of this run of the gateway, which was not older
+// than the lease when the verdict arrived.
 type core struct {
-	random *rand.Rand
-	boot   boottime.Clock // dates the tries, for the freshness of their results
+	random     *rand.Rand
+	challenges decision.Challenges
 
+	links   []*link
 	nodes   []*node
-	anyone  node
-	tries   []*try     // unanswered, oldest first
-	queue   []*request // waiting, from head on
-	head    int
-	again   []*request // waiting after a miss, ahead of the queue
-	calls   call       // sentinel of the list of open calls, oldest first
-	pending int        // requests of open calls
-	dead    int        // requests of ended calls that may still be queued
+	tries   []*try // unanswered, oldest first
+	waiting waiting
+	calls   call // sentinel of the list of open calls, oldest first
+	pending int  // requests of open calls
 	nextTry uint64
 
-	connected   bool
-	pausedUntil time.Time
-	out         bool      // there is an outage: no node answers
-	outSince    time.Time // the beginning of the outage
-	lastOK      time.Time
-	nextPing    time.Time
+	out      bool          // there is an outage: no node answers
+	outSince time.Duration // the beginning of the outage
+	lastOK   time.Duration
+	// round counts the answers. A node that has failed in the present round has
+	// failed since any node last answered.
+	round       uint64
+	failing     time.Duration // the first failure of the round, as far as it belongs to one outage; zero: none
+	lastFailure time.Duration
+	nextPing    time.Duration
 	// expiry: no open call expires before this time. Zero: no call is open.
-	expiry time.Time
+	expiry time.Duration
 
 	newest   decision.Mark
-	newestAt time.Time
+	newestAt time.Duration
+
+	rechecks rechecks
 
 	// The outputs, which the owner takes after each input.
-	sends []sending
-	ended []*call
-	rearm bool          // the result of next may now be earlier
-	took  time.Duration // the latency of the last answer
+	sends    []sending
+	ended    []*call
+	rearm    bool          // the result of next may now be earlier
+	took     time.Duration // the latency of the last answer
+	proofAge time.Duration // the age of its proof
 
 	counts counts
 
@@ -184,22 +176,28 @@ type core struct {
 	freeFlights []*flight
 }
 
-// newCore returns a core that does not know yet whether any node answers. It
-// begins in an outage, which ends with the first answer.
-func newCore(now time.Time, boot boottime.Clock, seed uint64) *core {
+// newCore returns a core with the given number of links, which does not know yet
+// whether any node answers. It begins in an outage, which ends with the first
+// answer.
+func newCore(now time.Duration, seed uint64, links int, challenges decision.Challenges) *core {
 	c := &core{
-		boot:     boot,
-		random:   rand.New(rand.NewPCG(seed, 0)),
-		out:      true,
-		outSince: now,
-		anyone:   node{ready: true},
+		random:     rand.New(rand.NewPCG(seed, 0)),
+		challenges: challenges,
+		out:        true,
+		outSince:   now,
+		round:      1,
+	}
+	for i := range links {
+		l := &link{index: i}
+		l.anyone.link = l
+		c.links = append(c.links, l)
 	}
 	c.calls.prev, c.calls.next = &c.calls, &c.calls
 	return c
 }
 
 // add accepts a call. The call may end at once.
-func (c *core) add(now time.Time, k *call) {
+func (c *core) add(now time.Duration, k *call) {
 	k.left = len(k.requests)
 	c.counts.requests += uint64(len(k.requests))
 	k.prev, k.next = c.calls.prev, &c.calls
@@ -210,16 +208,16 @@ func (c *core) add(now time.Time, k *call) {
 		return
 	}
 	at := c.expires(k)
-	if !at.After(now) {
+	if at <= now {
 		c.counts.unavailable++
 		c.end(k, ErrUnavailable)
 		return
 	}
-	if c.expiry.IsZero() || at.Before(c.expiry) {
+	if c.expiry == 0 || at < c.expiry {
 		c.expiry, c.rearm = at, true
 	}
 	for i := range k.requests {
-		c.queue = append(c.queue, &k.requests[i])
+		c.waiting.add(&k.requests[i])
 	}
 	c.dispatch(now)
 }
@@ -240,12 +238,12 @@ func (c *core) close(err error) {
 
 // expires returns the time when the call expires: its hold time after it was made,
 // or after the beginning of the outage if the outage began earlier.
-func (c *core) expires(k *call) time.Time {
+func (c *core) expires(k *call) time.Duration {
 	since := k.at
-	if c.out && c.outSince.Before(since) {
-		since = c.outSince
+	if c.out {
+		since = min(since, c.outSince)
 	}
-	return since.Add(k.hold)
+	return since + k.hold
 }
 
 // end ends a call and removes it from the list. Its requests may still be in the
@@ -259,107 +257,15 @@ func (c *core) end(k *call, err error) {
 		k.requests[i].done = true
 	}
 	c.pending -= len(k.requests)
-	if c.dead += k.left; c.dead > pruneOver && 2*c.dead > len(c.again)+len(c.queue) {
-		c.prune()
-	}
+	c.waiting.abandon(k.left)
 	k.prev.next, k.next.prev = k.next, k.prev
 	k.prev, k.next = nil, nil
 	c.ended = append(c.ended, k)
 }
 
-// prune removes the requests that are done from both queues.
-func (c *core) prune() {
-	done := func(r *request) bool { return r.done }
-	c.again = slices.DeleteFunc(c.again, done)
-	c.queue = slices.DeleteFunc(c.queue[c.head:], done)
-	c.head, c.dead = 0, 0
-}
-
-// maySend reports whether messages can be sent now.
-func (c *core) maySend(now time.Time) bool {
-	return c.connected && !now.Before(c.pausedUntil)
-}
-
-// connection records whether NATS is connected. When the connection is lost, all
-// unanswered tries are lost too. Without a connection nothing is sent.
-func (c *core) connection(now time.Time, up bool) {
-	if c.connected == up {
-		return
-	}
-	c.connected, c.rearm = up, true
-	if !up {
-		for len(c.tries) > 0 {
-			c.miss(now, c.tries[0], false)
-		}
-		c.noAnswer(now)
-	}
-	for _, n := range c.nodes {
-		n.readyAt, n.unanswered = now, false
-	}
-	c.anyone.waitUntil = now
-	c.dispatch(now)
-}
-
-// announced records a node's announcement.
-//
-// It reports whether the node was unknown before or has restarted. In both cases
-// revocations may have been missed.
-func (c *core) announced(now time.Time, a *decision.Announcement) (anew bool) {
-	c.sawMark(now, a.At)
-	n := c.node(a.Node)
-	if n == nil {
-		if len(c.nodes) >= maxNodes {
-			return false
-		}
-		anew = true
-		c.rearm = true
-		n = &node{id: a.Node, boot: a.Boot}
-		c.nodes = append(c.nodes, n)
-	}
-	if n.boot != a.Boot {
-		// The restart has lost everything that the node was asked before.
-		for _, t := range slices.Clone(c.tries) {
-			if t.node == n {
-				c.miss(now, t, false)
-			}
-		}
-		n.boot, n.misses, n.waitUntil = a.Boot, 0, time.Time{}
-		n.readyAt, n.unanswered = now, false
-		anew = true
-	}
-	if a.Ready && !n.ready {
-		n.waitUntil = time.Time{}
-		n.readyAt, n.unanswered = now, false
-	}
-	n.heard, n.load, n.ready = now, a.Load, a.Ready
-	c.dispatch(now)
-	return anew
-}
-
-func (c *core) node(id string) *node {
-	for _, n := range c.nodes {
-		if n.id == id {
-			return n
-		}
-	}
-	return nil
-}
-
-// readyNodes returns how many nodes announce that they are ready, and whether one
-// of them did not answer a message since.
-func (c *core) readyNodes() (n int, unanswered bool) {
-	for _, node := range c.nodes {
-		if node.ready {
-			n++
-			unanswered = unanswered || node.unanswered
-		}
-	}
-	return n, unanswered
-}
-
 // sawMark records a position of the log that a node has reported, unless a newer
 // position of the same log is known.
-func (c *core) sawMark(now time.Time, m decision.Mark) {
+func (c *core) sawMark(now time.Duration, m decision.Mark) {
 	at := c.atLeast(now)
 	if m.LogID != "" && (m.LogID != at.LogID || m.Position >= at.Position) {
 		c.newest, c.newestAt = m, now
@@ -368,19 +274,25 @@ func (c *core) sawMark(now time.Time, m decision.Mark) {
 
 // atLeast returns the Mark that a node must have reached to answer now. The zero
 // Mark sets no condition.
-func (c *core) atLeast(now time.Time) decision.Mark {
-	if now.Sub(c.newestAt) > atLeastFor {
+func (c *core) atLeast(now time.Duration) decision.Mark {
+	if now-c.newestAt > atLeastFor {
 		return decision.Mark{}
 	}
 	return c.newest
 }
 
+// revoked records a revocation that a node has published.
+func (c *core) revoked(now time.Duration, e decision.Revocation) {
+	c.sawMark(now, decision.Mark{LogID: e.LogID, Position: e.Position})
+	c.rechecks.one(e)
+}
+
 // tick handles everything that is due: expired calls, overdue tries, hedges and
 // pings. The owner calls it at the time of next or later.
-func (c *core) tick(now time.Time) {
+func (c *core) tick(now time.Duration) {
 	c.forget(now)
 	for i := 0; i < len(c.tries); {
-		if t := c.tries[i]; now.Sub(t.sent) >= tryFor {
+		if t := c.tries[i]; now-t.sent >= tryFor {
 			c.miss(now, t, true)
 		} else {
 			i++
@@ -390,89 +302,104 @@ func (c *core) tick(now time.Time) {
 	c.dispatch(now)
 	c.expire(now)
 	c.ping(now)
+	c.rechecks.tick(now)
 }
 
-// next returns the time when tick must be called. The zero time means that no call
-// is needed before the next input.
-func (c *core) next(now time.Time) time.Time {
-	var at time.Time
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+// next returns the time when tick must be called. Zero means that no call is
+// needed before the next input.
+func (c *core) next(now time.Duration) time.Duration {
+	var at time.Duration
+	sooner := func(t time.Duration) {
+		if t != 0 && (at == 0 || t < at) {
 			at = t
 		}
 	}
-	for _, t := range c.tries {
-		sooner(t.sent.Add(tryFor))
-		if h := t.sent.Add(hedgeAfter); t.flight != nil && !t.flight.hedged && h.After(now) {
-			sooner(h)
-		}
-	}
-	later := func(t time.Time) {
-		if t.After(now) {
+	later := func(t time.Duration) {
+		if t > now {
 			sooner(t)
 		}
 	}
-	for _, n := range c.nodes {
-		sooner(n.heard.Add(forgetNode))
-		later(n.waitUntil)
-		if c.backlog() > 0 {
-			later(n.lastSent.Add(patience))
+	for _, t := range c.tries {
+		sooner(t.sent + tryFor)
+		if t.flight != nil && !t.flight.hedged {
+			later(t.sent + hedgeAfter)
 		}
 	}
-	if c.backlog() > 0 {
-		later(c.anyone.lastSent.Add(patience))
+	path := func(p *path) {
+		later(p.waitUntil)
+		if c.waiting.len() > 0 {
+			later(p.lastSent + patience)
+		}
 	}
-	later(c.anyone.waitUntil)
-	later(c.pausedUntil)
+	for _, n := range c.nodes {
+		later(n.waitUntil)
+		later(n.busyUntil)
+		for _, p := range n.paths {
+			sooner(p.heard + forgetNode)
+			path(p)
+		}
+	}
+	for _, l := range c.links {
+		path(&l.anyone)
+		later(l.pausedUntil)
+	}
 	if c.maySend(now) && c.lonely() {
-		if c.nextPing.IsZero() {
+		if c.nextPing == 0 {
 			return now
 		}
 		sooner(c.nextPing)
 	}
 	sooner(c.expiry)
+	sooner(c.rechecks.next())
 	return at
 }
 
-// forget removes nodes that no longer send announcements.
-func (c *core) forget(now time.Time) {
-	c.nodes = slices.DeleteFunc(c.nodes, func(n *node) bool {
-		return now.Sub(n.heard) >= forgetNode
-	})
-}
-
 // expire ends the calls that have expired.
-func (c *core) expire(now time.Time) {
-	if c.expiry.IsZero() || now.Before(c.expiry) {
+func (c *core) expire(now time.Duration) {
+	if c.expiry == 0 || now < c.expiry {
 		return
 	}
-	c.expiry = time.Time{}
+	c.expiry = 0
 	for k := c.calls.next; k != &c.calls; {
 		next, at := k.next, c.expires(k)
-		if !at.After(now) {
+		if at <= now {
 			c.counts.unavailable++
 			c.end(k, ErrUnavailable)
-		} else if c.expiry.IsZero() || at.Before(c.expiry) {
+		} else if c.expiry == 0 || at < c.expiry {
 			c.expiry = at
 		}
 		k = next
 	}
 }
 
-// noAnswer records that a message sent at since was not answered. An outage then
-// begins at since, or at the last answer if this is later.
-func (c *core) noAnswer(since time.Time) {
+// noAnswer records that a message sent at since was not answered. If no other node
+// is left to ask, an outage has begun: with the first failure since the last answer.
+func (c *core) noAnswer(now, since time.Duration) {
 	if c.out {
 		return
 	}
-	if since.Before(c.lastOK) {
-		since = c.lastOK
+	if c.failing == 0 || now-c.lastFailure > oneOutage {
+		c.failing = max(since, c.lastOK)
 	}
-	c.out, c.outSince, c.rearm = true, since, true
+	c.lastFailure = now
+	if c.untried(now) {
+		return
+	}
+	c.out, c.outSince, c.rearm = true, c.failing, true
 	// For calls made after the outage began, the hold time now counts from outSince.
 	for k := c.calls.next; k != &c.calls; k = k.next {
-		if at := c.expires(k); c.expiry.IsZero() || at.Before(c.expiry) {
+		if at := c.expires(k); c.expiry == 0 || at < c.expiry {
 			c.expiry = at
 		}
 	}
+}
+
+// untried reports whether a node could answer: it is ready and within reach, it
+// answered its last message, and it has not failed since any node last answered.
+func (c *core) untried(now time.Duration) bool {
+	return slices.ContainsFunc(c.nodes, func(n *node) bool {
+		return n.ready && n.failedIn != c.round && slices.ContainsFunc(n.paths, func(p *path) bool {
+			return p.link.usable(now) && p.misses == 0
+		})
+	})
 }

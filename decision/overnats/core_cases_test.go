@@ -2,6 +2,7 @@ package overnats
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,19 +12,30 @@ import (
 // newCase returns a simulation with the given number of nodes, without loss and
 // mishaps. All nodes are known, and a packet takes up to a millisecond.
 func newCase(t *testing.T, nodes int) *simulation {
+	return newLinksCase(t, 1, slices.Repeat([][]int{{0}}, nodes)...)
+}
+
+// newLinksCase returns such a simulation with several links. The nodes are named a,
+// b, and so on, and reach names the links that reach each.
+func newLinksCase(t *testing.T, links int, reach ...[]int) *simulation {
 	s := newSimulation(t, 1)
+	s.connect(links)
 	s.nodes, s.poison = nil, 0
-	for i := range nodes {
-		s.nodes = append(s.nodes, &simNode{id: string(rune('a' + i)), alive: true})
+	for i, links := range reach {
+		s.nodes = append(s.nodes, &simNode{id: string(rune('a' + i)), alive: true, wire: decision.Wire2, links: links})
 	}
 	s.delay = 0
-	s.core.connection(s.now, true)
-	s.take()
+	s.allConnected()
 	s.announce()
 	s.run(10 * time.Millisecond)
 	s.delay = time.Millisecond
-	s.batches, s.waits = nil, nil
+	s.batches, s.waits, s.rechecks = nil, nil, nil
 	return s
+}
+
+// path returns the path to a node over a link.
+func (s *simulation) path(node string, link int) *path {
+	return s.core.node(node).on(s.core.links[link])
 }
 
 func TestHungNodeCostsOneHedge(t *testing.T) {
@@ -51,8 +63,8 @@ func TestHungNodeCostsOneHedge(t *testing.T) {
 	}
 	s.nodes[0].hung = false
 	s.run(leaveAloneMost + time.Second)
-	if n := s.core.node("a"); n == nil || n.misses > 0 {
-		t.Errorf("the node works again, but is still avoided: %+v", n)
+	if p := s.path("a", 0); p == nil || p.misses > 0 {
+		t.Errorf("the node works again, but is still avoided: %+v", p)
 	}
 }
 
@@ -73,7 +85,7 @@ func TestOutageCountsFromItsBeginning(t *testing.T) {
 	s.ask(1, 5*time.Second)
 	s.run(1001 * time.Millisecond)
 	if s.failed != 2 {
-		t.Fatalf("%v after the outage began %d calls have failed, want 2", s.now.Sub(began), s.failed)
+		t.Fatalf("%v after the outage began %d calls have failed, want 2", (s.now - began), s.failed)
 	}
 	if w := waits(); w > time.Second+10*time.Millisecond {
 		t.Errorf("a call made 4 s into the outage waited %v, want 1 s", w)
@@ -98,7 +110,7 @@ func TestOutageCountsFromItsBeginning(t *testing.T) {
 func TestOutageBeginsAfterTheLastAnswer(t *testing.T) {
 	s := newCase(t, 2)
 	s.nodes[0].hung = true
-	for s.core.node("a").inFlight == 0 {
+	for s.path("a", 0).inFlight == 0 {
 		s.ask(1, 5*time.Second)
 	}
 	s.run(tryFor - 10*time.Millisecond)
@@ -106,8 +118,9 @@ func TestOutageBeginsAfterTheLastAnswer(t *testing.T) {
 	s.run(3 * time.Millisecond)
 	answered := s.core.lastOK
 	s.nodes[1].alive = false
+	s.ask(1, 5*time.Second)
 	s.run(time.Second)
-	if !s.core.out || s.core.outSince.Before(answered) {
+	if !s.core.out || s.core.outSince < answered {
 		t.Errorf("out %v since %v, the last answer came at %v", s.core.out, s.core.outSince, answered)
 	}
 }
@@ -121,7 +134,7 @@ func TestRecoveryIsFound(t *testing.T) {
 	if !s.core.out {
 		t.Fatal("all nodes have stopped, but the core reports no outage")
 	}
-	if d := s.now.Sub(s.core.outSince); d > 10*time.Second || d < 5*time.Second {
+	if d := (s.now - s.core.outSince); d > 10*time.Second || d < 5*time.Second {
 		t.Errorf("the outage began %v ago", d)
 	}
 	s.nodes[0].alive = true
@@ -267,21 +280,23 @@ func TestRestartedNode(t *testing.T) {
 	s.nodes[0].hung = false
 	s.nodes[0].boot++
 	asked := s.now
-	s.core.announced(s.now, &decision.Announcement{Node: "a", Boot: s.nodes[0].boot, Ready: true})
+	s.core.announced(s.now, 0, &decision.Announcement{Node: "a", Boot: s.nodes[0].boot, Ready: true, Wire: decision.Wire2})
 	s.take()
 	s.run(300 * time.Millisecond)
-	if s.answered != 1 || s.now.Sub(asked) >= tryFor {
-		t.Errorf("%d answered after %v", s.answered, s.now.Sub(asked))
+	if s.answered != 1 || (s.now-asked) >= tryFor {
+		t.Errorf("%d answered after %v", s.answered, (s.now - asked))
 	}
 }
 
 // TestStrangeReplies checks that a reply that does not match its message is never
 // used as an answer.
 func TestStrangeReplies(t *testing.T) {
-	good := func(try uint64) decision.Reply {
+	good := func(c *core, now time.Duration, try uint64) decision.Reply {
 		return decision.Reply{
-			ReplyHead: decision.ReplyHead{ID: try, Node: "a", At: decision.Mark{LogID: "log", Position: 10}},
-			Results:   []decision.Result{{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: 1}}},
+			ReplyHead: decision.ReplyHead{
+				ID: try, Node: "a", Wire: decision.Wire2, Proven: c.challenges.At(now), At: decision.Mark{LogID: "log", Position: 10},
+			},
+			Results: []decision.Result{{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: 1}}},
 		}
 	}
 	for name, spoil := range map[string]func(*decision.Reply){
@@ -297,7 +312,7 @@ func TestStrangeReplies(t *testing.T) {
 		s.nodes[0].hung = true
 		k := s.ask(1, time.Second)
 		try := s.core.tries[0].id
-		r := good(try)
+		r := good(s.core, s.now, try)
 		if spoil != nil {
 			spoil(&r)
 		}
@@ -312,7 +327,7 @@ func TestStrangeReplies(t *testing.T) {
 		}
 		// A second reply, and a reply to an unknown message, must have no effect.
 		s.core.replied(s.now, try, &r)
-		r = good(999)
+		r = good(s.core, s.now, 999)
 		s.core.replied(s.now, 999, &r)
 		s.core.malformed(s.now, 998)
 		s.core.lost(s.now, 997)
@@ -323,12 +338,12 @@ func TestStrangeReplies(t *testing.T) {
 // nothing can be sent.
 func TestGoneCallersLeaveNothing(t *testing.T) {
 	s := newCase(t, 1)
-	s.core.connection(s.now, false)
+	s.core.connection(s.now, 0, false)
 	for range 100_000 {
 		s.core.cancel(s.ask(1, time.Hour), errClientGone)
 		s.take()
 	}
-	if n := len(s.core.queue) + len(s.core.again); n > 2*pruneOver || s.core.pending != 0 {
+	if n := s.core.waiting.len(); n > 2*pruneOver || s.core.pending != 0 {
 		t.Errorf("%d requests of cancelled calls wait, %d count as pending", n, s.core.pending)
 	}
 }

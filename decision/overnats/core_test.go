@@ -13,31 +13,51 @@ import (
 )
 
 // This file tests the core alone, in a simulated network. Messages are lost,
-// delayed, duplicated and reordered; nodes hang, stop, lag and send false replies.
-// Each seed gives one run, which can be repeated.
+// delayed, duplicated and reordered; nodes hang, stop, lag, cannot prove their
+// state, and send false replies; links are lost, hang, and become deaf in one
+// direction. Each seed gives one run, which can be repeated.
 
 // A packet is a message in the network, with its time of arrival.
 type packet struct {
-	at time.Time
+	at time.Duration
 	do func()
+}
+
+// simLink is one of the gateway's connections.
+type simLink struct {
+	hung     bool // it is connected and carries nothing
+	deafUp   bool // what the gateway sends is lost
+	deafDown bool // what the nodes send is lost
 }
 
 // simNode is a node of the simulation.
 type simNode struct {
 	id       string
 	boot     uint64
-	alive    bool // it answers and announces itself
-	hung     bool // it announces itself but does not answer
+	links    []int // the links that reach it
+	alive    bool  // it answers and announces itself
+	hung     bool  // it announces itself but does not answer
 	notFresh bool
+	busy     bool
 	lag      uint64 // how many positions it is behind
 	slow     time.Duration
+	wire     decision.Wire
+	narrow   bool // it announces Wire2, and cannot read it
+	// A node in a cluster proves its state by the gateway's challenges that stand in
+	// the log; any other node is the log.
+	clustered bool
+	cut       bool   // it receives nothing of the log
+	heard     uint64 // the gateway's newest challenge that it has heard
+	proven    uint64 // the newest one that it has read in the log
+	lies      uint64 // if it is not zero, the node claims this challenge
 }
 
 type simulation struct {
 	t       *testing.T
 	random  *rand.Rand
-	now     time.Time
+	now     time.Duration
 	core    *core
+	links   []*simLink
 	nodes   []*simNode
 	head    uint64 // the log's position
 	logID   string
@@ -55,35 +75,57 @@ type simulation struct {
 	held     time.Duration // the longest time that a call waited beyond its hold
 	waits    []time.Duration
 	batches  []int // the sizes of messages sent
+	wires    map[decision.Wire]int
+	over     []int // how many messages were sent over each link
+	rechecks []decision.Revocation
 }
-
-// bootTime is the boot-time clock of a simulation or a synctest bubble.
-func bootTime(now time.Time) time.Duration { return time.Duration(now.UnixNano()) }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{
-		t: t, random: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1e9, 0), head: 10, logID: "log",
-		delay: time.Millisecond, asked: make(map[*call][]uint64),
+		t: t, random: rand.New(rand.NewPCG(seed, 1)), now: 1000 * time.Second, head: 10, logID: "log",
+		delay: time.Millisecond, asked: make(map[*call][]uint64), wires: make(map[decision.Wire]int),
 	}
-	s.core = newCore(s.now, func() time.Duration { return bootTime(s.now) }, seed)
 	s.poison = 97
+	s.connect(1 + s.random.IntN(3))
 	for i := range 1 + s.random.IntN(3) {
-		s.nodes = append(s.nodes, &simNode{id: fmt.Sprintf("n%d", i), boot: uint64(i), alive: true})
+		n := &simNode{id: fmt.Sprintf("n%d", i), boot: uint64(i), alive: true, wire: decision.Wire1 + decision.Wire(s.random.IntN(2))}
+		n.clustered = n.wire == decision.Wire2 && s.random.IntN(2) == 0
+		for l := range s.links {
+			if s.random.IntN(2) == 0 {
+				n.links = append(n.links, l)
+			}
+		}
+		if len(n.links) == 0 {
+			n.links = []int{s.random.IntN(len(s.links))}
+		}
+		s.nodes = append(s.nodes, n)
 	}
 	return s
 }
 
-func (s *simulation) later(d time.Duration, do func()) {
-	s.packets = append(s.packets, packet{s.now.Add(d), do})
+// connect makes a core with the given number of links.
+func (s *simulation) connect(links int) {
+	s.links, s.over = nil, make([]int, links)
+	for range links {
+		s.links = append(s.links, new(simLink))
+	}
+	s.core = newCore(s.now, s.random.Uint64(), links, decision.NewChallenges(s.random.Uint64(), s.now))
 }
 
-// travel returns how long a packet takes. It reports false if the packet is lost.
-func (s *simulation) travel() (time.Duration, bool) {
+func (s *simulation) later(d time.Duration, do func()) {
+	s.packets = append(s.packets, packet{s.now + d, do})
+}
+
+// travel returns how long a packet takes over a link. It reports false if the packet
+// is lost.
+func (s *simulation) travel(link int, up bool) (time.Duration, bool) {
 	d := time.Duration(s.random.Int64N(int64(s.delay) + 1))
 	if s.random.IntN(50) == 0 {
 		d *= 100
 	}
-	return d, s.random.Float64() >= s.loss
+	l := s.links[link]
+	lost := l.hung || up && l.deafUp || !up && l.deafDown || !s.core.links[link].connected
+	return d, s.random.Float64() >= s.loss && !lost
 }
 
 // take carries out the core's output, as the Asker does.
@@ -94,21 +136,36 @@ func (s *simulation) take() {
 	s.core.ended = s.core.ended[:0]
 	for _, out := range s.core.sends {
 		s.batches = append(s.batches, len(out.flight.requests))
-		ids := make([]uint64, len(out.flight.requests))
-		for i, r := range out.flight.requests {
-			ids[i] = uint64(r.body[0]) | uint64(r.body[1])<<8 | uint64(r.body[2])<<16
+		s.wires[out.wire]++
+		s.over[out.link]++
+		if (out.wire >= decision.Wire2) != (out.challenge != decision.NoChallenge) {
+			s.t.Fatalf("a message of wire %d with challenge %d", out.wire, out.challenge)
+		}
+		m := batchMessage{sending: out}
+		for _, r := range out.flight.requests {
+			m.kinds = append(m.kinds, r.kind)
+			m.ids = append(m.ids, uint64(r.body[0])|uint64(r.body[1])<<8|uint64(r.body[2])<<16)
 		}
 		copies := 1
 		if s.random.Float64() < s.double {
 			copies = 2
 		}
 		for range copies {
-			if d, ok := s.travel(); ok {
-				s.later(d, func() { s.arrive(out.node, out.try, out.atLeast, ids) })
+			if d, ok := s.travel(out.link, true); ok {
+				s.later(d, func() { s.arrive(m) })
 			}
 		}
 	}
 	s.core.sends = s.core.sends[:0]
+	s.rechecks = append(s.rechecks, s.core.rechecks.out...)
+	s.core.rechecks.out = nil
+}
+
+// A batchMessage is a batch on its way to a node.
+type batchMessage struct {
+	sending
+	kinds []decision.RequestKind
+	ids   []uint64
 }
 
 // check checks that a finished call keeps the core's guarantees.
@@ -118,7 +175,7 @@ func (s *simulation) check(k *call) {
 		s.t.Fatalf("a call ended twice")
 	}
 	delete(s.asked, k)
-	s.waits = append(s.waits, s.now.Sub(k.at))
+	s.waits = append(s.waits, s.now-k.at)
 	for i, v := range k.verdicts {
 		if v.Effect == decision.Undecided {
 			if k.err == nil {
@@ -129,7 +186,7 @@ func (s *simulation) check(k *call) {
 		if v.Position != ids[i] {
 			s.t.Fatalf("question %d got the verdict of question %d", ids[i], v.Position)
 		}
-		if v.AskedAt < bootTime(k.at) || v.AskedAt > bootTime(s.now) {
+		if v.AskedAt < k.at || v.AskedAt > s.now {
 			s.t.Fatalf("a verdict asked at %v, within a call from %v to %v", v.AskedAt, k.at, s.now)
 		}
 	}
@@ -138,7 +195,7 @@ func (s *simulation) check(k *call) {
 		s.answered++
 	case errors.Is(k.err, ErrUnavailable):
 		s.failed++
-		if waited := s.now.Sub(k.at); waited > k.hold {
+		if waited := s.now - k.at; waited > k.hold {
 			s.held = max(s.held, waited-k.hold)
 		}
 	default:
@@ -146,44 +203,30 @@ func (s *simulation) check(k *call) {
 	}
 }
 
-// arrive delivers a message to a node, or to any node of the queue group.
-func (s *simulation) arrive(to string, try uint64, at decision.Mark, ids []uint64) {
-	var n *simNode
-	if to == "" {
-		var group []*simNode
-		for _, c := range s.nodes {
-			if c.alive || c.hung {
-				group = append(group, c)
-			}
+// reaches reports whether a link reaches the node.
+func (n *simNode) reaches(link int) bool {
+	return (n.alive || n.hung) && slices.Contains(n.links, link)
+}
+
+// arrive delivers a message to a node, or to any node of a link's queue group.
+func (s *simulation) arrive(m batchMessage) {
+	var group []*simNode
+	for _, n := range s.nodes {
+		if n.reaches(m.link) && (m.node == "" || m.node == n.id) {
+			group = append(group, n)
 		}
-		if len(group) > 0 {
-			n = group[s.random.IntN(len(group))]
-		}
-	} else if i := slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.id == to && (n.alive || n.hung) }); i >= 0 {
-		n = s.nodes[i]
 	}
-	if n == nil {
-		if d, ok := s.travel(); ok {
-			s.later(d, func() { s.core.lost(s.now, try); s.take() })
+	if len(group) == 0 {
+		if d, ok := s.travel(m.link, false); ok {
+			s.later(d, func() { s.core.lost(s.now, m.try); s.take() })
 		}
 		return
 	}
+	n := group[s.random.IntN(len(group))]
 	if n.hung {
 		return
 	}
-	r := &decision.Reply{ReplyHead: decision.ReplyHead{ID: try, Node: n.id, At: decision.Mark{LogID: s.logID, Position: s.head - min(n.lag, s.head)}}}
-	switch {
-	case n.notFresh:
-		r.Status = decision.StatusNotFresh
-	case at.LogID == s.logID && at.Position > r.At.Position:
-		r.Status = decision.StatusBehind
-	case slices.ContainsFunc(ids, func(id uint64) bool { return s.poison > 0 && id%s.poison == 0 }):
-		r.Status = decision.StatusBad // no node can decide this question
-	default:
-		for _, id := range ids {
-			r.Results = append(r.Results, decision.Result{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass, Position: id}})
-		}
-	}
+	r := s.reply(n, &m)
 	garbled := s.random.Float64() < s.mangle
 	if garbled {
 		s.spoil(r)
@@ -193,17 +236,81 @@ func (s *simulation) arrive(to string, try uint64, at decision.Mark, ids []uint6
 		copies = 2
 	}
 	for range copies {
-		if d, ok := s.travel(); ok {
+		if d, ok := s.travel(m.link, false); ok {
 			s.later(n.slow+d, func() {
 				if garbled && s.random.IntN(3) == 0 {
-					s.core.malformed(s.now, try)
+					s.core.malformed(s.now, m.try)
 				} else {
-					s.core.replied(s.now, try, r)
+					s.receive(m.try, r)
 				}
 				s.take()
 			})
 		}
 	}
+}
+
+// receive passes a reply to the core and checks the freshness of the verdicts that
+// it brought.
+func (s *simulation) receive(id uint64, r *decision.Reply) {
+	_, t := s.core.find(id)
+	var got []*request
+	if t != nil && t.flight != nil {
+		for _, q := range t.flight.requests {
+			if !q.done {
+				got = append(got, q)
+			}
+		}
+	}
+	s.core.replied(s.now, id, r)
+	for _, q := range got {
+		if q.call.err != nil || q.kind != decision.Ask || q.call.verdicts[q.index].Effect == decision.Undecided {
+			continue
+		}
+		v := q.call.verdicts[q.index]
+		if !v.Fresh(s.now) {
+			s.t.Fatalf("a verdict that was asked at %v and proven at %v was handed out at %v", v.AskedAt, v.ProvenAt, s.now)
+		}
+	}
+	if s.core.out && r.Status == decision.StatusOK && len(got) > 0 && got[0].done && got[0].call.err == nil {
+		s.t.Fatal("a node answers, and the core reports an outage")
+	}
+}
+
+// reply returns a node's answer.
+func (s *simulation) reply(n *simNode, m *batchMessage) *decision.Reply {
+	r := &decision.Reply{ReplyHead: decision.ReplyHead{ID: m.try, Node: n.id, Wire: m.wire, At: decision.Mark{LogID: s.logID, Position: s.head - min(n.lag, s.head)}}}
+	switch {
+	case m.wire > n.wire: // a node of today's version before this one
+		r.ID, r.Wire, r.Status = 0, decision.Wire1, decision.StatusBad
+		return r
+	case m.wire >= decision.Wire2 && n.narrow:
+		r.Status = decision.StatusVersion
+	case n.notFresh, n.clustered && m.wire < decision.Wire2, n.clustered && n.proven == 0:
+		r.Status = decision.StatusNotFresh
+	case n.busy && m.wire >= decision.Wire2:
+		r.Status = decision.StatusBusy
+	case m.atLeast.LogID == s.logID && m.atLeast.Position > r.At.Position:
+		r.Status = decision.StatusBehind
+	case slices.ContainsFunc(m.ids, func(id uint64) bool { return s.poison > 0 && id%s.poison == 0 }):
+		r.Status = decision.StatusBad // no node can decide this question
+	default:
+		for i, id := range m.ids {
+			res := decision.Result{Kind: m.kinds[i]}
+			if res.Kind == decision.Ask {
+				res.Verdict = decision.Verdict{Effect: decision.Pass, Position: id}
+			}
+			r.Results = append(r.Results, res)
+		}
+	}
+	if m.wire >= decision.Wire2 {
+		switch r.Proven = m.challenge; {
+		case n.lies != 0:
+			r.Proven = n.lies
+		case n.clustered:
+			r.Proven = n.proven
+		}
+	}
+	return r
 }
 
 // spoil changes a reply so that it no longer matches its message.
@@ -217,7 +324,7 @@ func (s *simulation) spoil(r *decision.Reply) {
 		r.Results = append(r.Results, decision.Result{Kind: decision.Ask, Verdict: decision.Verdict{Effect: decision.Pass}})
 	case 3:
 		for i := range r.Results {
-			r.Results[i].Kind = decision.Admit
+			r.Results[i].Kind++
 		}
 		if len(r.Results) == 0 {
 			r.ID++
@@ -225,28 +332,53 @@ func (s *simulation) spoil(r *decision.Reply) {
 	}
 }
 
+// announce lets the nodes announce themselves, and the gateway its challenge, over
+// every link. Then the log carries the challenges to the nodes.
 func (s *simulation) announce() {
+	newest := uint64(0)
+	for _, n := range s.nodes {
+		if n.alive && !n.cut {
+			newest = max(newest, n.heard)
+		}
+	}
 	for _, n := range s.nodes {
 		if !n.alive && !n.hung {
 			continue
 		}
-		a := decision.Announcement{Node: n.id, Boot: n.boot, Ready: !n.notFresh, Load: uint16(s.random.IntN(decision.MaxLoad)),
-			At: decision.Mark{LogID: s.logID, Position: s.head - min(n.lag, s.head)}}
-		if d, ok := s.travel(); ok {
-			s.later(d, func() { s.core.announced(s.now, &a); s.take() })
+		if n.alive && !n.cut {
+			n.proven = max(n.proven, newest)
+		}
+		for _, link := range n.links {
+			for _, wire := range []decision.Wire{decision.Wire1, n.wire} {
+				a := decision.Announcement{Node: n.id, Boot: n.boot, Ready: !n.notFresh, Load: uint16(s.random.IntN(decision.MaxLoad)),
+					At: decision.Mark{LogID: s.logID, Position: s.head - min(n.lag, s.head)}, Wire: wire}
+				if d, ok := s.travel(link, false); ok {
+					s.later(d, func() { s.core.announced(s.now, link, &a); s.take() })
+				}
+			}
+			challenge := s.core.challenges.At(s.now)
+			if d, ok := s.travel(link, true); ok && n.wire >= decision.Wire2 {
+				s.later(d, func() { n.heard = max(n.heard, challenge) })
+			}
 		}
 	}
 	s.later(announceEach, s.announce)
 }
 
 // ask asks n questions in one call.
-func (s *simulation) ask(n int, hold time.Duration) *call {
-	k := &call{at: s.now, hold: hold, finished: make(chan struct{}, 1), verdicts: make([]decision.Verdict, n), requests: make([]request, n)}
+func (s *simulation) ask(n int, hold time.Duration) *call { return s.request(decision.Ask, n, hold) }
+
+// request makes a call with n requests of one kind.
+func (s *simulation) request(kind decision.RequestKind, n int, hold time.Duration) *call {
+	k := &call{at: s.now, hold: hold, finished: make(chan struct{}, 1), requests: make([]request, n)}
+	if kind == decision.Ask {
+		k.verdicts = make([]decision.Verdict, n)
+	}
 	ids := make([]uint64, n)
 	for i := range k.requests {
 		s.nextID++
 		ids[i] = s.nextID
-		k.requests[i] = request{call: k, index: i, kind: decision.Ask, body: []byte{byte(ids[i]), byte(ids[i] >> 8), byte(ids[i] >> 16)}}
+		k.requests[i] = request{call: k, index: i, kind: kind, body: []byte{byte(ids[i]), byte(ids[i] >> 8), byte(ids[i] >> 16)}}
 	}
 	s.asked[k] = ids
 	s.core.add(s.now, k)
@@ -256,7 +388,7 @@ func (s *simulation) ask(n int, hold time.Duration) *call {
 
 // run lets time pass. Packets arrive, and tick is called when the core needs it.
 func (s *simulation) run(d time.Duration) {
-	end := s.now.Add(d)
+	end := s.now + d
 	for steps := 0; ; steps++ {
 		if steps > 5_000_000 {
 			s.t.Fatal("the core keeps asking to be woken at once")
@@ -264,15 +396,13 @@ func (s *simulation) run(d time.Duration) {
 		next := end
 		due := -1
 		for i, p := range s.packets {
-			if p.at.Before(next) || p.at.Equal(next) && due < 0 {
+			if p.at < next || p.at == next && due < 0 {
 				next, due = p.at, i
 			}
 		}
 		tick := s.core.next(s.now)
-		if !tick.IsZero() && tick.Before(next) {
-			if tick.After(s.now) {
-				s.now = tick
-			}
+		if tick != 0 && tick < next {
+			s.now = max(s.now, tick)
 			s.core.tick(s.now)
 			s.take()
 			continue
@@ -283,17 +413,30 @@ func (s *simulation) run(d time.Duration) {
 		}
 		p := s.packets[due]
 		s.packets = slices.Delete(s.packets, due, due+1)
-		if p.at.After(s.now) {
-			s.now = p.at
-		}
+		s.now = max(s.now, p.at)
 		p.do()
 	}
 }
 
-// mishap makes one random change to the nodes or the network.
+// connection passes the state of a link to the core.
+func (s *simulation) connection(link int, up bool) {
+	s.core.connection(s.now, link, up)
+	s.take()
+}
+
+// allConnected connects all links.
+func (s *simulation) allConnected() {
+	for i := range s.links {
+		s.connection(i, true)
+	}
+}
+
+// mishap makes one random change to the nodes, the links or the network.
 func (s *simulation) mishap() {
 	n := s.nodes[s.random.IntN(len(s.nodes))]
-	switch s.random.IntN(10) {
+	i := s.random.IntN(len(s.links))
+	l := s.links[i]
+	switch s.random.IntN(17) {
 	case 0:
 		n.alive, n.hung = !n.alive, false
 	case 1:
@@ -304,38 +447,59 @@ func (s *simulation) mishap() {
 		n.lag = uint64(s.random.IntN(3))
 	case 4:
 		n.boot++
+		n.heard, n.proven = 0, 0
+		if s.random.IntN(2) == 0 && !n.clustered { // an upgrade, or the way back
+			n.wire = decision.Wire1 + decision.Wire(s.random.IntN(2))
+		}
 	case 5:
 		n.slow = time.Duration(s.random.IntN(300)) * time.Millisecond
 	case 6:
 		s.head++
 	case 7:
-		s.core.connection(s.now, s.random.IntN(4) > 0)
-		s.take()
+		s.connection(i, s.random.IntN(4) > 0)
 	case 8:
 		s.loss, s.double, s.mangle = s.random.Float64()*0.3, s.random.Float64()*0.3, s.random.Float64()*0.1
 	case 9:
 		if s.random.IntN(5) == 0 {
 			s.logID, s.head = s.logID+"x", 5 // restored from a backup
 		}
+	case 10:
+		l.hung = !l.hung
+	case 11:
+		l.deafUp = !l.deafUp
+	case 12:
+		l.deafDown = !l.deafDown
+	case 13:
+		n.cut = !n.cut
+	case 14:
+		if n.wire == decision.Wire2 {
+			n.lies = []uint64{0, s.random.Uint64(), s.core.challenges.At(s.now + time.Second), s.core.challenges.At(s.now) + 1<<41, 1}[s.random.IntN(5)]
+		}
+	case 15:
+		n.busy = !n.busy
+	case 16:
+		n.narrow = n.wire == decision.Wire2 && !n.clustered && s.random.IntN(2) == 0
 	}
 }
 
-// heal makes all nodes and the network work again.
+// heal makes all nodes, the links and the network work again.
 func (s *simulation) heal() {
 	s.loss, s.double, s.mangle = 0, 0, 0
 	for _, n := range s.nodes {
-		*n = simNode{id: n.id, boot: n.boot, alive: true}
+		*n = simNode{id: n.id, boot: n.boot, alive: true, links: n.links, wire: n.wire, clustered: n.clustered, heard: n.heard, proven: n.proven}
 	}
-	s.core.connection(s.now, true)
-	s.take()
+	for _, l := range s.links {
+		*l = simLink{}
+	}
+	s.allConnected()
 }
 
 func TestSimulation(t *testing.T) {
-	seeds := uint64(100)
+	seeds := uint64(150)
 	if os.Getenv("POSTERN_SOAK") == "1" {
-		seeds = 5_000
+		seeds = 10_000
 	}
-	answered, failed := 0, 0
+	answered, failed, wires, counts := 0, 0, make(map[decision.Wire]int), counts{}
 	for seed := range seeds {
 		s := newSimulation(t, seed)
 		simulate(s)
@@ -343,20 +507,34 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("seed %d", seed)
 		}
 		answered, failed = answered+s.answered, failed+s.failed
+		for w, n := range s.wires {
+			wires[w] += n
+		}
+		counts.unproven += s.core.counts.unproven
+		counts.version += s.core.counts.version
+		counts.busy += s.core.counts.busy
+		counts.hedges += s.core.counts.hedges
 	}
-	t.Logf("%d seeds: %d calls answered, %d failed", seeds, answered, failed)
-	if answered == 0 || failed == 0 {
-		t.Error("the simulation proves nothing: all calls succeed, or all fail")
+	t.Logf("%d seeds: %d calls answered, %d failed, messages by wire %v, %+v", seeds, answered, failed, wires, counts)
+	if answered == 0 || failed == 0 || wires[decision.Wire1] == 0 || wires[decision.Wire2] == 0 || counts.unproven == 0 || counts.version == 0 || counts.busy == 0 {
+		t.Error("the simulation proves nothing: some events never happen")
 	}
 }
 
 func simulate(s *simulation) {
-	s.core.connection(s.now, true)
-	s.take()
+	s.allConnected()
 	s.announce()
 	for range 60 {
 		for range s.random.IntN(20) {
-			k := s.ask(1+s.random.IntN(4), time.Duration(1+s.random.IntN(3000))*time.Millisecond)
+			kind := decision.Ask
+			if s.random.IntN(10) == 0 {
+				kind = decision.Open
+			}
+			n := 1
+			if kind == decision.Ask {
+				n += s.random.IntN(4)
+			}
+			k := s.request(kind, n, time.Duration(1+s.random.IntN(3000))*time.Millisecond)
 			if s.random.IntN(20) == 0 {
 				s.later(time.Duration(s.random.IntN(500))*time.Millisecond, func() { s.core.cancel(k, errClientGone); s.take() })
 			}
@@ -367,7 +545,11 @@ func simulate(s *simulation) {
 		case 2:
 			s.heal()
 		}
-		s.run(time.Duration(s.random.IntN(200)) * time.Millisecond)
+		step := time.Duration(s.random.IntN(200)) * time.Millisecond
+		if s.random.IntN(30) == 0 {
+			step = 25 * time.Second // longer than the lease
+		}
+		s.run(step)
 	}
 	// After the longest hold time every call must have ended.
 	s.run(3100 * time.Millisecond)
@@ -378,7 +560,7 @@ func simulate(s *simulation) {
 		s.t.Errorf("a call failed %v after its hold time", s.held)
 	}
 	s.heal()
-	s.run(20 * time.Second) // longer than leaveAloneMost and atLeastFor together
+	s.run(leaveAloneMost + atLeastFor + time.Second)
 	if s.core.out {
 		s.t.Error("all nodes work again, but the core still reports an outage")
 	}
@@ -392,14 +574,25 @@ func simulate(s *simulation) {
 	if s.failed > before || len(s.asked) > 0 {
 		s.t.Errorf("all nodes work again, but %d of 10 calls fail", s.failed-before+len(s.asked))
 	}
-	if c := s.core; c.pending != 0 || c.waiting() || len(c.freeFlights) > 1000 {
-		s.t.Errorf("requests are left: %d pending, %d and %d waiting", c.pending, len(c.queue), len(c.again))
+	if c := s.core; c.pending != 0 || c.waiting.any() || len(c.freeFlights) > 1000 {
+		s.t.Errorf("requests are left: %d pending, %d waiting", c.pending, c.waiting.len())
 	}
-	for _, n := range append(s.core.nodes, &s.core.anyone) {
-		if n.inFlight != 0 {
-			s.t.Errorf("node %q still has %d messages in flight", n.id, n.inFlight)
+	for _, p := range s.paths() {
+		if p.inFlight != 0 {
+			s.t.Errorf("over link %d, %d messages are still in flight", p.link.index, p.inFlight)
 		}
 	}
+}
+
+// paths returns all paths that the core knows.
+func (s *simulation) paths() (ps []*path) {
+	for _, l := range s.core.links {
+		ps = append(ps, &l.anyone)
+	}
+	for _, n := range s.core.nodes {
+		ps = append(ps, n.paths...)
+	}
+	return ps
 }
 
 var errClientGone = errors.New("the client has gone")

@@ -7,199 +7,106 @@ import (
 	"github.com/postern-im/postern/decision"
 )
 
-// This file is the part of the core that handles messages. It chooses the node for
-// each message and processes the answers.
+// This file is the part of the core that sends messages and processes the answers.
 
 // dispatch sends waiting requests as long as a node may receive a message.
-func (c *core) dispatch(now time.Time) {
-	for c.maySend(now) && c.waiting() {
-		n := c.pick(now, nil)
-		if n == nil {
+func (c *core) dispatch(now time.Duration) {
+	for c.maySend(now) && c.waiting.any() {
+		p := c.pick(now, nil)
+		if p == nil {
 			c.rearm = true
 			return
 		}
+		most := decision.MaxBatch
+		if p.node != nil {
+			most = p.node.most(now)
+		}
 		f := c.newFlight()
-		c.load(f)
-		if len(f.requests) == 0 {
-			c.freeFlight(f)
-			return
-		}
-		c.send(now, n, f)
+		c.waiting.load(f, most)
+		c.send(now, p, f)
 	}
 }
 
-// backlog returns the number of waiting requests, including those of ended calls.
-func (c *core) backlog() int { return len(c.again) + len(c.queue) - c.head }
-
-// waiting removes the requests that are done from the front of both queues. It
-// reports whether any request is waiting.
-func (c *core) waiting() bool {
-	for len(c.again) > 0 && c.again[0].done {
-		c.again = c.again[1:]
-	}
-	for c.head < len(c.queue) && c.queue[c.head].done {
-		c.queue[c.head] = nil
-		c.head++
-	}
-	switch {
-	case c.head == len(c.queue):
-		c.queue, c.head = c.queue[:0], 0
-	case c.head > pruneOver && 2*c.head > len(c.queue):
-		c.queue, c.head = slices.Delete(c.queue, 0, c.head), 0
-	}
-	return len(c.again) > 0 || c.head < len(c.queue)
-}
-
-// load moves waiting requests into a flight: as many as fit into a message, or a
-// single request that must be alone.
-func (c *core) load(f *flight) {
-	size := 0
-	for c.waiting() && len(f.requests) < decision.MaxBatch {
-		var r *request
-		if len(c.again) > 0 {
-			r = c.again[0]
-		} else {
-			r = c.queue[c.head]
-		}
-		if len(f.requests) > 0 && (r.alone || size+len(r.body) > maxBatchBytes) {
-			return
-		}
-		if len(c.again) > 0 {
-			c.again = c.again[1:]
-		} else {
-			c.queue[c.head] = nil
-			c.head++
-		}
-		size += len(r.body)
-		f.requests = append(f.requests, r)
-		if r.alone {
-			return
-		}
-	}
-}
-
-// pick chooses the node for the next message. It returns the least busy healthy
-// node, or the queue group if no node is healthy. For a hedge, not is the node that
-// has not answered, and pick returns only another healthy node. pick returns nil if
-// the healthy nodes have enough messages in flight, or if it is too early to ask
-// the queue group again.
-func (c *core) pick(now time.Time, not *node) *node {
-	var best *node
-	well, seen := false, 0
-	for _, n := range c.nodes {
-		if !n.ready || n.misses > 0 || n.waitUntil.After(now) {
-			continue
-		}
-		well = true
-		if n == not || !c.room(now, n, not != nil) {
-			continue
-		}
-		switch d := c.compare(n, best); {
-		case d < 0:
-			best, seen = n, 1
-		case d == 0:
-			// Choose among equal nodes with the same probability.
-			if seen++; c.random.IntN(seen) == 0 {
-				best = n
-			}
-		}
-	}
-	if well || not != nil {
-		return best
-	}
-	if c.anyone.waitUntil.After(now) || !c.room(now, &c.anyone, false) {
-		return nil
-	}
-	return &c.anyone
-}
-
-// room reports whether a node may receive one more message now. A hedge does not
-// wait for further requests.
-func (c *core) room(now time.Time, n *node, hedge bool) bool {
-	switch {
-	case n.inFlight == 0:
-		return true
-	case n.inFlight >= inFlight:
-		return false
-	}
-	return hedge || c.backlog() >= n.inFlight*worth || now.Sub(n.lastSent) >= patience
-}
-
-// loadStep is the smallest difference in load that pick considers. Announcements
-// are up to a second old. If all gateways moved away from a node for a few
-// percent, they would overload the next node together.
-const loadStep = decision.MaxLoad / 4
-
-// compare returns a negative number if n is less busy than best, and a positive
-// number if it is busier.
-func (c *core) compare(n, best *node) int {
-	if best == nil || n.inFlight < best.inFlight {
-		return -1
-	}
-	if n.inFlight > best.inFlight {
-		return 1
-	}
-	return int(n.load/loadStep) - int(best.load/loadStep)
-}
-
-// send sends a flight to a node, as a new try.
-func (c *core) send(now time.Time, n *node, f *flight) {
+// send sends a flight over a path, as a new try.
+func (c *core) send(now time.Duration, p *path, f *flight) {
 	c.nextTry++
 	t := c.newTry()
-	*t = try{id: c.nextTry, node: n, sent: now, asked: c.boot(), atLeast: c.atLeast(now), flight: f}
+	*t = try{id: c.nextTry, path: p, sent: now, wire: c.wire(p), atLeast: c.atLeast(now), flight: f}
 	c.tries = append(c.tries, t)
-	n.inFlight++
-	n.lastSent = now
+	p.inFlight++
+	p.lastSent = now
 	f.open++
 	c.rearm = true
 	c.counts.messages++
-	c.sends = append(c.sends, sending{try: t.id, node: n.id, atLeast: t.atLeast, flight: f})
+	s := sending{try: t.id, link: p.link.index, wire: t.wire, atLeast: t.atLeast, flight: f}
+	if p.node != nil {
+		s.node = p.node.id
+	}
+	if t.wire >= decision.Wire2 {
+		s.challenge = c.challenges.At(now)
+	}
+	c.sends = append(c.sends, s)
 }
 
 // hedge sends flights that have been unanswered for hedgeAfter to a second node.
-func (c *core) hedge(now time.Time) {
+func (c *core) hedge(now time.Duration) {
 	if !c.maySend(now) {
 		return
 	}
 	for i := range len(c.tries) { // the tries added in this loop are not hedged
 		t := c.tries[i]
-		if t.flight == nil || t.flight.hedged || len(t.flight.requests) == 0 || now.Sub(t.sent) < hedgeAfter {
+		if t.flight == nil || t.flight.hedged || len(t.flight.requests) == 0 || now-t.sent < hedgeAfter {
 			continue
 		}
-		if n := c.pick(now, t.node); n != nil {
+		if p := c.pick(now, t.path); p != nil {
 			t.flight.hedged = true
 			c.counts.hedges++
-			c.send(now, n, t.flight)
+			c.send(now, p, t.flight)
 		}
 	}
 }
 
-// ping sends empty messages to nodes that were avoided, to find out whether they
-// answer again. While no node is known to answer and no message is in flight, it
-// also sends an empty message to any node every pingEach.
-func (c *core) ping(now time.Time) {
+// ping sends empty messages over paths that were avoided, to find out whether their
+// nodes answer again. While no node is known to answer and no message is in flight,
+// it also sends an empty message to any node every pingEach.
+func (c *core) ping(now time.Duration) {
 	if !c.maySend(now) {
 		return
 	}
 	for _, n := range c.nodes {
-		if n.misses > 0 && n.inFlight == 0 && !n.waitUntil.After(now) {
-			c.send(now, n, c.newFlight())
+		for _, p := range n.paths {
+			if p.misses > 0 && p.inFlight == 0 && p.waitUntil <= now && p.link.usable(now) {
+				c.send(now, p, c.newFlight())
+			}
 		}
 	}
 	switch {
 	case !c.lonely():
-		c.nextPing = time.Time{}
-	case !now.Before(c.nextPing):
-		c.nextPing = now.Add(pingEach)
+		c.nextPing = 0
+	case now >= c.nextPing:
+		c.nextPing = now + pingEach
 		if len(c.tries) > 0 {
 			return // the answers to these tries have the same effect as a ping's
 		}
-		n := c.pick(now, nil)
-		if n == nil {
-			n = &c.anyone
+		p := c.pick(now, nil)
+		if p == nil {
+			p = c.longestAgo(now)
 		}
-		c.send(now, n, c.newFlight())
+		c.send(now, p, c.newFlight())
 	}
+}
+
+// longestAgo returns the usable link's queue group that may be asked first. It is
+// asked although it is too early, because every node refuses and an outage must end
+// soon after its cause.
+func (c *core) longestAgo(now time.Duration) *path {
+	var first *path
+	for _, l := range c.links {
+		if p := &l.anyone; l.usable(now) && (first == nil || p.waitUntil < first.waitUntil) {
+			first = p
+		}
+	}
+	return first
 }
 
 // lonely reports whether no node is known to answer.
@@ -219,40 +126,44 @@ func (c *core) find(id uint64) (int, *try) {
 func (c *core) land(t *try) {
 	i, _ := c.find(t.id)
 	c.tries = slices.Delete(c.tries, i, i+1)
-	t.node.inFlight--
+	t.path.inFlight--
 	if t.flight != nil {
 		t.flight.open--
 	}
 }
 
-// miss removes a try that will not be answered. If blame is set, the node is at
-// fault and is avoided for a while.
-func (c *core) miss(now time.Time, t *try, blame bool) {
+// miss removes a try that will not be answered. If blame is set, the node or the
+// link is at fault, and the path is avoided for a while.
+func (c *core) miss(now time.Duration, t *try, blame bool) {
 	c.counts.misses++
-	c.rearm = true
-	n := t.node
-	if blame {
-		n.waitUntil = now.Add(min(leaveAlone<<min(n.misses, 8), leaveAloneMost))
-		n.misses++
+	p := t.path
+	switch {
+	case p.node == nil:
+		p.waitUntil = now + waitNotFresh
+	case blame:
+		p.waitUntil = now + min(leaveAlone<<min(p.misses, 8), leaveAloneMost)
+		p.misses++
 	}
-	if n.anyone() {
-		n.misses, n.waitUntil = 0, now.Add(waitNotFresh)
-	}
-	n.failed(t)
-	c.noAnswer(t.sent)
+	c.failed(now, t, p.node, blame)
 	c.giveBack(t)
 }
 
-// failed records that the node gave no results for a try.
-func (n *node) failed(t *try) {
-	if n.ready && !t.sent.Before(n.readyAt) {
+// failed records that a try brought no results. The node may be nil. If blame is
+// set, it is the cause.
+func (c *core) failed(now time.Duration, t *try, n *node, blame bool) {
+	if n != nil && blame {
+		n.failedIn = c.round
+	}
+	if n != nil && n.ready && t.sent >= n.readyAt {
 		n.unanswered = true
 	}
+	c.noAnswer(now, t.sent)
 }
 
 // giveBack removes a try that brought no results. If its flight has no other
 // unanswered try, the flight's requests are queued again.
 func (c *core) giveBack(t *try) {
+	c.rearm = true
 	c.land(t)
 	f := t.flight
 	c.freeTry(t)
@@ -261,22 +172,23 @@ func (c *core) giveBack(t *try) {
 	}
 	for _, r := range f.requests {
 		if !r.done {
-			c.again = append(c.again, r)
+			c.waiting.retry(r)
 		}
 	}
 	c.freeFlight(f)
 }
 
 // unsent records that a message could not be sent.
-func (c *core) unsent(now time.Time, id uint64) {
+func (c *core) unsent(now time.Duration, id uint64) {
 	if _, t := c.find(id); t != nil {
-		c.pausedUntil = now.Add(afterUnsent)
+		t.path.link.pausedUntil = now + afterUnsent
 		c.miss(now, t, false)
+		c.dispatch(now)
 	}
 }
 
 // lost records that a message had no subscriber.
-func (c *core) lost(now time.Time, id uint64) {
+func (c *core) lost(now time.Duration, id uint64) {
 	if _, t := c.find(id); t != nil {
 		c.miss(now, t, true)
 		c.dispatch(now)
@@ -284,7 +196,7 @@ func (c *core) lost(now time.Time, id uint64) {
 }
 
 // malformed records that the reply to a try could not be decoded or was invalid.
-func (c *core) malformed(now time.Time, id uint64) {
+func (c *core) malformed(now time.Duration, id uint64) {
 	if _, t := c.find(id); t != nil {
 		c.counts.malformed++
 		c.lost(now, id)
@@ -293,22 +205,34 @@ func (c *core) malformed(now time.Time, id uint64) {
 
 // replied processes the reply to a try. A reply that does not match the try is
 // malformed. A late reply, whose try was already removed, is ignored.
-func (c *core) replied(now time.Time, id uint64, r *decision.Reply) {
+func (c *core) replied(now time.Duration, id uint64, r *decision.Reply) {
 	_, t := c.find(id)
+	wire := max(r.Wire, decision.Wire1)
 	switch {
 	case t == nil:
 		return
-	case r.ID != id, !t.node.anyone() && r.Node != t.node.id, !answers(r, t):
+	case wire < t.wire:
+		// A node of an older version refuses a batch that it cannot read. It cannot read
+		// the batch's id either.
+		c.version(now, t, r)
+	case wire > t.wire, r.ID != id, t.path.node != nil && r.Node != t.path.node.id, !answers(r, t):
 		c.malformed(now, id)
 		return
-	}
-	switch r.Status {
-	case decision.StatusOK:
+	case r.Status == decision.StatusOK:
 		c.sawMark(now, r.At)
-		c.answered(now, t, r)
-	case decision.StatusBad:
-		c.answered(now, t, r)
-	case decision.StatusBehind:
+		if fresh, ok := c.fresh(now, t, r); ok {
+			c.answered(now, t, r, fresh)
+		} else {
+			c.counts.unproven++
+			c.refused(now, t, r, waitNotFresh)
+		}
+	case r.Status == decision.StatusBad:
+		c.answered(now, t, r, decision.Freshness{})
+	case r.Status == decision.StatusVersion:
+		c.version(now, t, r)
+	case r.Status == decision.StatusBusy:
+		c.busy(now, t, r)
+	case r.Status == decision.StatusBehind:
 		c.counts.behind++
 		c.refused(now, t, r, waitBehind)
 	default:
@@ -341,38 +265,82 @@ func answers(r *decision.Reply, t *try) bool {
 	return true
 }
 
+// fresh returns the freshness of the results of a reply. ok is false if the node
+// has proven its state for no instant of this run, or only for one that is longer
+// ago than the lease.
+func (c *core) fresh(now time.Duration, t *try, r *decision.Reply) (f decision.Freshness, ok bool) {
+	f.AskedAt = t.sent
+	if t.wire < decision.Wire2 {
+		// Only a node that stands alone answers such a message. The node is the log, so
+		// its state is proven for every instant before it was asked.
+		f.ProvenAt = t.sent
+		return f, true
+	}
+	f.ProvenAt, ok = c.challenges.Instant(r.Proven, now)
+	return f, ok && now-f.ProvenAt <= decision.Lease
+}
+
 // refused processes a node's reply that it cannot decide now. The node is healthy,
 // but the requests go to another node.
-func (c *core) refused(now time.Time, t *try, r *decision.Reply, wait time.Duration) {
-	c.rearm = true
-	for _, n := range [...]*node{t.node, c.node(r.Node)} {
-		if n != nil {
-			n.misses, n.waitUntil = 0, now.Add(wait)
-		}
-	}
-	t.node.failed(t)
-	c.noAnswer(t.sent)
+func (c *core) refused(now time.Duration, t *try, r *decision.Reply, wait time.Duration) {
+	c.alive(t, r, now+wait)
+	c.failed(now, t, c.node(r.Node), true)
 	c.giveBack(t)
 }
 
-// answered processes a reply with StatusOK or StatusBad. Either ends an outage.
-func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
-	c.out, c.lastOK = false, now
-	c.anyone.waitUntil = time.Time{}
+// busy processes StatusBusy. The node answers, so this is no outage.
+func (c *core) busy(now time.Duration, t *try, r *decision.Reply) {
+	c.counts.busy++
 	if n := c.node(r.Node); n != nil {
-		n.misses, n.waitUntil, n.unanswered = 0, time.Time{}, false
+		n.busy(now)
+	}
+	c.alive(t, r, 0)
+	c.giveBack(t)
+}
+
+// version processes a reply that the node cannot read the batch. If an older version
+// is left, the node is asked in that one from now on.
+func (c *core) version(now time.Duration, t *try, r *decision.Reply) {
+	c.counts.version++
+	if n := t.path.node; n != nil && n.lower(t.wire) {
+		c.giveBack(t)
+		return
+	}
+	c.refused(now, t, r, waitNotFresh)
+}
+
+// alive records that a node has answered. It is avoided until the given time.
+func (c *core) alive(t *try, r *decision.Reply, until time.Duration) {
+	if n := c.node(r.Node); n != nil {
+		n.waitUntil = until
+		if p := n.on(t.path.link); p != nil {
+			p.misses, p.waitUntil = 0, 0
+		}
+	}
+	if t.path.node == nil {
+		t.path.waitUntil = until
+	}
+}
+
+// answered processes a reply with StatusOK or StatusBad. Either ends an outage.
+func (c *core) answered(now time.Duration, t *try, r *decision.Reply, fresh decision.Freshness) {
+	c.out, c.lastOK, c.failing = false, now, 0
+	c.round++
+	c.alive(t, r, 0)
+	if n := c.node(r.Node); n != nil {
+		n.unanswered = false
+	}
+	for _, l := range c.links {
+		l.anyone.waitUntil = 0
 	}
 	c.land(t)
-	// A reply of Wire1 comes from a node that stands alone. The node is the log, so
-	// its state is proven for every instant before it was asked.
-	fresh := decision.Freshness{AskedAt: t.asked, ProvenAt: t.asked}
 	f, sent := t.flight, t.sent
 	c.freeTry(t)
 	if f == nil {
 		return
 	}
 	if len(f.requests) > 0 {
-		c.took = now.Sub(sent)
+		c.took = now - sent
 	}
 	for _, o := range c.tries {
 		if o.flight == f {
@@ -382,6 +350,7 @@ func (c *core) answered(now time.Time, t *try, r *decision.Reply) {
 	if r.Status == decision.StatusBad {
 		c.bad(f)
 	} else {
+		c.proofAge = now - fresh.ProvenAt
 		for i, q := range f.requests {
 			c.result(q, &r.Results[i], fresh)
 		}
@@ -401,7 +370,7 @@ func (c *core) bad(f *flight) {
 			c.end(r.call, ErrBadRequest)
 		default:
 			r.alone = true
-			c.again = append(c.again, r)
+			c.waiting.retry(r)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package overnats
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -24,6 +22,11 @@ func (a *Asker) register() error {
 		Help:    "Time from sending a message to its answer.",
 		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 14), // 50 µs to 0.4 s, where a try ends
 	})
+	a.proofAge = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "postern_asker_proof_age_seconds",
+		Help:    "Age of the proof that an answer came with; an answer older than the lease of 20 s is not used.",
+		Buckets: []float64{.001, .01, .1, .5, 1, 2, 3, 5, 10, 15, 20},
+	})
 	a.outage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "postern_asker_outage",
 		Help: "1 while no policy node answers, labelled with the likely cause as the log names it; no series while a node answers.",
@@ -37,6 +40,9 @@ func (a *Asker) register() error {
 		count("malformed", "Replies that could not be decoded or did not match the request.", func(c *counts) uint64 { return c.malformed }),
 		count("behind", "Replies of nodes whose state was older than required.", func(c *counts) uint64 { return c.behind }),
 		count("not_fresh", "Replies of nodes that were not allowed to decide.", func(c *counts) uint64 { return c.notFresh }),
+		count("unproven", "Answers that were not used because the node's proof was missing, not of this run, or older than the lease.", func(c *counts) uint64 { return c.unproven }),
+		count("version", "Replies of nodes that could not read the version of the message.", func(c *counts) uint64 { return c.version }),
+		count("busy", "Replies of nodes that had too many messages waiting.", func(c *counts) uint64 { return c.busy }),
 		count("bad", "Messages that a node could not read or decide.", func(c *counts) uint64 { return c.bad }),
 		count("unavailable", "Calls that failed because no node answers.", func(c *counts) uint64 { return c.unavailable }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_pending", Help: "Requests that wait for their result."}, func() float64 {
@@ -45,12 +51,19 @@ func (a *Asker) register() error {
 			return float64(a.core.pending)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_out_seconds", Help: "For how long no node has answered; 0 while a node answers."}, func() float64 {
-			if since, out := a.Available(); out {
-				return time.Since(since).Seconds()
-			}
-			return 0
+			lasted, _ := a.Available()
+			return lasted.Seconds()
 		}),
-		a.latency,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_asker_nodes", Help: "Policy nodes that are heard over a link and ready."}, func() float64 {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			ready, _ := a.core.readyNodes()
+			return float64(ready)
+		}),
+		a.latency, a.proofAge,
+	}
+	for _, l := range a.links {
+		collectors = append(collectors, a.linkUp(l))
 	}
 	for _, c := range collectors {
 		if err := a.cfg.Metrics.Register(c); err != nil {
@@ -58,6 +71,21 @@ func (a *Asker) register() error {
 		}
 	}
 	return nil
+}
+
+// linkUp returns the metric of a link's state.
+func (a *Asker) linkUp(l *asking) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_gateway_links_connected", Help: "1 while the link to this NATS server is connected.",
+		ConstLabels: prometheus.Labels{"link": l.Name},
+	}, func() float64 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.core.links[l.index].connected {
+			return 1
+		}
+		return 0
+	})
 }
 
 // directoryCounts are the counters of a SessionDirectory.

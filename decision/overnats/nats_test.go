@@ -51,6 +51,8 @@ func connect(t testing.TB, s *server.Server) *nats.Conn {
 	return conn
 }
 
+func oneLink(conn *nats.Conn) []LinkConfig { return []LinkConfig{{Name: "nats", Conn: conn}} }
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // A decider answers each question with a verdict whose position is the question's
@@ -113,7 +115,7 @@ func running(t testing.TB, run func(context.Context) error) (stop func()) {
 
 func startAsker(t testing.TB, s *server.Server) *Asker {
 	t.Helper()
-	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet()})
+	a, err := New(Config{Links: oneLink(connect(t, s)), Gateway: "gw1", Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -556,7 +558,7 @@ func TestNoOtherName(t *testing.T) {
 func TestRevocationsAreHeard(t *testing.T) {
 	s := startNATS(t, -1)
 	heard := make(chan decision.Revocation, 10)
-	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet(), OnRevocation: func(e decision.Revocation) { heard <- e }})
+	a, err := New(Config{Links: oneLink(connect(t, s)), Gateway: "gw1", Logger: quiet(), OnRevocation: func(e decision.Revocation) { heard <- e }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -587,7 +589,7 @@ func TestRevocationsAreHeard(t *testing.T) {
 
 func TestEndOfRun(t *testing.T) {
 	s := startNATS(t, -1)
-	a, err := New(Config{Conn: connect(t, s), Gateway: "gw1", Logger: quiet()})
+	a, err := New(Config{Links: oneLink(connect(t, s)), Gateway: "gw1", Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -624,7 +626,7 @@ func TestIDsAreTokens(t *testing.T) {
 	s := startNATS(t, -1)
 	conn := connect(t, s)
 	for _, id := range []string{"", "*", ">", "a.b", "A", "a b", "a-b", "\x00", "é", "012345678901234567890123456789012"} {
-		if _, err := New(Config{Conn: conn, Gateway: id}); err == nil {
+		if _, err := New(Config{Links: oneLink(conn), Gateway: id}); err == nil {
 			t.Errorf("a gateway of id %q", id)
 		}
 		if _, err := NewResponder(ResponderConfig{Conn: conn, Node: id, Decider: newDecider()}); err == nil {

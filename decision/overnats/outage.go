@@ -1,6 +1,7 @@
 package overnats
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -135,6 +136,7 @@ type reporter struct {
 	// logged with args.
 	out, over string
 	args      []any
+	level     slog.Level // of the message out; zero: error
 
 	said  time.Time // when the outage was last logged; zero: not yet
 	since time.Time // when the outage began
@@ -170,16 +172,52 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 		if t.err != nil {
 			args = append(args, "error", t.err)
 		}
-		r.logger.Error(r.out, args...)
+		level := slog.LevelError
+		if r.level != 0 {
+			level = r.level
+		}
+		r.logger.Log(context.Background(), level, r.out, args...)
 	}
 	return r.cause
 }
 
+// complain logs outages, and links that are down, until ctx ends. It has a goroutine
+// of its own, because reading the state of a connection can take seconds.
+func (a *Asker) complain(ctx context.Context) {
+	look := time.NewTicker(complainAfter / 4)
+	defer look.Stop()
+	r := reporter{
+		logger: a.cfg.Logger, out: "no policy node answers: nothing passes", over: "a policy node answers",
+		args: []any{"gateway", a.cfg.Gateway},
+	}
+	links := make([]linkReporter, len(a.links))
+	for i, l := range a.links {
+		links[i] = linkReporter{link: l, reporter: reporter{
+			logger: a.cfg.Logger, level: slog.LevelWarn,
+			out: "a link is down: the policy nodes behind it are not asked", over: "a link is up",
+			args: []any{"gateway", a.cfg.Gateway, "link", l.Name},
+		}}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-look.C:
+			a.report(&r, now)
+			for i := range links {
+				if len(links) > 1 {
+					links[i].report(a, now)
+				}
+			}
+		}
+	}
+}
+
 // report logs an outage and sets the metric of its cause.
 func (a *Asker) report(r *reporter, now time.Time) {
-	since, out := a.Available()
+	lasted, out := a.Available()
 	before := r.cause
-	cause := r.look(now, out, since, a.trouble)
+	cause := r.look(now, out, now.Add(-lasted), a.trouble)
 	if cause != before && a.outage != nil {
 		a.outage.Reset()
 		if cause != "" {
@@ -188,23 +226,52 @@ func (a *Asker) report(r *reporter, now time.Time) {
 	}
 }
 
+// A linkReporter logs that one of several links is down.
+type linkReporter struct {
+	reporter
+	link *asking
+	down time.Time // when the link was first found down; zero: it is up
+}
+
+func (r *linkReporter) report(a *Asker, now time.Time) {
+	a.mu.Lock()
+	up := a.core.links[r.link.index].connected
+	a.mu.Unlock()
+	switch {
+	case up:
+		r.down = time.Time{}
+	case r.down.IsZero():
+		r.down = now
+	}
+	r.look(now, !up, r.down, func() trouble { return unconnected(r.link.Link, r.link.Conn) })
+}
+
 // trouble returns the likely cause why no node answers. The cause is empty if a
 // node is ready and no message to it has failed yet. The core pings a ready node
 // within seconds, so the cause does not stay empty.
 func (a *Asker) trouble() trouble {
-	if a.cfg.Conn != nil && !a.cfg.Conn.IsConnected() {
-		return unconnected(a.cfg.Link, a.cfg.Conn)
-	}
-	if _, denied := a.cfg.Link.state(); denied != nil {
-		return trouble{
-			cause: "key of another id", err: denied,
-			remedy: "seed_file must be the file of this gateway's id: policyd makes nats/ID.nkey for each id in gateways of its [nats]",
-		}
-	}
 	a.mu.Lock()
 	known := len(a.core.nodes)
 	ready, unanswered := a.core.readyNodes()
+	var up []*asking
+	for _, l := range a.links {
+		if a.core.links[l.index].connected {
+			up = append(up, l)
+		}
+	}
 	a.mu.Unlock()
+	if len(up) == 0 && len(a.links) > 0 {
+		// With several links, the cause of each is logged too.
+		return unconnected(a.links[0].Link, a.links[0].Conn)
+	}
+	for _, l := range up {
+		if _, denied := l.Link.state(); denied != nil {
+			return trouble{
+				cause: "key of another id", err: denied,
+				remedy: "seed_file must be the file of this gateway's id: policyd makes nats/ID.nkey for each id in gateways of its [nats]",
+			}
+		}
+	}
 	switch {
 	case known == 0:
 		return trouble{cause: "no policy node", remedy: "NATS is connected, but no policyd announces itself: check that policyd runs and is connected to the same servers, and that both programs have the same version"}

@@ -118,7 +118,7 @@ func TestOutages(t *testing.T) {
 			if c.gateway == "" {
 				c.gateway = "gw1"
 			}
-			a, err := New(Config{Conn: conn, Link: link, Gateway: c.gateway, Logger: slog.New(slog.NewTextHandler(lines, nil)), Metrics: metrics})
+			a, err := New(Config{Links: []LinkConfig{{Conn: conn, Link: link}}, Gateway: c.gateway, Logger: slog.New(slog.NewTextHandler(lines, nil)), Metrics: metrics})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,11 +187,11 @@ func announceOnly(ctx context.Context, t *testing.T, urls []string, ready bool) 
 // reported as silent before it has left a message unanswered. The outage continues
 // meanwhile.
 func TestNoAnswerNeedsAQuestion(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	c := newCore(now, func() time.Duration { return bootTime(now) }, 1)
-	a := &Asker{core: c}
+	now := 1000 * time.Second
+	c := newCore(now, 1, 1, decision.NewChallenges(1, now))
+	a := &Asker{core: c, clock: func() time.Duration { return now }}
 	announce := func(boot uint64, ready bool) {
-		c.announced(now, &decision.Announcement{Node: "n1", Boot: boot, Ready: ready, At: decision.Mark{LogID: "log"}})
+		c.announced(now, 0, &decision.Announcement{Node: "n1", Boot: boot, Ready: ready, At: decision.Mark{LogID: "log"}})
 	}
 	expect := func(when, want string) {
 		t.Helper()
@@ -201,16 +201,16 @@ func TestNoAnswerNeedsAQuestion(t *testing.T) {
 	}
 	silent := func() { // the node answers no ping
 		c.tick(now)
-		now = now.Add(tryFor)
+		now += tryFor
 		c.tick(now)
 	}
-	c.connection(now, true)
+	c.connection(now, 0, true)
 	announce(1, false)
 	silent()
 	expect("not ready", "policy node not ready")
 	announce(1, true)
 	expect("just ready", "")
-	now = now.Add(time.Millisecond)
+	now += time.Millisecond
 	silent()
 	silent()
 	expect("silent", "no answer")
@@ -219,9 +219,9 @@ func TestNoAnswerNeedsAQuestion(t *testing.T) {
 	silent()
 	silent()
 	expect("silent again", "no answer")
-	c.connection(now, false)
-	now = now.Add(time.Millisecond)
-	c.connection(now, true)
+	c.connection(now, 0, false)
+	now += time.Millisecond
+	c.connection(now, 0, true)
 	expect("connected again", "")
 	for range 10 {
 		announce(2, true)
@@ -229,10 +229,11 @@ func TestNoAnswerNeedsAQuestion(t *testing.T) {
 	}
 	expect("silent after that", "no answer")
 
+	begin := time.Unix(1e9, 0)
 	lines := new(logBuffer)
 	r := reporter{logger: slog.New(slog.NewTextHandler(lines, nil))}
-	r.said, r.since, r.cause = now, now, "policy node not ready"
-	if got := r.look(now.Add(time.Hour), true, now, func() trouble { return trouble{} }); got != "policy node not ready" || lines.String() != "" {
+	r.said, r.since, r.cause = begin, begin, "policy node not ready"
+	if got := r.look(begin.Add(time.Hour), true, begin, func() trouble { return trouble{} }); got != "policy node not ready" || lines.String() != "" {
 		t.Errorf("without a cause: cause %q, wrote %q", got, lines.String())
 	}
 }

@@ -1,62 +1,50 @@
 package overnats
 
 import (
+	"context"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/postern-im/postern/decision"
 )
 
-// The core lists messages to send and calls that have ended. flush sends the
-// messages and notifies the callers.
+// The core lists messages to send and calls that have ended. flush passes the
+// messages to the senders of the links and notifies the callers.
 
-// An outbox holds messages that are published after the lock is released.
+const (
+	// maxOutboxes bounds the outboxes that wait for a link's sender. A link that takes
+	// no messages for so long is stuck, so the core asks over another link.
+	maxOutboxes = 64
+	// sendLate is how long a message may wait for the sender. The core has then given
+	// the message up.
+	sendLate = tryFor
+)
+
+// An outbox holds messages for one link.
 type outbox struct {
+	at       time.Duration
 	messages []message
 	buffer   []byte
-	failed   []uint64
 }
 
 type message struct {
-	try            uint64
+	try            uint64 // zero: not a batch
 	subject, reply string
 	from, to       int // its bytes in the buffer
 }
 
-// flush carries out the core's output and releases the lock, which its caller
-// must hold. Publishing can block until the connection's write deadline, so flush
-// publishes after it has released the lock.
-func (a *Asker) flush() {
-	for {
-		out := a.drain()
-		a.mu.Unlock()
-		if out == nil {
-			return
-		}
-		for _, m := range out.messages {
-			if err := a.publish(m.subject, m.reply, out.buffer[m.from:m.to]); err != nil {
-				out.failed = append(out.failed, m.try)
-			}
-		}
-		failed := len(out.failed) > 0
-		if failed {
-			a.mu.Lock()
-			for _, try := range out.failed {
-				a.core.unsent(time.Now(), try)
-			}
-		}
-		*out = outbox{messages: out.messages[:0], buffer: out.buffer[:0], failed: out.failed[:0]}
-		a.outs.Put(out)
-		if !failed {
-			return
-		}
-	}
-}
-
-// drain empties the core's lists. It notifies the callers of ended calls, sets the
-// timer, and builds the messages to send. It returns nil if there are no messages.
-func (a *Asker) drain() *outbox {
+// flush carries out the core's output and releases the lock, which its caller must
+// hold. now is the time of the core's last input.
+//
+// A link's connection can block until its write deadline. Therefore flush does not
+// publish. The sender of the link does, so that a stuck link delays no other.
+func (a *Asker) flush(now time.Duration) {
 	c := a.core
+	for len(c.sends) > 0 {
+		a.post(now)
+	}
 	if len(c.ended) > 0 {
 		for i, k := range c.ended {
 			k.finished <- struct{}{}
@@ -68,14 +56,28 @@ func (a *Asker) drain() *outbox {
 			a.room = nil
 		}
 	}
-	a.arm()
-	if len(c.sends) == 0 {
-		return nil
+	a.arm(now)
+	rechecks := c.rechecks.out
+	c.rechecks.out = nil
+	a.mu.Unlock()
+	for _, e := range rechecks {
+		a.cfg.OnRevocation(e)
 	}
-	out := a.outs.Get().(*outbox)
+}
+
+// post passes the messages to the senders. The core may then have more to send,
+// because a sender that has no room fails its messages.
+func (a *Asker) post(now time.Duration) {
+	c := a.core
 	for i, s := range c.sends {
+		l := a.links[s.link]
+		if l.filling == nil {
+			l.filling = a.outs.Get().(*outbox)
+			l.filling.at = now
+		}
+		out := l.filling
 		from := len(out.buffer)
-		head := decision.BatchHead{Gateway: a.cfg.Gateway, ID: s.try, AtLeast: s.atLeast}
+		head := decision.BatchHead{Gateway: a.cfg.Gateway, ID: s.try, AtLeast: s.atLeast, Wire: s.wire, Challenge: s.challenge}
 		out.buffer = decision.AppendBatch(out.buffer, &head, len(s.flight.requests))
 		for _, r := range s.flight.requests {
 			out.buffer = append(out.buffer, r.body...)
@@ -83,28 +85,100 @@ func (a *Asker) drain() *outbox {
 		out.messages = append(out.messages, message{
 			try:     s.try,
 			subject: askSubject(s.node, a.cfg.Gateway),
-			reply:   a.inbox + strconv.FormatUint(s.try, replyTokenBase),
+			reply:   l.inbox + strconv.FormatUint(s.try, replyTokenBase),
 			from:    from, to: len(out.buffer),
 		})
 		c.sends[i] = sending{}
 	}
 	c.sends = c.sends[:0]
-	return out
+	for _, l := range a.links {
+		if out := l.filling; out != nil {
+			l.filling = nil
+			select {
+			case l.out <- out:
+			default:
+				for _, m := range out.messages {
+					c.unsent(now, m.try)
+				}
+				a.recycle(out)
+			}
+		}
+	}
+}
+
+func (a *Asker) recycle(out *outbox) {
+	clear(out.messages)
+	*out = outbox{messages: out.messages[:0], buffer: out.buffer[:0]}
+	a.outs.Put(out)
+}
+
+// send publishes the messages for a link until ctx ends. A batch that could not be
+// published is lost at once, and its requests are sent over another link.
+func (a *Asker) send(ctx context.Context, l *asking) {
+	var failed []uint64
+	for {
+		var out *outbox
+		select {
+		case <-ctx.Done():
+			return
+		case out = <-l.out:
+		}
+		late := a.clock()-out.at > sendLate
+		for _, m := range out.messages {
+			if late || l.publish(m.subject, m.reply, out.buffer[m.from:m.to]) != nil {
+				failed = append(failed, m.try)
+			}
+		}
+		a.recycle(out)
+		if len(failed) > 0 {
+			now := a.lock()
+			for _, try := range failed {
+				a.core.unsent(now, try)
+			}
+			a.flush(now)
+			failed = failed[:0]
+		}
+	}
+}
+
+// challenge publishes the gateway's challenge over a link, for the nodes that read
+// it. If the sender has no room, the challenge is left out: a node has the one of a
+// second ago.
+func (a *Asker) challenge(l *asking) {
+	out := a.outs.Get().(*outbox)
+	out.at = a.clock()
+	out.buffer = decision.AppendChallenge(out.buffer, a.challenges.At(out.at))
+	out.messages = append(out.messages, message{subject: challengePrefix + a.cfg.Gateway, to: len(out.buffer)})
+	select {
+	case l.out <- out:
+	default:
+		a.recycle(out)
+	}
 }
 
 // arm ensures that Run's timer fires no later than the core needs.
-func (a *Asker) arm() {
+func (a *Asker) arm(now time.Duration) {
 	if !a.core.rearm {
 		return
 	}
 	a.core.rearm = false
-	next := a.core.next(time.Now())
-	if next.IsZero() || !a.timer.IsZero() && !next.Before(a.timer) {
+	next := a.core.next(now)
+	if next == 0 || a.timer != 0 && next >= a.timer {
 		return
 	}
 	a.timer = next
 	select {
 	case a.wake <- struct{}{}:
 	default: // Run was already woken and has not read the timer yet
+	}
+}
+
+// publisher returns the function that publishes over a connection.
+func publisher(conn *nats.Conn) func(subject, reply string, msg []byte) error {
+	return func(subject, reply string, msg []byte) error {
+		if reply == "" {
+			return conn.Publish(subject, msg)
+		}
+		return conn.PublishRequest(subject, reply, msg)
 	}
 }

@@ -44,6 +44,8 @@ const (
 	// revocationSubject ends in "end", an older name for a revocation. It must not
 	// change, because gateways and nodes of different versions work together.
 	revocationSubject = "postern.sessions.end"
+	nodePrefix        = "postern.node."
+	challengePrefix   = "postern.challenge."
 	gatewayPrefix     = "postern.gateways."
 	queryPrefix       = "postern.sessions.ask."
 	reportPrefix      = "postern.sessions.reply."

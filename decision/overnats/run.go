@@ -2,6 +2,7 @@ package overnats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,92 +16,87 @@ import (
 
 // This file holds the Asker's goroutines, which pass events to the core.
 
+// lookEachLink is how often the state of a connection is read. Its changes are also
+// reported, but the NATS client drops a report if too many wait.
+const lookEachLink = 250 * time.Millisecond
+
 // Run sends and receives messages until ctx ends. Then it ends waiting calls with
 // ErrClosed and returns nil. It returns an error if it cannot subscribe.
+//
+// The methods of a connection can block for seconds. Therefore each link has its own
+// goroutines, and a link that is stuck delays no other.
 func (a *Asker) Run(ctx context.Context) error {
-	conn := a.cfg.Conn
+	asking, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	replies := make(chan *nats.Msg, maxReplies)
-	notices := make(chan *nats.Msg, noticeBuffer)
-	for _, s := range []struct {
-		subject string
-		ch      chan *nats.Msg
-	}{{a.inbox + "*", replies}, {announceSubject, notices}, {revocationSubject, notices}} {
-		sub, err := conn.ChanSubscribe(s.subject, s.ch)
-		if err != nil {
-			return fmt.Errorf("subscribe to %s: %w", s.subject, err)
+	a.run(asking, replies, func(ctx context.Context, wg *sync.WaitGroup) {
+		for _, l := range a.links {
+			wg.Go(func() {
+				if err := a.hear(ctx, l, replies); err != nil {
+					fail(err)
+				}
+			})
 		}
-		defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
+		wg.Go(func() { a.complain(ctx) })
+	})
+	if ctx.Err() == nil {
+		return context.Cause(asking)
 	}
-	status := conn.StatusChanged()
-	defer conn.RemoveStatusListener(status)
-
-	a.run(ctx, replies, notices, status, conn.IsConnected)
 	return nil
 }
 
-// run runs the Asker's goroutines until ctx ends. One reads replies and one reads
-// notices. The calling goroutine keeps the time.
-func (a *Asker) run(ctx context.Context, replies, notices chan *nats.Msg, status <-chan nats.Status, connected func() bool) {
+// run runs the Asker's goroutines until ctx ends: one reads replies, one for each
+// link sends, and those that start adds to the group. The calling goroutine keeps
+// the time.
+func (a *Asker) run(ctx context.Context, replies chan *nats.Msg, start func(context.Context, *sync.WaitGroup)) {
 	var wg sync.WaitGroup
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	wg.Go(func() { a.read(replies) })
-	wg.Go(func() { a.hear(ctx, notices) })
-	a.keepTime(ctx, status, connected)
+	for _, l := range a.links {
+		wg.Go(func() { a.send(running, l) })
+	}
+	start(running, &wg)
+	a.keepTime(ctx)
+	stop()
 	replies <- nil
 	wg.Wait()
 }
 
-// keepTime passes the time and the state of the connection to the core until ctx
-// ends. Then it ends all calls.
-func (a *Asker) keepTime(ctx context.Context, status <-chan nats.Status, connected func() bool) {
-	a.tick(connected())
+// keepTime passes the time to the core until ctx ends. Then it ends all calls.
+func (a *Asker) keepTime(ctx context.Context) {
+	a.tick()
 	close(a.started)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	look := time.NewTicker(complainAfter / 4)
-	defer look.Stop()
-	r := reporter{
-		logger: a.cfg.Logger, out: "no policy node answers: nothing passes", over: "a policy node answers",
-		args: []any{"gateway", a.cfg.Gateway},
-	}
 	for {
 		a.mu.Lock()
 		at := a.timer
 		a.mu.Unlock()
-		if !at.IsZero() {
-			timer.Reset(time.Until(at))
+		if at != 0 {
+			timer.Reset(at - a.clock())
 		}
 		select {
 		case <-ctx.Done():
-			a.mu.Lock()
+			now := a.lock()
 			a.closed = true
 			a.core.close(ErrClosed)
-			a.flush()
+			a.flush(now)
 			return
-		case now, ok := <-status:
-			switch {
-			case !ok:
-				status = nil // the connection is closed and will not reconnect
-			case now == nats.CONNECTED:
-				a.cfg.OnRevocation(decision.Revocation{}) // revocations may have been missed
-			}
-			a.tick(connected())
 		case <-a.wake:
-		case now := <-look.C:
-			a.report(&r, now)
 		case <-timer.C:
-			a.tick(connected())
+			a.tick()
 		}
 	}
 }
 
 // tick calls the core's tick and flushes its output.
-func (a *Asker) tick(connected bool) {
-	a.mu.Lock()
-	a.timer = time.Time{}
-	a.core.connection(time.Now(), connected)
-	a.core.tick(time.Now())
+func (a *Asker) tick() {
+	now := a.lock()
+	a.timer = 0
+	a.core.tick(now)
 	a.core.rearm = true
-	a.flush()
+	a.flush(now)
 }
 
 // read processes replies until it receives nil. Every waiting question depends on
@@ -112,72 +108,128 @@ func (a *Asker) read(replies <-chan *nats.Msg) {
 	}
 }
 
-// reply passes a message from the inbox to the core. It decodes into r.
+// reply passes a message from an inbox to the core. It decodes into r.
 func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
-	token := strings.TrimPrefix(m.Subject, a.inbox)
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	id, err := strconv.ParseUint(token, replyTokenBase, 64)
 	if err != nil {
 		return // this gateway never used this reply subject
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == noRespondersCode {
-		a.mu.Lock()
-		a.core.lost(time.Now(), id)
-		a.flush()
+		now := a.lock()
+		a.core.lost(now, id)
+		a.flush(now)
 		return
 	}
 	err = decision.DecodeReply(m.Data, r)
-	a.mu.Lock()
+	now := a.lock()
 	if err != nil {
-		a.core.malformed(time.Now(), id)
+		a.core.malformed(now, id)
 	} else {
-		a.core.replied(time.Now(), id, r)
+		a.core.replied(now, id, r)
 	}
-	took := a.core.took
-	a.core.took = 0
-	a.flush()
+	took, age := a.core.took, a.core.proofAge
+	a.core.took, a.core.proofAge = 0, 0
+	a.flush(now)
 	if took > 0 && a.latency != nil {
 		a.latency.Observe(took.Seconds())
+		a.proofAge.Observe(age.Seconds())
 	}
 	if err != nil {
 		a.cfg.Logger.Warn("a reply cannot be read", "error", err)
 	}
 }
 
-// hear processes announcements and revocations until ctx ends.
-func (a *Asker) hear(ctx context.Context, notices <-chan *nats.Msg) {
+// hear passes the state of a link, and the announcements and revocations that it
+// carries, to the core until ctx ends. Over a link on which it has heard a node that
+// reads challenges, it publishes one each second.
+func (a *Asker) hear(ctx context.Context, l *asking, replies chan *nats.Msg) error {
+	notices := make(chan *nats.Msg, noticeBuffer)
+	for _, s := range []struct {
+		subject string
+		ch      chan *nats.Msg
+	}{{l.inbox + "*", replies}, {announceSubject, notices}, {nodePrefix + "*", notices}, {revocationSubject, notices}} {
+		sub, err := l.Conn.ChanSubscribe(s.subject, s.ch)
+		if err != nil {
+			if errors.Is(err, nats.ErrConnectionClosed) && ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("subscribe to %s: %w", s.subject, err)
+		}
+		defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
+	}
+	status := l.Conn.StatusChanged()
+	defer l.Conn.RemoveStatusListener(status)
+	look := time.NewTicker(lookEachLink)
+	defer look.Stop()
+	tell := time.NewTicker(announceEach)
+	defer tell.Stop()
 	var announcement decision.Announcement
+	challenged := false
+	a.connection(l, l.Conn.IsConnected())
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
+		case now, ok := <-status:
+			if !ok {
+				status = nil // the connection is closed and will not reconnect
+			}
+			// The loss of the connection may not have been reported, so it is passed on even
+			// if the connection is made again.
+			a.connection(l, false)
+			challenged = false
+			if now == nats.CONNECTED {
+				a.connection(l, true)
+			}
+		case <-look.C:
+			a.connection(l, l.Conn.IsConnected())
+		case <-tell.C:
+			if challenged {
+				a.challenge(l)
+			}
 		case m := <-notices:
-			if err := a.notice(m, &announcement); err != nil {
-				a.cfg.Logger.Warn("a notice cannot be read", "subject", m.Subject, "error", err)
+			if err := a.notice(l, m, &announcement); err != nil {
+				a.cfg.Logger.Warn("a notice cannot be read", "subject", m.Subject, "link", l.Name, "error", err)
+			} else if !challenged && strings.HasPrefix(m.Subject, nodePrefix) {
+				challenged = true
+				a.challenge(l)
 			}
 		}
 	}
 }
 
-func (a *Asker) notice(m *nats.Msg, announcement *decision.Announcement) error {
-	if m.Subject == announceSubject {
-		if err := decision.DecodeAnnouncement(m.Data, announcement); err != nil {
+// connection passes the state of a link to the core.
+func (a *Asker) connection(l *asking, up bool) {
+	now := a.lock()
+	a.core.connection(now, l.index, up)
+	a.flush(now)
+}
+
+// notice passes an announcement or a revocation to the core.
+func (a *Asker) notice(l *asking, m *nats.Msg, announcement *decision.Announcement) error {
+	if m.Subject == revocationSubject {
+		var e decision.Revocation
+		if err := decision.DecodeRevocation(m.Data, &e); err != nil {
 			return err
 		}
-		a.mu.Lock()
-		anew := a.core.announced(time.Now(), announcement)
-		a.flush()
-		if anew {
-			a.cfg.OnRevocation(decision.Revocation{Position: announcement.At.Position, LogID: announcement.At.LogID})
-		}
+		now := a.lock()
+		a.core.revoked(now, e)
+		a.flush(now)
 		return nil
 	}
-	var e decision.Revocation
-	if err := decision.DecodeRevocation(m.Data, &e); err != nil {
+	decode := decision.DecodeExtended
+	if m.Subject == announceSubject {
+		decode = decision.DecodeAnnouncement
+	}
+	if err := decode(m.Data, announcement); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	a.core.sawMark(time.Now(), decision.Mark{LogID: e.LogID, Position: e.Position})
-	a.flush()
-	a.cfg.OnRevocation(e)
+	if id, extended := strings.CutPrefix(m.Subject, nodePrefix); extended && id != announcement.Node {
+		return fmt.Errorf("it names node %q", announcement.Node)
+	}
+	now := a.lock()
+	a.core.announced(now, l.index, announcement)
+	a.flush(now)
 	return nil
 }

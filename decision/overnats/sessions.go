@@ -38,54 +38,111 @@ var ErrManyQueries = errors.New("too many queries about sessions: try again")
 
 // A SessionReporter answers the queries of nodes about a gateway's sessions.
 type SessionReporter struct {
-	// Conn is the connection, made by Connect, and Gateway is this gateway's id.
-	Conn    *nats.Conn
+	// Links are the connections, as in the Asker's Config, and Gateway is this
+	// gateway's id.
+	Links   []LinkConfig
 	Gateway string
-	// Sessions answers a query. One goroutine calls it. It must not wait for a
-	// peer.
+	// Sessions answers a query. It is called from several goroutines, and must not
+	// wait for a peer.
 	Sessions func(*decision.SessionQuery) decision.SessionReply
+
+	once answeredOnce
 }
 
-// Serve answers queries and announces each second that the gateway runs, until ctx
-// ends. Then it announces that the gateway stops.
+// Serve answers queries and announces each second that the gateway runs, over every
+// link, until ctx ends. Then it announces that the gateway stops.
 func (r *SessionReporter) Serve(ctx context.Context) error {
 	if err := checkID("gateway", r.Gateway); err != nil {
 		return err
 	}
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	run := rand.Uint64()
+	var wg sync.WaitGroup
+	for i := range r.Links {
+		wg.Go(func() {
+			if err := r.serve(serving, i, run); err != nil {
+				fail(err)
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() == nil {
+		return context.Cause(serving)
+	}
+	return nil
+}
+
+// serve serves one link. A link that is stuck delays no other.
+func (r *SessionReporter) serve(ctx context.Context, link int, run uint64) error {
+	conn := r.Links[link].Conn
 	asked := make(chan *nats.Msg, maxQueries)
-	sub, err := r.Conn.ChanSubscribe(queryPrefix+r.Gateway+".*", asked)
+	sub, err := conn.ChanSubscribe(queryPrefix+r.Gateway+".*", asked)
 	if err != nil {
 		return fmt.Errorf("subscribe to queries about sessions: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
 	tell := time.NewTicker(announceEach)
 	defer tell.Stop()
-	run := rand.Uint64()
 	// Errors of Publish are ignored: without a connection no node can query.
-	_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
+	_ = conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
 	for {
 		select {
 		case <-ctx.Done():
-			_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(goes, run))
-			_ = r.Conn.FlushTimeout(flushWithin)
+			_ = conn.Publish(gatewayPrefix+r.Gateway, announcement(goes, run))
+			_ = conn.FlushTimeout(flushWithin)
 			return nil
 		case <-tell.C:
-			_ = r.Conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
+			_ = conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
 		case m := <-asked:
-			r.answer(m)
+			r.answer(link, m)
 		}
 	}
 }
 
-func (r *SessionReporter) answer(m *nats.Msg) {
+func (r *SessionReporter) answer(link int, m *nats.Msg) {
 	node := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	var q decision.SessionQuery
 	if !decision.IsToken(node) || decision.DecodeSessionQuery(m.Data, &q) != nil {
 		return // the node reports that this gateway did not answer
 	}
+	if !r.once.first(link, node, m.Data, time.Now()) {
+		return
+	}
 	reply := r.Sessions(&q)
 	reply.ID, reply.Gateway = q.ID, r.Gateway
-	_ = r.Conn.Publish(reportPrefix+node+"."+r.Gateway, decision.AppendSessionReply(nil, &reply))
+	_ = r.Links[link].Conn.Publish(reportPrefix+node+"."+r.Gateway, decision.AppendSessionReply(nil, &reply))
+}
+
+// An answeredOnce finds queries that several links carry. A second answer to the
+// query that ends a session would say that there is no such session.
+type answeredOnce struct {
+	mu   sync.Mutex // guards the fields below
+	last []carried  // the newest queries, at most maxQueries for each link
+}
+
+// carried is a query that was received over a link.
+type carried struct {
+	link        int
+	node, query string
+	at          time.Time
+}
+
+// first reports whether no other link has carried the query within answerWithin.
+// The same link carries a query once, so an equal one is a new query.
+func (o *answeredOnce) first(link int, node string, query []byte, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.last {
+		if c.link != link && c.node == node && c.query == string(query) && now.Sub(c.at) < answerWithin {
+			return false
+		}
+	}
+	if len(o.last) == maxLinks*maxQueries {
+		o.last = slices.Delete(o.last, 0, 1)
+	}
+	o.last = append(o.last, carried{link: link, node: node, query: string(query), at: now})
+	return true
 }
 
 // A SessionDirectory queries all gateways about their sessions, on behalf of one

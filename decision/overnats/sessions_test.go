@@ -17,7 +17,7 @@ import (
 // nil, it may change the reply.
 func attend(t *testing.T, s *server.Server, gateway string, has []decision.LiveSession, answer func(*decision.SessionReply)) {
 	t.Helper()
-	a := &SessionReporter{Conn: connect(t, s), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
+	a := &SessionReporter{Links: oneLink(connect(t, s)), Gateway: gateway, Sessions: func(q *decision.SessionQuery) decision.SessionReply {
 		var r decision.SessionReply
 		for i := range has {
 			if q.Wants(&has[i]) {
@@ -138,9 +138,9 @@ func TestDirectoryBelievesNoLiar(t *testing.T) {
 		attend(t, s, "good", []decision.LiveSession{mine}, nil)
 		c := directory(t, s, "good", "good", "dead")
 		// The reply is published on the gateway's own subject but names another gateway.
-		liar := &SessionReporter{Conn: connect(t, s), Gateway: "dead"}
+		liar := &SessionReporter{Links: oneLink(connect(t, s)), Gateway: "dead"}
 		reply := decision.AppendSessionReply(nil, &decision.SessionReply{ID: c.next + 1, Gateway: "good"})
-		if err := liar.Conn.Publish(reportPrefix+"n1.dead", reply); err != nil {
+		if err := liar.Links[0].Conn.Publish(reportPrefix+"n1.dead", reply); err != nil {
 			t.Fatal(err)
 		}
 		got, err := c.Ask(t.Context(), "", decision.SessionQuery{Limit: 5})

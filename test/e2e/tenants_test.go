@@ -340,7 +340,7 @@ func (s *site) asker(ctx context.Context, t *testing.T) *overnats.Asker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asker, err := overnats.New(overnats.Config{Conn: conn, Gateway: "gateway", Logger: slog.New(slog.DiscardHandler)})
+	asker, err := overnats.New(overnats.Config{Links: []overnats.LinkConfig{{Conn: conn}}, Gateway: "gateway", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
