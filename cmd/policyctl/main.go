@@ -90,6 +90,7 @@ type cli struct {
 	Backup      backupCmd      `cmd:"" help:"Back up the log of the running node."`
 	Restore     restoreCmd     `cmd:"" help:"Restore a policy node's log from a backup."`
 	Import      importCmd      `cmd:"" help:"Convert another server's configuration to policy files."`
+	Cluster     clusterCmd     `cmd:"" help:"Clusters: several policy nodes that keep one log."`
 }
 
 const description = `policyctl changes and explains who may do what on the XMPP domains behind Postern.
