@@ -28,6 +28,7 @@ type process struct {
 	links    []overnats.LinkConfig // to NATS, one for each URL
 	registry *prometheus.Registry
 	health   net.Listener
+	notifier *daemon.Notifier
 }
 
 // run runs the gateway until ctx is done.
@@ -47,6 +48,10 @@ func build(c *config) (*process, error) {
 		return nil, err
 	}
 	p := &process{logger: logger, registry: daemon.NewRegistry()}
+	p.notifier, err = daemon.NewNotifier(os.Environ(), func() { _, _ = p.asker.Available() })
+	if err != nil {
+		return nil, err
+	}
 	p.certs = gateway.NewCertificates(c.Certificates.Directory, c.Certificates.SelfSigned)
 	if err := p.reload(); err != nil && !c.Certificates.SelfSigned {
 		return nil, err
@@ -217,6 +222,11 @@ func (p *process) serve(ctx context.Context) error {
 		})
 	}
 	p.logger.Info("gateway serves")
+	rest.Go(func() {
+		if err := p.notifier.Run(serving); err != nil {
+			fail(err)
+		}
+	})
 	err := p.gateway.Serve(serving)
 	if err == nil && ctx.Err() == nil {
 		err = context.Cause(serving)

@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 		"off loopback a certificate and its key are required", "listen: http: ")
 	// External NATS servers.
 	check(false, 1, map[string]string{"NATS_URLS": "nats://192.0.2.1:4222,nats://127.0.0.1:4222", "NATS_SEED_FILE": in("missing")},
-		"without TLS it must be on loopback", "seed file: stat "+in("missing"))
+		"without TLS it must be on loopback", "seed file: open "+in("missing"))
 	// While policyd runs, and after it has run.
 	c := testConfig(t)
 	c.Data, c.Admin.Socket, c.NATS.Listen = good["DATA"], good["ADMIN_SOCKET"], freePort(t)
@@ -112,7 +112,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove(t, c.logDir())
-	check(false, 1, running, "key of gateway gw1: read seed: others may read", "key of gateway gw2", "not a new installation")
+	check(false, 1, running, "gw1.nkey: others may read it", "key of gateway gw2", "not a new installation")
 	remove(t, c.natsDir(), c.adminCalls(), c.journal())
 	check(false, 0, running)
 }

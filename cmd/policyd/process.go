@@ -51,6 +51,7 @@ type process struct {
 	network   *adminNetwork // nil: none
 	health    net.Listener  // nil: none
 	built     atomic.Bool   // all parts are made and started
+	notifier  *daemon.Notifier
 }
 
 // run runs a policy node until ctx is done. With init, it begins a new installation
@@ -70,7 +71,8 @@ func newProcess(c *config, init bool) (*process, error) {
 	}
 	p := &process{config: c, init: init, reserve: recordReserve, logger: logger, registry: daemon.NewRegistry(), link: new(overnats.Link), started: time.Now()}
 	p.registry.MustRegister(certificateCollector{p})
-	return p, nil
+	p.notifier, err = daemon.NewNotifier(os.Environ(), func() { _ = p.ready() })
+	return p, err
 }
 
 // run builds the parts, runs them until ctx is done, and closes them.
@@ -274,6 +276,8 @@ func (p *process) start(s *stages) {
 		s.floor.start("refusals", func(ctx context.Context) error { p.refusals.logger.Run(ctx); return nil })
 	}
 	if p.config.clustered() {
+		// A node that waits for its cluster runs: a service manager must not end it.
+		s.front.start("notify", p.notifier.Run)
 		if err := p.join(s); err != nil {
 			s.fail(err)
 			return
@@ -294,6 +298,9 @@ func (p *process) start(s *stages) {
 	p.built.Store(true)
 	if p.natsReady(s.front.ctx) {
 		p.sayServes()
+	}
+	if !p.config.clustered() {
+		s.front.start("notify", p.notifier.Run)
 	}
 }
 

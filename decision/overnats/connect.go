@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/postern-im/postern/internal/floodlog"
 	"github.com/postern-im/postern/internal/limit"
+	"github.com/postern-im/postern/internal/secretfile"
 )
 
 const (
@@ -47,8 +47,8 @@ type ConnectConfig struct {
 	ServerName string
 	// InProcess is a server in this process, used instead of URLs.
 	InProcess nats.InProcessConnProvider
-	// SeedFile is the file with this client's nkey seed. Only its owner may have
-	// access to it. Empty means that Key is used, or no nkey.
+	// SeedFile is the file with this client's nkey seed. Other users must not be
+	// able to read it; see secretfile.Read. Empty means that Key is used, or no nkey.
 	SeedFile string
 	// Key is this client's nkey in memory, used instead of SeedFile.
 	Key nkeys.KeyPair
@@ -218,12 +218,8 @@ func (cfg *ConnectConfig) authenticate(opts *nats.Options) error {
 	if cfg.SeedFile == "" {
 		return nil
 	}
-	info, err := os.Stat(cfg.SeedFile)
-	if err != nil {
+	if _, err := secretfile.Read(cfg.SeedFile); err != nil {
 		return fmt.Errorf("seed file: %w", err)
-	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return fmt.Errorf("seed file %s: others may read it (mode %o), want 0600", cfg.SeedFile, perm)
 	}
 	auth, err := nats.NkeyOptionFromSeed(cfg.SeedFile)
 	if err != nil {

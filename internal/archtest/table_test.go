@@ -29,7 +29,8 @@ var imports = map[string]string{
 	// internal/floodlog: a gateway can cause log lines as fast as it sends.
 	// internal/limit: without TLS, NATS must be on loopback.
 	// internal/boottime: answers are dated.
-	"decision/overnats": "decision internal/boottime internal/floodlog internal/limit",
+	// internal/secretfile: a client's NATS key is a file.
+	"decision/overnats": "decision internal/boottime internal/floodlog internal/limit internal/secretfile",
 
 	// events: tenant settings are named there, and a View hands them out.
 	"policy": "projections decision permission events xmpp/...",
@@ -88,11 +89,13 @@ var imports = map[string]string{
 	"internal/floodlog": "",
 	// internal/floodlog: any client that reaches the port can cause log lines.
 	// internal/limit: without TLS, the server listens on loopback only.
-	"internal/natsserver": "internal/floodlog internal/limit",
+	// internal/secretfile: the gateways' NATS keys are files.
+	"internal/natsserver": "internal/floodlog internal/limit internal/secretfile",
 	// Log servers in the process of a test.
 	"internal/natsserver/natsservertest": "internal/natsserver",
 	"internal/certdate":                  "",
 	"internal/limit":                     "",
+	"internal/secretfile":                "",
 	// internal/limit: metrics and health need no authentication, so they listen on
 	// loopback only.
 	"internal/daemon":            "internal/limit",

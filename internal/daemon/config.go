@@ -37,7 +37,8 @@ type Config interface {
 // reads the file at path, unless path is empty, and then the variables in environ
 // that begin with prefix. For example, prefix + LISTEN_STARTTLS sets starttls in
 // [listen]. Commas separate the elements of a list. Load ignores prefix + CONFIG,
-// which names the file. If the check fails, Load returns c with the error; if
+// which names the file. A setting credential:NAME becomes the path of a credential of
+// the service; see systemd's LoadCredential. If the check fails, Load returns c with the error; if
 // reading fails, it returns no configuration.
 func Load[C Config](c C, path, prefix string, environ []string) (C, error) {
 	if err := read(c, path, prefix, environ); err != nil {
@@ -57,7 +58,10 @@ func read(into any, path, prefix string, environ []string) error {
 			return fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
-	return override(into, prefix, environ)
+	if err := override(into, prefix, environ); err != nil {
+		return err
+	}
+	return resolveCredentials(into, environ)
 }
 
 func decode(text []byte, into any) error {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/nkeys"
+
+	"github.com/postern-im/postern/internal/secretfile"
 )
 
 // NewKey creates a user key that is never stored.
@@ -41,14 +43,7 @@ func EnsureSeed(path string) (publicKey string, err error) {
 // ReadSeed returns the public key for the nkey seed in a file. Only the owner
 // may be able to read the file.
 func ReadSeed(path string) (publicKey string, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("read seed: %w", err)
-	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return "", fmt.Errorf("read seed: others may read %s (mode %o), want 0600", path, perm)
-	}
-	text, err := os.ReadFile(path)
+	text, err := secretfile.Read(path)
 	if err != nil {
 		return "", fmt.Errorf("read seed: %w", err)
 	}
