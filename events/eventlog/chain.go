@@ -19,17 +19,19 @@ type chain struct {
 	at   events.Position // position of last
 	last link            // the record read ahead
 	free *events.Commit  // an unused commit to decode the next record into, or nil
+	keep bool            // the records' bytes are kept in the links
 }
 
 // A link is a record that was read.
 type link struct {
 	commit *events.Commit
 	hash   [32]byte
+	record []byte // nil unless the chain keeps the records
 }
 
 // chain returns a chain that begins at from, which must be between 1 and the
 // head. The caller closes its iter.
-func (l *Log) chain(from events.Position, h head) (*chain, error) {
+func (l *Log) chain(from events.Position, h head, keep bool) (*chain, error) {
 	// Begin one record earlier: the first record must hold its hash.
 	before := max(from, 2) - 1
 	iter, err := l.db.NewIter(&pebble.IterOptions{
@@ -39,7 +41,7 @@ func (l *Log) chain(from events.Position, h head) (*chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &chain{iter: iter, head: h}
+	c := &chain{iter: iter, head: h, keep: keep}
 	if err := c.begin(before, from); err != nil {
 		return nil, cmp.Or(err, iter.Close())
 	}
@@ -156,7 +158,11 @@ func (c *chain) read(p events.Position) (link, error) {
 	if commit.Position != p {
 		return link{}, &events.CorruptError{Position: p, Err: fmt.Errorf("the record says %d", commit.Position)}
 	}
-	return link{commit, events.Hash(record)}, nil
+	l := link{commit: commit, hash: events.Hash(record)}
+	if c.keep {
+		l.record = bytes.Clone(record)
+	}
+	return l, nil
 }
 
 func (c *chain) decode(record []byte) (*events.Commit, error) {

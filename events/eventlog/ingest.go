@@ -95,45 +95,44 @@ type positionError events.Position
 func (e positionError) Error() string { return fmt.Sprintf("the record says %d", e) }
 
 // Records returns the records from a position (0 and 1 both mean the first) in
-// order, as they were written: as many as have at most max bytes together, up to
+// order, as they were written: as many as have at most limit bytes together, up to
 // the head at the time of the call. Each has been checked against the hash chain.
-// If even the first has more than max bytes, the error is events.ErrTooLarge; with
-// a max of events.MaxSize this cannot happen. Positions and *events.CorruptError
+// If even the first has more than limit bytes, the error is events.ErrTooLarge; a
+// record never has more than events.MaxSize. Positions and *events.CorruptError
 // are as in Read.
-func (l *Log) Records(from events.Position, max int) ([][]byte, error) {
+func (l *Log) Records(from events.Position, limit int) ([][]byte, error) {
 	if err := l.use(); err != nil {
 		return nil, err
 	}
 	defer l.users.Done()
 	h := l.durable()
-	if from == 0 {
-		from = 1
-	}
+	from = max(from, 1)
 	if from > h.position+1 {
 		return nil, fmt.Errorf("eventlog: records from %d, the head is at %d: %w", from, h.position, events.ErrNoSuchPosition)
 	}
 	if from > h.position {
 		return nil, nil
 	}
-	c, err := l.chain(from, h)
+	c, err := l.chain(from, h, true)
 	if err != nil {
 		return nil, err
 	}
 	var records [][]byte
 	for p := from; p <= h.position; p++ {
-		var commit *events.Commit
-		if commit, err = c.next(); err != nil {
+		record := c.last.record
+		if limit -= len(record); limit < 0 {
 			break
 		}
-		record := events.AppendCommit(nil, commit) // canonical: the bytes that were read
-		if max -= len(record); max < 0 {
+		if c.free, err = c.next(); err != nil {
 			break
 		}
 		records = append(records, record)
-		c.free = commit
 	}
 	if err == nil && len(records) == 0 {
 		err = fmt.Errorf("eventlog: records from %d: %w", from, events.ErrTooLarge)
 	}
-	return records, cmp.Or(err, c.iter.Close())
+	if err := cmp.Or(err, c.iter.Close()); err != nil {
+		return nil, err
+	}
+	return records, nil
 }

@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -24,11 +23,6 @@ const (
 
 	// cacheSize is enough for the blocks that single reads use again and again.
 	cacheSize = 16 << 20
-
-	// filterBits is the size of a table's Bloom filter, in bits for each key. With
-	// 10, one of a hundred keys that a table does not have costs reading a block.
-	// Each new command id is such a key. Tables of earlier versions have no filter.
-	filterBits = 10
 
 	// maxFailures is how often in a row Pebble's background work may fail.
 	// Pebble retries at once, without end; a disk that fails this often is
@@ -107,7 +101,6 @@ func options(c Config) *pebble.Options {
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockSize
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBits)
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.ZstdCompression }
 	}
 	return o

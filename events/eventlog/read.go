@@ -40,7 +40,7 @@ func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Co
 	if from > h.position {
 		return nil
 	}
-	c, err := l.chain(from, h)
+	c, err := l.chain(from, h, false)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (l *Log) commit(p events.Position, h head) (events.Commit, error) {
 	if p == 0 || p > h.position {
 		return events.Commit{}, fmt.Errorf("eventlog: commit %d, the head is at %d: %w", p, h.position, events.ErrNoSuchPosition)
 	}
-	c, err := l.chain(p, h)
+	c, err := l.chain(p, h, false)
 	if err != nil {
 		return events.Commit{}, err
 	}

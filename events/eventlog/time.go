@@ -122,30 +122,38 @@ func (l *Log) markTimes() error {
 	return cmp.Or(b.Commit(pebble.Sync), b.Close())
 }
 
-// An indexer makes the index entries of commits. It reuses its memory: the
-// entries of a commit are valid until those of the next one are made.
+// An indexer makes the entries of commits. It reuses its memory: an entry is valid
+// until the next call.
 type indexer struct{ buffer []byte }
 
-// entries returns the index entries of a commit. latest is the newest time before
-// it.
-func (x *indexer) entries(c *events.Commit, latest time.Time) [3]entry {
+// entry returns the entry whose key is the first bytes of b, and keeps b's memory.
+func (x *indexer) entry(b []byte, key int) entry {
+	x.buffer = b
+	return entry{b[:key:key], b[key:]}
+}
+
+func (x *indexer) record(p events.Position, record []byte) entry {
+	x.buffer = appendKeyCommit(x.buffer[:0], p)
+	return entry{x.buffer, record}
+}
+
+func (x *indexer) tenant(c *events.Commit) entry {
+	b := appendKeyTenant(x.buffer[:0], c.Tenant, c.Position)
+	return x.entry(binary.BigEndian.AppendUint64(b, c.TenantVersion), len(b))
+}
+
+// time returns the entry of the time index. latest is the newest time before the
+// commit.
+func (x *indexer) time(c *events.Commit, latest time.Time) entry {
 	order := inOrder
 	if c.Time.Before(latest) {
 		order = setBack
 	}
-	b := x.buffer[:0]
-	b = appendKeyTenant(b, c.Tenant, c.Position)
-	b = binary.BigEndian.AppendUint64(b, c.TenantVersion)
-	tenant := len(b)
-	b = appendKeyTime(b, c.Time, c.Position)
-	b = append(b, order...)
-	timed := len(b)
-	b = appendKeyCommand(b, c.Tenant, c.CommandID)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Position))
-	x.buffer = b
-	return [...]entry{
-		{b[: tenant-8 : tenant-8], b[tenant-8 : tenant : tenant]},
-		{b[tenant : timed-len(order) : timed-len(order)], b[timed-len(order) : timed : timed]},
-		{b[timed : len(b)-8 : len(b)-8], b[len(b)-8:]},
-	}
+	b := appendKeyTime(x.buffer[:0], c.Time, c.Position)
+	return x.entry(append(b, order...), len(b))
+}
+
+func (x *indexer) command(c *events.Commit) entry {
+	b := appendKeyCommand(x.buffer[:0], c.Tenant, c.CommandID)
+	return x.entry(binary.BigEndian.AppendUint64(b, uint64(c.Position)), len(b))
 }

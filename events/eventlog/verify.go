@@ -30,7 +30,7 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	defer l.users.Done()
 	seed := maphash.MakeSeed()
 	var want sums
-	var index indexer
+	var index [len(indexes)]indexer
 	versions := map[string]*uint64{}
 	var last events.Position
 	var latest time.Time
@@ -69,7 +69,7 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	return cmp.Or(l.findIndexError(ctx, last), err)
 }
 
-// indexes are the prefixes of the indexes, in the order of entries' results.
+// indexes are the prefixes of the indexes, in the order of entriesOf's results.
 var indexes = [...]string{prefixTenant, prefixTime, prefixCommand}
 
 // sums holds a sum for each index: the sum of a keyed hash of each entry, which
@@ -87,9 +87,9 @@ func sumOf(seed maphash.Seed, key, value []byte) uint64 {
 }
 
 // entriesOf returns the entries that this log must have for a commit, and
-// updates latest with the commit's time.
-func (l *Log) entriesOf(index *indexer, c *events.Commit, latest *time.Time) [len(indexes)]entry {
-	all := index.entries(c, *latest)
+// updates latest with the commit's time. Each index has its own indexer.
+func (l *Log) entriesOf(index *[len(indexes)]indexer, c *events.Commit, latest *time.Time) [len(indexes)]entry {
+	all := [...]entry{index[0].tenant(c), index[1].time(c, *latest), index[2].command(c)}
 	if !l.timesMarked {
 		all[1].value = []byte(inOrder) // a log whose entries have no marks
 	}
@@ -140,7 +140,7 @@ func (l *Log) scanIndex(ctx context.Context, prefix string, last events.Position
 // an index with an entry that belongs to no commit.
 func (l *Log) findIndexError(ctx context.Context, last events.Position) error {
 	var latest time.Time
-	var index indexer
+	var index [len(indexes)]indexer
 	err := l.Read(ctx, 1, func(c *events.Commit) error {
 		for _, want := range l.entriesOf(&index, c, &latest) {
 			if err := l.verifyEntry(want); err != nil {
