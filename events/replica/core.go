@@ -38,6 +38,7 @@ type head struct {
 type reading struct {
 	generation events.Generation
 	cursor     events.Cursor // of the log when the reading began; Seq 0: it has none
+	head       head          // of the log when the reading began
 	begun      bool          // the first entry has been checked
 	last       uint64        // the number of the last entry
 }
@@ -85,7 +86,7 @@ func (r *reading) plan(h head, entries []Entry) (s step, n int, err error) {
 // add adds the effect of the next entry to a step.
 func (r *reading) add(s *step, e Entry) error {
 	if !r.begun {
-		if err := r.first(s.head, e); err != nil {
+		if err := r.first(e); err != nil {
 			return err
 		}
 		r.begun = true
@@ -110,7 +111,7 @@ func (r *reading) add(s *step, e Entry) error {
 // first checks that the order begins, or has at the cursor, what this node has
 // applied already. Otherwise this node is ahead of the order: it may be the only
 // node that knows a revocation, and it must not follow another history.
-func (r *reading) first(h head, e Entry) error {
+func (r *reading) first(e Entry) error {
 	if r.cursor.Seq == 0 {
 		return r.same(e.Data)
 	}
@@ -118,8 +119,8 @@ func (r *reading) first(h head, e Entry) error {
 		return stopf("this node has applied entry %d before, and the order does not have it any more", r.cursor.Seq)
 	}
 	_, records, err := readBatch(e.Data)
-	if err != nil || events.Hash(records[len(records)-1]) != h.hash {
-		return stopf("this node has taken the commit at %d from this entry, and it is another entry now", h.position)
+	if err != nil || events.Hash(records[len(records)-1]) != r.head.hash {
+		return stopf("this node has taken the commit at %d from this entry, and it is another entry now", r.head.position)
 	}
 	return nil
 }

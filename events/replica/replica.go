@@ -168,9 +168,11 @@ func New(cfg Config) (*Replica, error) {
 // start begins a new pass over the order, at the log's cursor.
 func (r *Replica) start() {
 	r.mu.Lock()
-	r.reading = reading{generation: r.generation}
+	generation := r.generation
 	r.mu.Unlock()
-	r.reading.cursor, _ = r.cfg.Log.Cursor()
+	cursor, _ := r.cfg.Log.Cursor()
+	position, hash := r.cfg.Log.Head()
+	r.reading = reading{generation: generation, cursor: cursor, head: head{position, hash}}
 }
 
 // take applies entries: it takes their records into the log, and then believes

@@ -89,25 +89,33 @@ func pause(ctx context.Context, d time.Duration) bool {
 // runFollow joins and follows until ctx ends or the replica stops. It returns an
 // error if the log has failed.
 func (r *Replica) runFollow(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && r.Failure() == nil {
 		err := r.join(ctx)
 		if err == nil {
 			err = r.follow(ctx)
 		}
-		if errors.Is(err, ErrShort) {
-			err = &stopError{err}
-		}
-		if stopped, ok := errors.AsType[*stopError](err); ok {
-			r.stop(stopped)
-			return nil
-		}
-		if errors.Is(err, events.ErrFailed) || errors.Is(err, events.ErrClosed) {
+		if err := r.judge(err); err != nil {
 			return err
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && r.Failure() == nil {
 			r.cfg.Logger.Warn("cluster: follow the order again in a second", "error", err)
+			pause(ctx, retryEvery)
 		}
-		pause(ctx, retryEvery)
+	}
+	return nil
+}
+
+// judge judges the error that has ended a pass over the order. It stops the replica
+// for good if the error says so, and returns the error if the log has failed. Any
+// other pass is repeated.
+func (r *Replica) judge(err error) error {
+	switch stopped, ok := errors.AsType[*stopError](err); {
+	case ok:
+		r.stop(stopped)
+	case errors.Is(err, ErrShort):
+		r.stop(err)
+	case errors.Is(err, events.ErrFailed), errors.Is(err, events.ErrClosed):
+		return err
 	}
 	return nil
 }
