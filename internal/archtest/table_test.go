@@ -96,6 +96,7 @@ var imports = map[string]string{
 	"internal/certdate":                  "",
 	"internal/limit":                     "",
 	"internal/secretfile":                "",
+	"internal/mutants":                   "",
 	// internal/limit: metrics and health need no authentication, so they listen on
 	// loopback only.
 	"internal/daemon":            "internal/limit",
@@ -123,7 +124,7 @@ var never = []struct{ from, to, reason string }{
 }
 
 // testOnly may be imported by nothing but tests.
-var testOnly = "internal/expat internal/archtest events/logtest events/replica/replicatest internal/daemon/daemontest internal/natsserver/natsservertest test/..."
+var testOnly = "internal/expat internal/archtest events/logtest events/replica/replicatest internal/daemon/daemontest internal/mutants internal/natsserver/natsservertest test/..."
 
 // pure are the packages whose answers depend on their arguments alone.
 var pure = "xmpp/... permission events projections decision policy policy/trial tenants tenants/policyfile import/prosody gateway/proxyheader policy/suite"
