@@ -20,17 +20,17 @@ func (n *Node) Answer(b *decision.Batch, r *decision.Reply) {
 	v := n.view.Load()
 	r.At = n.mark(v)
 	r.Results = r.Results[:0]
-	if v == nil || n.decides() != nil {
-		r.Status = decision.StatusNotFresh
-		return
-	}
-	proven, ok := n.prove(b, v)
 	switch {
-	case !ok:
+	case v == nil || n.decides() != nil:
 		r.Status = decision.StatusNotFresh
 		return
 	case b.AtLeast.LogID == n.cfg.LogID && b.AtLeast.Position > r.At.Position:
 		r.Status = decision.StatusBehind
+		return
+	}
+	proven, ok := n.prove(b, v)
+	if !ok {
+		r.Status = decision.StatusNotFresh
 		return
 	}
 	at := time.Now()
