@@ -31,7 +31,9 @@ import (
 //	postern.ask.NODE.GATEWAY     a gateway's batches for one node
 //	postern.first.GATEWAY        a gateway's batches for any node, while it knows no node
 //	postern.reply.GATEWAY.….TRY  the reply to a batch
-//	postern.nodes                the announcements of nodes
+//	postern.nodes                the announcements of nodes, as every version reads them
+//	postern.node.NODE            a node's announcements with its wire and level
+//	postern.challenge.GATEWAY    a gateway's challenges
 //	postern.sessions.end         a revocation: gateways ask about these sessions again
 //	postern.gateways.GATEWAY     the announcements of a gateway
 //	postern.sessions.ask.GATEWAY.NODE           a node's queries about a gateway's sessions
@@ -75,24 +77,28 @@ type Rights struct {
 	Publish, Subscribe []string
 }
 
-// GatewayRights returns the rights of the gateway with the given id. It may ask in
-// its own name and receive its own replies, the announcements of nodes, and
-// revocations. It may receive queries about its own sessions and answer them in
-// its own name.
+// GatewayRights returns the rights of the gateway with the given id. It may ask and
+// publish challenges in its own name, and receive its own replies, the announcements
+// of nodes, and revocations. It may receive queries about its own sessions and
+// answer them in its own name.
 func GatewayRights(id string) Rights {
 	return Rights{
-		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, reportPrefix + "*." + id},
-		Subscribe: []string{replyPrefix + id + ".>", announceSubject, revocationSubject, queryPrefix + id + ".*"},
+		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, challengePrefix + id, reportPrefix + "*." + id},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, nodePrefix + "*", revocationSubject, queryPrefix + id + ".*"},
 	}
 }
 
 // NodeRights returns the rights of the policy node with the given id. It may
-// receive and answer the batches of gateways, publish announcements and
-// revocations, and query gateways about their sessions.
+// receive and answer the batches of gateways and receive their challenges, publish
+// announcements and revocations, and query gateways about their sessions. It also
+// receives the announcements of all nodes, to notice another node with its own id.
 func NodeRights(id string) Rights {
 	return Rights{
-		Publish:   []string{replyPrefix + ">", announceSubject, revocationSubject, queryPrefix + "*." + id},
-		Subscribe: []string{askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", reportPrefix + id + ".*"},
+		Publish: []string{replyPrefix + ">", announceSubject, nodePrefix + id, revocationSubject, queryPrefix + "*." + id},
+		Subscribe: []string{
+			askSubject(id, "*"), askSubject("", "*"), gatewayPrefix + "*", challengePrefix + "*", reportPrefix + id + ".*",
+			announceSubject, nodePrefix + "*",
+		},
 	}
 }
 
@@ -108,7 +114,7 @@ func GatewayOf(subject string) (id string, ok bool) {
 		_, id, _ = strings.Cut(rest, ".")
 		return id, decision.IsToken(id)
 	}
-	for _, prefix := range []string{firstPrefix, replyPrefix, gatewayPrefix, queryPrefix} {
+	for _, prefix := range []string{firstPrefix, replyPrefix, gatewayPrefix, challengePrefix, queryPrefix} {
 		if rest, found := strings.CutPrefix(subject, prefix); found {
 			id, _, _ = strings.Cut(rest, ".")
 			return id, decision.IsToken(id)

@@ -461,6 +461,7 @@ func crossSubjects(t *testing.T, s *site) {
 		">", "*", "postern.>", "postern.*", "postern.ask", "postern.ask.*", "postern.ask.node", "postern.ask.>",
 		"postern.reply.>", "postern.reply.*.>", "postern.reply.gateway2.>", "postern.reply.gateway",
 		"postern.events", "postern.events.>", "postern.sessions.>", "postern.nodes.>",
+		"postern.node.>", "postern.challenge.*", "postern.challenge.gateway",
 		"postern.gateways.*", "postern.sessions.ask.>", "postern.sessions.ask.other.*", "postern.sessions.reply.>",
 		"_INBOX.>", "$SYS.>", "$JS.API.>", "$KV.>", "lab", "other.>",
 	} {
@@ -473,6 +474,7 @@ func crossSubjects(t *testing.T, s *site) {
 	}
 	for _, subject := range []string{
 		"postern.nodes", "postern.sessions.end", "postern.sessions", "postern.reply", "postern.reply.gateway.x.1",
+		"postern.node.node", "postern.challenge.other",
 		"postern.gateways.other", "postern.sessions.ask.gateway.node", "postern.sessions.reply.node.other",
 		"postern.reply.other.x.1", "postern.events", "postern.ask.node.x", "_INBOX.x", "$SYS.REQ.SERVER.PING", "$JS.API.INFO", "lab", "x",
 	} {
