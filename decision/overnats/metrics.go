@@ -113,6 +113,10 @@ func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 		count("not_credible", "Answers of gateways that could not be decoded or held sessions outside the query.", &d.counts.incredible),
 		count("turned_away", "Queries refused because too many were in progress.", &d.counts.turnedAway),
 		gauge("gateways", "Gateways that are expected to answer.", func() float64 { return float64(len(d.known)) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postern_gateway_duplicates",
+			Help: "Ids that two gateways use at the same time. Neither is answered.",
+		}, read(func() float64 { return float64(d.duplicates(time.Now())) })),
 		gauge("silent", "Gateways that did not answer a query and have sent nothing since.", func() float64 { return float64(len(d.silent)) }),
 	} {
 		if err := r.Register(m); err != nil {
@@ -126,9 +130,9 @@ func (d *SessionDirectory) Register(r prometheus.Registerer) error {
 func (r *Responder) register() error {
 	r.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postern_responder_refused_batches_total",
-		Help: "Gateways' batches that were not decided, by reason: unreadable, reply-to, panic.",
+		Help: "Gateways' batches that were not decided, by reason: unreadable, reply-to, panic, version, busy, duplicate (two gateways with one id), twin (two nodes with one id).",
 	}, []string{"reason"})
-	for _, reason := range []string{refusedUnreadable, refusedElsewhere, refusedPanic} {
+	for _, reason := range refusals {
 		r.refused.WithLabelValues(reason)
 	}
 	if r.cfg.Metrics == nil {

@@ -78,7 +78,7 @@ func (d *decider) Answer(b *decision.Batch, r *decision.Reply) {
 	}
 	d.asked.Add(int64(len(b.Requests)))
 	s := d.State()
-	r.Status, r.At = decision.Status(d.status.Load()), s.At
+	r.Status, r.At, r.Proven = decision.Status(d.status.Load()), s.At, b.Challenge
 	if b.AtLeast.LogID == s.At.LogID && b.AtLeast.Position > s.At.Position {
 		r.Status = decision.StatusBehind
 	}

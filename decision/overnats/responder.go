@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +23,10 @@ const (
 	// messages are dropped, and their Askers ask other nodes: a late answer would
 	// be worse than none.
 	maxWaiting = 1024
+	// busyAfter is how long a batch may wait for a worker. Then the node answers
+	// StatusBusy, which costs it much less than to decide, so the batches after it
+	// do not wait as long.
+	busyAfter = 10 * time.Millisecond
 	// lookEach is how often the node's state is read, so that a change of its
 	// readiness is announced soon.
 	lookEach = 100 * time.Millisecond
@@ -56,6 +58,15 @@ type ResponderConfig struct {
 	Node string
 	// Decider decides the batches.
 	Decider Decider
+	// Level is the highest number of an event that this node reads, for its
+	// announcements.
+	Level uint64
+	// Duplicate reports whether two gateways use an id, as the SessionDirectory does.
+	// Neither is answered then. Nil means that no id is used twice.
+	Duplicate func(gateway string) bool
+	// OnChallenge is called for each challenge that a gateway publishes, from one
+	// goroutine. It must not block. If it is nil, challenges are ignored.
+	OnChallenge func(gateway string, challenge uint64)
 	// Workers is how many batches are answered at the same time. Zero means
 	// GOMAXPROCS.
 	Workers int
@@ -72,9 +83,11 @@ type Responder struct {
 	cfg  ResponderConfig
 	boot uint64
 	busy atomic.Int64 // nanoseconds of work by all workers
+	age  queueAge
 
-	refused *prometheus.CounterVec // batches that were not answered or got StatusBad
+	refused *prometheus.CounterVec // batches that were not decided
 	logger  *floodlog.Logger       // for messages that gateways cause
+	twin    twin
 }
 
 // NewResponder returns a Responder that does nothing until Serve.
@@ -87,6 +100,12 @@ func NewResponder(cfg ResponderConfig) (*Responder, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Duplicate == nil {
+		cfg.Duplicate = func(string) bool { return false }
+	}
+	if cfg.OnChallenge == nil {
+		cfg.OnChallenge = func(string, uint64) {}
 	}
 	if cfg.Workers <= 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
@@ -114,10 +133,16 @@ func (r *Responder) Serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("subscribe: %w", err), first.Unsubscribe())
 	}
-	var wg, logging sync.WaitGroup
+	notices, unsubscribe, err := r.subscribe()
+	if err != nil {
+		return errors.Join(err, first.Unsubscribe(), own.Unsubscribe())
+	}
+	defer unsubscribe()
+	var wg, others sync.WaitGroup
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
-	logging.Go(func() { r.logger.Run(telling) })
+	others.Go(func() { r.logger.Run(telling) })
+	others.Go(func() { r.hear(telling, notices) })
 	for range r.cfg.Workers {
 		wg.Go(func() { r.work(messages) })
 	}
@@ -136,7 +161,7 @@ func (r *Responder) Serve(ctx context.Context) error {
 	wg.Wait()
 	_ = r.cfg.Conn.FlushTimeout(flushWithin)
 	stopTelling()
-	logging.Wait()
+	others.Wait()
 	return nil
 }
 
@@ -165,15 +190,17 @@ func (r *Responder) announce(ctx context.Context) {
 	for {
 		state, now := r.cfg.Decider.State(), time.Now()
 		going := ctx.Err() != nil
-		ready := state.Ready && !going
+		ready := state.Ready && !going && r.Ready() == nil
 		if going || ready != wasReady || now.Sub(last) >= announceEach {
 			busy := r.busy.Load()
 			a := decision.Announcement{
 				Node: r.cfg.Node, Boot: r.boot, Ready: ready, At: state.At,
 				Load: load(busy-lastBusy, now.Sub(last), r.cfg.Workers),
+				Wire: decision.NewestWire, Level: r.cfg.Level,
 			}
-			// The error is ignored: without a connection no gateway needs it.
+			// Errors are ignored: without a connection no gateway needs it.
 			_ = r.cfg.Conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
+			_ = r.cfg.Conn.Publish(nodePrefix+r.cfg.Node, decision.AppendExtended(nil, &a))
 			last, lastBusy, wasReady = now, busy, ready
 		}
 		if going {
@@ -200,92 +227,4 @@ func load(busy int64, of time.Duration, workers int) uint16 {
 		return 0
 	}
 	return uint16(min(busy*decision.MaxLoad/all, decision.MaxLoad))
-}
-
-// work answers messages until it gets nil.
-func (r *Responder) work(messages <-chan *nats.Msg) {
-	w := worker{Responder: r}
-	for m := <-messages; m != nil; m = <-messages {
-		w.answer(m)
-	}
-}
-
-// A worker answers one message at a time. It reuses its fields for each message.
-type worker struct {
-	*Responder
-	batch decision.Batch
-	reply decision.Reply
-	out   []byte
-}
-
-// answer answers a message. If answering panics, only this message is affected: it
-// gets no answer, or an answer with StatusBad.
-func (w *worker) answer(m *nats.Msg) {
-	begin := time.Now()
-	defer func() { w.busy.Add(int64(time.Since(begin))) }()
-	gateway := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	defer func() {
-		if p := recover(); p != nil {
-			w.panicked(gateway, p)
-		}
-	}()
-	if token, ok := strings.CutPrefix(m.Reply, replyPrefix); !ok || !strings.HasPrefix(token, gateway+".") {
-		w.refuse(refusedElsewhere, slog.LevelWarn, gateway, "a batch asks for its answer to be sent to another gateway")
-		return
-	}
-	w.decide(gateway, m.Data)
-	w.out = decision.AppendReply(w.out[:0], &w.reply)
-	if err := w.cfg.Conn.Publish(m.Reply, w.out); err != nil {
-		w.logger.Say(slog.LevelWarn, gateway, "a reply cannot be sent", "error", err)
-	}
-}
-
-// decide fills the reply to a gateway's message. After any error, the reply has
-// StatusBad and no result.
-func (w *worker) decide(gateway string, msg []byte) {
-	w.batch.ID = 0 // forget the previous batch
-	defer func() {
-		if p := recover(); p != nil {
-			w.bad()
-			w.panicked(gateway, p)
-		}
-	}()
-	w.bad()
-	err := decision.DecodeBatch(msg, &w.batch)
-	w.reply.ID = w.batch.ID
-	if err == nil && w.batch.Gateway != gateway {
-		err = errors.New("it names another gateway")
-	}
-	if err != nil {
-		w.refuse(refusedUnreadable, slog.LevelWarn, gateway, "a batch cannot be read", "error", err)
-		return
-	}
-	w.cfg.Decider.Answer(&w.batch, &w.reply)
-	w.reply.ID, w.reply.Node = w.batch.ID, w.cfg.Node
-	if w.reply.Status == decision.StatusOK && len(w.reply.Results) != len(w.batch.Requests) {
-		panic("overnats: a decider must give one result for each request")
-	}
-}
-
-// bad sets the reply to StatusBad without results.
-func (w *worker) bad() {
-	w.reply.ReplyHead = decision.ReplyHead{ID: w.batch.ID, Node: w.cfg.Node, Status: decision.StatusBad}
-	w.reply.Results = w.reply.Results[:0]
-}
-
-// The reasons for refusing a batch, as values of the metric's label.
-const (
-	refusedElsewhere  = "reply-to"   // its reply subject belongs to another gateway
-	refusedUnreadable = "unreadable" // it cannot be decoded, or names another gateway
-	refusedPanic      = "panic"      // a defect of this program
-)
-
-// refuse counts and logs a refused batch.
-func (r *Responder) refuse(reason string, level slog.Level, gateway, message string, args ...any) {
-	r.refused.WithLabelValues(reason).Inc()
-	r.logger.Say(level, gateway, message, args...)
-}
-
-func (r *Responder) panicked(gateway string, p any) {
-	r.refuse(refusedPanic, slog.LevelError, gateway, "answering a batch panicked; it is refused", "panic", p, "stack", string(debug.Stack()))
 }

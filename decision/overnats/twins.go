@@ -7,9 +7,10 @@ import (
 )
 
 // This file finds two gateways with the same id, which happens when a
-// configuration is copied together with its key. Both gateways work, but a node
-// that queries their sessions takes the first answer, which has the sessions of
-// one gateway only.
+// configuration is copied together with its key. A node keeps one challenge for each
+// id, so it could prove its state to one of the two at most. And a node that queries
+// their sessions takes the first answer, which has the sessions of one gateway only.
+// Nodes therefore answer neither.
 
 // twinsFor is how long an id counts as used twice after the last evidence.
 const twinsFor = 5 * announceEach
@@ -58,6 +59,23 @@ func (r *runs) twice(now time.Time) bool {
 
 // sayTwins logs that two gateways use the same id.
 func (d *SessionDirectory) sayTwins(gateway string) {
-	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: lists of their sessions are incomplete",
+	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: neither is answered, and lists of their sessions are incomplete",
 		"remedy", "give each gateway its own id and key: policyctl gateway add ID makes them")
+}
+
+// Duplicate reports whether two gateways use the id at present.
+func (d *SessionDirectory) Duplicate(gateway string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.runs[gateway].twice(time.Now())
+}
+
+// duplicates returns how many ids two gateways use. The caller holds the lock.
+func (d *SessionDirectory) duplicates(now time.Time) (n int) {
+	for _, r := range d.runs {
+		if r.twice(now) {
+			n++
+		}
+	}
+	return n
 }
