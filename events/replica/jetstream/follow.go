@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,8 +103,12 @@ func (f *follower) received(ctx context.Context, m *nats.Msg) error {
 		if err := f.hand(); err != nil {
 			return err
 		}
-		if err := f.fetch(ctx); err != nil {
+		got, err := f.fetch(ctx)
+		if err != nil {
 			return err
+		}
+		if got == 0 && !pause(ctx, idle) {
+			return ctx.Err()
 		}
 	}
 	return f.take(e)
@@ -134,9 +139,10 @@ func (f *follower) hand() error {
 	return err
 }
 
-// fetch asks once for the entries from next on, and hands over those that come. It
-// asks the leader if the other servers have none of them yet.
-func (f *follower) fetch(ctx context.Context) error {
+// fetch asks once for the entries from next on, hands over those that come, and
+// returns their number. It asks the leader if the other servers have none of them
+// yet.
+func (f *follower) fetch(ctx context.Context) (int, error) {
 	conn := f.stream.cfg.Conn
 	entries, err := fetch(ctx, conn, f.next)
 	if len(entries) == 0 && ctx.Err() == nil {
@@ -145,31 +151,26 @@ func (f *follower) fetch(ctx context.Context) error {
 			entries = append(entries, e)
 		}
 	}
-	if len(entries) == 0 {
+	if err != nil {
 		f.stream.cfg.Logger.Debug("cluster: fetch missing entries", "from", f.next, "error", err)
-		if !pause(ctx, idle) {
-			return ctx.Err()
-		}
-		return nil
 	}
 	for _, e := range entries {
 		if err := f.take(e); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return f.hand()
+	return len(entries), cmp.Or(f.hand(), ctx.Err())
 }
 
-// catchUp fetches the entries that the stream had when it was polled.
+// catchUp fetches entries until there are no more. The last answer is shorter than
+// the bounds of one, but may be short for another reason too.
 func (f *follower) catchUp(ctx context.Context) error {
-	last, _ := f.stream.last()
-	for before := uint64(0); f.next <= last && f.next != before; {
-		before = f.next
-		if err := f.fetch(ctx); err != nil {
+	for {
+		got, err := f.fetch(ctx)
+		if last, _ := f.stream.last(); err != nil || got == 0 || got < fetchEntries && f.next > last {
 			return err
 		}
 	}
-	return ctx.Err()
 }
 
 // compare compares the stream's last number with the follower's, once for each
@@ -184,7 +185,7 @@ func (f *follower) compare(ctx context.Context) error {
 	switch {
 	case last >= f.next:
 		f.short = time.Time{}
-		return f.fetch(ctx)
+		return f.catchUp(ctx)
 	case last == f.next-1:
 		f.short = time.Time{}
 	case f.short.IsZero():

@@ -41,8 +41,9 @@ type StreamConfig struct {
 	// SyncAlways reports whether this node's log server syncs each write. Nil means
 	// that it is not known, because an operator runs the log servers.
 	SyncAlways func() bool
-	// Trouble returns the reason why Conn is not connected or not allowed to do
-	// something, or nil. It may be nil.
+	// Trouble returns the reason why Conn could not be made, or nil. Conn itself
+	// keeps only the errors that occurred after the servers answered. Trouble may be
+	// nil.
 	Trouble func() error
 	// Logger reports progress. Nil means slog.Default().
 	Logger *slog.Logger
@@ -165,8 +166,8 @@ func (s *Stream) look(ctx context.Context) error {
 
 // reason says in an operator's words why the stream is not there yet.
 func (s *Stream) reason(err error) string {
-	var trouble error
-	if s.cfg.Trouble != nil {
+	trouble := s.cfg.Conn.LastError()
+	if trouble == nil && s.cfg.Trouble != nil {
 		trouble = s.cfg.Trouble()
 	}
 	servers := ""

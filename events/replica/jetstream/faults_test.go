@@ -1,0 +1,186 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/events/replica"
+)
+
+// follow follows the stream on a node from the entry after a number.
+func follow(t *testing.T, n *node, after uint64) *book {
+	t.Helper()
+	b := new(book)
+	background(t, func(ctx context.Context) error { return n.stream.Follow(ctx, after, b.add) })
+	return b
+}
+
+// offer offers an entry until a follower has it, as replicas do.
+func offer(t *testing.T, n *node, data []byte, b *book) {
+	t.Helper()
+	var offered time.Time
+	eventually(t, fmt.Sprintf("%q is ordered", data), func() bool {
+		if time.Since(offered) > 500*time.Millisecond {
+			n.stream.Offer(data)
+			offered = time.Now()
+		}
+		return b.has(data)
+	})
+}
+
+func (b *book) has(data []byte) bool {
+	return slices.ContainsFunc(b.all(), func(e replica.Entry) bool { return string(e.Data) == string(data) })
+}
+
+// checkSame checks that two nodes have read the same entries, as far as both have
+// read.
+func checkSame(t *testing.T, a, b *book) {
+	t.Helper()
+	x, y := a.all(), b.all()
+	n := min(len(x), len(y))
+	if !slices.EqualFunc(x[:n], y[:n], func(a, b replica.Entry) bool { return a.Seq == b.Seq && string(a.Data) == string(b.Data) }) {
+		t.Errorf("two nodes have read different entries:\n%v\n%v", x, y)
+	}
+}
+
+// TestServersStop stops each log server in turn, and first the leader of the stream.
+// The other two go on, and the server that returns catches up.
+func TestServersStop(t *testing.T) {
+	c, nodes := three(t)
+	leader := slices.IndexFunc(nodes, func(n *node) bool { return n.server.Name() == nodes[0].stream.State().Leader })
+	if leader < 0 {
+		t.Fatalf("the leader is %q", nodes[0].stream.State().Leader)
+	}
+	books := make([]*book, 3)
+	for i, n := range nodes {
+		books[i] = follow(t, n, 0)
+	}
+	for k := range 3 {
+		i := (leader + k) % 3
+		other := (i + 1) % 3
+		offer(t, nodes[other], batch("before stop %d", k), books[other])
+		nodes[i].stop()
+		c.Stop(i)
+		begun := time.Now()
+		offer(t, nodes[other], batch("during stop %d", k), books[other])
+		t.Logf("stop %d: the next entry after %v", k, time.Since(begun).Round(time.Millisecond))
+		nodes[i] = join(t, c, i, c.Start(i))
+		books[i] = follow(t, nodes[i], 0)
+		offer(t, nodes[i], batch("after stop %d", k), books[i])
+		eventually(t, "the node that returns has all entries", func() bool { return books[i].has(batch("during stop %d", k)) })
+		for _, b := range books {
+			checkSame(t, b, books[i])
+		}
+		eventually(t, "the server that returns is current", func() bool {
+			peers := nodes[other].stream.State().Peers
+			return len(peers) == 3 && !slices.ContainsFunc(peers, func(p replica.SequencerPeer) bool { return !p.Current })
+		})
+	}
+}
+
+// TestNoMajority checks that nothing is ordered by one server of three, and that the
+// order continues when a second one returns.
+func TestNoMajority(t *testing.T) {
+	c, nodes := three(t)
+	b := follow(t, nodes[0], 0)
+	offer(t, nodes[0], batch("before"), b)
+	for i := 1; i < 3; i++ {
+		nodes[i].stop()
+		c.Stop(i)
+	}
+	for range 20 {
+		nodes[0].stream.Offer(batch("alone"))
+		pause(t.Context(), 100*time.Millisecond)
+	}
+	if b.has(batch("alone")) {
+		t.Fatal("one server of three orders an entry")
+	}
+	join(t, c, 1, c.Start(1))
+	offer(t, nodes[0], batch("again two"), b)
+}
+
+// TestCatchUp starts a node that lacks many entries.
+func TestCatchUp(t *testing.T) {
+	_, nodes := three(t)
+	b := follow(t, nodes[0], 0)
+	const count = 20_000
+	for k := 0; k < count; {
+		if len(nodes[0].stream.offers) < maxOffers {
+			nodes[0].stream.Offer(batch("%d of many that a node lacks", k))
+			k++
+			continue
+		}
+		pause(t.Context(), time.Millisecond)
+	}
+	eventually(t, "one node has all entries", func() bool { return len(b.all()) == count })
+	begun := time.Now()
+	late := follow(t, nodes[1], 0)
+	eventually(t, "the late node has all entries", func() bool { return len(late.all()) == count })
+	took := time.Since(begun)
+	t.Logf("%d entries in %v: %.0f a second", count, took.Round(time.Millisecond), count/took.Seconds())
+	checkSame(t, b, late)
+	last := follow(t, nodes[2], count-1)
+	eventually(t, "the last entry", func() bool { return len(last.all()) == 1 && last.all()[0].Seq == count })
+}
+
+// TestLostRepublish takes away the publishing of ordered entries, so that a node
+// notices them only by the stream's last number.
+func TestLostRepublish(t *testing.T) {
+	_, nodes := three(t)
+	b := follow(t, nodes[1], 0)
+	offer(t, nodes[0], batch("published"), b)
+	settings := newSettings("acme")
+	delete(settings, "republish")
+	ask(t, nodes[0].conn, "$JS.API.STREAM.UPDATE."+streamName, settings)
+	offer(t, nodes[0], batch("not published"), b)
+}
+
+// TestExpiredTicks checks that expired ticks are left out of the order, and that a
+// node does not wait for them.
+func TestExpiredTicks(t *testing.T) {
+	t.Parallel()
+	_, nodes := three(t)
+	b := follow(t, nodes[0], 0)
+	tick := []byte{2, 'x'}
+	offer(t, nodes[0], batch("first"), b)
+	offer(t, nodes[0], tick, b)
+	eventually(t, "the tick expires", func() bool {
+		e, err := leaderNext(t.Context(), nodes[0].conn, 2)
+		return err == nil && string(e.Data) != string(tick)
+	})
+	offer(t, nodes[0], batch("last"), b)
+	late := follow(t, nodes[1], 0)
+	eventually(t, "a late node has the last entry", func() bool { return late.has(batch("last")) })
+	if late.has(tick) {
+		t.Error("the late node has the expired tick")
+	}
+	// A node that follows from after the tick needs nothing but the last entry.
+	again := follow(t, nodes[2], 2)
+	eventually(t, "a node that had the tick", func() bool { return again.has(batch("last")) })
+}
+
+// TestShort checks that a follower reports a stream that ends too early, but not one
+// whose leader has just not counted its entries yet.
+func TestShort(t *testing.T) {
+	s := NewStream(StreamConfig{})
+	f := &follower{stream: s, next: 11}
+	at := time.Now()
+	for _, test := range []struct {
+		last  uint64
+		after time.Duration
+		short bool
+	}{
+		{last: 10}, {last: 9, after: time.Second}, {last: 9, after: 10 * time.Second}, {last: 10, after: 11 * time.Second},
+		{last: 3, after: 20 * time.Second}, {last: 3, after: 34 * time.Second}, {last: 3, after: 36 * time.Second, short: true},
+	} {
+		s.state.Last, s.polled = test.last, at.Add(test.after)
+		err := f.compare(t.Context())
+		if errors.Is(err, replica.ErrShort) != test.short {
+			t.Errorf("after %v the stream ends at %d: %v", test.after, test.last, err)
+		}
+	}
+}
