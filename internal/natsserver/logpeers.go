@@ -24,7 +24,10 @@ const (
 
 // A LogMember is a log server that has a vote, connected or not.
 type LogMember struct {
-	Name    string // the server's name
+	// Name is the server's name. It is a text that says so if the name is not known,
+	// because no server that runs has ever seen this one. ID stands in for it then.
+	Name    string
+	ID      string // the server's id in its group
 	Node    string // the id of its node
 	Leader  bool   // it leads the management of streams
 	Current bool   // it was heard recently and lags behind nothing
@@ -116,20 +119,20 @@ func members(ctx context.Context, conn *nats.Conn) ([]LogMember, error) {
 	if meta == nil || meta.Leader == "" {
 		return nil, ErrNoLeader
 	}
-	list := []LogMember{{Name: meta.Leader, Node: nodeOf(meta.Leader), Leader: true, Current: true}}
+	list := []LogMember{{Name: meta.Leader, ID: meta.Peer, Node: nodeOf(meta.Leader), Leader: true, Current: true}}
 	for _, p := range meta.Replicas {
 		list = append(list, LogMember{
-			Name: p.Name, Node: nodeOf(p.Name), Current: p.Current && !p.Offline, Lag: p.Lag, Heard: p.Active,
+			Name: p.Name, ID: p.Peer, Node: nodeOf(p.Name), Current: p.Current && !p.Offline, Lag: p.Lag, Heard: p.Active,
 		})
 	}
 	slices.SortFunc(list, func(a, b LogMember) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
 
-// Remove takes the vote from a log server for good. The others then keep the log
-// on another server, if there is one without it. Remove refuses if fewer than a
-// majority of the remaining servers are current, because then the removal itself
-// could stop the log.
+// Remove takes the vote from a log server, given by its name or id, for good. The
+// log then gets its copy on another server, if there is one without it. Remove
+// refuses if fewer than a majority of the remaining servers are current, because
+// then the removal itself could stop the log.
 func (s *LogServer) Remove(ctx context.Context, name string) error {
 	if err := s.remove(ctx, name); err != nil {
 		return fmt.Errorf("remove log server %s: %w", name, err)
@@ -147,14 +150,15 @@ func (s *LogServer) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := mayRemove(list, name); err != nil {
+	id, err := mayRemove(list, name)
+	if err != nil {
 		return err
 	}
 	var answer struct {
 		Success bool             `json:"success"`
 		Error   *server.ApiError `json:"error"`
 	}
-	if err := ask(ctx, conn, server.JSApiRemoveServer, server.JSApiMetaServerRemoveRequest{Server: name}, &answer); err != nil {
+	if err := ask(ctx, conn, server.JSApiRemoveServer, server.JSApiMetaServerRemoveRequest{Peer: id}, &answer); err != nil {
 		return err
 	}
 	if answer.Error != nil {
@@ -166,11 +170,13 @@ func (s *LogServer) remove(ctx context.Context, name string) error {
 	return nil
 }
 
-func mayRemove(list []LogMember, name string) error {
-	found, rest, current := false, 0, 0
+// mayRemove returns the id of the member that has a name or id, if the others can do
+// without it.
+func mayRemove(list []LogMember, name string) (id string, err error) {
+	rest, current := 0, 0
 	for _, m := range list {
-		if m.Name == name {
-			found = true
+		if m.Name == name || m.ID == name {
+			id = m.ID
 			continue
 		}
 		rest++
@@ -179,14 +185,14 @@ func mayRemove(list []LogMember, name string) error {
 		}
 	}
 	switch {
-	case !found:
-		return errors.New("it has no vote")
+	case id == "":
+		return "", errors.New("it has no vote")
 	case rest < minLogPeers:
-		return fmt.Errorf("%d log servers would be left, and the log needs %d: join a new node first", rest, minLogPeers)
+		return "", fmt.Errorf("%d log servers would be left, and the log needs %d: join a new node first", rest, minLogPeers)
 	case current <= rest/2:
-		return fmt.Errorf("only %d of the %d others are current: wait until a majority of them is", current, rest)
+		return "", fmt.Errorf("only %d of the %d others are current: wait until a majority of them is", current, rest)
 	}
-	return nil
+	return id, nil
 }
 
 // dialSystem connects to the system account. The caller closes the connection.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,4 +185,37 @@ func TestShort(t *testing.T) {
 			t.Errorf("after %v the stream ends at %d: %v", test.after, test.last, err)
 		}
 	}
+}
+
+// TestReplaceServer loses the disk of a node, lets it come back as a new log server,
+// and removes the former one. The stream then has its third copy on the new server.
+func TestReplaceServer(t *testing.T) {
+	c, nodes := three(t)
+	b := follow(t, nodes[0], 0)
+	for k := range 100 {
+		offer(t, nodes[0], batch("entry %d", k), b)
+	}
+	lost := nodes[2].server.Name()
+	nodes[2].stop()
+	c.Stop(2)
+	if err := os.RemoveAll(c.Configs[2].Dir); err != nil {
+		t.Fatal(err)
+	}
+	nodes[2] = join(t, c, 2, c.Start(2))
+	eventually(t, "the former server is removed", func() bool {
+		err := nodes[0].server.Remove(t.Context(), lost)
+		return err == nil || strings.Contains(err.Error(), "it has no vote")
+	})
+	eventually(t, "the new server has a current copy", func() bool {
+		return slices.ContainsFunc(nodes[0].stream.State().Peers, func(p replica.SequencerPeer) bool {
+			return p.Name == nodes[2].server.Name() && p.Current
+		})
+	})
+	late := follow(t, nodes[2], 0)
+	eventually(t, "the new node has all entries", func() bool { return late.has(batch("entry 99")) })
+	checkSame(t, b, late)
+	// The new server's vote counts: the log continues without another one.
+	nodes[0].stop()
+	c.Stop(0)
+	offer(t, nodes[1], batch("without the first"), late)
 }

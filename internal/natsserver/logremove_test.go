@@ -1,0 +1,61 @@
+package natsserver_test
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/internal/natsserver/natsservertest"
+)
+
+// TestReplaceLogServer loses the disk of a node. The node comes back as a new log
+// server, and the former one is removed.
+func TestReplaceLogServer(t *testing.T) {
+	c := natsservertest.New(t, 3)
+	all := c.StartAll()
+	eventually(t, "three current members", func() bool { return len(members(t, all[0])) == 3 })
+	lost := all[2].Name()
+	if err := all[0].Remove(t.Context(), lost); err == nil || !strings.Contains(err.Error(), "join a new node first") {
+		t.Errorf("one of three is removed: %v", err)
+	}
+	if err := all[0].Remove(t.Context(), "n9-00000000"); err == nil || !strings.Contains(err.Error(), "it has no vote") {
+		t.Errorf("a server that does not exist is removed: %v", err)
+	}
+	c.Stop(2)
+	if err := os.RemoveAll(c.Configs[2].Dir); err != nil {
+		t.Fatal(err)
+	}
+	again := c.Start(2)
+	if again.Name() == lost {
+		t.Fatalf("the node without its disk is still %s", lost)
+	}
+	named := func(name string) func(natsserver.LogMember) bool {
+		return func(m natsserver.LogMember) bool { return m.Name == name && m.Node == "n3" }
+	}
+	eventually(t, "the new server is a current member beside the former one", func() bool {
+		list, err := all[0].Members(t.Context())
+		i := slices.IndexFunc(list, named(again.Name()))
+		return err == nil && i >= 0 && list[i].Current && slices.ContainsFunc(list, named(lost))
+	})
+	eventually(t, "the former server is removed", func() bool {
+		err := all[0].Remove(t.Context(), lost)
+		return err == nil || strings.Contains(err.Error(), "it has no vote")
+	})
+	eventually(t, "three current members are left", func() bool {
+		list := members(t, again)
+		return len(list) == 3 && !slices.ContainsFunc(list, named(lost))
+	})
+}
+
+// TestMembersWithoutMajority checks that a lone log server says that it has no
+// leader, within its time.
+func TestMembersWithoutMajority(t *testing.T) {
+	c := natsservertest.New(t, 3)
+	s := c.Start(0)
+	if list, err := s.Members(t.Context()); !errors.Is(err, natsserver.ErrNoLeader) {
+		t.Errorf("members %v, %v", list, err)
+	}
+}
