@@ -30,4 +30,4 @@ func (e *GatewayRemoved) wire(c *codec)           { c.name(1, &e.ID) }
 func (e GatewayRemoved) encode(out []byte) []byte { return encodeBody(out, 30, &e) }
 func (e GatewayRemoved) describe() string         { return line("gateway removed", plain(e.ID)) }
 func (e GatewayRemoved) subject() Subject         { return Subject{KindGateway, e.ID} }
-func (GatewayRemoved) effects() Effects           { return 0 }
+func (GatewayRemoved) effects() Effects           { return Withdraws }

@@ -7,20 +7,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/tenants"
 )
 
-const (
-	// lease is the greatest age of a proof with which a gateway uses a verdict.
-	lease = 20 * time.Second
-	// inHand is how long a gateway may use a verdict after it asked for the verdict.
-	inHand = time.Second
-	// maxPassages bounds the times that are remembered for each node: the times at
-	// which the node reached its newest positions. An older position is then taken
-	// for reached at the oldest remembered time, which is later.
-	maxPassages = 1024
-)
+// maxPassages bounds the times that are remembered for each node: the times at which
+// the node reached its newest positions. An older position is then taken for reached
+// at the oldest remembered time, which is later.
+const maxPassages = 1024
 
 // Enforced waits until a position is enforced everywhere. If ctx ends before, the
 // Enforcement is tenants.Pending and says which nodes have reported. The error is
@@ -53,10 +48,10 @@ func (n *Node) enforcement(p events.Position, now time.Time) (e tenants.Enforcem
 		return tenants.Enforcement{Position: p}, 0, events.ErrNoSuchPosition
 	}
 	if n.cfg.Cluster == nil {
-		return tenants.Enforcement{Position: p, How: tenants.Alone, Margin: inHand}, 0, nil
+		return tenants.Enforcement{Position: p, How: tenants.Alone, Margin: decision.MaxAge}, 0, nil
 	}
 	e = n.progress.of(p, n.cfg.ID, now)
-	return e, max(lease-e.Took, 0), nil
+	return e, max(decision.Lease-e.Took, 0), nil
 }
 
 // keepReports records which positions the members of the cluster report, until ctx
@@ -127,7 +122,7 @@ func (g *progress) at(node string) *passages {
 func (g *progress) of(p events.Position, own string, now time.Time) tenants.Enforcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := tenants.Enforcement{Position: p, How: tenants.Reported, Margin: inHand}
+	e := tenants.Enforcement{Position: p, How: tenants.Reported, Margin: decision.MaxAge}
 	if !g.known {
 		e.How = tenants.Pending
 	}
@@ -145,9 +140,9 @@ func (g *progress) of(p events.Position, own string, now time.Time) tenants.Enfo
 	}
 	slices.SortFunc(e.Nodes, func(a, b tenants.Report) int { return cmp.Compare(a.Node, b.Node) })
 	if e.How == tenants.Pending {
-		if e.Took = now.Sub(began); e.Took >= lease {
+		if e.Took = now.Sub(began); e.Took >= decision.Lease {
 			// The verdicts that gateways have are as old as their proofs.
-			e.How, e.Took, e.Margin = tenants.Bounded, lease, 0
+			e.How, e.Took, e.Margin = tenants.Bounded, decision.Lease, 0
 		}
 	}
 	return e
