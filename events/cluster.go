@@ -156,7 +156,7 @@ func CheckClusterName(name string) error {
 // A version that adds a field or a value to an existing event must raise Level too:
 // it reserves the next event number, and LevelOf returns this number for an event
 // that has the field or value.
-const Level uint64 = 28
+const Level uint64 = 30
 
 // LevelOf returns the lowest Level of a version that reads e.
 func LevelOf(e Event) uint64 {
