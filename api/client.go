@@ -40,9 +40,11 @@ const (
 // Every error is an *Error or wraps a network error.
 type Client struct {
 	http  *http.Client
-	base  string
+	nodes *nodes
 	token string // empty over the socket
 	at    string // the moment at which tenants are read; empty: now
+	// atLeast is the position that the state of reads must include; zero: any.
+	atLeast uint64
 	// within bounds each request in addition to its context; zero: no bound.
 	within time.Duration
 }
@@ -51,7 +53,7 @@ type Client struct {
 func NewClient(socket string) *Client {
 	dialer := &net.Dialer{Timeout: dialTime}
 	return &Client{
-		base: "http://policyd",
+		nodes: &nodes{bases: []string{"http://policyd"}},
 		http: &http.Client{
 			Timeout: clientTime,
 			Transport: &http.Transport{
@@ -70,25 +72,25 @@ func NewClient(socket string) *Client {
 // https://admin.example.org:9524, which authenticates with a token. roots are the
 // certificate authorities that it trusts; nil means those of the system. It
 // refuses an address that would send the token to another machine without TLS.
+//
+// server can be the addresses of several nodes of a cluster, separated by commas. If
+// a node cannot be reached or cannot answer, the client asks the next one. A command
+// that may have reached a node is sent to the next one with the same id. Reads then
+// require the state to include the client's own commands.
 func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error) {
-	u, err := url.Parse(server)
-	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("%q is no server: want an address such as https://admin.example.org:9524", server)
-	}
-	switch u.Scheme {
-	case "https":
-	case "http":
-		if !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("%s: a token must not be sent in clear to another machine: use https", server)
+	to := new(nodes)
+	for address := range strings.SplitSeq(server, ",") {
+		base, err := baseOf(strings.TrimSpace(address))
+		if err != nil {
+			return nil, err
 		}
-	default:
-		return nil, fmt.Errorf("%q is no server: its address must begin with https://", server)
+		to.bases = append(to.bases, base)
 	}
 	if _, ok := ParseToken(token); !ok {
 		return nil, errors.New("that is not a token: a token has the form postern_ID_SECRET, as policyctl token create prints it")
 	}
 	return &Client{
-		base: u.Scheme + "://" + u.Host, token: token,
+		nodes: to, token: token,
 		http: &http.Client{
 			Timeout: clientTime,
 			Transport: &http.Transport{
@@ -100,6 +102,24 @@ func NewRemoteClient(server, token string, roots *x509.CertPool) (*Client, error
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// baseOf returns the address of a node without a path.
+func baseOf(server string) (string, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return "", fmt.Errorf("%q is no server: want an address such as https://admin.example.org:9524", server)
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if !isLoopback(u.Hostname()) {
+			return "", fmt.Errorf("%s: a token must not be sent in clear to another machine: use https", server)
+		}
+	default:
+		return "", fmt.Errorf("%q is no server: its address must begin with https://", server)
+	}
+	return u.Scheme + "://" + u.Host, nil
 }
 
 // isLoopback reports whether a host is a loopback address or localhost. It resolves
@@ -114,7 +134,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // A CommandMeta is sent together with a command.
 type CommandMeta struct {
-	// ID is the command's id. If it is empty, the node makes one. If the same
+	// ID is the command's id. If it is empty, the client makes one. If the same
 	// command is sent again with the same id, the node returns the first result. A
 	// different command with the same id is a conflict. Reason, IfVersion and IfLog
 	// do not make a command different.
@@ -141,6 +161,9 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
 	}
+	if meta.ID == "" {
+		meta.ID = NewCommandID() // so that the next node gets the same id
+	}
 	body, err := json.Marshal(CommandRequest{CommandID: meta.ID, Reason: meta.Reason, IfVersion: meta.IfVersion, IfLog: meta.IfLog, Args: args})
 	if err != nil {
 		return Result{}, fmt.Errorf("encode %s: %w", cmd.Command(), err)
@@ -149,7 +172,11 @@ func (c *Client) Do(ctx context.Context, tenant string, cmd Command, meta Comman
 	if tenant == "" {
 		at = path("commands", cmd.Command())
 	}
-	return post[Result](ctx, c, at, body)
+	result, err := ask[Result](ctx, c, request{method: http.MethodPost, path: at, body: body, repeatable: true})
+	if err == nil {
+		c.nodes.wrote(result.Position)
+	}
+	return result, err
 }
 
 // Explain asks how a stanza from or to an account of a tenant would be decided, or
@@ -159,11 +186,7 @@ func (c *Client) Explain(ctx context.Context, tenant string, q ExplainRequest) (
 	if err != nil {
 		return ExplainReply{}, fmt.Errorf("encode the question: %w", err)
 	}
-	at := path("tenants", tenant, "explain")
-	if c.at != "" {
-		at += "?" + c.timed(nil).Encode()
-	}
-	return post[ExplainReply](ctx, c, at, body)
+	return ask[ExplainReply](ctx, c, request{method: http.MethodPost, path: path("tenants", tenant, "explain"), query: c.timed(nil), body: body, reads: true, repeatable: true})
 }
 
 // Tokens returns the tokens of the admin API.
@@ -308,6 +331,16 @@ func (c *Client) At(moment string) *Client {
 	return &at
 }
 
+// AtLeast returns a client whose reads require a state that includes a position, such
+// as the position of a command that another client has sent. A node that does not have
+// it within two seconds answers with CodeBehind. The new client shares the connections
+// of c.
+func (c *Client) AtLeast(position uint64) *Client {
+	later := *c
+	later.atLeast = position
+	return &later
+}
+
 // Within returns a client that waits at most d for each answer, in addition to the
 // request's context. If d is 0 or less, requests fail at once. The new client
 // shares the connections of c.
@@ -356,7 +389,7 @@ func (c *Client) Plan(ctx context.Context, tenant string, policy TenantApply) (P
 	if err != nil {
 		return PlanReply{}, fmt.Errorf("encode the policy: %w", err)
 	}
-	return post[PlanReply](ctx, c, path("tenants", tenant, "plan"), body)
+	return ask[PlanReply](ctx, c, request{method: http.MethodPost, path: path("tenants", tenant, "plan"), body: body, reads: true, repeatable: true})
 }
 
 // PlanRemoval returns the changes that the removal of a tenant would make.
