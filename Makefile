@@ -4,10 +4,10 @@ GO ?= go
 BIN := bin
 BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
 
-.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs man clean FORCE
+.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs man release deb reproducible clean FORCE
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(BINARIES) ## build the three programs into bin/
 
@@ -62,6 +62,30 @@ man: $(BIN)/policyctl ## write the manual pages into bin/man
 	@mkdir -p $(BIN)/man
 	$(BIN)/policyctl man >$(BIN)/man/policyctl.1
 	cp docs/man/*.8 $(BIN)/man/
+
+# What a release is made of: static programs, the same bytes from the same commit in
+# whatever folder they are built.
+RELEASE := $(BIN)/release
+RELEASE_FLAGS := -trimpath -ldflags "-s -w -buildid="
+NFPM := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+ARCH ?= $(shell $(GO) env GOARCH)
+# The time of the commit is the version until there are tags, and the time of files.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+VERSION ?= 0~git$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d.%H%M%S)
+
+release: ## build the static programs of a release into bin/release
+	@mkdir -p $(RELEASE)
+	CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build $(RELEASE_FLAGS) -o $(RELEASE)/ ./cmd/gateway ./cmd/policyd ./cmd/policyctl
+
+deb: release man ## build the Debian packages into bin/deb
+	@mkdir -p $(BIN)/deb
+	@for shell in bash zsh fish; do $(BIN)/policyctl completion $$shell >$(RELEASE)/policyctl.$$shell; done
+	@for package in policyctl policyd gateway; do \
+		VERSION='$(VERSION)' ARCH=$(ARCH) $(GO) run $(NFPM) package --packager deb --config deploy/debian/$$package.yaml --target $(BIN)/deb || exit 1; \
+	done
+
+reproducible: ## build the release twice, in two folders, and compare
+	scripts/reproducible.sh
 
 clean: ## remove bin/ and the files of the demo
 	rm -rf $(BIN) .demo
