@@ -11,10 +11,10 @@ import (
 )
 
 // certificates returns the certificates in use, by the section of the configuration
-// that names them: admin or nats.
+// that names them: admin, nats or cluster.
 func (p *process) certificates() map[string]*x509.Certificate {
 	all := make(map[string]*x509.Certificate)
-	if p.network != nil {
+	if p.built.Load() && p.network != nil {
 		if cert := p.network.current.Load(); cert != nil {
 			all["admin"] = cert.Leaf
 		}
@@ -24,12 +24,15 @@ func (p *process) certificates() map[string]*x509.Certificate {
 			all["nats"] = leaf
 		}
 	}
+	if p.cluster != nil && p.cluster.logServer != nil {
+		all["cluster"] = p.cluster.logServer.Certificate()
+	}
 	return all
 }
 
 // noticeCertificates logs certificates that have expired or expire soon.
 func (p *process) noticeCertificates() {
-	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert}
+	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert, "cluster": p.config.Cluster.Cert}
 	for of, leaf := range p.certificates() {
 		if level, message := certdate.Look(leaf, time.Now()); message != "" {
 			p.logger.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
@@ -39,7 +42,7 @@ func (p *process) noticeCertificates() {
 
 // expiry describes the metric of the expiry times of certificates.
 var expiry = prometheus.NewDesc("postern_policyd_certificate_expiry_seconds",
-	"Unix time at which the certificate of [admin] or [nats] expires.", []string{"of"}, nil)
+	"Unix time at which the certificate of [admin], [nats] or [cluster] expires.", []string{"of"}, nil)
 
 // A certificateCollector collects the metric.
 type certificateCollector struct{ p *process }

@@ -32,6 +32,9 @@ func checkAll(path string, environ []string, init bool) *daemon.Findings {
 	}
 	c.examineAdmin(f, time.Now())
 	c.examineNATS(f, time.Now())
+	if c.clustered() {
+		c.examineCluster(f, time.Now())
+	}
 	if c.Listen.HTTP != "" {
 		f.Error("listen: http", daemon.CheckListen(c.Listen.HTTP))
 	}
@@ -133,5 +136,31 @@ func examineCertificate(f *daemon.Findings, setting, cert, key string, now time.
 		f.Error(setting, text)
 	} else {
 		f.Warn(setting, text)
+	}
+}
+
+// examineCluster checks this node's log server, or the connection to the operator's
+// NATS servers.
+func (c *config) examineCluster(f *daemon.Findings, now time.Time) {
+	n := &c.Cluster
+	if len(n.URLs) > 0 {
+		ca, err := daemon.Roots(n.URLsCA)
+		f.Error("cluster: nats_ca", err)
+		if err == nil {
+			f.Error("cluster", overnats.ConnectConfig{URLs: n.URLs, SeedFile: n.SeedFile, TLS: ca}.Check())
+		}
+		return
+	}
+	f.Error("cluster: data", daemon.CheckFolder(c.logServerDir()))
+	if n.Listen != "" {
+		f.Error("cluster: listen", daemon.CheckListen(n.Listen))
+	}
+	if n.Cert == "" || n.Key == "" {
+		return // the error is reported
+	}
+	examineCertificate(f, "cluster", n.Cert, n.Key, now)
+	config, err := c.logServer()
+	if err == nil {
+		f.Error("cluster", config.Check())
 	}
 }

@@ -1,4 +1,216 @@
 package main
 
-// join waits until this node is a member of its cluster.
-func (p *process) join(*stages) error { return nil }
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/events/replica"
+	"github.com/postern-im/postern/events/replica/jetstream"
+	"github.com/postern-im/postern/internal/daemon"
+	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/node"
+)
+
+// joinEach is the time between two looks whether this node has joined its cluster.
+const joinEach = 50 * time.Millisecond
+
+// A membership holds the parts by which this node belongs to a cluster.
+type membership struct {
+	logServer *natsserver.LogServer // nil: an operator's NATS servers order the log
+	conn      *nats.Conn            // to a log server
+	link      *overnats.Link        // of conn
+	stream    *jetstream.Stream
+	peers     *jetstream.Peers
+	replica   *replica.Replica
+	// configured are the ids of all nodes; empty if logServer is nil.
+	configured []string
+}
+
+// A clusterLog is this node's log as a member of a cluster. Commits are read from
+// the node's own log, and appended by way of the cluster's order.
+type clusterLog struct {
+	*eventlog.Log
+	replica *replica.Replica
+}
+
+// Append appends commits by way of the cluster's order.
+func (l clusterLog) Append(ctx context.Context, at events.Position, commits ...*events.Commit) error {
+	return l.replica.Append(ctx, at, commits...)
+}
+
+// makeMembership creates the parts of the cluster. They do nothing yet.
+func (p *process) makeMembership() error {
+	m := &membership{link: new(overnats.Link)}
+	p.cluster = m
+	to := overnats.ConnectConfig{Name: "policyd " + p.config.ID + " log", Logger: p.logger, Link: m.link}
+	data, err := p.connectLog(m, &to)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	if m.conn, err = overnats.Connect(to); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	_, creator, _ := p.events.Generation()
+	_, begun := p.events.Cursor()
+	streamConfig := jetstream.StreamConfig{
+		Conn: m.conn, Cluster: p.config.Cluster.Name, Create: creator && !begun, Trouble: m.link.Trouble, Logger: p.logger,
+	}
+	if m.logServer != nil {
+		all := len(p.config.Cluster.Peers)
+		streamConfig.Seen = func() (connected, of int) { return len(m.logServer.Seen()), all }
+		streamConfig.SyncAlways = m.logServer.SyncAlways
+	}
+	m.stream = jetstream.NewStream(streamConfig)
+	m.peers = jetstream.NewPeers(jetstream.PeersConfig{Conn: m.conn, Node: p.config.ID, Source: p.events, Logger: p.logger})
+	m.replica, err = replica.New(replica.Config{
+		Node: p.config.ID, Cluster: p.config.Cluster.Name, Log: p.events, Sequencer: m.stream, Peers: m.peers,
+		Data: data, Release: version(), Logger: p.logger,
+	})
+	return err
+}
+
+// connectLog completes the configuration of the connection to the log servers. It
+// creates this node's own log server, unless an operator's servers are given. It
+// returns a name of this node's data.
+func (p *process) connectLog(m *membership, to *overnats.ConnectConfig) (data string, err error) {
+	n := &p.config.Cluster
+	if len(n.URLs) > 0 {
+		to.URLs, to.SeedFile = n.URLs, n.SeedFile
+		if to.TLS, err = daemon.Roots(n.URLsCA); err != nil {
+			return "", fmt.Errorf("nats_ca: %w", err)
+		}
+		return "", nil
+	}
+	config, err := p.config.logServer()
+	if err != nil {
+		return "", err
+	}
+	config.Logger = p.logger
+	if m.logServer, err = natsserver.NewLogServer(config); err != nil {
+		return "", err
+	}
+	for _, peer := range config.Peers {
+		m.configured = append(m.configured, peer.Node)
+	}
+	to.InProcess, to.Key = m.logServer, m.logServer.Key()
+	return m.logServer.Name(), nil
+}
+
+// logServer is the configuration of this node's log server.
+func (c *config) logServer() (natsserver.LogConfig, error) {
+	n := &c.Cluster
+	peers, err := n.peers()
+	if err != nil {
+		return natsserver.LogConfig{}, err
+	}
+	config := natsserver.LogConfig{
+		Node: c.ID, Cluster: n.Name, Listen: n.Listen, CAFile: n.CA, CertFile: n.Cert, KeyFile: n.Key, Dir: c.logServerDir(),
+	}
+	config.Publish, config.Subscribe = jetstream.Rights()
+	for _, p := range peers {
+		config.Peers = append(config.Peers, natsserver.LogPeer{Node: p.id, Address: p.address})
+	}
+	return config, nil
+}
+
+// join starts the parts of the cluster and waits until this node's log is bound to
+// the cluster. Then it makes the parts that need the id of the log.
+func (p *process) join(s *stages) error {
+	m := p.cluster
+	if m.logServer != nil {
+		s.floor.start("log server", m.logServer.Run)
+		select {
+		case <-m.logServer.Ready():
+		case <-s.front.ctx.Done():
+			return nil
+		}
+	}
+	s.back.start("cluster", m.stream.Run)
+	s.back.start("cluster", m.peers.Run)
+	s.back.start("cluster", m.replica.Run)
+	if err := p.awaitBound(s.front.ctx); err != nil {
+		return err
+	}
+	if s.front.ctx.Err() != nil {
+		return nil
+	}
+	if err := p.makeNode(); err != nil {
+		return err
+	}
+	return p.listen()
+}
+
+// awaitBound waits until the log is bound to the cluster, or ctx is done.
+func (p *process) awaitBound(ctx context.Context) error {
+	if _, _, bound := p.events.Generation(); bound {
+		return nil
+	}
+	p.logger.Info("cluster: this node waits for the cluster, whose log it will copy", "cluster", p.config.Cluster.Name)
+	look := time.NewTicker(joinEach)
+	defer look.Stop()
+	for {
+		if _, _, bound := p.events.Generation(); bound {
+			p.logger.Info("cluster: this node has joined", "cluster", p.config.Cluster.Name, "log", p.events.LogID())
+			return nil
+		}
+		if err := p.cluster.replica.Failure(); err != nil {
+			return fmt.Errorf("join the cluster: %w", err)
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// complete makes the configuration of a node that of a member of the cluster.
+func (m *membership) complete(c *node.Config, log *eventlog.Log) {
+	c.Log = clusterLog{log, m.replica}
+	c.Prover = m.replica
+	c.Cluster = members{m.replica, m.configured}
+}
+
+// fresh returns an error if this node may have missed a revocation that other nodes
+// enforce: if it has applied no tick for the lease. It goes by this node's own clocks,
+// because a caller of the admin API brings no challenge. The monotonic clock stops
+// while the machine is suspended and the wall clock can be set, so both must agree.
+func (m *membership) fresh() error {
+	last := m.replica.Status().LastTick
+	if last.IsZero() {
+		return errors.New("this node has heard nothing from its cluster since it started")
+	}
+	now := time.Now()
+	if age := max(now.Sub(last), now.Round(0).Sub(last.Round(0))); age > decision.Lease {
+		return fmt.Errorf("this node has heard nothing from its cluster for %v", age.Truncate(time.Second))
+	}
+	return nil
+}
+
+// close closes the connection to the log servers.
+func (m *membership) close() {
+	if m != nil && m.conn != nil {
+		m.conn.Close()
+	}
+}
+
+// openBound adds the remedy to an error of opening a log that belongs to a cluster.
+func (c *config) openBound(err error) error {
+	if bound, ok := errors.AsType[*eventlog.BoundError](err); ok {
+		return fmt.Errorf("open the log: it belongs to the cluster %q, but the configuration has no section [cluster]. "+
+			"Restore the section; to take the node out of the cluster for good, see: policyctl cluster dissolve --help", bound.Cluster)
+	}
+	return nil
+}
+
+// logServerDir holds the store of this node's log server.
+func (c *config) logServerDir() string { return filepath.Join(c.Data, "stream") }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
 
 	"github.com/postern-im/postern/decision"
@@ -100,6 +99,3 @@ func (c *config) checkCluster() error {
 	refuse(!own, fmt.Sprintf("peers does not list this node, %s", c.ID))
 	return errors.Join(errs...)
 }
-
-// logServerDir holds the store of this node's log server.
-func (c *config) logServerDir() string { return filepath.Join(c.Data, "stream") }

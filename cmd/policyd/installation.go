@@ -88,6 +88,9 @@ func (c *config) openError(err error) error {
 			"See which part is undamaged with: policyctl verify --data %s; then restore a backup into a new folder with: policyctl restore: %w",
 			corrupt.Position, c.Data, err)
 	}
+	if err := c.openBound(err); err != nil {
+		return err
+	}
 	if locked, ok := errors.AsType[*eventlog.LockedError](err); ok {
 		who := "another process"
 		if locked.Holder != 0 {

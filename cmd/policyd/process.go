@@ -18,6 +18,7 @@ import (
 	"github.com/postern-im/postern/audit"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/internal/natsserver"
@@ -41,6 +42,7 @@ type process struct {
 	refusals  *refusals          // nil if server is nil
 	conn      *nats.Conn
 	link      *overnats.Link
+	cluster   *membership // nil: stand-alone
 	node      *node.Node
 	responder *overnats.Responder
 	directory *overnats.SessionDirectory
@@ -89,7 +91,9 @@ func (p *process) run(ctx context.Context) error {
 // because they need the id of the log: see serve.
 func (p *process) build() error {
 	steps := []func() error{p.openLog, p.connect, p.listenHealth}
-	if !p.config.clustered() {
+	if p.config.clustered() {
+		steps = append(steps, p.makeMembership)
+	} else {
 		steps = append(steps, p.makeNode, p.listen)
 	}
 	for _, step := range steps {
@@ -114,7 +118,7 @@ func (p *process) openLog() (err error) {
 			return fmt.Errorf("data: %w", err)
 		}
 	}
-	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Logger: p.logger, Fatal: func(reason string) {
+	p.events, err = eventlog.Open(eventlog.Config{Dir: c.logDir(), Existing: existing, Clustered: c.clustered(), Logger: p.logger, Fatal: func(reason string) {
 		// It is unknown which commits are durable. The next start finds out.
 		p.logger.Error("the log's disk has failed", "reason", reason)
 		os.Exit(1)
@@ -195,24 +199,36 @@ func (p *process) embed(to *overnats.ConnectConfig) error {
 
 func (p *process) makeNode() (err error) {
 	c := p.config
-	p.node, err = node.New(node.Config{
+	config := node.Config{
 		ID: c.ID, Log: p.events, LogID: p.events.LogID(), Snapshots: p.events, SnapshotEvery: c.Snapshots.Every, Recorder: p.journal,
 		OnRevocation: p.notify, Logger: p.logger, Metrics: p.registry,
-	})
-	if err != nil {
+	}
+	if p.cluster != nil {
+		p.cluster.complete(&config, p.events)
+	}
+	if p.node, err = node.New(config); err != nil {
 		return err
 	}
 	p.keys.node = p.node
-	p.responder, err = overnats.NewResponder(overnats.ResponderConfig{Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Logger: p.logger, Metrics: p.registry})
-	if err != nil {
+	responder := overnats.ResponderConfig{
+		Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Level: events.Level, Duplicate: p.directory.Duplicate,
+		Logger: p.logger, Metrics: p.registry,
+	}
+	admin := server.Config{
+		Gateways: gateways{p.directory},
+		Runner:   adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
+		Version: version(), Started: p.started, Logger: p.logger,
+	}
+	if p.cluster != nil {
+		responder.OnChallenge = p.cluster.replica.Heard
+		admin.Fresh = p.cluster.fresh
+	}
+	if p.responder, err = overnats.NewResponder(responder); err != nil {
 		return err
 	}
 	p.worker = newWorker(p.events, c.Data, p.logger)
-	p.admin, err = server.New(server.Config{
-		Work: p.worker, Gateways: gateways{p.directory},
-		Runner: adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
-		Version: version(), Started: p.started, Logger: p.logger,
-	})
+	admin.Work = p.worker
+	p.admin, err = server.New(admin)
 	return err
 }
 
@@ -253,9 +269,8 @@ func (p *process) serve(ctx context.Context) error {
 	s := newStages(ctx)
 	p.start(s)
 	err := s.stop()
-	if p.conn != nil {
-		p.conn.Close()
-	}
+	p.conn.Close()
+	p.cluster.close()
 	s.floor.end()
 	if ctx.Err() != nil {
 		p.logger.Info("policyd has stopped")
@@ -286,6 +301,9 @@ func (p *process) start(s *stages) {
 	s.back.start("node", p.node.Run)
 	s.back.start("work", p.worker.Run)
 	s.front.start("gateways", p.keys.Run)
+	if p.cluster != nil {
+		s.back.start("cluster", p.tellDecides)
+	}
 	s.front.start("responder", p.responder.Serve)
 	s.front.start("sessions", p.directory.Run)
 	s.front.start("admin", func(ctx context.Context) error { return p.admin.Serve(ctx, p.socket) })
@@ -348,8 +366,13 @@ func (p *process) reopen() {
 		if err := p.network.reload(); err != nil {
 			p.logger.Error("the certificate of the admin port was not reloaded; the old one stays in use", "error", err)
 		}
-		p.noticeCertificates()
 	}
+	if p.cluster != nil && p.cluster.logServer != nil {
+		if err := p.cluster.logServer.Reload(); err != nil {
+			p.logger.Error("the certificate of the log server was not reloaded; the old one stays in use", "error", err)
+		}
+	}
+	p.noticeCertificates()
 	for _, r := range []struct {
 		file *audit.Writer
 		path string
@@ -380,6 +403,7 @@ func (p *process) close() error {
 	if p.conn != nil {
 		p.conn.Close()
 	}
+	p.cluster.close()
 	if p.calls != nil {
 		errs = append(errs, p.calls.Close())
 	}

@@ -1,6 +1,8 @@
 package overnats
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 

@@ -1,6 +1,7 @@
 package overnats
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -59,6 +60,13 @@ func (l *Link) deny(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.denied = err
+}
+
+// Trouble returns the right that the server has denied last, or else the error of
+// the last attempt to connect. It returns nil if there is no trouble.
+func (l *Link) Trouble() error {
+	err, denied := l.state()
+	return cmp.Or(denied, err)
 }
 
 func (l *Link) state() (err, denied error) {

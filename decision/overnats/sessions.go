@@ -171,8 +171,8 @@ type SessionDirectory struct {
 	// removed has the gateways that Expect has just removed, and when it did.
 	removed map[string]time.Time
 	next    uint64
-	open   map[uint64]*openQuery
-	counts directoryCounts
+	open    map[uint64]*openQuery
+	counts  directoryCounts
 }
 
 // An openQuery is a query in progress.

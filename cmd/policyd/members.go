@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/replica"
+	"github.com/postern-im/postern/node"
+	"github.com/postern-im/postern/projections"
+)
+
+// members are the nodes of the cluster, as package node asks about them.
+type members struct {
+	replica *replica.Replica
+	// configured are the nodes in the configuration. They are empty if an operator's
+	// NATS servers order the log; then each node that was heard of counts.
+	configured []string
+}
+
+// Members implements node.Cluster.
+func (m members) Members() ([]node.Member, <-chan struct{}) {
+	changed := m.replica.Changed() // before the list, so that no change is missed
+	left := slices.Clone(m.configured)
+	var list []node.Member
+	for _, r := range m.replica.Members() {
+		at := slices.Index(left, r.Node)
+		if at >= 0 {
+			left = slices.Delete(left, at, at+1)
+		}
+		list = append(list, node.Member{
+			Node: r.Node, Voter: at >= 0 || len(m.configured) == 0, Stored: r.Position, Decides: r.Decides, Level: r.Level,
+		})
+	}
+	for _, id := range left {
+		list = append(list, node.Member{Node: id, Voter: true})
+	}
+	return list, changed
+}
+
+// tellDecides tells the other nodes from which position this node decides, until ctx
+// ends.
+func (p *process) tellDecides(ctx context.Context) error {
+	var at events.Position
+	for first := true; ; first = false {
+		v, err := p.node.AwaitView(ctx, func(v *projections.View) bool { return first || v.Position() > at })
+		if err != nil {
+			return nil // the node has stopped, which it reports itself, or ctx has ended
+		}
+		at = v.Position()
+		p.cluster.replica.Decides(at)
+	}
+}
