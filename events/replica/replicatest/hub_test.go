@@ -1,10 +1,12 @@
 package replicatest_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/postern-im/postern/events/logtest"
 	"github.com/postern-im/postern/events/replica/replicatest"
 )
 
@@ -18,4 +20,25 @@ func TestHub(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPowerCuts cuts the power of the node that writes, and loses offers.
+func TestPowerCuts(t *testing.T) {
+	running := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, running) })
+	seed := uint64(0)
+	logtest.RunFaults(t, soak(10, 500), func() logtest.Machine {
+		seed++
+		hub := replicatest.NewHub(seed, 0.01)
+		return replicatest.NewMachine(hub.Connect, hub.Settle)
+	})
+}
+
+// soak returns the size of a test: the long one if POSTERN_SOAK is set,
+// otherwise the short one.
+func soak(short, long int) int {
+	if os.Getenv("POSTERN_SOAK") == "1" {
+		return long
+	}
+	return short
 }
