@@ -104,6 +104,7 @@ type try struct {
 	id      uint64
 	path    *path
 	sent    time.Duration
+	overdue bool // it is counted in path.overdue
 	wire    decision.Wire
 	atLeast decision.Mark
 	flight  *flight // nil once another try of the flight was answered
@@ -149,7 +150,7 @@ type core struct {
 	out      bool          // there is an outage: no node answers
 	outSince time.Duration // the beginning of the outage
 	lastOK   time.Duration
-	// round counts the answers. A node that has failed in the present round has
+	// round counts the answers. A path that has failed in the present round has
 	// failed since any node last answered.
 	round       uint64
 	failing     time.Duration // the first failure of the round, as far as it belongs to one outage; zero: none
@@ -321,8 +322,8 @@ func (c *core) next(now time.Duration) time.Duration {
 	}
 	for _, t := range c.tries {
 		sooner(t.sent + tryFor)
-		if t.flight != nil && !t.flight.hedged {
-			later(t.sent + hedgeAfter)
+		if !t.overdue {
+			sooner(t.sent + hedgeAfter)
 		}
 	}
 	path := func(p *path) {
@@ -394,12 +395,12 @@ func (c *core) noAnswer(now, since time.Duration) {
 	}
 }
 
-// untried reports whether a node could answer: it is ready and within reach, it
-// answered its last message, and it has not failed since any node last answered.
+// untried reports whether a node could answer: it is ready, and a path to it works
+// and has not failed since any node last answered.
 func (c *core) untried(now time.Duration) bool {
 	return slices.ContainsFunc(c.nodes, func(n *node) bool {
-		return n.ready && n.failedIn != c.round && slices.ContainsFunc(n.paths, func(p *path) bool {
-			return p.link.usable(now) && p.misses == 0
+		return n.ready && slices.ContainsFunc(n.paths, func(p *path) bool {
+			return p.link.usable(now) && p.misses == 0 && p.failedIn != c.round
 		})
 	})
 }

@@ -50,12 +50,18 @@ func (c *core) send(now time.Duration, p *path, f *flight) {
 
 // hedge sends flights that have been unanswered for hedgeAfter to a second node.
 func (c *core) hedge(now time.Duration) {
+	for _, t := range c.tries {
+		if !t.overdue && now-t.sent >= hedgeAfter {
+			t.overdue = true
+			t.path.overdue++
+		}
+	}
 	if !c.maySend(now) {
 		return
 	}
 	for i := range len(c.tries) { // the tries added in this loop are not hedged
 		t := c.tries[i]
-		if t.flight == nil || t.flight.hedged || len(t.flight.requests) == 0 || now-t.sent < hedgeAfter {
+		if !t.overdue || t.flight == nil || t.flight.hedged || len(t.flight.requests) == 0 {
 			continue
 		}
 		if p := c.pick(now, t.path); p != nil {
@@ -127,6 +133,9 @@ func (c *core) land(t *try) {
 	i, _ := c.find(t.id)
 	c.tries = slices.Delete(c.tries, i, i+1)
 	t.path.inFlight--
+	if t.overdue {
+		t.path.overdue--
+	}
 	if t.flight != nil {
 		t.flight.open--
 	}
@@ -144,20 +153,19 @@ func (c *core) miss(now time.Duration, t *try, blame bool) {
 		p.waitUntil = now + min(leaveAlone<<min(p.misses, 8), leaveAloneMost)
 		p.misses++
 	}
-	c.failed(now, t, p.node, blame)
-	c.giveBack(t)
+	if blame {
+		p.failedIn = c.round
+	}
+	c.failed(now, t, p.node)
 }
 
-// failed records that a try brought no results. The node may be nil. If blame is
-// set, it is the cause.
-func (c *core) failed(now time.Duration, t *try, n *node, blame bool) {
-	if n != nil && blame {
-		n.failedIn = c.round
-	}
+// failed removes a try that brought no results. The node may be nil.
+func (c *core) failed(now time.Duration, t *try, n *node) {
 	if n != nil && n.ready && t.sent >= n.readyAt {
 		n.unanswered = true
 	}
 	c.noAnswer(now, t.sent)
+	c.giveBack(t)
 }
 
 // giveBack removes a try that brought no results. If its flight has no other
@@ -284,8 +292,13 @@ func (c *core) fresh(now time.Duration, t *try, r *decision.Reply) (f decision.F
 // but the requests go to another node.
 func (c *core) refused(now time.Duration, t *try, r *decision.Reply, wait time.Duration) {
 	c.alive(t, r, now+wait)
-	c.failed(now, t, c.node(r.Node), true)
-	c.giveBack(t)
+	n := c.node(r.Node)
+	if n != nil {
+		for _, p := range n.paths {
+			p.failedIn = c.round
+		}
+	}
+	c.failed(now, t, n)
 }
 
 // busy processes StatusBusy. The node answers, so this is no outage.

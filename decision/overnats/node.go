@@ -42,8 +42,10 @@ type path struct {
 	node      *node         // nil: any node of the queue group
 	heard     time.Duration // the node's last announcement over this link
 	inFlight  int
+	overdue   int // how many of its messages are unanswered for longer than hedgeAfter
 	lastSent  time.Duration
 	misses    int           // consecutive misses; above zero it receives only pings
+	failedIn  uint64        // the round in which a message last failed
 	waitUntil time.Duration // no message is sent before this time
 }
 
@@ -65,7 +67,6 @@ type node struct {
 	// to the node before busyUntil.
 	share                 int
 	busyUntil, easedUntil time.Duration
-	failedIn              uint64 // the round in which it last failed to answer
 	// unanswered is set if the node did not answer, or refused, a message that was
 	// sent after readyAt: when the node became ready, or came within reach.
 	unanswered bool
@@ -83,12 +84,17 @@ func (n *node) on(l *link) *path {
 }
 
 // begin records that the node can be asked from now on.
-func (n *node) begin(now time.Duration) { n.readyAt, n.unanswered, n.failedIn = now, false, 0 }
+func (n *node) begin(now time.Duration) {
+	n.readyAt, n.unanswered = now, false
+	for _, p := range n.paths {
+		p.failedIn = 0
+	}
+}
 
 // most returns how many requests the next message to the node may carry.
 func (n *node) most(now time.Duration) int {
-	if n.share < decision.MaxBatch && now >= n.easedUntil {
-		n.share, n.easedUntil = min(2*n.share, decision.MaxBatch), now+easeStep
+	for n.share < decision.MaxBatch && now >= n.easedUntil {
+		n.share, n.easedUntil = min(2*n.share, decision.MaxBatch), n.easedUntil+easeStep
 	}
 	return n.share
 }
@@ -318,8 +324,9 @@ func (c *core) pickAnyone(now time.Duration, not *path) *path {
 }
 
 // route returns the path over which the node is asked now, or nil if there is none.
-// It is the path on which the node was last heard, of those that work. For a hedge,
-// it avoids the link of the message that was not answered.
+// It is the path on which the node was last heard, of those that work. A path with
+// an overdue message is taken only if there is no other. For a hedge, route avoids
+// the link of the message that was not answered.
 func (n *node) route(now time.Duration, not *path) *path {
 	if !n.ready || n.waitUntil > now {
 		return nil
@@ -329,15 +336,26 @@ func (n *node) route(now time.Duration, not *path) *path {
 		if p == not || p.misses > 0 || p.waitUntil > now || !p.link.usable(now) {
 			continue
 		}
-		switch {
-		case best == nil, not != nil && best.link == not.link:
-			best = p
-		case not != nil && p.link == not.link:
-		case p.heard > best.heard:
+		if best == nil || p.doubts(not) < best.doubts(not) || p.doubts(not) == best.doubts(not) && p.heard > best.heard {
 			best = p
 		}
 	}
 	return best
+}
+
+// doubts returns how doubtful it is that a message over the path is answered. For a
+// hedge, not is the path of the message that was not answered.
+func (p *path) doubts(not *path) (n int) {
+	if p.overdue > 0 {
+		n += 4
+	}
+	if not != nil && p.node == not.node {
+		n += 2
+	}
+	if not != nil && p.link == not.link {
+		n++
+	}
+	return n
 }
 
 // room reports whether one more message may be sent over a path now. A hedge does
@@ -358,25 +376,13 @@ func (c *core) room(now time.Duration, p *path, hedge bool) bool {
 const loadStep = decision.MaxLoad / 4
 
 // compare returns a negative number if p is better than best, and a positive number
-// if it is worse. A hedge goes to another node and over another link, if it can.
-// Otherwise the less busy node is better.
+// if it is worse. A path without doubts is better, and then the less busy node.
 func (c *core) compare(p, best, not *path) int {
 	if best == nil {
 		return -1
 	}
-	if not != nil {
-		shared := func(p *path) (n int) {
-			if p.node == not.node {
-				n += 2
-			}
-			if p.link == not.link {
-				n++
-			}
-			return n
-		}
-		if d := shared(p) - shared(best); d != 0 {
-			return d
-		}
+	if d := p.doubts(not) - best.doubts(not); d != 0 {
+		return d
 	}
 	if d := p.inFlight - best.inFlight; d != 0 {
 		return d
