@@ -23,22 +23,34 @@ type wire struct {
 	sent    int
 }
 
-// onWire runs an Asker until the test ends. The Asker's messages are passed to
-// send.
+// onWire runs an Asker with one link until the test ends. The Asker's messages are
+// passed to send.
 func onWire(t *testing.T, send func(w *wire, reply string, msg []byte) error) *wire {
 	t.Helper()
+	return onWires(t, 1, func(w *wire, _ int, reply string, msg []byte) error { return send(w, reply, msg) })
+}
+
+// onWires runs an Asker with several links until the test ends.
+func onWires(t *testing.T, links int, send func(w *wire, link int, reply string, msg []byte) error) *wire {
+	t.Helper()
 	w := &wire{replies: make(chan *nats.Msg, maxReplies)}
-	w.Asker = newAsker(Config{Gateway: "gw1", Links: make([]LinkConfig, 1), Logger: quiet(), Clock: bubbleTime})
-	w.links[0].publish = func(_, reply string, msg []byte) error {
-		w.mu.Lock()
-		w.sent++
-		w.mu.Unlock()
-		return send(w, reply, msg)
+	w.Asker = newAsker(Config{Gateway: "gw1", Links: make([]LinkConfig, links), Logger: quiet(), Clock: bubbleTime})
+	for i, l := range w.links {
+		l.publish = func(_, reply string, msg []byte) error {
+			w.mu.Lock()
+			w.sent++
+			w.mu.Unlock()
+			return send(w, i, reply, msg)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
-		w.run(ctx, w.replies, func(context.Context, *sync.WaitGroup) { w.connection(w.links[0], true) })
+		w.run(ctx, w.replies, func(context.Context, *sync.WaitGroup) {
+			for _, l := range w.links {
+				w.connection(l, true)
+			}
+		})
 		close(done)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
