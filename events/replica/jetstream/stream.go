@@ -185,7 +185,7 @@ func (s *Stream) reason(err error) string {
 	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeNotEnabled):
 		return "JetStream is not enabled for this node's account" + servers
 	case errors.Is(err, context.DeadlineExceeded), isCode(err, codeUnavailable):
-		return "no majority of the log servers, or they elect a leader" + servers
+		return "the log servers have no leader: a majority must be connected, and all of them at the first start" + servers
 	case isCode(err, codeNoStream):
 		return "the stream does not exist yet: the node that created the cluster makes it" + servers
 	case isCode(err, codeNoPeers):

@@ -108,6 +108,9 @@ func (c *Cluster) StartAll() []*natsserver.LogServer {
 	return all
 }
 
+// Server returns the log server with index i, which runs.
+func (c *Cluster) Server(i int) *natsserver.LogServer { return c.running[i].server }
+
 // Stop stops the log server with index i, if it runs.
 func (c *Cluster) Stop(i int) {
 	c.t.Helper()
