@@ -1,8 +1,9 @@
 // Package datafolder works on the folder in which a policy node keeps its state,
-// while no node runs there. It opens and verifies the log, and restores a backup.
+// while no node runs there. It opens and verifies the log, restores a backup, and
+// makes the node the first one of a cluster or stand-alone again.
 //
 // Open and Verify change nothing. Restore puts a log into the folder only after it
-// has read and checked the whole log. A log that another process has open is
+// has read and checked the whole log, and CreateCluster verifies the log first. A log that another process has open is
 // refused. The package decides nothing about stanzas and serves no clients.
 package datafolder
 
@@ -21,8 +22,9 @@ import (
 
 // The folders within a data folder.
 const (
-	logFolder  = "log"
-	keysFolder = "nats"
+	logFolder    = "log"
+	keysFolder   = "nats"
+	streamFolder = "stream"
 )
 
 // Log returns the folder of the log in a data folder.
@@ -31,6 +33,10 @@ func Log(data string) string { return filepath.Join(data, logFolder) }
 // Keys returns the folder of the gateways' keys in a data folder. Keys are
 // independent of the log, and a restore keeps them.
 func Keys(data string) string { return filepath.Join(data, keysFolder) }
+
+// Stream returns the folder in a data folder in which the log server of a cluster
+// keeps its data.
+func Stream(data string) string { return filepath.Join(data, streamFolder) }
 
 // A Config names a data folder. Dir is required.
 type Config struct {
@@ -93,15 +99,25 @@ func Restore(ctx context.Context, from string, c Config, progress eventlog.Progr
 const maxNamed = 5
 
 // mayRestore returns an error if a node has used the data folder, because the node's
-// records and log belong to another history. The folder may hold the gateways' keys
-// and the remains of an interrupted restore.
+// records and log belong to another history.
 func mayRestore(data string) error {
+	names, err := used(data)
+	if err != nil || names == "" {
+		return err
+	}
+	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move these files away (%s may stay)",
+		data, names, keysFolder)
+}
+
+// used names the files that a node has left in a data folder; "" if there are none.
+// The folder may hold the gateways' keys and the remains of an interrupted restore.
+func used(data string) (string, error) {
 	list, err := os.ReadDir(data)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the data folder: %w", err)
+		return "", fmt.Errorf("read the data folder: %w", err)
 	}
 	var names []string
 	for _, e := range list {
@@ -109,12 +125,8 @@ func mayRestore(data string) error {
 			names = append(names, name)
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
 	if n := len(names) - maxNamed; n > 0 {
 		names = append(names[:maxNamed], fmt.Sprintf("%d more", n))
 	}
-	return fmt.Errorf("%s is not empty: it has %s in it; restore into a new folder, or move these files away (%s may stay)",
-		data, strings.Join(names, ", "), keysFolder)
+	return strings.Join(names, ", "), nil
 }
