@@ -18,6 +18,7 @@ import (
 type applyCmd struct {
 	planFlags
 	Reason string `help:"The reason, in your own words; kept in the log." placeholder:"TEXT"`
+	waitFlag
 	consent
 }
 
@@ -29,7 +30,7 @@ A file describes its tenant completely: anything that it leaves out is removed. 
 
 On a terminal it asks. Without a terminal, or with --json, it needs --yes; otherwise it changes nothing.
 
-Exit codes: 0 done, or nothing to do; 1 a tenant was refused or failed, for example because it changed meanwhile, and others may have been changed; 2 nothing was done: a file or the command line could not be read, or --yes is missing.
+Exit codes: 0 done, or nothing to do; 1 a tenant was refused or failed, for example because it changed meanwhile, and others may have been changed; 2 nothing was done: a file or the command line could not be read, or --yes is missing; 4 all was applied, but the wait for its enforcement failed.
 
 Examples:
 
@@ -90,18 +91,46 @@ func (c *applyCmd) all(ctx context.Context, a *app, plans []planned) error {
 		}
 		done = append(done, x)
 	}
-	err := a.print(map[string][]applied{"applied": done}, func(w io.Writer) {
-		for _, x := range done {
-			switch {
-			case x.Result == nil:
-			case x.Removed:
-				fmt.Fprintf(w, "tenant %s removed (position %d)\n", x.Tenant, x.Result.Position)
-			default:
-				fmt.Fprintf(w, "tenant %s applied (position %d)\n", x.Tenant, x.Result.Position)
-			}
+	return errors.Join(append(failed, c.finish(ctx, a, done))...)
+}
+
+// finish prints the outcomes, and waits until the changes are enforced if that is
+// wanted. The newest position includes all others.
+func (c *applyCmd) finish(ctx context.Context, a *app, done []applied) error {
+	if !a.json {
+		if err := a.print(nil, func(w io.Writer) { writeApplied(w, done) }); err != nil {
+			return err
 		}
-	})
-	return errors.Join(append(failed, err)...)
+	}
+	newest := uint64(0)
+	for _, x := range done {
+		if x.Result != nil && c.wanted(x.Result.TakesAway) {
+			newest = max(newest, x.Result.Position)
+		}
+	}
+	var enforced *api.Enforced
+	var err error
+	if newest > 0 {
+		enforced, err = c.enforce(ctx, a, newest, true)
+	}
+	out := struct {
+		Applied  []applied     `json:"applied"`
+		Enforced *api.Enforced `json:"enforced,omitempty"`
+	}{done, enforced}
+	return errors.Join(a.print(out, func(w io.Writer) { writeEnforced(w, enforced) }), err)
+}
+
+// writeApplied writes the outcomes that changed something.
+func writeApplied(w io.Writer, done []applied) {
+	for _, x := range done {
+		switch {
+		case x.Result == nil:
+		case x.Removed:
+			fmt.Fprintf(w, "tenant %s removed (position %d)\n", x.Tenant, x.Result.Position)
+		default:
+			fmt.Fprintf(w, "tenant %s applied (position %d)\n", x.Tenant, x.Result.Position)
+		}
+	}
 }
 
 // apply applies the plan of one tenant.

@@ -18,7 +18,8 @@ import (
 
 // A change has the flags of every command that changes something.
 type change struct {
-	Reason    string `help:"The reason, in your own words; kept in the log." placeholder:"TEXT"`
+	Reason string `help:"The reason, in your own words; kept in the log." placeholder:"TEXT"`
+	waitFlag
 	CommandID string `name:"command-id" help:"An id for this command. A command repeated with the same id is not carried out again: it gets the first result. Generated if omitted." placeholder:"ID"`
 
 	// ifVersion, if not zero, is the version that the tenant must have.
@@ -128,8 +129,9 @@ func (c *change) meta() api.CommandMeta {
 	return api.CommandMeta{ID: cmp.Or(c.CommandID, api.NewCommandID()), Reason: c.Reason, IfVersion: c.ifVersion}
 }
 
-// do sends a command to the node and prints the result. done describes the new
-// state in words. notes are warnings that policyctl itself adds.
+// do sends a command to the node, prints the result, and waits until the change is
+// enforced if that is wanted. done describes the new state in words. notes are
+// warnings that policyctl itself adds.
 func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command, done string, notes ...string) error {
 	meta := c.meta()
 	result, err := a.client.Do(ctx, tenant, cmd, meta)
@@ -150,13 +152,23 @@ func (c *change) do(ctx context.Context, a *app, tenant string, cmd api.Command,
 			a.warn(warning)
 		}
 	}
-	return a.print(result, func(w io.Writer) {
-		if !result.Changed {
-			fmt.Fprintf(w, "nothing to change: this is the state already (position %d)\n", result.Position)
-			return
+	// The user learns at once that the change is made. JSON is one value at the end.
+	if !a.json {
+		if err := a.print(nil, func(w io.Writer) { writeResult(w, result, done) }); err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%s (position %d)\n", clean(done), result.Position)
-	})
+	}
+	enforced, err := c.enforce(ctx, a, result.Position, result.TakesAway)
+	return errors.Join(a.print(changed{result, enforced}, func(w io.Writer) { writeEnforced(w, enforced) }), err)
+}
+
+// writeResult writes the result of a command. done describes the new state in words.
+func writeResult(w io.Writer, result api.Result, done string) {
+	if !result.Changed {
+		fmt.Fprintf(w, "nothing to change: this is the state already (position %d)\n", result.Position)
+		return
+	}
+	fmt.Fprintf(w, "%s (position %d)\n", clean(done), result.Position)
 }
 
 // located returns the warnings of a policy file, with their lines, and then the

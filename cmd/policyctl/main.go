@@ -5,7 +5,8 @@
 // token. Some commands, such as `check` and `permissions`, need no node. It
 // promises that standard output holds the answer and nothing else, and that the
 // exit code reports the outcome: 0 done, 1 not done, 2 the command line or an
-// input file could not be read, 3 a plan has changes. It keeps no state.
+// input file could not be read, 3 a plan has changes, 4 done, but not known to be
+// enforced on all nodes. It keeps no state.
 package main
 
 import (
@@ -34,6 +35,8 @@ const (
 	exitUsage = 2 // the command line or an input could not be read, or --yes was missing; nothing was done
 	// exitChanges is used by plan only: there is something to apply.
 	exitChanges = 3
+	// exitWait: the change was made, but it is not known to be enforced on all nodes.
+	exitWait = 4
 )
 
 // An exitCode ends a command with this exit code, without an error message. The
@@ -48,6 +51,7 @@ const (
 	codeFailed      api.Code = "failed"      // cases of a policy test failed
 	codeLog         api.Code = "log"         // a log or a backup on this machine is damaged or cannot be used
 	codeUnreachable api.Code = "unreachable" // the node was not reached, or did not answer
+	codeWait        api.Code = "wait"        // see exitWait
 )
 
 // helpWidth is the fixed width of help texts, so that they are the same on every
@@ -57,11 +61,12 @@ const helpWidth = 80
 // A cli is the command line.
 type cli struct {
 	Socket    string        `help:"The policy node's admin socket." env:"POSTERN_SOCKET" default:"${socket}" placeholder:"PATH"`
-	Server    string        `help:"Administer a node over the network, with a token: https://host:port." env:"POSTERN_SERVER" placeholder:"URL"`
+	Server    string        `help:"Administer a node over the network, with a token: https://host:port. Of several nodes, separated by commas, the next one is asked if one cannot answer." env:"POSTERN_SERVER" placeholder:"URL,..."`
+	AtLeast   uint64        `help:"Read from a state that includes this position, such as the position of a change that was made at another node." placeholder:"POSITION"`
 	TokenFile string        `help:"File with the token for --server. POSTERN_TOKEN can hold the token itself." env:"POSTERN_TOKEN_FILE" placeholder:"FILE"`
 	CA        string        `name:"ca" help:"Certificates (PEM) to trust for --server, instead of the system's." env:"POSTERN_CA" placeholder:"FILE"`
 	JSON      bool          `name:"json" help:"Write JSON, for programs."`
-	Timeout   time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"30s"`
+	Timeout   time.Duration `help:"How long to wait for the node, such as 500ms, 30s or 2m." default:"60s"`
 	Color     string        `help:"Colours: auto (on a terminal, unless NO_COLOR is set), always or never." enum:"auto,always,never" default:"auto"`
 	Quiet     bool          `short:"q" help:"Show no progress of long operations."`
 
@@ -97,7 +102,7 @@ const description = `policyctl changes and explains who may do what on the XMPP 
 
 It connects to policyd on this machine, over a socket that only root and policyd's own user can open; with --server, over the network.
 
-Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read, or --yes was missing and there was no terminal to ask on: nothing was done; 3 plan found something to change.
+Exit codes: 0 done; 1 refused, failed or not reachable; 2 the command line or an input file could not be read, or --yes was missing and there was no terminal to ask on: nothing was done; 3 plan found something to change; 4 the change was made, but it is not known to be enforced on all nodes.
 
 With --json the answer is JSON on standard output. An error is one line on standard error, {"error": {"code": …, "text": …}}, and each warning is a line {"warning": …}. Programs may rely on the keys and codes: new ones are added, but none is renamed, removed or given another meaning. The texts are for people and may change.`
 
@@ -112,6 +117,7 @@ func main() {
 // An app is the environment in which a command runs.
 type app struct {
 	client  *api.Client // waits at most --timeout for each answer
+	timeout time.Duration
 	in      io.Reader
 	out     io.Writer
 	err     io.Writer
@@ -199,7 +205,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err != nil {
 		return a.report(&usageError{err}, "")
 	}
-	a.client = client.Within(c.Timeout)
+	a.client, a.timeout = client.Within(c.Timeout), c.Timeout
 	defer a.client.Close()
 	// Each command gets ctx, which ends when the user interrupts it.
 	selected.BindTo(ctx, (*context.Context)(nil))
@@ -256,6 +262,9 @@ func (a *app) report(err error, socket string) int {
 	if errors.As(err, &usage) {
 		code = exitUsage
 	}
+	if onlyWait(err) {
+		code = exitWait
+	}
 	if a.json {
 		var e *api.Error
 		if !errors.As(err, &e) {
@@ -269,6 +278,9 @@ func (a *app) report(err error, socket string) int {
 		}
 		if code == exitUsage {
 			e = &api.Error{Code: codeUsage, Text: err.Error()}
+		}
+		if code == exitWait {
+			e = &api.Error{Code: codeWait, Text: err.Error()}
 		}
 		_ = json.NewEncoder(a.err).Encode(map[string]*api.Error{"error": e})
 		return code
@@ -287,6 +299,8 @@ func hintFor(err error, socket string) string {
 	var of *logError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // not about the connection
+	case errors.As(err, new(*waitError)):
+		return "Repeat the command with --wait: it changes nothing more, and waits again. policyctl cluster status shows the nodes."
 	case errors.As(err, new(unseen)):
 		return "The session may be at a gateway that does not answer: policyctl session list names those gateways, policyctl status shows the state of the node."
 	case errors.As(err, new(unclearEnd)):

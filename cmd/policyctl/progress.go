@@ -54,6 +54,18 @@ func (p *progress) at(done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done = done
+	p.show(p.line)
+}
+
+// say shows a text in place of the units that are done.
+func (p *progress) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.show(func(time.Time) string { return clean(text) })
+}
+
+// show shows a line, unless it is too early for one. The caller holds the lock.
+func (p *progress) show(line func(now time.Time) string) {
 	every := reportEvery
 	if p.look.width > 0 {
 		every = redrawEvery
@@ -64,11 +76,11 @@ func (p *progress) at(done int64) {
 	}
 	p.shown = now
 	if p.look.width == 0 {
-		fmt.Fprintln(p.out, p.line(now))
+		fmt.Fprintln(p.out, line(now))
 		return
 	}
 	p.drawn = true
-	fmt.Fprintf(p.out, "\r%s\x1b[K", ruler().Truncate(p.line(now), p.look.width-1, "…"))
+	fmt.Fprintf(p.out, "\r%s\x1b[K", ruler().Truncate(line(now), p.look.width-1, "…"))
 }
 
 // of sets the total.

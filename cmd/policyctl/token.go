@@ -18,7 +18,7 @@ import (
 // URL of the node.
 func (c *cli) connect() (client *api.Client, where string, err error) {
 	if c.Server == "" {
-		return api.NewClient(c.Socket), c.Socket, nil
+		return api.NewClient(c.Socket).AtLeast(c.AtLeast), c.Socket, nil
 	}
 	token, err := readToken(c.TokenFile, os.Getenv("POSTERN_TOKEN"))
 	if err != nil {
@@ -35,7 +35,10 @@ func (c *cli) connect() (client *api.Client, where string, err error) {
 		}
 	}
 	client, err = api.NewRemoteClient(c.Server, token, roots)
-	return client, c.Server, err
+	if err != nil {
+		return nil, "", err
+	}
+	return client.AtLeast(c.AtLeast), c.Server, nil
 }
 
 // readToken reads the token from a file. Only the file's owner may be able to
@@ -94,7 +97,7 @@ Examples:
 type tokenMade struct {
 	ID    string `json:"id"`
 	Token string `json:"token"`
-	api.Result
+	changed
 }
 
 // Run creates a token.
@@ -128,7 +131,11 @@ func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 			if !a.json {
 				fmt.Fprintf(a.err, "token %s created (position %d); it is not shown again\n", id, result.Position)
 			}
-			return a.print(tokenMade{id, token, result}, func(w io.Writer) { fmt.Fprintln(w, token) })
+			enforced, failed := c.enforce(ctx, a, result.Position, result.TakesAway)
+			if !a.json {
+				writeEnforced(a.err, enforced)
+			}
+			return errors.Join(a.print(tokenMade{id, token, changed{result, enforced}}, func(w io.Writer) { fmt.Fprintln(w, token) }), failed)
 		}
 	}
 	return fmt.Errorf("command %s was carried out before, and its token was shown then: create another token", meta.ID)
