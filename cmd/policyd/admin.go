@@ -12,9 +12,13 @@ import (
 
 // An adminRunner runs commands of the admin API on the node. If it is certain that
 // the node did not run a command, it returns an api.Error that says so.
-type adminRunner struct{ *node.Node }
+type adminRunner struct {
+	*node.Node
+	keys *keyring
+}
 
-// Execute runs a command.
+// Execute runs a command. After a change of the registry of gateways, it also waits
+// until the change is in force at this node.
 func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Result, error) {
 	switch {
 	case r.View() == nil && r.Failure() == nil:
@@ -28,6 +32,12 @@ func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Re
 		return tenants.Result{}, &api.Error{Code: api.CodeBusy, Text: "too many commands wait; nothing was done; try again"}
 	case errors.Is(err, events.ErrNoRoom):
 		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the disk of the log is too full, or its free space cannot be read; nothing was done; try again when there is room"}
+	}
+	if err == nil && result.Changed {
+		switch c.Change.(type) {
+		case tenants.AddGateway, tenants.RemoveGateway:
+			r.keys.await(ctx, result.Position)
+		}
 	}
 	return result, err
 }

@@ -10,11 +10,16 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision/overnats"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/projections"
 	"github.com/postern-im/postern/tenants"
 )
+
+// applyWithin bounds how long the answer to a command waits until the registry is in
+// force at this node. That takes milliseconds.
+const applyWithin = 2 * time.Second
 
 // addAgain is the time between two attempts to add a configured gateway to the log,
 // for example while the disk is full.
@@ -44,6 +49,14 @@ type keyring struct {
 	once  sync.Once // closes known
 	// live are the ids that may connect at present. Only Run uses it.
 	live map[string]bool
+
+	mu      sync.Mutex      // guards the fields below
+	applied events.Position // the View that the server and the directory have
+	changed chan struct{}   // closed and replaced with each change of applied
+}
+
+func newKeyring(configured []string, seedFile func(id string) string, logger *slog.Logger) *keyring {
+	return &keyring{configured: configured, seedFile: seedFile, logger: logger, known: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // Run follows the registry until ctx ends. It returns an error if a key file cannot be
@@ -175,7 +188,35 @@ func (k *keyring) apply(v *projections.View) error {
 	if k.server == nil {
 		expected = append(expected, k.configured...)
 	}
-	return k.directory.Expect(expected)
+	if err := k.directory.Expect(expected); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.applied = v.Position()
+	close(k.changed)
+	k.changed = make(chan struct{})
+	return nil
+}
+
+// await waits until the registry of a position is in force at this node, but at most
+// applyWithin: the registry is in the log already, and every node follows it.
+func (k *keyring) await(ctx context.Context, p events.Position) {
+	ctx, cancel := context.WithTimeout(ctx, applyWithin)
+	defer cancel()
+	for {
+		k.mu.Lock()
+		applied, changed := k.applied, k.changed
+		k.mu.Unlock()
+		if applied >= p {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sayChanges logs the gateways that came or went since the last call.

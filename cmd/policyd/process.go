@@ -149,7 +149,7 @@ func exists(path string) bool {
 func (p *process) connect() (err error) {
 	c := p.config
 	to := overnats.ConnectConfig{Name: "policyd " + c.ID, Logger: p.logger, Link: p.link}
-	p.keys = &keyring{configured: c.gateways(), seedFile: c.gatewaySeed, logger: p.logger, known: make(chan struct{})}
+	p.keys = newKeyring(c.gateways(), c.gatewaySeed, p.logger)
 	if len(c.NATS.URLs) > 0 {
 		to.URLs, to.SeedFile, to.ServerName = c.NATS.URLs, c.NATS.SeedFile, ""
 		if to.TLS, err = daemon.Roots(c.NATS.CA); err != nil {
@@ -216,7 +216,7 @@ func (p *process) makeNode() (err error) {
 	}
 	admin := server.Config{
 		Gateways: gateways{p.directory},
-		Runner:   adminRunner{p.node}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
+		Runner:   adminRunner{p.node, p.keys}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.logger,
 	}
 	if p.cluster != nil {

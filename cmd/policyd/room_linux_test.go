@@ -100,7 +100,7 @@ func TestNoRoomForCommands(t *testing.T) {
 	go func() { done <- n.Run(ctx) }()
 	eventually(t, "the node", func() bool { return n.Ready() == nil })
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 1 << 40})
-	_, err = adminRunner{n}.Execute(ctx, tenants.Command{
+	_, err = adminRunner{n, nil}.Execute(ctx, tenants.Command{
 		Tenant: "acme", ID: "1", Actor: tenants.Actor{Name: "operator:root", Operator: true},
 		Change: tenants.CreateTenant{DisplayName: "Acme"},
 	})
