@@ -42,7 +42,7 @@ type completionCmd struct {
 
 // Help is the command's help.
 func (*completionCmd) Help() string {
-	return `With this script the Tab key completes commands, flags and file names. If the node answers within half a second, it also completes the names of tenants, domains, roles and members.
+	return `With this script the Tab key completes commands, flags and file names. If the node answers within half a second, it also completes the names of tenants, domains, roles, members and gateways.
 
 Examples:
 
@@ -197,7 +197,7 @@ func (c *completer) items(ctx context.Context, v *kong.Value, typed string) []st
 }
 
 // values returns the possible values of a flag or argument. The kind of value
-// (tenant, domain, role, member, permission or file) follows from its name, or
+// (tenant, domain, role, member, gateway, permission or file) follows from its name, or
 // from a tag such as complete:"tenant".
 func (c *completer) values(ctx context.Context, v *kong.Value) []string {
 	if v.Enum != "" {
@@ -237,6 +237,13 @@ func (c *completer) values(ctx context.Context, v *kong.Value) []string {
 func (c *completer) ask(ctx context.Context, kind string) (names []string) {
 	client := api.NewClient(c.setting("socket", "POSTERN_SOCKET", api.DefaultSocket))
 	defer client.Close()
+	if kind == "gateway" {
+		list, _ := client.Gateways(ctx, false)
+		for _, g := range list.Gateways {
+			names = append(names, g.ID)
+		}
+		return names
+	}
 	tenants := []string{c.setting("tenant", "POSTERN_TENANT", "")}
 	if tenants[0] == "" || kind == "tenant" {
 		tenants = nil

@@ -36,6 +36,7 @@ func TestCompletionInBash(t *testing.T) {
 		{"tenant", "create", "acme"}, {"tenant", "create", "globex"}, {"domain", "add", "alpha.test", "-t", "acme"},
 		{"role", "define", "lab:kiosk", "-t", "acme"}, {"role", "define", "lab:screen", "-t", "acme"},
 		{"member", "set-role", "bob@alpha.test", "lab:kiosk"}, {"member", "set-role", "b$(id)@alpha.test", "lab:kiosk"},
+		{"gateway", "add", "edge1"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := run(t.Context(), append([]string{"--socket", socket}, args...), nil, &out, &errOut); code != exitDone {
@@ -56,6 +57,9 @@ func TestCompletionInBash(t *testing.T) {
 		{socket, "member|show|bob|^@|^al", []string{"alpha.test"}},
 		{socket, "member|show|b", []string{"bob@alpha.test"}}, // not b$(id), which a shell would run
 		{socket, "domain|remove|", []string{"alpha.test"}},
+		{socket, "gateway|remove|", []string{"edge1"}},
+		{socket, "gateway|add|", []string{""}},
+		{socket, "session|list|--gateway|e", []string{"edge1"}},
 		{socket, "completion|", []string{"bash", "fish", "zsh"}},
 		{socket, "tenant|list|--js", []string{"--json"}},
 		{socket, "--color|^=|^al", []string{"always"}},

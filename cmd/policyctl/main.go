@@ -80,6 +80,7 @@ type cli struct {
 	Log         logCmd         `cmd:"" help:"Show who changed what, when and why."`
 	Diff        diffCmd        `cmd:"" help:"Show what changed in a tenant between two moments."`
 	Blame       blameCmd       `cmd:"" help:"Find the command that gave a permission to an account or role, or took it away."`
+	Gateway     gatewayCmd     `cmd:"" help:"Gateways: the programs that may connect to the policy nodes."`
 	Token       tokenCmd       `cmd:"" help:"Tokens: access to administration over the network."`
 	Status      statusCmd      `cmd:"" help:"Show the state of the policy node."`
 	Permissions permissionsCmd `cmd:"" help:"Print all permissions, and which stanzas ask for them."`
@@ -297,12 +298,15 @@ func hintFor(err error, socket string) string {
 	var e *api.Error
 	var usage *usageError
 	var of *logError
+	var added unclearAdd
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // not about the connection
 	case errors.As(err, new(*waitError)):
 		return "Repeat the command with --wait: it changes nothing more, and waits again. policyctl cluster status shows the nodes."
 	case errors.As(err, new(unseen)):
 		return "The session may be at a gateway that does not answer: policyctl session list names those gateways, policyctl status shows the state of the node."
+	case errors.As(err, &added):
+		return added.hint
 	case errors.As(err, new(unclearEnd)):
 		return "Repeat the command when all gateways answer; policyctl session list names those that do not."
 	case errors.As(err, &e) && e.Code == api.CodeUnauthorized:

@@ -38,7 +38,7 @@ func (f *tenantFlag) whose(ctx context.Context, a *app) (string, error) {
 type sessionList struct {
 	Account string `help:"Only sessions of this account." complete:"member" placeholder:"JID"`
 	Domain  string `help:"Only sessions of this domain." complete:"domain" placeholder:"DOMAIN"`
-	Gateway string `help:"Ask this gateway only." placeholder:"ID"`
+	Gateway string `help:"Ask this gateway only." complete:"gateway" placeholder:"ID"`
 	Limit   int    `help:"List at most so many sessions." default:"1000" placeholder:"N"`
 	Partial bool   `help:"Accept an incomplete list: exit with 0 even if a gateway does not answer."`
 	tenantFlag

@@ -62,6 +62,7 @@ func TestRemote(t *testing.T) {
 	local("domain", "add", "secret.test", "-t", "bravo", "-b", "none://127.0.0.1:1")
 	local("service", "add", "rooms.alpha.test", "-t", "acme")
 	local("service", "add", "--shared", "push.vendor.test")
+	local("gateway", "add", "gateway", "--public-key", "UCFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVZ45L")
 	mint := func(args ...string) string {
 		t.Helper()
 		token := local(append([]string{"token", "create"}, args...)...)
@@ -106,6 +107,10 @@ func TestRemote(t *testing.T) {
 		{writer, "service remove --shared push.vendor.test --yes", exitError, "Your token does not allow this"},
 		{all, "service remove push.vendor.test --yes", exitUsage, "belongs to no tenant: give --shared"},
 		{all, "service add --shared secret.test", exitError, "is a domain of tenant"},
+		{writer, "gateway list", exitError, "Your token does not allow this"},
+		{writer, "gateway add edge2", exitError, "Your token does not allow this"},
+		{writer, "gateway remove gateway --yes", exitError, "Your token does not allow this"},
+		{all, "gateway list", exitDone, "not heard since the node was started"},
 		{reader, "token self", exitDone, "tenant read"},
 		{reader, "member set-role bob@alpha.test prosody:guest", exitError, "Your token does not allow this"},
 		{reader, "tenant show bravo", exitError, "Your token does not allow this"},
