@@ -115,8 +115,12 @@ func (in *Installation) Socket() string { return in.sockPath }
 // NATS returns the address of policyd's NATS server, and the file with the
 // gateway's key for it.
 func (in *Installation) NATS() (address, gatewaySeed string) {
-	return in.nats, in.path("data", "nats", "gateway.nkey")
+	return in.nats, in.madeSeed("gateway")
 }
+
+// madeSeed is the file of the key that policyd makes for a gateway in its
+// configuration.
+func (in *Installation) madeSeed(id string) string { return in.path("data", "nats", id+".nkey") }
 
 // GatewayLog is the path of the gateway's log.
 func (in *Installation) GatewayLog() string { return in.path("gateway.log") }
@@ -138,10 +142,10 @@ format = "json"
 `, in.path("data"), in.sockPath, in.nats, in.gateways(), in.PolicydHTTP)
 	texts := map[string]string{
 		"policyd.toml": policyd,
-		"gateway.toml": in.gateway("gateway", fmt.Sprintf("starttls = [%q]\n", in.StartTLS), in.DirectTLS, in.GatewayHTTP),
+		"gateway.toml": in.gateway("gateway", fmt.Sprintf("starttls = [%q]\n", in.StartTLS), in.DirectTLS, in.GatewayHTTP, in.madeSeed("gateway")),
 	}
 	if in.config.Second {
-		texts["second.toml"] = in.gateway(SecondID, "starttls = []\n", in.SecondDirectTLS, in.secondHTTP)
+		texts["second.toml"] = in.gateway(SecondID, "starttls = []\n", in.SecondDirectTLS, in.secondHTTP, in.madeSeed(SecondID))
 	}
 	for name, text := range texts {
 		if err := os.WriteFile(in.path(name), []byte(text), 0o600); err != nil {
@@ -171,7 +175,7 @@ login_failures_per_address = 1000
 `
 
 // gateway returns a gateway's configuration file.
-func (in *Installation) gateway(id, starttls, directTLS, http string) string {
+func (in *Installation) gateway(id, starttls, directTLS, http, seed string) string {
 	limits := lifted
 	if strings.Contains(in.config.GatewaySettings, "[limits]") {
 		limits = ""
@@ -188,7 +192,7 @@ server_name = "postern"
 seed_file = %q
 [log]
 format = %q
-%s%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, in.path("data", "nats", id+".nkey"), cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings, limits)
+%s%s`, id, starttls, directTLS, http, in.path("certificates"), in.nats, seed, cmp.Or(in.config.LogFormat, "json"), in.config.GatewaySettings, limits)
 }
 
 // StartPolicyd starts policyd. It may be called again after policyd has
@@ -203,6 +207,37 @@ func (in *Installation) StartPolicyd(ctx context.Context) (err error) {
 func (in *Installation) StartGateway(ctx context.Context) (err error) {
 	in.Gateway, err = in.start(ctx, "gateway", in.GatewayHTTP, "gateway")
 	return err
+}
+
+// AddGateway registers a gateway while policyd runs, as an operator does, and starts
+// it with the seed that policyctl prints. Clients connect to it at directTLS. The
+// caller stops it.
+func (in *Installation) AddGateway(ctx context.Context, id string) (p *backend.Program, directTLS string, err error) {
+	addrs, err := backend.FreeAddrs(2)
+	if err != nil {
+		return nil, "", err
+	}
+	seed, err := in.Policyctl(ctx, "", "gateway", "add", id)
+	if err != nil {
+		return nil, "", err
+	}
+	file := in.path(id + ".nkey")
+	if err := os.WriteFile(file, []byte(seed), 0o600); err != nil {
+		return nil, "", err
+	}
+	text := in.gateway(id, "starttls = []\n", addrs[0], addrs[1], file)
+	if err := os.WriteFile(in.path(id+".toml"), []byte(text), 0o600); err != nil {
+		return nil, "", err
+	}
+	p, err = in.start(ctx, id, addrs[1], "gateway")
+	return p, addrs[0], err
+}
+
+// Log returns the log of a program so far, by the program's name: policyd, gateway, or
+// the id of another gateway.
+func (in *Installation) Log(name string) (string, error) {
+	text, err := os.ReadFile(in.path(name + ".log"))
+	return string(text), err
 }
 
 // start starts a program with the configuration file and the log file of that
