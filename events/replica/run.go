@@ -109,10 +109,8 @@ func (r *Replica) runFollow(ctx context.Context) error {
 // for good if the error says so, and returns the error if the log has failed. Any
 // other pass is repeated.
 func (r *Replica) judge(err error) error {
-	switch stopped, ok := errors.AsType[*stopError](err); {
-	case ok:
-		r.stop(stopped)
-	case errors.Is(err, ErrShort):
+	switch _, stopped := errors.AsType[*stopError](err); {
+	case stopped, errors.Is(err, ErrShort):
 		r.stop(err)
 	case errors.Is(err, events.ErrFailed), errors.Is(err, events.ErrClosed):
 		return err
