@@ -57,6 +57,14 @@ func (h *Hub) Connect(node string, log *eventlog.Log) (replica.Sequencer, replic
 	}, nil
 }
 
+// Lose loses, repeats and delays each the given part of the offers from now on; 1
+// loses all.
+func (h *Hub) Lose(part float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loss = part
+}
+
 // Settle orders the delayed offers.
 func (h *Hub) Settle() {
 	h.mu.Lock()

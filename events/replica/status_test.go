@@ -1,0 +1,112 @@
+package replica
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-im/postern/events"
+)
+
+// following returns a node that has applied a commit and a tick.
+func following(t *testing.T) *orderCase {
+	o := newOrderCase(t)
+	o.run([]string{"generation"})
+	o.run([]string{"batch", "a1"})
+	o.run([]string{"tick", "a1", "1"})
+	return o
+}
+
+func (o *orderCase) pass(d time.Duration) { o.node.sim.now += d }
+
+func TestReady(t *testing.T) {
+	o := newOrderCase(t)
+	r := o.node.r
+	refused := func(reason string) {
+		t.Helper()
+		if err := r.Ready(); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%v, want %q", err, reason)
+		}
+	}
+	refused("joining")
+	o.run([]string{"generation"})
+	refused("not applied a tick")
+	o.run([]string{"tick", "a0"})
+	if err := r.Ready(); err != nil {
+		t.Error(err)
+	}
+	o.pass(notReadyAfter + time.Millisecond)
+	refused("no tick for 3.001s")
+	o.run([]string{"tick", "a0"})
+	if err := r.Ready(); err != nil {
+		t.Error(err)
+	}
+	o.run([]string{"kind", "9"})
+	refused("kind 9")
+	if r.Failure() == nil || r.Prove("edge", base, 1) != 0 {
+		t.Error("a stopped node proves something")
+	}
+}
+
+// TestTwin lets another process use the node's name.
+func TestTwin(t *testing.T) {
+	o := following(t)
+	r := o.node.r
+	other := appendState(nil, &state{Node: "n1", Boot: 99, Generation: [16]byte{1}})
+	own := r.state()
+	tell := func(state []byte, wait time.Duration, want error) {
+		t.Helper()
+		o.pass(wait)
+		o.run([]string{"tick", "a1", "1"}) // the node stays fresh
+		r.told(state)
+		if got := r.Ready(); got != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	tell(appendState(nil, &own), 0, nil)
+	tell(other, 0, nil) // a late message of the process before
+	tell(other, 10*time.Second, nil)
+	tell(other, time.Second, nil)
+	tell(other, time.Second, ErrTwin)
+	tell(other, time.Second, ErrTwin)
+	tell(appendState(nil, &own), twinFor+time.Second, nil)
+	for _, m := range r.Members() {
+		if m.Boot == 99 {
+			t.Errorf("%+v is a member", m)
+		}
+	}
+}
+
+// TestForkInStates tells the node of nodes that have other commits.
+func TestForkInStates(t *testing.T) {
+	for name, test := range map[string]struct {
+		state state
+		stops bool
+	}{
+		"the same":           {state{Generation: [16]byte{1}, Position: 1, Hash: events.Hash(record("a1"))}, false},
+		"behind":             {state{Generation: [16]byte{1}}, false},
+		"ahead":              {state{Generation: [16]byte{1}, Position: 2, Hash: events.Hash(record("b2"))}, false},
+		"another generation": {state{Generation: [16]byte{2}, Position: 1, Hash: events.Hash(record("b1"))}, false},
+		"another commit":     {state{Generation: [16]byte{1}, Position: 1, Hash: events.Hash(record("b1"))}, true},
+	} {
+		o := following(t)
+		test.state.Node = "n2"
+		o.node.r.told(appendState(nil, &test.state))
+		if err := o.node.r.Failure(); (err != nil) != test.stops {
+			t.Errorf("%s: %v", name, err)
+		}
+		o.node.r.told([]byte("unreadable"))
+	}
+}
+
+func TestMembersAreBounded(t *testing.T) {
+	o := following(t)
+	for i := range 3 * maxMembers {
+		o.pass(time.Second)
+		o.node.r.told(appendState(nil, &state{Node: "m" + strings.Repeat("x", i), Age: noTick}))
+	}
+	members := o.node.r.Members()
+	if len(members) != maxMembers+1 || members[0].ProofAge != -1 {
+		t.Errorf("%d members, the first is %+v", len(members), members[0])
+	}
+}
