@@ -19,7 +19,7 @@ func TestCatchesProofAheadOfTheView(t *testing.T) {
 }
 
 func TestCatchesProofNotCheckedAtHandOver(t *testing.T) {
-	catches(t, "proof checked when asked and not at hand-over", "P3: ")
+	catches(t, "proof checked when asked and not at hand-over (model)", "P3: ")
 }
 
 func TestCatchesOutcomeFromReply(t *testing.T) { catches(t, "outcome taken from a reply", "P1: ") }
@@ -33,7 +33,7 @@ func TestCatchesCursorBeforeRecords(t *testing.T) {
 }
 
 func TestCatchesWipedVoterUnderOldName(t *testing.T) {
-	catches(t, "wiped voter under its old name", "P2: |stops without need: ")
+	catches(t, "wiped voter under its old name (model)", "P2: |stops without need: ")
 }
 
 // catches runs the simulator with a bug, and fails if no schedule reports the

@@ -479,15 +479,18 @@ func (l *simLog) truncate(n int) {
 	l.records, l.hashes = slices.Clip(l.records[:n]), slices.Clip(l.hashes[:n])
 }
 
-// count counts the commits of a command.
-func (l *simLog) count(commandID string) (n int) {
-	for _, record := range l.records {
+// times returns how often each command is in the log.
+func (l *simLog) times() map[string]int {
+	times := map[string]int{}
+	for i, record := range l.records {
 		c, err := events.DecodeCommit(record)
-		if err == nil && c.CommandID == commandID {
-			n++
+		if err != nil {
+			l.node.sim.fail("node %s: the commit at %d: %w", l.node.name, i+1, err)
+			break
 		}
+		times[c.CommandID]++
 	}
-	return n
+	return times
 }
 
 // foreignEntry returns an entry of a node that does not belong to the cluster.

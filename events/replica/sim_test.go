@@ -414,10 +414,11 @@ func (s *sim) checkEnd() {
 			return
 		}
 	}
+	times := want.times()
 	for _, c := range s.commands {
 		for i := range c.commits {
-			if want.count(c.commandID(i)) != 1 {
-				s.fail("P6: command %s is in the log %d times", c.commandID(i), want.count(c.commandID(i)))
+			if n := times[c.commandID(i)]; n != 1 {
+				s.fail("P6: command %s is in the log %d times", c.commandID(i), n)
 			}
 		}
 		if c.first == 0 {
