@@ -154,8 +154,9 @@ func (r *reading) batch(s *step, e Entry) error {
 		return nil
 	}
 	next := s.head
+	var c events.Commit
 	for i, record := range records {
-		c, err := events.DecodeCommit(record)
+		err := c.Decode(record)
 		switch {
 		case errors.Is(err, events.ErrUnknownEvent), errors.Is(err, events.ErrUnknownField), errors.Is(err, events.ErrUnknownValue):
 			return stopf("a newer version wrote the commit after %d, so upgrade this node: %w", next.position, err)

@@ -421,9 +421,10 @@ func (l *simLog) Ingest(_ context.Context, to events.Cursor, records [][]byte) e
 	if l.crashes() {
 		return errCrash
 	}
+	var c events.Commit
 	for _, record := range records {
 		head, hash := l.Head()
-		c, err := events.DecodeCommit(record)
+		err := c.Decode(record)
 		switch {
 		case err != nil:
 		case c.Position != head+1 || c.Previous != hash:

@@ -67,7 +67,7 @@ var All = []Mutant{
 		File: "events/replica/core.go",
 		Old:  "\t\tif i == 0 && c.Position <= s.head.position {\n\t\t\treturn nil\n\t\t}\n",
 		New: "\t\tif c.Position <= next.position {\n\t\t\tc.Position, c.Previous, c.TenantVersion = next.position+1, next.hash, uint64(next.position)+1\n" +
-			"\t\t\trecord = events.AppendCommit(nil, c)\n\t\t\trecords[i] = record\n\t\t}\n",
+			"\t\t\trecord = events.AppendCommit(nil, &c)\n\t\t\trecords[i] = record\n\t\t}\n",
 	},
 	{
 		Name: "cursor saved before records",
