@@ -116,8 +116,7 @@ func (o *orderCase) run(words []string) string {
 }
 
 func (o *orderCase) entry(words []string) []byte {
-	g := simGeneration(o.node.log)
-	g.LogID = fmt.Sprintf("%032x", 1)
+	g, _, _ := o.node.log.Generation()
 	id := g.ID
 	if words[0] == "foreign" {
 		id, words = [16]byte{9}, words[1:]

@@ -40,7 +40,7 @@ func (s *sim) fault() {
 	case 7, 8:
 		s.crash(n)
 	case 9, 10: // a snapshot of the machine, and the machine is put back to it later
-		if n.up {
+		if n.up && n.joined() {
 			n.save()
 			kind := s.rng.IntN(3)
 			s.after(long, func() {
@@ -66,7 +66,7 @@ func (s *sim) fault() {
 			}
 		}
 	case 15: // a node of another cluster offers an entry
-		if leader := n.voter.leader; leader != nil && len(s.canonical) > 0 {
+		if leader := n.voter.leader; leader != nil && s.stats.Acknowledged > 0 {
 			s.stats.Foreign++
 			s.order.order(leader, s.foreignEntry())
 		}
@@ -122,15 +122,13 @@ func (s *sim) crash(n *simNode) {
 	})
 }
 
-// wipe takes a node's disk away, once the order has begun. The node comes back with empty data and a new
+// wipe takes a node's disk away, once the order has begun and all nodes have the
+// commits from before the cluster. The node comes back with empty data and a new
 // voter, which does not vote until it has replaced the old one. A second disk is not
 // lost before: the promises of the order end with the loss of a majority.
 func (s *sim) wipe(n *simNode) {
-	if len(s.canonical) == 0 {
-		return // the creator is needed for the first entry
-	}
 	for _, other := range s.nodes {
-		if !other.voter.votes {
+		if s.stats.Acknowledged == 0 || !other.voter.votes || !other.joined() {
 			return
 		}
 	}

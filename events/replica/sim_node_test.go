@@ -50,7 +50,13 @@ func newSimNode(s *sim, i int) *simNode {
 }
 
 func simGeneration(l *simLog) events.Generation {
-	return events.Generation{ID: [16]byte{1}, Cluster: "acme", LogID: l.id}
+	position, hash := l.Head()
+	return events.Generation{ID: [16]byte{1}, Cluster: "acme", LogID: l.id, Position: position, Hash: hash}
+}
+
+// joined reports whether the node has the commits from before the cluster.
+func (n *simNode) joined() bool {
+	return n.log.bound != nil && len(n.log.records) >= int(n.log.bound.Position)
 }
 
 // boot starts the process.
@@ -361,8 +367,22 @@ func (p simPeers) Tell(state []byte) {
 
 func (p simPeers) Listen(context.Context, func([]byte)) error { return nil }
 
-func (p simPeers) Copy(context.Context, events.Position, events.Position, func([][]byte) error) error {
-	return errors.New("the cluster began with an empty log")
+// Copy copies from the first node that is reached, a record at a time.
+func (p simPeers) Copy(_ context.Context, from, to events.Position, fn func([][]byte) error) error {
+	s := p.n.sim
+	for _, other := range s.nodes {
+		head, _ := other.log.Head()
+		if other == p.n || head < to || !s.reaches(&p.n.machine, &other.machine) || !s.reaches(&other.machine, &p.n.machine) {
+			continue
+		}
+		for ; from <= to; from++ {
+			if err := fn(other.log.records[from-1 : from]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return errors.New("no node with the commits is reached")
 }
 
 // A simLog is a node's log. All of it is durable. The machine can crash before and
@@ -467,6 +487,21 @@ func (l *simLog) Generation() (g events.Generation, creator, ok bool) {
 		return g, false, false
 	}
 	return *l.bound, l.creator, true
+}
+
+// moveIn makes commits from before the cluster.
+func (l *simLog) moveIn(count int) {
+	for i := range count {
+		head, _ := l.Head()
+		records, err := l.Prepare(head, &events.Commit{
+			Tenant: "acme", TenantVersion: uint64(head) + 1, Time: time.Unix(1_763_890_200, 0), Actor: "operator:root",
+			CommandID: fmt.Sprint("before ", i), Events: []events.Event{events.MemberRolesSet{JID: "anna@alpha.test"}},
+		})
+		l.node.sim.must(err)
+		l.records, l.hashes = append(l.records, records[0]), append(l.hashes, events.Hash(records[0]))
+		l.commands[fmt.Sprint("before ", i)] = head + 1
+		l.node.sim.learn(l.node, head+1, l.hashes[head])
+	}
 }
 
 // truncate removes the commits after the first n.

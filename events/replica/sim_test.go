@@ -61,6 +61,8 @@ func TestSimulate(t *testing.T) {
 	case count > 0:
 	case os.Getenv("POSTERN_SOAK") == "1":
 		count = 10_000
+	case raceDetector:
+		count = 200 // one goroutine runs a schedule, so there is little to detect
 	default:
 		count = 1000
 	}
@@ -167,6 +169,9 @@ func newSim(seed uint64) *sim {
 // run runs the schedule: first with faults, then without.
 func (s *sim) run() {
 	first := s.nodes[0]
+	if s.chance(0.5) {
+		first.log.moveIn(1 + s.rng.IntN(5))
+	}
 	s.must(first.log.Bind(context.Background(), simGeneration(first.log), true))
 	for _, n := range s.nodes {
 		n.boot()
