@@ -461,7 +461,7 @@ func crossSubjects(t *testing.T, s *site) {
 		">", "*", "postern.>", "postern.*", "postern.ask", "postern.ask.*", "postern.ask.node", "postern.ask.>",
 		"postern.reply.>", "postern.reply.*.>", "postern.reply.gateway2.>", "postern.reply.gateway",
 		"postern.events", "postern.events.>", "postern.sessions.>", "postern.nodes.>",
-		"postern.node.>", "postern.challenge.*", "postern.challenge.gateway",
+		"postern.challenge.*", "postern.challenge.gateway",
 		"postern.gateways.*", "postern.sessions.ask.>", "postern.sessions.ask.other.*", "postern.sessions.reply.>",
 		"_INBOX.>", "$SYS.>", "$JS.API.>", "$KV.>", "lab", "other.>",
 	} {
