@@ -190,7 +190,17 @@ func TestResponderBusy(t *testing.T) {
 	p := newPeer(t, s)
 	d := newDecider()
 	entered, leave := make(chan bool), make(chan bool)
-	d.before = func(*decision.Batch) { entered <- true; <-leave }
+	d.before = func(*decision.Batch) {
+		select {
+		case entered <- true:
+		case <-t.Context().Done(): // the test has failed
+			return
+		}
+		select {
+		case <-leave:
+		case <-t.Context().Done():
+		}
+	}
 	serve(t, s, ResponderConfig{Decider: d, Workers: 1})
 	p.connected()
 	p.send(batch(1, aChallenge))
