@@ -92,6 +92,7 @@ type Asker struct {
 	// core is used only with the lock held. After each input to the core, flush
 	// carries out the core's output and releases the lock.
 	core   *core
+	now    time.Duration // the time of the core's last input, which never goes back
 	timer  time.Duration // when Run calls tick; zero: never
 	room   chan struct{} // closed when a call ends; nil while no caller waits for room
 	closed bool
@@ -163,7 +164,8 @@ func newAsker(cfg Config) *Asker {
 // lock takes the lock and returns the time.
 func (a *Asker) lock() time.Duration {
 	a.mu.Lock()
-	return a.clock()
+	a.now = max(a.now, a.clock())
+	return a.now
 }
 
 // Ask asks all questions of qs and stores the verdict of qs[i] in vs[i]. Both
@@ -279,20 +281,25 @@ func (a *Asker) do(ctx context.Context, k *call) error {
 }
 
 // enter waits until there is room for the call. It returns nil and the time with the
-// lock held, or an error with the lock released.
+// lock held, or an error with the lock released. Unless it waited, it does not read the
+// clock again, because that is a system call.
 func (a *Asker) enter(ctx context.Context, k *call) (now time.Duration, err error) {
+	now = k.at
 	select {
 	case <-a.started:
 	default:
 		if err := a.await(ctx, k, a.started); err != nil {
 			return 0, err
 		}
+		now = a.clock()
 	}
 	most := maxPending
 	if k.entry() {
 		most = maxEntering
 	}
-	now = a.lock()
+	a.mu.Lock()
+	a.now = max(a.now, now)
+	now = a.now
 	for {
 		switch {
 		case a.closed:

@@ -45,6 +45,7 @@ func startLinks(t *testing.T, cfg Config, urls ...string) *Asker {
 // TestTwoServers checks that a gateway works while one of two servers is stopped,
 // and uses the server again after it has started.
 func TestTwoServers(t *testing.T) {
+	t.Parallel()
 	s1, s2 := startNATS(t, -1), startNATS(t, -1)
 	port := s1.Addr().(*net.TCPAddr).Port
 	lines := new(logBuffer)
@@ -206,6 +207,7 @@ func (g *gate) forward(to io.WriteCloser, from io.ReadCloser) {
 // TestStuckServer checks that a server that hangs costs a hedge and no more, until
 // the NATS client finds it lost, and afterwards.
 func TestStuckServer(t *testing.T) {
+	t.Parallel()
 	s1, s2 := startNATS(t, -1), startNATS(t, -1)
 	g := openGate(t, s1)
 	a := startLinks(t, Config{}, "nats://"+g.Addr().String(), s2.ClientURL())
@@ -305,6 +307,7 @@ func TestRoomForSessions(t *testing.T) {
 // TestChallenges checks that a gateway publishes its challenge over a link on which
 // it hears a node that reads challenges, and over no other.
 func TestChallenges(t *testing.T) {
+	t.Parallel()
 	s1, s2 := startNATS(t, -1), startNATS(t, -1)
 	startLinks(t, Config{}, s1.ClientURL(), s2.ClientURL())
 	newer, old := connect(t, s1), connect(t, s2)
