@@ -133,6 +133,14 @@ var crossings = map[string][]crossing{
 	"token list":     {{args: "", allowed: true}},
 	"token revoke":   {{args: "0123456789abcdef"}},
 	"token self":     {{args: "", allowed: true}},
+	"gateway add":    {{args: "No.2"}},
+	"gateway list":   {{args: "", allowed: true}},
+	"gateway remove": {{args: "edge9 --yes"}},
+	// These read and write files only.
+	"cluster init":     {{args: ""}},
+	"cluster issue":    {{args: ""}},
+	"cluster create":   {{args: "--data /proc/nonexistent"}},
+	"cluster dissolve": {{args: "--data /proc/nonexistent"}},
 	// This comes last: it removes tenant other.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }
@@ -461,7 +469,7 @@ func crossSubjects(t *testing.T, s *site) {
 		">", "*", "postern.>", "postern.*", "postern.ask", "postern.ask.*", "postern.ask.node", "postern.ask.>",
 		"postern.reply.>", "postern.reply.*.>", "postern.reply.gateway2.>", "postern.reply.gateway",
 		"postern.events", "postern.events.>", "postern.sessions.>", "postern.nodes.>",
-		"postern.challenge.*", "postern.challenge.gateway",
+		"postern.node", "postern.node.*.>", "postern.challenge.*", "postern.challenge.gateway",
 		"postern.gateways.*", "postern.sessions.ask.>", "postern.sessions.ask.other.*", "postern.sessions.reply.>",
 		"_INBOX.>", "$SYS.>", "$JS.API.>", "$KV.>", "lab", "other.>",
 	} {
