@@ -14,6 +14,7 @@ import (
 // TestReplaceLogServer loses the disk of a node. The node comes back as a new log
 // server, and the former one is removed.
 func TestReplaceLogServer(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	all := c.StartAll()
 	eventually(t, "three current members", func() bool { return len(members(t, all[0])) == 3 })
@@ -53,6 +54,7 @@ func TestReplaceLogServer(t *testing.T) {
 // TestMembersWithoutMajority checks that a lone log server says that it has no
 // leader, within its time.
 func TestMembersWithoutMajority(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	s := c.Start(0)
 	if list, err := s.Members(t.Context()); !errors.Is(err, natsserver.ErrNoLeader) {

@@ -68,6 +68,7 @@ func members(t *testing.T, s *natsserver.LogServer) []natsserver.LogMember {
 }
 
 func TestLogServersJoin(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	all := c.StartAll()
 	for _, s := range all {
@@ -130,6 +131,7 @@ func TestLogServerNames(t *testing.T) {
 }
 
 func TestLogServerHasNoClients(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	s := c.Start(0)
 	public, err := s.Key().PublicKey()
@@ -184,6 +186,7 @@ func clientPort(t *testing.T, s *natsserver.LogServer) string {
 // TestPeersRefused checks that log servers that do not belong together refuse each
 // other, say why, and count it.
 func TestPeersRefused(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(t *testing.T, c *natsservertest.Cluster)
 		want   string
@@ -235,6 +238,7 @@ func TestPeersRefused(t *testing.T) {
 
 // TestTwins checks that two nodes with one id are noticed.
 func TestTwins(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	c.Configs[1].Node = c.Configs[0].Node
 	var log journal
@@ -301,6 +305,7 @@ func TestLogConfigRefused(t *testing.T) {
 // TestReload checks that new certificates of a new CA are used for new connections,
 // while the connections that exist stay.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	c := natsservertest.New(t, 3)
 	all := c.StartAll()
 	for _, s := range all {

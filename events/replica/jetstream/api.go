@@ -35,8 +35,9 @@ const (
 	headerSequence = "Nats-Sequence"
 	headerStatus   = "Status"
 	headerTTL      = "Nats-TTL"
-	statusEnd      = "204" // the end of a batch
-	statusNone     = "404"
+	statusEnd      = "204" // the end of an answer
+	statusNone     = "404" // no such entry
+	statusNobody   = "503" // no server with the stream is connected
 )
 
 // The bounds of one batch of entries that are fetched. The stream may exceed the
@@ -125,10 +126,16 @@ func create(ctx context.Context, conn *nats.Conn, cluster string) error {
 	return nil
 }
 
-// fetch returns entries from a number on, from any server that has the stream. A
-// server that lags behind returns too few or none, but never wrong ones: it applies
-// the stream in order, so entries missing before one that it returns have expired.
-func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]replica.Entry, error) {
+// A fetch is a request for entries, from any server that has the stream. A server
+// that lags behind returns too few or none, but never wrong ones: it applies the
+// stream in order, so entries missing before one that it returns have expired.
+type fetch struct {
+	from uint64
+	sub  *nats.Subscription
+}
+
+// ask asks for entries from a number on. The caller calls end.
+func ask(conn *nats.Conn, from uint64) (*fetch, error) {
 	body, err := json.Marshal(struct {
 		Seq      uint64 `json:"seq"`
 		Batch    int    `json:"batch"`
@@ -141,16 +148,25 @@ func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]replica.Entry, 
 	if err != nil {
 		return nil, err
 	}
-	defer sub.Unsubscribe()
-	if err := sub.SetPendingLimits(fetchEntries+1, fetchBytes+2*replica.MaxEntry); err != nil {
+	f := &fetch{from: from, sub: sub}
+	err = sub.SetPendingLimits(fetchEntries+1, fetchBytes+2*replica.MaxEntry)
+	if err == nil {
+		err = conn.PublishRequest(apiDirect, sub.Subject, body)
+	}
+	if err != nil {
+		f.end()
 		return nil, err
 	}
-	if err := conn.PublishRequest(apiDirect, sub.Subject, body); err != nil {
-		return nil, err
-	}
-	var entries []replica.Entry
+	return f, nil
+}
+
+func (f *fetch) end() { _ = f.sub.Unsubscribe() } // an error means that the connection is closed
+
+// receive returns the entries of the answer. With an error, it returns those that
+// came before.
+func (f *fetch) receive(ctx context.Context) (entries []replica.Entry, err error) {
 	for {
-		m, err := next(ctx, sub, attempt)
+		m, err := next(ctx, f.sub, attempt)
 		if err != nil {
 			return entries, err
 		}
@@ -158,7 +174,7 @@ func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]replica.Entry, 
 		case "":
 		case statusEnd, statusNone:
 			return entries, nil
-		case "503":
+		case statusNobody:
 			return entries, nats.ErrNoResponders
 		default:
 			return entries, fmt.Errorf("JetStream answers with status %s %s", status, m.Header.Get("Description"))
@@ -167,11 +183,11 @@ func fetch(ctx context.Context, conn *nats.Conn, from uint64) ([]replica.Entry, 
 		if err != nil {
 			return entries, err
 		}
-		if e.Seq < from {
-			return entries, fmt.Errorf("entry %d came instead of %d or a later one", e.Seq, from)
+		if e.Seq < f.from {
+			return entries, fmt.Errorf("entry %d came instead of %d or a later one", e.Seq, f.from)
 		}
 		entries = append(entries, e)
-		from = e.Seq + 1
+		f.from = e.Seq + 1
 	}
 }
 

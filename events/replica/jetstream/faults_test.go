@@ -53,6 +53,7 @@ func checkSame(t *testing.T, a, b *book) {
 // TestServersStop stops each log server in turn, and first the leader of the stream.
 // The other two go on, and the server that returns catches up.
 func TestServersStop(t *testing.T) {
+	t.Parallel()
 	c, nodes := three(t)
 	leader := slices.IndexFunc(nodes, func(n *node) bool { return n.server.Name() == nodes[0].stream.State().Leader })
 	if leader < 0 {
@@ -88,6 +89,7 @@ func TestServersStop(t *testing.T) {
 // TestNoMajority checks that nothing is ordered by one server of three, and that the
 // order continues when a second one returns.
 func TestNoMajority(t *testing.T) {
+	t.Parallel()
 	c, nodes := three(t)
 	b := follow(t, nodes[0], 0)
 	offer(t, nodes[0], batch("before"), b)
@@ -108,6 +110,7 @@ func TestNoMajority(t *testing.T) {
 
 // TestCatchUp starts a node that lacks many entries.
 func TestCatchUp(t *testing.T) {
+	t.Parallel()
 	_, nodes := three(t)
 	b := follow(t, nodes[0], 0)
 	const count = 20_000
@@ -133,12 +136,13 @@ func TestCatchUp(t *testing.T) {
 // TestLostRepublish takes away the publishing of ordered entries, so that a node
 // notices them only by the stream's last number.
 func TestLostRepublish(t *testing.T) {
+	t.Parallel()
 	_, nodes := three(t)
 	b := follow(t, nodes[1], 0)
 	offer(t, nodes[0], batch("published"), b)
 	settings := newSettings("acme")
 	delete(settings, "republish")
-	ask(t, nodes[0].conn, "$JS.API.STREAM.UPDATE."+streamName, settings)
+	api(t, nodes[0].conn, "$JS.API.STREAM.UPDATE."+streamName, settings)
 	offer(t, nodes[0], batch("not published"), b)
 }
 
@@ -191,6 +195,7 @@ func TestShort(t *testing.T) {
 // TestReplaceServer loses the disk of a node, lets it come back as a new log server,
 // and removes the former one. The stream then has its third copy on the new server.
 func TestReplaceServer(t *testing.T) {
+	t.Parallel()
 	c, nodes := three(t)
 	b := follow(t, nodes[0], 0)
 	for k := range 100 {
@@ -225,6 +230,7 @@ func TestReplaceServer(t *testing.T) {
 // entries then, which its replica notices by the hashes of the commits, but it never
 // reads an entry that differs from the other nodes' one.
 func TestDamagedStore(t *testing.T) {
+	t.Parallel()
 	c, nodes := three(t)
 	b := follow(t, nodes[0], 0)
 	const count = 60

@@ -140,34 +140,66 @@ func (f *follower) hand() error {
 }
 
 // fetch asks once for the entries from next on, hands over those that come, and
-// returns their number. It asks the leader if the other servers have none of them
-// yet.
+// returns their number.
 func (f *follower) fetch(ctx context.Context) (int, error) {
-	conn := f.stream.cfg.Conn
-	entries, err := fetch(ctx, conn, f.next)
+	asked, err := ask(f.stream.cfg.Conn, f.next)
+	if err != nil {
+		return 0, fmt.Errorf("follow the stream: %w", err)
+	}
+	defer asked.end()
+	entries := f.receive(ctx, asked)
+	return len(entries), f.takeAll(ctx, entries)
+}
+
+// receive returns the entries of an answer. It asks the leader if the server that
+// answers has none of them yet.
+func (f *follower) receive(ctx context.Context, asked *fetch) []replica.Entry {
+	entries, err := asked.receive(ctx)
 	if len(entries) == 0 && ctx.Err() == nil {
 		var e replica.Entry
-		if e, err = leaderNext(ctx, conn, f.next); err == nil && e.Seq > 0 {
+		if e, err = leaderNext(ctx, f.stream.cfg.Conn, f.next); err == nil && e.Seq > 0 {
 			entries = append(entries, e)
 		}
 	}
 	if err != nil {
 		f.stream.cfg.Logger.Debug("cluster: fetch missing entries", "from", f.next, "error", err)
 	}
-	for _, e := range entries {
-		if err := f.take(e); err != nil {
-			return 0, err
-		}
-	}
-	return len(entries), cmp.Or(f.hand(), ctx.Err())
+	return entries
 }
 
-// catchUp fetches entries until there are no more. The last answer is shorter than
-// the bounds of one, but may be short for another reason too.
+func (f *follower) takeAll(ctx context.Context, entries []replica.Entry) error {
+	for _, e := range entries {
+		if err := f.take(e); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(f.hand(), ctx.Err())
+}
+
+// catchUp fetches entries until there are no more. It asks for the next entries
+// before it hands over those of an answer, so that the servers read while the
+// replica writes.
 func (f *follower) catchUp(ctx context.Context) error {
+	asked, err := ask(f.stream.cfg.Conn, f.next)
+	if err != nil {
+		return fmt.Errorf("follow the stream: %w", err)
+	}
 	for {
-		got, err := f.fetch(ctx)
-		if last, _ := f.stream.last(); err != nil || got == 0 || got < fetchEntries && f.next > last {
+		entries := f.receive(ctx, asked)
+		asked.end()
+		if len(entries) == 0 {
+			return ctx.Err()
+		}
+		after := entries[len(entries)-1].Seq
+		// The last answer has fewer entries than fit, but others may have too.
+		if last, _ := f.stream.last(); len(entries) < fetchEntries && after >= last {
+			return f.takeAll(ctx, entries)
+		}
+		if asked, err = ask(f.stream.cfg.Conn, after+1); err != nil {
+			return fmt.Errorf("follow the stream: %w", err)
+		}
+		if err := f.takeAll(ctx, entries); err != nil {
+			asked.end()
 			return err
 		}
 	}

@@ -107,6 +107,7 @@ func checkCopy(t *testing.T, got [][]byte, source Source, from, to events.Positi
 // TestCopy copies while one node lacks the commits and another one fails in the
 // middle.
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	nodes := servers(t)
 	full, empty := filledLog(t, 3000, 1000), filledLog(t, 0, 0)
 	broken := &failing{Source: full, from: 1500}
@@ -152,6 +153,7 @@ func TestCopy(t *testing.T) {
 
 // TestTell checks that all nodes hear the newest state of a node.
 func TestTell(t *testing.T) {
+	t.Parallel()
 	nodes := servers(t)
 	heard := make([]atomic.Value, 3)
 	var all []*Peers

@@ -68,6 +68,7 @@ func complain(err error) {
 // stream of its own. Clusters that exist at the same time have log servers of their
 // own too.
 func TestReplica(t *testing.T) {
+	t.Parallel()
 	var idle [][]*node
 	replicatest.Run(t, func(sub *testing.T) replicatest.Connect {
 		if len(idle) == 0 {

@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ask sends a request to JetStream until there is a leader, and fails if JetStream
+// api sends a request to JetStream until there is a leader, and fails if JetStream
 // answers with an error.
-func ask(t *testing.T, conn *nats.Conn, subject string, body any) {
+func api(t *testing.T, conn *nats.Conn, subject string, body any) {
 	t.Helper()
 	var answer struct {
 		Error *apiError `json:"error"`
@@ -32,8 +32,9 @@ func ask(t *testing.T, conn *nats.Conn, subject string, body any) {
 // TestUnsafeSettings makes a stream with each unsafe setting, and checks that a node
 // refuses it with the setting, its value and the remedy.
 func TestUnsafeSettings(t *testing.T) {
+	t.Parallel()
 	conn := servers(t)[0].conn
-	ask(t, conn, "$JS.API.STREAM.CREATE.OTHER", map[string]any{"name": "OTHER", "subjects": []string{"other"}, "storage": "memory", "num_replicas": 1})
+	api(t, conn, "$JS.API.STREAM.CREATE.OTHER", map[string]any{"name": "OTHER", "subjects": []string{"other"}, "storage": "memory", "num_replicas": 1})
 	type settings = map[string]any
 	for name, test := range map[string]struct {
 		change, update settings // update is made after the stream
@@ -79,11 +80,11 @@ func TestUnsafeSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			made := newSettings("acme")
 			maps.Copy(made, test.change)
-			ask(t, conn, apiCreate, made)
-			defer ask(t, conn, "$JS.API.STREAM.DELETE."+streamName, nil)
+			api(t, conn, apiCreate, made)
+			defer api(t, conn, "$JS.API.STREAM.DELETE."+streamName, nil)
 			if test.update != nil {
 				maps.Copy(made, test.update)
-				ask(t, conn, "$JS.API.STREAM.UPDATE."+streamName, made)
+				api(t, conn, "$JS.API.STREAM.UPDATE."+streamName, made)
 			}
 			s := NewStream(StreamConfig{Conn: conn, Cluster: "acme", Create: true, SyncAlways: func() bool { return true }, Logger: slog.New(slog.DiscardHandler)})
 			ctx, cancel := context.WithTimeout(t.Context(), within)

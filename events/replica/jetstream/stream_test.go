@@ -149,6 +149,7 @@ func batch(text string, args ...any) []byte { return fmt.Appendf([]byte{1}, text
 // TestOrder offers entries on all nodes, and checks that all nodes read the same
 // entries in the same order, a node that begins late too.
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	_, nodes := three(t)
 	books := make([]book, 3)
 	for i := range 2 {
