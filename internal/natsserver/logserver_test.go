@@ -311,6 +311,15 @@ func TestReload(t *testing.T) {
 	for _, s := range all {
 		eventually(t, "three log servers see each other", func() bool { return len(s.Seen()) == 3 })
 	}
+	public, err := all[0].Key().PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(all[0]), nats.Nkey(public, all[0].Key().Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	ca := natsservertest.NewCA(t)
 	for i := range c.Configs {
 		host, _, err := net.SplitHostPort(c.Configs[i].Listen)
@@ -332,6 +341,9 @@ func TestReload(t *testing.T) {
 		if len(s.Seen()) != 3 {
 			t.Errorf("after the reload %s is connected to %v", s.Name(), s.Seen())
 		}
+	}
+	if err := conn.FlushTimeout(10 * time.Second); err != nil || conn.Stats().Reconnects > 0 {
+		t.Errorf("the process has lost its connection: %v, %d reconnects", err, conn.Stats().Reconnects)
 	}
 	c.Stop(2)
 	third := c.Start(2)
