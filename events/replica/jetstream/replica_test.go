@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postern-im/postern/events/eventlog"
+	"github.com/postern-im/postern/events/logtest"
 	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/events/replica/replicatest"
 	"github.com/postern-im/postern/internal/natsserver"
@@ -104,4 +106,29 @@ func removeStream(t *testing.T, conn *nats.Conn) {
 		pause(ctx, attempt)
 	}
 	t.Error(fmt.Errorf("remove the stream: %w", ctx.Err()))
+}
+
+// TestFaults cuts the power of the node that writes. Each case has a stream of its
+// own.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	cases := 6
+	if os.Getenv("POSTERN_SOAK") == "1" {
+		cases = 100
+	}
+	nodes := servers(t)
+	tr := &transport{serverOf: func(node string) *natsserver.LogServer {
+		return nodes[slices.Index([]string{"n1", "n2", "n3"}, node)].server
+	}}
+	logtest.RunFaults(t, cases, func() logtest.Machine {
+		removeStream(t, nodes[0].conn)
+		return replicatest.NewMachine(tr.connect, func() {
+			// The servers order the published entries before the node starts again.
+			for _, n := range nodes {
+				if err := n.conn.FlushTimeout(within); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	})
 }
