@@ -47,6 +47,10 @@ const (
 	fetchBytes   = 8 << 20
 )
 
+// leaderEntries bounds the entries that are fetched from the leader at once. Each
+// takes a request, and the next one may be answered by another server again.
+const leaderEntries = 64
+
 // An apiError is an error that JetStream answered with.
 type apiError struct {
 	Code        int    `json:"err_code"`
@@ -196,6 +200,19 @@ func next(ctx context.Context, sub *nats.Subscription, within time.Duration) (*n
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return sub.NextMsgWithContext(ctx)
+}
+
+// fromLeader returns a few entries from a number on, from the stream's leader.
+func fromLeader(ctx context.Context, conn *nats.Conn, from uint64) (entries []replica.Entry, err error) {
+	for len(entries) < leaderEntries && ctx.Err() == nil {
+		e, err := leaderNext(ctx, conn, from)
+		if err != nil || e.Seq == 0 {
+			return entries, err
+		}
+		entries = append(entries, e)
+		from = e.Seq + 1
+	}
+	return entries, ctx.Err()
 }
 
 // leaderNext returns the first entry from a number on, from the stream's leader. It

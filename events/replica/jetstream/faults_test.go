@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,12 +139,19 @@ func TestCatchUp(t *testing.T) {
 func TestLostRepublish(t *testing.T) {
 	t.Parallel()
 	_, nodes := three(t)
+	var log journal
+	watching := NewStream(StreamConfig{
+		Conn: nodes[2].conn, Cluster: "acme", SyncAlways: nodes[2].server.SyncAlways, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	background(t, watching.Run)
+	<-watching.Ready()
 	b := follow(t, nodes[1], 0)
 	offer(t, nodes[0], batch("published"), b)
 	settings := newSettings("acme")
 	delete(settings, "republish")
 	api(t, nodes[0].conn, "$JS.API.STREAM.UPDATE."+streamName, settings)
 	offer(t, nodes[0], batch("not published"), b)
+	eventually(t, "the change is logged", func() bool { return log.has("the stream can lose commits") && log.has("setting republish is left out") })
 }
 
 // TestExpiredTicks checks that expired ticks are left out of the order, and that a

@@ -152,14 +152,11 @@ func (f *follower) fetch(ctx context.Context) (int, error) {
 }
 
 // receive returns the entries of an answer. It asks the leader if the server that
-// answers has none of them yet.
+// should answer has none of them yet, or hangs.
 func (f *follower) receive(ctx context.Context, asked *fetch) []replica.Entry {
 	entries, err := asked.receive(ctx)
-	if len(entries) == 0 && ctx.Err() == nil {
-		var e replica.Entry
-		if e, err = leaderNext(ctx, f.stream.cfg.Conn, f.next); err == nil && e.Seq > 0 {
-			entries = append(entries, e)
-		}
+	if len(entries) == 0 {
+		entries, err = fromLeader(ctx, f.stream.cfg.Conn, f.next)
 	}
 	if err != nil {
 		f.stream.cfg.Logger.Debug("cluster: fetch missing entries", "from", f.next, "error", err)

@@ -224,15 +224,28 @@ func subjectOf(data []byte) string {
 
 func isTick(data []byte) bool { return len(data) > 0 && data[0] == 2 }
 
-// poll keeps the state until ctx ends.
+// poll keeps the state until ctx ends. It reports a stream that is gone, or whose
+// settings have become unsafe, once for each change: to stop would not bring back
+// what is lost, and a replica notices it by the hashes of the commits.
 func (s *Stream) poll(ctx context.Context) {
+	said := ""
 	for pause(ctx, pollEach) {
 		i, err := info(ctx, s.cfg.Conn)
-		if err != nil {
+		if err == nil {
+			s.keep(i)
+			err = checkSettings(i.Config, s.cfg.Cluster)
+		} else if !isCode(err, codeNoStream) {
 			s.cfg.Logger.Debug("cluster: ask for the state of the stream", "error", err)
 			continue
 		}
-		s.keep(i)
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if text != said && text != "" {
+			s.cfg.Logger.Error("cluster: the stream can lose commits or has lost them", "error", text)
+		}
+		said = text
 	}
 }
 
