@@ -227,6 +227,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return get[Status](ctx, c, path("status"), nil)
 }
 
+// Cluster returns the state of the cluster, as the answering node knows it.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	return get[Cluster](ctx, c, path("cluster"), nil)
+}
+
 // Owner returns the tenant that a domain or service belongs to.
 func (c *Client) Owner(ctx context.Context, domain string) (Owner, error) {
 	return get[Owner](ctx, c, path("owners", domain), nil)

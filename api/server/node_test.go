@@ -93,7 +93,7 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 		}
 		return nil
 	}
-	admin, err := server.New(server.Config{Fresh: fresh, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	admin, err := server.New(server.Config{Node: "test", Fresh: fresh, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

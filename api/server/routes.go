@@ -71,7 +71,7 @@ var commonCodes = []api.Code{api.CodeBadRequest, api.CodeUnauthorized, api.CodeF
 
 // table returns all routes.
 func (s *Server) table() []route {
-	list := slices.Concat(s.installationRoutes(), s.enforcedRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
+	list := slices.Concat(s.installationRoutes(), s.enforcedRoutes(), s.clusterRoutes(), s.tenantRoutes(), s.sessionRoutes(), s.commandRoutes())
 	for i := range list {
 		rt := &list[i]
 		if rt.reads() {

@@ -57,6 +57,12 @@ type Config struct {
 	// other nodes enforce. Requests with a token, except commands, are then refused.
 	// If Fresh is nil, the state is always the newest.
 	Fresh func() error
+	// Cluster returns what this node knows of its cluster: the name, the generation, the
+	// leader, the nodes and the copies of the order. If it is nil, the node is
+	// stand-alone.
+	Cluster func() api.Cluster
+	// Node is the id of this node.
+	Node string
 	// LogID, Version and Started are part of the status of the node.
 	LogID   string
 	Version string
@@ -75,7 +81,9 @@ type Server struct {
 	worker   Worker
 	gateways Gateways
 	audit    Auditor
-	fresh    func() error // nil: always fresh
+	fresh    func() error       // nil: always fresh
+	cluster  func() api.Cluster // nil: stand-alone
+	nodeID   string
 	logID    string
 	version  string
 	started  time.Time
@@ -105,6 +113,8 @@ func New(c Config) (*Server, error) {
 		gateways: c.Gateways,
 		audit:    c.Audit,
 		fresh:    c.Fresh,
+		cluster:  c.Cluster,
+		nodeID:   c.Node,
 		logID:    c.LogID,
 		version:  c.Version,
 		started:  c.Started.UTC(),

@@ -215,13 +215,14 @@ func (p *process) makeNode() (err error) {
 		Logger: p.logger, Metrics: p.registry,
 	}
 	admin := server.Config{
+		Node:     c.ID,
 		Gateways: gateways{p.directory},
 		Runner:   adminRunner{p.node, p.keys}, Log: p.events, Explain: explainStanza, Audit: p.calls, LogID: p.events.LogID(),
 		Version: version(), Started: p.started, Logger: p.logger,
 	}
 	if p.cluster != nil {
 		responder.OnChallenge = p.cluster.replica.Heard
-		admin.Fresh = p.cluster.fresh
+		admin.Fresh, admin.Cluster = p.cluster.fresh, p.cluster.report
 	}
 	if p.responder, err = overnats.NewResponder(responder); err != nil {
 		return err

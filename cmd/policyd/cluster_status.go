@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/hex"
+	"slices"
+
+	"github.com/postern-im/postern/api"
+	"github.com/postern-im/postern/events/replica"
+)
+
+// report returns what this node knows of its cluster, for the admin API.
+func (m *membership) report() api.Cluster {
+	s := m.replica.Status()
+	out := api.Cluster{
+		Name: s.Generation.Cluster, Generation: hex.EncodeToString(s.Generation.ID[:]), GenerationPosition: uint64(s.Generation.Position),
+		Leader: s.Sequencer.Leader,
+	}
+	left := slices.Clone(m.configured)
+	for _, r := range m.replica.Members() {
+		n := clusterNode(&r)
+		n.Role = "decides"
+		if at := slices.Index(left, r.Node); at >= 0 || len(m.configured) == 0 {
+			n.Role = "voter"
+			left = slices.DeleteFunc(left, func(id string) bool { return id == r.Node })
+		}
+		out.Nodes = append(out.Nodes, n)
+	}
+	for _, id := range left {
+		out.Nodes = append(out.Nodes, api.ClusterNode{Node: id, Role: "voter"})
+	}
+	for _, c := range s.Sequencer.Peers {
+		state := "behind"
+		switch {
+		case c.Offline:
+			state = "offline"
+		case c.Current:
+			state = "current"
+		}
+		out.Copies = append(out.Copies, api.ClusterCopy{Server: c.Name, State: state, Lag: c.Lag})
+	}
+	return out
+}
+
+// clusterNode converts a member to its form on the wire, without its role.
+func clusterNode(r *replica.Member) api.ClusterNode {
+	n := api.ClusterNode{
+		Node: r.Node, Heard: r.Heard.UTC(), Stopped: r.Failed,
+		Position: uint64(r.Position), Hash: hex.EncodeToString(r.Hash[:]), Decides: uint64(r.Decides),
+		Version: r.Release, Level: r.Level, SkewMicros: new(r.Clock.Sub(r.Heard).Microseconds()),
+	}
+	if r.ProofAge >= 0 {
+		n.ProofAgeMicros = new(r.ProofAge.Microseconds())
+	}
+	return n
+}
