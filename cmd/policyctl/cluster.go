@@ -15,6 +15,7 @@ type clusterCmd struct {
 	Issue    clusterIssue    `cmd:"" help:"Issue certificates for one more node, or new ones for a node. Needs no node."`
 	Create   clusterCreate   `cmd:"" help:"Make a stopped policy node the first node of a cluster."`
 	Dissolve clusterDissolve `cmd:"" help:"Make the stopped first node of a cluster stand-alone again."`
+	Status   clusterStatus   `cmd:"" help:"Show the nodes of the cluster, as one of them knows it."`
 }
 
 type clusterCreate struct {

@@ -236,6 +236,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},
 	{regexp.MustCompile(`(?m)^version   \S.*$`), "version   VERSION"},
 	{regexp.MustCompile(`"version": "[^"]*"`), `"version": "VERSION"`},
+	{regexp.MustCompile(`(?m)^(node +alone(?: +\S+){8} +)\S.*$`), "${1}VERSION"}, // the row of a stand-alone node
 }
 
 func normal(s string) string {
