@@ -76,6 +76,8 @@ type Boot struct {
 	// Percent is how much unsynced data a crash leaves.
 	Percent int
 	Seed    uint64
+	// Clustered opens the log for a member of a cluster.
+	Clustered bool
 	// Recover makes the log panic where it would otherwise end the process, and
 	// makes the process survive the panic.
 	Recover bool
@@ -160,7 +162,7 @@ func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 	if b.Fault != nil {
 		s.disk.breakBy(b.Fault.fault())
 	}
-	c = eventlog.Config{Dir: "var/log", FS: s.disk, Fatal: func(string) { os.Exit(3) }}
+	c = eventlog.Config{Dir: "var/log", FS: s.disk, Clustered: b.Clustered, Fatal: func(string) { os.Exit(3) }}
 	if s.recover = b.Recover; s.recover {
 		c.Fatal = nil
 	}

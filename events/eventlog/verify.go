@@ -15,7 +15,8 @@ import (
 )
 
 // Verify checks the whole log: each record against the chain, each index entry
-// against its record, each tenant's versions for gaps. It returns the first bad
+// against its record, each tenant's versions for gaps, and the hashes that the log
+// knows of its origins and its generation. It returns the first bad
 // position as *events.CorruptError. The log can be used meanwhile.
 func (l *Log) Verify(ctx context.Context) error {
 	return l.VerifyEach(ctx, func(*events.Commit) error { return nil })
@@ -54,9 +55,16 @@ func (l *Log) VerifyEach(ctx context.Context, fn func(*events.Commit) error) err
 	if err != nil {
 		return err
 	}
+	known := []head{}
 	for _, o := range l.Origins() {
-		if hash, err := l.hashAt(o.Position); o.Position > 0 && (err != nil || hash != o.Hash) {
-			return &events.CorruptError{Position: o.Position, Err: cmp.Or(err, errChain)}
+		known = append(known, head{o.Position, o.Hash})
+	}
+	if g, _, bound := l.Generation(); bound && g.Position <= last { // otherwise the copy is incomplete
+		known = append(known, head{g.Position, g.Hash})
+	}
+	for _, h := range known {
+		if hash, err := l.hashAt(h.position); h.position > 0 && (err != nil || hash != h.hash) {
+			return &events.CorruptError{Position: h.position, Err: cmp.Or(err, errChain)}
 		}
 	}
 	got, err := l.sumIndexes(ctx, seed, last)
