@@ -89,8 +89,12 @@ func TestClusterCreate(t *testing.T) {
 	if _, err := eventlog.Open(eventlog.Config{Dir: datafolder.Log(data)}); !errors.As(err, new(*eventlog.BoundError)) {
 		t.Errorf("a stand-alone node: %v", err)
 	}
-	if after := jsonOf[verified](t, "verify", "--data", data); after.LogID != before.LogID || after.Position != 20 || len(after.Snapshots) != 1 {
-		t.Errorf("%+v", after)
+	after := jsonOf[verified](t, "verify", "--data", data)
+	if c := after.Cluster; after.LogID != before.LogID || after.Position != 20 || len(after.Snapshots) != 1 || c == nil || *c != (beginning{"acme", made.Generation, 20, true}) {
+		t.Errorf("%+v, cluster %+v", after, c)
+	}
+	if _, out, _ := policyctl("", "verify", "--data", data); !strings.Contains(out, "belongs to the cluster acme, which began at position 20") {
+		t.Errorf("%s", out)
 	}
 	gone := jsonOf[clusterDissolved](t, "cluster", "dissolve", "--data", data)
 	if gone.Cluster != "acme" || gone.Position != 20 || gone.LogID != before.LogID {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ type verified struct {
 	Position  events.Position   `json:"position"`
 	Snapshots []events.Position `json:"snapshots"`
 	Origins   []origin          `json:"origins"`
+	Cluster   *beginning        `json:"cluster,omitempty"` // that the log belongs to
 	Backup    *eventlog.Backup  `json:"backup,omitempty"`
 }
 
@@ -52,6 +54,14 @@ type origin struct {
 	LogID    string          `json:"log_id"`
 	Position events.Position `json:"position"`
 	Restored time.Time       `json:"restored"`
+}
+
+// A beginning is where the present generation of a cluster began.
+type beginning struct {
+	Name       string          `json:"name"`
+	Generation string          `json:"generation"`
+	Position   events.Position `json:"position"`
+	Creator    bool            `json:"creator"` // the log is the one from which it began
 }
 
 func originOf(o eventlog.Origin) origin { return origin{o.LogID, o.Position, o.Time} }
@@ -80,6 +90,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	for _, o := range l.Origins() {
 		result.Origins = append(result.Origins, originOf(o))
 	}
+	if g, creator, bound := l.Generation(); bound {
+		result.Cluster = &beginning{g.Cluster, hex.EncodeToString(g.ID[:]), g.Position, creator}
+	}
 	if err := errors.Join(err, l.Close()); err != nil {
 		return aboutLog(err)
 	}
@@ -90,6 +103,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		for _, o := range result.Origins {
 			fmt.Fprintf(w, "Restored %s from log %s. Both are the same up to position %d.\n", o.Restored.Format(time.DateTime), o.LogID, o.Position)
+		}
+		if c := result.Cluster; c != nil {
+			fmt.Fprintf(w, "It belongs to the cluster %s, which began at position %d.\n", c.Name, c.Position)
 		}
 	})
 }

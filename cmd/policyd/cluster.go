@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +17,7 @@ import (
 	"github.com/postern-im/postern/internal/daemon"
 	"github.com/postern-im/postern/internal/natsserver"
 	"github.com/postern-im/postern/node"
+	"github.com/postern-im/postern/node/datafolder"
 )
 
 // joinEach is the time between two looks whether this node has joined its cluster.
@@ -213,4 +213,4 @@ func (c *config) openBound(err error) error {
 }
 
 // logServerDir holds the store of this node's log server.
-func (c *config) logServerDir() string { return filepath.Join(c.Data, "stream") }
+func (c *config) logServerDir() string { return datafolder.Stream(c.Data) }
