@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
 )
 
 const (
@@ -28,8 +29,6 @@ const (
 	// The ports of a node, for the routes between nodes and for gateways.
 	routePort   = 6223
 	gatewayPort = 4222
-	// maxClusterName bounds the name of a cluster, in characters.
-	maxClusterName = 32
 )
 
 // The files below the folder of a cluster. The folder of the authority stays with
@@ -43,7 +42,7 @@ const (
 )
 
 type clusterInit struct {
-	Name  string   `required:"" help:"The cluster's name: 1 to 32 characters of a-z, 0-9 and -." placeholder:"NAME"`
+	Name  string   `required:"" help:"The cluster's name: letters, digits, - and _." placeholder:"NAME"`
 	Nodes []string `required:"" help:"The nodes: an id and the host name or IP address at which nodes and gateways reach it, such as n1=10.0.0.1. At least three." placeholder:"ID=HOST[:PORT]"`
 	Out   string   `required:"" help:"The folder to create. It must not exist." placeholder:"DIR"`
 	Etc   string   `help:"The folder on each node into which its files will be copied. The configuration names it." default:"/etc/postern/cluster" placeholder:"DIR"`
@@ -98,8 +97,8 @@ type clusterFiles struct {
 // Run makes the files.
 func (c *clusterInit) Run(a *app) error {
 	plan := &clusterPlan{Name: c.Name, Etc: c.Etc}
-	if !clusterName.MatchString(c.Name) {
-		return usagef("--name %q: want 1 to %d characters of a-z, 0-9 and -", c.Name, maxClusterName)
+	if err := events.CheckClusterName(c.Name); err != nil {
+		return usagef("--name: %w", err)
 	}
 	if !filepath.IsAbs(c.Etc) || strings.ContainsAny(c.Etc, "\"\\\n") {
 		return usagef("--etc %q: want an absolute path without quotes", c.Etc)
@@ -132,10 +131,7 @@ func (c *clusterInit) Run(a *app) error {
 	})
 }
 
-var (
-	clusterName = regexp.MustCompile(`^[a-z0-9-]{1,` + strconv.Itoa(maxClusterName) + `}$`)
-	hostName    = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
-)
+var hostName = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 
 // add adds a node to the plan, from a text such as n1=10.0.0.1 or
 // n1=node1.example:6300.
