@@ -1,5 +1,6 @@
-// Package daemontest helps to test programs that read and write files: it
-// compares folders and makes certificates. It is for tests only.
+// Package daemontest helps to test daemons and other programs that read and write
+// files: it compares folders, makes certificates, and lists metrics. It is for tests
+// only.
 package daemontest
 
 import (
@@ -14,8 +15,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Snapshot returns the mode, modification time and content of a folder and of
@@ -93,4 +100,47 @@ func WriteCertificate(t *testing.T, cert, key string, age, left time.Duration, n
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
 	return pool
+}
+
+// MetricNames returns the names of the metrics that are registered, the runtime's and
+// the process's excepted. It also finds metrics with labels that have no series yet.
+func MetricNames(t *testing.T, registry *prometheus.Registry) []string {
+	t.Helper()
+	// A registry lists only metrics with series. It keeps the names of all in this
+	// field, because two metrics of one name must have the same labels.
+	names := reflect.ValueOf(registry).Elem().FieldByName("dimHashesByName")
+	if names.Kind() != reflect.Map {
+		t.Fatal("the registry of this version keeps its names elsewhere")
+	}
+	var list []string
+	for _, name := range names.MapKeys() {
+		if s := name.String(); !strings.HasPrefix(s, "go_") && !strings.HasPrefix(s, "process_") {
+			list = append(list, s)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+var metricRow = regexp.MustCompile("^\\| `([a-z_]+)` \\| ")
+
+// DocumentedMetrics returns the names in the tables of a section of docs/METRICS.md.
+func DocumentedMetrics(t *testing.T, file, section string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "\n## "+section+"\n")
+	if !found {
+		t.Fatalf("%s has no section %s", file, section)
+	}
+	after, _, _ = strings.Cut(after, "\n## ")
+	var list []string
+	for line := range strings.Lines(after) {
+		if row := metricRow.FindStringSubmatch(line); row != nil {
+			list = append(list, row[1])
+		}
+	}
+	return list
 }
