@@ -84,6 +84,10 @@ deb: release man ## build the Debian packages into bin/deb
 		VERSION='$(VERSION)' ARCH=$(ARCH) $(GO) run $(NFPM) package --packager deb --config deploy/debian/$$package.yaml --target $(BIN)/deb || exit 1; \
 	done
 
+.PHONY: print-nfpm
+print-nfpm:
+	@echo $(NFPM)
+
 reproducible: ## build the release twice, in two folders, and compare
 	scripts/reproducible.sh
 

@@ -5,7 +5,8 @@
 #   install-deps.sh demo    Prosody
 #   install-deps.sh test    Prosody and its modules, ejabberd, slixmpp, Fail2Ban,
 #                           a C compiler, expat's headers, Node.js, the
-#                           JavaScript test client, go-sendxmpp, profanity, openssl
+#                           JavaScript test client, go-sendxmpp, profanity, openssl,
+#                           systemd-analyze, promtool, logrotate
 #
 # Only the servers' programs are needed: each test run starts its own servers, in
 # its own folder and on loopback ports. Therefore the installation starts no system
@@ -123,6 +124,8 @@ install_packages() {
 		case " $missing " in *" prosody "*) disable prosody ;; esac
 		case " $missing " in *" fail2ban "*) disable fail2ban ;; esac
 		case " $missing " in *" ejabberd "*) disable ejabberd epmd.socket epmd ;; esac
+		case " $missing " in *" prometheus "*) disable prometheus prometheus-node-exporter ;; esac
+		case " $missing " in *" logrotate "*) disable logrotate.timer ;; esac
 	fi
 }
 
@@ -155,8 +158,13 @@ test)
 	need nodejs npm -- command -v npm
 	need go-sendxmpp -- command -v go-sendxmpp
 	need profanity -- command -v profanity
+	need python3-yaml -- /usr/bin/python3 -c 'import yaml'
 	need openssl -- command -v openssl
 	need bsdutils -- command -v script
+	need systemd -- command -v systemd-analyze
+	need prometheus -- command -v promtool
+	need logrotate -- program logrotate
+	need util-linux -- command -v setpriv
 	;;
 *) usage ;;
 esac
