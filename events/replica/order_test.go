@@ -60,14 +60,18 @@ type orderCase struct {
 }
 
 func newOrderCase(t *testing.T) *orderCase {
+	o := newFuzzCase()
+	o.t = t
+	return o
+}
+
+// newFuzzCase returns a case that has no test yet.
+func newFuzzCase() *orderCase {
 	s := newSim(1)
 	s.ending = true // nothing crashes by itself
 	n := s.nodes[0]
-	g := simGeneration(n.log)
-	if err := n.log.Bind(t.Context(), g, true); err != nil {
-		t.Fatal(err)
-	}
-	o := &orderCase{t: t, node: n}
+	s.must(n.log.Bind(context.Background(), simGeneration(n.log), true))
+	o := &orderCase{node: n}
 	o.restart()
 	return o
 }
@@ -75,9 +79,7 @@ func newOrderCase(t *testing.T) *orderCase {
 // restart starts the node's process and its pass over the order.
 func (o *orderCase) restart() {
 	o.node.boot()
-	if err := o.node.r.join(context.Background()); err != nil {
-		o.t.Fatal(err)
-	}
+	o.node.sim.must(o.node.r.join(context.Background()))
 	o.node.r.start()
 }
 
@@ -188,4 +190,34 @@ func TestUnknownRecord(t *testing.T) {
 	if _, err := events.DecodeCommit(record("?1")); !errors.Is(err, events.ErrUnknownEvent) {
 		t.Error(err)
 	}
+}
+
+// FuzzEntry gives a node any entry. The node takes it, skips it or stops; what it
+// takes chains.
+func FuzzEntry(f *testing.F) {
+	o := newFuzzCase()
+	for _, words := range []string{"batch a1 a2", "batch a3", "tick a2 1", "generation", "foreign batch a3", "batch ?1", "kind 9", "kind 2 x"} {
+		f.Add(o.entry(strings.Fields(words)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o := newFuzzCase()
+		for seq, entry := range [][]byte{o.entry([]string{"generation"}), o.entry([]string{"batch", "a1"}), data, o.entry([]string{"batch", "a2"})} {
+			err := o.node.r.take(context.Background(), []Entry{{uint64(seq + 1), entry}})
+			if err := o.node.r.judge(err); err != nil {
+				t.Fatal(err)
+			}
+			if o.node.r.Failure() != nil {
+				break
+			}
+		}
+		if err := o.node.sim.failed; err != nil {
+			t.Error(err)
+		}
+		for i, record := range o.node.log.records {
+			c, err := events.DecodeCommit(record)
+			if err != nil || c.Position != events.Position(i+1) || i > 0 && c.Previous != o.node.log.hashes[i-1] {
+				t.Errorf("the commit at %d is %+v, %v", i+1, c, err)
+			}
+		}
+	})
 }
