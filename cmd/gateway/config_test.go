@@ -66,6 +66,8 @@ func TestConfigErrors(t *testing.T) {
 		{"[proxy]\ntrusted = ['::ffff:10.0.0.0/104']", "not a network"},
 		{"[proxy]\ntrusted = ['']", "not a network"},
 		{"[proxy]\ntrusted = ['0.0.0.0/0']", "not a network"},
+		{"[nats]\nurls = ['nats://h1:1', 'nats://h2:1', 'nats://h3:1', 'nats://h4:1', 'nats://h5:1', 'nats://h6:1', 'nats://h7:1', 'nats://h8:1', 'nats://h9:1']", "at most 8"},
+		{"[nats]\nurls = ['nats://h1:1', 'nats://h2:1', 'nats://h1:1']", "entry 3 repeats"},
 		{"[log]\nformat = \"xml\"", "format"},
 		{"[certificates]\ndirectory = \"\"", "no directory"},
 		{"id = \"Gate.1\"\n[limits]\nconnections = 0", "a-z"},
@@ -112,7 +114,7 @@ func TestServeWithoutPolicy(t *testing.T) {
 	c.Certificates.Directory, c.Certificates.SelfSigned = "", true
 	c.Listen.STARTTLS, c.Listen.DirectTLS = []string{"127.0.0.1:0"}, nil
 	c.Listen.HTTP = "127.0.0.1:0"
-	c.NATS.URLs = []string{"nats://127.0.0.1:1"}
+	c.NATS.URLs = []string{"nats://127.0.0.1:1", "nats://127.0.0.1:2"}
 	p, err := build(c)
 	if err != nil {
 		t.Fatal(err)
@@ -131,8 +133,10 @@ func TestServeWithoutPolicy(t *testing.T) {
 		if r.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, r.Status, want)
 		}
-		if path == "/metrics" && !strings.Contains(string(body), "postern_gateway_sessions 0") {
-			t.Errorf("metrics: %s", body)
+		for _, want := range []string{"postern_gateway_sessions 0", `postern_gateway_links_connected{link="nats://127.0.0.1:2"} 0`} {
+			if path == "/metrics" && !strings.Contains(string(body), want) {
+				t.Errorf("no %s in the metrics: %s", want, body)
+			}
 		}
 	}
 	stop()
