@@ -398,3 +398,24 @@ func TestOlderPolicyd(t *testing.T) {
 		t.Errorf("the node is asked in wire %d", w)
 	}
 }
+
+// TestProvenOverNATS checks that a node is asked in the newest version once it has
+// announced it, and that its answers are proven by the batch's challenge.
+func TestProvenOverNATS(t *testing.T) {
+	s := startNATS(t, -1)
+	a := startAsker(t, s)
+	startResponder(t, s, "n1", newDecider())
+	until(t, a, func(c *core) bool { n := c.node("n1"); return n != nil && n.wire == decision.Wire2 })
+	vs := make([]decision.Verdict, 1)
+	if err := a.Ask(t.Context(), []decision.Question{question(1)}, vs, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if age := vs[0].AskedAt - vs[0].ProvenAt; age < 0 || age >= time.Millisecond {
+		t.Errorf("proven %v before it was asked", age)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.core.counts; c.unproven > 0 || c.version > 0 {
+		t.Errorf("%d answers without proof, %d without a version", c.unproven, c.version)
+	}
+}

@@ -198,9 +198,10 @@ func (r *Responder) announce(ctx context.Context) {
 				Load: load(busy-lastBusy, now.Sub(last), r.cfg.Workers),
 				Wire: decision.NewestWire, Level: r.cfg.Level,
 			}
-			// Errors are ignored: without a connection no gateway needs it.
-			_ = r.cfg.Conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
+			// Errors are ignored: without a connection no gateway needs it. The newer version
+			// goes first, so that no gateway that reads it asks in the older one.
 			_ = r.cfg.Conn.Publish(nodePrefix+r.cfg.Node, decision.AppendExtended(nil, &a))
+			_ = r.cfg.Conn.Publish(announceSubject, decision.AppendAnnouncement(nil, &a))
 			last, lastBusy, wasReady = now, busy, ready
 		}
 		if going {
