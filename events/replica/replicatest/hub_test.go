@@ -13,9 +13,9 @@ import (
 func TestHub(t *testing.T) {
 	for name, loss := range map[string]float64{"sound": 0, "with losses": 0.005} {
 		t.Run(name, func(t *testing.T) {
-			replicatest.Run(t, func(t *testing.T) replicatest.Connect {
-				running := goleak.IgnoreCurrent()
-				t.Cleanup(func() { goleak.VerifyNone(t, running) })
+			running := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, running) })
+			replicatest.Run(t, func(*testing.T) replicatest.Connect {
 				return replicatest.NewHub(1, loss).Connect
 			})
 		})
