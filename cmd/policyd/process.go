@@ -428,7 +428,7 @@ func (p *process) ready() error {
 	if !p.conn.IsConnected() {
 		return errors.New("not connected to NATS")
 	}
-	return nil
+	return p.responder.Ready()
 }
 
 // version returns the version of the sources from which the binary was built.
