@@ -195,3 +195,33 @@ func TestChallenges(t *testing.T) {
 		t.Error("challenges of different runs count as one run's")
 	}
 }
+
+// BenchmarkWire encodes and decodes a batch with one question, and its reply. Wire1
+// is the base that Wire2 is compared with in the same run.
+func BenchmarkWire(b *testing.B) {
+	for _, wire := range []Wire{Wire1, Wire2} {
+		b.Run(fmt.Sprintf("wire=%d", wire), func(b *testing.B) {
+			q := chat(b)
+			head := BatchHead{Gateway: "gw1", ID: 1 << 20, AtLeast: Mark{LogID: "0123456789abcdef", Position: 900}, Wire: wire, Challenge: 1<<61 + 77}
+			reply := Reply{
+				ReplyHead: ReplyHead{ID: 1 << 20, Node: "n1", At: head.AtLeast, Wire: wire, Proven: 1<<61 + 70},
+				Results:   []Result{{Kind: Ask, Verdict: Verdict{Effect: Pass, Position: 900}}},
+			}
+			var batch Batch
+			var got Reply
+			var there, back []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				there = AppendQuestion(AppendBatch(there[:0], &head, 1), &q)
+				if err := DecodeBatch(there, &batch); err != nil {
+					b.Fatal(err)
+				}
+				back = AppendReply(back[:0], &reply)
+				if err := DecodeReply(back, &got); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(there)+len(back)), "wire-B")
+		})
+	}
+}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/internal/boottime"
 )
 
 // TestNothingPassesUnproven checks that a verdict which does not show its age, or
@@ -170,4 +172,45 @@ func TestApplySaysWhetherItIsAnswered(t *testing.T) {
 			t.Errorf("the session ended with %v", err)
 		}
 	})
+}
+
+// sink is a connection that takes everything at no cost.
+type sink struct{ net.Conn }
+
+func (sink) Write(b []byte) (int, error)      { return len(b), nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkHandOver hands stanzas over to a peer that costs nothing, with the
+// boot-time clock and with Go's clock, which it has replaced.
+func BenchmarkHandOver(b *testing.B) {
+	start := time.Now().Add(-time.Hour)
+	for _, n := range []int{1, maxBatch} {
+		for _, c := range []struct {
+			name  string
+			clock boottime.Clock
+		}{{"boottime", boottime.Now}, {"go", func() time.Duration { return time.Since(start) }}} {
+			b.Run(fmt.Sprintf("stanzas=%d/clock=%s", n, c.name), func(b *testing.B) {
+				leg := runningLeg{conn: sink{}, clock: c.clock}
+				var batch batch
+				for i := range n {
+					batch.entries = append(batch.entries, entry{q: i})
+				}
+				batch.vs = make([]decision.Verdict, n)
+				text := make([]byte, 338)
+				renew := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					if renew--; renew < 0 { // so that the verdicts stay fresh
+						renew = 1000
+						for i := range batch.vs {
+							batch.vs[i].AskedAt, batch.vs[i].ProvenAt = c.clock(), c.clock()
+						}
+					}
+					if err := leg.pass(text, func(now time.Duration) bool { return batch.fresh(0, n, now) }); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
 }
