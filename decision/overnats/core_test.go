@@ -68,6 +68,7 @@ type simulation struct {
 	delay   time.Duration
 
 	asked    map[*call][]uint64 // the question ids of each open call
+	slept    map[*call]bool     // the open calls during which the machine was suspended
 	answered int
 	failed   int
 	nextID   uint64
@@ -83,7 +84,7 @@ type simulation struct {
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{
 		t: t, random: rand.New(rand.NewPCG(seed, 1)), now: 1000 * time.Second, head: 10, logID: "log",
-		delay: time.Millisecond, asked: make(map[*call][]uint64), wires: make(map[decision.Wire]int),
+		delay: time.Millisecond, asked: make(map[*call][]uint64), slept: make(map[*call]bool), wires: make(map[decision.Wire]int),
 	}
 	s.poison = 97
 	s.connect(1 + s.random.IntN(3))
@@ -195,7 +196,7 @@ func (s *simulation) check(k *call) {
 		s.answered++
 	case errors.Is(k.err, ErrUnavailable):
 		s.failed++
-		if waited := s.now - k.at; waited > k.hold {
+		if waited := s.now - k.at; waited > k.hold && !s.slept[k] {
 			s.held = max(s.held, waited-k.hold)
 		}
 	default:
@@ -267,7 +268,7 @@ func (s *simulation) receive(id uint64, r *decision.Reply) {
 			continue
 		}
 		v := q.call.verdicts[q.index]
-		if !v.Fresh(s.now) {
+		if v.ProvenAt <= 0 || v.ProvenAt > s.now || s.now-v.ProvenAt > decision.Lease {
 			s.t.Fatalf("a verdict that was asked at %v and proven at %v was handed out at %v", v.AskedAt, v.ProvenAt, s.now)
 		}
 	}
@@ -424,6 +425,15 @@ func (s *simulation) connection(link int, up bool) {
 	s.take()
 }
 
+// suspend suspends the gateway's machine. Nothing happens there meanwhile, and what
+// was on its way arrives at the end.
+func (s *simulation) suspend(d time.Duration) {
+	for k := range s.asked {
+		s.slept[k] = true
+	}
+	s.now += d
+}
+
 // allConnected connects all links.
 func (s *simulation) allConnected() {
 	for i := range s.links {
@@ -550,6 +560,9 @@ func simulate(s *simulation) {
 			step = 25 * time.Second // longer than the lease
 		}
 		s.run(step)
+		if s.random.IntN(30) == 0 {
+			s.suspend(time.Duration(s.random.IntN(40)) * time.Second)
+		}
 	}
 	// After the longest hold time every call must have ended.
 	s.run(3100 * time.Millisecond)

@@ -277,14 +277,13 @@ func answers(r *decision.Reply, t *try) bool {
 // has proven its state for no instant of this run, or only for one that is longer
 // ago than the lease.
 func (c *core) fresh(now time.Duration, t *try, r *decision.Reply) (f decision.Freshness, ok bool) {
-	f.AskedAt = t.sent
-	if t.wire < decision.Wire2 {
-		// Only a node that stands alone answers such a message. The node is the log, so
-		// its state is proven for every instant before it was asked.
-		f.ProvenAt = t.sent
-		return f, true
+	// Only a node that stands alone answers a message of Wire1. The node is the log, so
+	// its state is proven for every instant before it was asked.
+	f, ok = decision.Freshness{AskedAt: t.sent, ProvenAt: t.sent}, true
+	if t.wire >= decision.Wire2 {
+		f.ProvenAt, ok = c.challenges.Instant(r.Proven, now)
 	}
-	f.ProvenAt, ok = c.challenges.Instant(r.Proven, now)
+	// Even an answer of Wire1 is too old if the machine was suspended meanwhile.
 	return f, ok && now-f.ProvenAt <= decision.Lease
 }
 
