@@ -1,11 +1,13 @@
 package natsserver
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -25,10 +27,12 @@ type Refusal struct {
 
 // A bridge passes the server's log to slog. Notices become debug lines, since
 // the embedding program reports the server's state itself. Any client that
-// reaches the port can cause errors at any rate, so errors are counted.
+// reaches the port can cause errors at any rate, so errors are counted: by the
+// client's address, or by their text if no client caused them.
 type bridge struct {
 	logger  *slog.Logger
-	often   *floodlog.Logger
+	often   *floodlog.Logger  // by address
+	own     *floodlog.Logger  // by text
 	refused func(Refusal)     // nil: refusals are logged as errors
 	peer    func(PeerRefusal) // nil: the server has no peers
 	fatal   chan string       // the first fatal message, which Run returns
@@ -38,6 +42,7 @@ func newBridge(logger *slog.Logger, part string, refused func(Refusal)) *bridge 
 	logger = logger.With("part", part)
 	return &bridge{
 		logger: logger, often: floodlog.New(floodlog.Config{Logger: logger, Key: "from"}),
+		own:     floodlog.New(floodlog.Config{Logger: logger, Key: "error"}),
 		refused: refused, fatal: make(chan string, 1),
 	}
 }
@@ -69,7 +74,19 @@ func (b *bridge) say(level slog.Level, text string) {
 		b.peer(PeerRefusal{From: from, Reason: reason})
 		return
 	}
+	if from == "" {
+		b.own.Say(level, text, "the NATS server reports an error")
+		return
+	}
 	b.often.Say(level, from, "the NATS server reports an error", "error", text)
+}
+
+// run reports counted errors until ctx ends.
+func (b *bridge) run(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { b.often.Run(ctx) })
+	all.Go(func() { b.own.Run(ctx) })
+	all.Wait()
 }
 
 // The format of the server's log lines about a client: its address and

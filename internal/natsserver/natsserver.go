@@ -196,7 +196,7 @@ func (s *Server) Run(ctx context.Context) error {
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer logging.Wait()
 	defer stopTelling()
-	logging.Go(func() { s.bridge.often.Run(telling) })
+	logging.Go(func() { s.bridge.run(telling) })
 	wg.Go(s.server.Start)
 	err := s.awaitReady(ctx)
 	if err == nil && ctx.Err() == nil {
