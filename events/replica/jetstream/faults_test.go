@@ -272,10 +272,13 @@ func TestDamagedStore(t *testing.T) {
 		t.Fatal("no file holds the entry")
 	}
 	n := join(t, c, hurt, c.Start(hurt))
-	late := follow(t, n, 0)
 	other := nodes[(hurt+1)%3]
 	live := follow(t, other, 0)
 	offer(t, other, batch("after the damage"), live)
+	eventually(t, "the damaged server answers", func() bool {
+		return slices.ContainsFunc(other.stream.State().Peers, func(p replica.SequencerPeer) bool { return p.Name == n.server.Name() && p.Current })
+	})
+	late := follow(t, n, 0)
 	eventually(t, "the node follows", func() bool { return late.has(batch("after the damage")) })
 	want := map[uint64]string{}
 	for _, e := range live.all() {
