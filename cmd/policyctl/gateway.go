@@ -44,7 +44,7 @@ type gatewayMade struct {
 	ID        string `json:"id"`
 	PublicKey string `json:"public_key"`
 	Seed      string `json:"seed,omitempty"` // absent if it was written to a file, or made elsewhere
-	api.Result
+	changed
 }
 
 // Run registers a gateway.
@@ -76,14 +76,25 @@ func (c *gatewayAdd) Run(ctx context.Context, a *app) error {
 	if c.Out != "" {
 		made.Seed = ""
 	}
-	return a.print(made, func(w io.Writer) {
-		if made.Seed == "" {
-			fmt.Fprintf(w, "gateway %s added (position %d)\n", made.ID, made.Position)
-			return
+	if !a.json {
+		if err := a.print(nil, func(w io.Writer) { made.write(w, a.err) }); err != nil {
+			return err
 		}
-		fmt.Fprintf(a.err, "gateway %s added (position %d); its seed is not shown again\n", made.ID, made.Position)
-		fmt.Fprintln(w, made.Seed)
-	})
+	}
+	enforced, err := c.enforce(ctx, a, made.Position, made.TakesAway)
+	made.Enforced = enforced
+	return errors.Join(a.print(made, func(io.Writer) { writeEnforced(a.err, enforced) }), err)
+}
+
+// write writes that the gateway was added. The seed is the only line on standard
+// output.
+func (m *gatewayMade) write(out, err io.Writer) {
+	if m.Seed == "" {
+		fmt.Fprintf(out, "gateway %s added (position %d)\n", m.ID, m.Position)
+		return
+	}
+	fmt.Fprintf(err, "gateway %s added (position %d); its seed is not shown again\n", m.ID, m.Position)
+	fmt.Fprintln(out, m.Seed)
 }
 
 // failed removes the file of a seed that was not registered. If it is not known

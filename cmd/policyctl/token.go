@@ -128,17 +128,24 @@ func (c *tokenCreate) Run(ctx context.Context, a *app) error {
 	}
 	for _, made := range list.Tokens {
 		if made.ID == id {
-			if !a.json {
-				fmt.Fprintf(a.err, "token %s created (position %d); it is not shown again\n", id, result.Position)
-			}
-			enforced, failed := c.enforce(ctx, a, result.Position, result.TakesAway)
-			if !a.json {
-				writeEnforced(a.err, enforced)
-			}
-			return errors.Join(a.print(tokenMade{id, token, changed{result, enforced}}, func(w io.Writer) { fmt.Fprintln(w, token) }), failed)
+			return c.made(ctx, a, tokenMade{id, token, changed{Result: result}})
 		}
 	}
 	return fmt.Errorf("command %s was carried out before, and its token was shown then: create another token", meta.ID)
+}
+
+// made prints a new token, and waits until it is valid on all nodes if that is wanted.
+// The token is the only line on standard output, and comes before the wait.
+func (c *tokenCreate) made(ctx context.Context, a *app, made tokenMade) error {
+	if !a.json {
+		fmt.Fprintf(a.err, "token %s created (position %d); it is not shown again\n", made.ID, made.Position)
+		if err := a.print(nil, func(w io.Writer) { fmt.Fprintln(w, made.Token) }); err != nil {
+			return err
+		}
+	}
+	enforced, err := c.enforce(ctx, a, made.Position, made.TakesAway)
+	made.Enforced = enforced
+	return errors.Join(a.print(made, func(io.Writer) { writeEnforced(a.err, enforced) }), err)
 }
 
 // parseLifetime parses a duration, which may also be in days.
