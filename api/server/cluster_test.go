@@ -100,7 +100,7 @@ func TestClusterWarnings(t *testing.T) {
 	}
 }
 
-// A crowd reports gateways, of which two use one id.
+// A crowd reports two gateways, one of them with an id that another one uses too.
 type crowd struct{ *lobby }
 
 func (crowd) Presence() []server.Presence {
