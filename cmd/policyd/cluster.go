@@ -75,7 +75,10 @@ func (p *process) makeMembership() error {
 		Node: p.config.ID, Cluster: p.config.Cluster.Name, Log: p.events, Sequencer: m.stream, Peers: m.peers,
 		Data: data, Release: version(), Logger: p.logger,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return p.registry.Register(clusterCollector{id: p.config.ID, status: m.replica.Status, members: m.replica.Members, now: time.Now})
 }
 
 // connectLog completes the configuration of the connection to the log servers. It

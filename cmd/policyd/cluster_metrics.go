@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,8 +52,18 @@ func (c clusterCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c clusterCollector) Collect(ch chan<- prometheus.Metric) {
 	s, now := c.status(), c.now()
+	// The names come from other nodes. A name that is not UTF-8 would make no
+	// metric, and the same series twice would spoil the whole answer.
+	seen := make(map[string]bool)
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+		for i, label := range labels {
+			labels[i] = strings.ToValidUTF8(label, "\uFFFD")
+		}
+		series := fmt.Sprintf("%p %q", d, labels)
+		if m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...); err == nil && !seen[series] {
+			seen[series] = true
+			ch <- m
+		}
 	}
 	gauge(clusterFollowing, oneIf(s.Phase == replica.Following && s.Failure == nil))
 	gauge(clusterFailed, oneIf(s.Failure != nil))

@@ -19,7 +19,7 @@ func TestClusterMetrics(t *testing.T) {
 		Phase: replica.Following, LastTick: now.Add(-2 * time.Second), Foreign: 3,
 		Proofs: map[string]time.Time{"edge1": now.Add(-1500 * time.Millisecond)},
 		Sequencer: replica.SequencerState{Leader: "n2", Peers: []replica.SequencerPeer{
-			{Name: "n2", Current: true}, {Name: "n3", Current: true, Offline: true, Lag: 7},
+			{Name: "n2", Current: true}, {Name: "n2"}, {Name: "n3", Current: true, Offline: true, Lag: 7},
 		}},
 	}
 	c := clusterCollector{
@@ -28,7 +28,7 @@ func TestClusterMetrics(t *testing.T) {
 		members: func() []replica.Member {
 			return []replica.Member{
 				{Node: "n1", Position: 9, Release: "a", Heard: now, Clock: now},
-				{Node: "n2", Position: 8, Release: "b", Heard: now.Add(-4 * time.Second), Clock: now, Failed: true},
+				{Node: "n2", Position: 8, Release: "b\xff", Heard: now.Add(-4 * time.Second), Clock: now, Failed: true},
 			}
 		},
 	}
@@ -50,7 +50,7 @@ postern_cluster_member_failed{node="n2"} 1
 postern_cluster_member_heard_age_seconds{node="n2"} 4
 # TYPE postern_cluster_member_info gauge
 postern_cluster_member_info{node="n1",release="a"} 1
-postern_cluster_member_info{node="n2",release="b"} 1
+postern_cluster_member_info{node="n2",release="b�"} 1
 # TYPE postern_cluster_member_position gauge
 postern_cluster_member_position{node="n1"} 9
 postern_cluster_member_position{node="n2"} 8
