@@ -44,7 +44,7 @@ lint:
 unit: ## run the unit tests, the import table included, under the race detector
 	$(GO) test -race ./...
 
-e2e: build ## run the real programs against real Prosody and ejabberd with real clients
+e2e: build deb ## run the real programs against real Prosody and ejabberd with real clients
 	$(GO) test -tags e2e -count=1 -timeout 9m ./test/e2e/...
 
 bench: build ## run the benchmarks, each beside its lower bound or peer
