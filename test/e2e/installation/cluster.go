@@ -286,7 +286,7 @@ http = %q
 [log]
 format = "json"
 %s`, n.ID, n.Data(), n.Socket, n.nats, n.ID, n.listen, strings.Join(peers, ", "),
-		filepath.Join(pki, "ca.pem"), filepath.Join(pki, "cert.pem"), filepath.Join(pki, "key.pem"), n.HTTP, c.config.NodeSettings)
+		filepath.Join(pki, "ca.crt"), filepath.Join(pki, "cluster.crt"), filepath.Join(pki, "cluster.key"), n.HTTP, c.config.NodeSettings)
 }
 
 // register adds the gateways to the log.
