@@ -28,7 +28,7 @@ const (
 	againAfter = 100 * time.Millisecond
 	// resultWithin bounds all attempts of a command. When it is over, its outcome is
 	// unknown.
-	resultWithin = 2 * time.Minute
+	resultWithin = time.Minute
 )
 
 // A workload gives and takes the permission to write of some accounts, while each
@@ -284,6 +284,8 @@ func (w *workload) during(f func()) (ends map[string]int, waits int) {
 // judge checks the history and the logs of all nodes.
 func (w *workload) judge(ctx context.Context, t *testing.T, bound time.Duration) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	passed := 0

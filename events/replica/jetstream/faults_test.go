@@ -200,6 +200,21 @@ func TestShort(t *testing.T) {
 	}
 }
 
+// TestBusy checks that entries that arrive after a poll do not make the stream look
+// short, however long they keep coming.
+func TestBusy(t *testing.T) {
+	s := NewStream(StreamConfig{})
+	f := &follower{stream: s, next: 1}
+	at := time.Now()
+	for second := range 60 {
+		s.state.Last, s.polled = f.next-1, at.Add(time.Duration(second)*time.Second)
+		f.next += 3 // published since the poll
+		if err := f.compare(t.Context()); err != nil {
+			t.Fatalf("after %d s: %v", second, err)
+		}
+	}
+}
+
 // TestReplaceServer loses the disk of a node, lets it come back as a new log server,
 // and removes the former one. The stream then has its third copy on the new server.
 func TestReplaceServer(t *testing.T) {

@@ -37,6 +37,7 @@ type follower struct {
 	group  []replica.Entry // to be handed over, in order
 	bytes  int             // in group
 	looked time.Time       // the poll of the last number that was compared
+	before uint64          // next, when that poll was compared
 	short  time.Time       // since when the stream ends too early; zero: it does not
 }
 
@@ -204,23 +205,25 @@ func (f *follower) catchUp(ctx context.Context) error {
 
 // compare compares the stream's last number with the follower's, once for each
 // poll. If the stream has more, published entries were lost, and it fetches them.
-// If the stream has had less for long, it has lost entries.
+// If the stream has had less for long, it has lost entries. Entries that came since
+// the poll began say nothing: only those that were read at the look before count.
 func (f *follower) compare(ctx context.Context) error {
 	last, polled := f.stream.last()
 	if polled.Equal(f.looked) {
 		return nil
 	}
-	f.looked = polled
+	before := f.before
+	f.looked, f.before = polled, f.next
 	switch {
 	case last >= f.next:
 		f.short = time.Time{}
 		return f.catchUp(ctx)
-	case last == f.next-1:
+	case last+1 >= before:
 		f.short = time.Time{}
 	case f.short.IsZero():
 		f.short = polled
 	case polled.Sub(f.short) >= shortFor:
-		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, f.next-1, replica.ErrShort)
+		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, before-1, replica.ErrShort)
 	}
 	return nil
 }
