@@ -176,7 +176,8 @@ func (p *process) awaitBound(ctx context.Context) error {
 	}
 }
 
-// complete makes the configuration of a node that of a member of the cluster.
+// complete turns the configuration of a node into the configuration of a member of
+// the cluster.
 func (m *membership) complete(c *node.Config, log *eventlog.Log) {
 	c.Log = clusterLog{log, m.replica}
 	c.Prover = m.replica

@@ -311,10 +311,10 @@ func (p *process) start(s *stages) {
 	if p.network != nil {
 		s.front.start("admin network", func(ctx context.Context) error { return p.admin.Serve(ctx, p.network) })
 	}
+	p.built.Store(true)
 	p.noticeCertificates()
 	upkeep := daemon.Upkeep{Hangup: p.reopen, Daily: p.noticeCertificates}
 	s.front.start("upkeep", func(ctx context.Context) error { upkeep.Run(ctx); return nil })
-	p.built.Store(true)
 	if p.natsReady(s.front.ctx) {
 		p.sayServes()
 	}
