@@ -368,6 +368,11 @@ func (p *process) reopen() {
 			p.logger.Error("the certificate of the admin port was not reloaded; the old one stays in use", "error", err)
 		}
 	}
+	if p.server != nil {
+		if err := p.server.Reload(); err != nil {
+			p.logger.Error("the certificate of the gateways' server was not reloaded; the old one stays in use", "error", err)
+		}
+	}
 	if p.cluster != nil && p.cluster.logServer != nil {
 		if err := p.cluster.logServer.Reload(); err != nil {
 			p.logger.Error("the certificate of the log server was not reloaded; the old one stays in use", "error", err)

@@ -18,6 +18,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -83,14 +84,14 @@ type Server struct {
 	base   *server.Options
 	bridge *bridge
 	listen string
-	leaf   *x509.Certificate // nil without TLS
-	ready  chan struct{}     // closed when the server listens
+	cert   *keyPair      // nil without TLS
+	ready  chan struct{} // closed when the server listens
 }
 
 // Check validates the configuration as New does, without creating a server.
 func (cfg Config) Check() error {
 	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)
-	if _, err := cfg.options(); err != nil {
+	if _, _, err := cfg.options(); err != nil {
 		return fmt.Errorf("NATS server: %w", err)
 	}
 	return nil
@@ -99,7 +100,7 @@ func (cfg Config) Check() error {
 // New validates the configuration and returns a server that is not running yet.
 func New(cfg Config) (*Server, error) {
 	cfg.Listen = cmp.Or(cfg.Listen, defaultListen)
-	opts, err := cfg.options()
+	opts, cert, err := cfg.options()
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
@@ -111,23 +112,22 @@ func New(cfg Config) (*Server, error) {
 	}
 	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "nats", cfg.OnRefused)
 	s.SetLoggerV2(bridge, false, false, false)
-	made := &Server{server: s, base: &base, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
-	if opts.TLSConfig != nil {
-		made.leaf = opts.TLSConfig.Certificates[0].Leaf
-	}
+	made := &Server{server: s, base: &base, bridge: bridge, listen: cfg.Listen, cert: cert, ready: make(chan struct{})}
 	return made, nil
 }
 
-func (cfg *Config) options() (*server.Options, error) {
+// options returns the server's options, and the certificate that they name; nil
+// without TLS.
+func (cfg *Config) options() (*server.Options, *keyPair, error) {
 	host, port, err := cfg.address()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case cfg.ServerName == "":
-		return nil, errors.New("no server name")
+		return nil, nil, errors.New("no server name")
 	case cfg.StoreDir == "":
-		return nil, errors.New("no store directory")
+		return nil, nil, errors.New("no store directory")
 	}
 	opts := &server.Options{
 		ServerName:      cfg.ServerName,
@@ -146,9 +146,10 @@ func (cfg *Config) options() (*server.Options, error) {
 		AuthTimeout:     authWithin.Seconds(),
 	}
 	if opts.Nkeys, err = nkeyUsers(cfg.Users); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return opts, cfg.secure(opts, host)
+	cert, err := cfg.secure(opts, host)
+	return opts, cert, err
 }
 
 // address splits Listen. It maps port 0 to the server's constant for a free
@@ -171,20 +172,39 @@ func (cfg *Config) address() (host string, port int, err error) {
 	return host, int(n), nil
 }
 
-func (cfg *Config) secure(opts *server.Options, host string) error {
+func (cfg *Config) secure(opts *server.Options, host string) (*keyPair, error) {
 	if cfg.CertFile == "" && cfg.KeyFile == "" {
 		if !limit.IsLoopback(host) {
-			return fmt.Errorf("listen on %s: off loopback a certificate and its key are required", host)
+			return nil, fmt.Errorf("listen on %s: off loopback a certificate and its key are required", host)
 		}
-		return nil
+		return nil, nil
 	}
-	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-	if err != nil {
-		return fmt.Errorf("certificate: %w", err)
+	cert := &keyPair{certFile: cfg.CertFile, keyFile: cfg.KeyFile}
+	if err := cert.reload(); err != nil {
+		return nil, err
 	}
 	opts.TLS = true
 	opts.TLSTimeout = authWithin.Seconds()
-	opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}
+	opts.TLSConfig = &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current.Load(), nil },
+	}
+	return cert, nil
+}
+
+// A keyPair is the server's certificate and key in two files, as it was read last.
+type keyPair struct {
+	certFile, keyFile string
+	current           atomic.Pointer[tls.Certificate]
+}
+
+// reload reads the files again. On an error the former certificate stays in use.
+func (c *keyPair) reload() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	c.current.Store(&pair)
 	return nil
 }
 
@@ -238,8 +258,26 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Addr returns the address of the listener. It is known once Ready is closed.
 func (s *Server) Addr() net.Addr { return s.server.Addr() }
 
-// Certificate returns the server's certificate, or nil without TLS.
-func (s *Server) Certificate() *x509.Certificate { return s.leaf }
+// Reload reads the certificate again, for new connections. On an error the former
+// one stays in use. Without TLS it does nothing.
+func (s *Server) Reload() error {
+	if s.cert == nil {
+		return nil
+	}
+	if err := s.cert.reload(); err != nil {
+		return fmt.Errorf("NATS server: reload: %w", err)
+	}
+	return nil
+}
+
+// Certificate returns the server's certificate as it was read last, or nil without
+// TLS.
+func (s *Server) Certificate() *x509.Certificate {
+	if s.cert == nil {
+		return nil
+	}
+	return s.cert.current.Load().Leaf
+}
 
 // InProcessConn opens a connection inside this process
 // (nats.InProcessConnProvider).

@@ -18,6 +18,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
+
+	"github.com/postern-im/postern/internal/daemon/daemontest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -220,6 +222,44 @@ func TestTLS(t *testing.T) {
 		c.Close()
 		t.Error("an unknown certificate was trusted")
 	}
+}
+
+// TestReload: new connections get the certificate that was read last, and open ones
+// stay. Files that cannot be read change nothing.
+func TestReload(t *testing.T) {
+	certFile, keyFile := filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
+	first := daemontest.WriteCertificate(t, certFile, keyFile, time.Hour, time.Hour, "127.0.0.1")
+	u, seed := user(t, []string{"x"}, []string{"x"})
+	cfg := config(t, u)
+	cfg.CertFile, cfg.KeyFile = certFile, keyFile
+	s := start(t, cfg)
+	open, _ := dial(t, s, seed, secured(first))
+
+	second := daemontest.WriteCertificate(t, certFile, keyFile, time.Hour, 2*time.Hour, "127.0.0.1")
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	renewed, _ := dial(t, s, seed, secured(second))
+	for _, c := range []*nats.Conn{open, renewed} {
+		if err := c.FlushTimeout(10 * time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := time.Until(s.Certificate().NotAfter); left < time.Hour {
+		t.Errorf("the certificate is still the first one: %v left", left)
+	}
+	if err := os.WriteFile(certFile, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(); err == nil {
+		t.Error("a broken file was taken")
+	}
+	dial(t, s, seed, secured(second))
+	// Users are replaced without a change of the certificate.
+	if err := s.SetUsers([]User{u}); err != nil {
+		t.Fatal(err)
+	}
+	dial(t, s, seed, secured(second))
 }
 
 // certificate writes the test certificate of net/http for 127.0.0.1.
