@@ -291,7 +291,7 @@ func (p *clusterPlan) nodeTOML(n clusterNode) string {
 	note := ""
 	if net.ParseIP(host) == nil {
 		// Debian's /etc/hosts lets a machine's own name stand for 127.0.1.1.
-		host, note = "", "  # all addresses: on the machine itself its name may be on loopback"
+		host, note = "::", "  # all addresses: on the machine itself its name may be on loopback"
 	}
 	return fmt.Sprintf(`id = %q
 

@@ -142,7 +142,7 @@ func TestClusterInitFiles(t *testing.T) {
 		!slices.Equal(node.Cluster.Peers, []string{"n1=10.0.0.1:6223", "n2=10.0.0.2:6300", "n3=node3.example:6223"}) {
 		t.Errorf("node: %+v", node)
 	}
-	if err := toml.Unmarshal([]byte(read(t, filepath.Join(dir, "n3", "policyd.toml"))), &node); err != nil || node.Cluster.Listen != ":6223" || node.NATS.Listen != ":4222" {
+	if err := toml.Unmarshal([]byte(read(t, filepath.Join(dir, "n3", "policyd.toml"))), &node); err != nil || node.Cluster.Listen != "[::]:6223" || node.NATS.Listen != "[::]:4222" {
 		t.Errorf("a node with a host name: %v, %+v", err, node)
 	}
 	var gateway struct {

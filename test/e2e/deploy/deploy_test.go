@@ -157,8 +157,14 @@ func TestConfigurations(t *testing.T) {
 	cluster := filepath.Join(dir, "cluster")
 	output(t, dir, nil, bin("policyctl"), "cluster", "init", "--name", "trial", "--nodes", "n1=127.0.0.1,n2=127.0.0.2,n3=127.0.0.3",
 		"--etc", filepath.Join(cluster, "n1"), "--out", cluster)
+	// A node whose host is a name listens on all addresses.
+	named := filepath.Join(dir, "named")
+	output(t, dir, nil, bin("policyctl"), "cluster", "init", "--name", "trial", "--nodes", "n1=localhost,n2=n2,n3=n3",
+		"--etc", filepath.Join(named, "n1"), "--out", named)
 	output(t, dir, data, bin("policyctl"), "cluster", "create", "--data", filepath.Join(dir, "data"), "--name", "trial")
-	output(t, dir, data, bin("policyd"), "--config", filepath.Join(cluster, "n1", "policyd.toml"), "--check")
+	for _, folder := range []string{cluster, named} {
+		output(t, dir, data, bin("policyd"), "--config", filepath.Join(folder, "n1", "policyd.toml"), "--check")
+	}
 
 	seed := filepath.Join(dir, "gateway.nkey")
 	if err := os.WriteFile(seed, []byte("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n"), 0o600); err != nil {
