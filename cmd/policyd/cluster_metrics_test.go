@@ -40,7 +40,7 @@ postern_cluster_following 1
 # TYPE postern_cluster_foreign_entries_total counter
 postern_cluster_foreign_entries_total 3
 # TYPE postern_cluster_leader gauge
-postern_cluster_leader{node="n2"} 1
+postern_cluster_leader{copy="n2"} 1
 # TYPE postern_cluster_member_clock_ahead_seconds gauge
 postern_cluster_member_clock_ahead_seconds{node="n2"} 4
 # TYPE postern_cluster_member_failed gauge
@@ -55,11 +55,11 @@ postern_cluster_member_info{node="n2",release="b�"} 1
 postern_cluster_member_position{node="n1"} 9
 postern_cluster_member_position{node="n2"} 8
 # TYPE postern_cluster_peer_current gauge
-postern_cluster_peer_current{node="n2"} 1
-postern_cluster_peer_current{node="n3"} 0
+postern_cluster_peer_current{copy="n2"} 1
+postern_cluster_peer_current{copy="n3"} 0
 # TYPE postern_cluster_peer_lag_entries gauge
-postern_cluster_peer_lag_entries{node="n2"} 0
-postern_cluster_peer_lag_entries{node="n3"} 7
+postern_cluster_peer_lag_entries{copy="n2"} 0
+postern_cluster_peer_lag_entries{copy="n3"} 7
 # TYPE postern_cluster_proof_age_seconds gauge
 postern_cluster_proof_age_seconds{gateway="edge1"} 1.5
 # TYPE postern_cluster_tick_age_seconds gauge
