@@ -24,7 +24,7 @@ var cli struct {
 const description = `Postern's policy node: it keeps the log of permissions, and answers the gateways.
 
 An environment variable can override each setting in the file: POSTERN_POLICYD_NATS_LISTEN is listen in [nats].
-SIGTERM and SIGINT stop it gracefully; a second signal stops it at once. SIGHUP opens the records (decisions.jsonl, admin.jsonl) again, so that they can be rotated, and reads the certificate of [admin] again. Use policyctl to administer it over its socket.`
+SIGTERM and SIGINT stop it gracefully; a second signal stops it at once. SIGHUP opens the records (decisions.jsonl, admin.jsonl) again, so that they can be rotated, and reads the certificates of [admin], [nats] and [cluster] again. Use policyctl to administer it over its socket.`
 
 func main() {
 	kong.Parse(&cli, kong.Name("policyd"), kong.Description(description))
