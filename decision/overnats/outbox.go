@@ -13,18 +13,12 @@ import (
 // The core lists messages to send and calls that have ended. flush passes the
 // messages to the senders of the links and notifies the callers.
 
-const (
-	// maxOutboxes bounds the outboxes that wait for a link's sender. A link that takes
-	// no messages for so long is stuck, so the core asks over another link.
-	maxOutboxes = 64
-	// sendLate is how long a message may wait for the sender. The core has then given
-	// the message up.
-	sendLate = tryFor
-)
+// maxOutboxes bounds the outboxes that wait for a link's sender. A link that takes
+// no messages for so long is stuck, so the core asks over another link.
+const maxOutboxes = 64
 
 // An outbox holds messages for one link.
 type outbox struct {
-	at       time.Duration
 	messages []message
 	buffer   []byte
 }
@@ -39,11 +33,19 @@ type message struct {
 // hold. now is the time of the core's last input.
 //
 // A link's connection can block until its write deadline. Therefore flush does not
-// publish. The sender of the link does, so that a stuck link delays no other.
+// publish. The sender of the link does, so that a stuck link delays no other. If
+// there is no other link, flush publishes itself, which saves a change of goroutine
+// for each message.
 func (a *Asker) flush(now time.Duration) {
 	c := a.core
+	var direct *outbox
 	for len(c.sends) > 0 {
-		a.post(now)
+		a.fill()
+		if len(a.links) == 1 {
+			direct, a.links[0].filling = a.links[0].filling, nil
+		} else {
+			a.post(now)
+		}
 	}
 	if len(c.ended) > 0 {
 		for i, k := range c.ended {
@@ -60,20 +62,21 @@ func (a *Asker) flush(now time.Duration) {
 	rechecks := c.rechecks.out
 	c.rechecks.out = nil
 	a.mu.Unlock()
+	if direct != nil {
+		a.publish(a.links[0], direct)
+	}
 	for _, e := range rechecks {
 		a.cfg.OnRevocation(e)
 	}
 }
 
-// post passes the messages to the senders. The core may then have more to send,
-// because a sender that has no room fails its messages.
-func (a *Asker) post(now time.Duration) {
+// fill moves the core's messages to the outboxes of their links.
+func (a *Asker) fill() {
 	c := a.core
 	for i, s := range c.sends {
 		l := a.links[s.link]
 		if l.filling == nil {
 			l.filling = a.outs.Get().(*outbox)
-			l.filling.at = now
 		}
 		out := l.filling
 		from := len(out.buffer)
@@ -91,6 +94,11 @@ func (a *Asker) post(now time.Duration) {
 		c.sends[i] = sending{}
 	}
 	c.sends = c.sends[:0]
+}
+
+// post passes the outboxes to the senders. The core may then have more to send,
+// because a sender that has no room fails its messages.
+func (a *Asker) post(now time.Duration) {
 	for _, l := range a.links {
 		if out := l.filling; out != nil {
 			l.filling = nil
@@ -98,7 +106,7 @@ func (a *Asker) post(now time.Duration) {
 			case l.out <- out:
 			default:
 				for _, m := range out.messages {
-					c.unsent(now, m.try)
+					a.core.unsent(now, m.try)
 				}
 				a.recycle(out)
 			}
@@ -112,33 +120,36 @@ func (a *Asker) recycle(out *outbox) {
 	a.outs.Put(out)
 }
 
-// send publishes the messages for a link until ctx ends. A batch that could not be
-// published is lost at once, and its requests are sent over another link.
+// send publishes the messages for a link until ctx ends.
 func (a *Asker) send(ctx context.Context, l *asking) {
-	var failed []uint64
 	for {
-		var out *outbox
 		select {
 		case <-ctx.Done():
 			return
-		case out = <-l.out:
-		}
-		late := a.clock()-out.at > sendLate
-		for _, m := range out.messages {
-			if late || l.publish(m.subject, m.reply, out.buffer[m.from:m.to]) != nil {
-				failed = append(failed, m.try)
-			}
-		}
-		a.recycle(out)
-		if len(failed) > 0 {
-			now := a.lock()
-			for _, try := range failed {
-				a.core.unsent(now, try)
-			}
-			a.flush(now)
-			failed = failed[:0]
+		case out := <-l.out:
+			a.publish(l, out)
 		}
 	}
+}
+
+// publish publishes the messages of an outbox. A batch that could not be published is
+// lost at once, and its requests are sent over another link.
+func (a *Asker) publish(l *asking, out *outbox) {
+	var failed []uint64
+	for _, m := range out.messages {
+		if l.publish(m.subject, m.reply, out.buffer[m.from:m.to]) != nil {
+			failed = append(failed, m.try)
+		}
+	}
+	a.recycle(out)
+	if len(failed) == 0 {
+		return
+	}
+	now := a.lock()
+	for _, try := range failed {
+		a.core.unsent(now, try)
+	}
+	a.flush(now)
 }
 
 // challenge publishes the gateway's challenge over a link, for the nodes that read
@@ -146,8 +157,7 @@ func (a *Asker) send(ctx context.Context, l *asking) {
 // second ago.
 func (a *Asker) challenge(l *asking) {
 	out := a.outs.Get().(*outbox)
-	out.at = a.clock()
-	out.buffer = decision.AppendChallenge(out.buffer, a.challenges.At(out.at))
+	out.buffer = decision.AppendChallenge(out.buffer, a.challenges.At(a.clock()))
 	out.messages = append(out.messages, message{subject: challengePrefix + a.cfg.Gateway, to: len(out.buffer)})
 	select {
 	case l.out <- out:
