@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/tenants"
 )
@@ -32,6 +33,8 @@ func (r adminRunner) Execute(ctx context.Context, c tenants.Command) (tenants.Re
 		return tenants.Result{}, &api.Error{Code: api.CodeBusy, Text: "too many commands wait; nothing was done; try again"}
 	case errors.Is(err, events.ErrNoRoom):
 		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "the disk of the log is too full, or its free space cannot be read; nothing was done; try again when there is room"}
+	case errors.Is(err, replica.ErrNotFollowing):
+		return tenants.Result{}, &api.Error{Code: api.CodeUnavailable, Text: "this node does not follow its cluster yet; nothing was done; try again, or ask another node"}
 	}
 	if err == nil && result.Changed {
 		switch c.Change.(type) {

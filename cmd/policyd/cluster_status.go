@@ -29,6 +29,9 @@ func (m *membership) report() api.Cluster {
 		out.Nodes = append(out.Nodes, api.ClusterNode{Node: id, Role: "voter"})
 	}
 	for _, c := range s.Sequencer.Peers {
+		if c.Name == "" {
+			continue // while there is no leader, its copy has no name
+		}
 		state := "behind"
 		switch {
 		case c.Offline:
