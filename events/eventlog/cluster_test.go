@@ -465,6 +465,37 @@ func TestIngestOtherPrefix(t *testing.T) {
 	}
 }
 
+// TestIngestProven: the command ids of a copy are not looked up, because the
+// generation's hash proves its records. Later ones are looked up in all of the log.
+func TestIngestProven(t *testing.T) {
+	_, l := cluster(t, 3)
+	copied, later := testCommit(4), testCommit(5)
+	copied.CommandID, later.CommandID = "command 2", "command 4"
+	for _, c := range []struct {
+		commits []*events.Commit
+		at      events.Position // 0: they are ingested
+	}{
+		{[]*events.Commit{copied}, 4},
+		{[]*events.Commit{testCommit(4), later}, 5},
+		{[]*events.Commit{testCommit(4)}, 0},
+		{[]*events.Commit{later}, 5},
+	} {
+		var records [][]byte
+		head, previous := l.Head()
+		for _, commit := range c.commits {
+			head++
+			commit.Position, commit.Previous = head, previous
+			records = append(records, events.AppendCommit(nil, commit))
+			previous = events.Hash(records[len(records)-1])
+		}
+		err := l.Ingest(t.Context(), events.Cursor{Generation: [16]byte{1}, Seq: 2}, records)
+		bad, _ := errors.AsType[*events.RecordError](err)
+		if c.at == 0 && err != nil || c.at != 0 && (bad == nil || bad.Position != c.at || !errors.As(err, new(*events.DuplicateCommandError))) {
+			t.Errorf("%v, want a refusal at %d", err, c.at)
+		}
+	}
+}
+
 // TestBackupOfBound: a backup of a bound log can be verified. Its restore is another
 // log, which is not bound.
 func TestBackupOfBound(t *testing.T) {

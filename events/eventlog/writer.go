@@ -20,6 +20,7 @@ type writer struct {
 	head     head              // the log's head after the records so far
 	added    []added           // the records so far
 	size     int               // of them together
+	proven   events.Position   // records up to here have unused command ids; see Ingest
 	latest   time.Time         // the newest time in the log with the records so far
 	versions map[string]uint64 // of the tenants in the records so far
 	commands []command         // of the records, sorted by key; set by check
@@ -173,6 +174,9 @@ func (w *writer) checkCommands() error {
 	slices.SortFunc(w.commands, func(a, b command) int {
 		return cmp.Or(strings.Compare(a.key, b.key), cmp.Compare(a.at, b.at))
 	})
+	if w.head.position <= w.proven {
+		return nil
+	}
 	iter, err := w.log.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(prefixCommand), UpperBound: after(prefixCommand),
 	})
@@ -196,6 +200,9 @@ func (w *writer) usedCommand(iter *pebble.Iterator) (first refusal, err error) {
 		}
 	}
 	for i, c := range w.commands {
+		if c.at <= w.proven {
+			continue
+		}
 		if i > 0 && c.key == w.commands[i-1].key {
 			refuse(c.at, 0)
 			continue
