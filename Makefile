@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 BINARIES := $(BIN)/gateway $(BIN)/policyd $(BIN)/policyctl
 
-.PHONY: help build demo test check fmt vet lint unit e2e bench soak docs man release deb reproducible clean FORCE
+.PHONY: help build demo cluster-demo test check fmt vet lint unit e2e bench soak docs man release deb reproducible clean FORCE
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,13 @@ demo: ## run Prosody, policyd and a gateway, with a guided tour (ONCE=1: exit af
 	@$(MAKE) --no-print-directory -s build
 	@$(GO) build -o $(BIN)/demo ./test/e2e/demo
 	@$(BIN)/demo $(if $(ONCE),--once)
+
+cluster-demo: ## run a cluster of three nodes and two gateways, and break it, with a guided tour (ONCE=1: exit after it)
+	@scripts/install-deps.sh cluster-demo
+	@echo "Building; the first time, with the dependencies, takes some minutes."
+	@$(MAKE) --no-print-directory -s build
+	@$(GO) build -o $(BIN)/clusterdemo ./test/e2e/clusterdemo
+	@$(BIN)/clusterdemo $(if $(ONCE),--once)
 
 test: deps check e2e ## run everything that CI runs: check, then the end-to-end suite
 
@@ -92,4 +99,4 @@ reproducible: ## build the release twice, in two folders, and compare
 	scripts/reproducible.sh
 
 clean: ## remove bin/ and the files of the demo
-	rm -rf $(BIN) .demo
+	rm -rf $(BIN) .demo .cluster-demo

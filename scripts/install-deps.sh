@@ -1,8 +1,10 @@
 #!/bin/sh
-# Installs the packages that `make demo` and `make test` need beyond a bare Debian
+# Installs the packages that `make demo`, `make cluster-demo` and `make test` need beyond a bare Debian
 # 12 with Go. If all are installed, it prints nothing and changes nothing.
 #
 #   install-deps.sh demo    Prosody
+#   install-deps.sh cluster-demo
+#                           Prosody and ejabberd
 #   install-deps.sh test    Prosody and its modules, ejabberd, slixmpp, Fail2Ban,
 #                           a C compiler, expat's headers, Node.js, the
 #                           JavaScript test client, go-sendxmpp, profanity, openssl,
@@ -20,7 +22,7 @@ saved=/usr/sbin/policy-rc.d.postern-saved
 mark='left by install-deps.sh of postern; remove it'
 
 usage() {
-	echo "usage: install-deps.sh demo|test" >&2
+	echo "usage: install-deps.sh demo|cluster-demo|test" >&2
 	exit 2
 }
 
@@ -146,6 +148,10 @@ missing=
 case $1 in
 demo)
 	need prosody -- program prosody
+	;;
+cluster-demo)
+	need prosody -- program prosody
+	need ejabberd -- program ejabberdctl
 	;;
 test)
 	need prosody -- program prosody

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,6 +124,17 @@ func TestClusterOfThree(t *testing.T) {
 	}
 	if newest != 12 {
 		t.Errorf("the newest position is %d", newest)
+	}
+	cluster, err := clients[1].Cluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cluster.Clustered || cluster.Name != "acme" || len(cluster.Nodes) != 3 || len(cluster.Copies) != 3 || len(cluster.Warnings) > 0 {
+		t.Errorf("the state of the cluster: %+v", cluster)
+	}
+	leads := func(n api.ClusterNode) bool { return n.Node == cluster.Leader }
+	if !slices.ContainsFunc(cluster.Nodes, leads) {
+		t.Errorf("the leader is %q", cluster.Leader)
 	}
 	for i, client := range clients {
 		for {

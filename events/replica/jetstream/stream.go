@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +37,8 @@ type StreamConfig struct {
 	// must not be replaced silently by an empty one.
 	Create bool
 	// Seen returns the number of connected log servers and of all. Nil means that
-	// they are not known, because an operator runs them.
+	// they are not known, because an operator runs them, and their names are not
+	// those of nodes.
 	Seen func() (connected, all int)
 	// SyncAlways reports whether this node's log server syncs each write. Nil means
 	// that it is not known, because an operator runs the log servers.
@@ -252,6 +254,10 @@ func (s *Stream) poll(ctx context.Context) {
 // keep takes the state of the stream.
 func (s *Stream) keep(i *streamInfo) {
 	state := replica.SequencerState{Leader: i.Cluster.Leader, Last: i.State.Last}
+	if s.cfg.Seen != nil {
+		// The name of a node's own log server begins with the node's id.
+		state.Leader, _, _ = strings.Cut(state.Leader, "-")
+	}
 	state.Peers = append(state.Peers, replica.SequencerPeer{Name: i.Cluster.Leader, Current: true})
 	for _, r := range i.Cluster.Replicas {
 		state.Peers = append(state.Peers, replica.SequencerPeer{Name: r.Name, Current: r.Current, Offline: r.Offline, Lag: r.Lag})

@@ -24,7 +24,7 @@ const (
 	metricVerdicts = "postern_node_verdicts_total"
 	metricPosition = "postern_node_position"
 	metricProofAge = "postern_cluster_proof_age_seconds"
-	metricLeader   = "postern_cluster_leader"
+	metricLeader   = "postern_cluster_leader{node="
 	metricRequests = "postern_asker_requests_total"
 	metricSessions = "postern_gateway_sessions"
 )
@@ -95,7 +95,7 @@ func (s *screen) lines(ctx context.Context) []string {
 			continue
 		}
 		leader := ""
-		if m[metricLeader] > 0 {
+		if m[metricLeader+strconv.Quote(n.ID)+"}"] > 0 {
 			leader = "leader"
 		}
 		list = append(list, fmt.Sprintf("   %-6s %12s %9.0f %8.1f s %s", n.ID, rate(n.ID, m[metricVerdicts]), m[metricPosition], m[metricProofAge], leader))
@@ -113,7 +113,7 @@ func (s *screen) lines(ctx context.Context) []string {
 }
 
 // read reads a program's metrics. The values of one metric with several labels are
-// added.
+// added, but of proofs' ages the least one counts.
 func (s *screen) read(ctx context.Context, addr string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
@@ -123,10 +123,16 @@ func (s *screen) read(ctx context.Context, addr string) (map[string]float64, err
 	}
 	all := map[string]float64{}
 	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		name, _, _ = strings.Cut(name, "{")
+		labelled, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		name, _, _ := strings.Cut(labelled, "{")
 		if v, err := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64); ok && err == nil && !strings.HasPrefix(line, "#") {
+			if name == metricProofAge && all[name] > 0 {
+				v = min(v, all[name]) - all[name] // a gateway that is gone has an old proof
+			}
 			all[name] += v
+			if labelled != name {
+				all[labelled] = v
+			}
 		}
 	}
 	return all, nil

@@ -83,14 +83,19 @@ func (d *demo) tour(ctx context.Context) error {
 
 // revoke takes a role from a user and shows what policyctl says.
 func (d *demo) revoke(ctx context.Context) error {
-	args := []string{"member", "set", "user1@alpha.test", "--role", "prosody:guest", "-t", "alpha", "--wait"}
+	args := []string{"member", "set-role", "user1@alpha.test", "prosody:guest", "-t", "alpha", "--wait"}
 	fmt.Println("   $ policyctl", strings.Join(args, " "))
 	out, err := d.cluster.Policyctl(ctx, 1, "", args...)
 	for line := range strings.Lines(out) {
 		fmt.Println("  ", strings.TrimRight(line, "\n"))
 	}
-	d.load.take() // the session of this user ends, as it must
-	return err
+	if err != nil {
+		return err
+	}
+	// The session of this user ends, as it must, and the user connects again.
+	pause(ctx, calm)
+	fmt.Println("   users saw:", d.load.take())
+	return d.awaitReady(ctx)
 }
 
 // strike breaks the cluster, shows it, and mends it.
