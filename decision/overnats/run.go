@@ -145,19 +145,14 @@ func (a *Asker) reply(m *nats.Msg, r *decision.Reply) {
 // reads challenges, it publishes one each second.
 func (a *Asker) hear(ctx context.Context, l *asking, replies chan *nats.Msg) error {
 	notices := make(chan *nats.Msg, noticeBuffer)
-	for _, s := range []struct {
-		subject string
-		ch      chan *nats.Msg
-	}{{l.inbox + "*", replies}, {announceSubject, notices}, {nodePrefix + "*", notices}, {revocationSubject, notices}} {
-		sub, err := l.Conn.ChanSubscribe(s.subject, s.ch)
-		if err != nil {
-			if errors.Is(err, nats.ErrConnectionClosed) && ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("subscribe to %s: %w", s.subject, err)
-		}
-		defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
+	unsubscribe, err := l.subscribe(replies, notices)
+	if errors.Is(err, nats.ErrConnectionClosed) && ctx.Err() != nil {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	defer unsubscribe()
 	status := l.Conn.StatusChanged()
 	defer l.Conn.RemoveStatusListener(status)
 	look := time.NewTicker(lookEachLink)
@@ -197,6 +192,28 @@ func (a *Asker) hear(ctx context.Context, l *asking, replies chan *nats.Msg) err
 			}
 		}
 	}
+}
+
+// subscribe subscribes to replies and to notices. The caller must call unsubscribe.
+func (l *asking) subscribe(replies, notices chan *nats.Msg) (unsubscribe func(), err error) {
+	var subs []*nats.Subscription
+	unsubscribe = func() {
+		for _, sub := range subs {
+			_ = sub.Unsubscribe() // the connection may be closed already, which does the same
+		}
+	}
+	for _, s := range []struct {
+		subject string
+		ch      chan *nats.Msg
+	}{{l.inbox + "*", replies}, {announceSubject, notices}, {nodePrefix + "*", notices}, {revocationSubject, notices}} {
+		sub, err := l.Conn.ChanSubscribe(s.subject, s.ch)
+		if err != nil {
+			unsubscribe()
+			return nil, fmt.Errorf("subscribe to %s: %w", s.subject, err)
+		}
+		subs = append(subs, sub)
+	}
+	return unsubscribe, nil
 }
 
 // connection passes the state of a link to the core.
