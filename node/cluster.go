@@ -17,6 +17,9 @@ type Cluster interface {
 	// also the nodes that have not been heard from for long. The channel is closed
 	// when a newer list differs.
 	Members() ([]Member, <-chan struct{})
+	// Barrier returns a position that includes every commit that was acknowledged
+	// before the call, by whichever node. It returns an error if it cannot find out.
+	Barrier(ctx context.Context) (events.Position, error)
 }
 
 // A Member is one node of a cluster, as the node described itself in its last

@@ -24,6 +24,9 @@ type council struct {
 	mu      sync.Mutex // guards the fields below
 	members []node.Member
 	changed chan struct{} // made in the bubble that uses it
+	// barrier is called by Barrier, without the lock. Nil: this node's state is the
+	// newest.
+	barrier func() (events.Position, error)
 }
 
 func newCouncil(members ...node.Member) *council { return &council{members: members} }
@@ -35,6 +38,16 @@ func (c *council) Members() ([]node.Member, <-chan struct{}) {
 		c.changed = make(chan struct{})
 	}
 	return slices.Clone(c.members), c.changed
+}
+
+func (c *council) Barrier(context.Context) (events.Position, error) {
+	c.mu.Lock()
+	barrier := c.barrier
+	c.mu.Unlock()
+	if barrier == nil {
+		return 0, nil
+	}
+	return barrier()
 }
 
 // set replaces the members.
@@ -132,6 +145,47 @@ func TestOldMembers(t *testing.T) {
 		cluster.set(voter("n1", 9), voter("n2", 9), voter("n3", 9), unheard)
 		if _, err := r.Execute(t.Context(), share); err != nil {
 			t.Errorf("after the upgrade: %v", err)
+		}
+	})
+}
+
+// TestNothingToDo: a node whose state is not the newest must not answer that there is
+// nothing to do. Another node has resumed an account that this node still knows as
+// suspended; a command to suspend it must do so.
+func TestNothingToDo(t *testing.T) {
+	cluster := newCouncil(voter("n1", 99), voter("n2", 99))
+	var log *eventlog.Log
+	keep := func(l *eventlog.Log) node.Log { log = l; return l }
+	inBubble(t, cluster, keep, func(t *testing.T, r *rig) {
+		r.do("acme", "create", tenants.CreateTenant{})
+		if suspended := r.do("acme", "suspend", tenants.SuspendTenant{}); suspended.Position != 2 {
+			t.Fatalf("%+v", suspended)
+		}
+		cluster.barrier = func() (events.Position, error) {
+			resume := events.Commit{
+				Tenant: "acme", TenantVersion: 3, Time: time.Now(), Actor: "operator:n2", CommandID: "resume",
+				Events: []events.Event{events.TenantResumed{}},
+			}
+			if head, _ := log.Head(); head == 2 {
+				if err := log.Append(context.Background(), head, &resume); err != nil {
+					return 0, err
+				}
+			}
+			head, _ := log.Head()
+			return head, nil
+		}
+		again, err := r.Execute(t.Context(), command("acme", "again", tenants.SuspendTenant{}))
+		if err != nil || !again.Changed || again.Position != 4 {
+			t.Errorf("%+v, %v", again, err)
+		}
+		if v := r.View(); !v.Tenant([]byte("acme")).Suspended() {
+			t.Error("the tenant is not suspended")
+		}
+		// A refusal needs the newest state too.
+		cluster.barrier = func() (events.Position, error) { return 0, context.DeadlineExceeded }
+		_, err = r.Execute(t.Context(), command("acme", "create again", tenants.CreateTenant{}))
+		if _, refused := errors.AsType[tenants.Errors](err); err == nil || refused {
+			t.Errorf("without the newest state: %v", err)
 		}
 	})
 }

@@ -225,8 +225,16 @@ func (n *Node) tryGroup(ctx context.Context, group []*execution) error {
 				return err
 			}
 		}
-		if len(p.commits) > 0 {
+		switch {
+		case len(p.commits) > 0:
+			// A successful append shows that v was the newest state.
 			err = n.cfg.Log.Append(within, v.Position(), p.commits...)
+		case n.cfg.Cluster != nil:
+			// Another node may have acknowledged a commit that v does not include. A
+			// refusal, or the answer that there is nothing to do, would then be wrong.
+			if seen, err = n.cfg.Cluster.Barrier(within); err == nil && seen > v.Position() {
+				continue
+			}
 		}
 		if conflict, ok := errors.AsType[*events.ConflictError](err); ok {
 			seen = conflict.Head

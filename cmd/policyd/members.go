@@ -38,6 +38,9 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 	return list, changed
 }
 
+// Barrier implements node.Cluster.
+func (m members) Barrier(ctx context.Context) (events.Position, error) { return m.replica.Barrier(ctx) }
+
 // tellDecides tells the other nodes from which position this node decides, until ctx
 // ends.
 func (p *process) tellDecides(ctx context.Context) error {

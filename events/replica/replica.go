@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-im/postern/events"
@@ -90,6 +91,9 @@ type Replica struct {
 	began chan struct{}
 	// news is signalled when this node has something new to tell.
 	news chan struct{}
+
+	// barriers numbers the calls of Barrier.
+	barriers atomic.Uint64
 
 	// reading is the present pass over the order. Only follow and its callback use
 	// it.
@@ -159,10 +163,12 @@ func New(cfg Config) (*Replica, error) {
 	if len(cfg.Release) > maxName {
 		cfg.Release = cfg.Release[:maxName]
 	}
-	return &Replica{
+	r := &Replica{
 		cfg: cfg, writing: make(chan struct{}, 1), began: make(chan struct{}, 1),
 		news: make(chan struct{}, 1), changed: make(chan struct{}),
-	}, nil
+	}
+	r.barriers.Store(newBarriers())
+	return r, nil
 }
 
 // start begins a new pass over the order, at the log's cursor.
@@ -241,6 +247,9 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	for _, t := range s.ticks {
 		r.lastTick = now
 		r.proofs.add(t.at.position, t.Challenges, now)
+	}
+	if len(s.ticks) > 0 {
+		r.change() // a Barrier may wait for one of them
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern-im/postern/events"
@@ -84,6 +85,9 @@ func (r *Replica) Status() Status {
 	defer r.mu.Unlock()
 	proven := make(map[string]time.Time, len(r.proofs.gateways))
 	for name, g := range r.proofs.gateways {
+		if strings.HasPrefix(name, barrierPrefix) {
+			continue // a node, not a gateway
+		}
 		proven[name] = g.newest
 	}
 	return Status{

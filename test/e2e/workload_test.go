@@ -176,8 +176,11 @@ func (w *workload) persist(ctx context.Context, tenant string, cmd api.Command, 
 	defer cancel()
 	for node := rand.IntN(len(w.c.admins)); ; node++ {
 		attempt, cancel := context.WithTimeout(ctx, commandTime)
-		_, err := w.c.admins[node%len(w.c.admins)].Do(attempt, tenant, cmd, api.CommandMeta{ID: id})
+		result, err := w.c.admins[node%len(w.c.admins)].Do(attempt, tenant, cmd, api.CommandMeta{ID: id})
 		cancel()
+		if err == nil && !result.Changed {
+			return fmt.Errorf("node %d says that there is nothing to do, at %d", node%len(w.c.admins)+1, result.Position)
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

@@ -41,6 +41,7 @@ func Run(t *testing.T, newTransport func(t *testing.T) Connect) {
 		"a log moves in":                testMovesIn,
 		"a foreign cluster":             testForeign,
 		"proofs":                        testProofs,
+		"barrier":                       testBarrier,
 		"members":                       testMembers,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newCluster(newTransport(t))) })
@@ -324,6 +325,23 @@ func testProofs(t *testing.T, c *cluster) {
 		if got := n.Replica.Prove("edge", 7, 1) + n.Replica.Prove("other", base+9, 1); got != 0 {
 			t.Errorf("node %d proves %d for another run or gateway", i+1, got)
 		}
+	}
+}
+
+// testBarrier appends at one node and asks another for the newest state.
+func testBarrier(t *testing.T, c *cluster) {
+	nodes := c.all(t)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	for v := range 20 {
+		mustAppend(t, nodes[v%3], commitOf("acme", v+1))
+		at, err := nodes[(v+1)%3].Replica.Barrier(ctx)
+		if err != nil || at < events.Position(v+1) {
+			t.Fatalf("after commit %d: %d, %v", v+1, at, err)
+		}
+	}
+	if proofs := nodes[0].Replica.Status().Proofs; len(proofs) > 0 {
+		t.Errorf("nodes are counted as gateways: %v", proofs)
 	}
 }
 
