@@ -232,6 +232,17 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	return get[Cluster](ctx, c, path("cluster"), nil)
 }
 
+// RemoveClusterNode takes a node, which must be stopped, out of the cluster for good.
+// node can also be the name of one log server. An error that is Unclear means that it
+// is unknown whether the node was removed. The request may then be repeated.
+func (c *Client) RemoveClusterNode(ctx context.Context, node string, q ClusterRemove) (ClusterRemoved, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return ClusterRemoved{}, fmt.Errorf("encode the request: %w", err)
+	}
+	return post[ClusterRemoved](ctx, c, path("cluster", "nodes", node, "remove"), body)
+}
+
 // Owner returns the tenant that a domain or service belongs to.
 func (c *Client) Owner(ctx context.Context, domain string) (Owner, error) {
 	return get[Owner](ctx, c, path("owners", domain), nil)

@@ -77,3 +77,19 @@ type ClusterGateway struct {
 	// Twice: two gateways use the id at present.
 	Twice bool `json:"twice,omitempty"`
 }
+
+// A ClusterRemove is the body of a request to take a node out of the cluster.
+type ClusterRemove struct {
+	// Reason is the caller's own explanation. The node's records of admin calls keep
+	// it.
+	Reason string `json:"reason,omitempty"`
+}
+
+// A ClusterRemoved is the answer when a node is out of the cluster.
+type ClusterRemoved struct {
+	Node string `json:"node"`
+	// Removed are the log servers of the node, which have no vote and no copy of the
+	// order any more. Left are the log servers that remain.
+	Removed []string `json:"removed"`
+	Left    []string `json:"left"`
+}

@@ -35,8 +35,8 @@ const maxAuditPath = 4 << 10
 
 // A call is one request in progress. Its exported fields are its record: the
 // actor, its source, the operation and the result. A record has no query. It has
-// nothing of a body, except the reason for ending a session, because the event log
-// does not have this reason.
+// nothing of a body, except the reason for ending a session or removing a node of the
+// cluster, because the event log does not have this reason.
 type call struct {
 	Time      time.Time `json:"time"`
 	Phase     string    `json:"phase"`
@@ -53,8 +53,8 @@ type call struct {
 	// caller asked about. Enforced says whether that position is enforced everywhere.
 	Position uint64 `json:"position,omitempty"`
 	Enforced string `json:"enforced,omitempty"`
-	// Tenant, Session and Reason are set for a call that ends a session, because
-	// no event records it.
+	// Tenant, Session and Reason are set for a call that ends a session, and Reason
+	// for a call that removes a node of the cluster, because no event records them.
 	Tenant  string   `json:"tenant,omitempty"`
 	Session string   `json:"session,omitempty"`
 	Reason  string   `json:"reason,omitempty"`

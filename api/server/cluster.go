@@ -41,14 +41,52 @@ const (
 	copyOffline = "offline"
 )
 
-// clusterRoutes returns the route for the state of the cluster.
+// maxNode bounds the name of a node or log server in a path.
+const maxNode = 64
+
+// clusterRoutes returns the routes for the state of the cluster and its nodes.
 func (s *Server) clusterRoutes() []route {
-	return []route{{
-		method: http.MethodGet, path: "/v1/cluster", name: "cluster", scope: operator,
-		summary: "The state of the cluster, as this node knows it",
-		doc:     "A node that is not ready answers too. A stand-alone node says that it is alone.",
-		reply:   api.Cluster{}, handle: s.getCluster,
-	}}
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/cluster", name: "cluster", scope: operator,
+			summary: "The state of the cluster, as this node knows it",
+			doc:     "A node that is not ready answers too. A stand-alone node says that it is alone.",
+			reply:   api.Cluster{}, handle: s.getCluster,
+		},
+		{
+			method: http.MethodPost, path: "/v1/cluster/nodes/{node}/remove", name: "removeClusterNode", scope: operator,
+			summary: "Take a node out of the cluster for good",
+			doc: "The node must be stopped. Its log servers lose their vote and their copy of the order. The request is refused if the " +
+				"other servers cannot do without them. In place of a node's id, the path can have the name of one log server. If the " +
+				"error is unknown, the request may be repeated.",
+			request: api.ClusterRemove{}, reply: api.ClusterRemoved{},
+			errors: []api.Code{api.CodeNotFound, api.CodeInvalid, api.CodeConflict, api.CodeInUse, api.CodeUnknown},
+			handle: s.removeNode, intends: true,
+		},
+	}
+}
+
+// removeNode takes a node out of the cluster. Its intent is on disk before.
+func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) (any, error) {
+	var body api.ClusterRemove
+	if err := decodeBody(w, r, &body); err != nil {
+		return nil, err
+	}
+	if err := checkReason(body.Reason); err != nil {
+		return nil, err
+	}
+	node := r.PathValue("node")
+	switch {
+	case node == "" || len(node) > maxNode || strings.ContainsFunc(node, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return nil, &api.Error{Code: api.CodeInvalid, Text: "that is not the name of a node"}
+	case s.remove == nil:
+		return nil, &api.Error{Code: api.CodeConflict, Text: "this node is stand-alone: there is no cluster from which a node could be removed"}
+	}
+	callOf(r).Reason = body.Reason
+	if err := s.intend(r, ""); err != nil {
+		return nil, err
+	}
+	return s.remove(r.Context(), node)
 }
 
 // getCluster answers also if the node has no View yet, because an operator needs the

@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -122,5 +124,34 @@ func TestClusterBeforeTheView(t *testing.T) {
 		if status != 200 || !strings.Contains(text, want) {
 			t.Errorf("%d %s: not in it: %s", status, text, want)
 		}
+	}
+}
+
+// TestRemoveClusterNode: the removal of a node is recorded before it begins, with its
+// reason. A request that is refused removes nothing.
+func TestRemoveClusterNode(t *testing.T) {
+	r := start(t, nil)
+	n := len(r.audit.since(0))
+	got, err := r.client.RemoveClusterNode(t.Context(), "n3", api.ClusterRemove{Reason: "its disk is lost"})
+	if err != nil || got.Node != "n3" || !slices.Equal(got.Removed, []string{"n3-00000000"}) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	list := r.audit.since(n)
+	if len(list) != 2 || list[0].Phase != "intent" || !list[0].durable || list[0].Reason != "its disk is lost" || !strings.HasSuffix(list[0].Path, "/n3/remove") || list[1].Phase != "result" {
+		t.Errorf("recorded as %+v", list)
+	}
+	for _, c := range []struct{ node, reason string }{{"a b", ""}, {strings.Repeat("n", 65), ""}, {"n3", "a\nb"}} {
+		_, err := r.client.RemoveClusterNode(t.Context(), c.node, api.ClusterRemove{Reason: c.reason})
+		wantCode(t, c.node, err, api.CodeInvalid)
+	}
+	alone, err := server.New(server.Config{Runner: broken{view: projections.New()}, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	q := httptest.NewRequestWithContext(server.WithCaller(t.Context(), "operator:test", true, "", false), http.MethodPost, "/v1/cluster/nodes/n3/remove", strings.NewReader("{}"))
+	q.Header.Set("Content-Type", "application/json")
+	if alone.ServeHTTP(w, q); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "stand-alone") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

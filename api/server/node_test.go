@@ -93,7 +93,10 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 		}
 		return nil
 	}
-	admin, err := server.New(server.Config{Node: "test", Fresh: fresh, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	remove := func(_ context.Context, name string) (api.ClusterRemoved, error) {
+		return api.ClusterRemoved{Node: name, Removed: []string{name + "-00000000"}, Left: []string{}}, nil
+	}
+	admin, err := server.New(server.Config{Node: "test", Fresh: fresh, RemoveNode: remove, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,6 +142,7 @@ func (h house) requests() map[string]any {
 		"startWork":               api.WorkRequest{Kind: api.WorkVerify},
 		"endSession":              api.SessionEnd{Reason: "why"},
 		"endAnySession":           api.SessionEnd{Reason: "why"},
+		"removeClusterNode":       api.ClusterRemove{Reason: "why"},
 		"tenantApply":             h.changed(),
 		"tenantCreate":            api.TenantCreate{DisplayName: "x"},
 		"tenantRename":            api.TenantRename{DisplayName: "x"},
@@ -178,8 +179,9 @@ func (h house) requests() map[string]any {
 }
 
 // idle are the operations that cause no commit: a new house is not suspended, and
-// the log records neither the end of a session nor long operations.
-var idle = []string{"tenantResume", "endSession", "endAnySession", "startWork"}
+// the log records neither the end of a session, nor the removal of a node of the
+// cluster, nor long operations.
+var idle = []string{"tenantResume", "endSession", "endAnySession", "removeClusterNode", "startWork"}
 
 // query returns the query of an operation; empty if the operation needs none.
 func (h house) query(l server.Line) string {
@@ -216,7 +218,7 @@ func (h house) body(t *testing.T, l server.Line) string {
 
 // at returns the path of an operation in a house, with its query.
 func (h house) at(l server.Line) string {
-	return strings.NewReplacer("{tenant}", h.id, "{domain}", h.id+".test", "{role}", "lab:kiosk", "{session}", "s-"+h.id,
+	return strings.NewReplacer("{tenant}", h.id, "{domain}", h.id+".test", "{role}", "lab:kiosk", "{session}", "s-"+h.id, "{node}", "n3",
 		"{jid}", url.PathEscape("bob@"+h.id+".test")).Replace(l.Path) + h.query(l)
 }
 
@@ -439,7 +441,7 @@ func (s *stage) holdToDescription(t *testing.T, l server.Line, v visitor, h hous
 		q.Header.Set("Content-Type", "application/json")
 	}
 	q.Pattern = l.Path
-	for name, value := range map[string]string{"tenant": h.id, "domain": h.id + ".test", "role": "lab:kiosk", "session": "s-" + h.id, "jid": "bob@" + h.id + ".test"} {
+	for name, value := range map[string]string{"tenant": h.id, "domain": h.id + ".test", "role": "lab:kiosk", "session": "s-" + h.id, "node": "n3", "jid": "bob@" + h.id + ".test"} {
 		q.SetPathValue(name, value)
 	}
 	w := httptest.NewRecorder()

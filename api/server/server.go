@@ -61,6 +61,9 @@ type Config struct {
 	// leader, the nodes and the copies of the order. If it is nil, the node is
 	// stand-alone.
 	Cluster func() api.Cluster
+	// RemoveNode takes a node of the cluster, or one log server, out of it for good. The
+	// error is an *api.Error. If RemoveNode is nil, the node is stand-alone.
+	RemoveNode func(ctx context.Context, node string) (api.ClusterRemoved, error)
 	// Node is the id of this node.
 	Node string
 	// LogID, Version and Started are part of the status of the node.
@@ -83,6 +86,7 @@ type Server struct {
 	audit    Auditor
 	fresh    func() error       // nil: always fresh
 	cluster  func() api.Cluster // nil: stand-alone
+	remove   func(context.Context, string) (api.ClusterRemoved, error)
 	nodeID   string
 	logID    string
 	version  string
@@ -114,6 +118,7 @@ func New(c Config) (*Server, error) {
 		audit:    c.Audit,
 		fresh:    c.Fresh,
 		cluster:  c.Cluster,
+		remove:   c.RemoveNode,
 		nodeID:   c.Node,
 		logID:    c.LogID,
 		version:  c.Version,

@@ -104,22 +104,23 @@ func (c *gatewayAdd) failed(id string, made gatewayMade, err error) error {
 	case c.PublicKey != "":
 		return c.unclear(id, err) // the same command can be repeated
 	case unclear && c.Out != "":
-		return unclearAdd{err, fmt.Sprintf("policyctl gateway list shows whether gateway %s was added. If it was not, add it with --public-key %s: its seed is in %s.", made.ID, made.PublicKey, c.Out)}
+		return unclearChange{err, fmt.Sprintf("policyctl gateway list shows whether gateway %s was added. If it was not, add it with --public-key %s: its seed is in %s.", made.ID, made.PublicKey, c.Out)}
 	case unclear:
-		return unclearAdd{err, fmt.Sprintf("policyctl gateway list shows whether gateway %s was added. If it was, its seed is lost: remove it, then add it again.", made.ID)}
+		return unclearChange{err, fmt.Sprintf("policyctl gateway list shows whether gateway %s was added. If it was, its seed is lost: remove it, then add it again.", made.ID)}
 	case c.Out != "":
 		return errors.Join(err, os.Remove(c.Out))
 	}
 	return err
 }
 
-// An unclearAdd is an error after which it is not known whether a gateway was added.
-type unclearAdd struct {
+// An unclearChange is an error after which it is not known whether a change was made,
+// with advice.
+type unclearChange struct {
 	error
 	hint string
 }
 
-func (e unclearAdd) Unwrap() error { return e.error }
+func (e unclearChange) Unwrap() error { return e.error }
 
 // newSeed makes the nkey of a user.
 func newSeed() (seed, public string, err error) {

@@ -298,7 +298,7 @@ func hintFor(err error, socket string) string {
 	var e *api.Error
 	var usage *usageError
 	var of *logError
-	var added unclearAdd
+	var added unclearChange
 	switch {
 	case errors.As(err, &usage), errors.As(err, &of), errors.As(err, new(*fs.PathError)): // not about the connection
 	case errors.As(err, new(*waitError)):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,8 @@ type membership struct {
 	replica   *replica.Replica
 	// configured are the ids of all nodes; empty if logServer is nil.
 	configured []string
+
+	removing sync.Mutex // held for the time of removeNode
 }
 
 // A clusterLog is this node's log as a member of a cluster. Commits are read from
@@ -176,8 +179,7 @@ func (p *process) awaitBound(ctx context.Context) error {
 	}
 }
 
-// complete turns the configuration of a node into the configuration of a member of
-// the cluster.
+// complete adds the parts of a member of the cluster to the configuration of a node.
 func (m *membership) complete(c *node.Config, log *eventlog.Log) {
 	c.Log = clusterLog{log, m.replica}
 	c.Prover = m.replica

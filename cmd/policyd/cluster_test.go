@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func beginAll(t *testing.T, configs []*config) (stops []func() error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- run(ctx, c, false) }()
-		stop := func() error { cancel(); return <-done }
+		stop := sync.OnceValue(func() error { cancel(); return <-done })
 		stops = append(stops, stop)
 		t.Cleanup(func() {
 			if err := stop(); err != nil {

@@ -105,6 +105,10 @@ func (s *LogServer) Members(ctx context.Context) ([]LogMember, error) {
 // they are electing a leader. A later attempt may succeed.
 var ErrNoLeader = errors.New("the log servers have no leader")
 
+// ErrUnclear means that a log server may or may not have been removed. Members shows
+// it.
+var ErrUnclear = errors.New("it is not known whether the log server was removed")
+
 func members(ctx context.Context, conn *nats.Conn) ([]LogMember, error) {
 	var answer struct {
 		Data struct {
@@ -132,7 +136,8 @@ func members(ctx context.Context, conn *nats.Conn) ([]LogMember, error) {
 // Remove takes the vote from a log server, given by its name or id, for good. The
 // log then gets its copy on another server, if there is one without it. Remove
 // refuses if fewer than a majority of the remaining servers are current, because
-// then the removal itself could stop the log.
+// then the removal itself could stop the log. After an error that is not ErrUnclear,
+// nothing has changed.
 func (s *LogServer) Remove(ctx context.Context, name string) error {
 	if err := s.remove(ctx, name); err != nil {
 		return fmt.Errorf("remove log server %s: %w", name, err)
@@ -159,7 +164,7 @@ func (s *LogServer) remove(ctx context.Context, name string) error {
 		Error   *server.ApiError `json:"error"`
 	}
 	if err := ask(ctx, conn, server.JSApiRemoveServer, server.JSApiMetaServerRemoveRequest{Peer: id}, &answer); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnclear, err)
 	}
 	if answer.Error != nil {
 		return fmt.Errorf("%s (code %d)", answer.Error.Description, answer.Error.ErrCode)
