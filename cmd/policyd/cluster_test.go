@@ -155,3 +155,16 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	}
 }
+
+// TestStopBeforeTheClusterIsThere stops a node that still waits for its cluster.
+func TestStopBeforeTheClusterIsThere(t *testing.T) {
+	c := clusterConfigs(t, 3)[1]
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, c, false) }()
+	awaitPage(t, c, "/readyz", "policyd is starting\n")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -298,6 +298,9 @@ func (p *process) start(s *stages) {
 			s.fail(err)
 			return
 		}
+		if s.front.ctx.Err() != nil {
+			return // join may have made no node
+		}
 	}
 	s.back.start("node", p.node.Run)
 	s.back.start("work", p.worker.Run)
