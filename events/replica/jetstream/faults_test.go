@@ -182,6 +182,7 @@ func TestExpiredTicks(t *testing.T) {
 // whose leader has just not counted its entries yet.
 func TestShort(t *testing.T) {
 	s := NewStream(StreamConfig{})
+	s.state.Peers = []replica.SequencerPeer{{Name: "n1", Current: true}, {Name: "n2", Current: true}, {Name: "n3"}}
 	f := &follower{stream: s, next: 11}
 	at := time.Now()
 	for _, test := range []struct {
@@ -200,10 +201,35 @@ func TestShort(t *testing.T) {
 	}
 }
 
+// TestShortWithoutMajority checks that the number of a leader that a majority does not
+// follow says nothing: a leader that was cut off on one side goes on to answer its own
+// node, which may have read more from its successor.
+func TestShortWithoutMajority(t *testing.T) {
+	s := NewStream(StreamConfig{})
+	f := &follower{stream: s, next: 11}
+	s.state.Peers = []replica.SequencerPeer{{Name: "n1", Current: true}, {Name: "n2"}, {Name: "n3", Current: true, Offline: true}}
+	at := time.Now()
+	for second := range 40 {
+		s.state.Last, s.polled = 3, at.Add(time.Duration(second)*time.Second)
+		if err := f.compare(t.Context()); err != nil {
+			t.Fatalf("after %d s: %v", second, err)
+		}
+	}
+	s.state.Peers[1].Current = true
+	for second := range 40 {
+		s.polled = at.Add(time.Duration(40+second) * time.Second)
+		err := f.compare(t.Context())
+		if want := time.Duration(second)*time.Second >= shortFor; errors.Is(err, replica.ErrShort) != want {
+			t.Fatalf("%d s after a majority follows: %v", second, err)
+		}
+	}
+}
+
 // TestBusy checks that entries that arrive after a poll do not make the stream look
 // short, however long they keep coming.
 func TestBusy(t *testing.T) {
 	s := NewStream(StreamConfig{})
+	s.state.Peers = []replica.SequencerPeer{{Name: "n1", Current: true}, {Name: "n2", Current: true}, {Name: "n3", Current: true}}
 	f := &follower{stream: s, next: 1}
 	at := time.Now()
 	for second := range 60 {

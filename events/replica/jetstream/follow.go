@@ -206,7 +206,9 @@ func (f *follower) catchUp(ctx context.Context) error {
 // compare compares the stream's last number with the follower's, once for each
 // poll. If the stream has more, published entries were lost, and it fetches them.
 // If the stream has had less for long, it has lost entries. Entries that came since
-// the poll began say nothing: only those that were read at the look before count.
+// the poll began say nothing: only those that were read at the look before count. A
+// leader that no majority follows says nothing either: it was cut off, and this node
+// may have read more from its successor.
 func (f *follower) compare(ctx context.Context) error {
 	last, polled := f.stream.last()
 	if polled.Equal(f.looked) {
@@ -218,7 +220,7 @@ func (f *follower) compare(ctx context.Context) error {
 	case last >= f.next:
 		f.short = time.Time{}
 		return f.catchUp(ctx)
-	case last+1 >= before:
+	case last+1 >= before || !f.stream.followed():
 		f.short = time.Time{}
 	case f.short.IsZero():
 		f.short = polled

@@ -267,6 +267,20 @@ func (s *Stream) keep(i *streamInfo) {
 	s.state, s.polled = state, time.Now()
 }
 
+// followed reports whether the leader said at the last poll that a majority of the
+// copies follows it.
+func (s *Stream) followed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	current := 0
+	for _, p := range s.state.Peers {
+		if p.Current && !p.Offline {
+			current++
+		}
+	}
+	return 2*current > len(s.state.Peers)
+}
+
 // last returns the stream's last number and when it was polled.
 func (s *Stream) last() (uint64, time.Time) {
 	s.mu.Lock()
