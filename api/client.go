@@ -243,6 +243,11 @@ func (c *Client) RemoveClusterNode(ctx context.Context, node string, q ClusterRe
 	return post[ClusterRemoved](ctx, c, path("cluster", "nodes", node, "remove"), body)
 }
 
+// ClusterDiff compares the log of the answering node with the log of another node.
+func (c *Client) ClusterDiff(ctx context.Context, node string) (ClusterDiff, error) {
+	return get[ClusterDiff](ctx, c, path("cluster", "nodes", node, "diff"), nil)
+}
+
 // Owner returns the tenant that a domain or service belongs to.
 func (c *Client) Owner(ctx context.Context, domain string) (Owner, error) {
 	return get[Owner](ctx, c, path("owners", domain), nil)

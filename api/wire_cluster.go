@@ -93,3 +93,23 @@ type ClusterRemoved struct {
 	Removed []string `json:"removed"`
 	Left    []string `json:"left"`
 }
+
+// A ClusterDiff compares the logs of two nodes.
+type ClusterDiff struct {
+	// Equal is true if neither log has a commit that the other one does not have.
+	Equal bool `json:"equal"`
+	// Common is the last position up to which both logs are the same.
+	Common uint64 `json:"common"`
+	// Sides are the node that answers, and the node that the request names.
+	Sides []ClusterSide `json:"sides"`
+}
+
+// A ClusterSide is the log of one of two nodes that are compared.
+type ClusterSide struct {
+	Node     string `json:"node"`
+	Position uint64 `json:"position"`
+	// Only are the commits that only this node has, oldest first. More is the number
+	// of later ones that are not in the answer.
+	Only []LogEntry `json:"only"`
+	More uint64     `json:"more"`
+}

@@ -63,8 +63,25 @@ func (s *Server) clusterRoutes() []route {
 			errors: []api.Code{api.CodeNotFound, api.CodeInvalid, api.CodeConflict, api.CodeInUse, api.CodeUnknown},
 			handle: s.removeNode, intends: true,
 		},
+		{
+			method: http.MethodGet, path: "/v1/cluster/nodes/{node}/diff", name: "diffClusterNode", scope: operator,
+			summary: "The commits that only one of two nodes has",
+			doc: "The node compares its own log with the log of the node that the path names. policyd must run there. The answer has at " +
+				"most 1000 commits of each node, and the number of the others.",
+			reply: api.ClusterDiff{}, errors: []api.Code{api.CodeNotFound, api.CodeInvalid, api.CodeConflict}, handle: s.diffNode,
+		},
 	}
 }
+
+// isNodeName reports whether a text could be the name of a node or log server.
+func isNodeName(s string) bool {
+	return s != "" && len(s) <= maxNode && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
+var (
+	errNodeName  = &api.Error{Code: api.CodeInvalid, Text: "that is not the name of a node"}
+	errNoCluster = &api.Error{Code: api.CodeConflict, Text: "this node is stand-alone: it has no cluster with other nodes"}
+)
 
 // removeNode takes a node out of the cluster. Its intent is on disk before.
 func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -77,10 +94,10 @@ func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) (any, error)
 	}
 	node := r.PathValue("node")
 	switch {
-	case node == "" || len(node) > maxNode || strings.ContainsFunc(node, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return nil, &api.Error{Code: api.CodeInvalid, Text: "that is not the name of a node"}
+	case !isNodeName(node):
+		return nil, errNodeName
 	case s.remove == nil:
-		return nil, &api.Error{Code: api.CodeConflict, Text: "this node is stand-alone: there is no cluster from which a node could be removed"}
+		return nil, errNoCluster
 	}
 	callOf(r).Reason = body.Reason
 	if err := s.intend(r, ""); err != nil {

@@ -155,3 +155,21 @@ func TestRemoveClusterNode(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestDiffClusterNode: the answer has the commits that only one of two nodes has, and
+// counts those that it leaves out.
+func TestDiffClusterNode(t *testing.T) {
+	r := start(t, nil)
+	d, err := r.client.ClusterDiff(t.Context(), "n3")
+	if err != nil || d.Equal || d.Common != 2 || len(d.Sides) != 2 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	if own := d.Sides[0]; own.Node != "test" || own.Position != 2 || len(own.Only) != 0 || own.More != 0 {
+		t.Errorf("%+v", own)
+	}
+	if other := d.Sides[1]; other.Node != "n3" || other.Position != 4 || len(other.Only) != 1 || other.Only[0].Position != 3 || other.More != 1 {
+		t.Errorf("%+v", other)
+	}
+	_, err = r.client.ClusterDiff(t.Context(), "a b")
+	wantCode(t, "a name that no node has", err, api.CodeInvalid)
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/api/server"
 	"github.com/postern-im/postern/audit"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/projections"
@@ -96,7 +97,12 @@ func startIn(t testing.TB, dir string, explain server.Explainer, shown func(serv
 	remove := func(_ context.Context, name string) (api.ClusterRemoved, error) {
 		return api.ClusterRemoved{Node: name, Removed: []string{name + "-00000000"}, Left: []string{}}, nil
 	}
-	admin, err := server.New(server.Config{Node: "test", Fresh: fresh, RemoveNode: remove, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
+	diff := func(_ context.Context, name string) (server.Difference, error) {
+		return server.Difference{Common: 2, Own: server.Side{Node: "test", Position: 2}, Other: server.Side{Node: name, Position: 4, Only: []*events.Commit{{
+			Position: 3, Tenant: "acme", TenantVersion: 1, Time: time.Unix(1, 0).UTC(), Actor: "operator:root", CommandID: "one", Events: []events.Event{events.RoleDefined{Name: "lab:kiosk"}},
+		}}}}, nil
+	}
+	admin, err := server.New(server.Config{Node: "test", Fresh: fresh, RemoveNode: remove, DiffNode: diff, Runner: n, Log: shown(log), Explain: explain, Audit: audit, Gateways: lobby, Work: workshop{}, LogID: log.LogID(), Version: "test", Started: time.Unix(0, 0), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

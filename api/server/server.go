@@ -64,6 +64,9 @@ type Config struct {
 	// RemoveNode takes a node of the cluster, or one log server, out of it for good. The
 	// error is an *api.Error. If RemoveNode is nil, the node is stand-alone.
 	RemoveNode func(ctx context.Context, node string) (api.ClusterRemoved, error)
+	// DiffNode compares the log of this node with the log of another node of the
+	// cluster. If it is nil, the node is stand-alone.
+	DiffNode func(ctx context.Context, node string) (Difference, error)
 	// Node is the id of this node.
 	Node string
 	// LogID, Version and Started are part of the status of the node.
@@ -87,11 +90,13 @@ type Server struct {
 	fresh    func() error       // nil: always fresh
 	cluster  func() api.Cluster // nil: stand-alone
 	remove   func(context.Context, string) (api.ClusterRemoved, error)
-	nodeID   string
-	logID    string
-	version  string
-	started  time.Time
-	logger   *slog.Logger
+	// difference compares this node's log with another node's; nil: stand-alone.
+	difference func(context.Context, string) (Difference, error)
+	nodeID     string
+	logID      string
+	version    string
+	started    time.Time
+	logger     *slog.Logger
 	// unrecorded logs that records cannot be written. Any caller can cause such
 	// lines. All calls count as one source.
 	unrecorded *floodlog.Logger
@@ -110,24 +115,25 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("api: no runner")
 	}
 	s := &Server{
-		runner:   c.Runner,
-		log:      c.Log,
-		explain:  c.Explain,
-		worker:   c.Work,
-		gateways: c.Gateways,
-		audit:    c.Audit,
-		fresh:    c.Fresh,
-		cluster:  c.Cluster,
-		remove:   c.RemoveNode,
-		nodeID:   c.Node,
-		logID:    c.LogID,
-		version:  c.Version,
-		started:  c.Started.UTC(),
-		logger:   cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		commands: commands(),
-		mux:      http.NewServeMux(),
-		limits:   newLimits(),
-		failures: newFailures(),
+		runner:     c.Runner,
+		log:        c.Log,
+		explain:    c.Explain,
+		worker:     c.Work,
+		gateways:   c.Gateways,
+		audit:      c.Audit,
+		fresh:      c.Fresh,
+		cluster:    c.Cluster,
+		remove:     c.RemoveNode,
+		difference: c.DiffNode,
+		nodeID:     c.Node,
+		logID:      c.LogID,
+		version:    c.Version,
+		started:    c.Started.UTC(),
+		logger:     cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
+		commands:   commands(),
+		mux:        http.NewServeMux(),
+		limits:     newLimits(),
+		failures:   newFailures(),
 	}
 	s.unrecorded = floodlog.New(floodlog.Config{Logger: s.logger, Key: "records", Every: unrecordedEach})
 	if c.Log != nil {

@@ -73,7 +73,7 @@ var ownAffair = []string{
 }
 
 // operatorReads are the paths outside any tenant, which only operators may read.
-var operatorReads = []string{"/v1/tokens", "/v1/gateways", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/cluster", "/v1/tenants", "/v1/work", "/v1/sessions", "/v1/sessions/{session}"}
+var operatorReads = []string{"/v1/tokens", "/v1/gateways", "/v1/log", "/v1/owners/{domain}", "/v1/status", "/v1/cluster", "/v1/cluster/nodes/{node}/diff", "/v1/tenants", "/v1/work", "/v1/sessions", "/v1/sessions/{session}"}
 
 // TestCommandsMatchTheCatalogue checks that the API has exactly the commands of
 // package tenants.

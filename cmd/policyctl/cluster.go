@@ -16,6 +16,7 @@ type clusterCmd struct {
 	Create   clusterCreate   `cmd:"" help:"Make a stopped policy node the first node of a cluster."`
 	Dissolve clusterDissolve `cmd:"" help:"Make the stopped first node of a cluster stand-alone again."`
 	Status   clusterStatus   `cmd:"" help:"Show the nodes of the cluster, as one of them knows it."`
+	Diff     clusterDiff     `cmd:"" help:"Show the commits that only one of two nodes has."`
 	Join     clusterJoin     `cmd:"" help:"Wait until the node has joined its cluster and follows it."`
 	Remove   clusterRemove   `cmd:"" help:"Take a stopped node out of the cluster for good."`
 }

@@ -150,6 +150,15 @@ func TestClusterOfThree(t *testing.T) {
 				break
 			}
 		}
+		other := configs[(i+1)%3].ID
+		eventually(t, "the logs do not differ", func() bool {
+			d, err := client.ClusterDiff(t.Context(), other)
+			return err == nil && d.Equal && d.Common == 12 && d.Sides[0].Node == configs[i].ID && d.Sides[1].Node == other
+		})
+		_, err := client.ClusterDiff(t.Context(), configs[i].ID)
+		refusedAs(t, err, api.CodeInvalid, "is the node that answers")
+		_, err = client.ClusterDiff(t.Context(), "n9")
+		refusedAs(t, err, api.CodeNotFound, "it has heard n1, n2, n3")
 		if _, err := os.Stat(filepath.Join(configs[i].logServerDir(), "ID")); err != nil {
 			t.Error(err)
 		}

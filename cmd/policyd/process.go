@@ -222,7 +222,8 @@ func (p *process) makeNode() (err error) {
 	}
 	if p.cluster != nil {
 		responder.OnChallenge = p.cluster.replica.Heard
-		admin.Fresh, admin.Cluster, admin.RemoveNode = p.cluster.fresh, p.cluster.report, p.removeNode
+		admin.Fresh, admin.Cluster = p.cluster.fresh, p.cluster.report
+		admin.RemoveNode, admin.DiffNode = p.removeNode, p.diffNode
 	}
 	if p.responder, err = overnats.NewResponder(responder); err != nil {
 		return err

@@ -199,6 +199,23 @@ func (p *Peers) Copy(ctx context.Context, from, to events.Position, fn func(reco
 	return nil
 }
 
+// From calls fn with the records of one node from one position to another. It asks no
+// other node. It returns an error of fn as it is.
+func (p *Peers) From(ctx context.Context, node string, from, to events.Position, fn func(records [][]byte) error) error {
+	if from > to {
+		return nil
+	}
+	c := &copying{peers: p, next: from, to: to, fn: fn}
+	err := c.from(ctx, node)
+	if refused, ok := errors.AsType[*refusedError](err); ok {
+		return refused.error
+	}
+	if err != nil {
+		return fmt.Errorf("read the commits from %d to %d of node %s: %w", from, to, node, err)
+	}
+	return nil
+}
+
 // find returns a node that has a position: the one that answers first.
 func (p *Peers) find(ctx context.Context, position events.Position) (node string, err error) {
 	for {
