@@ -29,7 +29,7 @@ type cluster struct {
 }
 
 // newCluster starts a cluster. It is stopped at the end of the test.
-func newCluster(t *testing.T, config installation.ClusterConfig) *cluster {
+func newCluster(t testing.TB, config installation.ClusterConfig) *cluster {
 	t.Helper()
 	lab, other := shared.servers[backend.Prosody], shared.servers[backend.Ejabberd]
 	bin, err := filepath.Abs(binaries)
@@ -67,7 +67,7 @@ func newCluster(t *testing.T, config installation.ClusterConfig) *cluster {
 }
 
 // do runs a command at a node.
-func (c *cluster) do(ctx context.Context, t *testing.T, node int, tenant string, cmd api.Command) api.Result {
+func (c *cluster) do(ctx context.Context, t testing.TB, node int, tenant string, cmd api.Command) api.Result {
 	t.Helper()
 	result, err := c.admins[node].Do(ctx, tenant, cmd, api.CommandMeta{})
 	if err != nil {

@@ -28,6 +28,9 @@ func (p *Program) Stop() error { return p.process.end(stopTimeout) }
 // Kill ends the program at once.
 func (p *Program) Kill() error { return p.process.end(0) }
 
+// PID is the id of the program's process.
+func (p *Program) PID() int { return p.process.group }
+
 // WaitFor repeats an attempt until it succeeds. It gives up when the program or
 // ctx has ended.
 func (p *Program) WaitFor(ctx context.Context, attempt func(context.Context) error) error {

@@ -74,6 +74,9 @@ type ClusterNode struct {
 // Log is the path of the node's log file.
 func (n *ClusterNode) Log() string { return n.Dir + ".log" }
 
+// NATS is the address of the node's server for gateways, without a link.
+func (n *ClusterNode) NATS() string { return n.nats }
+
 // Data is the node's data folder.
 func (n *ClusterNode) Data() string { return filepath.Join(n.Dir, "data") }
 
