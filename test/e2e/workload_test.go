@@ -338,7 +338,7 @@ func (c *cluster) leader(ctx context.Context) (int, error) {
 			continue
 		}
 		for at, n := range c.Nodes {
-			if strings.Contains(text, fmt.Sprintf("postern_cluster_leader{node=%q} 1", n.ID)) {
+			if strings.Contains(text, fmt.Sprintf("postern_cluster_leader{copy=%q} 1", n.ID)) {
 				return at, nil
 			}
 		}
