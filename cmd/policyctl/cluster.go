@@ -18,6 +18,7 @@ type clusterCmd struct {
 	Status   clusterStatus   `cmd:"" help:"Show the nodes of the cluster, as one of them knows it."`
 	Diff     clusterDiff     `cmd:"" help:"Show the commits that only one of two nodes has."`
 	Join     clusterJoin     `cmd:"" help:"Wait until the node has joined its cluster and follows it."`
+	Resolve  clusterResolve  `cmd:"" help:"Give up the data of a stopped node that has another history than the others."`
 	Remove   clusterRemove   `cmd:"" help:"Take a stopped node out of the cluster for good."`
 }
 

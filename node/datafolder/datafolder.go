@@ -1,6 +1,6 @@
 // Package datafolder works on the folder in which a policy node keeps its state,
-// while no node runs there. It opens and verifies the log, restores a backup, and
-// makes the node the first one of a cluster or stand-alone again.
+// while no node runs there. It opens and verifies the log, restores a backup, makes
+// the node the first one of a cluster or stand-alone again, and moves its data away.
 //
 // Open and Verify change nothing. Restore puts a log into the folder only after it
 // has read and checked the whole log, and CreateCluster verifies the log first. A log that another process has open is
