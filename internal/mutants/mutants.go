@@ -102,24 +102,28 @@ func Named(name string) (Mutant, error) {
 
 // Overlay writes the files of a bug to dir, and returns the argument of -overlay.
 // root is the module's root.
-func (m Mutant) Overlay(root, dir string) (string, error) {
+func (m Mutant) Overlay(root, dir string) (string, error) { return Overlay(root, dir, m) }
+
+// Overlay is like the method, with several changes, in their order. Later changes
+// find the files as the earlier ones left them.
+func Overlay(root, dir string, all ...Mutant) (string, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", fmt.Errorf("mutants: %w", err)
 	}
-	original := filepath.Join(root, filepath.FromSlash(m.File))
-	source, err := os.ReadFile(original)
-	if err != nil {
-		return "", fmt.Errorf("mutants: bug %q: %w", m.Name, err)
+	replaced := map[string]string{} // the changed file in place of each original
+	for _, m := range all {
+		original := filepath.Join(root, filepath.FromSlash(m.File))
+		from, again := replaced[original]
+		if !again {
+			from = original
+			replaced[original] = filepath.Join(dir, strings.ReplaceAll(m.File, "/", "_"))
+		}
+		if err := m.change(from, replaced[original]); err != nil {
+			return "", err
+		}
 	}
-	if n := strings.Count(string(source), m.Old); n != 1 {
-		return "", fmt.Errorf("mutants: bug %q: its passage is in %s %d times: the source has changed, so change the bug too", m.Name, m.File, n)
-	}
-	changed := filepath.Join(dir, filepath.Base(m.File))
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o600); err != nil {
-		return "", fmt.Errorf("mutants: %w", err)
-	}
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	text, err := json.Marshal(map[string]map[string]string{"Replace": replaced})
 	if err != nil {
 		return "", fmt.Errorf("mutants: %w", err)
 	}
@@ -128,4 +132,19 @@ func (m Mutant) Overlay(root, dir string) (string, error) {
 		return "", fmt.Errorf("mutants: %w", err)
 	}
 	return overlay, nil
+}
+
+// change writes the changed file to another place.
+func (m Mutant) change(from, to string) error {
+	source, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("mutants: bug %q: %w", m.Name, err)
+	}
+	if n := strings.Count(string(source), m.Old); n != 1 {
+		return fmt.Errorf("mutants: bug %q: its passage is in %s %d times: the source has changed, so change the bug too", m.Name, m.File, n)
+	}
+	if err := os.WriteFile(to, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o600); err != nil {
+		return fmt.Errorf("mutants: bug %q: %w", m.Name, err)
+	}
+	return nil
 }
