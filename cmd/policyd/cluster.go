@@ -183,7 +183,7 @@ func (p *process) awaitBound(ctx context.Context) error {
 func (m *membership) complete(c *node.Config, log *eventlog.Log) {
 	c.Log = clusterLog{log, m.replica}
 	c.Prover = m.replica
-	c.Cluster = members{m.replica, m.configured}
+	c.Cluster = members{m.replica, m.configured, time.Now()}
 }
 
 // fresh returns an error if this node may have missed a revocation that other nodes

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"slices"
+	"time"
 
+	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/node"
@@ -16,7 +18,13 @@ type members struct {
 	// configured are the nodes in the configuration. They are empty if an operator's
 	// NATS servers order the log; then each node that was heard of counts.
 	configured []string
+	// began is when this process began to hear the other nodes.
+	began time.Time
 }
+
+// unheard stands for the nodes that this process may not have heard yet, while the
+// configuration does not name them.
+const unheard = "nodes not heard yet"
 
 // Members implements node.Cluster.
 func (m members) Members() ([]node.Member, <-chan struct{}) {
@@ -34,6 +42,11 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 	}
 	for _, id := range left {
 		list = append(list, node.Member{Node: id, Voter: true})
+	}
+	if len(m.configured) == 0 && time.Since(m.began) <= decision.Lease {
+		// A node that hangs may hold proofs of the time before this process. It does not
+		// vote, because nobody knows how many such nodes there are.
+		list = append(list, node.Member{Node: unheard})
 	}
 	return list, changed
 }
