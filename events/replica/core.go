@@ -59,10 +59,11 @@ type step struct {
 	foreign uint64 // entries of other generations, which are skipped
 }
 
-// An appliedTick is a tick and the head at its place in the order.
+// An appliedTick is a tick, its number in the order and the head at its place.
 type appliedTick struct {
 	tick
-	at head
+	seq uint64
+	at  head
 }
 
 // plan returns the step of the first n entries on a log with a head. After an error
@@ -99,7 +100,7 @@ func (r *reading) add(s *step, e Entry) error {
 	case kindBatch:
 		return r.batch(s, e)
 	case kindTick:
-		return r.tick(s, e.Data)
+		return r.tick(s, e)
 	case kindGeneration:
 		// Its offer was repeated, or another node had created a cluster too: the first
 		// entry counts.
@@ -185,8 +186,8 @@ func (r *reading) batch(s *step, e Entry) error {
 
 // tick takes a tick of this generation. A node offers a tick after it has applied
 // everything up to the tick's position, so this node must be there as well.
-func (r *reading) tick(s *step, data []byte) error {
-	t, known, err := readTick(data)
+func (r *reading) tick(s *step, e Entry) error {
+	t, known, err := readTick(e.Data)
 	if err != nil || !known {
 		return nil // it proves nothing, and the next tick comes in a second
 	}
@@ -197,6 +198,6 @@ func (r *reading) tick(s *step, data []byte) error {
 	if t.Position > s.head.position {
 		return stopf("node %s has commits up to %d, and the order gave this node only those up to %d", t.Node, t.Position, s.head.position)
 	}
-	s.ticks = append(s.ticks, appliedTick{t, s.head})
+	s.ticks = append(s.ticks, appliedTick{t, e.Seq, s.head})
 	return nil
 }

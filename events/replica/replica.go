@@ -238,19 +238,21 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 		default:
 		}
 	}
-	r.applied = max(r.applied, applied)
 	r.foreign += s.foreign
 	if s.head.position > 0 {
 		r.recent.add(s.head)
 		r.announce()
 	}
 	for _, t := range s.ticks {
-		r.lastTick = now
+		if t.seq > r.applied { // otherwise the node reads it again, and it may be old
+			r.lastTick = now
+		}
 		r.proofs.add(t.at.position, t.Challenges, now)
 	}
 	if len(s.ticks) > 0 {
 		r.change() // a Barrier may wait for one of them
 	}
+	r.applied = max(r.applied, applied)
 	return nil
 }
 

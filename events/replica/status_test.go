@@ -48,6 +48,26 @@ func TestReady(t *testing.T) {
 	}
 }
 
+// TestOldTicks: a node that follows again reads ticks that it has applied before. They do
+// not show that the node still hears from its cluster.
+func TestOldTicks(t *testing.T) {
+	o := following(t)
+	r := o.node.r
+	newest := r.Status().LastTick
+	o.pass(time.Minute)
+	r.start()
+	for _, line := range [][]string{{"at", "2", "batch", "a1"}, {"at", "3", "tick", "a1", "1"}} {
+		o.run(line)
+	}
+	if at := r.Status().LastTick; at != newest || r.Failure() != nil {
+		t.Errorf("an old tick was applied at %v, first at %v; failure: %v", at, newest, r.Failure())
+	}
+	o.run([]string{"tick", "a1", "2"})
+	if at := r.Status().LastTick; !at.After(newest) {
+		t.Error("a new tick does not count")
+	}
+}
+
 // TestTwin lets another process use the node's name.
 func TestTwin(t *testing.T) {
 	o := following(t)
