@@ -21,6 +21,11 @@ import (
 // force at this node. That takes milliseconds.
 const applyWithin = 2 * time.Second
 
+// compareWithin bounds the wait for the newest state of the cluster, before the
+// configuration is compared with it. Until it is there, the registered gateways can
+// connect, and none is added.
+const compareWithin = time.Second
+
 // addAgain is the time between two attempts to add a configured gateway to the log,
 // for example while the disk is full.
 const addAgain = 5 * time.Second
@@ -43,6 +48,9 @@ type keyring struct {
 	server   *natsserver.Server
 	own      natsserver.User
 	refusals *refusals
+	// current returns a position that includes everything that the cluster has
+	// acknowledged. It is nil if this node stands alone.
+	current func(context.Context) (events.Position, error)
 
 	// known is closed once the server has its users, or will get none.
 	known chan struct{}
@@ -68,10 +76,11 @@ func (k *keyring) Run(ctx context.Context) error {
 		return k.end(ctx, err)
 	}
 	var missing []string
-	if k.server != nil {
-		missing = k.compare(v)
-	}
+	compared := k.server == nil
 	for {
+		if !compared {
+			missing, compared = k.compareNewest(ctx)
+		}
 		if missing, err = k.add(ctx, missing); err != nil {
 			return err
 		}
@@ -81,7 +90,7 @@ func (k *keyring) Run(ctx context.Context) error {
 		}
 		k.open()
 		wait, cancel := ctx, context.CancelFunc(func() {})
-		if len(missing) > 0 {
+		if len(missing) > 0 || !compared {
 			wait, cancel = context.WithTimeout(ctx, addAgain)
 		}
 		_, err := k.node.AwaitView(wait, func(next *projections.View) bool {
@@ -103,6 +112,24 @@ func (k *keyring) end(ctx context.Context, err error) error {
 		k.logger.Error("the gateways' keys are not kept up to date any more", "error", err)
 	}
 	return nil
+}
+
+// compareNewest compares the configuration with the newest state of the log. A node that
+// is behind its cluster may not know yet that a configured gateway was removed, and must
+// not add it again. ok is false if the newest state is not there in time.
+func (k *keyring) compareNewest(ctx context.Context) (unknown []string, ok bool) {
+	if k.current != nil {
+		ctx, cancel := context.WithTimeout(ctx, compareWithin)
+		defer cancel()
+		p, err := k.current(ctx)
+		if err == nil {
+			_, err = k.node.Await(ctx, p)
+		}
+		if err != nil {
+			return nil, false // it is tried again
+		}
+	}
+	return k.compare(k.node.View()), true
 }
 
 // compare returns the configured gateways that the log has never known. For the others
@@ -138,6 +165,9 @@ func (k *keyring) compare(v *projections.View) (unknown []string) {
 // error only if a file cannot be used.
 func (k *keyring) add(ctx context.Context, ids []string) (again []string, err error) {
 	for _, id := range ids {
+		if k.node.View().Installation().Gateway(id) != nil {
+			continue // it was added, and perhaps removed again, since the last attempt
+		}
 		public, err := natsserver.EnsureSeed(k.seedFile(id))
 		if err != nil {
 			return nil, fmt.Errorf("key of gateway %s: %w", id, err)

@@ -180,6 +180,26 @@ func TestConfiguredGateways(t *testing.T) {
 	}
 }
 
+// TestConfiguredGatewaysOfABehindNode: a node that starts behind its cluster adds no
+// configured gateway before it has caught up. Otherwise it would add a gateway again that
+// was removed meanwhile.
+func TestConfiguredGatewaysOfABehindNode(t *testing.T) {
+	configs := clusterConfigs(t, 3)
+	stops := beginAll(t, configs)
+	if err := stops[2](); err != nil {
+		t.Fatal(err)
+	}
+	registry(t, configs[0], api.GatewayAdd{ID: "gw1", PublicKey: newSeed(t, configs[0], "gw1")})
+	registry(t, configs[0], api.GatewayRemove{ID: "gw1"})
+	behind := configs[2]
+	behind.NATS.Gateways = []string{"gw1", "gw2"}
+	beginAll(t, configs[2:])
+	eventually(t, "the other gateway to be added", func() bool { return registered(t, configs[0])["gw2"] != "" })
+	if list := registered(t, configs[0]); len(list) != 1 {
+		t.Errorf("registered: %v", list)
+	}
+}
+
 // TestRegistryOnOldLog: an installation of the version before keeps its gateways and
 // their keys. policyd registers them when it starts.
 func TestRegistryOnOldLog(t *testing.T) {
