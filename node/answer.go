@@ -89,9 +89,11 @@ func (n *Node) decide(v *projections.View, q *decision.Request, at time.Time) de
 // judge asks package policy for the verdict, if the session was opened under this
 // log. Otherwise it ends the session, because positions of two logs cannot be
 // compared. For example, after a restore a newer revocation may be at a lower
-// position than the session's.
+// position than the session's. For the same reason it ends a session that was opened at
+// a position that the View does not have: a cluster that has lost most of its nodes may
+// have given up commits. A node that is only behind answers StatusBehind instead.
 func (n *Node) judge(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
-	if string(q.Session.OpenedLog) != n.cfg.LogID {
+	if string(q.Session.OpenedLog) != n.cfg.LogID || q.Session.Opened > uint64(v.Position()) {
 		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged}
 	}
 	return policy.Decide(v, q, at)

@@ -396,6 +396,21 @@ func TestRevocations(t *testing.T) {
 	}
 }
 
+// TestOpenedBeyondTheLog: a session that was opened at a position that the log does not
+// have ends. The log has given up commits, and its next revocations may have lower
+// positions than the session.
+func TestOpenedBeyondTheLog(t *testing.T) {
+	l := openLog(t)
+	r := start(t, l, l.LogID()).ready()
+	r.tenants()
+	at := r.State().At.Position
+	for opened, want := range map[uint64]decision.Effect{at - 1: decision.Pass, at: decision.Pass, at + 1: decision.End} {
+		if v := r.ask("acme", "anna@acme.test", "ben@acme.test", opened); v.Effect != want {
+			t.Errorf("opened at %d, the log is at %d: %+v", opened, at, v)
+		}
+	}
+}
+
 // TestOtherLog: a session that was opened under another log than the node's is
 // ended, at any position. So is a session that names no log.
 func TestOtherLog(t *testing.T) {
@@ -407,7 +422,7 @@ func TestOtherLog(t *testing.T) {
 		"":                                 decision.End,
 		"0123456789abcdef0123456789abcdef": decision.End,
 	} {
-		q := chat(t, "acme", "bob@acme.test", "carol@acme.test", 1<<62)
+		q := chat(t, "acme", "bob@acme.test", "carol@acme.test", r.State().At.Position)
 		q.Question.Session.OpenedLog = []byte(log)
 		reply := r.answer(decision.Mark{}, q)
 		if reply.Status != decision.StatusOK || reply.Results[0].Verdict.Effect != want {

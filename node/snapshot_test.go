@@ -214,7 +214,7 @@ func TestNoSnapshots(t *testing.T) {
 			r.tenants()
 			r.members(0, 20)
 		}
-		if v := r.ask("acme", "m3@acme.test", "carol@acme.test", 1<<62); v.Effect != decision.Refuse {
+		if v := r.ask("acme", "m3@acme.test", "carol@acme.test", r.State().At.Position); v.Effect != decision.Refuse {
 			t.Errorf("%+v", v)
 		}
 		if err := r.stop(); err != nil {

@@ -401,7 +401,7 @@ func crossQuestions(ctx context.Context, t *testing.T, s *site) {
 		if opening.Allowed != crossed.own {
 			t.Errorf("%s of tenant %s is opened: %+v", crossed.account, crossed.tenant, opening)
 		}
-		who.Opened = 1 << 62 // later than every revocation
+		who.Opened = opening.Position // later than every revocation
 		who.OpenedLog = []byte(opening.LogID)
 		for _, q := range questions(t, who) {
 			verdicts := make([]decision.Verdict, 1)
