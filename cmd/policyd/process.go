@@ -222,7 +222,7 @@ func (p *process) makeNode() (err error) {
 	}
 	if p.cluster != nil {
 		responder.OnChallenge = p.cluster.replica.Heard
-		p.keys.current = p.cluster.replica.Current
+		p.keys.current = p.cluster.replica.Barrier
 		admin.Fresh, admin.Cluster = p.cluster.fresh, p.cluster.report
 		admin.RemoveNode, admin.DiffNode = p.removeNode, p.diffNode
 	}
