@@ -326,14 +326,43 @@ func (l *ledger) audit(ctx context.Context, t *testing.T, c *cluster, nodes ...i
 	return nil
 }
 
-// writers writes at all nodes at once, so that batches race for positions.
+// writers writes at all nodes at once, so that batches race for positions. Meanwhile
+// one node is cut off from the others at times. It offers a batch then and hears
+// nothing, and the others take the position.
 func writers(ctx context.Context, t *testing.T, config installation.ClusterConfig) error {
 	config.Gateways = 1
 	c := newCluster(t, config)
 	c.do(ctx, t, 0, "lab", api.RoleDefine{Role: "talk", Allow: everything()})
 	var l ledger
-	l.all(ctx, c, writingTime, func() {})
+	var failed error
+	l.all(ctx, c, writingTime, func() {
+		for range 2 {
+			var leader int
+			if leader, failed = c.awaitLeader(ctx); failed != nil {
+				return
+			}
+			c.Isolate((leader + 1) % len(c.Nodes)) // the others need no election
+			wait(ctx, calm)
+			c.Mend()
+			wait(ctx, calm)
+		}
+	})
+	if failed != nil {
+		return failed
+	}
 	return l.audit(ctx, t, c, 0, 1, 2)
+}
+
+// awaitLeader waits until the nodes know the leader, and returns its index.
+func (c *cluster) awaitLeader(ctx context.Context) (leader int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	for {
+		if leader, err = c.leader(ctx); err == nil || ctx.Err() != nil {
+			return leader, err
+		}
+		wait(ctx, againAfter)
+	}
 }
 
 // all writes at all nodes, and meanwhile runs f, for some time at least.

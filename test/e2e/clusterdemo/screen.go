@@ -24,7 +24,7 @@ const (
 	metricVerdicts = "postern_node_verdicts_total"
 	metricPosition = "postern_node_position"
 	metricProofAge = "postern_cluster_proof_age_seconds"
-	metricLeader   = "postern_cluster_leader{node="
+	metricLeader   = "postern_cluster_leader{copy="
 	metricRequests = "postern_asker_requests_total"
 	metricSessions = "postern_gateway_sessions"
 )
