@@ -74,11 +74,29 @@ var bugs = []seeded{
 			New: pauseText + "\terr := r.cfg.Log.Ingest(ctx, s.cursor, s.records)\n",
 		}},
 	},
+	{
+		bug: "proof taken ahead of the View", program: "policyd", schedule: heldView,
+		widen: []mutants.Mutant{{
+			Name: "the node's View stays behind its log: the import", File: "node/follow.go",
+			Old: "\t\"fmt\"\n", New: "\t\"fmt\"\n\t\"os\"\n",
+		}, {
+			Name: "the node's View stays behind its log", File: "node/follow.go",
+			Old: "\t\t\tnext, err := n.view.Load().Apply(c)\n",
+			New: "\t\t\tfor held := true; held && ctx.Err() == nil && n.cfg.ID == \"n1\"; {\n" +
+				"\t\t\t\t_, err := os.Stat(os.Getenv(\"" + holdVariable + "\"))\n" +
+				"\t\t\t\tif held = err == nil; held {\n\t\t\t\t\t<-time.After(100 * time.Millisecond)\n\t\t\t\t}\n\t\t\t}\n" +
+				"\t\t\tnext, err := n.view.Load().Apply(c)\n",
+		}},
+	},
 	{bug: "wiped voter under its old name", program: "policyd", schedule: wipedNode},
 }
 
 // pauseText keeps a program where it is for the time widened.
 const pauseText = "\t<-time.After(500 * time.Millisecond)\n"
+
+// holdVariable names a file. While the file exists, the View of the first node takes
+// no commit, if the program is changed so.
+const holdVariable = "POSTERN_TEST_HOLD"
 
 // errCaught marks what a schedule finds wrong. Any other error means that the
 // schedule did not happen.
@@ -168,6 +186,36 @@ func staleNode(ctx context.Context, t *testing.T, config installation.ClusterCon
 	}
 	wait(ctx, decision.Lease+5*overdue)
 	stop()
+	return w.late(t)
+}
+
+// heldView holds the View of a node, which follows the log all the same, and takes a
+// permission away at another node. A gateway that reaches only the first node must
+// not hand stanzas over after the lease.
+func heldView(ctx context.Context, t *testing.T, config installation.ClusterConfig) error {
+	hold := filepath.Join(t.TempDir(), "hold")
+	t.Setenv(holdVariable, hold)
+	config.Gateways = 1
+	c := newCluster(t, config)
+	w := newWorkload(ctx, t, c, 1)
+	a := w.accounts[0]
+	stop := w.write(ctx, t, a)
+	defer stop()
+	wait(ctx, calm)
+	for other := 1; other < len(c.Nodes); other++ {
+		c.Edge(0, other).Cut()
+	}
+	if err := os.WriteFile(hold, nil, 0o600); err != nil {
+		return err
+	}
+	if err := w.revoke(ctx, a, 1, 2); err != nil {
+		return err
+	}
+	wait(ctx, decision.Lease+5*overdue)
+	stop()
+	if err := os.Remove(hold); err != nil {
+		return err
+	}
 	return w.late(t)
 }
 
