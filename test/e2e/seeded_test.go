@@ -44,7 +44,8 @@ type seeded struct {
 	schedule func(ctx context.Context, t *testing.T, config installation.ClusterConfig) error
 }
 
-// bugs are the bugs that real processes show.
+// bugs are the bugs that real processes show. The one of package mutants that is not
+// here is the wiped voter: the simulator and package natsserver catch it.
 var bugs = []seeded{
 	{
 		bug: "lease check removed", program: "gateway", schedule: staleNode,
@@ -88,7 +89,6 @@ var bugs = []seeded{
 				"\t\t\tnext, err := n.view.Load().Apply(c)\n",
 		}},
 	},
-	{bug: "wiped voter under its old name", program: "policyd", schedule: wipedNode},
 }
 
 // pauseText keeps a program where it is for the time widened.
@@ -453,29 +453,4 @@ func killedNode(ctx context.Context, t *testing.T, config installation.ClusterCo
 		return failed
 	}
 	return l.audit(ctx, t, c, 0, 1, 2)
-}
-
-// wipedNode lets two nodes of three acknowledge commands. Then the first of the two
-// is away, and the second loses its disk. The third node never had these commands,
-// but they must be there when the first node is back.
-func wipedNode(ctx context.Context, t *testing.T, config installation.ClusterConfig) error {
-	config.Gateways = 1
-	c := newCluster(t, config)
-	c.do(ctx, t, 0, "lab", api.RoleDefine{Role: "talk", Allow: everything()})
-	if err := c.Nodes[2].Program.Kill(); err != nil {
-		return err
-	}
-	var l ledger
-	l.all(ctx, c, writingTime, func() {})
-	if err := errors.Join(c.Nodes[0].Program.Kill(), c.Nodes[1].Program.Kill(), os.RemoveAll(c.Nodes[1].Data())); err != nil {
-		return err
-	}
-	if err := errors.Join(c.BeginNode(1), c.BeginNode(2)); err != nil {
-		return err
-	}
-	wait(ctx, 2*writingTime) // the two could elect a leader now
-	if err := c.BeginNode(0); err != nil {
-		return err
-	}
-	return l.audit(ctx, t, c, 0, 2)
 }
