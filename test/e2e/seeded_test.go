@@ -26,9 +26,6 @@ const (
 	buildTime = 10 * time.Minute
 	// writingTime is how long the administrators of a schedule write.
 	writingTime = 10 * time.Second
-	// widened is how long a program stays between two steps, in schedules that stop
-	// it there. It is less than decision.MaxAge.
-	widened = 500 * time.Millisecond
 )
 
 // A seeded is a bug of package mutants, and the schedule that reveals it.
@@ -91,7 +88,8 @@ var bugs = []seeded{
 	},
 }
 
-// pauseText keeps a program where it is for the time widened.
+// pauseText keeps a program between two steps, in schedules that stop it there, for
+// less than decision.MaxAge.
 const pauseText = "\t<-time.After(500 * time.Millisecond)\n"
 
 // holdVariable names a file. While the file exists, the View of the first node takes
