@@ -220,7 +220,7 @@ func (s *LogServer) newOptions() (*server.Options, error) {
 	opts.Nkeys = []*server.NkeyUser{clientUser, systemUser}
 	opts.Cluster.Host, opts.Cluster.Port, opts.Cluster.TLSConfig = host, port, routeTLS
 	for _, p := range cfg.Peers {
-		if p.Node == cfg.Node {
+		if p.Address == cfg.Listen {
 			continue // the server would connect to itself, and refuse the connection
 		}
 		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: p.Address})
