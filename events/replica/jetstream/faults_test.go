@@ -56,7 +56,9 @@ func checkSame(t *testing.T, a, b *book) {
 func TestServersStop(t *testing.T) {
 	t.Parallel()
 	c, nodes := three(t)
-	leader := slices.IndexFunc(nodes, func(n *node) bool { return n.server.Name() == nodes[0].stream.State().Leader })
+	leader := slices.IndexFunc(nodes, func(n *node) bool {
+		return strings.HasPrefix(n.server.Name(), nodes[0].stream.State().Leader+"-")
+	})
 	if leader < 0 {
 		t.Fatalf("the leader is %q", nodes[0].stream.State().Leader)
 	}
@@ -286,7 +288,9 @@ func TestDamagedStore(t *testing.T) {
 	for k := range count {
 		offer(t, nodes[0], batch("entry %d %01000d", k, k), b)
 	}
-	hurt := slices.IndexFunc(nodes, func(n *node) bool { return n.server.Name() != nodes[0].stream.State().Leader })
+	hurt := slices.IndexFunc(nodes, func(n *node) bool {
+		return !strings.HasPrefix(n.server.Name(), nodes[0].stream.State().Leader+"-")
+	})
 	nodes[hurt].stop()
 	c.Stop(hurt)
 	flipped := 0
