@@ -136,11 +136,17 @@ var crossings = map[string][]crossing{
 	"gateway add":    {{args: "No.2"}},
 	"gateway list":   {{args: "", allowed: true}},
 	"gateway remove": {{args: "edge9 --yes"}},
+	// The node stands alone, so there is nothing to join, remove or compare.
+	"cluster status": {{args: "", allowed: true}},
+	"cluster join":   {{args: "--timeout 1s"}},
+	"cluster remove": {{args: "n2 --yes"}},
+	"cluster diff":   {{args: "n2"}},
 	// These read and write files only.
 	"cluster init":     {{args: ""}},
 	"cluster issue":    {{args: ""}},
 	"cluster create":   {{args: "--data /proc/nonexistent"}},
 	"cluster dissolve": {{args: "--data /proc/nonexistent"}},
+	"cluster resolve":  {{args: "--data /proc/nonexistent --discard --position 1"}},
 	// This comes last: it removes tenant other.
 	"tenant remove": {{args: "other --yes", allowed: true}},
 }
