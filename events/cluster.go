@@ -158,6 +158,10 @@ func CheckClusterName(name string) error {
 // that has the field or value.
 const Level uint64 = 30
 
+// ClusterLevel is the Level of the first version with clusters. Every node of a cluster
+// reads the events up to it, also a node that has not announced its Level.
+const ClusterLevel uint64 = 30
+
 // LevelOf returns the lowest Level of a version that reads e.
 func LevelOf(e Event) uint64 {
 	n, _, _ := protowire.ConsumeTag(e.encode(nil))

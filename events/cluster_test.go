@@ -119,6 +119,9 @@ func TestLevel(t *testing.T) {
 	for i := range one.Fields().Len() {
 		highest = max(highest, uint64(one.Fields().Get(i).Number()))
 	}
+	if events.ClusterLevel != 30 {
+		t.Errorf("ClusterLevel is %d: it stays the level of the first version with clusters", events.ClusterLevel)
+	}
 	if events.Level != highest {
 		t.Errorf("Level is %d, the newest event has number %d", events.Level, highest)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/tenants"
 )
 
 // A Cluster is the set of nodes that share a log, as far as this node has heard from
@@ -89,29 +90,48 @@ func (n *Node) members() []Member {
 	return members
 }
 
-// tooOld returns the names of the members that cannot read all events of a list. A
-// member whose level is unknown is not among them: it stops at an event that it
-// cannot read.
-func tooOld(members []Member, list []events.Event) []string {
-	level := uint64(0)
+// levelOf returns the lowest events.Level of a version that reads all events of a list.
+func levelOf(list []events.Event) (level uint64) {
 	for _, e := range list {
 		level = max(level, events.LevelOf(e))
 	}
-	var names []string
+	return level
+}
+
+// checkLevels returns the refusal of a command whose events some members cannot read, or
+// nil. Such a member would stop deciding. A member that has not been heard from is of an
+// unknown version: only the events that every version with clusters reads are safe.
+func checkLevels(members []Member, level uint64) error {
+	var old, unheard []string
 	for _, m := range members {
-		if m.Level != 0 && m.Level < level {
-			names = append(names, m.Node)
+		switch {
+		case m.Level == 0 && level > events.ClusterLevel:
+			unheard = append(unheard, m.Node)
+		case m.Level != 0 && m.Level < level:
+			old = append(old, m.Node)
 		}
 	}
-	slices.Sort(names)
-	return names
+	if len(old)+len(unheard) == 0 {
+		return nil
+	}
+	slices.Sort(old)
+	slices.Sort(unheard)
+	return tenants.Errors{{Code: tenants.Conflict, Text: upgradeFirst(old, unheard)}}
 }
 
 // upgradeFirst returns the text of the refusal of a command whose events some members
-// cannot read.
-func upgradeFirst(names []string) string {
-	if len(names) == 1 {
-		return fmt.Sprintf("upgrade node %s first: its version cannot read this change, and it would stop deciding", names[0])
+// cannot read, or may not be able to read because they have not been heard from.
+func upgradeFirst(old, unheard []string) string {
+	var parts []string
+	switch {
+	case len(old) == 1:
+		parts = append(parts, fmt.Sprintf("upgrade node %s first: its version cannot read this change, and it would stop deciding", old[0]))
+	case len(old) > 1:
+		parts = append(parts, fmt.Sprintf("upgrade nodes %s first: their versions cannot read this change, and they would stop deciding", strings.Join(old, ", ")))
 	}
-	return fmt.Sprintf("upgrade nodes %s first: their versions cannot read this change, and they would stop deciding", strings.Join(names, ", "))
+	if len(unheard) > 0 {
+		parts = append(parts, fmt.Sprintf("start %s first: not heard from since this node started, so it is unknown whether the version there can read this change", strings.Join(unheard, ", ")))
+	}
+	parts = append(parts, "a node that is lost for good must be removed: policyctl cluster remove --help")
+	return strings.Join(parts, "; ")
 }

@@ -340,8 +340,8 @@ func (p *proposal) propose(c *tenants.Command, outcome *tenants.Outcome) (tenant
 	if len(outcome.Events) == 0 {
 		return tenants.Result{Position: p.view.Position(), TenantVersion: version, Warnings: texts(outcome.Warnings)}, nil
 	}
-	if names := tooOld(p.members, outcome.Events); len(names) > 0 {
-		return tenants.Result{}, tenants.Errors{{Code: tenants.Conflict, Text: upgradeFirst(names)}}
+	if err := checkLevels(p.members, levelOf(outcome.Events)); err != nil {
+		return tenants.Result{}, err
 	}
 	commit := &events.Commit{
 		Position:      p.view.Position() + 1,
