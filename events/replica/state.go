@@ -9,9 +9,13 @@ import (
 )
 
 // stateVersion is the version of states that this package writes and reads. A node
-// ignores a state of another version: states inform operators and commands that
-// wait, and no decision depends on them alone.
+// ignores a state of another version, and so its commands lack a majority while most
+// nodes have a newer one. A later release therefore keeps the version and adds fields at
+// the end: a reader ignores bytes after the fields that it knows.
 const stateVersion = 1
+
+// maxState bounds a state in bytes, with room for the fields of later releases.
+const maxState = 4 << 10
 
 // noTick is the encoded age of the newest tick when a node has applied none.
 const noTick = 1<<40 - 1
@@ -57,7 +61,8 @@ func appendState(dst []byte, s *state) []byte {
 	return append(dst, 0)
 }
 
-// readState decodes a state. known is false if it has another version.
+// readState decodes a state. known is false if it has another version. It ignores fields
+// that a later release has added.
 func readState(data []byte) (s state, known bool, err error) {
 	r := reader{b: data}
 	if r.byte() != stateVersion && r.err == nil {
@@ -81,8 +86,11 @@ func readState(data []byte) (s state, known bool, err error) {
 		r.fail(errMalformed)
 	}
 	s.Failed = failed == 1
-	if err := r.finish(); err != nil {
-		return state{}, true, fmt.Errorf("state of a node: %w", err)
+	if len(data) > maxState {
+		r.fail(errTooLarge)
+	}
+	if r.err != nil {
+		return state{}, true, fmt.Errorf("state of a node: %w", r.err)
 	}
 	return s, true, nil
 }
