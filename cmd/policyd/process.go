@@ -221,7 +221,7 @@ func (p *process) makeNode() (err error) {
 		Version: version(), Started: p.started, Logger: p.logger,
 	}
 	if p.cluster != nil {
-		responder.OnChallenge = p.cluster.replica.Heard
+		responder.OnChallenge, responder.Oldest = p.cluster.replica.Heard, decision.Wire2
 		p.keys.current = p.cluster.replica.Barrier
 		admin.Fresh, admin.Cluster = p.cluster.fresh, p.cluster.report
 		admin.RemoveNode, admin.DiffNode = p.removeNode, p.diffNode

@@ -61,6 +61,9 @@ type ResponderConfig struct {
 	// Level is the highest number of an event that this node reads, for its
 	// announcements.
 	Level uint64
+	// Oldest is the oldest version of batches that this node answers; zero means
+	// every version. A node of a cluster cannot answer Wire1, which has no challenges.
+	Oldest decision.Wire
 	// Duplicate reports whether two gateways use an id, as the SessionDirectory does.
 	// Neither is answered then. Nil means that no id is used twice.
 	Duplicate func(gateway string) bool
@@ -88,6 +91,7 @@ type Responder struct {
 	refused *prometheus.CounterVec // batches that were not decided
 	logger  *floodlog.Logger       // for messages that gateways cause
 	twin    twin
+	old     oldGateways
 }
 
 // NewResponder returns a Responder that does nothing until Serve.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,38 @@ const (
 
 // errTwin means that another process announces this node's id.
 var errTwin = errors.New("another process uses the id of this policy node: neither decides until one is stopped")
+
+// oldAfter is how long a gateway asks in a version that this node does not answer, before
+// the log names it. A gateway asks in the oldest version until it has heard a node.
+const oldAfter = 3 * announceEach
+
+// oldGateways are the gateways that ask in a version that this node does not answer. A
+// gateway of a later version may do so too, but it sends challenges.
+type oldGateways struct {
+	mu    sync.Mutex           // guards since
+	since map[string]time.Time // the first batch since the gateway's last challenge
+}
+
+// asked records a batch. It reports whether the gateway is of an old version.
+func (o *oldGateways) asked(gateway string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	since, known := o.since[gateway]
+	if !known && len(o.since) < maxGateways {
+		if o.since == nil {
+			o.since = map[string]time.Time{}
+		}
+		since, o.since[gateway] = now, now
+	}
+	return known && now.Sub(since) >= oldAfter
+}
+
+// challenged records that the gateway sends challenges.
+func (o *oldGateways) challenged(gateway string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.since, gateway)
+}
 
 // A twin is the other process that uses a node's id. This happens when a node's
 // configuration, or its whole data, is copied and started elsewhere. Each copy would
@@ -89,8 +122,11 @@ func (r *Responder) hear(ctx context.Context, notices <-chan *nats.Msg) {
 func (r *Responder) notice(m *nats.Msg, a *decision.Announcement) (twin bool) {
 	if gateway, ok := strings.CutPrefix(m.Subject, challengePrefix); ok {
 		challenge, err := decision.DecodeChallenge(m.Data)
-		if err == nil && decision.IsToken(gateway) && !r.cfg.Duplicate(gateway) {
-			r.cfg.OnChallenge(gateway, challenge)
+		if err == nil && decision.IsToken(gateway) {
+			r.old.challenged(gateway)
+			if !r.cfg.Duplicate(gateway) {
+				r.cfg.OnChallenge(gateway, challenge)
+			}
 		}
 		return false
 	}

@@ -346,6 +346,46 @@ func TestDuplicateGatewayIsNotAnswered(t *testing.T) {
 	}
 }
 
+// TestOldGatewayAtACluster checks that a node of a cluster answers a gateway of Wire1
+// that it is not fresh, and that the log then says which side must be upgraded. A gateway
+// of Wire2 asks in Wire1 too until it has heard a node, and is not named.
+func TestOldGatewayAtACluster(t *testing.T) {
+	s := startNATS(t, -1)
+	p := newPeer(t, s)
+	var log logLines
+	decider := newDecider()
+	r, _ := serve(t, s, ResponderConfig{Decider: decider, Oldest: decision.Wire2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	p.connected()
+	ask := func(id uint64) {
+		t.Helper()
+		p.send(batch(id, decision.NoChallenge))
+		if r := p.reply(); r.Status != decision.StatusNotFresh || r.Wire != decision.Wire1 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	long := func() {
+		r.old.mu.Lock()
+		defer r.old.mu.Unlock()
+		r.old.since["gw1"] = r.old.since["gw1"].Add(-oldAfter)
+	}
+	const text = "upgrade this gateway"
+	ask(1)
+	r.old.challenged("gw1")
+	ask(2)
+	if strings.Contains(log.String(), text) {
+		t.Error("a gateway that has just started, or sends challenges, is named as old")
+	}
+	long()
+	ask(3)
+	if !strings.Contains(log.String(), text) || !strings.Contains(log.String(), "gw1") {
+		t.Errorf("the old gateway is not named: %s", log.String())
+	}
+	p.send(batch(4, aChallenge))
+	if r := p.reply(); r.Status != decision.StatusOK || decider.asked.Load() != 1 {
+		t.Errorf("a gateway of Wire2: %+v, asked %d", r, decider.asked.Load())
+	}
+}
+
 // logLines is a log that a test reads while it is written.
 type logLines struct {
 	mu   sync.Mutex

@@ -102,6 +102,13 @@ func (w *worker) decide(gateway string, msg []byte, waited time.Duration) {
 		w.refuse(refusedUnreadable, slog.LevelWarn, gateway, "a batch cannot be read", "error", err)
 		return
 	}
+	if w.batch.Wire < w.cfg.Oldest {
+		w.without(decision.StatusNotFresh)
+		if w.old.asked(gateway, time.Now()) {
+			w.refuse(refusedOld, slog.LevelWarn, gateway, "a gateway asks in an older version, which a node of a cluster cannot answer", "remedy", "upgrade this gateway")
+		}
+		return
+	}
 	if reason, status := w.declined(waited); reason != "" {
 		w.refused.WithLabelValues(reason).Inc()
 		w.without(status)
@@ -152,6 +159,7 @@ const (
 	refusedUnreadable = "unreadable" // it cannot be decoded, or names another gateway
 	refusedPanic      = "panic"      // a defect of this program
 	refusedVersion    = "version"    // its version is newer than this program
+	refusedOld        = "old"        // its version is older than a cluster can answer
 	refusedBusy       = "busy"       // it has waited too long
 	refusedDuplicate  = "duplicate"  // two gateways use its id
 	refusedTwin       = "twin"       // another process uses this node's id
@@ -159,7 +167,7 @@ const (
 
 // refusals are all reasons.
 var refusals = []string{
-	refusedElsewhere, refusedUnreadable, refusedPanic, refusedVersion, refusedBusy, refusedDuplicate, refusedTwin,
+	refusedElsewhere, refusedUnreadable, refusedPanic, refusedVersion, refusedOld, refusedBusy, refusedDuplicate, refusedTwin,
 }
 
 // refuse counts and logs a refused batch.
