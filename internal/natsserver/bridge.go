@@ -8,11 +8,16 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/postern-im/postern/internal/floodlog"
 )
+
+// awayEach is the time between two log lines about a peer that cannot be reached.
+// Attempts are made all the time, and a node may be down for hours.
+const awayEach = time.Minute
 
 // A Refusal is an action that the server denied to a client.
 type Refusal struct {
@@ -31,11 +36,12 @@ type Refusal struct {
 // client's address, or by their text if no client caused them.
 type bridge struct {
 	logger  *slog.Logger
-	often   *floodlog.Logger  // by address
-	own     *floodlog.Logger  // by text
-	refused func(Refusal)     // nil: refusals are logged as errors
-	peer    func(PeerRefusal) // nil: the server has no peers
-	fatal   chan string       // the first fatal message, which Run returns
+	often   *floodlog.Logger // by address
+	own     *floodlog.Logger // by text
+	away    *floodlog.Logger // by the error of connecting to a peer
+	refused func(Refusal)    // nil: refusals are logged as errors
+	route   func(routeEvent) // nil: the server has no peers
+	fatal   chan string      // the first fatal message, which Run returns
 }
 
 func newBridge(logger *slog.Logger, part string, refused func(Refusal)) *bridge {
@@ -43,6 +49,7 @@ func newBridge(logger *slog.Logger, part string, refused func(Refusal)) *bridge 
 	return &bridge{
 		logger: logger, often: floodlog.New(floodlog.Config{Logger: logger, Key: "from"}),
 		own:     floodlog.New(floodlog.Config{Logger: logger, Key: "error"}),
+		away:    floodlog.New(floodlog.Config{Logger: logger, Key: "error", Every: awayEach}),
 		refused: refused, fatal: make(chan string, 1),
 	}
 }
@@ -70,9 +77,11 @@ func (b *bridge) say(level slog.Level, text string) {
 		b.refused(r)
 		return
 	}
-	if reason, ok := peerRefusal(text); ok && b.peer != nil {
-		b.peer(PeerRefusal{From: from, Reason: reason})
-		return
+	if b.route != nil {
+		if e, ok := readRouteEvent(from, text); ok {
+			b.route(e)
+			return
+		}
 	}
 	if from == "" {
 		b.own.Say(level, text, "the NATS server reports an error")
@@ -86,6 +95,7 @@ func (b *bridge) run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { b.often.Run(ctx) })
 	all.Go(func() { b.own.Run(ctx) })
+	all.Go(func() { b.away.Run(ctx) })
 	all.Wait()
 }
 

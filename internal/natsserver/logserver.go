@@ -129,12 +129,9 @@ func newLogServer(cfg LogConfig) (*LogServer, error) {
 		return nil, err
 	}
 	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "log server", nil)
-	bridge.peer = func(p PeerRefusal) {
-		s.refused.Add(1)
-		bridge.often.Say(slog.LevelWarn, p.From, "a log server was refused", "reason", p.Reason)
-	}
-	made.SetLoggerV2(bridge, false, false, false)
+	bridge.route = s.route
 	s.inner = &Server{server: made, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
+	made.SetLoggerV2(bridge, false, false, false)
 	return s, nil
 }
 

@@ -201,7 +201,7 @@ func TestPeersRefused(t *testing.T) {
 				c.Configs[1].CAFile = ca.File
 				c.Configs[1].CertFile, c.Configs[1].KeyFile = ca.Issue(t, "n2", host)
 			},
-			want: "must be signed by the cluster's CA",
+			want: "signed by the cluster's CA",
 		},
 		"another cluster": {
 			change: func(_ *testing.T, c *natsservertest.Cluster) { c.Configs[1].Cluster = "globex" },
