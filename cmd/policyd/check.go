@@ -159,6 +159,9 @@ func (c *config) examineCluster(f *daemon.Findings, now time.Time) {
 		return // the error is reported
 	}
 	examineCertificate(f, "cluster", n.Cert, n.Key, now)
+	for _, doubt := range c.doubts() {
+		f.Warn("cluster", doubt)
+	}
 	config, err := c.logServer()
 	if err == nil {
 		f.Error("cluster", config.Check())

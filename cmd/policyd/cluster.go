@@ -100,6 +100,9 @@ func (p *process) connectLog(m *membership, to *overnats.ConnectConfig) (data st
 	if err != nil {
 		return "", err
 	}
+	for _, doubt := range p.config.doubts() {
+		p.logger.Warn("cluster: the settings of this node do not fit together", "error", doubt)
+	}
 	config.Logger = p.logger
 	if m.logServer, err = natsserver.NewLogServer(config); err != nil {
 		return "", err
@@ -200,6 +203,23 @@ func (m *membership) fresh() error {
 		return fmt.Errorf("this node has heard nothing from its cluster for %v", age.Truncate(time.Second))
 	}
 	return nil
+}
+
+// explain adds to the reason why this node is not ready the state of the order, for
+// example that a majority of the log servers is missing. A node that has stopped for
+// good has its whole reason already. A nil membership adds nothing.
+func (m *membership) explain(reason error) error {
+	if m == nil || m.stream == nil || m.replica == nil || m.replica.Failure() != nil {
+		return reason
+	}
+	if waits := m.stream.Waits(); waits != "" {
+		return fmt.Errorf("%w; it waits for the cluster's order: %s", reason, waits)
+	}
+	if m.logServer == nil {
+		return reason
+	}
+	seen := m.logServer.Seen()
+	return fmt.Errorf("%w; this node's log server is connected to %d of %d others", reason, len(seen)-1, len(m.configured)-1)
 }
 
 // close closes the connection to the log servers.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/postern-im/postern/decision"
@@ -98,4 +101,50 @@ func (c *config) checkCluster() error {
 	}
 	refuse(!own, fmt.Sprintf("peers does not list this node, %s", c.ID))
 	return errors.Join(errs...)
+}
+
+// doubts returns what is likely wrong with the settings of this node's log server,
+// although the node can start: the other nodes could then not connect to it, so that
+// it takes part only as long as it reaches them itself.
+func (c *config) doubts() (list []error) {
+	n := &c.Cluster
+	peers, err := n.peers()
+	if err != nil {
+		return nil // the error is reported
+	}
+	at := slices.IndexFunc(peers, func(p peer) bool { return p.id == c.ID })
+	if at < 0 {
+		return nil
+	}
+	own := peers[at].address
+	host, port, err := net.SplitHostPort(own)
+	if err != nil {
+		return nil
+	}
+	if listenHost, listenPort, err := net.SplitHostPort(n.Listen); err == nil {
+		listens, dialled := net.ParseIP(listenHost), net.ParseIP(host)
+		if listenPort != port || listens != nil && dialled != nil && !listens.IsUnspecified() && !listens.Equal(dialled) {
+			list = append(list, fmt.Errorf("listen is %s, but the other nodes connect to %s, the address of %s in peers: they reach this node only if something forwards one to the other",
+				n.Listen, own, c.ID))
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(n.Cert, n.Key)
+	if err == nil && pair.Leaf.VerifyHostname(host) != nil {
+		list = append(list, fmt.Errorf("cert: %s is the certificate of %s for %s, but the other nodes connect to %s, the address of %s in peers, and refuse it there: "+
+			"install this node's own cluster.crt and cluster.key, or make them with: policyctl cluster issue %s",
+			n.Cert, pair.Leaf.Subject.CommonName, namesOf(pair.Leaf), host, c.ID, c.ID))
+	}
+	return list
+}
+
+// namesOf returns the hosts that a certificate is for.
+func namesOf(leaf *x509.Certificate) string {
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return "no host"
+	}
+	return strings.Join(names, ", ")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,5 +80,31 @@ func TestStandaloneGateways(t *testing.T) {
 	c, err := loadConfig("", nil)
 	if err != nil || c.clustered() || len(c.gateways()) != 1 {
 		t.Errorf("%v, %v", c.gateways(), err)
+	}
+}
+
+// TestDoubts checks the warnings about settings with which a node starts, but which
+// keep the other nodes from connecting to it.
+func TestDoubts(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(c, other *config)
+		want   string // empty: no warning
+	}{
+		"as made by cluster init":     {func(_, _ *config) {}, ""},
+		"on all addresses":            {func(c, _ *config) { c.Cluster.Listen = "0.0.0.0:6223" }, ""},
+		"a name in peers":             {func(c, _ *config) { c.Cluster.Listen = "localhost:6223" }, ""},
+		"another port":                {func(c, _ *config) { c.Cluster.Listen = "0.0.0.0:6224" }, "listen is 0.0.0.0:6224, but the other nodes connect to 127."},
+		"another address":             {func(c, _ *config) { c.Cluster.Listen = "192.0.2.1:6223" }, "listen is 192.0.2.1:6223"},
+		"another node's certificate":  {func(c, other *config) { c.Cluster.Cert, c.Cluster.Key = other.Cluster.Cert, other.Cluster.Key }, "policyctl cluster issue n2"},
+		"another node's name":         {func(c, _ *config) { c.ID = "n3" }, "is the certificate of n2 for 127."},
+		"a certificate without a key": {func(c, _ *config) { c.Cluster.Key = "missing" }, ""},
+	} {
+		list := clusterConfigs(t, 3)
+		c := list[1]
+		test.change(c, list[0])
+		found := errors.Join(c.doubts()...)
+		if test.want == "" && found != nil || test.want != "" && (found == nil || !strings.Contains(found.Error(), test.want)) {
+			t.Errorf("%s: %v, want %q", name, found, test.want)
+		}
 	}
 }

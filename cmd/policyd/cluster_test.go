@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,9 +172,24 @@ func TestStopBeforeTheClusterIsThere(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, c, false) }()
-	awaitPage(t, c, "/readyz", "policyd is starting\n")
+	awaitPage(t, c, "/readyz", "policyd is starting; it waits for the cluster's order: the log servers have no leader: "+
+		"a majority must be connected, and all of them at the first start; 1 of 3 log servers are connected\n")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSocketBeforeTheClusterIsThere checks that a node whose socket cannot be made says
+// so at once, and not after it has copied the log.
+func TestSocketBeforeTheClusterIsThere(t *testing.T) {
+	c := clusterConfigs(t, 3)[1]
+	folder := t.TempDir()
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.Admin.Socket = filepath.Join(folder, "policyd.sock")
+	if err := run(t.Context(), c, false); err == nil || !strings.Contains(err.Error(), "chmod 0700") {
+		t.Errorf("an open folder of the socket: %v", err)
 	}
 }

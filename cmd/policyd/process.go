@@ -92,7 +92,8 @@ func (p *process) run(ctx context.Context) error {
 func (p *process) build() error {
 	steps := []func() error{p.openLog, p.connect, p.listenHealth}
 	if p.config.clustered() {
-		steps = append(steps, p.makeMembership)
+		// A wrong folder of the socket must not come to light only after the join.
+		steps = append(steps, func() error { return server.CheckSocket(p.config.Admin.Socket) }, p.makeMembership)
 	} else {
 		steps = append(steps, p.makeNode, p.listen)
 	}
@@ -430,10 +431,10 @@ func (p *process) close() error {
 // ready returns nil if the node decides and is connected to NATS.
 func (p *process) ready() error {
 	if !p.built.Load() {
-		return errors.New("policyd is starting")
+		return p.cluster.explain(errors.New("policyd is starting"))
 	}
 	if err := p.node.Ready(); err != nil {
-		return err
+		return p.cluster.explain(err)
 	}
 	if !p.conn.IsConnected() {
 		return errors.New("not connected to NATS")

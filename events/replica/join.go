@@ -22,7 +22,8 @@ func (r *Replica) join(ctx context.Context) error {
 		}
 	}
 	if g.Cluster != r.cfg.Cluster {
-		return stopf("the order and the data belong to the cluster %q, and this node is configured for the cluster %q", g.Cluster, r.cfg.Cluster)
+		return stopf("the order and the data belong to the cluster %q, and this node is configured for the cluster %q: "+
+			"correct name in [cluster]; a node that is to join another cluster needs an empty data folder", g.Cluster, r.cfg.Cluster)
 	}
 	if !bound {
 		if err := r.cfg.Log.Bind(ctx, g, false); err != nil {

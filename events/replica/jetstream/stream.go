@@ -61,6 +61,7 @@ type Stream struct {
 	mu     sync.Mutex // guards the fields below
 	state  replica.SequencerState
 	polled time.Time // of state; zero: never
+	waits  string    // see Waits
 }
 
 // NewStream returns a Stream that does nothing until Run.
@@ -86,6 +87,20 @@ func (s *Stream) State() replica.SequencerState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
+}
+
+// Waits returns the reason why the stream cannot be used yet, in an operator's words.
+// It is empty once the stream was there, and before the first look.
+func (s *Stream) Waits() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waits
+}
+
+func (s *Stream) wait(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = reason
 }
 
 // Run waits for the stream, or creates it, publishes what is offered, and keeps the
@@ -123,12 +138,15 @@ func (s *Stream) prepare(ctx context.Context) error {
 			if ok {
 				return unsafe
 			}
+			s.wait("")
 			s.cfg.Logger.Info("cluster: the stream is there", "after", time.Since(started).Round(time.Millisecond))
 			return nil
 		}
+		reason := s.reason(err)
+		s.wait(reason)
 		if time.Since(told) >= progressEach {
 			told = time.Now()
-			s.cfg.Logger.Info("cluster: waiting for the stream", "reason", s.reason(err), "for", time.Since(started).Round(time.Second))
+			s.cfg.Logger.Info("cluster: waiting for the stream", "reason", reason, "for", time.Since(started).Round(time.Second))
 		}
 		if !pause(ctx, attempt-time.Since(begun)) {
 			break
