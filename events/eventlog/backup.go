@@ -3,7 +3,6 @@ package eventlog
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -48,13 +47,13 @@ type Backup struct {
 	Time     time.Time       `json:"time"` // when the backup was made
 }
 
-// An Origin is a log from which another one was restored, and the last position
-// that both have in common.
+// An Origin is a log from which another one was restored, or the log that Renew gave a
+// new id, and the last position that both have in common.
 type Origin struct {
 	LogID    string
 	Position events.Position
 	Hash     [32]byte
-	Time     time.Time // of the restore
+	Time     time.Time // of the restore, or of Renew
 }
 
 const originSize = logIDLength + 8 + 32 + 8
@@ -350,12 +349,10 @@ func becomeNew(ctx context.Context, c Config, b Backup, progress Progress) (o Or
 // snapshots of the old id.
 func (l *Log) rename() (Origin, error) {
 	o := Origin{LogID: l.logID, Position: l.head.position, Hash: l.head.hash, Time: time.Now().UTC().Truncate(time.Microsecond)}
-	var id [logIDLength / 2]byte
-	rand.Read(id[:]) // never fails
 	b := l.db.NewBatch()
 	defer b.Close()
 	err := cmp.Or(
-		b.Set([]byte(keyLogID), []byte(hex.EncodeToString(id[:])), nil),
+		b.Set([]byte(keyLogID), []byte(newLogID()), nil),
 		b.Set([]byte(keyOrigins), encodeOrigins(append(l.Origins(), o)), nil),
 		unbind(b),
 		deleteSnapshots(b),

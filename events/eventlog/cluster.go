@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -121,6 +122,26 @@ func (l *Log) Bind(ctx context.Context, g events.Generation, creator bool) error
 	return l.change(ctx, "bind", func(h head) error { return l.bind(h, g, creator) })
 }
 
+// Renew gives the log a new id and binds it to a generation of this id, as the
+// generation's creator. Commits that another node has behind the log's head may be
+// given up then: whoever knows a position of the old id cannot take it for a position
+// of this log. The old id becomes an origin of the log, and the snapshots, which name
+// it, are deleted. The log must be exactly at the generation's position, with its hash;
+// it may be bound to another generation. Renew ignores the generation's log id, and
+// returns the generation with the new one.
+//
+// When it returns nil, all of it is durable. An error other than events.ErrFailed has
+// changed nothing. The log must have been opened with Clustered.
+func (l *Log) Renew(ctx context.Context, g events.Generation) (events.Generation, Origin, error) {
+	o := Origin{LogID: l.LogID(), Time: time.Now().UTC().Truncate(time.Microsecond)}
+	err := l.change(ctx, "renew", func(h head) error {
+		o.Position, o.Hash = h.position, h.hash
+		g.LogID = newLogID()
+		return l.renew(h, g, o)
+	})
+	return g, o, err
+}
+
 // Unbind makes the log stand-alone again. Only the log of the generation's creator
 // can be unbound, and only while no commit follows the generation's position,
 // because another node may have such commits too. An error other than
@@ -173,13 +194,29 @@ func (l *Log) bind(h head, g events.Generation, creator bool) error {
 	case g.LogID != l.LogID():
 		return fmt.Errorf("the generation is of log %s, this log is %s", g.LogID, l.LogID())
 	case creator && h != head{g.Position, g.Hash}:
-		return fmt.Errorf("the generation begins at %d, the log's head is at %d, or the commits there differ", g.Position, h.position)
+		return errNotHead(g, h)
 	case h.position > g.Position:
 		return fmt.Errorf("the generation begins at %d, and the log has later commits, up to %d", g.Position, h.position)
 	case h.position == g.Position && h.hash != g.Hash:
 		return fmt.Errorf("the generation and the log have different commits at %d", g.Position)
 	}
 	b := l.db.NewBatch()
+	err := setBinding(b, g, creator)
+	if takeOver {
+		err = cmp.Or(err, b.Set([]byte(keyLogID), []byte(g.LogID), nil), b.Delete([]byte(keyOrigins), nil))
+	}
+	if err != nil {
+		return cmp.Or(err, b.Close())
+	}
+	if takeOver {
+		return l.rebind(b, &binding{generation: g}, &identity{logID: g.LogID})
+	}
+	return l.rebind(b, &binding{generation: g, creator: creator}, nil)
+}
+
+// setBinding adds to a batch that the log is bound to a generation and has applied
+// none of its entries.
+func setBinding(b *pebble.Batch, g events.Generation, creator bool) error {
 	err := cmp.Or(
 		unbind(b),
 		b.Set([]byte(keyFormat), []byte(formatBound), nil),
@@ -188,13 +225,32 @@ func (l *Log) bind(h head, g events.Generation, creator bool) error {
 	if creator {
 		err = cmp.Or(err, b.Set([]byte(keyCreator), []byte("1"), nil))
 	}
-	if takeOver {
-		err = cmp.Or(err, b.Set([]byte(keyLogID), []byte(g.LogID), nil), b.Delete([]byte(keyOrigins), nil))
+	return err
+}
+
+func errNotHead(g events.Generation, h head) error {
+	return fmt.Errorf("the generation begins at %d, the log's head is at %d, or the commits there differ", g.Position, h.position)
+}
+
+func (l *Log) renew(h head, g events.Generation, o Origin) error {
+	if err := g.Check(); err != nil {
+		return err
 	}
+	if h != (head{g.Position, g.Hash}) {
+		return errNotHead(g, h)
+	}
+	origins := append(l.Origins(), o)
+	b := l.db.NewBatch()
+	err := cmp.Or(
+		setBinding(b, g, true),
+		b.Set([]byte(keyLogID), []byte(g.LogID), nil),
+		b.Set([]byte(keyOrigins), encodeOrigins(origins), nil),
+		deleteSnapshots(b),
+	)
 	if err != nil {
 		return cmp.Or(err, b.Close())
 	}
-	return l.rebind(b, &binding{generation: g, creator: creator}, takeOver)
+	return l.rebind(b, &binding{generation: g, creator: true}, &identity{g.LogID, origins, h})
 }
 
 func (l *Log) unbind(h head) error {
@@ -212,7 +268,7 @@ func (l *Log) unbind(h head) error {
 	if err := unbind(b); err != nil {
 		return cmp.Or(err, b.Close())
 	}
-	return l.rebind(b, nil, false)
+	return l.rebind(b, nil, nil)
 }
 
 // unbind adds to a batch that the log is not bound.
@@ -225,15 +281,23 @@ func unbind(b *pebble.Batch) error {
 	)
 }
 
-// rebind makes a batch with another binding durable. If the log takes over the
-// generation's log id, its high-water mark names another log. Therefore the mark is
-// removed first, and a new one is written. Until then there is none, and none is
-// needed, because the log is empty.
-func (l *Log) rebind(b *pebble.Batch, bound *binding, takeOver bool) error {
+// An identity is another id that a log gets, with its origins and its head then.
+type identity struct {
+	logID   string
+	origins []Origin
+	head    head
+}
+
+// rebind makes a batch with another binding durable. If the batch gives the log another
+// id too, the log's high-water mark names the old one. Therefore the mark is removed
+// first, and a new one is written. A crash in between leaves a log without a mark, which
+// is opened like a copy; nothing of the log is lost then, because the log was closed or
+// empty before, and the batch is synced.
+func (l *Log) rebind(b *pebble.Batch, bound *binding, other *identity) error {
 	l.mu.Lock()
 	l.failed = true
 	l.mu.Unlock()
-	if takeOver {
+	if other != nil {
 		if err := l.dropHighWater(); err != nil {
 			return fmt.Errorf("%w: %w", events.ErrFailed, err)
 		}
@@ -241,22 +305,22 @@ func (l *Log) rebind(b *pebble.Batch, bound *binding, takeOver bool) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
-	if takeOver {
-		if err := l.newHighWater(bound.generation.LogID); err != nil {
+	if other != nil {
+		if err := l.newHighWater(other); err != nil {
 			return fmt.Errorf("%w: %w", events.ErrFailed, err)
 		}
 	}
 	l.mu.Lock()
 	l.failed = false
 	l.bound = bound
-	if takeOver {
-		l.logID, l.origins = bound.generation.LogID, nil
+	if other != nil {
+		l.logID, l.origins = other.logID, other.origins
 	}
 	l.mu.Unlock()
 	return b.Close()
 }
 
-// dropHighWater removes the high-water mark of an empty log.
+// dropHighWater removes the high-water mark of the old id.
 func (l *Log) dropHighWater() error {
 	w := l.highWater
 	l.highWater = nil
@@ -269,12 +333,12 @@ func (l *Log) dropHighWater() error {
 	return syncFolder(l.fs, l.dir)
 }
 
-// newHighWater creates the high-water mark of an empty log.
-func (l *Log) newHighWater(logID string) (err error) {
+// newHighWater creates the high-water mark of the new id.
+func (l *Log) newHighWater(of *identity) (err error) {
 	if l.highWater, err = openHighWater(l.fs, l.dir, nil); err != nil {
 		return err
 	}
-	if err := l.highWater.write(logID, head{}); err != nil {
+	if err := l.highWater.write(of.logID, of.head); err != nil {
 		return err
 	}
 	return l.highWater.file.Sync()

@@ -3,6 +3,8 @@ package eventlog_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -558,4 +560,117 @@ func TestBackupOfBound(t *testing.T) {
 		t.Errorf("the snapshot: %d, %v", at, err)
 	}
 	closeLog(t, l)
+}
+
+// TestRenew: a log under a new id has the same commits, and refuses what the old
+// cluster ordered. The same disk serves before and after.
+func TestRenew(t *testing.T) {
+	creator, member := cluster(t, 3)
+	if err := creator.WriteSnapshot(t.Context(), 3, func(w io.Writer) error { _, err := w.Write([]byte("x")); return err }); err != nil {
+		t.Fatal(err)
+	}
+	records, err := creator.Prepare(3, testCommit(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := generationOf(creator, 1)
+	for _, l := range []*eventlog.Log{creator, member} {
+		wrong := generationOf(l, 2)
+		wrong.Position--
+		if _, _, err := l.Renew(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), "begins at 2, the log's head is at 3") {
+			t.Errorf("at another position: %v", err)
+		}
+		wrong = generationOf(l, 2)
+		wrong.Hash[0]++
+		if _, _, err := l.Renew(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), "commits there differ") {
+			t.Errorf("at another hash: %v", err)
+		}
+		if is, _, _ := l.Generation(); is != old || l.LogID() != old.LogID || len(l.Origins()) > 0 {
+			t.Errorf("a refused renewal has changed the log: %v %v %v", is, l.LogID(), l.Origins())
+		}
+		g, o, err := l.Renew(t.Context(), generationOf(l, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		is, isCreator, ok := l.Generation()
+		if is != g || !isCreator || !ok || g.LogID == old.LogID || g.LogID != l.LogID() {
+			t.Errorf("%v %v %v, the log is %s", is, isCreator, ok, l.LogID())
+		}
+		if o.LogID != old.LogID || o.Position != 3 || o.Hash != old.Hash || !slices.Equal(l.Origins(), []eventlog.Origin{o}) {
+			t.Errorf("%v, origins %v", o, l.Origins())
+		}
+		if _, found := l.Cursor(); found {
+			t.Error("the old generation's cursor is left")
+		}
+		if list, err := l.Snapshots(); err != nil || len(list) > 0 {
+			t.Errorf("snapshots under the old id: %v, %v", list, err)
+		}
+		if err := l.Ingest(t.Context(), events.Cursor{Generation: old.ID, Seq: 9}, records); err == nil {
+			t.Error("the log takes what its old cluster has ordered")
+		}
+		if err := errors.Join(l.Verify(t.Context()), l.Ingest(t.Context(), events.Cursor{Generation: g.ID, Seq: 1}, records), l.Verify(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}
+	if creator.LogID() == member.LogID() {
+		t.Error("two renewals have one id")
+	}
+	free := open(t, vfs.NewMem(), false)
+	if _, _, err := free.Renew(t.Context(), generationOf(free, 1)); err == nil || !strings.Contains(err.Error(), "not opened for a cluster") {
+		t.Errorf("a log of no cluster: %v", err)
+	}
+}
+
+// TestPowerCutsWhileRenewing: after a power cut the log has the old id and generation
+// or the new ones, with all its commits, and its high-water mark protects it again.
+func TestPowerCutsWhileRenewing(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(10, 1))
+	cases := map[bool]int{}
+	for range soak(4, 40) {
+		d := newDisk(vfs.NewCrashableMem())
+		l, err := eventlog.Open(eventlog.Config{Dir: "var/log", FS: d, Clustered: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendMore(t, l, 3)
+		old := generationOf(l, 1)
+		if err := l.Bind(t.Context(), old, true); err != nil {
+			t.Fatal(err)
+		}
+		left := cuts(d, rng, 1)
+		g, o, err := l.Renew(t.Context(), generationOf(l, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		disks := left()
+		for i, fs := range append(disks, d.afterCrash(0, 1)) {
+			after := i == len(disks)
+			for range 2 { // opening it does no harm either
+				l, err := eventlog.Open(eventlog.Config{Dir: "var/log", FS: fs, Clustered: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				is, creator, ok := l.Generation()
+				head, _ := l.Head()
+				renewed := l.LogID() == g.LogID
+				cases[renewed]++
+				if err := l.Verify(t.Context()); err != nil || head != 3 || !ok || !creator || after && !renewed {
+					t.Errorf("%v: the head is %d, bound %v, creator %v, renewed %v", err, head, ok, creator, renewed)
+				}
+				want, origins := old, 0
+				if renewed {
+					want, origins = g, 1
+				}
+				if is != want || l.LogID() != is.LogID || len(l.Origins()) != origins || renewed && l.Origins()[0] != o {
+					t.Errorf("log %s, generation %v, origins %v", l.LogID(), is, l.Origins())
+				}
+				closeLog(t, l)
+			}
+		}
+		closeLog(t, l)
+	}
+	if cases[false] == 0 || cases[true] == 0 {
+		t.Errorf("not both sides were seen: %v", cases)
+	}
 }

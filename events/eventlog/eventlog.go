@@ -297,9 +297,7 @@ func (l *Log) create() error {
 		return ErrNoLog
 	}
 	l.created = true
-	var id [logIDLength / 2]byte
-	rand.Read(id[:]) // never fails
-	l.logID = hex.EncodeToString(id[:])
+	l.logID = newLogID()
 	b := l.db.NewBatch()
 	defer b.Close()
 	for key, value := range map[string]string{
@@ -313,6 +311,13 @@ func (l *Log) create() error {
 		}
 	}
 	return b.Commit(pebble.Sync)
+}
+
+// newLogID draws the id of a log.
+func newLogID() string {
+	var id [logIDLength / 2]byte
+	rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
 }
 
 // Close closes the log. It waits for running calls; calls that wait for
@@ -334,7 +339,8 @@ func (l *Log) Close() error {
 }
 
 // LogID identifies this history: 128 random bits in hex, chosen when the log
-// was created. Bind gives an empty log the id of the cluster's log.
+// was created. Bind gives an empty log the id of the cluster's log, and Renew gives a
+// log a new id.
 func (l *Log) LogID() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -344,7 +350,7 @@ func (l *Log) LogID() string {
 // Created reports whether Open created this log because there was none.
 func (l *Log) Created() bool { return l.created }
 
-// Origins are the logs from which this log was restored, the oldest first. A
+// Origins are the logs from which this log was restored or renewed, the oldest first. A
 // log that was never restored has none.
 func (l *Log) Origins() []Origin {
 	l.mu.Lock()
