@@ -25,6 +25,9 @@ const (
 	// maxBatch bounds the records of one append in bytes, because Pebble holds
 	// a batch in memory twice.
 	maxBatch = 16 << 20
+
+	// batchOverhead is about the size of a record's keys and index entries in a batch.
+	batchOverhead = 256
 )
 
 var errReadOnly = errors.New("the log is open for reading only")
@@ -92,7 +95,7 @@ func (l *Log) append(at events.Position, commits []*events.Commit) error {
 	if err != nil || len(commits) == 0 {
 		return err
 	}
-	if err := l.writeRecords(w, nil); err != nil {
+	if err := l.writeRecords(w, nil, l.write); err != nil {
 		return err
 	}
 	for i, c := range commits {
@@ -145,16 +148,16 @@ func (l *Log) writable() (head, error) {
 	switch {
 	case l.readOnly:
 		return head{}, errReadOnly
-	case l.failed:
+	case l.failed, l.lost:
 		return head{}, events.ErrFailed
 	}
 	return l.head, nil
 }
 
-// writeRecords makes the records of a writer durable, with the cursor if it is not
-// nil.
-func (l *Log) writeRecords(w *writer, to *events.Cursor) error {
-	b := l.db.NewBatch()
+// writeRecords writes the records of a writer, with the cursor if it is not nil, as
+// one batch. write does so, and is responsible for the batch afterwards.
+func (l *Log) writeRecords(w *writer, to *events.Cursor, write func(*pebble.Batch, head) error) error {
+	b := l.db.NewBatchWithSize(w.size + batchOverhead*len(w.added))
 	err := w.put(b)
 	if to != nil {
 		err = cmp.Or(err, b.Set([]byte(keyCursor), encodeCursor(*to), nil))
@@ -162,15 +165,15 @@ func (l *Log) writeRecords(w *writer, to *events.Cursor) error {
 	if err != nil {
 		return cmp.Or(err, b.Close())
 	}
-	if err := l.write(b, w.head); err != nil {
-		return err // Pebble may still hold the batch, so it is not closed
+	if err := write(b, w.head); err != nil {
+		return err
 	}
 	l.latest = w.latest
 	l.keepVersions(w.versions)
-	return b.Close()
+	return nil
 }
 
-// keepVersions remembers the newest versions of tenants. They must be durable.
+// keepVersions remembers the newest versions of tenants.
 func (l *Log) keepVersions(versions map[string]uint64) {
 	if len(l.versions)+len(versions) > maxVersions {
 		clear(l.versions)
@@ -184,9 +187,13 @@ func (l *Log) keepVersions(versions map[string]uint64) {
 	}
 }
 
-// write makes a batch durable and then advances the head. If the write-ahead
+// write makes a batch durable and then advances the head. The batch is closed,
+// unless there is an error: Pebble may still hold it then. If the write-ahead
 // log fails, Pebble's Commit does not return but calls Config.Fatal. If the
 // caller recovers from the panic there, failed stays set.
+//
+// Everything before the batch is durable then, too: Pebble's write-ahead log has one
+// order, and a sync covers all that is before it.
 func (l *Log) write(b *pebble.Batch, h head) error {
 	l.mu.Lock()
 	l.failed = true
@@ -198,10 +205,16 @@ func (l *Log) write(b *pebble.Batch, h head) error {
 		return fmt.Errorf("%w: %w", events.ErrFailed, err)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.failed = false
+	l.show(h)
+	l.settleAt(h)
+	l.mu.Unlock()
+	return b.Close()
+}
+
+// show moves the head. The caller holds mu.
+func (l *Log) show(h head) {
 	l.head = h
 	close(l.moved)
 	l.moved = make(chan struct{})
-	return nil
 }

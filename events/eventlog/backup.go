@@ -170,7 +170,7 @@ func (l *Log) settled(ctx context.Context) error {
 	defer l.unlockWriting()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed {
+	if l.failed || l.lost {
 		return events.ErrFailed
 	}
 	return nil
@@ -179,7 +179,7 @@ func (l *Log) settled(ctx context.Context) error {
 // verifyProgress verifies the log and reports its progress.
 func (l *Log) verifyProgress(ctx context.Context, progress Progress) error {
 	const each = 1024
-	all := l.durable().position
+	all := l.visible().position
 	return l.VerifyEach(ctx, func(c *events.Commit) error {
 		if c.Position%each == 0 || c.Position == all {
 			progress("verifying", uint64(c.Position), uint64(all))

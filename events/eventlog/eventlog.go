@@ -8,6 +8,10 @@
 // records, so none can exist without the others. For a faster start the log
 // also keeps snapshots of its owner's state (see snapshot.go).
 //
+// There is one exception to durability: a member of a cluster may take records that
+// the cluster has ordered, and read them, before its own disk has synced them (see
+// Take). A crash can lose these records here, and the order gives them again.
+//
 // Damage is refused or reported with its position, never skipped. A log that is
 // shorter than before is refused too (see highWater). The log cannot detect that
 // its whole folder, including the high-water mark, was replaced by an earlier
@@ -96,7 +100,7 @@ type Log struct {
 	// back.
 	timesMarked bool
 
-	// writing is held by the one append that is running. It is a channel, so
+	// writing is held by the one write that is running. It is a channel, so
 	// that waiting for it can be cancelled. It also guards the next three fields:
 	// highWater, which is nil if the log is read only; latest, the newest time of
 	// a commit; and versions, the newest versions of at most maxVersions tenants.
@@ -120,12 +124,23 @@ type Log struct {
 	// bound is the log's binding to a cluster; nil if there is none. The binding
 	// itself is never changed.
 	bound *binding
-	// head is the newest durable commit. Pebble may show readers more, because
-	// it shows a batch before it has synced it. Therefore readers read only up
-	// to head.
+	// head is the newest commit that readers see. Pebble may show them more, because
+	// it shows a batch before it has synced it. Therefore readers read only up to
+	// head. Only Take moves it past durable.
 	head head
 	// moved is closed and replaced when head moves.
 	moved chan struct{}
+	// durable is the newest commit that is known to be durable.
+	durable head
+	// taken are the writes of Take that no Settle waits for yet, in order.
+	taken []taken
+	// unsettled and unsettledBytes are the writes of Take that are not known to be
+	// durable.
+	unsettled, unsettledBytes int
+	// synced is closed and replaced when durable moves, or when lost is set.
+	synced chan struct{}
+	// lost is set when the sync of a write of Take has failed, and stays set.
+	lost bool
 	// failed is set before a write begins and cleared only when the write has
 	// succeeded. It therefore stays set if the write returns an error or panics.
 	failed bool
@@ -168,6 +183,7 @@ func Open(c Config) (*Log, error) {
 		writing:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		moved:    make(chan struct{}),
+		synced:   make(chan struct{}),
 		existing: c.Existing,
 
 		versions:     map[string]*uint64{},
@@ -216,9 +232,9 @@ func (l *Log) open(c Config) error {
 
 // shut closes everything that open has opened.
 func (l *Log) shut() error {
-	var err error
+	err := l.settle()
 	if l.highWater != nil {
-		err = l.highWater.close()
+		err = errors.Join(err, l.highWater.close())
 	}
 	return errors.Join(err, l.db.Close())
 }
@@ -254,6 +270,7 @@ func (l *Log) load() error {
 	if l.head, err = decodeHead(h); err != nil || len(l.logID) != logIDLength {
 		return errors.New("the log's id or head cannot be read")
 	}
+	l.durable = l.head
 	return cmp.Or(l.checkHead(), l.loadBinding(string(format) == formatBound))
 }
 
@@ -358,10 +375,10 @@ func (l *Log) Origins() []Origin {
 	return slices.Clone(l.origins)
 }
 
-// Head returns the newest durable position and its hash, zeros if the log is
-// empty.
+// Head returns the newest position and its hash, zeros if the log is empty. It is
+// durable, except after Take: see Durable.
 func (l *Log) Head() (events.Position, [32]byte) {
-	h := l.durable()
+	h := l.visible()
 	return h.position, h.hash
 }
 
@@ -389,8 +406,8 @@ func (l *Log) Wait(ctx context.Context, after events.Position) (events.Position,
 	}
 }
 
-// durable returns the head, up to which readers may read.
-func (l *Log) durable() head {
+// visible returns the head, up to which readers may read.
+func (l *Log) visible() head {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.head

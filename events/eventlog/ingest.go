@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/postern-im/postern/events"
 )
 
@@ -37,10 +39,10 @@ import (
 // a log that is not bound. After all these errors NOTHING was written. If the write
 // fails, this and every later write return events.ErrFailed, as with Append.
 func (l *Log) Ingest(ctx context.Context, to events.Cursor, records [][]byte) error {
-	return l.change(ctx, "ingest", func(h head) error { return l.ingest(h, to, records) })
+	return l.change(ctx, "ingest", func(h head) error { return l.ingest(h, to, records, l.write) })
 }
 
-func (l *Log) ingest(h head, to events.Cursor, records [][]byte) error {
+func (l *Log) ingest(h head, to events.Cursor, records [][]byte, write func(*pebble.Batch, head) error) error {
 	bound := l.binding()
 	if bound == nil {
 		return errUnbound
@@ -55,7 +57,7 @@ func (l *Log) ingest(h head, to events.Cursor, records [][]byte) error {
 	if err := w.addRecords(records, bound.generation); err != nil {
 		return err
 	}
-	if err := l.writeRecords(w, &to); err != nil {
+	if err := l.writeRecords(w, &to, write); err != nil {
 		return err
 	}
 	moved := *bound
@@ -110,7 +112,7 @@ func (l *Log) Records(from events.Position, limit int) ([][]byte, error) {
 		return nil, err
 	}
 	defer l.users.Done()
-	h := l.durable()
+	h := l.visible()
 	from = max(from, 1)
 	if from > h.position+1 {
 		return nil, fmt.Errorf("eventlog: records from %d, the head is at %d: %w", from, h.position, events.ErrNoSuchPosition)

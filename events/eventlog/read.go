@@ -32,7 +32,7 @@ func (l *Log) Read(ctx context.Context, from events.Position, fn func(*events.Co
 		return err
 	}
 	defer l.users.Done()
-	h := l.durable()
+	h := l.visible()
 	from = max(from, 1)
 	if from > h.position+1 {
 		return fmt.Errorf("eventlog: read from %d, the head is at %d: %w", from, h.position, events.ErrNoSuchPosition)
@@ -73,7 +73,7 @@ func (l *Log) Commit(p events.Position) (events.Commit, error) {
 		return events.Commit{}, err
 	}
 	defer l.users.Done()
-	return l.commit(p, l.durable())
+	return l.commit(p, l.visible())
 }
 
 func (l *Log) commit(p events.Position, h head) (events.Commit, error) {
@@ -100,7 +100,7 @@ func (l *Log) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
 	if len(tenant) > events.MaxID || len(commandID) > events.MaxID {
 		return events.Commit{}, false, nil // no commit has ids this long
 	}
-	h := l.durable()
+	h := l.visible()
 	v, found, err := l.get(keyCommand(tenant, commandID))
 	if err != nil || !found {
 		return events.Commit{}, false, err
@@ -111,7 +111,7 @@ func (l *Log) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
 	}
 	p := events.Position(n)
 	if p > h.position {
-		return events.Commit{}, false, nil // not durable yet
+		return events.Commit{}, false, nil // not shown yet
 	}
 	commit, err := l.commit(p, h)
 	if err == nil && (commit.Tenant != tenant || commit.CommandID != commandID) {
@@ -132,7 +132,7 @@ func (l *Log) Tenant(ctx context.Context, tenant string, from events.Position, f
 	if len(tenant) > events.MaxID {
 		return nil
 	}
-	h := l.durable()
+	h := l.visible()
 	iter, err := l.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(keyTenant(tenant, from)),
 		UpperBound: []byte(keyTenant(tenant, h.position+1)),
@@ -171,7 +171,7 @@ func (l *Log) Newest(ctx context.Context, before events.Position, limit int, fn 
 		return err
 	}
 	defer l.users.Done()
-	h := l.durable()
+	h := l.visible()
 	records, err := l.records(h)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (l *Log) NewestOf(ctx context.Context, tenant string, before events.Positio
 	if len(tenant) > events.MaxID {
 		return nil
 	}
-	h := l.durable()
+	h := l.visible()
 	end := h.position + 1
 	if before != 0 {
 		end = min(end, before)
@@ -272,7 +272,7 @@ func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 		return 0, false, err
 	}
 	defer l.users.Done()
-	h := l.durable()
+	h := l.visible()
 	iter, err := l.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte(keyTime(t, 0)),
 		UpperBound: after(prefixTime),
@@ -291,8 +291,8 @@ func (l *Log) Since(t time.Time) (p events.Position, found bool, err error) {
 }
 
 // tenantVersion returns the version of a tenant's newest commit, zero if it has
-// none. Only the running append may call it: only then does Pebble show nothing
-// that is not durable.
+// none. Only the running write may call it: only then does Pebble show nothing past
+// the head.
 func (l *Log) tenantVersion(tenant string) (uint64, error) {
 	if version := l.versions[tenant]; version != nil {
 		return *version, nil

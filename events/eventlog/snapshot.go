@@ -100,6 +100,11 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 		return err
 	}
 	defer l.users.Done()
+	// A snapshot holds durable commits only, so that no start finds a snapshot past
+	// its log.
+	if err := l.Settle(ctx); err != nil {
+		return err
+	}
 	select {
 	case l.snapshotting <- struct{}{}:
 		defer func() { <-l.snapshotting }()
@@ -108,7 +113,7 @@ func (l *Log) WriteSnapshot(ctx context.Context, at events.Position, write func(
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	switch h := l.durable(); {
+	switch h := l.visible(); {
 	case l.readOnly:
 		return fmt.Errorf("eventlog: snapshot at %d: %w", at, errReadOnly)
 	case at == 0 || at > h.position:
@@ -217,7 +222,7 @@ func (l *Log) dropSnapshot(at events.Position) error {
 	}
 	var kept []events.Position
 	for _, s := range list { // damaged ones too; keepSnapshot decides about them
-		if s.at != at && s.at <= l.durable().position {
+		if s.at != at && s.at <= l.visible().position {
 			kept = append(kept, s.at)
 		}
 	}
@@ -328,7 +333,7 @@ func (l *Log) look(reader pebble.Reader, at events.Position) found {
 	if f.manifest, f.err = decodeManifest(b); f.err != nil {
 		return f
 	}
-	if f.logID != l.LogID() || f.of.position != at || at > l.durable().position {
+	if f.logID != l.LogID() || f.of.position != at || at > l.visible().position {
 		f.err = errForeign
 		return f
 	}

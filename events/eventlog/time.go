@@ -34,7 +34,7 @@ func (l *Log) PositionAt(t time.Time) (events.Position, error) {
 		return 0, err
 	}
 	defer l.users.Done()
-	h := l.durable()
+	h := l.visible()
 	if t.UnixMicro() < 0 {
 		return 0, nil
 	}
