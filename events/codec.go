@@ -22,6 +22,11 @@ var (
 	ErrTooLarge     = errors.New("too large")
 )
 
+// Newer reports whether an error means that a newer version wrote what could not be read.
+func Newer(err error) bool {
+	return errors.Is(err, ErrUnknownEvent) || errors.Is(err, ErrUnknownField) || errors.Is(err, ErrUnknownValue)
+}
+
 // A codec encodes or decodes one commit. Each type has one wire method, which lists
 // its fields for both directions, so the directions cannot disagree.
 //

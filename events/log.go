@@ -67,14 +67,18 @@ func (e *RecordError) Error() string {
 
 func (e *RecordError) Unwrap() error { return e.Err }
 
-// A CorruptError means that the log's contents differ from what was written to it.
-// Position is the first position with a difference.
+// A CorruptError means that the log's contents differ from what was written to it, or that
+// a newer version wrote them (see Newer). Position is the first position that cannot be
+// read.
 type CorruptError struct {
 	Position Position
 	Err      error
 }
 
 func (e *CorruptError) Error() string {
+	if Newer(e.Err) {
+		return fmt.Sprintf("a newer version wrote the commit at %d of the log, so upgrade this node: %v", e.Position, e.Err)
+	}
 	return fmt.Sprintf("the log is corrupt at %d: %v", e.Position, e.Err)
 }
 

@@ -159,7 +159,7 @@ func (r *reading) batch(s *step, e Entry) error {
 	for i, record := range records {
 		err := c.Decode(record)
 		switch {
-		case errors.Is(err, events.ErrUnknownEvent), errors.Is(err, events.ErrUnknownField), errors.Is(err, events.ErrUnknownValue):
+		case events.Newer(err):
 			return stopf("a newer version wrote the commit after %d, so upgrade this node: %w", next.position, err)
 		case err != nil:
 			return stopf("the commit after %d: %w", next.position, err)
