@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -54,14 +55,17 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 // Barrier implements node.Cluster.
 func (m members) Barrier(ctx context.Context) (events.Position, error) { return m.replica.Barrier(ctx) }
 
-// tellDecides tells the other nodes from which position this node decides, until ctx
-// ends.
+// tellDecides tells the other nodes from which position this node decides, and whether it
+// has stopped, until ctx ends.
 func (p *process) tellDecides(ctx context.Context) error {
 	var at events.Position
 	for first := true; ; first = false {
 		v, err := p.node.AwaitView(ctx, func(v *projections.View) bool { return first || v.Position() > at })
+		if reason := p.node.Failure(); reason != nil && !errors.Is(reason, node.ErrStopped) {
+			p.cluster.replica.Fail(reason) // the node has reported it
+		}
 		if err != nil {
-			return nil // the node has stopped, which it reports itself, or ctx has ended
+			return nil // the node has stopped, or ctx has ended
 		}
 		at = v.Position()
 		p.cluster.replica.Decides(at)

@@ -363,15 +363,22 @@ func (r *Replica) Changed() <-chan struct{} {
 	return r.changed
 }
 
-// stop stops the replica for good.
-func (r *Replica) stop(reason error) {
+// Fail stops the replica for good, because this node cannot decide from its log any more.
+// The other nodes learn it from this node's state. The caller reports the reason.
+func (r *Replica) Fail(reason error) (first bool) {
 	r.mu.Lock()
-	first := r.failure == nil
-	if first {
-		r.failure, r.phase = reason, Stopped
+	defer r.mu.Unlock()
+	if r.failure != nil {
+		return false
 	}
-	r.mu.Unlock()
-	if first {
+	r.failure, r.phase = reason, Stopped
+	r.announce()
+	return true
+}
+
+// stop stops the replica for good, and reports the reason.
+func (r *Replica) stop(reason error) {
+	if r.Fail(reason) {
 		r.cfg.Logger.Error("this node has stopped deciding: it no longer agrees with the cluster", "error", reason)
 	}
 }
