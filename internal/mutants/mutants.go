@@ -1,5 +1,7 @@
 // Package mutants seeds bugs into the source, so that tests can show that the
-// simulator and the end-to-end faults catch them. It is for tests only.
+// simulator and the end-to-end faults catch them. It also makes programs of a later and
+// of an earlier release, so that tests can run releases side by side. It is for tests
+// only.
 //
 // A Mutant replaces one passage of one file. Overlay writes the changed file and the
 // description that the go command takes with -overlay, in a folder of the caller's;
@@ -14,7 +16,7 @@ import (
 	"strings"
 )
 
-// A Mutant is a bug.
+// A Mutant is a bug, or one difference between two releases.
 type Mutant struct {
 	Name string
 	File string // from the module's root

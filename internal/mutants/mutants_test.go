@@ -19,6 +19,11 @@ func TestOverlay(t *testing.T) {
 		}
 		names[m.Name] = true
 	}
+	for _, version := range [][]mutants.Mutant{mutants.Next, mutants.Before} {
+		if _, err := mutants.Overlay("../..", t.TempDir(), version...); err != nil {
+			t.Error(err)
+		}
+	}
 	if _, err := mutants.Named("none"); err == nil {
 		t.Error("a bug that is not in the table is found")
 	}

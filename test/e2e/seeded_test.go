@@ -144,17 +144,8 @@ func (b *seeded) build(t *testing.T, changes []mutants.Mutant) (config installat
 		return config
 	}
 	dir := t.TempDir()
-	root := filepath.Join("..", "..")
-	overlay, err := mutants.Overlay(root, dir, changes...)
-	if err != nil {
+	if err := buildWith(t.Context(), dir, changes, b.program); err != nil {
 		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", filepath.Join(dir, b.program), "./cmd/"+b.program)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v: %s", b.program, err, out)
 	}
 	if b.program == "gateway" {
 		config.GatewayBin = dir
@@ -162,6 +153,27 @@ func (b *seeded) build(t *testing.T, changes []mutants.Mutant) (config installat
 		config.NodeBin = dir
 	}
 	return config
+}
+
+// buildWith builds programs with changes of the source, into a folder.
+func buildWith(ctx context.Context, dir string, changes []mutants.Mutant, programs ...string) error {
+	root := filepath.Join("..", "..")
+	overlay, err := mutants.Overlay(root, dir, changes...)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, buildTime)
+	defer cancel()
+	args := []string{"build", "-overlay", overlay, "-o", dir}
+	for _, program := range programs {
+		args = append(args, "./cmd/"+program)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %q: %w: %s", programs, err, out)
+	}
+	return nil
 }
 
 // staleNode leaves a gateway with one node that is cut off from the others, and

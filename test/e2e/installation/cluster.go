@@ -2,6 +2,7 @@ package installation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,7 @@ type ClusterNode struct {
 	Socket string // of its admin API
 	HTTP   string // address of metrics and health
 	Dir    string // configuration, data and log
+	Bin    string // the folder of its program at the next start; empty: the cluster's
 	// Program is nil while the node does not run.
 	Program *backend.Program
 
@@ -85,6 +87,7 @@ type ClusterGateway struct {
 	ID                        string
 	StartTLS, DirectTLS, HTTP string
 	Dir                       string
+	Bin                       string // as in ClusterNode
 	Program                   *backend.Program
 }
 
@@ -230,16 +233,13 @@ func (c *Cluster) BeginNode(i int) (err error) {
 	if err := os.WriteFile(filepath.Join(n.Dir, "policyd.toml"), []byte(c.nodeText(i)), 0o600); err != nil {
 		return err
 	}
-	n.Program, err = backend.StartProgram(n.Log(), c.program("policyd", c.config.NodeBin), "--config", filepath.Join(n.Dir, "policyd.toml"))
+	n.Program, err = backend.StartProgram(n.Log(), c.program("policyd", n.Bin, c.config.NodeBin), "--config", filepath.Join(n.Dir, "policyd.toml"))
 	return err
 }
 
-// program is the path of a program, in bin if that is given.
-func (c *Cluster) program(name, bin string) string {
-	if bin == "" {
-		bin = c.config.Bin
-	}
-	return filepath.Join(bin, name)
+// program is the path of a program, in the first folder that is given.
+func (c *Cluster) program(name string, bins ...string) string {
+	return filepath.Join(cmp.Or(append(bins, c.config.Bin)...), name)
 }
 
 // AwaitNode waits until a node is ready.
@@ -313,6 +313,15 @@ func (c *Cluster) startGateways(ctx context.Context) error {
 
 // StartGateway starts a gateway, and waits until it is ready.
 func (c *Cluster) StartGateway(ctx context.Context, i int) error {
+	if err := c.BeginGateway(i); err != nil {
+		return err
+	}
+	g := c.Gateways[i]
+	return awaitReady(ctx, g.ID, g.Program, g.HTTP, g.Log())
+}
+
+// BeginGateway starts a gateway without waiting.
+func (c *Cluster) BeginGateway(i int) (err error) {
 	g := c.Gateways[i]
 	certificates := filepath.Join(g.Dir, "certificates")
 	if err := copyCertificates(certificates, c.config.Certificate, c.config.Key, c.config.Domains); err != nil {
@@ -321,11 +330,8 @@ func (c *Cluster) StartGateway(ctx context.Context, i int) error {
 	if err := os.WriteFile(filepath.Join(g.Dir, "gateway.toml"), []byte(c.gatewayText(i)), 0o600); err != nil {
 		return err
 	}
-	var err error
-	if g.Program, err = backend.StartProgram(g.Log(), c.program("gateway", c.config.GatewayBin), "--config", filepath.Join(g.Dir, "gateway.toml")); err != nil {
-		return err
-	}
-	return awaitReady(ctx, g.ID, g.Program, g.HTTP, g.Log())
+	g.Program, err = backend.StartProgram(g.Log(), c.program("gateway", g.Bin, c.config.GatewayBin), "--config", filepath.Join(g.Dir, "gateway.toml"))
+	return err
 }
 
 func (c *Cluster) gatewayText(i int) string {
@@ -443,6 +449,11 @@ func (c *Cluster) Metrics(ctx context.Context, addr string) (string, error) {
 	var text bytes.Buffer
 	err := get(ctx, "http://"+addr+"/metrics", &text)
 	return text.String(), err
+}
+
+// Ready returns the reason of a program why it is not ready, or nil.
+func (c *Cluster) Ready(ctx context.Context, addr string) error {
+	return get(ctx, "http://"+addr+"/readyz", io.Discard)
 }
 
 // Stop ends all programs and links, and leaves nothing of them behind.

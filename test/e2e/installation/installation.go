@@ -274,7 +274,8 @@ func get(ctx context.Context, url string, to io.Writer) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return fmt.Errorf("%s: %s: %s", url, response.Status, text)
 	}
 	_, err = io.Copy(to, response.Body)
 	return err
