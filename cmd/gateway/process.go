@@ -20,6 +20,7 @@ import (
 
 // A process holds the parts of a running gateway.
 type process struct {
+	id       string
 	logger   *slog.Logger
 	certs    *gateway.Certificates
 	gateway  *gateway.Gateway
@@ -47,7 +48,7 @@ func build(c *config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{logger: logger, registry: daemon.NewRegistry()}
+	p := &process{id: c.ID, logger: logger, registry: daemon.NewRegistry()}
 	p.notifier, err = daemon.NewNotifier(os.Environ(), func() { _, _ = p.asker.Available() })
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func build(c *config) (*process, error) {
 		p.disconnect()
 		return nil, err
 	}
-	p.reporter = &overnats.SessionReporter{Links: p.links, Gateway: c.ID, Sessions: p.gateway.Sessions}
+	p.reporter = &overnats.SessionReporter{Links: p.links, Gateway: c.ID, Sessions: p.gateway.Sessions, Logger: p.logger}
 	return p, nil
 }
 
@@ -237,9 +238,16 @@ func (p *process) serve(ctx context.Context) error {
 	return err
 }
 
-// ready returns nil while a policy node answers.
+// ready returns nil while a policy node answers. Nodes do not answer two gateways with
+// one id.
 func (p *process) ready() error {
+	if p.reporter.Duplicate() {
+		return fmt.Errorf("another gateway uses this gateway's id, %s: policy nodes answer neither", p.id)
+	}
 	if _, out := p.asker.Available(); out {
+		if cause := p.asker.Cause(); cause != "" {
+			return fmt.Errorf("no policy node answers: %s", cause)
+		}
 		return errors.New("no policy node answers")
 	}
 	return nil

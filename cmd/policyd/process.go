@@ -166,6 +166,9 @@ func (p *process) connect() (err error) {
 	if p.directory, err = overnats.NewSessionDirectory(p.conn, c.ID, nil, p.logger); err != nil {
 		return err
 	}
+	if p.server != nil {
+		p.directory.Addresses = p.addresses
+	}
 	p.keys.directory = p.directory
 	return p.directory.Register(p.registry)
 }
@@ -234,6 +237,15 @@ func (p *process) makeNode() (err error) {
 	admin.Work = p.worker
 	p.admin, err = server.New(admin)
 	return err
+}
+
+// addresses returns the addresses from which a registered gateway is connected.
+func (p *process) addresses(gateway string) []string {
+	g := p.node.View().Installation().Gateway(gateway)
+	if g == nil {
+		return nil
+	}
+	return p.server.Addresses(g.PublicKey)
 }
 
 // notify publishes a revocation to gateways, so that idle sessions end sooner. No

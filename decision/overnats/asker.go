@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -82,6 +83,7 @@ type Asker struct {
 	latency    prometheus.Histogram // nil: no metrics, like those below
 	proofAge   prometheus.Histogram
 	outage     *prometheus.GaugeVec
+	cause      atomic.Pointer[string] // see Cause
 
 	calls   sync.Pool     // *call, not in use
 	outs    sync.Pool     // *outbox

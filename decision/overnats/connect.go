@@ -151,7 +151,7 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 	}
 	opts.AsyncErrorCB = func(_ *nats.Conn, s *nats.Subscription, err error) {
 		if newerSubject(err) {
-			log.Debug("policyd has an older version: it grants no challenges", "error", err)
+			log.Debug("policyd has an older version: it does not know this subject", "error", err)
 			return
 		}
 		link.deny(err)
@@ -169,7 +169,8 @@ func (cfg *ConnectConfig) watch(opts *nats.Options) {
 // an older version does not know. A gateway works without this subject.
 func newerSubject(err error) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) &&
-		(strings.Contains(err.Error(), `"`+nodePrefix) || strings.Contains(err.Error(), `"`+challengePrefix))
+		(strings.Contains(err.Error(), `"`+nodePrefix) || strings.Contains(err.Error(), `"`+challengePrefix) ||
+			strings.Contains(err.Error(), `Subscription to "`+gatewayPrefix))
 }
 
 // secure sets TLS, and refuses servers that must not be used without TLS.

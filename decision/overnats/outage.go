@@ -116,7 +116,8 @@ func troubleOf(err error) trouble {
 	case errors.Is(err, errNoServer):
 		return trouble{cause: "no NATS server", remedy: "another program listens there: correct urls in [nats], or listen in policyd's [nats]"}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return trouble{cause: "unknown key", remedy: "name this gateway's id in gateways of policyd's [nats] and restart policyd; seed_file must be the file that policyd made for this id, nats/ID.nkey in its data folder"}
+		return trouble{cause: "unknown key", remedy: "on a policy node, policyctl gateway list shows the registered gateways and their keys. Register this one with policyctl gateway add ID, which makes a seed, and name the seed's file in seed_file; " +
+			"if its key was replaced, install the newest seed. A single policyd also registers the ids in gateways of its [nats] when it starts, with the seeds nats/ID.nkey in its data folder"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return trouble{cause: "connection refused", remedy: "nothing listens there: start policyd, or correct urls in [nats], or listen in policyd's [nats]"}
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.As(err, &record):
@@ -226,12 +227,22 @@ func (a *Asker) report(r *reporter, now time.Time) {
 	lasted, out := a.Available()
 	before := r.cause
 	cause := r.look(now, out, now.Add(-lasted), a.trouble)
+	a.cause.Store(&cause)
 	if cause != before && a.outage != nil {
 		a.outage.Reset()
 		if cause != "" {
 			a.outage.WithLabelValues(cause).Set(1)
 		}
 	}
+}
+
+// Cause returns the likely cause of the present outage. It is empty if there is no
+// outage, and while the outage is younger than a second.
+func (a *Asker) Cause() string {
+	if cause := a.cause.Load(); cause != nil {
+		return *cause
+	}
+	return ""
 }
 
 // A linkReporter logs that one of several links is down.
@@ -276,7 +287,7 @@ func (a *Asker) trouble() trouble {
 		if _, denied := l.Link.state(); denied != nil {
 			return trouble{
 				cause: "key of another id", err: denied,
-				remedy: "seed_file must be the file of this gateway's id: policyd makes nats/ID.nkey for each id in gateways of its [nats]",
+				remedy: "seed_file must be the seed of this gateway's id, and id must be the one that it was made for: policyctl gateway list shows which key belongs to which id",
 			}
 		}
 	}

@@ -80,11 +80,12 @@ type Rights struct {
 // GatewayRights returns the rights of the gateway with the given id. It may ask and
 // publish challenges in its own name, and receive its own replies, the announcements
 // of nodes, and revocations. It may receive queries about its own sessions and
-// answer them in its own name.
+// answer them in its own name. It receives the announcements under its own id, to
+// notice another gateway with this id.
 func GatewayRights(id string) Rights {
 	return Rights{
 		Publish:   []string{askSubject("*", id), askSubject("", id), gatewayPrefix + id, challengePrefix + id, reportPrefix + "*." + id},
-		Subscribe: []string{replyPrefix + id + ".>", announceSubject, nodePrefix + "*", revocationSubject, queryPrefix + id + ".*"},
+		Subscribe: []string{replyPrefix + id + ".>", announceSubject, nodePrefix + "*", revocationSubject, queryPrefix + id + ".*", gatewayPrefix + id},
 	}
 }
 

@@ -45,8 +45,13 @@ type SessionReporter struct {
 	// Sessions answers a query. It is called from several goroutines, and must not
 	// wait for a peer.
 	Sessions func(*decision.SessionQuery) decision.SessionReply
+	// Logger reports another gateway with this id. Nil means slog.Default().
+	Logger *slog.Logger
 
 	once answeredOnce
+
+	mu   sync.Mutex // guards the field below
+	runs runs       // the gateways that announce themselves under this id
 }
 
 // Serve answers queries and announces each second that the gateway runs, over every
@@ -82,6 +87,13 @@ func (r *SessionReporter) serve(ctx context.Context, link int, run uint64) error
 		return fmt.Errorf("subscribe to queries about sessions: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be closed already, which does the same
+	announced := make(chan *nats.Msg, maxQueries)
+	own, err := conn.ChanSubscribe(gatewayPrefix+r.Gateway, announced)
+	if err != nil {
+		return fmt.Errorf("subscribe to the announcements of this id: %w", err)
+	}
+	defer own.Unsubscribe() //nolint:errcheck // as above
+	often := floodlog.New(floodlog.Config{Logger: r.Logger, Key: "gateway", Every: complainEach})
 	tell := time.NewTicker(announceEach)
 	defer tell.Stop()
 	// Errors of Publish are ignored: without a connection no node can query.
@@ -94,6 +106,11 @@ func (r *SessionReporter) serve(ctx context.Context, link int, run uint64) error
 			return nil
 		case <-tell.C:
 			_ = conn.Publish(gatewayPrefix+r.Gateway, announcement(here, run))
+		case m := <-announced:
+			if r.hear(m.Data) {
+				often.Say(slog.LevelError, r.Gateway, "another gateway uses the id of this one: policy nodes answer neither", "link", r.Links[link].Name,
+					"remedy", "stop one of them, or give it an id and a key of its own: policyctl gateway add ID; the logs of policy nodes have the addresses of both")
+			}
 		case m := <-asked:
 			r.answer(link, m)
 		}
@@ -153,6 +170,9 @@ type SessionDirectory struct {
 	busy chan struct{} // has one element for each Ask in progress
 	// often logs that an id is used twice.
 	often *floodlog.Logger
+	// Addresses returns the addresses from which a gateway is connected to this node,
+	// for the log. It is set before Run, and may be nil.
+	Addresses func(gateway string) []string
 
 	mu sync.Mutex // guards the fields below
 	// known are the gateways that are expected to answer: the registered ones, and

@@ -57,10 +57,41 @@ func (r *runs) twice(now time.Time) bool {
 	return r != nil && !r.twins.IsZero() && now.Sub(r.twins) < twinsFor
 }
 
-// sayTwins logs that two gateways use the same id.
+// sayTwins logs that two gateways use the same id, and from where.
 func (d *SessionDirectory) sayTwins(gateway string) {
+	var args []any
+	if d.Addresses != nil {
+		args = append(args, "addresses", d.Addresses(gateway))
+	}
 	d.often.Say(slog.LevelError, gateway, "two gateways use the same id: neither is answered, and lists of their sessions are incomplete",
-		"remedy", "give each gateway its own id and key: policyctl gateway add ID makes them")
+		append(args, "remedy", "stop one of them, or give it an id and a key of its own: policyctl gateway add ID")...)
+}
+
+// Duplicate reports whether another gateway uses this gateway's id at present. Policy
+// nodes find the same out and answer neither. A policyd of an older version does not let
+// the gateway hear it.
+func (r *SessionReporter) Duplicate() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runs.twice(time.Now())
+}
+
+// hear takes an announcement under this gateway's id, its own ones too. It reports
+// whether two gateways use the id.
+func (r *SessionReporter) hear(b []byte) bool {
+	state, run, ok := readAnnouncement(b)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if state == goes {
+		r.runs = runs{} // as nodes do: at most one is left
+		return false
+	}
+	now := time.Now()
+	r.runs.hear(run, now)
+	return r.runs.twice(now)
 }
 
 // Duplicate reports whether two gateways use the id at present.

@@ -35,7 +35,7 @@ const (
 	// been found to be dead.
 	defaultMaxConnections = 2048
 	// maxSubscriptions bounds the subscriptions of one connection. A gateway
-	// has three.
+	// has six.
 	maxSubscriptions = 64
 	// maxPending bounds the bytes buffered for a client that does not read. The
 	// server closes the connection when the buffer is full or a write takes
@@ -46,6 +46,8 @@ const (
 	authWithin = 2 * time.Second
 	pingEach   = 10 * time.Second
 	readyPoll  = 10 * time.Millisecond
+	// maxAddresses bounds the addresses in one log line.
+	maxAddresses = 8
 )
 
 // Config configures a Server.
@@ -282,3 +284,17 @@ func (s *Server) Certificate() *x509.Certificate {
 // InProcessConn opens a connection inside this process
 // (nats.InProcessConnProvider).
 func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessConn() }
+
+// Addresses returns the addresses, with ports, of the clients that are connected with
+// a public key.
+func (s *Server) Addresses(key string) []string {
+	list, err := s.server.Connz(&server.ConnzOptions{Username: true, User: key, Limit: maxAddresses})
+	if err != nil {
+		return nil // only an unknown option is an error
+	}
+	var addresses []string
+	for _, c := range list.Conns {
+		addresses = append(addresses, net.JoinHostPort(c.IP, strconv.Itoa(c.Port)))
+	}
+	return addresses
+}

@@ -196,3 +196,21 @@ func TestSetUsersWithTLS(t *testing.T) {
 		t.Errorf("the change was logged:\n%s", log.String())
 	}
 }
+
+// TestAddresses checks that the server knows from where the clients of a key are
+// connected.
+func TestAddresses(t *testing.T) {
+	one, oneSeed := user(t, []string{"a"}, nil)
+	two, twoSeed := user(t, []string{"b"}, nil)
+	s := start(t, config(t, one, two))
+	want := map[string]bool{}
+	for range 2 {
+		conn, _ := dial(t, s, oneSeed)
+		want[conn.LocalAddr()] = true
+	}
+	dial(t, s, twoSeed)
+	got := s.Addresses(one.PublicKey)
+	if len(got) != 2 || !want[got[0]] || !want[got[1]] || got[0] == got[1] {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
