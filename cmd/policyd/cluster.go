@@ -218,8 +218,11 @@ func (m *membership) explain(reason error) error {
 	if m.logServer == nil {
 		return reason
 	}
-	seen := m.logServer.Seen()
-	return fmt.Errorf("%w; this node's log server is connected to %d of %d others", reason, len(seen)-1, len(m.configured)-1)
+	seen, others := len(m.logServer.Seen())-1, len(m.configured)-1
+	if seen >= others {
+		return reason
+	}
+	return fmt.Errorf("%w; this node's log server is connected to %d of %d others", reason, seen, others)
 }
 
 // close closes the connection to the log servers.

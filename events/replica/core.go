@@ -135,7 +135,8 @@ func (r *reading) same(data []byte) error {
 	case g.Cluster != r.generation.Cluster:
 		return stopf("the order belongs to the cluster %q, and this node's data to the cluster %q", g.Cluster, r.generation.Cluster)
 	case g != r.generation:
-		return stopf("the order belongs to generation %x of the cluster, and this node's data to generation %x", g.ID[:4], r.generation.ID[:4])
+		return stopf("the order belongs to generation %x of the cluster, and this node's data to generation %x: "+
+			"a cluster was created on this node's data too. If that was a mistake, move the data folder away, and the node joins with an empty one", g.ID[:4], r.generation.ID[:4])
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -18,8 +19,17 @@ func Main(name string, stderr io.Writer, run func(ctx context.Context) error) (s
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx); err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		fmt.Fprintf(stderr, "%s: %v%s\n", name, err, remedy(err))
 		return 1
 	}
 	return 0
+}
+
+// remedy returns the next step after an error, where the error names only the cause.
+// It reads the text, because embedded servers return no more.
+func remedy(err error) string {
+	if strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+		return "\nAnother program, perhaps another process of this one, has this port: \"ss -ltnp\" shows it. Stop it, or change the address in the configuration."
+	}
+	return ""
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +19,23 @@ func TestMainStatus(t *testing.T) {
 	}
 	if status := Main("policyd", &out, func(context.Context) error { return errors.New("no log") }); status != 1 || out.String() != "policyd: no log\n" {
 		t.Errorf("status %d, %q", status, out.String())
+	}
+}
+
+// TestMainNamesTheNextStep checks that a taken port comes with a way to find its owner,
+// also if the error is only a text of an embedded server.
+func TestMainNamesTheNextStep(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, taken := net.Listen("tcp", l.Addr().String())
+	for _, err := range []error{taken, errors.New(taken.Error())} {
+		var out bytes.Buffer
+		if status := Main("policyd", &out, func(context.Context) error { return err }); status != 1 || !strings.Contains(out.String(), "ss -ltnp") {
+			t.Errorf("status %d, %q", status, out.String())
+		}
 	}
 }
 

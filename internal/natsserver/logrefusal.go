@@ -43,8 +43,12 @@ var (
 // repeated are the beginnings of lines that repeat other lines.
 var repeated = []string{
 	"Waiting for routing to be established", "JetStream has not established contact with a meta leader",
-	"cluster name from remote server conflicts",
+	"cluster name from remote server conflicts", "TLS handshake timeout",
 }
+
+// broken are the ends of lines about a handshake that the network or the other process
+// has ended, and not a certificate. A node that starts or stops causes them.
+var broken = []string{"i/o timeout", "EOF", "connection reset by peer", "broken pipe", "use of closed network connection"}
 
 // readRouteEvent reads a line of the server's log. ok is false if the line is not
 // about another log server.
@@ -72,6 +76,12 @@ func readRouteEvent(from, line string) (e routeEvent, ok bool) {
 			text += `"` // the quote at its end was its own
 		}
 		return routeEvent{kind: routeRefused, from: from, reason: "the other log server refuses this one: " + text, remedy: routeRemedy(text)}, true
+	}
+	for _, text := range broken {
+		if strings.HasPrefix(event, "TLS route handshake error: ") && strings.HasSuffix(event, text) {
+			return routeEvent{kind: routeUnreachable, reason: "the TLS handshake with " + from + " ended: " + text, remedy: "if it repeats, policyd hangs on that node, " +
+				"a packet filter drops the connection, or another program uses the port of its listen in [cluster]"}, true
+		}
 	}
 	for _, start := range []string{"TLS route handshake error: ", "Rejecting connection", "Remote server has a duplicate name", "attempted to connect to route port"} {
 		if strings.HasPrefix(event, start) {
@@ -129,11 +139,22 @@ func (s *LogServer) route(e routeEvent) {
 	case routeRefused:
 		s.refused.Add(1)
 		node := s.cfg.nodeAt(func(_, host string) bool { return host == e.from })
-		s.inner.bridge.often.Say(slog.LevelWarn, e.from, "a log server was refused", "node", node, "reason", e.reason, "remedy", e.remedy)
+		s.inner.bridge.often.Say(slog.LevelWarn, e.from, "a log server was refused", e.args(node)...)
 	case routeUnreachable:
 		node := s.cfg.nodeAt(func(address, host string) bool {
-			return strings.Contains(e.reason, " "+address+":") || strings.Contains(e.reason, "lookup "+host+":") || strings.Contains(e.reason, "lookup "+host+" ")
+			return strings.Contains(e.reason, " "+address+":") || strings.Contains(e.reason, " with "+host+" ") || strings.Contains(e.reason, "lookup "+host+":") || strings.Contains(e.reason, "lookup "+host+" ")
 		})
-		s.inner.bridge.away.Say(slog.LevelWarn, e.reason, "the log server of another node cannot be reached", "node", node, "remedy", e.remedy)
+		s.inner.bridge.away.Say(slog.LevelWarn, e.reason, "the log server of another node cannot be reached", e.args(node)...)
 	}
+}
+
+// args returns what a log line says of the event, after its source.
+func (e *routeEvent) args(node string) (args []any) {
+	if node != "" {
+		args = append(args, "node", node)
+	}
+	if e.kind == routeRefused {
+		args = append(args, "reason", e.reason)
+	}
+	return append(args, "remedy", e.remedy)
 }

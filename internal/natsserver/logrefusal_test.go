@@ -24,12 +24,16 @@ func TestRouteEvents(t *testing.T) {
 			`[cluster] name must be the same`,
 		`10.0.0.2:6223 - rid:7 - Route Error 'Rejecting connection, cluster name "acme" does not match "acne"'`: `WARN a log server was refused node=n2 ` +
 			`reason="the other log server refuses this one: Rejecting connection, cluster name \"acme\" does not match \"acne\""`,
-		`10.0.0.9:6223 - rid:7 - TLS route handshake error: tls: first record does not look like a TLS handshake`: `WARN a log server was refused node= ` +
+		`10.0.0.9:6223 - rid:7 - TLS route handshake error: tls: first record does not look like a TLS handshake`: `WARN a log server was refused ` +
 			`gateways use the port of [nats]`,
 		`Error trying to connect to route (attempt 12): dial tcp 10.0.0.3:6223: connect: connection refused`: `WARN the log server of another node cannot be reached node=n3 ` +
 			`start policyd on that node`,
 		`Error trying to connect to route (attempt 1): lookup db.example on 10.0.0.53:53: no such host`: `WARN the log server of another node cannot be reached node=n4 ` +
 			`start policyd on that node`,
+		`10.0.0.3:6223 - rid:7 - TLS route handshake error: read tcp 10.0.0.1:43922->10.0.0.3:6223: i/o timeout`: `WARN the log server of another node cannot be reached node=n3 ` +
+			`another program uses the port`,
+		`10.0.0.3:41016 - rid:7 - TLS route handshake error: EOF`:                    `WARN the log server of another node cannot be reached node=n3 policyd hangs`,
+		`10.0.0.3:6223 - rid:25 - TLS handshake timeout`:                             "",
 		`Waiting for routing to be established...`:                                   "",
 		`JetStream has not established contact with a meta leader`:                   "",
 		`10.0.0.2:34748 - rid:135 - cluster name from remote server conflicts`:       "",
