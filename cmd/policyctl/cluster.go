@@ -18,7 +18,7 @@ type clusterCmd struct {
 	Status   clusterStatus   `cmd:"" help:"Show the nodes of the cluster, as one of them knows it."`
 	Diff     clusterDiff     `cmd:"" help:"Show the commits that only one of two nodes has."`
 	Join     clusterJoin     `cmd:"" help:"Wait until the node has joined its cluster and follows it."`
-	Resolve  clusterResolve  `cmd:"" help:"Give up the data of a stopped node that has another history than the others."`
+	Resolve  clusterResolve  `cmd:"" help:"End a fork: give up the history of a node, or take the history of one node."`
 	Remove   clusterRemove   `cmd:"" help:"Take a stopped node out of the cluster for good."`
 }
 
@@ -42,8 +42,10 @@ cluster dissolve undoes this until the first commit is made in the cluster.
 --over is for a cluster that has lost most of its nodes for good. Run it on the
 node with the highest position, and only there; policyctl verify --data prints
 the position. Commits that only other nodes have are lost, and with them
-revocations. Stop all other nodes, and let them join again with empty data
-folders. With nats_urls, remove the old stream from your NATS servers first.
+revocations. Therefore the log gets a new id: all sessions end, and clients log
+in again. Stop all other nodes, and let them join again with empty data folders.
+With nats_urls, remove the old stream from your NATS servers first. If the other
+nodes still run, use cluster resolve --take: it lists what they have more.
 
 Exit codes: 0 created; 1 not created: nothing has changed; 2 the command line
 could not be read.
@@ -59,6 +61,7 @@ type clusterCreated struct {
 	Cluster    string          `json:"cluster"`
 	Generation string          `json:"generation"`
 	LogID      string          `json:"log_id"`
+	OldLogID   string          `json:"old_log_id,omitempty"` // what the log's id was before
 	Position   events.Position `json:"position"`
 	NewLog     bool            `json:"new_log"`
 	Moved      string          `json:"moved,omitempty"` // the folder with the log server's old data
@@ -82,8 +85,31 @@ func (c *clusterCreate) Run(ctx context.Context, a *app) error {
 			return usagef("--name: %w", err)
 		}
 	}
+	r, err := createCluster(ctx, a, c.Data, n)
+	if err != nil {
+		return err
+	}
+	return a.print(createdOf(&r), func(w io.Writer) {
+		g := r.Generation
+		if r.NewLog {
+			fmt.Fprintf(w, "The cluster %s begins with an empty log, %s.\n", g.Cluster, g.LogID)
+		} else {
+			fmt.Fprintf(w, "The cluster %s begins with %d commits of log %s.\n", g.Cluster, g.Position, g.LogID)
+		}
+		sayRenewed(w, &r)
+		sayMoved(w, r.Moved)
+		fmt.Fprintf(w, "Start this node first, with [cluster] in its configuration, and then the other nodes with empty data folders.\n")
+		if c.Over {
+			fmt.Fprintf(w, "To empty the data folder of another node and keep its data: policyctl cluster resolve --discard --data DIR --position 0\n")
+		}
+		fmt.Fprintf(w, "Then, on each node: policyctl cluster join\n")
+	})
+}
+
+// createCluster begins a cluster, and shows how far the log is verified.
+func createCluster(ctx context.Context, a *app, data string, n datafolder.NewCluster) (datafolder.CreatedCluster, error) {
 	var p *progress
-	r, err := datafolder.CreateCluster(ctx, datafolder.Config{Dir: c.Data, Fatal: a.diskFailed}, n, func(done, all events.Position) {
+	r, err := datafolder.CreateCluster(ctx, datafolder.Config{Dir: data, Fatal: a.diskFailed}, n, func(done, all events.Position) {
 		if p == nil {
 			p = a.progress("verify", int64(all), "commits")
 		}
@@ -92,20 +118,19 @@ func (c *clusterCreate) Run(ctx context.Context, a *app) error {
 	if p != nil {
 		p.close()
 	}
-	if err != nil {
-		return aboutLog(err)
+	return r, aboutLog(err)
+}
+
+func createdOf(r *datafolder.CreatedCluster) clusterCreated {
+	g := &r.Generation
+	return clusterCreated{g.Cluster, hex.EncodeToString(g.ID[:]), g.LogID, r.Origin.LogID, g.Position, r.NewLog, r.Moved}
+}
+
+// sayRenewed says that the log has a new id, if it has.
+func sayRenewed(w io.Writer, r *datafolder.CreatedCluster) {
+	if r.Origin.LogID != "" {
+		fmt.Fprintf(w, "The log has a new id, %s; it was %s. All sessions end, because other nodes may have withdrawn their rights.\n", r.Generation.LogID, r.Origin.LogID)
 	}
-	g := r.Generation
-	result := clusterCreated{g.Cluster, hex.EncodeToString(g.ID[:]), g.LogID, g.Position, r.NewLog, r.Moved}
-	return a.print(result, func(w io.Writer) {
-		if r.NewLog {
-			fmt.Fprintf(w, "The cluster %s begins with an empty log, %s.\n", g.Cluster, g.LogID)
-		} else {
-			fmt.Fprintf(w, "The cluster %s begins with %d commits of log %s.\n", g.Cluster, g.Position, g.LogID)
-		}
-		sayMoved(w, r.Moved)
-		fmt.Fprintf(w, "Start this node first, with [cluster] in its configuration, and then the other nodes with empty data folders.\n")
-	})
 }
 
 // sayMoved names the folder with the old data of the log server.

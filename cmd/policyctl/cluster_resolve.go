@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -13,45 +14,88 @@ import (
 	"github.com/postern-im/postern/node/datafolder"
 )
 
-// givenUp is the file with the commits that a node has given up, in the folder with its
-// old data.
-const givenUp = "given-up.txt"
-
-// givenUpPart is the number of commits that are written to the file at a time.
-const givenUpPart = 1000
+const (
+	// givenUp is the file with the commits that a node has given up, in the folder with
+	// its old data.
+	givenUp = "given-up.txt"
+	// givenUpPart is the number of commits that are written to the file at a time.
+	givenUpPart = 1000
+	// givenUpShown bounds the commits that are printed too.
+	givenUpShown = 100
+)
 
 type clusterResolve struct {
 	consent
-	Data     string           `required:"" help:"Data folder of the stopped policy node." placeholder:"DIR"`
-	Discard  bool             `required:"" help:"Give up what this node has and the others do not have."`
-	Position *events.Position `required:"" help:"The last position that the node has in common with the others, from cluster diff." placeholder:"N"`
+	Discard  bool             `xor:"history" required:"" help:"Give up what this node has and the others do not have. Needs --data and --position."`
+	Take     string           `xor:"history" required:"" help:"Continue with the history of this node, and give up what only others have. Without --data it changes nothing and lists that." placeholder:"NODE"`
+	Data     string           `help:"Data folder of this node, on which policyd is stopped." placeholder:"DIR"`
+	Position *events.Position `help:"With --discard: the last position that this node has in common with the others. With --take and --data: the position of this node's newest commit." placeholder:"N"`
+	File     string           `help:"With --take and without --data: write what would be given up to this new file." placeholder:"FILE"`
 }
 
 // Help is the command's help.
 func (*clusterResolve) Help() string {
-	return `It ends a fork on the node whose history does not hold. Stop the node first. Its data is moved into a folder within the data folder, and nothing is removed. The commits after --position, which the node gives up, are written to given-up.txt in that folder, as policyctl log prints them: repeat those that are right, revocations first.
+	return `It ends a fork: two nodes that have different commits at one position. One history continues, and the rest of the other one is given up.
 
-Then start the node: it joins its cluster again, with empty data. When it follows, remove its former log server, which policyctl cluster status shows beside the new one, by its name: policyctl cluster remove.
+If most nodes have the same history, discard the other one on each node that has it. Stop policyd there. The node's data is moved into a folder within the data folder, and nothing is removed. The commits after --position, which the node gives up, are printed and are written to given-up.txt in that folder: repeat those that are right, revocations first. Then start policyd: the node joins its cluster again, with empty data. When it follows, remove its former log server; the command prints how.
 
-Exit codes: 0 discarded; 1 not discarded; 2 the command line could not be read, or --yes is missing: nothing was done.
+If no majority agrees, or if another history than the majority's should hold, take the history of one node:
 
-Example:
+1. While policyd still runs on all nodes, on NODE: --take NODE --file FILE lists the commits that only the other nodes have, and writes them to FILE. A node that has stopped deciding still answers.
 
-    policyctl cluster resolve --data /var/lib/postern --discard --position 4711 --yes`
+2. Stop policyd on all nodes.
+
+3. On NODE: --take NODE --data DIR --position N begins the cluster again from its log. The log gets a new id, so all sessions end and every client logs in again: no session lives on a right that one of the histories has withdrawn.
+
+4. On each other node: --discard --data DIR --position N, where N is the last position in common, from step 1.
+
+5. Start policyd on all nodes. They copy the log of NODE.
+
+Exit codes: 0 resolved, or listed; 1 not resolved: nothing was done; 2 the command line could not be read, or --yes is missing: nothing was done.
+
+Examples:
+
+    policyctl cluster resolve --discard --data /var/lib/postern --position 4711
+    policyctl cluster resolve --take n1 --file given-up.txt
+    policyctl cluster resolve --take n1 --data /var/lib/postern --position 4720`
 }
 
-// A clusterResolved is the result of cluster resolve.
-type clusterResolved struct {
-	Cluster  string          `json:"cluster"`
-	LogID    string          `json:"log_id"`
-	Position events.Position `json:"position"`
-	GivenUp  uint64          `json:"given_up"` // commits
-	File     string          `json:"file"`
-	Folder   string          `json:"folder"`
-}
-
-// Run gives up a node's data.
+// Run ends a fork on one node.
 func (c *clusterResolve) Run(ctx context.Context, a *app) error {
+	switch {
+	case c.Data != "" && c.Position == nil && c.Discard:
+		return usagef("--position is missing: the last position that this node has in common with the others; policyctl cluster diff prints it")
+	case c.Data != "" && c.Position == nil:
+		return usagef("--position is missing: the position of this node's newest commit; policyctl verify --data %s prints it", c.Data)
+	case c.Data != "" && c.File != "":
+		return usagef("--file is for --take without --data: it lists what is given up while policyd runs")
+	case c.Discard && c.Data == "":
+		return usagef("--data is missing: the data folder of this node, on which policyd is stopped")
+	case c.Data == "" && c.Position != nil:
+		return usagef("--data is missing: the data folder of node %s, on which policyd is stopped. Without --data and --position, the command lists what would be given up", c.Take)
+	case c.Data == "" && c.File == "":
+		return usagef("name a new file for the commits that are given up (--file), or the data folder if they are written already (--data)")
+	case c.Discard:
+		return c.discard(ctx, a)
+	case c.Data == "":
+		return c.list(ctx, a)
+	}
+	return c.take(ctx, a)
+}
+
+// A clusterResolved is the result of cluster resolve --discard.
+type clusterResolved struct {
+	Cluster   string          `json:"cluster"`
+	LogID     string          `json:"log_id"`
+	Position  events.Position `json:"position"`
+	GivenUp   uint64          `json:"given_up"` // commits
+	File      string          `json:"file"`
+	Folder    string          `json:"folder"`
+	LogServer string          `json:"log_server,omitempty"` // the former one of the node
+}
+
+// discard gives up a node's data.
+func (c *clusterResolve) discard(ctx context.Context, a *app) error {
 	if err := c.given(ctx, a, fmt.Sprintf("this moves the data of the node in %s away, and gives up its commits after position %d", c.Data, *c.Position), ""); err != nil {
 		return err
 	}
@@ -63,11 +107,57 @@ func (c *clusterResolve) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return aboutLog(err)
 	}
-	result := clusterResolved{d.Cluster, d.LogID, d.Position, file.commits, filepath.Join(d.Folder, givenUp), d.Folder}
+	result := clusterResolved{d.Cluster, d.LogID, d.Position, file.commits, filepath.Join(d.Folder, givenUp), d.Folder, d.Server}
 	return a.print(result, func(w io.Writer) {
+		if file.commits == 0 {
+			fmt.Fprintf(w, "The node has no commits after position %d, so none is given up.\n", *c.Position)
+		} else {
+			writeEntries(w, file.shown)
+			if more := file.commits - uint64(len(file.shown)); more > 0 {
+				fmt.Fprintf(w, "and %d later ones\n", more)
+			}
+			fmt.Fprintf(w, "\nThese %d commits are given up. Repeat those that are right, revocations first. %s lists them.\n", file.commits, result.File)
+		}
 		fmt.Fprintf(w, "The node's data is in %s.\n", d.Folder)
-		fmt.Fprintf(w, "%d commits are given up; %s lists them. Repeat those that are right.\n", result.GivenUp, result.File)
-		fmt.Fprintf(w, "Start the node: it joins the cluster %s again. Then remove its former log server: policyctl cluster remove.\n", d.Cluster)
+		fmt.Fprintf(w, "Next, on this node: start policyd, and wait until it follows the cluster %s: policyctl cluster join\n", d.Cluster)
+		if d.Server != "" {
+			fmt.Fprintf(w, "Then, on any node, remove its former log server: policyctl cluster remove %s\n"+
+				"(Not after cluster resolve --take or cluster create --over on another node: that cluster has new log servers only.)\n", d.Server)
+		}
+	})
+}
+
+// A clusterTaken is the result of cluster resolve --take with --data.
+type clusterTaken struct {
+	Node       string          `json:"node"`
+	Cluster    string          `json:"cluster"`
+	Generation string          `json:"generation"`
+	LogID      string          `json:"log_id"`
+	OldLogID   string          `json:"old_log_id"`
+	Position   events.Position `json:"position"`
+	Moved      string          `json:"moved,omitempty"`      // the folder with the log server's old data
+	LogServer  string          `json:"log_server,omitempty"` // the former one of the node
+}
+
+// take begins the cluster again from this node's log.
+func (c *clusterResolve) take(ctx context.Context, a *app) error {
+	position := number(*c.Position)
+	if err := c.given(ctx, a, fmt.Sprintf("this begins the cluster again from the log of node %s, up to position %s. What only other nodes have is given up, and all sessions end", c.Take, position), position); err != nil {
+		return err
+	}
+	r, err := createCluster(ctx, a, c.Data, datafolder.NewCluster{Over: true, Position: *c.Position, Node: c.Take})
+	if err != nil {
+		return err
+	}
+	created := createdOf(&r)
+	result := clusterTaken{c.Take, created.Cluster, created.Generation, created.LogID, created.OldLogID, created.Position, r.Moved, r.Server}
+	return a.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "The cluster %s begins again with %d commits of node %s.\n", result.Cluster, result.Position, c.Take)
+		sayRenewed(w, &r)
+		sayMoved(w, r.Moved)
+		fmt.Fprintf(w, "Next, on each other node: policyctl cluster resolve --discard --data DIR --position N\n"+
+			"(N: the last position in common, from the list of what is given up. 0 lists all commits.)\n"+
+			"Then start policyd on all nodes, and on each: policyctl cluster join\n")
 	})
 }
 
@@ -75,14 +165,18 @@ func (c *clusterResolve) Run(ctx context.Context, a *app) error {
 type givenUpFile struct {
 	file    *os.File
 	waiting []api.LogEntry
+	shown   []api.LogEntry // the first ones
 	commits uint64
 	began   bool
 }
 
 // add takes one commit, or nil after the last one. The file is then on disk.
-func (f *givenUpFile) add(folder string, c *events.Commit) (err error) {
+func (f *givenUpFile) add(d datafolder.Discarded, c *events.Commit) (err error) {
 	if f.file == nil {
-		if f.file, err = os.OpenFile(filepath.Join(folder, givenUp), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		if f.file, err = os.OpenFile(filepath.Join(d.Folder, givenUp), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(f.file, "cluster     %s\nlog         %s, up to position %d\nlog server  %s\n\n", d.Cluster, d.LogID, d.Position, orDash(d.Server)); err != nil {
 			return err
 		}
 	}
@@ -93,13 +187,16 @@ func (f *givenUpFile) add(folder string, c *events.Commit) (err error) {
 		}
 		f.waiting = append(f.waiting, e)
 		f.commits++
+		if len(f.shown) < givenUpShown {
+			f.shown = append(f.shown, e)
+		}
 		if len(f.waiting) < givenUpPart {
 			return nil
 		}
 	}
 	if len(f.waiting) > 0 || !f.began {
 		p := &page{}
-		entryTable(f.waiting, !f.began).write(p)
+		entryTable(f.waiting, !f.began, math.MaxInt).write(p)
 		if _, err := io.WriteString(f.file, p.String()); err != nil {
 			return err
 		}

@@ -163,7 +163,7 @@ func (f *follower) write(entries []api.LogEntry) error {
 		return nil
 	}
 	p := &page{look: f.look}
-	entryTable(entries, !f.began).write(p)
+	entryTable(entries, !f.began, maxEvents).write(p)
 	f.began = true
 	_, err := io.WriteString(f.out, p.String())
 	return err
@@ -172,9 +172,10 @@ func (f *follower) write(entries []api.LogEntry) error {
 // maxEvents bounds the events of one commit that are shown without --json.
 const maxEvents = 20
 
-func writeEntries(w io.Writer, entries []api.LogEntry) { entryTable(entries, true).write(w) }
+func writeEntries(w io.Writer, entries []api.LogEntry) { entryTable(entries, true, maxEvents).write(w) }
 
-func entryTable(entries []api.LogEntry, headed bool) *table {
+// entryTable shows at most this many events of a commit.
+func entryTable(entries []api.LogEntry, headed bool, most int) *table {
 	t := &table{}
 	if headed {
 		t.add("POSITION", "TIME", "TENANT", "ACTOR", "WHAT")
@@ -182,7 +183,7 @@ func entryTable(entries []api.LogEntry, headed bool) *table {
 	for _, e := range entries {
 		head := []string{number(e.Position), e.Time.UTC().Format(time.DateTime), e.Tenant, e.Actor}
 		for i, event := range e.Events {
-			if i == maxEvents {
+			if i == most {
 				t.add("", "", "", "", fmt.Sprintf("… and %d more (--json shows them)", len(e.Events)-i))
 				break
 			}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
@@ -20,9 +22,13 @@ type NewCluster struct {
 	Name string
 	// Over allows replacing the generation that the log is bound to. The sequencer's
 	// data of the old generation is given up. Position is then the expected head of
-	// the log: everything that other nodes have behind it is given up too.
+	// the log: everything that other nodes have behind it is given up too. This folder
+	// does not show whether there is anything, so such a log always gets a new id.
 	Over     bool
 	Position events.Position
+	// Node is the node that must own the data folder; empty: any node may. A folder
+	// without the data of a log server does not show its owner.
+	Node string
 }
 
 // A CreatedCluster is the result of CreateCluster.
@@ -30,6 +36,11 @@ type CreatedCluster struct {
 	Generation events.Generation
 	NewLog     bool   // there was no log, and the cluster begins with an empty one
 	Moved      string // the folder with the old data of the log server; empty: none
+	// Origin is the log's former id, and where it ends in this log. It is zero if the
+	// log has kept its id.
+	Origin eventlog.Origin
+	// Server is the former name of the node's log server; empty: it had none.
+	Server string
 }
 
 // CreateCluster verifies the log of a data folder and binds it to a new generation
@@ -43,6 +54,12 @@ func CreateCluster(ctx context.Context, c Config, n NewCluster, at func(done, al
 	found, err := eventlog.Exists(Log(c.Dir), nil)
 	if err != nil {
 		return r, fmt.Errorf("look for the log: %w", err)
+	}
+	if r.Server, err = LogServer(c.Dir); err != nil {
+		return r, err
+	}
+	if err := owns(c.Dir, r.Server, n.Node); err != nil {
+		return r, err
 	}
 	var verified events.Position
 	if found {
@@ -61,7 +78,7 @@ func CreateCluster(ctx context.Context, c Config, n NewCluster, at func(done, al
 	return r, c.change(found, func(l *eventlog.Log) error {
 		head, hash := l.Head()
 		if head != verified {
-			return fmt.Errorf("the log has grown from %d to %d: stop the node", verified, head)
+			return fmt.Errorf("the log has grown from %d to %d: stop policyd, and repeat the command", verified, head)
 		}
 		g := events.Generation{Cluster: n.Name, LogID: l.LogID(), Position: head, Hash: hash}
 		rand.Read(g.ID[:]) // never fails
@@ -70,9 +87,23 @@ func CreateCluster(ctx context.Context, c Config, n NewCluster, at func(done, al
 		if r.Moved, err = moveStream(c.Dir); err != nil {
 			return err
 		}
+		if _, _, bound := l.Generation(); bound {
+			r.Generation, r.Origin, err = l.Renew(ctx, g)
+			return err
+		}
 		r.Generation = g
 		return l.Bind(ctx, g, true)
 	})
+}
+
+// owns returns an error if the data folder, with the log server of this name, is known
+// to belong to another node.
+func owns(data, server, node string) error {
+	at := strings.LastIndexByte(server, '-')
+	if node == "" || at < 0 || server[:at] == node {
+		return nil
+	}
+	return fmt.Errorf("%s is the data folder of node %s, not of %s: run the command on %[3]s", data, server[:at], node)
 }
 
 func checkName(n NewCluster) error {
@@ -124,13 +155,13 @@ func mayReplace(l *eventlog.Log, n *NewCluster) error {
 	old, _, bound := l.Generation()
 	switch {
 	case bound && !n.Over:
-		return fmt.Errorf("the log belongs to the cluster %q already; if the other nodes are lost, --over makes a new generation of it", old.Cluster)
+		return fmt.Errorf("the log belongs to the cluster %q already; start policyd to continue it. If most of the other nodes are lost for good, see: policyctl cluster create --help, --over", old.Cluster)
 	case bound && head < old.Position:
-		return fmt.Errorf("the log is an incomplete copy of the log of the cluster %q: it ends at %d, and the cluster began at %d", old.Cluster, head, old.Position)
+		return fmt.Errorf("the log is an incomplete copy of the log of the cluster %q: it ends at %d, and the cluster began at %d. Give the command on another node, or restore a backup: policyctl restore", old.Cluster, head, old.Position)
 	case n.Over && n.Position != head:
-		return fmt.Errorf("the log's newest commit is at position %d, not at %d: look for the node with the highest position; later commits on other nodes are given up", head, n.Position)
+		return fmt.Errorf("the log's newest commit is at position %d, not at %d. Compare with the other nodes, because their later commits are given up: policyctl verify --data prints a stopped node's position. If this node is the right one, give --position %[1]d", head, n.Position)
 	case n.Name == "" && !bound:
-		return errors.New("the log belongs to no cluster: a new cluster needs a name")
+		return errors.New("the log belongs to no cluster: policyctl cluster create --name NAME begins one from it")
 	case n.Name == "":
 		n.Name = old.Cluster
 	}
@@ -144,7 +175,7 @@ func (c Config) change(existing bool, fn func(l *eventlog.Log) error) error {
 	config.Clustered, config.Existing = true, existing
 	l, err := eventlog.Open(config)
 	if _, ok := errors.AsType[*eventlog.LockedError](err); ok {
-		return fmt.Errorf("the log in %s is in use: stop the node", c.Dir)
+		return fmt.Errorf("the log in %s is in use: stop policyd, and repeat the command", c.Dir)
 	}
 	if err != nil {
 		return err
@@ -174,6 +205,19 @@ func DissolveCluster(ctx context.Context, c Config) (r DissolvedCluster, err err
 		}
 		return nil
 	})
+}
+
+// LogServer returns the name of the log server whose data is in a data folder, such as
+// n3-0a1b2c3d; "" if there is none.
+func LogServer(data string) (string, error) {
+	name, err := os.ReadFile(filepath.Join(Stream(data), serverName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the log server's name: %w", err)
+	}
+	return strings.TrimSpace(string(name)), nil
 }
 
 // moveStream moves the data of the log server away, if there is any: it belongs to

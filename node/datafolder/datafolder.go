@@ -3,8 +3,8 @@
 // the node the first one of a cluster or stand-alone again, and moves its data away.
 //
 // Open and Verify change nothing. Restore puts a log into the folder only after it
-// has read and checked the whole log, and CreateCluster verifies the log first. A log that another process has open is
-// refused. The package decides nothing about stanzas and serves no clients.
+// has read and checked the whole log, and CreateCluster verifies the log first. A log
+// that another process has open is refused. The package decides nothing about stanzas and serves no clients.
 package datafolder
 
 import (
@@ -25,6 +25,10 @@ const (
 	logFolder    = "log"
 	keysFolder   = "nats"
 	streamFolder = "stream"
+
+	// serverName is the file in streamFolder with the name of the log server, which
+	// package internal/natsserver writes.
+	serverName = "ID"
 )
 
 // Log returns the folder of the log in a data folder.
@@ -58,7 +62,7 @@ func Open(c Config) (*eventlog.Log, error) {
 	}
 	l, err := eventlog.Open(c.log(true))
 	if errors.Is(err, syscall.EAGAIN) {
-		return nil, fmt.Errorf("the log in %s is in use: stop the node, or verify a backup of it", c.Dir)
+		return nil, fmt.Errorf("the log in %s is in use: stop policyd, and repeat the command; to verify without a stop, make a backup (policyctl backup) and verify that", c.Dir)
 	}
 	return l, err
 }

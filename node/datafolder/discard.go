@@ -22,14 +22,18 @@ type Discarded struct {
 	LogID    string
 	Position events.Position // the head of the log
 	Folder   string          // where the data is now, within the data folder
+	Server   string          // the name of the node's log server; empty: it had none
 }
 
 // Discard moves the data of a member of a cluster away, so that the node can join again
 // with empty data. It removes nothing: all files go into a new folder within the data
-// folder. Before, it calls give with the new folder and with each commit after a
-// position, in order; the last call has no commit. If the log cannot be read from there,
+// folder. Before, it calls give with its result and with each commit after a position,
+// in order; the last call has no commit. If the log cannot be read from there,
 // or give fails, nothing is moved.
-func Discard(ctx context.Context, c Config, after events.Position, give func(folder string, c *events.Commit) error) (d Discarded, err error) {
+func Discard(ctx context.Context, c Config, after events.Position, give func(d Discarded, c *events.Commit) error) (d Discarded, err error) {
+	if d.Server, err = LogServer(c.Dir); err != nil {
+		return d, err
+	}
 	l, err := Open(c)
 	if err != nil {
 		return d, err
@@ -40,7 +44,7 @@ func Discard(ctx context.Context, c Config, after events.Position, give func(fol
 	d.Cluster = g.Cluster
 	switch {
 	case !bound:
-		err = errors.New("the log belongs to no cluster, so no other node has a copy of it")
+		err = errors.New("the log belongs to no cluster, so no other node has a copy of it; to replace it by a backup, see: policyctl restore --help")
 	case after > d.Position:
 		err = fmt.Errorf("the log ends at position %d, before %d: policyctl cluster diff prints the last common position", d.Position, after)
 	}
@@ -54,10 +58,10 @@ func Discard(ctx context.Context, c Config, after events.Position, give func(fol
 		return d, errors.Join(err, l.Close())
 	}
 	if after < d.Position {
-		err = l.Read(ctx, after+1, func(c *events.Commit) error { return give(d.Folder, c) })
+		err = l.Read(ctx, after+1, func(c *events.Commit) error { return give(d, c) })
 	}
 	if err == nil {
-		err = give(d.Folder, nil)
+		err = give(d, nil)
 	}
 	if err := errors.Join(err, l.Close()); err != nil {
 		return d, errors.Join(err, os.RemoveAll(d.Folder))
