@@ -20,8 +20,9 @@ const reofferEvery = 500 * time.Millisecond
 var ErrNotFollowing = errors.New("this node does not follow the cluster's order yet")
 
 // Append offers commits for the positions after an expected head, all or nothing,
-// and returns nil once they are durable in a majority of the nodes and in this
-// node's log. It is like the Append of eventlog, with the same errors before the
+// and returns nil once the order has them, durably at a majority of the voters, and
+// this node's log shows them. This node's own disk may not have them yet: a caller that
+// needs copies on the nodes' disks counts the Position of Members. It is like the Append of eventlog, with the same errors before the
 // offer. Its outcome is read from this node's own log and from nothing else:
 // another commit at the first position is an *events.ConflictError. If ctx ends
 // while the log still has nothing there, the error is events.ErrUnknown: the

@@ -13,10 +13,13 @@ import (
 // id of a gateway has a dot.
 const barrierPrefix = "."
 
-// newBarriers returns the first number of a node's barriers. It is random, so that
+// newBarriers returns the number before a node's barriers. It is random, so that
 // ticks of the node's previous process, which may be applied again, belong to another
 // run.
 func newBarriers() uint64 { return max(rand.Uint64()>>2, 1<<41) }
+
+// barrierName is the name of this node's challenges to itself.
+func (r *Replica) barrierName() string { return barrierPrefix + r.cfg.Node }
 
 // Barrier returns a position of this node's log that includes every commit that was
 // acknowledged before the call, by whichever node. A caller uses it before it answers
@@ -24,7 +27,7 @@ func newBarriers() uint64 { return max(rand.Uint64()>>2, 1<<41) }
 // the newest. Barrier offers a tick with a number of its own, and returns when this
 // node has applied the tick.
 func (r *Replica) Barrier(ctx context.Context) (events.Position, error) {
-	name, number := barrierPrefix+r.cfg.Node, r.barriers.Add(1)
+	name, number := r.barrierName(), r.barriers.Add(1)
 	r.Heard(name, number)
 	again := time.NewTicker(reofferEvery)
 	defer again.Stop()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // keptTicks is the number of own ticks for which a node repeats a challenge that
@@ -32,7 +33,7 @@ func (h *heard) add(gateway string, challenge uint64) {
 		h.gateways = map[string][]heardRun{}
 	}
 	runs, known := h.gateways[gateway]
-	if !known && len(h.gateways) >= maxGateways {
+	if !known && len(h.gateways) >= maxGateways && !strings.HasPrefix(gateway, barrierPrefix) {
 		return
 	}
 	now := heardRun{challenge, h.ticks}
@@ -48,7 +49,7 @@ func (h *heard) add(gateway string, challenge uint64) {
 }
 
 // next returns the challenges for the next tick, in the order of the gateways'
-// names, and forgets those that have been repeated often enough.
+// names (the node's own are before them), and forgets those that have been repeated often enough.
 func (h *heard) next() []challenge {
 	h.ticks++
 	var list []challenge
@@ -63,5 +64,5 @@ func (h *heard) next() []challenge {
 			list = append(list, challenge{gateway, r.challenge})
 		}
 	}
-	return list
+	return list[:min(len(list), maxChallenges)] // the node's own come first
 }

@@ -69,14 +69,14 @@ func (r *Replica) copyBefore(ctx context.Context, g events.Generation) error {
 	for {
 		position, _ := r.cfg.Log.Head()
 		if position >= g.Position {
-			return nil
+			return r.cfg.Log.Settle(ctx)
 		}
 		r.mu.Lock()
 		r.phase = Copying
 		r.mu.Unlock()
 		within, cancel := context.WithTimeout(ctx, copyWithin)
 		err := r.cfg.Peers.Copy(within, position+1, g.Position, func(records [][]byte) error {
-			return r.cfg.Log.Ingest(within, events.Cursor{Generation: g.ID}, records)
+			return r.cfg.Log.Take(within, events.Cursor{Generation: g.ID}, records)
 		})
 		cancel()
 		if refused, ok := errors.AsType[*events.RecordError](err); ok {

@@ -33,12 +33,12 @@ const maxClock = 253402300799999
 // A Member is a node of the cluster, as it told itself when it was heard last.
 type Member struct {
 	Node       string
-	Boot       uint64   // random for each process
-	Data       string   // names the node's data
-	Generation [16]byte // zeros: the node has not joined yet
-	Position   events.Position
-	Hash       [32]byte
-	Level      uint64 // the highest event number that the node reads
+	Boot       uint64          // random for each process
+	Data       string          // names the node's data
+	Generation [16]byte        // zeros: the node has not joined yet
+	Position   events.Position // the newest commit that the node's own disk has
+	Hash       [32]byte        // of that commit
+	Level      uint64          // the highest event number that the node reads
 	// Decides is the position of the View from which the node decides.
 	Decides events.Position
 	Clock   time.Time // the node's own clock when it told its state

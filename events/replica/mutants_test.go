@@ -32,6 +32,14 @@ func TestCatchesCursorBeforeRecords(t *testing.T) {
 	catches(t, "cursor saved before records", "stops without need: ")
 }
 
+func TestCatchesPositionToldBeforeItIsDurable(t *testing.T) {
+	catches(t, "position told before it is durable", "P1: ")
+}
+
+func TestCatchesTicksOfTheProcessBefore(t *testing.T) {
+	catches(t, "ticks of the process before believed", "P3: .*all nodes had decided")
+}
+
 func TestCatchesWipedVoterUnderOldName(t *testing.T) {
 	catches(t, "wiped voter under its old name (model)", "P2: |stops without need: ")
 }

@@ -79,6 +79,7 @@ func newFuzzCase() *orderCase {
 // restart starts the node's process and its pass over the order.
 func (o *orderCase) restart() {
 	o.node.boot()
+	o.node.r.caughtUp = true // TestTicksOfTheProcessBefore is about the time before
 	o.node.sim.must(o.node.r.join(context.Background()))
 	o.node.r.start()
 }

@@ -7,7 +7,8 @@
 // rule which batches become history: a batch for the next position is taken, a batch
 // for a position that is taken lost the race. The outcome of an append is read from
 // the node's own log, never from an answer, so a repeated or late offer does no
-// harm. A node that finds anything else stops for good: an entry or a position that
+// harm. A node reads an entry as soon as it is ordered, and tells the others of it when
+// its own disk has it. A node that finds anything else stops for good: an entry or a position that
 // is missing, another commit than another node has, an entry of another cluster, an
 // order that has lost what this node has applied. Failure then says why, and the
 // node must decide nothing.
@@ -30,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +45,9 @@ type Log interface {
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
 	Commit(p events.Position) (events.Commit, error)
 	Prepare(at events.Position, commits ...*events.Commit) ([][]byte, error)
-	Ingest(ctx context.Context, to events.Cursor, records [][]byte) error
+	Take(ctx context.Context, to events.Cursor, records [][]byte) error
+	Settle(ctx context.Context) error
+	Durable() (events.Position, [32]byte)
 	Cursor() (events.Cursor, bool)
 	Bind(ctx context.Context, g events.Generation, creator bool) error
 	Generation() (g events.Generation, creator, ok bool)
@@ -91,9 +95,13 @@ type Replica struct {
 	began chan struct{}
 	// news is signalled when this node has something new to tell.
 	news chan struct{}
+	// taken is signalled when the log has taken records that are not durable yet.
+	taken chan struct{}
 
-	// barriers numbers the calls of Barrier.
-	barriers atomic.Uint64
+	// barriers numbers the calls of Barrier, and this process's first ticks. The
+	// numbers begin after firstBarrier.
+	barriers     atomic.Uint64
+	firstBarrier uint64
 
 	// reading is the present pass over the order. Only follow and its callback use
 	// it.
@@ -106,12 +114,15 @@ type Replica struct {
 	generation events.Generation
 	applied    uint64 // the number of the newest entry that has been applied
 	foreign    uint64 // entries of other generations
-	lastTick   time.Time
-	proofs     proofs
-	heard      heard
-	roster     roster
-	recent     recent
-	decides    events.Position // see Decides
+	// caughtUp is set when this node has applied a tick that this process has offered.
+	// Until then, ticks prove nothing: see believe.
+	caughtUp bool
+	lastTick time.Time
+	proofs   proofs
+	heard    heard
+	roster   roster
+	recent   recent
+	decides  events.Position // see Decides
 	// changed is closed and replaced when this node or another tells something new.
 	changed chan struct{}
 }
@@ -165,9 +176,10 @@ func New(cfg Config) (*Replica, error) {
 	}
 	r := &Replica{
 		cfg: cfg, writing: make(chan struct{}, 1), began: make(chan struct{}, 1),
-		news: make(chan struct{}, 1), changed: make(chan struct{}),
+		news: make(chan struct{}, 1), taken: make(chan struct{}, 1), changed: make(chan struct{}),
+		firstBarrier: newBarriers(),
 	}
-	r.barriers.Store(newBarriers())
+	r.barriers.Store(r.firstBarrier)
 	return r, nil
 }
 
@@ -203,18 +215,30 @@ func (r *Replica) take(ctx context.Context, entries []Entry) error {
 	return nil
 }
 
-// ingest makes a step's records and cursor durable together. A log that refuses the
+// ingest takes a step's records and cursor into the log together. They can be read at
+// once, because a majority of the voters has them on disk; this node tells the others
+// of them when its own disk has them too: see runSettle. A log that refuses the
 // records has other commits than the order.
 func (r *Replica) ingest(ctx context.Context, s step) error {
-	err := r.cfg.Log.Ingest(ctx, s.cursor, s.records)
+	err := r.cfg.Log.Take(ctx, s.cursor, s.records)
 	if refused, ok := errors.AsType[*events.RecordError](err); ok {
 		return &stopError{refused}
+	}
+	select {
+	case r.taken <- struct{}{}:
+	default:
 	}
 	return err
 }
 
-// believe takes the proofs of a step whose records are durable. It first compares
+// believe takes the proofs of a step whose records are in the log. It first compares
 // the other nodes' commits with its own.
+//
+// A process that has just started may know less than the process before it, which
+// decided from commits that its disk had not synced. Old ticks in the order would
+// then prove an old state once more. Therefore ticks count only from the first tick
+// that this process has offered itself: the order has everything before it that the
+// process before knew.
 func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	for _, t := range s.ticks {
 		if t.Position == 0 {
@@ -233,6 +257,7 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	defer r.mu.Unlock()
 	if begun && r.phase < Following {
 		r.phase = Following
+		r.announce()
 		select {
 		case r.began <- struct{}{}:
 		default:
@@ -241,9 +266,11 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	r.foreign += s.foreign
 	if s.head.position > 0 {
 		r.recent.add(s.head)
-		r.announce()
 	}
 	for _, t := range s.ticks {
+		if r.caughtUp = r.caughtUp || r.isOwn(&t.tick); !r.caughtUp {
+			continue
+		}
 		if t.seq > r.applied { // otherwise the node reads it again, and it may be old
 			r.lastTick = now
 		}
@@ -254,6 +281,13 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 	}
 	r.applied = max(r.applied, applied)
 	return nil
+}
+
+// isOwn reports whether this process has offered a tick.
+func (r *Replica) isOwn(t *tick) bool {
+	return t.Node == r.cfg.Node && slices.ContainsFunc(t.Challenges, func(c challenge) bool {
+		return c.Gateway == r.barrierName() && c.Number > r.firstBarrier && c.Number <= r.barriers.Load()
+	})
 }
 
 // hashAt returns the hash of this log's commit at a position up to the head.
@@ -268,11 +302,14 @@ func (r *Replica) hashAt(p events.Position) ([32]byte, error) {
 
 // tick offers the next tick.
 func (r *Replica) tick() {
-	position, hash := r.cfg.Log.Head()
+	position, hash := r.cfg.Log.Durable()
 	r.mu.Lock()
 	if r.phase != Following {
 		r.mu.Unlock()
 		return
+	}
+	if !r.caughtUp {
+		r.heard.add(r.barrierName(), r.barriers.Add(1))
 	}
 	t := tick{
 		Node: r.cfg.Node, Generation: r.generation.ID,
@@ -289,9 +326,10 @@ func (r *Replica) tell() {
 	r.cfg.Peers.Tell(appendState(nil, &s))
 }
 
-// state returns what this node tells about itself.
+// state returns what this node tells about itself. Its position counts for a majority,
+// so it is one that this node's disk has. The View may be ahead of it.
 func (r *Replica) state() state {
-	position, hash := r.cfg.Log.Head()
+	position, hash := r.cfg.Log.Durable()
 	now := r.cfg.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()

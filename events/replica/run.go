@@ -21,9 +21,13 @@ const (
 	// tellEvery is the time between two states of a node that has no news.
 	tellEvery = time.Second
 
-	// tellGap is the least time between two states, so that a busy log does not
-	// cause a message for each commit.
+	// tellGap is the average time between two states of a busy node at least, so that
+	// a busy log does not cause a message for each commit.
 	tellGap = 5 * time.Millisecond
+
+	// tellBurst is the number of states that a node that was quiet tells without a
+	// gap. A commit has two: the View has it, and the disk has it.
+	tellBurst = 4
 
 	// retryEvery is the time after which a lost connection to the sequencer or the
 	// peers is tried again.
@@ -45,6 +49,11 @@ func (r *Replica) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() {
 		if err := r.runFollow(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	all.Go(func() {
+		if err := r.runSettle(ctx); err != nil {
 			cancel(err)
 		}
 	})
@@ -118,6 +127,36 @@ func (r *Replica) judge(err error) error {
 	return nil
 }
 
+// runSettle makes durable what the log has taken, and tells the other nodes, until ctx
+// ends. Entries that come during one sync share the next one. It returns an error if
+// the log has failed.
+func (r *Replica) runSettle(ctx context.Context) error {
+	for {
+		select {
+		case <-r.taken:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := r.settle(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// settle makes durable what the log shows, and has it told.
+func (r *Replica) settle(ctx context.Context) error {
+	if err := r.cfg.Log.Settle(ctx); err != nil {
+		return fmt.Errorf("make the log durable: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announce()
+	return nil
+}
+
 // runTicks offers a tick each period and when the node begins to follow. As long
 // as the order has no generation, the node that created it offers it.
 func (r *Replica) runTicks(ctx context.Context) {
@@ -153,9 +192,10 @@ func (r *Replica) offerGeneration() {
 func (r *Replica) runTell(ctx context.Context) {
 	timer := time.NewTimer(tellEvery)
 	defer timer.Stop()
+	var g gaps
 	for {
 		r.tell()
-		if !pause(ctx, tellGap) {
+		if wait := g.next(time.Now()); wait > 0 && !pause(ctx, wait) {
 			return
 		}
 		timer.Reset(tellEvery)
@@ -166,6 +206,21 @@ func (r *Replica) runTell(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// gaps spaces states out: tellBurst of them may follow each other at once, and the
+// average is one each tellGap.
+type gaps struct {
+	paid time.Time // the time up to which the states so far use the average up
+}
+
+// next counts a state that is told now, and returns the time to wait before another.
+func (g *gaps) next(now time.Time) time.Duration {
+	if g.paid.Before(now) {
+		g.paid = now
+	}
+	g.paid = g.paid.Add(tellGap)
+	return g.paid.Sub(now) - (tellBurst-1)*tellGap
 }
 
 // follow follows the order from the log's cursor until an error.

@@ -115,6 +115,7 @@ func (s *sim) crash(n *simNode) {
 	s.stats.Crashes++
 	n.voter.leading = false
 	n.end()
+	n.log.lose()
 	s.after(s.upTo(15*time.Second), func() {
 		if !n.up {
 			n.boot()

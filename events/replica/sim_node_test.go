@@ -18,11 +18,13 @@ var errCrash = errors.New("the machine has crashed")
 // A simNode is a policy node: a replica with a log, and a View that follows the log.
 type simNode struct {
 	machine
-	name  string
-	data  int // counts the disks that it has lost
-	log   *simLog
-	voter *voter
-	clock time.Duration // what the node's clock differs from the time
+	name string
+	data int // counts the disks that it has lost
+	// stored is the most commits that a disk of the node has ever had.
+	stored int
+	log    *simLog
+	voter  *voter
+	clock  time.Duration // what the node's clock differs from the time
 
 	// The fields of the process.
 	r         *Replica
@@ -30,6 +32,7 @@ type simNode struct {
 	followed  int // the entries that the replica has been given
 	following bool
 	woken     bool
+	backs     int // counts how often the memory was put back
 	pending   []*simAttempt
 
 	snapshot *simSnapshot
@@ -73,6 +76,7 @@ func (n *simNode) boot() {
 	})
 	n.sim.must(err)
 	n.view, _ = n.log.Head()
+	n.r.Decides(n.view)
 	n.after(0, n.connect)
 	n.after(n.sim.upTo(simPeriod), n.tick)
 	n.after(n.sim.upTo(time.Second), n.beat)
@@ -147,6 +151,14 @@ func (n *simNode) read() {
 	n.followed = v.commit
 	before, _ := n.log.Head()
 	err := n.r.take(context.Background(), entries)
+	if len(n.log.pending) > 0 {
+		n.after(n.log.syncTime(), n.settle)
+	}
+	select {
+	case <-n.r.began:
+		n.r.tick()
+	default:
+	}
 	if err != nil {
 		n.judge(err)
 		if n.up {
@@ -176,10 +188,20 @@ func (v *voter) entries(n int) (list []Entry) {
 	return list
 }
 
+// settle makes the log durable, as runSettle does.
+func (n *simNode) settle() {
+	if err := n.r.settle(context.Background()); err != nil {
+		n.judge(err)
+		return
+	}
+	n.r.tell()
+}
+
 // fold takes the log's commits into the View.
 func (n *simNode) fold() {
 	n.view, _ = n.log.Head()
 	n.r.Decides(n.view)
+	n.r.tell()
 	for _, a := range slices.Clone(n.pending) {
 		n.check(a)
 	}
@@ -188,7 +210,7 @@ func (n *simNode) fold() {
 // execute runs a command, as a policy node does.
 func (n *simNode) execute(c *simCommand, deadline time.Duration) {
 	if p, found := n.log.commands[c.commandID(0)]; found && p+events.Position(c.commits)-1 <= n.view {
-		n.sim.acknowledge(c, n, p)
+		n.confirm(c, p, n.sim.now+simConfirm)
 		return
 	}
 	if n.sim.now > deadline {
@@ -242,11 +264,34 @@ func (n *simNode) check(a *simAttempt) (done bool) {
 		n.sim.stats.Conflicts++
 		n.execute(a.command, a.deadline)
 	} else if done && err == nil {
-		n.sim.acknowledge(a.command, n, a.at+1)
+		n.confirm(a.command, a.at+1, n.sim.now+simConfirm)
 	} else {
 		n.sim.stats.GivenUp++
 	}
 	return true
+}
+
+// confirm acknowledges a command when a majority of the nodes has told that its disk
+// has the commits, as a policy node does.
+func (n *simNode) confirm(c *simCommand, first events.Position, deadline time.Duration) {
+	stored := 0
+	for _, m := range n.r.Members() {
+		if m.Position >= c.last(first) {
+			stored++
+		}
+	}
+	switch backs := n.backs; {
+	case stored >= majority:
+		n.sim.acknowledge(c, n, first)
+	case n.sim.now > deadline:
+		n.sim.stats.GivenUp++
+	default:
+		n.after(10*time.Millisecond, func() {
+			if backs == n.backs {
+				n.confirm(c, first, deadline)
+			}
+		})
+	}
 }
 
 // A simAnswer is a node's answer to a gateway.
@@ -267,9 +312,9 @@ func (n *simNode) answer(gateway string, challenge uint64) (simAnswer, bool) {
 // A simSnapshot is a machine at an earlier time.
 type simSnapshot struct {
 	memory    *Replica
-	records   int
-	cursor    events.Cursor
-	hasCursor bool
+	log       simWrite
+	durable   simWrite
+	pending   []simWrite
 	bound     *events.Generation
 	data      int
 	view      events.Position
@@ -281,7 +326,7 @@ type simSnapshot struct {
 // that is put back breaks the order's promise, which the simulator takes for granted.
 func (n *simNode) save() {
 	n.snapshot = &simSnapshot{
-		memory: copyOf(n.r), records: len(n.log.records), cursor: n.log.cursor, hasCursor: n.log.hasCursor,
+		memory: copyOf(n.r), log: n.log.now(), durable: n.log.durable, pending: slices.Clone(n.log.pending),
 		bound: n.log.bound, data: n.data, view: n.view, followed: n.followed, following: n.following,
 	}
 }
@@ -290,7 +335,7 @@ func (n *simNode) save() {
 func copyOf(r *Replica) *Replica {
 	c := &Replica{
 		reading: r.reading, phase: r.phase, failure: r.failure, generation: r.generation,
-		applied: r.applied, lastTick: r.lastTick, recent: r.recent, decides: r.decides,
+		applied: r.applied, lastTick: r.lastTick, caughtUp: r.caughtUp, recent: r.recent, decides: r.decides,
 		proofs: proofs{ticks: r.proofs.ticks, gateways: map[string]*gatewayProofs{}},
 		heard:  heard{ticks: r.heard.ticks, gateways: map[string][]heardRun{}},
 	}
@@ -317,20 +362,23 @@ func (n *simNode) putBack(memory, disk bool) {
 	}
 	n.sim.stats.PutBack++
 	if disk {
-		n.log.truncate(s.records)
-		n.log.cursor, n.log.hasCursor, n.log.bound = s.cursor, s.hasCursor, s.bound
+		n.log.truncate(s.log)
+		n.log.durable, n.log.pending, n.log.bound = s.durable, slices.Clone(s.pending), s.bound
 	}
 	if !memory {
 		n.end()
+		n.log.lose()
 		n.boot()
 		return
 	}
 	old := copyOf(s.memory)
 	r := n.r
 	r.reading, r.phase, r.failure, r.generation = old.reading, old.phase, old.failure, old.generation
-	r.applied, r.lastTick, r.recent = old.applied, old.lastTick, old.recent
+	r.applied, r.lastTick, r.caughtUp, r.recent = old.applied, old.lastTick, old.caughtUp, old.recent
 	r.proofs, r.heard, r.roster, r.decides = old.proofs, old.heard, old.roster, old.decides
 	n.view, n.followed, n.following, n.pending = s.view, s.followed, s.following, nil
+	n.backs++
+	n.after(n.log.syncTime(), n.settle)
 	if !n.following {
 		n.after(time.Second, n.connect)
 	}
@@ -360,6 +408,7 @@ func (p simPeers) Tell(state []byte) {
 			p.n.sim.send(&p.n.machine, &other.machine, func() {
 				other.r.told(state)
 				other.checkStop()
+				p.n.sim.claim(other)
 			})
 		}
 	}
@@ -385,8 +434,8 @@ func (p simPeers) Copy(_ context.Context, from, to events.Position, fn func([][]
 	return errors.New("no node with the commits is reached")
 }
 
-// A simLog is a node's log. All of it is durable. The machine can crash before and
-// after each write.
+// A simLog is a node's log. The machine can crash before and after each write. A crash
+// loses some of the newest writes that are not durable, or all of them.
 type simLog struct {
 	node      *simNode
 	id        string
@@ -397,6 +446,63 @@ type simLog struct {
 	hasCursor bool
 	bound     *events.Generation
 	creator   bool
+	durable   simWrite
+	pending   []simWrite // after durable, in order
+}
+
+// A simWrite is a log after a write.
+type simWrite struct {
+	records   int
+	cursor    events.Cursor
+	hasCursor bool
+}
+
+// now returns the log after its last write.
+func (l *simLog) now() simWrite { return simWrite{len(l.records), l.cursor, l.hasCursor} }
+
+// syncTime is the time until a write is durable.
+func (l *simLog) syncTime() time.Duration {
+	if s := l.node.sim; !s.ending && s.chance(0.05) {
+		return s.upTo(3 * time.Second)
+	}
+	return l.node.sim.upTo(2 * time.Millisecond)
+}
+
+// lose loses what a crash loses.
+func (l *simLog) lose() {
+	left := l.durable
+	if kept := l.node.sim.rng.IntN(len(l.pending) + 1); kept > 0 {
+		left = l.pending[kept-1]
+	}
+	if left.records < len(l.records) {
+		l.node.sim.stats.Lost++
+	}
+	l.truncate(left)
+	l.settled()
+}
+
+// settled makes the log durable as it is.
+func (l *simLog) settled() {
+	l.durable, l.pending = l.now(), nil
+	l.node.stored = max(l.node.stored, len(l.records))
+}
+
+func (l *simLog) Durable() (events.Position, [32]byte) {
+	if l.durable.records == 0 {
+		return 0, [32]byte{}
+	}
+	return events.Position(l.durable.records), l.hashes[l.durable.records-1]
+}
+
+func (l *simLog) Settle(context.Context) error {
+	if l.crashes() {
+		return errCrash
+	}
+	l.settled()
+	if l.crashes() {
+		return errCrash
+	}
+	return nil
 }
 
 func (l *simLog) Head() (events.Position, [32]byte) {
@@ -437,7 +543,7 @@ func (l *simLog) Prepare(at events.Position, commits ...*events.Commit) (records
 	return records, nil
 }
 
-func (l *simLog) Ingest(_ context.Context, to events.Cursor, records [][]byte) error {
+func (l *simLog) Take(_ context.Context, to events.Cursor, records [][]byte) error {
 	if l.crashes() {
 		return errCrash
 	}
@@ -463,6 +569,7 @@ func (l *simLog) Ingest(_ context.Context, to events.Cursor, records [][]byte) e
 		l.node.sim.learn(l.node, c.Position, l.hashes[head])
 	}
 	l.cursor, l.hasCursor = to, true
+	l.pending = append(l.pending, l.now())
 	if l.crashes() {
 		return errCrash
 	}
@@ -502,10 +609,13 @@ func (l *simLog) moveIn(count int) {
 		l.commands[fmt.Sprint("before ", i)] = head + 1
 		l.node.sim.learn(l.node, head+1, l.hashes[head])
 	}
+	l.settled()
 }
 
-// truncate removes the commits after the first n.
-func (l *simLog) truncate(n int) {
+// truncate makes the log what it was after an earlier write.
+func (l *simLog) truncate(w simWrite) {
+	n := w.records
+	l.cursor, l.hasCursor = w.cursor, w.hasCursor
 	for id, p := range l.commands {
 		if int(p) > n {
 			delete(l.commands, id)

@@ -28,6 +28,10 @@ import (
 //   - a gateway hands no stanza over on a verdict that does not know a commit that
 //     was acknowledged more than the lease before (P3);
 //   - a command that is sent again and again is carried out once, and stays (P1, P6);
+//   - a command is acknowledged only when the disks of a majority have it (P1);
+//   - once each node has reported that it decides from a commit, no gateway hands a
+//     stanza over on a verdict from before it that it asks for afterwards (in schedules
+//     that put no machine back);
 //   - no node stops for good, because no fault here is one at which a node must stop;
 //
 // and at the end, when all faults are healed, that everything works again.
@@ -43,6 +47,7 @@ const (
 	simPeriod   = 4 * time.Second // between two ticks of a node, and two challenges of a gateway
 	simFaulty   = 60 * time.Second
 	simHealed   = 40 * time.Second
+	simConfirm  = 2 * time.Second // the wait for a majority after an append
 )
 
 // TestSimulate runs seeded schedules: a thousand, and ten thousand in the soak form.
@@ -103,6 +108,7 @@ type simStats struct {
 	Events, Elections, Crashes, Wipes, PutBack       int
 	Commits, Acknowledged, Conflicts, Repeated       int
 	Passed, NotFresh, Stale, Foreign, GivenUp, Joins int
+	Lost, Enforced                                   int
 }
 
 func (a *simStats) add(b *simStats) {
@@ -121,12 +127,14 @@ func (a *simStats) add(b *simStats) {
 	a.Foreign += b.Foreign
 	a.GivenUp += b.GivenUp
 	a.Joins += b.Joins
+	a.Lost += b.Lost
+	a.Enforced += b.Enforced
 }
 
 // everything reports whether each kind of event has happened.
 func (a *simStats) everything() bool {
 	return !slices.Contains([]int{a.Elections, a.Crashes, a.Wipes, a.PutBack, a.Acknowledged, a.Conflicts,
-		a.Repeated, a.Passed, a.NotFresh, a.Stale, a.Foreign, a.GivenUp, a.Joins}, 0)
+		a.Repeated, a.Passed, a.NotFresh, a.Stale, a.Foreign, a.GivenUp, a.Joins, a.Lost, a.Enforced}, 0)
 }
 
 // A sim is one schedule.
@@ -150,6 +158,8 @@ type sim struct {
 	canonical [][32]byte // the hash of the commit at each position, from 1
 	// acked is when the commit at each position was acknowledged; zero: not yet.
 	acked []time.Duration
+	// enforced is when each position, from 1, was first known to be enforced everywhere.
+	enforced []time.Duration
 }
 
 func newSim(seed uint64) *sim {
@@ -349,6 +359,27 @@ func (s *sim) handOver(g *simGateway, n *simNode, view events.Position) {
 			return
 		}
 	}
+	if i := int(view); s.stats.PutBack == 0 && i < len(s.enforced) && s.now-s.enforced[i] > decision.MaxAge {
+		s.fail("P3: gateway %s hands a stanza over on a verdict of node %s at %d, and all nodes had decided from the commit at %d %v before",
+			g.name, n.name, view, i+1, s.now-s.enforced[i])
+	}
+}
+
+// claim notes the positions that a node knows to be enforced everywhere, by the reports
+// of all nodes.
+func (s *sim) claim(n *simNode) {
+	members := n.r.Members()
+	if len(members) < simNodes {
+		return
+	}
+	all := n.view
+	for _, m := range members {
+		all = min(all, m.Decides)
+	}
+	for len(s.enforced) < int(all) {
+		s.enforced = append(s.enforced, s.now)
+		s.stats.Enforced++
+	}
 }
 
 // A simCommand is a command that a client sends until it is acknowledged.
@@ -393,6 +424,16 @@ func (s *sim) acknowledge(c *simCommand, n *simNode, first events.Position) {
 		s.fail("P1: node %s acknowledges command %s at %d, which is not there", n.name, c.id, first)
 		return
 	}
+	stored := 0
+	for _, n := range s.nodes {
+		if n.stored >= int(c.last(first)) {
+			stored++
+		}
+	}
+	if stored < majority {
+		s.fail("P1: node %s acknowledges command %s at %d, which the disks of %d nodes have had", n.name, c.id, first, stored)
+		return
+	}
 	for i := range c.commits {
 		if at := &s.acked[int(first)+i-1]; *at == 0 {
 			*at = s.now
@@ -402,6 +443,11 @@ func (s *sim) acknowledge(c *simCommand, n *simNode, first events.Position) {
 		s.stats.Acknowledged++
 	}
 	c.first = first
+}
+
+// last is the position of its last commit if its first one is at a position.
+func (c *simCommand) last(first events.Position) events.Position {
+	return first + events.Position(c.commits) - 1
 }
 
 func (c *simCommand) commandID(i int) string { return fmt.Sprintf("%s.%d", c.id, i) }

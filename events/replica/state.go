@@ -26,9 +26,10 @@ type state struct {
 	Boot       uint64 // random for each process
 	Data       string // names the node's data
 	Generation [16]byte
-	Position   events.Position
-	Hash       [32]byte
-	Level      uint64
+	// Position and Hash are the newest commit that the node's own disk has.
+	Position events.Position
+	Hash     [32]byte
+	Level    uint64
 	// Decides is the position of the View from which the node decides.
 	Decides events.Position
 	// Clock is the node's own clock, in milliseconds since 1970.

@@ -68,6 +68,36 @@ func TestOldTicks(t *testing.T) {
 	}
 }
 
+// TestTicksOfTheProcessBefore: a process that has just started believes ticks from its
+// own first one on.
+func TestTicksOfTheProcessBefore(t *testing.T) {
+	o := following(t)
+	o.restart()
+	r := o.node.r
+	r.caughtUp = false
+	own := func(number uint64) []byte {
+		return appendTick(nil, &tick{Node: "n1", Generation: [16]byte{1}, Challenges: []challenge{{".n1", number}, {"edge", base + 7}}})
+	}
+	take := func(data []byte, want uint64) {
+		t.Helper()
+		o.seq++
+		if err := r.take(t.Context(), []Entry{{o.seq, data}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Prove("edge", base, 1); got != want || r.Status().LastTick.IsZero() != (want == 0) {
+			t.Errorf("it proves %d, want %d; newest tick %v", got, want, r.Status().LastTick)
+		}
+	}
+	o.seq = 1
+	take(o.entry([]string{"batch", "a1"}), 0) // the entry of the cursor
+	take(o.entry([]string{"tick", "a1", "3"}), 0)
+	r.tick()
+	take(own(r.firstBarrier), 0)
+	take(own(r.barriers.Load()+1), 0)
+	take(own(r.barriers.Load()), base+7)
+	take(o.entry([]string{"tick", "a1", "9"}), base+9)
+}
+
 // TestTwin lets another process use the node's name.
 func TestTwin(t *testing.T) {
 	o := following(t)

@@ -36,7 +36,7 @@ const (
 type tick struct {
 	Node       string
 	Generation [16]byte
-	// Position and Hash are the head of the node that offered the tick.
+	// Position and Hash are the durable head of the node that offered the tick.
 	Position events.Position
 	Hash     [32]byte
 	// Level is the highest event number that the node reads.

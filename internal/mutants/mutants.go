@@ -74,9 +74,21 @@ var All = []Mutant{
 	{
 		Name: "cursor saved before records",
 		File: "events/replica/replica.go",
-		Old:  "\terr := r.cfg.Log.Ingest(ctx, s.cursor, s.records)\n",
-		New: "\tif err := r.cfg.Log.Ingest(ctx, s.cursor, nil); err != nil {\n\t\treturn err\n\t}\n" +
-			"\terr := r.cfg.Log.Ingest(ctx, s.cursor, s.records)\n",
+		Old:  "\terr := r.cfg.Log.Take(ctx, s.cursor, s.records)\n",
+		New: "\tif err := r.cfg.Log.Take(ctx, s.cursor, nil); err != nil {\n\t\treturn err\n\t}\n" +
+			"\terr := r.cfg.Log.Take(ctx, s.cursor, s.records)\n",
+	},
+	{
+		Name: "position told before it is durable",
+		File: "events/replica/replica.go",
+		Old:  "func (r *Replica) state() state {\n\tposition, hash := r.cfg.Log.Durable()\n",
+		New:  "func (r *Replica) state() state {\n\tposition, hash := r.cfg.Log.Head()\n",
+	},
+	{
+		Name: "ticks of the process before believed",
+		File: "events/replica/replica.go",
+		Old:  "if r.caughtUp = r.caughtUp || r.isOwn(&t.tick); !r.caughtUp {",
+		New:  "if r.caughtUp = true; !r.caughtUp {",
 	},
 	{
 		Name: "wiped voter under its old name",

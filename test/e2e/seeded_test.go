@@ -68,8 +68,8 @@ var bugs = []seeded{
 		bug: "cursor saved before records", program: "policyd", schedule: killedNode,
 		widen: []mutants.Mutant{{
 			Name: "the node waits before it saves records", File: "events/replica/replica.go",
-			Old: "\terr := r.cfg.Log.Ingest(ctx, s.cursor, s.records)\n",
-			New: pauseText + "\terr := r.cfg.Log.Ingest(ctx, s.cursor, s.records)\n",
+			Old: "\terr := r.cfg.Log.Take(ctx, s.cursor, s.records)\n",
+			New: pauseText + "\terr := r.cfg.Log.Take(ctx, s.cursor, s.records)\n",
 		}},
 	},
 	{
