@@ -212,6 +212,11 @@ func (m *membership) explain(reason error) error {
 	if m == nil || m.stream == nil || m.replica == nil || m.replica.Failure() != nil {
 		return reason
 	}
+	if m.logServer != nil {
+		if waits := m.logServer.Waiting(); waits != nil {
+			return fmt.Errorf("%w; its log server has no vote yet: %w", reason, waits)
+		}
+	}
 	if waits := m.stream.Waits(); waits != "" {
 		return fmt.Errorf("%w; it waits for the cluster's order: %s", reason, waits)
 	}

@@ -172,8 +172,8 @@ func TestStopBeforeTheClusterIsThere(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, c, false) }()
-	awaitPage(t, c, "/readyz", "policyd is starting; it waits for the cluster's order: the log servers have no leader: "+
-		"a majority must be connected, and all of them at the first start; 1 of 3 log servers are connected\n")
+	awaitPage(t, c, "/readyz", "policyd is starting; its log server has no vote yet: "+
+		"a new log server needs the leader of the others, or at the first start all of them: not heard: n1, n3\n")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -20,33 +20,34 @@ const logNameFile = "ID"
 // name and the store are made together and lost together: a store without a name
 // is refused, and a folder without a store gets a new name. Otherwise a node that
 // lost its disk would vote with an empty store under its old name, and the log
-// could lose what that node had acknowledged.
-func ensureLogName(dir, node string) (string, error) {
+// could lose what that node had acknowledged. stored reports whether there is a store.
+func ensureLogName(dir, node string) (name string, stored bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make folder: %w", err)
+		return "", false, fmt.Errorf("make folder: %w", err)
 	}
 	path, store := filepath.Join(dir, logNameFile), filepath.Join(dir, server.JetStreamStoreDir)
-	_, err := os.Stat(store)
+	_, err = os.Stat(store)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return newLogName(path, node)
+		name, err = newLogName(path, node)
+		return name, false, err
 	case err != nil:
-		return "", fmt.Errorf("look for the store: %w", err)
+		return "", false, fmt.Errorf("look for the store: %w", err)
 	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s has a store, but %s with its server's name is missing: "+
+		return "", true, fmt.Errorf("%s has a store, but %s with its server's name is missing: "+
 			"move %s away and start again; this node then joins as a new log server", dir, path, dir)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read name: %w", err)
+		return "", true, fmt.Errorf("read name: %w", err)
 	}
-	name := strings.TrimSpace(string(text))
+	name = strings.TrimSpace(string(text))
 	if digits, ok := strings.CutPrefix(name, node+"-"); !ok || !isLogSuffix(digits) {
-		return "", fmt.Errorf("the store in %s belongs to the log server %q, but this node is %q: "+
+		return "", true, fmt.Errorf("the store in %s belongs to the log server %q, but this node is %q: "+
 			"restore the node's id, or move %s away and start again", dir, name, node, dir)
 	}
-	return name, nil
+	return name, true, nil
 }
 
 // newLogName draws a name and writes it, in place of a name without a store.

@@ -20,6 +20,8 @@ const (
 	// systemWithin is the time that the servers have to answer. A request is
 	// dropped while the servers elect a leader, so a longer wait gains nothing.
 	systemWithin = time.Second
+	// pingJSZ asks every log server for the state of its JetStream.
+	pingJSZ = "$SYS.REQ.SERVER.PING.JSZ"
 )
 
 // A LogMember is a log server that has a vote, connected or not.
@@ -35,11 +37,18 @@ type LogMember struct {
 	Heard   time.Duration
 }
 
+// named reports whether the member's name is known. The server writes a text instead
+// of a name that it does not know.
+func (m *LogMember) named() bool {
+	digits, ok := strings.CutPrefix(m.Name, m.Node+"-")
+	return ok && isLogSuffix(digits)
+}
+
 // Seen returns the names of the log servers that this one is connected to, and
 // its own.
 func (s *LogServer) Seen() []string {
 	names := []string{s.name}
-	routes, err := s.inner.server.Routez(&server.RoutezOptions{})
+	routes, err := s.inner.Load().server.Routez(&server.RoutezOptions{})
 	if err != nil {
 		return names // only an unknown option is an error
 	}
@@ -70,7 +79,7 @@ func (s *LogServer) Twins() []string {
 }
 
 // watch reports two log servers with the id of one node until ctx ends.
-func (s *LogServer) watch(ctx context.Context) {
+func (s *LogServer) watch(ctx context.Context, inner *Server) {
 	tick := time.NewTicker(watchEach)
 	defer tick.Stop()
 	for {
@@ -80,7 +89,7 @@ func (s *LogServer) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		if twins := s.Twins(); len(twins) > 0 {
-			s.inner.bridge.often.Say(slog.LevelError, "", "two nodes have the same id: stop one of them, and give it another id and an empty data folder",
+			inner.bridge.often.Say(slog.LevelError, "", "two nodes have the same id: stop one of them, and give it another id and an empty data folder",
 				"log_servers", twins)
 		}
 	}
@@ -116,28 +125,38 @@ func members(ctx context.Context, conn *nats.Conn) ([]LogMember, error) {
 		} `json:"data"`
 	}
 	// Every server hears the request, but only the leader answers.
-	if err := ask(ctx, conn, "$SYS.REQ.SERVER.PING.JSZ", server.JSzOptions{LeaderOnly: true}, &answer); err != nil {
+	if err := ask(ctx, conn, pingJSZ, server.JSzOptions{LeaderOnly: true}, &answer); err != nil {
 		return nil, err
 	}
 	meta := answer.Data.Meta
 	if meta == nil || meta.Leader == "" {
 		return nil, ErrNoLeader
 	}
-	list := []LogMember{{Name: meta.Leader, ID: meta.Peer, Node: nodeOf(meta.Leader), Leader: true, Current: true}}
+	return membersOf(meta), nil
+}
+
+// membersOf returns the members in a log server's answer, in the order of their names.
+func membersOf(meta *server.MetaClusterInfo) []LogMember {
+	var list []LogMember
+	if meta.Leader != "" {
+		list = append(list, LogMember{Name: meta.Leader, ID: meta.Peer, Node: nodeOf(meta.Leader), Leader: true, Current: true})
+	}
 	for _, p := range meta.Replicas {
 		list = append(list, LogMember{
 			Name: p.Name, ID: p.Peer, Node: nodeOf(p.Name), Current: p.Current && !p.Offline, Lag: p.Lag, Heard: p.Active,
 		})
 	}
 	slices.SortFunc(list, func(a, b LogMember) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	return list
 }
 
 // Remove takes the vote from a log server, given by its name or id, for good. The
 // log then gets its copy on another server, if there is one without it. Remove
 // refuses if fewer than a majority of the remaining servers are current, because
-// then the removal itself could stop the log. After an error that is not ErrUnclear,
-// nothing has changed.
+// then the removal itself could stop the log. It leaves two servers only if a new log
+// server of the same node waits to take the place of the removed one: two servers of
+// which both are needed survive as much as three of which one is lost. After an error
+// that is not ErrUnclear, nothing has changed.
 func (s *LogServer) Remove(ctx context.Context, name string) error {
 	if err := s.remove(ctx, name); err != nil {
 		return fmt.Errorf("remove log server %s: %w", name, err)
@@ -155,7 +174,7 @@ func (s *LogServer) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	id, err := mayRemove(list, name)
+	id, err := mayRemove(list, name, s.Seen())
 	if err != nil {
 		return err
 	}
@@ -176,12 +195,13 @@ func (s *LogServer) remove(ctx context.Context, name string) error {
 }
 
 // mayRemove returns the id of the member that has a name or id, if the others can do
-// without it.
-func mayRemove(list []LogMember, name string) (id string, err error) {
+// without it. seen are the log servers that are connected.
+func mayRemove(list []LogMember, name string, seen []string) (id string, err error) {
 	rest, current := 0, 0
+	replaced := false
 	for _, m := range list {
 		if m.Name == name || m.ID == name {
-			id = m.ID
+			id, replaced = m.ID, replaces(list, &m, seen)
 			continue
 		}
 		rest++
@@ -192,12 +212,21 @@ func mayRemove(list []LogMember, name string) (id string, err error) {
 	switch {
 	case id == "":
 		return "", errors.New("it has no vote")
-	case rest < minLogPeers:
+	case rest < minLogPeers && (!replaced || rest < minLogPeers-1):
 		return "", fmt.Errorf("%d log servers would be left, and the log needs %d: join a new node first", rest, minLogPeers)
 	case current <= rest/2:
 		return "", fmt.Errorf("only %d of the %d others are current: wait until a majority of them is", current, rest)
 	}
 	return id, nil
+}
+
+// replaces reports whether a log server without a vote is connected that may take the
+// place of a member: one of the same node, or any if the member's name is not known.
+func replaces(list []LogMember, m *LogMember, seen []string) bool {
+	return slices.ContainsFunc(seen, func(name string) bool {
+		votes := slices.ContainsFunc(list, func(m LogMember) bool { return m.Name == name })
+		return !votes && (!m.named() || nodeOf(name) == m.Node)
+	})
 }
 
 // dialSystem connects to the system account. The caller closes the connection.

@@ -139,12 +139,12 @@ func (s *LogServer) route(e routeEvent) {
 	case routeRefused:
 		s.refused.Add(1)
 		node := s.cfg.nodeAt(func(_, host string) bool { return host == e.from })
-		s.inner.bridge.often.Say(slog.LevelWarn, e.from, "a log server was refused", e.args(node)...)
+		s.inner.Load().bridge.often.Say(slog.LevelWarn, e.from, "a log server was refused", e.args(node)...)
 	case routeUnreachable:
 		node := s.cfg.nodeAt(func(address, host string) bool {
 			return strings.Contains(e.reason, " "+address+":") || strings.Contains(e.reason, " with "+host+" ") || strings.Contains(e.reason, "lookup "+host+":") || strings.Contains(e.reason, "lookup "+host+" ")
 		})
-		s.inner.bridge.away.Say(slog.LevelWarn, e.reason, "the log server of another node cannot be reached", e.args(node)...)
+		s.inner.Load().bridge.away.Say(slog.LevelWarn, e.reason, "the log server of another node cannot be reached", e.args(node)...)
 	}
 }
 

@@ -48,9 +48,9 @@ func TestRouteEvents(t *testing.T) {
 		s := &LogServer{cfg: LogConfig{Peers: []LogPeer{
 			{Node: "n2", Address: "10.0.0.2:6223"}, {Node: "n3", Address: "10.0.0.3:6223"}, {Node: "n4", Address: "db.example:6223"},
 		}}}
-		s.inner = &Server{bridge: newBridge(logger, "log server", nil)}
-		s.inner.bridge.route = s.route
-		s.inner.bridge.Errorf("%s", line)
+		s.inner.Store(&Server{bridge: newBridge(logger, "log server", nil)})
+		s.inner.Load().bridge.route = s.route
+		s.inner.Load().bridge.Errorf("%s", line)
 		if want == "" {
 			if log.Len() > 0 {
 				t.Errorf("%s: it is logged: %s", line, &log)

@@ -82,17 +82,26 @@ type LogConfig struct {
 // Only this process is their client: InProcessConn connects it.
 //
 // Everything that JetStream acknowledges is synced to disk first.
+//
+// A log server without a store is new. It gets a vote only once no former log server
+// of its node has one: see mayVote. Until then a server without JetStream runs in its
+// place, which the others do not count, and Waiting returns the reason.
 type LogServer struct {
 	cfg     LogConfig
 	name    string
-	inner   *Server
+	ready   chan struct{} // closed when the server listens
+	inner   atomic.Pointer[Server]
 	options *server.Options // of New and of the newest Reload
 	client  nkeys.KeyPair   // of this process
 	system  nkeys.KeyPair   // of this process, to manage servers
 	refused atomic.Uint64   // log servers refused
 	leaf    atomic.Pointer[x509.Certificate]
 
-	reloading sync.Mutex // held for the time of a Reload
+	// waiting is the reason why this server has no vote yet; nil: it has one.
+	waiting atomic.Pointer[error]
+
+	reloading sync.Mutex // held for the time of a Reload; guards voting
+	voting    bool       // the server has JetStream, and with it a vote
 }
 
 // NewLogServer validates the configuration and returns a log server that is not
@@ -109,7 +118,7 @@ func newLogServer(cfg LogConfig) (*LogServer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &LogServer{cfg: cfg}
+	s := &LogServer{cfg: cfg, ready: make(chan struct{})}
 	var err error
 	if s.client, err = NewKey(); err != nil {
 		return nil, err
@@ -117,22 +126,36 @@ func newLogServer(cfg LogConfig) (*LogServer, error) {
 	if s.system, err = NewKey(); err != nil {
 		return nil, err
 	}
-	if s.name, err = ensureLogName(cfg.Dir, cfg.Node); err != nil {
+	if s.name, s.voting, err = ensureLogName(cfg.Dir, cfg.Node); err != nil {
 		return nil, err
 	}
-	if s.options, err = s.newOptions(); err != nil {
-		return nil, err
+	if !s.voting {
+		reason := errors.New("the other log servers were not asked yet")
+		s.waiting.Store(&reason)
 	}
-	s.leaf.Store(s.options.Cluster.TLSConfig.Certificates[0].Leaf)
-	made, err := server.NewServer(s.options)
+	inner, err := s.newInner()
 	if err != nil {
 		return nil, err
 	}
-	bridge := newBridge(cmp.Or(cfg.Logger, slog.Default()), "log server", nil)
-	bridge.route = s.route
-	s.inner = &Server{server: made, bridge: bridge, listen: cfg.Listen, ready: make(chan struct{})}
-	made.SetLoggerV2(bridge, false, false, false)
+	s.inner.Store(inner)
 	return s, nil
+}
+
+// newInner returns a server that does not run yet.
+func (s *LogServer) newInner() (*Server, error) {
+	opts, err := s.newOptions()
+	if err != nil {
+		return nil, err
+	}
+	s.leaf.Store(opts.Cluster.TLSConfig.Certificates[0].Leaf)
+	made, err := server.NewServer(opts)
+	if err != nil {
+		return nil, err
+	}
+	bridge := newBridge(cmp.Or(s.cfg.Logger, slog.Default()), "log server", nil)
+	bridge.route = s.route
+	made.SetLoggerV2(bridge, false, false, false)
+	return &Server{server: made, bridge: bridge, listen: s.cfg.Listen, ready: make(chan struct{})}, nil
 }
 
 // Check validates the configuration as NewLogServer does, without creating
@@ -239,7 +262,7 @@ func (s *LogServer) setOptions(opts *server.Options) {
 	opts.MaxPayload, opts.MaxPending = defaultMaxPayload, logPending
 	opts.WriteDeadline = writeDeadline
 	opts.PingInterval, opts.MaxPingsOut = pingEach, 2
-	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, s.cfg.Dir, true
+	opts.JetStream, opts.StoreDir, opts.SyncAlways = s.voting, s.cfg.Dir, true
 	opts.JetStreamMaxStore, opts.JetStreamMaxMemory = logStore, logMemory
 	opts.Cluster.Name = s.cfg.Cluster
 	opts.Cluster.NoAdvertise = true
@@ -304,16 +327,67 @@ func verifyOptions(pool *x509.CertPool, cert tls.Certificate, use x509.ExtKeyUsa
 // Run runs the server until ctx ends. It returns an error if the server cannot
 // run, for example because its port is taken.
 func (s *LogServer) Run(ctx context.Context) error {
-	var watching sync.WaitGroup
-	stopping, stop := context.WithCancel(ctx)
-	watching.Go(func() { s.watch(stopping) })
-	err := s.inner.Run(ctx)
-	stop()
-	watching.Wait()
+	err := s.run(ctx, s.inner.Load(), s.Waiting() == nil)
+	if err == nil && ctx.Err() == nil {
+		// The server without a vote has ended, because a server with a vote takes its
+		// place.
+		var inner *Server
+		if inner, err = s.vote(); err == nil {
+			err = s.run(ctx, inner, true)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("log server: %w", err)
 	}
 	return nil
+}
+
+// run runs one server until ctx ends, or until it is admitted if it has no vote.
+func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var around sync.WaitGroup
+	around.Go(func() { s.watch(ctx, inner) })
+	around.Go(func() {
+		select {
+		case <-inner.Ready():
+		case <-ctx.Done():
+			return
+		}
+		if votes {
+			s.waiting.Store(nil)
+		}
+		s.listens()
+		if !votes && s.admit(ctx, inner) {
+			stop()
+		}
+	})
+	err := inner.Run(ctx)
+	stop()
+	around.Wait()
+	return err
+}
+
+// listens closes ready, once.
+func (s *LogServer) listens() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// vote makes the server with a vote.
+func (s *LogServer) vote() (*Server, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.voting = true
+	inner, err := s.newInner()
+	if err != nil {
+		return nil, err
+	}
+	s.inner.Store(inner)
+	return inner, nil
 }
 
 // Reload reads the certificates again, for the next connection to or from each
@@ -323,7 +397,7 @@ func (s *LogServer) Reload() error {
 	defer s.reloading.Unlock()
 	opts, err := s.newOptions()
 	if err == nil {
-		err = s.inner.server.ReloadOptions(opts)
+		err = s.inner.Load().server.ReloadOptions(opts)
 	}
 	if err != nil {
 		return fmt.Errorf("log server: reload: %w", err)
@@ -335,8 +409,17 @@ func (s *LogServer) Reload() error {
 // Certificate returns this node's certificate, as it was read last.
 func (s *LogServer) Certificate() *x509.Certificate { return s.leaf.Load() }
 
-// Ready is closed when the server listens. It may have no peers then.
-func (s *LogServer) Ready() <-chan struct{} { return s.inner.Ready() }
+// Ready is closed when the server listens. It may have no peers and no vote then.
+func (s *LogServer) Ready() <-chan struct{} { return s.ready }
+
+// Waiting returns the reason why this server has no vote yet, or nil. It is a
+// *FormerError if an operator must take away the vote of another server.
+func (s *LogServer) Waiting() error {
+	if reason := s.waiting.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
 
 // Name returns the server's name: the node's id, a hyphen and eight hexadecimal
 // digits that were drawn when the server's folder was made.
@@ -347,15 +430,16 @@ func (s *LogServer) Key() nkeys.KeyPair { return s.client }
 
 // InProcessConn opens a connection inside this process
 // (nats.InProcessConnProvider).
-func (s *LogServer) InProcessConn() (net.Conn, error) { return s.inner.InProcessConn() }
+func (s *LogServer) InProcessConn() (net.Conn, error) { return s.inner.Load().InProcessConn() }
 
 // Refused returns the number of connections of log servers that were refused.
 func (s *LogServer) Refused() uint64 { return s.refused.Load() }
 
-// SyncAlways reports whether the running server syncs each write.
+// SyncAlways reports whether the running server syncs each write. It does while it
+// stores nothing, because it has no vote yet.
 func (s *LogServer) SyncAlways() bool {
-	cfg := s.inner.server.JetStreamConfig()
-	return cfg != nil && cfg.SyncAlways
+	cfg := s.inner.Load().server.JetStreamConfig()
+	return cfg == nil && s.Waiting() != nil || cfg != nil && cfg.SyncAlways
 }
 
 // nodeOf returns the id of the node whose log server has the given name.

@@ -102,7 +102,7 @@ func TestLogServersJoin(t *testing.T) {
 // TestLogServerNames checks that a name and a store are made and lost together.
 func TestLogServerNames(t *testing.T) {
 	c := natsservertest.New(t, 3)
-	name := c.Start(0).Name()
+	name := c.StartAll()[0].Name()
 	c.Stop(0)
 	dir := c.Configs[0].Dir
 	file, store := filepath.Join(dir, "ID"), filepath.Join(dir, "jetstream")
@@ -209,9 +209,14 @@ func TestPeersRefused(t *testing.T) {
 		},
 		"a copied data folder": {
 			change: func(t *testing.T, c *natsservertest.Cluster) {
+				c.StartAll()
+				for i := range c.Configs {
+					c.Stop(i)
+				}
 				c.Configs[1].Node = c.Configs[0].Node
-				c.Start(0)
-				c.Stop(0)
+				if err := os.RemoveAll(c.Configs[1].Dir); err != nil {
+					t.Fatal(err)
+				}
 				if err := os.CopyFS(c.Configs[1].Dir, os.DirFS(c.Configs[0].Dir)); err != nil {
 					t.Fatal(err)
 				}

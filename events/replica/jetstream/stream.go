@@ -202,6 +202,8 @@ func (s *Stream) reason(err error) string {
 		return fmt.Sprintf("not connected to a log server: %v", cmp.Or(trouble, err))
 	case errors.Is(trouble, nats.ErrPermissionViolation):
 		return fmt.Sprintf("the NATS servers do not let this node do what it must: %v", trouble)
+	case s.cfg.Seen != nil && (errors.Is(err, nats.ErrNoResponders) || isCode(err, codeNotEnabled)):
+		return "this node's log server has no vote yet" + servers
 	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeNotEnabled):
 		return "JetStream is not enabled for this node's account" + servers
 	case errors.Is(err, context.DeadlineExceeded), isCode(err, codeUnavailable):

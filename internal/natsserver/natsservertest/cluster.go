@@ -98,14 +98,32 @@ func (c *Cluster) Start(i int) *natsserver.LogServer {
 	return s
 }
 
-// StartAll starts all log servers and returns them.
+// StartAll starts all log servers and returns them when each has a vote.
 func (c *Cluster) StartAll() []*natsserver.LogServer {
 	c.t.Helper()
 	var all []*natsserver.LogServer
 	for i := range c.running {
 		all = append(all, c.Start(i))
 	}
+	for i := range c.running {
+		c.AwaitVote(i)
+	}
 	return all
+}
+
+// AwaitVote waits until the log server with index i has a vote.
+func (c *Cluster) AwaitVote(i int) {
+	c.t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	deadline := time.After(startWithin)
+	for s := c.Server(i); s.Waiting() != nil; {
+		select {
+		case <-look.C:
+		case <-deadline:
+			c.t.Fatalf("log server %d has no vote: %v", i, s.Waiting())
+		}
+	}
 }
 
 // Server returns the log server with index i, which runs.
