@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -25,6 +26,28 @@ const openapiFile = "openapi.json"
 func loadOpenAPI(t testing.TB, text []byte) *openapi3.T {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// loadCommitted parses the committed description once for all tests, because parsing
+// takes longer than most tests. Nothing changes the result, so that parallel tests
+// can share it.
+var loadCommitted = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(server.OpenAPI)
+	if err != nil {
+		return nil, err
+	}
+	return closed(doc), nil
+})
+
+// committedOpenAPI returns the committed description, closed. The caller must not
+// change it.
+func committedOpenAPI(t testing.TB) *openapi3.T {
+	t.Helper()
+	doc, err := loadCommitted()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +109,7 @@ func BenchmarkNew(b *testing.B) {
 // its own description until the test ends.
 func described(t testing.TB, s *server.Server) {
 	t.Helper()
-	doc := closed(loadOpenAPI(t, server.OpenAPI))
+	doc := committedOpenAPI(t)
 	s.Tap(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(io.LimitReader(r.Body, server.MaxRequest+1))

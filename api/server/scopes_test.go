@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -64,11 +63,7 @@ func newStage(t *testing.T) *stage {
 	r.do(t, "", api.TokenRevoke{ID: id})
 	unknown, _, _ := api.NewToken()
 	s.tokens["revoked"], s.tokens["unknown"], s.tokens["malformed"] = revoked, unknown, "postern_"+unknown
-	text, err := os.ReadFile(openapiFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.doc = closed(loadOpenAPI(t, text))
+	s.doc = committedOpenAPI(t)
 	return s
 }
 
