@@ -89,7 +89,12 @@ func (r *refusals) refused(x natsserver.Refusal) {
 	switch {
 	case x.Subject != "" && registered:
 		r.counter.WithLabelValues(refusedRights).Inc()
-		claimed, _ := overnats.GatewayOf(x.Subject)
+		claimed, ok := overnats.GatewayOf(x.Subject)
+		if !ok || claimed == g.ID {
+			r.logger.Say(slog.LevelError, x.From, "a gateway's key is used for a subject that gateways have no right to: this is refused", "id", g.ID, "subject", x.Subject,
+				"remedy", "upgrade policyd if the gateway has a newer version; otherwise another program may have the key: policyctl gateway remove "+g.ID+" cuts it off")
+			return
+		}
 		r.logger.Say(slog.LevelWarn, x.From, "a gateway uses the key of another id: it is not answered",
 			"key_of", g.ID, "id", claimed, "subject", x.Subject,
 			"remedy", "give the gateway the id "+g.ID+"; or give it a key of its own: policyctl gateway add prints one")

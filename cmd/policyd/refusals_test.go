@@ -9,9 +9,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/internal/natsserver"
+	"github.com/postern-im/postern/projections"
 )
 
 // TestTurnedAway: policyd logs the gateways that it turns away, each once a minute,
@@ -85,5 +88,28 @@ func TestTurnedAway(t *testing.T) {
 	}
 	if strings.Count(out, "remedy=") < 5 {
 		t.Errorf("remedies are missing:\n%s", out)
+	}
+}
+
+// TestRefusedSubjects checks the log lines about subjects that a registered key has no
+// right to. Only a subject of another gateway means that the id is wrong.
+func TestRefusedSubjects(t *testing.T) {
+	for subject, want := range map[string]string{
+		"postern.ask.n1.gw2":    `msg="a gateway uses the key of another id: it is not answered" from=192.0.2.1 key_of=gw1 id=gw2`,
+		"postern.nodes":         `msg="a gateway's key is used for a subject that gateways have no right to: this is refused" from=192.0.2.1 id=gw1 subject=postern.nodes`,
+		"postern.log.batch":     `this is refused" from=192.0.2.1 id=gw1 subject=postern.log.batch`,
+		"postern.ask.n1.gw1":    `this is refused" from=192.0.2.1 id=gw1`,
+		"$SYS.REQ.SERVER.PING.": `this is refused" from=192.0.2.1 id=gw1`,
+	} {
+		var log strings.Builder
+		r, err := newRefusals(slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.know([]*projections.Gateway{{ID: "gw1", PublicKey: "U1"}})
+		r.refused(natsserver.Refusal{From: "192.0.2.1", Key: "U1", Subject: subject})
+		if !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "remedy=") {
+			t.Errorf("%s: %s", subject, &log)
+		}
 	}
 }

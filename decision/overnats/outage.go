@@ -131,7 +131,7 @@ func troubleOf(err error) trouble {
 	case errors.As(err, &dns):
 		return trouble{cause: "name not found", remedy: "correct urls in [nats], or the DNS"}
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return trouble{cause: "no answer from the host", remedy: "check that no packet filter blocks the connection, and that urls in [nats] are the addresses of policyd"}
+		return trouble{cause: "no answer from the host", remedy: "check that no packet filter blocks the connection, and that urls in [nats] have the address and port of listen in policyd's [nats], not in its [cluster]"}
 	}
 	return trouble{cause: "not connected", remedy: "check that the NATS server at urls in [nats] runs"}
 }

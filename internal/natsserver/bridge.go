@@ -77,6 +77,10 @@ func (b *bridge) say(level slog.Level, text string) {
 		b.refused(r)
 		return
 	}
+	if e, ok := strings.CutPrefix(rest, "TLS handshake error: "); ok && b.route == nil {
+		b.often.Say(slog.LevelWarn, from, "the TLS handshake of a NATS client failed", "error", e, "remedy", clientRemedy(e))
+		return
+	}
 	if b.route != nil {
 		if e, ok := readRouteEvent(from, text); ok {
 			b.route(e)
@@ -88,6 +92,15 @@ func (b *bridge) say(level slog.Level, text string) {
 		return
 	}
 	b.often.Say(level, from, "the NATS server reports an error", "error", text)
+}
+
+// clientRemedy returns the next step after a failed handshake with a client.
+func clientRemedy(event string) string {
+	if strings.HasPrefix(event, "remote error") {
+		return "the client does not trust this node's certificate: if it is a gateway, ca in its [nats] must be the CA of cert in this node's [nats], " +
+			"and urls must use a host that the certificate names; its log has the reason"
+	}
+	return "if it is a gateway, its log has the reason; gateways connect by TLS, and with the server_name of this node's [nats]"
 }
 
 // run reports counted errors until ctx ends.

@@ -79,8 +79,8 @@ func readRouteEvent(from, line string) (e routeEvent, ok bool) {
 	}
 	for _, text := range broken {
 		if strings.HasPrefix(event, "TLS route handshake error: ") && strings.HasSuffix(event, text) {
-			return routeEvent{kind: routeUnreachable, reason: "the TLS handshake with " + from + " ended: " + text, remedy: "if it repeats, policyd hangs on that node, " +
-				"a packet filter drops the connection, or another program uses the port of its listen in [cluster]"}, true
+			return routeEvent{kind: routeUnreachable, reason: "the TLS handshake with " + from + " ended: " + text, remedy: "if it repeats: policyd hangs on that node, " +
+				"a packet filter drops the connection, or another program uses the port of listen in [cluster]; a gateway must use the port of [nats]"}, true
 		}
 	}
 	for _, start := range []string{"TLS route handshake error: ", "Rejecting connection", "Remote server has a duplicate name", "attempted to connect to route port"} {
