@@ -30,9 +30,24 @@ func (p *process) certificates() map[string]*x509.Certificate {
 	return all
 }
 
+// sayRenewed logs the certificates that are in use in place of those before.
+func (p *process) sayRenewed(before map[string]*x509.Certificate) {
+	files := p.certificateFiles()
+	for of, leaf := range p.certificates() {
+		if old := before[of]; old == nil || !old.Equal(leaf) {
+			p.logger.Info("a new certificate is in use", "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+}
+
+// certificateFiles returns the files of certificates, by the section that names them.
+func (p *process) certificateFiles() map[string]string {
+	return map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert, "cluster": p.config.Cluster.Cert}
+}
+
 // noticeCertificates logs certificates that have expired or expire soon.
 func (p *process) noticeCertificates() {
-	files := map[string]string{"admin": p.config.Admin.Cert, "nats": p.config.NATS.Cert, "cluster": p.config.Cluster.Cert}
+	files := p.certificateFiles()
 	for of, leaf := range p.certificates() {
 		if level, message := certdate.Look(leaf, time.Now()); message != "" {
 			p.logger.Log(context.Background(), level, message, "of", of, "file", files[of], "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))

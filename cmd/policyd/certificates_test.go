@@ -39,10 +39,14 @@ func TestCertificatesExpire(t *testing.T) {
 	for _, want := range []string{
 		`level=WARN msg="a certificate expires soon" of=admin file=` + c.Admin.Cert,
 		`level=ERROR msg="a certificate expires soon" of=nats file=` + c.NATS.Cert,
+		`level=INFO msg="a new certificate is in use" of=admin file=` + c.Admin.Cert,
 		`level=ERROR msg="a certificate has expired" of=admin file=` + c.Admin.Cert,
 	} {
 		if out := p.stderr.String(); !strings.Contains(out, want) {
 			t.Errorf("not logged: %s\n%s", want, out)
 		}
+	}
+	if strings.Contains(p.stderr.String(), `"a new certificate is in use" of=nats`) {
+		t.Error("the certificate for gateways has not changed")
 	}
 }

@@ -381,6 +381,7 @@ func (p *process) sayServes() {
 // reopen opens both files of records again, and reads the certificate of the admin
 // port again. If one of these fails, the old file or certificate stays in use.
 func (p *process) reopen() {
+	before := p.certificates()
 	if p.network != nil {
 		if err := p.network.reload(); err != nil {
 			p.logger.Error("the certificate of the admin port was not reloaded; the old one stays in use", "error", err)
@@ -396,6 +397,7 @@ func (p *process) reopen() {
 			p.logger.Error("the certificate of the log server was not reloaded; the old one stays in use", "error", err)
 		}
 	}
+	p.sayRenewed(before)
 	p.noticeCertificates()
 	for _, r := range []struct {
 		file *audit.Writer
