@@ -47,7 +47,7 @@ type experience struct {
 }
 
 func (e experience) String() string {
-	return fmt.Sprintf("%d answers, the slowest after %d ms; %d refused; %d sessions ended",
+	return fmt.Sprintf("%d answers, the slowest after %d ms; %d refused; sessions ended: %d",
 		e.answers, e.slowest.Milliseconds(), e.refusals, e.ends)
 }
 

@@ -38,7 +38,7 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of gateway, policyd and policyctl")
 	dir := flag.String("dir", ".cluster-demo", "folder for all files; emptied first")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, *bin, *dir, *once); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "cluster-demo:", err)
@@ -52,6 +52,9 @@ func run(ctx context.Context, bin, dir string, once bool) (err error) {
 	began := time.Now()
 	d := &demo{}
 	defer func() {
+		if ctx.Err() != nil {
+			err = nil // Ctrl-C ends the command that runs, which is no failure
+		}
 		fmt.Println("Stopping everything.")
 		err = errors.Join(err, d.stop(), os.RemoveAll(d.dir))
 	}()

@@ -65,6 +65,7 @@ var breakages = []breakage{
 // tour shows the cluster in peace, then each breakage, and a revocation.
 func (d *demo) tour(ctx context.Context) error {
 	fmt.Printf("\n1. %d users are connected and ask %.0f times a second each\n", len(d.load.users), 1/askEach.Seconds())
+	fmt.Println("   proof age: how long ago a node proved that it knew the whole log; gateways take no answer with a proof older than 20 s")
 	d.load.take()
 	d.screen.watch(ctx, calm)
 	fmt.Println("   users saw:", d.load.take())
@@ -92,7 +93,7 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The session of this user ends, as it must, and the user connects again.
+	fmt.Println("   the session of user1 ends, because it began with more rights; the user connects again")
 	pause(ctx, calm)
 	fmt.Println("   users saw:", d.load.take())
 	return d.awaitReady(ctx)
