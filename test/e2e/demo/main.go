@@ -54,7 +54,7 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of gateway, policyd and policyctl")
 	dir := flag.String("dir", ".demo", "folder for all files; emptied first")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, *bin, *dir, *once); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -79,6 +79,9 @@ func run(ctx context.Context, bin, dir string, once bool) (err error) {
 	tourCtx, cancel := context.WithTimeout(ctx, tourTimeout)
 	defer cancel()
 	if err := d.tour(tourCtx); err != nil {
+		if ctx.Err() != nil {
+			return nil // Ctrl-C ended the command that ran, which is no failure
+		}
 		return fmt.Errorf("%w\nlogs are in %s", err, dir)
 	}
 	say("The tour took %.1f s, including the start.", time.Since(began).Seconds())
