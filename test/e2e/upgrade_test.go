@@ -263,7 +263,7 @@ func (u *upgrade) await(ctx context.Context, t *testing.T, log, text string) {
 			return
 		}
 		if ctx.Err() != nil {
-			t.Fatalf("the log %s does not say %q", log, text)
+			t.Fatalf("the log %s does not say %q; it ends with:\n%s", log, text, said[max(0, len(said)-2000):])
 		}
 		wait(ctx, againAfter)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +202,28 @@ func TestExternal(t *testing.T) {
 		s := NewStream(StreamConfig{Conn: conn, Cluster: "acme", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		background(t, s.Run)
 		eventually(t, test.name, func() bool { return log.has(test.want) })
+	}
+}
+
+// TestGuide checks that the operator's guide lists exactly the rights of Rights.
+func TestGuide(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/CLUSTER.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish, subscribe := Rights()
+	for key, want := range map[string][]string{"publish": publish, "subscribe": subscribe} {
+		_, rest, _ := strings.Cut(string(text), "\n  "+key+": [")
+		list, _, _ := strings.Cut(rest, "]")
+		var got []string
+		for i, part := range strings.Split(list, `"`) {
+			if i%2 == 1 {
+				got = append(got, part)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: docs/CLUSTER.md has %q, want %q", key, got, want)
+		}
 	}
 }
 

@@ -40,6 +40,9 @@ type ClusterConfig struct {
 	NodeSettings, GatewaySettings string
 	// DirectTLS are the gateways' addresses for clients; empty: free ports.
 	DirectTLS []string
+	// Servers, if it is given, are the settings of a node in [cluster] for NATS servers of
+	// an operator, which then order the log.
+	Servers func(node int) string
 	// Data is a folder of a stand-alone installation that moves into the cluster as
 	// the first node's; empty: a new installation.
 	Data string
@@ -270,6 +273,11 @@ func (c *Cluster) nodeText(i int) string {
 		peers = append(peers, fmt.Sprintf("%q", to.ID+"="+address))
 	}
 	pki := c.path("pki", n.ID)
+	servers := fmt.Sprintf("listen = %q\npeers = [%s]\nca = %q\ncert = %q\nkey = %q", n.listen, strings.Join(peers, ", "),
+		filepath.Join(pki, "ca.crt"), filepath.Join(pki, "cluster.crt"), filepath.Join(pki, "cluster.key"))
+	if c.config.Servers != nil {
+		servers = c.config.Servers(i)
+	}
 	return fmt.Sprintf(`id = %q
 data = %q
 [admin]
@@ -279,17 +287,12 @@ listen = %q
 server_name = "postern-%s"
 [cluster]
 name = "lab"
-listen = %q
-peers = [%s]
-ca = %q
-cert = %q
-key = %q
+%s
 [listen]
 http = %q
 [log]
 format = "json"
-%s`, n.ID, n.Data(), n.Socket, n.nats, n.ID, n.listen, strings.Join(peers, ", "),
-		filepath.Join(pki, "ca.crt"), filepath.Join(pki, "cluster.crt"), filepath.Join(pki, "cluster.key"), n.HTTP, c.config.NodeSettings)
+%s`, n.ID, n.Data(), n.Socket, n.nats, n.ID, servers, n.HTTP, c.config.NodeSettings)
 }
 
 // register adds the gateways to the log.
