@@ -75,7 +75,7 @@ func (m *Machine) Boot() (logtest.Log, error) {
 		}
 		m.nodes = append(m.nodes, other)
 	}
-	return running{n, dead}, do(dead, func() error { return ready(n) })
+	return running{n, dead}, do(dead, func() error { return readyUntil(n, dead) })
 }
 
 // connectUntil is connect for a node that is not heard any more once it is dead,

@@ -125,9 +125,21 @@ func (c *cluster) close(t *testing.T, names ...string) {
 }
 
 // ready waits until a node is ready.
-func ready(n *Node) error {
+func ready(n *Node) error { return readyUntil(n, nil) }
+
+// readyUntil is ready, until a channel is closed. A node that nobody hears never gets
+// ready.
+func readyUntil(n *Node, dead <-chan struct{}) error {
 	var last error
-	if waitFor(func() bool { last = n.Replica.Ready(); return last == nil || n.Replica.Failure() != nil }) && last == nil {
+	if waitFor(func() bool {
+		last = n.Replica.Ready()
+		select {
+		case <-dead:
+			return true
+		default:
+			return last == nil || n.Replica.Failure() != nil
+		}
+	}) && last == nil {
 		return nil
 	}
 	return fmt.Errorf("the node does not become ready: %w", last)
