@@ -126,7 +126,7 @@ func (s *Server) getCluster(http.ResponseWriter, *http.Request) (any, error) {
 	for i := range reply.Nodes {
 		reply.Nodes[i].Lag = newest - reply.Nodes[i].Position
 	}
-	reply.Warnings = clusterWarnings(&reply)
+	reply.Warnings = append(clusterWarnings(&reply), reply.Warnings...)
 	return reply, nil
 }
 

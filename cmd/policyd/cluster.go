@@ -81,7 +81,16 @@ func (p *process) makeMembership() error {
 	if err != nil {
 		return err
 	}
-	return p.registry.Register(clusterCollector{id: p.config.ID, status: m.replica.Status, members: m.replica.Members, now: time.Now})
+	metrics := clusterCollector{id: p.config.ID, status: m.replica.Status, members: m.replica.Members, now: time.Now}
+	if m.logServer != nil {
+		metrics.lost = func() (n int) {
+			for _, names := range lostVotes(m.logServer.Votes(), m.logServer.Seen()) {
+				n += len(names)
+			}
+			return n
+		}
+	}
+	return p.registry.Register(metrics)
 }
 
 // connectLog completes the configuration of the connection to the log servers. It

@@ -16,6 +16,7 @@ type clusterCollector struct {
 	id      string
 	status  func() replica.Status
 	members func() []replica.Member
+	lost    func() int // nil: an operator's NATS servers order the log
 	now     func() time.Time
 }
 
@@ -36,6 +37,7 @@ var (
 	clusterPosition  = clusterDesc("member_position", "Position of the log of a node, as it told it last, by node.", "node")
 	clusterHeard     = clusterDesc("member_heard_age_seconds", "Time since another node was heard, by node.", "node")
 	clusterMemberBad = clusterDesc("member_failed", "1 if a node says that it has stopped for good, by node.", "node")
+	clusterLost      = clusterDesc("lost_votes", "Log servers that have a vote and are lost, because their node has given up its data or is not known; policyctl cluster status names them.")
 	clusterSkew      = clusterDesc("member_clock_ahead_seconds", "How far another node's clock was ahead of this node's when it was heard, by node; negative: behind. It includes the time that the message took.", "node")
 )
 
@@ -43,7 +45,7 @@ var (
 func (c clusterCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		clusterFollowing, clusterFailed, clusterTickAge, clusterProofAge, clusterLeader, clusterCurrent, clusterLag, clusterForeign,
-		clusterMember, clusterPosition, clusterHeard, clusterMemberBad, clusterSkew,
+		clusterMember, clusterPosition, clusterHeard, clusterMemberBad, clusterSkew, clusterLost,
 	} {
 		ch <- d
 	}
@@ -79,6 +81,9 @@ func (c clusterCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range s.Sequencer.Peers {
 		gauge(clusterCurrent, oneIf(p.Current && !p.Offline), p.Name)
 		gauge(clusterLag, float64(p.Lag), p.Name)
+	}
+	if c.lost != nil {
+		gauge(clusterLost, float64(c.lost()))
 	}
 	ch <- prometheus.MustNewConstMetric(clusterForeign, prometheus.CounterValue, float64(s.Foreign))
 	for _, m := range c.members() {

@@ -97,7 +97,8 @@ func (m *membership) awaitRemoved(ctx context.Context, id string) (left []string
 }
 
 // targets returns the log servers of the node that name names, or the one log server
-// that it names, if they may be removed.
+// that it names, if they may be removed. Of a node that has lost its data and runs
+// again, it returns the former log servers only.
 func (r *removal) targets(name string) ([]natsserver.LogMember, error) {
 	var list []natsserver.LogMember
 	for _, m := range r.members {
@@ -108,6 +109,11 @@ func (r *removal) targets(name string) ([]natsserver.LogMember, error) {
 	if len(list) == 0 {
 		return nil, &api.Error{Code: api.CodeNotFound, Text: fmt.Sprintf("the cluster has no node %q with a vote; it has: %s", name, r.known())}
 	}
+	present := slices.ContainsFunc(list, r.runs)
+	if former := slices.DeleteFunc(slices.Clone(list), r.runs); present && len(former) > 0 {
+		// The node has lost its data and has come back: its present log server stays.
+		return former, r.copied(former)
+	}
 	for _, m := range list {
 		if err := r.mayRemove(name, &m); err != nil {
 			return nil, err
@@ -116,12 +122,17 @@ func (r *removal) targets(name string) ([]natsserver.LogMember, error) {
 	return list, r.copied(list)
 }
 
+// runs reports whether a log server runs, as far as this node knows.
+func (r *removal) runs(m natsserver.LogMember) bool {
+	return m.Name == r.server || m.Leader || slices.Contains(r.connected, m.Name) || m.Current && m.Heard < heardWithin
+}
+
 // known lists the nodes that have a vote. A log server whose name is not known, because
 // no running one has seen it, can be named by its id.
 func (r *removal) known() string {
 	var names []string
 	for _, m := range r.members {
-		if strings.HasPrefix(m.Name, m.Node+"-") {
+		if m.Named() {
 			names = append(names, m.Node)
 		} else {
 			names = append(names, m.ID+" (a log server that no running node has seen)")
@@ -136,10 +147,13 @@ func (r *removal) mayRemove(name string, m *natsserver.LogMember) error {
 	if m.Name == r.server || name == r.node {
 		return conflict("%s is the node that answers: stop it, and give the command to another node", name)
 	}
-	if m.Leader || slices.Contains(r.connected, m.Name) || m.Current && m.Heard < heardWithin {
+	if r.runs(*m) {
 		return &api.Error{Code: api.CodeInUse, Text: fmt.Sprintf("the log server %s still runs: stop policyd on that node first, and keep it stopped", m.Name)}
 	}
 	for _, n := range r.heard {
+		if n.Data != "" && n.Data != m.Name {
+			continue // it has the data of another log server, so it has lost that of m
+		}
 		if ago := r.now.Sub(n.Heard); n.Node == name && ago < heardWithin {
 			return &api.Error{Code: api.CodeInUse, Text: fmt.Sprintf("node %s was heard %v ago: stop policyd there first, and keep it stopped", name, max(ago, 0).Round(time.Second))}
 		}

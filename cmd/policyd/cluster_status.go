@@ -41,6 +41,9 @@ func (m *membership) report() api.Cluster {
 		}
 		out.Copies = append(out.Copies, api.ClusterCopy{Server: c.Name, State: state, Lag: c.Lag})
 	}
+	if m.logServer != nil {
+		out.Warnings = voteWarnings(m.logServer.Votes(), m.logServer.Seen())
+	}
 	return out
 }
 

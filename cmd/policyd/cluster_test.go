@@ -71,16 +71,7 @@ func create(t *testing.T, c *config) {
 func beginAll(t *testing.T, configs []*config) (stops []func() error) {
 	t.Helper()
 	for _, c := range configs {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- run(ctx, c, false) }()
-		stop := sync.OnceValue(func() error { cancel(); return <-done })
-		stops = append(stops, stop)
-		t.Cleanup(func() {
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops = append(stops, beginNode(t, c))
 	}
 	for _, c := range configs {
 		awaitPage(t, c, "/readyz", "ok\n")
@@ -88,13 +79,34 @@ func beginAll(t *testing.T, configs []*config) (stops []func() error) {
 	return stops
 }
 
-// awaitPage waits until a page has a text.
+// beginNode runs one node until the test's end, or until the returned function is called.
+func beginNode(t *testing.T, c *config) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, c, false) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return stop
+}
+
+// awaitPage waits until a page is a text.
 func awaitPage(t *testing.T, c *config, path, want string) {
+	t.Helper()
+	awaitPart(t, c, path, func(text string) bool { return text == want })
+}
+
+// awaitPart waits until a page is as a test wants it.
+func awaitPart(t *testing.T, c *config, path string, want func(string) bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)
-	for get(c, path) != want {
+	for !want(get(c, path)) {
 		select {
 		case <-tick.C:
 		case <-deadline:

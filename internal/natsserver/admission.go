@@ -64,7 +64,7 @@ func mayVote(own string, peers []LogPeer, views []view) error {
 			return fmt.Errorf("two nodes have the same id: the log server %s runs too; stop one of them, and give it another id and an empty data folder", v.server)
 		}
 		for _, m := range v.members {
-			if m.named() {
+			if m.Named() {
 				names[m.ID] = m.Name
 			}
 		}

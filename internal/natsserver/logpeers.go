@@ -37,9 +37,9 @@ type LogMember struct {
 	Heard   time.Duration
 }
 
-// named reports whether the member's name is known. The server writes a text instead
+// Named reports whether the member's name is known. The server writes a text instead
 // of a name that it does not know.
-func (m *LogMember) named() bool {
+func (m *LogMember) Named() bool {
 	digits, ok := strings.CutPrefix(m.Name, m.Node+"-")
 	return ok && isLogSuffix(digits)
 }
@@ -78,7 +78,17 @@ func (s *LogServer) Twins() []string {
 	return twins
 }
 
-// watch reports two log servers with the id of one node until ctx ends.
+// Votes returns the members as this server knew them some seconds ago; nil if it has
+// not known any since its start.
+func (s *LogServer) Votes() []LogMember {
+	if list := s.votes.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// watch reports two log servers with the id of one node, and keeps the members for
+// Votes, until ctx ends.
 func (s *LogServer) watch(ctx context.Context, inner *Server) {
 	tick := time.NewTicker(watchEach)
 	defer tick.Stop()
@@ -91,6 +101,9 @@ func (s *LogServer) watch(ctx context.Context, inner *Server) {
 		if twins := s.Twins(); len(twins) > 0 {
 			inner.bridge.often.Say(slog.LevelError, "", "two nodes have the same id: stop one of them, and give it another id and an empty data folder",
 				"log_servers", twins)
+		}
+		if list, err := s.Members(ctx); err == nil { // otherwise there is no leader, and the list stays
+			s.votes.Store(&list)
 		}
 	}
 }
@@ -225,7 +238,7 @@ func mayRemove(list []LogMember, name string, seen []string) (id string, err err
 func replaces(list []LogMember, m *LogMember, seen []string) bool {
 	return slices.ContainsFunc(seen, func(name string) bool {
 		votes := slices.ContainsFunc(list, func(m LogMember) bool { return m.Name == name })
-		return !votes && (!m.named() || nodeOf(name) == m.Node)
+		return !votes && (!m.Named() || nodeOf(name) == m.Node)
 	})
 }
 

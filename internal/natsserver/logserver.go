@@ -97,6 +97,7 @@ type LogServer struct {
 	refused atomic.Uint64   // log servers refused
 	leaf    atomic.Pointer[x509.Certificate]
 
+	votes atomic.Pointer[[]LogMember] // see Votes
 	// waiting is the reason why this server has no vote yet; nil: it has one.
 	waiting atomic.Pointer[error]
 
