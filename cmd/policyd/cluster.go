@@ -112,7 +112,7 @@ func (p *process) connectLog(m *membership, to *overnats.ConnectConfig) (data st
 	for _, doubt := range p.config.doubts() {
 		p.logger.Warn("cluster: the settings of this node do not fit together", "error", doubt)
 	}
-	config.Logger = p.logger
+	config.Logger, config.Room = p.logger, p.config.logServerRoom
 	if m.logServer, err = natsserver.NewLogServer(config); err != nil {
 		return "", err
 	}
@@ -251,6 +251,20 @@ func (c *config) openBound(err error) error {
 	if bound, ok := errors.AsType[*eventlog.BoundError](err); ok {
 		return fmt.Errorf("open the log: it belongs to the cluster %q, but the configuration has no section [cluster]. "+
 			"Restore the section; to take the node out of the cluster for good, see: policyctl cluster dissolve --help", bound.Cluster)
+	}
+	return nil
+}
+
+// logServerRoom returns an error while the disk has too little room for the store of
+// this node's log server. The reserve is the log's: with less, this node takes no
+// commits anyway.
+func (c *config) logServerRoom() error {
+	free, known, err := eventlog.Free(c.logServerDir())
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the free space of the disk: %w", err)
+	case known && free < eventlog.AppendReserve:
+		return fmt.Errorf("%d MiB are free, and %d MiB must stay free", free>>20, eventlog.AppendReserve>>20)
 	}
 	return nil
 }

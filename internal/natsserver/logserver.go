@@ -69,6 +69,10 @@ type LogConfig struct {
 	CAFile, CertFile, KeyFile string
 	// Dir is a folder for this server only. Required.
 	Dir string
+	// Room returns an error while the disk of Dir has too little room for the server's
+	// store. The server stops then, and starts again when there is room. It is called
+	// ten times a second. Nil means that there is always room.
+	Room func() error
 	// Publish and Subscribe are the subjects that this process may use, except for
 	// the management of servers.
 	Publish, Subscribe []string
@@ -153,11 +157,13 @@ func (s *LogServer) newInner() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	bridge := newBridge(cmp.Or(s.cfg.Logger, slog.Default()), "log server", nil)
+	bridge := newBridge(s.log(), "log server", nil)
 	bridge.route = s.route
 	made.SetLoggerV2(bridge, false, false, false)
 	return &Server{server: made, bridge: bridge, listen: s.cfg.Listen, ready: make(chan struct{})}, nil
 }
+
+func (s *LogServer) log() *slog.Logger { return cmp.Or(s.cfg.Logger, slog.Default()) }
 
 // Check validates the configuration as NewLogServer does, without creating
 // anything.
@@ -325,29 +331,48 @@ func verifyOptions(pool *x509.CertPool, cert tls.Certificate, use x509.ExtKeyUsa
 	}
 }
 
-// Run runs the server until ctx ends. It returns an error if the server cannot
-// run, for example because its port is taken.
+// Run runs the server until ctx ends. While the disk has no room for its store, the
+// server does not run. Run returns an error if the server cannot run, for example
+// because its port is taken.
 func (s *LogServer) Run(ctx context.Context) error {
-	err := s.run(ctx, s.inner.Load(), s.Waiting() == nil)
-	if err == nil && ctx.Err() == nil {
-		// The server without a vote has ended, because a server with a vote takes its
-		// place.
-		var inner *Server
-		if inner, err = s.vote(); err == nil {
-			err = s.run(ctx, inner, true)
+	votes := s.Waiting() == nil
+	for {
+		why, err := s.run(ctx, s.inner.Load(), votes)
+		switch {
+		case err != nil || ctx.Err() != nil:
+		case why == admitted:
+			votes = true
+			err = s.vote()
+		case why == lacking:
+			err = s.again(ctx)
+		default:
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("log server: %w", err)
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("log server: %w", err)
-	}
-	return nil
 }
 
-// run runs one server until ctx ends, or until it is admitted if it has no vote.
-func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) error {
+// An ending is the reason why a server was stopped so that another one takes its place.
+type ending uint8
+
+const (
+	ended    ending = iota // none takes its place
+	admitted               // a server with a vote takes its place
+	lacking                // the disk has too little room
+)
+
+// run runs one server until ctx ends, until it is admitted if it has no vote, or until
+// the disk has too little room.
+func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) (ending, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var around sync.WaitGroup
+	var isAdmitted, isLacking bool // read after Wait
 	around.Go(func() { s.watch(ctx, inner) })
 	around.Go(func() {
 		select {
@@ -360,16 +385,29 @@ func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) error {
 		}
 		s.listens()
 		if !votes && s.admit(ctx, inner) {
+			isAdmitted = true
+			stop()
+		}
+	})
+	around.Go(func() {
+		if s.awaitLack(ctx, inner, votes) {
+			isLacking = true
 			stop()
 		}
 	})
 	err := inner.Run(ctx)
 	stop()
 	around.Wait()
-	return err
+	switch {
+	case isAdmitted:
+		return admitted, err
+	case isLacking:
+		return lacking, err
+	}
+	return ended, err
 }
 
-// listens closes ready, once.
+// listens closes ready, once. Only one server runs at a time.
 func (s *LogServer) listens() {
 	select {
 	case <-s.ready:
@@ -378,17 +416,22 @@ func (s *LogServer) listens() {
 	}
 }
 
-// vote makes the server with a vote.
-func (s *LogServer) vote() (*Server, error) {
+// vote makes a server with a vote the next one.
+func (s *LogServer) vote() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	s.voting = true
+	return s.renew()
+}
+
+// renew makes the next server, which does not run yet. The caller holds reloading.
+func (s *LogServer) renew() error {
 	inner, err := s.newInner()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.inner.Store(inner)
-	return inner, nil
+	return nil
 }
 
 // Reload reads the certificates again, for the next connection to or from each
@@ -440,7 +483,7 @@ func (s *LogServer) Refused() uint64 { return s.refused.Load() }
 // stores nothing, because it has no vote yet.
 func (s *LogServer) SyncAlways() bool {
 	cfg := s.inner.Load().server.JetStreamConfig()
-	return cfg == nil && s.Waiting() != nil || cfg != nil && cfg.SyncAlways
+	return cfg == nil || cfg.SyncAlways
 }
 
 // nodeOf returns the id of the node whose log server has the given name.
