@@ -335,18 +335,18 @@ func verifyOptions(pool *x509.CertPool, cert tls.Certificate, use x509.ExtKeyUsa
 // server does not run. Run returns an error if the server cannot run, for example
 // because its port is taken.
 func (s *LogServer) Run(ctx context.Context) error {
-	votes := s.Waiting() == nil
+	inner, votes := s.inner.Load(), s.Waiting() == nil
 	for {
-		why, err := s.run(ctx, s.inner.Load(), votes)
+		lacking, err := s.run(ctx, inner, votes)
 		switch {
 		case err != nil || ctx.Err() != nil:
-		case why == admitted:
-			votes = true
-			err = s.vote()
-		case why == lacking:
-			err = s.again(ctx)
+		case lacking:
+			inner, err = s.again(ctx)
 		default:
-			return nil
+			// The server without a vote has ended, because a server with a vote takes its
+			// place.
+			votes = true
+			inner, err = s.vote()
 		}
 		if err != nil {
 			return fmt.Errorf("log server: %w", err)
@@ -357,22 +357,12 @@ func (s *LogServer) Run(ctx context.Context) error {
 	}
 }
 
-// An ending is the reason why a server was stopped so that another one takes its place.
-type ending uint8
-
-const (
-	ended    ending = iota // none takes its place
-	admitted               // a server with a vote takes its place
-	lacking                // the disk has too little room
-)
-
 // run runs one server until ctx ends, until it is admitted if it has no vote, or until
-// the disk has too little room.
-func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) (ending, error) {
+// its disk has too little room if it has one. lacking reports the last.
+func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) (lacking bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var around sync.WaitGroup
-	var isAdmitted, isLacking bool // read after Wait
 	around.Go(func() { s.watch(ctx, inner) })
 	around.Go(func() {
 		select {
@@ -384,30 +374,20 @@ func (s *LogServer) run(ctx context.Context, inner *Server, votes bool) (ending,
 			s.waiting.Store(nil)
 		}
 		s.listens()
-		if !votes && s.admit(ctx, inner) {
-			isAdmitted = true
+		if votes {
+			lacking = s.awaitLack(ctx, inner)
+		}
+		if lacking || !votes && s.admit(ctx, inner) {
 			stop()
 		}
 	})
-	around.Go(func() {
-		if s.awaitLack(ctx, inner, votes) {
-			isLacking = true
-			stop()
-		}
-	})
-	err := inner.Run(ctx)
+	err = inner.Run(ctx)
 	stop()
 	around.Wait()
-	switch {
-	case isAdmitted:
-		return admitted, err
-	case isLacking:
-		return lacking, err
-	}
-	return ended, err
+	return lacking, err
 }
 
-// listens closes ready, once. Only one server runs at a time.
+// listens closes ready, once.
 func (s *LogServer) listens() {
 	select {
 	case <-s.ready:
@@ -416,22 +396,17 @@ func (s *LogServer) listens() {
 	}
 }
 
-// vote makes a server with a vote the next one.
-func (s *LogServer) vote() error {
+// vote makes the server with a vote.
+func (s *LogServer) vote() (*Server, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	s.voting = true
-	return s.renew()
-}
-
-// renew makes the next server, which does not run yet. The caller holds reloading.
-func (s *LogServer) renew() error {
 	inner, err := s.newInner()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.inner.Store(inner)
-	return nil
+	return inner, nil
 }
 
 // Reload reads the certificates again, for the next connection to or from each
@@ -480,7 +455,7 @@ func (s *LogServer) InProcessConn() (net.Conn, error) { return s.inner.Load().In
 func (s *LogServer) Refused() uint64 { return s.refused.Load() }
 
 // SyncAlways reports whether the running server syncs each write. It does while it
-// stores nothing, because it has no vote yet.
+// stores nothing, because it has no vote yet, or no room.
 func (s *LogServer) SyncAlways() bool {
 	cfg := s.inner.Load().server.JetStreamConfig()
 	return cfg == nil || cfg.SyncAlways
