@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,9 @@ const (
 	recovery = time.Minute
 	// calm is the time between two faults.
 	calm = 3 * time.Second
+	// smallDisk is the disk of a node that can be filled. The node decides nothing with
+	// less than 128 MiB free, and half an hour's records and log need 100 MiB.
+	smallDisk = 512 << 20
 )
 
 // A fault is something that happens to a running cluster and is over at the end.
@@ -82,6 +87,8 @@ var faults = []fault{
 		c.Mend()
 		return nil
 	}},
+	{"full disk", true, fullDisk},
+	{"full disk of the leader", true, fullDisk},
 	{"kill a gateway", false, func(ctx context.Context, c *cluster, node int, long time.Duration) error {
 		gateway := node % len(c.Gateways)
 		if err := c.Gateways[gateway].Program.Kill(); err != nil {
@@ -121,6 +128,38 @@ var faults = []fault{
 	}},
 }
 
+// fullDisk fills a node's disk to the last block, and empties it again.
+func fullDisk(ctx context.Context, c *cluster, node int, long time.Duration) error {
+	if err := c.Fill(node); err != nil {
+		return err
+	}
+	wait(ctx, long)
+	if err := c.Free(node); err != nil {
+		return err
+	}
+	return c.awaitCopies(ctx)
+}
+
+// smallLeader returns the leader, which has a small disk. If the leader has none, it is
+// killed first, so that another node leads.
+func (c *cluster) smallLeader(ctx context.Context) (leader int, err error) {
+	for {
+		if leader, err = c.awaitLeader(ctx); err != nil || c.Small(leader) {
+			return leader, err
+		}
+		if err := c.Nodes[leader].Program.Kill(); err != nil {
+			return 0, err
+		}
+		wait(ctx, calm)
+		if err := c.StartNode(ctx, leader); err != nil {
+			return 0, err
+		}
+		if err := c.awaitCopies(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
 // awaitReady waits until all nodes decide again.
 func (c *cluster) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recovery)
@@ -131,6 +170,42 @@ func (c *cluster) awaitReady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// awaitCopies waits until the leader knows that each node has a copy of the order with
+// all its entries.
+func (c *cluster) awaitCopies(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	for {
+		missing := c.missingCopies(ctx)
+		if len(missing) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: no current copy of the order at %v", ctx.Err(), missing)
+		}
+		wait(ctx, againAfter)
+	}
+}
+
+// missingCopies returns the nodes without a current copy of the order, or all nodes if
+// the leader is not known.
+func (c *cluster) missingCopies(ctx context.Context) (missing []string) {
+	var text string
+	if leader, err := c.leader(ctx); err == nil {
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		text, _ = c.Metrics(asking, c.Nodes[leader].HTTP) // no answer, no copies
+		cancel()
+	}
+	for _, n := range c.Nodes {
+		// A copy has the name of its log server: the node's id and eight digits.
+		current := regexp.MustCompile(fmt.Sprintf(`(?m)^postern_cluster_peer_current\{copy="%s-[0-9a-f]{8}"\} 1$`, n.ID))
+		if !current.MatchString(text) {
+			missing = append(missing, n.ID)
+		}
+	}
+	return missing
 }
 
 // TestFaults strikes a cluster under load with faults, and judges what clients and
@@ -145,16 +220,19 @@ func TestFaults(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	c := newCluster(t, installation.ClusterConfig{})
+	c := newCluster(t, installation.ClusterConfig{SmallDisk: smallDisk})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	w := newWorkload(ctx, t, c, each)
+	before, err := c.hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	working, stopWorking := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.run(working, t)
-	}()
+	var most sample
+	var running sync.WaitGroup
+	running.Go(func() { w.run(working, t) })
+	running.Go(func() { most = c.watchResources(working, t) })
 	wait(ctx, calm)
 	end := time.Now().Add(until)
 	for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
@@ -166,8 +244,9 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	stopWorking()
-	<-done
+	running.Wait()
 	w.judge(ctx, t, decision.Lease+overdue)
+	c.checkResources(ctx, t, before, most)
 }
 
 // strike lets one fault happen and checks what it must not cause.
@@ -180,6 +259,14 @@ func strike(ctx context.Context, t *testing.T, c *cluster, w *workload, f fault,
 		}
 	}
 	var err error
+	switch {
+	case f.name == "full disk of the leader":
+		if node, err = c.smallLeader(ctx); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+	case f.name == "full disk" && !c.Small(node):
+		node = 1 + random.IntN(len(c.Nodes)-1)
+	}
 	ends, waits := w.during(func() {
 		err = f.strike(ctx, c, node, long)
 		if err == nil {

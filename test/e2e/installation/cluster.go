@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,9 @@ type ClusterConfig struct {
 	// Servers, if it is given, are the settings of a node in [cluster] for NATS servers of
 	// an operator, which then order the log.
 	Servers func(node int) string
+	// SmallDisk is the size in bytes of a file system of its own for the data of each
+	// node but the first; zero: all data is in Dir.
+	SmallDisk uint64
 	// Data is a folder of a stand-alone installation that moves into the cluster as
 	// the first node's; empty: a new installation.
 	Data string
@@ -74,6 +78,7 @@ type ClusterNode struct {
 	Program *backend.Program
 
 	listen, nats string
+	disk         *smallDisk // nil: the data is in Dir
 }
 
 // Log is the path of the node's log file.
@@ -82,7 +87,7 @@ func (n *ClusterNode) Log() string { return n.Dir + ".log" }
 // NATS is the address of the node's server for gateways, without a link.
 func (n *ClusterNode) NATS() string { return n.nats }
 
-// Data is the node's data folder.
+// Data is the node's data folder. A small disk hides it from other programs.
 func (n *ClusterNode) Data() string { return filepath.Join(n.Dir, "data") }
 
 // A ClusterGateway is one gateway.
@@ -110,7 +115,7 @@ func StartCluster(ctx context.Context, config ClusterConfig) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	c := &Cluster{config: config}
-	for _, step := range []func(context.Context) error{c.place, c.link, c.certify, c.create, c.startNodes, c.register, c.startGateways} {
+	for _, step := range []func(context.Context) error{c.place, c.mount, c.link, c.certify, c.create, c.startNodes, c.register, c.startGateways} {
 		if err := step(ctx); err != nil {
 			return c, err
 		}
@@ -236,7 +241,11 @@ func (c *Cluster) BeginNode(i int) (err error) {
 	if err := os.WriteFile(filepath.Join(n.Dir, "policyd.toml"), []byte(c.nodeText(i)), 0o600); err != nil {
 		return err
 	}
-	n.Program, err = backend.StartProgram(n.Log(), c.program("policyd", n.Bin, c.config.NodeBin), "--config", filepath.Join(n.Dir, "policyd.toml"))
+	args := []string{c.program("policyd", n.Bin, c.config.NodeBin), "--config", filepath.Join(n.Dir, "policyd.toml")}
+	if n.disk != nil {
+		args = append(slices.Clone(n.disk.enter), args...)
+	}
+	n.Program, err = backend.StartProgram(n.Log(), args[0], args[1:]...)
 	return err
 }
 
@@ -476,6 +485,11 @@ func (c *Cluster) Stop() error {
 		}
 	}
 	stopping.Wait()
+	for _, n := range c.Nodes {
+		if n.disk != nil {
+			errs = append(errs, n.disk.holder.Kill())
+		}
+	}
 	if c.stopLinks != nil {
 		c.stopLinks()
 	}
