@@ -26,6 +26,9 @@ ssl = { certificate = "{{.Cert}}", key = "{{.Key}}" }
 c2s_direct_tls_ssl = { certificate = "{{.Cert}}", key = "{{.Key}}" }
 authentication = "internal_hashed"
 storage = "internal"
+-- At its limit of 10,000 messages, an archive is rewritten for each new message. The
+-- server then answers nobody for seconds. A test of half an hour sends more.
+storage_archive_item_limit = 10000000
 
 -- The server offers registration and stream management, so that tests can see
 -- that a gateway does not pass on these offers.
