@@ -42,7 +42,8 @@ type seeded struct {
 }
 
 // bugs are the bugs that real processes show. The one of package mutants that is not
-// here is the wiped voter: the simulator and package natsserver catch it.
+// here is the wiped voter: the NATS server itself does not let it elect a leader, see
+// docs/decisions/0033-porcupine.md. The simulator and package natsserver catch it.
 var bugs = []seeded{
 	{
 		bug: "lease check removed", program: "gateway", schedule: staleNode,
