@@ -134,10 +134,7 @@ func fullDisk(ctx context.Context, c *cluster, node int, long time.Duration) err
 		return err
 	}
 	wait(ctx, long)
-	if err := c.Free(node); err != nil {
-		return err
-	}
-	return c.awaitCopies(ctx)
+	return c.Free(node)
 }
 
 // smallLeader returns the leader, which has a small disk. If the leader has none, it is
@@ -271,6 +268,10 @@ func strike(ctx context.Context, t *testing.T, c *cluster, w *workload, f fault,
 		err = f.strike(ctx, c, node, long)
 		if err == nil {
 			err = c.awaitReady(ctx)
+		}
+		// A node without a current copy counts as lost: the next fault would be a second one.
+		if err == nil {
+			err = c.awaitCopies(ctx)
 		}
 		wait(ctx, calm)
 	})

@@ -287,8 +287,6 @@ func (w *workload) during(f func()) (ends map[string]int, waits int) {
 // judge checks the history and the logs of all nodes.
 func (w *workload) judge(ctx context.Context, t *testing.T, bound time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, recovery)
-	defer cancel()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	passed := 0
@@ -309,6 +307,9 @@ func (w *workload) judge(ctx context.Context, t *testing.T, bound time.Duration)
 	if err != nil || !explained {
 		t.Errorf("no order of the operations explains the answers: %v", err)
 	}
+	// The search for an order may have taken minutes.
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
 	count := map[string]int{}
 	for _, e := range w.c.sameLogs(ctx, t) {
 		count[e.CommandID]++
