@@ -22,9 +22,9 @@ type clusterRemove struct {
 func (*clusterRemove) Help() string {
 	return `It takes a node out of the cluster for good. Stop the node first, and give the command to another node. The log servers of the node lose their vote and their copy of the order of changes; another node gets the copy, if there is one without it.
 
-It is refused if fewer than three nodes would be left, if no majority of them is up to date, and while an earlier change of the copies is under way. To replace a node, let the new node join first: policyctl cluster issue.
+It is refused if fewer than three nodes would be left, if no majority of them is up to date, and while an earlier change of the copies is under way. To replace a node, let the new node join first: policyctl cluster issue. A node that has lost its data and comes back under its old id waits until its former log server is removed; then two nodes may be left.
 
-A removed node must not be started again with its old data. A log server's name, which policyctl cluster status shows, removes only that one; use it for a node that has lost its data and has come back under its old id.
+A removed node must not be started again with its old data. Of a node that has lost its data and runs again, only the former log servers are removed. A log server can also be named by its own name, or by its id if no running node knows its name: policyctl cluster status prints the argument.
 
 With nats_urls the order is kept by NATS servers of your own, which you manage yourself: the command is refused.
 
