@@ -152,7 +152,7 @@ func (r *removal) mayRemove(name string, m *natsserver.LogMember) error {
 	}
 	for _, n := range r.heard {
 		if n.Data != "" && n.Data != m.Name {
-			continue // it has the data of another log server, so it has lost that of m
+			continue // it runs with another log server, so it has given up m
 		}
 		if ago := r.now.Sub(n.Heard); n.Node == name && ago < heardWithin {
 			return &api.Error{Code: api.CodeInUse, Text: fmt.Sprintf("node %s was heard %v ago: stop policyd there first, and keep it stopped", name, max(ago, 0).Round(time.Second))}

@@ -167,8 +167,8 @@ func membersOf(meta *server.MetaClusterInfo) []LogMember {
 // log then gets its copy on another server, if there is one without it. Remove
 // refuses if fewer than a majority of the remaining servers are current, because
 // then the removal itself could stop the log. It leaves two servers only if a new log
-// server of the same node waits to take the place of the removed one: two servers of
-// which both are needed survive as much as three of which one is lost. After an error
+// server of the same node waits to take the place of the removed one: two servers that
+// are both needed survive as much as three if one is lost. After an error
 // that is not ErrUnclear, nothing has changed.
 func (s *LogServer) Remove(ctx context.Context, name string) error {
 	if err := s.remove(ctx, name); err != nil {
