@@ -316,7 +316,7 @@ func hintFor(err error, socket string) string {
 	case strings.Contains(socket, "://") && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("Nothing listens at %s. Set listen in [admin] of policyd's configuration, or correct --server.", socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("No policyd listens on %s. Start it, or name its socket with --socket or POSTERN_SOCKET.", socket)
+		return fmt.Sprintf("No policyd listens on %s. Start it, or name its socket with --socket or POSTERN_SOCKET. A new node of a cluster listens there once it has joined: its log says what it waits for.", socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("You may not open %s: only root and policyd's own user may.", socket)
 	case errors.Is(err, context.DeadlineExceeded):
