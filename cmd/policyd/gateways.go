@@ -21,11 +21,6 @@ import (
 // force at this node. That takes milliseconds.
 const applyWithin = 2 * time.Second
 
-// compareWithin bounds the wait for the newest state of the cluster, before the
-// configuration is compared with it. Until it is there, the registered gateways can
-// connect, and none is added.
-const compareWithin = time.Second
-
 // addAgain is the time between two attempts to add a configured gateway to the log,
 // for example while the disk is full.
 const addAgain = 5 * time.Second
@@ -37,8 +32,8 @@ type keyring struct {
 	node      *node.Node
 	directory *overnats.SessionDirectory
 	logger    *slog.Logger
-	// configured are the ids in the configuration, and seedFile returns the path of
-	// the key that policyd makes for one of them.
+	// configured are the ids in the configuration; a cluster has none. seedFile
+	// returns the path of the key that policyd makes for one of them.
 	configured []string
 	seedFile   func(id string) string
 	// server is the embedded NATS server, own its user for this node, and refusals
@@ -48,9 +43,6 @@ type keyring struct {
 	server   *natsserver.Server
 	own      natsserver.User
 	refusals *refusals
-	// current returns a position that includes everything that the cluster has
-	// acknowledged. It is nil if this node stands alone.
-	current func(context.Context) (events.Position, error)
 
 	// known is closed once the server has its users, or will get none.
 	known chan struct{}
@@ -76,11 +68,10 @@ func (k *keyring) Run(ctx context.Context) error {
 		return k.end(ctx, err)
 	}
 	var missing []string
-	compared := k.server == nil
+	if k.server != nil {
+		missing = k.compare(v)
+	}
 	for {
-		if !compared {
-			missing, compared = k.compareNewest(ctx)
-		}
 		if missing, err = k.add(ctx, missing); err != nil {
 			return err
 		}
@@ -90,7 +81,7 @@ func (k *keyring) Run(ctx context.Context) error {
 		}
 		k.open()
 		wait, cancel := ctx, context.CancelFunc(func() {})
-		if len(missing) > 0 || !compared {
+		if len(missing) > 0 {
 			wait, cancel = context.WithTimeout(ctx, addAgain)
 		}
 		_, err := k.node.AwaitView(wait, func(next *projections.View) bool {
@@ -112,24 +103,6 @@ func (k *keyring) end(ctx context.Context, err error) error {
 		k.logger.Error("the gateways' keys are not kept up to date any more", "error", err)
 	}
 	return nil
-}
-
-// compareNewest compares the configuration with the newest state of the log. A node that
-// is behind its cluster may not know yet that a configured gateway was removed, and must
-// not add it again. ok is false if the newest state is not there in time.
-func (k *keyring) compareNewest(ctx context.Context) (unknown []string, ok bool) {
-	if k.current != nil {
-		ctx, cancel := context.WithTimeout(ctx, compareWithin)
-		defer cancel()
-		p, err := k.current(ctx)
-		if err == nil {
-			_, err = k.node.Await(ctx, p)
-		}
-		if err != nil {
-			return nil, false // it is tried again
-		}
-	}
-	return k.compare(k.node.View()), true
 }
 
 // compare returns the configured gateways that the log has never known. For the others

@@ -226,7 +226,6 @@ func (p *process) makeNode() (err error) {
 	}
 	if p.cluster != nil {
 		responder.OnChallenge, responder.Oldest = p.cluster.replica.Heard, decision.Wire2
-		p.keys.current = p.cluster.replica.Barrier
 		admin.Fresh, admin.Cluster = p.cluster.fresh, p.cluster.report
 		admin.RemoveNode, admin.DiffNode = p.removeNode, p.diffNode
 	}
