@@ -1,8 +1,6 @@
 package eventlog_test
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -10,12 +8,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/events/logtest"
 )
-
-var errDead = errors.New("the machine is dead")
 
 // A machine can lose its power at any operation of its disk, before or after
 // the operation. The log runs in the test's process. When the power goes, the
@@ -44,7 +39,7 @@ func machineOn(mem *vfs.MemFS) *machine {
 
 func (m *machine) Boot() (logtest.Log, error) {
 	disk, dead, opened := m.disk, m.power.dead, make(chan *eventlog.Log, 1)
-	err := do(dead, func() error {
+	err := logtest.Until(dead, func() error {
 		log, err := eventlog.Open(eventlog.Config{Dir: "var/log", FS: disk})
 		if err != nil {
 			return err
@@ -61,7 +56,7 @@ func (m *machine) Boot() (logtest.Log, error) {
 		return nil, err
 	}
 	m.log = <-opened
-	return running{dead, m.log}, nil
+	return logtest.Mortal(m.log, dead), nil
 }
 
 // Break cuts the power at one of the next write operations.
@@ -111,101 +106,6 @@ func (m *machine) Crash(rng *rand.Rand) {
 
 // keep is how much unsynced data a crash leaves, in percent.
 func keep(rng *rand.Rand) int { return [...]int{0, 30, 100}[rng.IntN(3)] }
-
-// do waits until a call returns or the power goes.
-func do(dead <-chan struct{}, call func() error) error {
-	answer := make(chan error, 1)
-	go func() { answer <- call() }()
-	select {
-	case err := <-answer:
-		return err
-	case <-dead:
-		return errDead
-	}
-}
-
-// running is a log that returns errors once the power is gone.
-type running struct {
-	dead <-chan struct{}
-	log  *eventlog.Log
-}
-
-func (r running) LogID() string                     { return r.log.LogID() }
-func (r running) Head() (events.Position, [32]byte) { return r.log.Head() }
-
-func (r running) Append(ctx context.Context, head events.Position, commits ...*events.Commit) error {
-	// The call may continue after the caller has left, so it gets its own
-	// commits.
-	var own []*events.Commit
-	for _, c := range commits {
-		copied := *c
-		own = append(own, &copied)
-	}
-	err := do(r.dead, func() error { return r.log.Append(ctx, head, own...) })
-	if err == nil {
-		for i, c := range commits {
-			*c = *own[i]
-		}
-	}
-	return err
-}
-
-func (r running) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
-	var read []*events.Commit
-	err := do(r.dead, func() error {
-		return r.log.Read(ctx, from, func(c *events.Commit) error {
-			own := c.Clone()
-			read = append(read, &own)
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
-	for _, c := range read {
-		if err := fn(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r running) ByCommand(tenant, commandID string) (events.Commit, bool, error) {
-	type found struct {
-		commit events.Commit
-		found  bool
-	}
-	answer := make(chan found, 1)
-	err := do(r.dead, func() error {
-		c, ok, err := r.log.ByCommand(tenant, commandID)
-		answer <- found{c, ok}
-		return err
-	})
-	if err != nil {
-		return events.Commit{}, false, err
-	}
-	got := <-answer
-	return got.commit, got.found, nil
-}
-
-func (r running) Wait(ctx context.Context, after events.Position) (events.Position, error) {
-	head := make(chan events.Position, 1)
-	err := do(r.dead, func() error {
-		p, err := r.log.Wait(ctx, after)
-		head <- p
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return <-head, nil
-}
-
-func (r running) Verify(ctx context.Context) error {
-	return do(r.dead, func() error { return r.log.Verify(ctx) })
-}
-
-func (r running) Close() error { return do(r.dead, r.log.Close) }
 
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()

@@ -1,20 +1,15 @@
 package replicatest
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/events/logtest"
 	"github.com/postern-im/postern/events/replica"
 )
-
-var errDead = errors.New("the machine is dead")
 
 // maxWrites and maxOffers are the numbers of writes or offers among which the power
 // goes.
@@ -53,7 +48,7 @@ func (m *Machine) repaired(mem *vfs.MemFS) {
 func (m *Machine) Boot() (logtest.Log, error) {
 	disk, dead := m.disk, m.dead
 	opened := make(chan *Node, 1)
-	err := do(dead, func() error {
+	err := logtest.Until(dead, func() error {
 		n, err := Serve(Config{Node: names[0], Creator: true, FS: disk, Dir: "log", Connect: m.connectUntil(dead)})
 		opened <- n
 		return err
@@ -75,7 +70,7 @@ func (m *Machine) Boot() (logtest.Log, error) {
 		}
 		m.nodes = append(m.nodes, other)
 	}
-	return running{n, dead}, do(dead, func() error { return readyUntil(n, dead) })
+	return logtest.Mortal(n, dead), logtest.Until(dead, func() error { return readyUntil(n, dead) })
 }
 
 // connectUntil is connect for a node that is not heard any more once it is dead,
@@ -145,96 +140,3 @@ func (m *Machine) Crash(rng *rand.Rand) {
 
 // keep is how much unsynced data a crash leaves, in percent.
 func keep(rng *rand.Rand) int { return [...]int{0, 30, 100}[rng.IntN(3)] }
-
-// do waits until a call returns or the power goes.
-func do(dead <-chan struct{}, call func() error) error {
-	answer := make(chan error, 1)
-	go func() { answer <- call() }()
-	select {
-	case err := <-answer:
-		return err
-	case <-dead:
-		return errDead
-	}
-}
-
-// running is a node's log whose calls return once the power is gone.
-type running struct {
-	*Node
-	dead <-chan struct{}
-}
-
-func (r running) Append(ctx context.Context, at events.Position, commits ...*events.Commit) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// The call may continue after the caller has left, so it gets its own commits.
-	own := make([]*events.Commit, len(commits))
-	for i, c := range commits {
-		copied := *c
-		own[i] = &copied
-	}
-	err := do(r.dead, func() error { return r.Node.Append(ctx, at, own...) })
-	if err == nil {
-		for i, c := range commits {
-			*c = *own[i]
-		}
-	}
-	return err
-}
-
-func (r running) Read(ctx context.Context, from events.Position, fn func(*events.Commit) error) error {
-	var read []*events.Commit
-	err := do(r.dead, func() error {
-		return r.Node.Read(ctx, from, func(c *events.Commit) error {
-			own := c.Clone()
-			read = append(read, &own)
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
-	for _, c := range read {
-		if err := fn(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r running) ByCommand(tenant, id string) (events.Commit, bool, error) {
-	type found struct {
-		commit events.Commit
-		found  bool
-	}
-	answer := make(chan found, 1)
-	err := do(r.dead, func() error {
-		c, ok, err := r.Node.ByCommand(tenant, id)
-		answer <- found{c, ok}
-		return err
-	})
-	if err != nil {
-		return events.Commit{}, false, err
-	}
-	got := <-answer
-	return got.commit, got.found, nil
-}
-
-func (r running) Wait(ctx context.Context, after events.Position) (events.Position, error) {
-	head := make(chan events.Position, 1)
-	err := do(r.dead, func() error {
-		p, err := r.Node.Wait(ctx, after)
-		head <- p
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return <-head, nil
-}
-
-func (r running) Verify(ctx context.Context) error {
-	return do(r.dead, func() error { return r.Node.Verify(ctx) })
-}
-
-func (r running) Close() error { return do(r.dead, r.Node.Close) }
