@@ -29,7 +29,16 @@ cluster-demo: ## run a cluster of three nodes and two gateways, and break it, wi
 	@$(GO) build -o $(BIN)/clusterdemo ./test/e2e/clusterdemo
 	@$(BIN)/clusterdemo $(if $(ONCE),--once)
 
-test: deps check e2e ## run everything that CI runs: check, then the end-to-end suite
+# The unit tests need the processor and the end-to-end suite mostly waits, so both run
+# at once. The unit tests run with the lowest priority: they use only the time that the
+# end-to-end suite leaves, so that they do not disturb its deadlines. Each prints its
+# output in one piece when it is done. A failure of one fails the whole.
+test: deps fmt ## run everything that CI runs: check and the end-to-end suite
+	@$(MAKE) --no-print-directory -j2 --output-sync=target beside e2e
+
+.PHONY: beside
+beside:
+	@nice -n 19 $(MAKE) --no-print-directory check
 
 .PHONY: deps
 deps:
