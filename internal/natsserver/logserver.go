@@ -95,10 +95,9 @@ type LogServer struct {
 	name    string
 	ready   chan struct{} // closed when the server listens
 	inner   atomic.Pointer[Server]
-	options *server.Options // of New and of the newest Reload
-	client  nkeys.KeyPair   // of this process
-	system  nkeys.KeyPair   // of this process, to manage servers
-	refused atomic.Uint64   // log servers refused
+	client  nkeys.KeyPair // of this process
+	system  nkeys.KeyPair // of this process, to manage servers
+	refused atomic.Uint64 // log servers refused
 	leaf    atomic.Pointer[x509.Certificate]
 
 	votes atomic.Pointer[[]LogMember] // see Votes
