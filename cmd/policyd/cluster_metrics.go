@@ -38,6 +38,7 @@ var (
 	clusterHeard     = clusterDesc("member_heard_age_seconds", "Time since another node was heard, by node.", "node")
 	clusterMemberBad = clusterDesc("member_failed", "1 if a node says that it has stopped for good, by node.", "node")
 	clusterLost      = clusterDesc("lost_votes", "Log servers that have a vote and are lost, because their node has given up its data or is not known; policyctl cluster status names them.")
+	clusterTwice     = clusterDesc("member_twice", "1 while two processes with the id of a node are heard in turn, by node.", "node")
 	clusterSkew      = clusterDesc("member_clock_ahead_seconds", "How far another node's clock was ahead of this node's when it was heard, by node; negative: behind. It includes the time that the message took.", "node")
 )
 
@@ -45,7 +46,7 @@ var (
 func (c clusterCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		clusterFollowing, clusterFailed, clusterTickAge, clusterProofAge, clusterLeader, clusterCurrent, clusterLag, clusterForeign,
-		clusterMember, clusterPosition, clusterHeard, clusterMemberBad, clusterSkew, clusterLost,
+		clusterMember, clusterPosition, clusterHeard, clusterMemberBad, clusterSkew, clusterLost, clusterTwice,
 	} {
 		ch <- d
 	}
@@ -91,6 +92,7 @@ func (c clusterCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(clusterPosition, float64(m.Position), m.Node)
 		gauge(clusterMemberBad, oneIf(m.Failed), m.Node)
 		if m.Node != c.id {
+			gauge(clusterTwice, oneIf(m.Twice), m.Node)
 			gauge(clusterHeard, now.Sub(m.Heard).Seconds(), m.Node)
 			gauge(clusterSkew, m.Clock.Sub(m.Heard).Seconds(), m.Node)
 		}

@@ -54,6 +54,8 @@ postern_cluster_member_info{node="n2",release="b�"} 1
 # TYPE postern_cluster_member_position gauge
 postern_cluster_member_position{node="n1"} 9
 postern_cluster_member_position{node="n2"} 8
+# TYPE postern_cluster_member_twice gauge
+postern_cluster_member_twice{node="n2"} 0
 # TYPE postern_cluster_peer_current gauge
 postern_cluster_peer_current{copy="n2"} 1
 postern_cluster_peer_current{copy="n3"} 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"github.com/postern-im/postern/api"
@@ -24,6 +25,9 @@ func (m *membership) report() api.Cluster {
 			left = slices.DeleteFunc(left, func(id string) bool { return id == r.Node })
 		}
 		out.Nodes = append(out.Nodes, n)
+		if r.Twice {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("two nodes use the id %s: neither counts for changes; stop one of them, and give it another id and an empty data folder", r.Node))
+		}
 	}
 	for _, id := range left {
 		out.Nodes = append(out.Nodes, api.ClusterNode{Node: id, Role: "voter"})
@@ -42,7 +46,7 @@ func (m *membership) report() api.Cluster {
 		out.Copies = append(out.Copies, api.ClusterCopy{Server: c.Name, State: state, Lag: c.Lag})
 	}
 	if m.logServer != nil {
-		out.Warnings = voteWarnings(m.logServer.Votes(), m.logServer.Seen())
+		out.Warnings = append(out.Warnings, voteWarnings(m.logServer.Votes(), m.logServer.Seen())...)
 	}
 	return out
 }

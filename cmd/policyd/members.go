@@ -33,6 +33,10 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 	left := slices.Clone(m.configured)
 	var list []node.Member
 	for _, r := range m.replica.Members() {
+		if r.Twice {
+			// Neither process counts: the one may not have what the other tells.
+			r.Position, r.Decides = 0, 0
+		}
 		at := slices.Index(left, r.Node)
 		if at >= 0 {
 			left = slices.Delete(left, at, at+1)

@@ -49,14 +49,43 @@ type Member struct {
 	ProofAge time.Duration
 	// Failed means that the node has stopped for good.
 	Failed bool
+	// Twice means that two processes with this name are heard in turn. It is unknown
+	// then which one Position and the other fields are about.
+	Twice bool
 }
 
 // A roster holds the nodes that a node has heard of.
 type roster struct {
 	members map[string]Member
+	pasts   map[string]past
 	// firstTwin and lastTwin are when this node's name was heard from another
 	// process, for the first and the last time of a series.
 	firstTwin, lastTwin time.Time
+}
+
+// A past is the process of a member that was heard before its present one.
+type past struct {
+	boot  uint64
+	again time.Time // when it was heard again after the present one; zero: never
+}
+
+// turn notes a member's process, and reports whether two processes with its name run.
+// A process that is heard again after its successor is proof of it: a restart alone is
+// not, because the former process is not heard again.
+func (r *roster) turn(s *state, now time.Time) (twice bool) {
+	if r.pasts == nil {
+		r.pasts = map[string]past{}
+	}
+	last, known := r.members[s.Node]
+	p := r.pasts[s.Node]
+	if known && last.Boot != s.Boot {
+		if p.boot == s.Boot {
+			p.again = now
+		}
+		p.boot = last.Boot
+		r.pasts[s.Node] = p
+	}
+	return !p.again.IsZero() && now.Sub(p.again) <= twinFor
 }
 
 // add keeps a member's newest state.
@@ -67,8 +96,12 @@ func (r *roster) add(s *state, now time.Time) {
 	if _, known := r.members[s.Node]; !known && len(r.members) >= maxMembers {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(r.members)), func(a, b Member) int { return a.Heard.Compare(b.Heard) })
 		delete(r.members, oldest.Node)
+		delete(r.pasts, oldest.Node)
 	}
-	r.members[s.Node] = memberOf(s, now)
+	twice := r.turn(s, now)
+	m := memberOf(s, now)
+	m.Twice = twice
+	r.members[s.Node] = m
 }
 
 func memberOf(s *state, now time.Time) Member {

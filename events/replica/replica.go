@@ -353,10 +353,13 @@ func (r *Replica) told(data []byte) {
 	}
 	now := r.cfg.Now()
 	var fork error
+	twice := false
 	r.mu.Lock()
 	switch {
 	case s.Node != r.cfg.Node:
+		before := r.roster.members[s.Node].Twice
 		r.roster.add(&s, now)
+		twice = !before && r.roster.members[s.Node].Twice
 		r.change()
 		own, known := r.recent.at(s.Position)
 		if known && s.Generation == r.generation.ID && own != s.Hash {
@@ -366,6 +369,9 @@ func (r *Replica) told(data []byte) {
 		r.roster.twin(now)
 	}
 	r.mu.Unlock()
+	if twice {
+		r.cfg.Logger.Error("two nodes use one id, and neither counts: stop one of them, and give it another id and an empty data folder", "node", s.Node)
+	}
 	if fork != nil {
 		r.stop(fork)
 	}
