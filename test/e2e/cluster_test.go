@@ -28,10 +28,23 @@ type cluster struct {
 	admins []*api.Client // of each node
 }
 
-// newCluster starts a cluster. It is stopped at the end of the test.
+// newCluster starts a cluster with the tenants. It is stopped at the end of the test.
 func newCluster(t testing.TB, config installation.ClusterConfig) *cluster {
 	t.Helper()
+	c := startCluster(t, config)
 	lab, other := shared.servers[backend.Prosody], shared.servers[backend.Ejabberd]
+	for _, policy := range []string{strings.ReplaceAll(labPolicy, "@BACKEND@", lab.Addr()), strings.ReplaceAll(otherPolicy, "@BACKEND@", other.Addr())} {
+		if _, err := c.Policyctl(t.Context(), 0, policy, "tenant", "create", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// startCluster starts a cluster as it is. It is stopped at the end of the test.
+func startCluster(t testing.TB, config installation.ClusterConfig) *cluster {
+	t.Helper()
+	lab := shared.servers[backend.Prosody]
 	bin, err := filepath.Abs(binaries)
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +70,6 @@ func newCluster(t testing.TB, config installation.ClusterConfig) *cluster {
 		admin := api.NewClient(n.Socket)
 		t.Cleanup(admin.Close)
 		c.admins = append(c.admins, admin)
-	}
-	for _, policy := range []string{strings.ReplaceAll(labPolicy, "@BACKEND@", lab.Addr()), strings.ReplaceAll(otherPolicy, "@BACKEND@", other.Addr())} {
-		if _, err := c.Policyctl(t.Context(), 0, policy, "tenant", "create", "-f", "-"); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return c
 }

@@ -50,6 +50,9 @@ type ClusterConfig struct {
 	// Data is a folder of a stand-alone installation that moves into the cluster as
 	// the first node's; empty: a new installation.
 	Data string
+	// Members is a folder with the data folders of all nodes of a cluster, each named
+	// by its node; empty: the cluster is made.
+	Members string
 }
 
 // A Cluster is several policy nodes and gateways, with a link of package network
@@ -155,6 +158,13 @@ func (c *Cluster) place(context.Context) error {
 	if c.config.Data != "" {
 		return os.Rename(c.config.Data, c.Nodes[0].Data())
 	}
+	if c.config.Members != "" {
+		for _, n := range c.Nodes {
+			if err := os.Rename(filepath.Join(c.config.Members, n.ID), n.Data()); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -212,6 +222,9 @@ func (c *Cluster) path(parts ...string) string {
 
 // create makes the first node's folder the one that the cluster's log comes from.
 func (c *Cluster) create(ctx context.Context) error {
+	if c.config.Members != "" {
+		return nil
+	}
 	_, err := c.run(ctx, "", "", "cluster", "create", "--name", "lab", "--data", c.Nodes[0].Data())
 	return err
 }
