@@ -117,7 +117,7 @@ func (j *joinWait) look(s *api.Cluster, err error) (*joinedCluster, error) {
 // node looks at the node's own entry.
 func (j *joinWait) node(s *api.Cluster, n *api.ClusterNode) (*joinedCluster, error) {
 	if n.Stopped {
-		return nil, fmt.Errorf("node %s has stopped for good at position %d: its log says why", n.Node, n.Position)
+		return nil, fmt.Errorf("node %s has stopped for good at position %d: its log and policyctl status say why. After a fork: policyctl cluster diff, then policyctl cluster resolve --help", n.Node, n.Position)
 	}
 	if n.ProofAgeMicros == nil || time.Duration(*n.ProofAgeMicros)*time.Microsecond > joinFresh {
 		j.proven = nil

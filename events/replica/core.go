@@ -117,11 +117,12 @@ func (r *reading) first(e Entry) error {
 		return r.same(e.Data)
 	}
 	if e.Seq != r.cursor.Seq {
-		return stopf("this node has applied entry %d before, and the order does not have it any more", r.cursor.Seq)
+		return stopf("this node has applied entry %d before, and the order does not have it any more; compare the nodes: policyctl cluster status, policyctl cluster diff", r.cursor.Seq)
 	}
 	_, records, err := readBatch(e.Data)
 	if err != nil || events.Hash(records[len(records)-1]) != r.head.hash {
-		return stopf("this node has taken the commit at %d from this entry, and it is another entry now", r.head.position)
+		return stopf("two histories: this node has taken the commit %x at %d from this entry, and it is another entry now; compare the nodes: policyctl cluster status, policyctl cluster diff",
+			r.head.hash[:8], r.head.position)
 	}
 	return nil
 }

@@ -148,6 +148,6 @@ func (r *recent) at(p events.Position) (hash [32]byte, ok bool) {
 
 // forked is the error about a node that has another commit at a position.
 func forked(node string, p events.Position, its, own [32]byte) error {
-	return stopf("two histories: at %d node %s has the commit %x, and this node has %x; compare the nodes before any of them decides again",
+	return stopf("two histories: at %d node %s has the commit %x, and this node has %x; compare the nodes before any of them decides again: policyctl cluster diff %[2]s",
 		p, node, its[:8], own[:8])
 }
