@@ -37,7 +37,7 @@ type clusterResolve struct {
 func (*clusterResolve) Help() string {
 	return `It ends a fork: two nodes that have different commits at one position. One history continues, and the rest of the other one is given up.
 
-If most nodes have the same history, discard the other one on each node that has it. Stop policyd there. The node's data is moved into a folder within the data folder, and nothing is removed. The commits after --position, which the node gives up, are printed and are written to given-up.txt in that folder: repeat those that are right, revocations first. Then start policyd, and remove the node's former log server on another node; the command prints how. The node waits for this, and then joins its cluster again, with empty data.
+If most nodes have the same history, discard the other one on each node that has it. Stop policyd there. The node's data is moved into a folder within the data folder, and nothing is removed. The commits after --position, which the node gives up, are printed and are written to given-up.txt in that folder: repeat those that are right, revocations first. Then start policyd, and take away the vote of the node's former log server, as the command prints: the node joins its cluster again, with empty data.
 
 If no majority agrees, or if another history than the majority's should hold, take the history of one node:
 
@@ -119,12 +119,12 @@ func (c *clusterResolve) discard(ctx context.Context, a *app) error {
 			fmt.Fprintf(w, "\nThese %d commits are given up. Repeat those that are right, revocations first. %s lists them.\n", file.commits, result.File)
 		}
 		fmt.Fprintf(w, "The node's data is in %s.\n", d.Folder)
-		fmt.Fprintf(w, "Next, on this node: start policyd.\n")
+		fmt.Fprintf(w, "Next: start policyd on this node. If the other nodes have stopped deciding too, start policyd there again before.\n")
 		if d.Server != "" {
-			fmt.Fprintf(w, "Then, on another node, remove its former log server, for which the node waits: policyctl cluster remove %s\n"+
+			fmt.Fprintf(w, "Then, on another node, take away the vote of this node's former log server: policyctl cluster remove %s\n"+
 				"(Not after cluster resolve --take or cluster create --over on another node: that cluster has new log servers only.)\n", d.Server)
 		}
-		fmt.Fprintf(w, "On this node, wait until it follows the cluster %s: policyctl cluster join\n", d.Cluster)
+		fmt.Fprintf(w, "At last wait until the node follows the cluster %s again: policyctl cluster join\n", d.Cluster)
 	})
 }
 

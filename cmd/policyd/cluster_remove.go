@@ -102,7 +102,7 @@ func (m *membership) awaitRemoved(ctx context.Context, id string) (left []string
 func (r *removal) targets(name string) ([]natsserver.LogMember, error) {
 	var list []natsserver.LogMember
 	for _, m := range r.members {
-		if m.Node == name || m.Name == name || m.ID == name {
+		if m.Node == name || m.Is(name) {
 			list = append(list, m)
 		}
 	}

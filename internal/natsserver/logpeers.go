@@ -2,6 +2,7 @@ package natsserver
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +43,23 @@ type LogMember struct {
 func (m *LogMember) Named() bool {
 	digits, ok := strings.CutPrefix(m.Name, m.Node+"-")
 	return ok && isLogSuffix(digits)
+}
+
+// Is reports whether the member is the log server with this name or id. The server
+// derives the id from the name, so a name is recognized also if no running server
+// knows it.
+func (m *LogMember) Is(name string) bool {
+	return m.Name == name || m.ID == name || m.ID == peerID(name)
+}
+
+// peerID is the id that the server gives to a server with this name.
+func peerID(name string) string {
+	const digits, size = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 8
+	sum := sha256.Sum256([]byte(name))
+	for i := range size {
+		sum[i] = digits[int(sum[i])%len(digits)]
+	}
+	return string(sum[:size])
 }
 
 // Seen returns the names of the log servers that this one is connected to, and

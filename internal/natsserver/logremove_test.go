@@ -18,6 +18,11 @@ func TestReplaceLogServer(t *testing.T) {
 	c := natsservertest.New(t, 3)
 	all := c.StartAll()
 	eventually(t, "three current members", func() bool { return len(members(t, all[0])) == 3 })
+	for _, m := range members(t, all[0]) {
+		if by := (natsserver.LogMember{ID: m.ID}); !by.Is(m.Name) || by.Is(m.Name+"0") {
+			t.Errorf("the server gives %s the id %s, which does not tell its name", m.Name, m.ID)
+		}
+	}
 	lost := all[2].Name()
 	if err := all[0].Remove(t.Context(), lost); err == nil || !strings.Contains(err.Error(), "join a new node first") {
 		t.Errorf("one of three is removed: %v", err)
