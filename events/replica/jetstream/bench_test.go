@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -209,9 +210,9 @@ func BenchmarkJoin(b *testing.B) {
 			b.Fatal(err)
 		}
 		err = joining.Copy(b.Context(), 1, g.Position, func(records [][]byte) error {
-			return l.Ingest(b.Context(), events.Cursor{Generation: g.ID}, records)
+			return l.Take(b.Context(), events.Cursor{Generation: g.ID}, records)
 		})
-		if err != nil {
+		if err := errors.Join(err, l.Settle(b.Context())); err != nil {
 			b.Fatal(err)
 		}
 		join += time.Since(begun)
