@@ -41,6 +41,8 @@ type Places interface {
 	PositionAt(t time.Time) (events.Position, error)
 	// Wait returns the head when the log has a commit after a position.
 	Wait(ctx context.Context, after events.Position) (events.Position, error)
+	// Settle returns when a crash cannot lose what Head has shown.
+	Settle(ctx context.Context) error
 }
 
 // The bounds of showing the log.
@@ -276,15 +278,20 @@ func (s *Server) follow(ctx context.Context, l *logReading, wait time.Duration) 
 	}
 }
 
-// ahead reads the commits after l.after that exist already.
+// ahead reads the commits after l.after that exist already. A caller continues after the
+// last of them, so it gets none that this node could lose in a crash.
 func (l *logReading) ahead(ctx context.Context) error {
 	l.reply.NextAfter = uint64(l.after)
 	from := max(l.after+1, l.from)
 	if from > l.to {
 		return nil
 	}
-	if head, _ := l.log.Head(); from > head {
+	head, _ := l.log.Head()
+	if from > head {
 		return nil
+	}
+	if err := l.log.Settle(ctx); err != nil {
+		return err
 	}
 	end, err := l.turn(ctx)
 	if err != nil {
@@ -292,7 +299,7 @@ func (l *logReading) ahead(ctx context.Context) error {
 	}
 	defer end()
 	visit := func(c *events.Commit) error {
-		if c.Position > l.to {
+		if c.Position > min(l.to, head) {
 			return errEnough
 		}
 		err := l.add(c)
