@@ -31,7 +31,8 @@ func root(t *testing.T, names ...string) string {
 func output(t *testing.T, dir string, environ []string, name string, args ...string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir, c.Env = dir, append(os.Environ(), environ...)
+	// Inside make -j, the flags of that make would cause a warning of this one.
+	c.Dir, c.Env = dir, append(append(os.Environ(), "MAKEFLAGS=", "MFLAGS="), environ...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
