@@ -54,6 +54,13 @@ func (d *disk) operations() int {
 	return d.n
 }
 
+// each calls f after each write from now on.
+func (d *disk) each(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done = f
+}
+
 // afterCrash returns the disk's content after a power cut now: all synced data,
 // and about percent of the rest, in pieces.
 func (d *disk) afterCrash(percent int, seed uint64) *vfs.MemFS {
@@ -77,7 +84,10 @@ func (d *disk) do(write bool, run func() error) error {
 		return err
 	}
 	if write {
-		d.done()
+		d.mu.Lock()
+		done := d.done
+		d.mu.Unlock()
+		done()
 	}
 	if after != nil {
 		return after()

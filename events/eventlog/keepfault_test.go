@@ -355,14 +355,15 @@ func TestEveryRestoreError(t *testing.T) {
 // would leave.
 func cuts(d *disk, rng *rand.Rand, each int) (left func() []*vfs.MemFS) {
 	var list []*vfs.MemFS
-	gate := make(chan struct{}, 1) // Pebble's goroutines call it too
-	d.done = func() {
+	gate := make(chan struct{}, 1) // Pebble's goroutines call it too, also after the next cuts
+	rng = rand.New(rand.NewPCG(rng.Uint64(), 0))
+	d.each(func() {
 		gate <- struct{}{}
 		defer func() { <-gate }()
 		if rng.IntN(each) == 0 {
 			list = append(list, d.afterCrash(keep(rng), rng.Uint64()))
 		}
-	}
+	})
 	return func() []*vfs.MemFS {
 		gate <- struct{}{}
 		defer func() { <-gate }()

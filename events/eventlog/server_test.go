@@ -147,7 +147,7 @@ func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 		return c, err
 	}
 	s.disk = newDisk(mem)
-	s.disk.done = func() {
+	s.disk.each(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		left, err := readFiles(s.disk.afterCrash(b.Percent, b.Seed))
@@ -158,7 +158,7 @@ func (s *Server) prepare(b Boot) (c eventlog.Config, err error) {
 			os.Exit(1) // the test has ended
 		}
 		s.sent = left
-	}
+	})
 	if b.Fault != nil {
 		s.disk.breakBy(b.Fault.fault())
 	}

@@ -241,9 +241,9 @@ func TestReasons(t *testing.T) {
 		background(t, stream.Run)
 	}
 	run(0, &first)
-	eventually(t, "a lone server has no leader", func() bool { return first.has("the log servers have no leader") && first.has("1 of 3 log servers") })
+	eventually(t, "a lone new server has no vote", func() bool { return first.has("has no vote yet; 1 of 3 log servers") })
 	run(1, &second)
-	eventually(t, "two servers have no leader before all three have met", func() bool { return second.has("2 of 3 log servers") })
+	eventually(t, "two new servers have no vote", func() bool { return second.has("has no vote yet; 2 of 3 log servers") })
 	c.Start(2)
 	eventually(t, "nobody has made the stream", func() bool { return second.has("the stream does not exist yet") && second.has("3 of 3 log servers") })
 	creator := NewStream(StreamConfig{
@@ -255,4 +255,10 @@ func TestReasons(t *testing.T) {
 	case <-time.After(within):
 		t.Error("the stream is not made")
 	}
+	c.Stop(0)
+	c.Stop(1)
+	c.Stop(2)
+	var third journal
+	run(2, &third)
+	eventually(t, "a lone server with a vote has no leader", func() bool { return third.has("the log servers have no leader") && third.has("1 of 3 log servers") })
 }
