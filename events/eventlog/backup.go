@@ -160,20 +160,21 @@ func (l *Log) checkCopy(ctx context.Context, dir string, progress Progress) (hea
 	return h, errors.Join(err, c.Close())
 }
 
-// settled returns when the running append is durable. After a failed append it
-// returns an error, because it will never be known whether that append is
-// durable.
+// settled returns when everything that has been written, by a running append or by
+// Take, is durable. After a failed append it returns an error, because it will never be
+// known whether that append is durable.
 func (l *Log) settled(ctx context.Context) error {
 	if err := l.lockWriting(ctx); err != nil {
 		return err
 	}
-	defer l.unlockWriting()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.failed || l.lost {
+	failed := l.failed || l.lost
+	l.mu.Unlock()
+	l.unlockWriting()
+	if failed {
 		return events.ErrFailed
 	}
-	return nil
+	return l.Settle(ctx)
 }
 
 // verifyProgress verifies the log and reports its progress.

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -560,6 +562,76 @@ func TestBackupOfBound(t *testing.T) {
 		t.Errorf("the snapshot: %d, %v", at, err)
 	}
 	closeLog(t, l)
+}
+
+// A copyingDisk calls copying before the first file of a backup is made. Once armed, it
+// closes written after the next write to the log's write-ahead log.
+type copyingDisk struct {
+	vfs.FS
+	copying func()
+	once    sync.Once
+	armed   atomic.Bool
+	written chan struct{}
+}
+
+type writeAheadLog struct {
+	vfs.File
+	disk *copyingDisk
+}
+
+func (d *copyingDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(name, backupDir) {
+		d.once.Do(d.copying)
+	}
+	f, err := d.FS.Create(name, c)
+	if err == nil && strings.HasPrefix(name, "log/") && strings.HasSuffix(name, ".log") {
+		f = writeAheadLog{f, d}
+	}
+	return f, err
+}
+
+func (f writeAheadLog) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if f.disk.armed.CompareAndSwap(true, false) {
+		close(f.disk.written)
+	}
+	return n, err
+}
+
+// TestBackupAfterTake: a record is taken while the files of the log are copied, and no
+// other call waits for its sync. The backup has the record, so it must be durable in the
+// log too.
+func TestBackupAfterTake(t *testing.T) {
+	t.Parallel()
+	creator, other := cluster(t, 3)
+	closeLog(t, other)
+	g, _, _ := creator.Generation()
+	disk := &copyingDisk{FS: vfs.NewMem(), written: make(chan struct{})}
+	l := open(t, disk, true)
+	if err := l.Bind(t.Context(), g, false); err != nil {
+		t.Fatal(err)
+	}
+	copyTo(t, creator, l)
+	records, err := l.Prepare(3, testCommit(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.copying = func() {
+		disk.armed.Store(true)
+		if err := l.Take(t.Context(), events.Cursor{Generation: g.ID, Seq: 7}, records); err != nil {
+			t.Error(err)
+		}
+		<-disk.written
+	}
+	b, err := l.Backup(t.Context(), backupDir, ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if durable, _ := l.Durable(); b.Position != 4 || durable != 4 {
+		t.Errorf("the backup ends at %d, want 4; the log is durable up to %d", b.Position, durable)
+	}
+	closeLog(t, l)
+	closeLog(t, creator)
 }
 
 // TestRenew: a log under a new id has the same commits, and refuses what the old
