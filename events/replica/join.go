@@ -72,7 +72,7 @@ func (r *Replica) copyBefore(ctx context.Context, g events.Generation) error {
 			return r.cfg.Log.Settle(ctx)
 		}
 		r.mu.Lock()
-		r.phase = Copying
+		r.phase = max(r.phase, Copying) // a node that has stopped stays so: see Fail
 		r.mu.Unlock()
 		within, cancel := context.WithTimeout(ctx, copyWithin)
 		err := r.cfg.Peers.Copy(within, position+1, g.Position, func(records [][]byte) error {

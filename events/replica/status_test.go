@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,21 @@ func TestTwin(t *testing.T) {
 		if m.Boot == 99 {
 			t.Errorf("%+v is a member", m)
 		}
+	}
+}
+
+// TestFailWhileCopying: a node whose View fails while the log is still being copied tells
+// the other nodes that it has stopped, also afterwards.
+func TestFailWhileCopying(t *testing.T) {
+	o := newOrderCase(t)
+	r := o.node.r
+	r.Fail(errors.New("a commit cannot be applied"))
+	head, _ := o.node.log.Head()
+	if err := r.copyBefore(t.Context(), events.Generation{Position: head + 1}); err == nil {
+		t.Error("it has copied a commit that no node has")
+	}
+	if s := r.state(); !s.Failed {
+		t.Errorf("%+v: it does not say that it has stopped", s)
 	}
 }
 
