@@ -212,8 +212,14 @@ func (l *logReading) turn(ctx context.Context) (end func(), err error) {
 	return l.past.Turn(ctx, callerOf(ctx).inHistory())
 }
 
-// back reads a page backward and then reverses it.
+// back reads a page backward and then reverses it. A follower begins with the newest
+// page and continues after it, so the page ends with a commit that this node cannot lose
+// in a crash.
 func (l *logReading) back(ctx context.Context) error {
+	head, _ := l.log.Head()
+	if err := l.log.Settle(ctx); err != nil {
+		return err
+	}
 	end, err := l.turn(ctx)
 	if err != nil {
 		return err
@@ -221,8 +227,8 @@ func (l *logReading) back(ctx context.Context) error {
 	defer end()
 	reply := &l.reply
 	before := l.before
-	if l.to < math.MaxInt64 && (before == 0 || l.to+1 < before) {
-		before = l.to + 1
+	if end := min(l.to, head) + 1; before == 0 || end < before {
+		before = end
 	}
 	visit := func(c *events.Commit) error {
 		if c.Position < l.from {

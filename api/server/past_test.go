@@ -1,13 +1,16 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -250,6 +253,49 @@ func TestLogPages(t *testing.T) {
 	for _, query := range []string{"after=1&before=2", "wait=1", "after=33", "after=1&wait=26", "since=soon", "before=0"} {
 		if status, body := r.get(t, "/v1/log?"+query); status < 400 || status >= 500 {
 			t.Errorf("%s: %d %s", query, status, body)
+		}
+	}
+}
+
+// A moving log grows while the API waits for it to become durable.
+type moving struct {
+	server.Log
+	grow func()
+	once sync.Once
+}
+
+func (m *moving) Settle(ctx context.Context) error {
+	err := m.Log.Settle(ctx)
+	if m.grow != nil {
+		m.once.Do(m.grow)
+	}
+	return err
+}
+
+// TestLogPagesAreDurable checks that a page, in either direction, ends with a commit that
+// the log had before it became durable. A member of a cluster can lose a later one.
+func TestLogPagesAreDurable(t *testing.T) {
+	for name, query := range map[string]api.LogQuery{"backward": {}, "of a tenant": {Tenant: "acme"}, "forward": {After: new(uint64)}} {
+		dir, err := os.MkdirTemp("", "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := new(moving)
+		r := startIn(t, dir, nil, func(l server.Log) server.Log { log.Log = l; return log })
+		last := r.do(t, "acme", api.TenantCreate{}).Position
+		log.grow = func() { r.do(t, "acme", api.TenantRename{DisplayName: "more"}) }
+		page, err := r.client.Log(t.Context(), query)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		case len(page.Entries) != 1 || page.Entries[0].Position != last || page.Position != last || page.NextAfter > last:
+			t.Errorf("%s: %+v, want the commit at %d only", name, page, last)
+		case r.do(t, "acme", api.TenantRename{DisplayName: "again"}).Position != last+2:
+			t.Errorf("%s: the page was not made durable", name)
+		}
+		r.stop()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
 	}
 }
