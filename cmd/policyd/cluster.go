@@ -225,6 +225,9 @@ func (m *membership) explain(reason error) error {
 		if waits := m.logServer.Waiting(); waits != nil {
 			return fmt.Errorf("%w; its log server has no vote yet: %w", reason, waits)
 		}
+		if lacking := m.logServer.Lacking(); lacking != nil {
+			return fmt.Errorf("%w; the disk has too little room for its log server, which has stopped: %w", reason, lacking)
+		}
 	}
 	if waits := m.stream.Waits(); waits != "" {
 		return fmt.Errorf("%w; it waits for the cluster's order: %s", reason, waits)

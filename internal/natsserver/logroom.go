@@ -26,7 +26,7 @@ func (s *LogServer) awaitLack(ctx context.Context, inner *Server) bool {
 			return false
 		case <-look.C:
 		}
-		if err := s.room(); err != nil {
+		if err := s.Lacking(); err != nil {
 			s.log().Error("the disk of this node's log server is full: the server stops, and the other nodes go on without it", "error", err,
 				"remedy", "make room on the disk; the log server then starts again by itself")
 			return true
@@ -44,7 +44,7 @@ func (s *LogServer) again(ctx context.Context) (*Server, error) {
 	began := time.Now()
 	look := time.NewTicker(roomEach)
 	defer look.Stop()
-	for s.room() != nil {
+	for s.Lacking() != nil {
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -62,7 +62,9 @@ func (s *LogServer) again(ctx context.Context) (*Server, error) {
 	return inner, nil
 }
 
-func (s *LogServer) room() error {
+// Lacking returns the reason why the disk has too little room for this server, or nil.
+// A server that has a vote does not run then.
+func (s *LogServer) Lacking() error {
 	if s.cfg.Room == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package natsserver_test
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,6 +49,12 @@ func TestLogServerWithoutRoom(t *testing.T) {
 		}
 		if !all[0].SyncAlways() {
 			t.Error("a server without room counts as one that does not sync")
+		}
+		if err := all[0].Reload(); err != nil {
+			t.Error(err)
+		}
+		if err := all[0].Lacking(); err == nil || !strings.Contains(err.Error(), "3 MiB are free") {
+			t.Errorf("it lacks %v", err)
 		}
 		full.Store(false)
 		eventually(t, "the server is back", func() bool {
