@@ -41,8 +41,8 @@ type ClusterNode struct {
 	Heard time.Time `json:"heard,omitzero"`
 	// Stopped: the node has stopped for good, and its own log says why.
 	Stopped bool `json:"stopped,omitempty"`
-	// Position and Hash are the head of the node's log. Lag is the number of commits
-	// that other nodes have and this one has not.
+	// Position and Hash are the newest commit on the node's disk. Lag is the number of
+	// commits that other nodes have and this one has not.
 	Position uint64 `json:"position"`
 	Hash     string `json:"hash,omitempty"`
 	Lag      uint64 `json:"lag"`

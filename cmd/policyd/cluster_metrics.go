@@ -34,7 +34,7 @@ var (
 	clusterLag       = clusterDesc("peer_lag_entries", "Entries that a copy of the order does not have yet.", "copy")
 	clusterForeign   = clusterDesc("foreign_entries_total", "Entries of another cluster or generation that the node has refused.")
 	clusterMember    = clusterDesc("member_info", "1 for each node heard since the start, by node and release.", "node", "release")
-	clusterPosition  = clusterDesc("member_position", "Position of the log of a node, as it told it last, by node.", "node")
+	clusterPosition  = clusterDesc("member_position", "Position of the newest commit on the disk of a node, as it told it last, by node.", "node")
 	clusterHeard     = clusterDesc("member_heard_age_seconds", "Time since another node was heard, by node.", "node")
 	clusterMemberBad = clusterDesc("member_failed", "1 if a node says that it has stopped for good, by node.", "node")
 	clusterLost      = clusterDesc("lost_votes", "Log servers that have a vote and are lost, because their node has given up its data or is not known; policyctl cluster status names them.")

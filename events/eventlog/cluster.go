@@ -125,10 +125,12 @@ func (l *Log) Bind(ctx context.Context, g events.Generation, creator bool) error
 // Renew gives the log a new id and binds it to a generation of this id, as the
 // generation's creator. Commits that another node has after the log's head can be
 // given up then: because of the new id, a later position of the old log cannot be taken
-// for a position of this log. The old id becomes an origin of the log, and the snapshots, which name
-// it, are deleted. The log must be exactly at the generation's position, with its hash;
-// it may be bound to another generation. Renew ignores the generation's log id, and
-// returns the generation with the new one.
+// for a position of this log. The old id becomes an origin of the log, and the
+// snapshots, which name it, are deleted.
+//
+// The log must be exactly at the generation's position, with its hash; it may be bound
+// to another generation. Renew ignores the generation's log id, and returns the
+// generation with the new one.
 //
 // When it returns nil, all of it is durable. An error other than events.ErrFailed has
 // changed nothing. The log must have been opened with Clustered.

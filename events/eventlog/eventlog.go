@@ -118,7 +118,8 @@ type Log struct {
 
 	// mu guards the fields below. It is never held during I/O.
 	mu sync.Mutex
-	// logID and origins change only when an empty log is bound to a generation.
+	// logID and origins change only when an empty log is bound to a generation, and by
+	// Renew.
 	logID   string
 	origins []Origin
 	// bound is the log's binding to a cluster; nil if there is none. The binding

@@ -22,11 +22,12 @@ var ErrNotFollowing = errors.New("this node does not follow the cluster's order 
 // Append offers commits for the positions after an expected head, all or nothing,
 // and returns nil once the order has them, durably at a majority of the voters, and
 // this node's log shows them. This node's own disk may not have them yet: a caller that
-// needs copies on the nodes' disks counts the Position of Members. It is like the Append of eventlog, with the same errors before the
-// offer. Its outcome is read from this node's own log and from nothing else:
-// another commit at the first position is an *events.ConflictError. If ctx ends
-// while the log still has nothing there, the error is events.ErrUnknown: the
-// commits may be ordered later.
+// needs copies on the nodes' disks counts the Position of Members.
+//
+// It is like the Append of eventlog, with the same errors before the offer. Its outcome
+// is read from this node's own log and from nothing else: another commit at the first
+// position is an *events.ConflictError. If ctx ends while the log still has nothing
+// there, the error is events.ErrUnknown: the commits may be ordered later.
 func (r *Replica) Append(ctx context.Context, at events.Position, commits ...*events.Commit) error {
 	select {
 	case r.writing <- struct{}{}:

@@ -48,8 +48,8 @@ func (h *heard) add(gateway string, challenge uint64) {
 	h.gateways[gateway] = runs
 }
 
-// next returns the challenges for the next tick, in the order of the gateways'
-// names (the node's own are before them), and forgets those that have been repeated often enough.
+// next returns the challenges for the next tick, the node's own first and then in the
+// order of the gateways' names. It forgets the ones that have been repeated often enough.
 func (h *heard) next() []challenge {
 	h.ticks++
 	var list []challenge

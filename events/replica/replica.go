@@ -7,11 +7,13 @@
 // rule which batches become history: a batch for the next position is taken, a batch
 // for a position that is taken lost the race. The outcome of an append is read from
 // the node's own log, never from an answer, so a repeated or late offer does no
-// harm. A node reads an entry as soon as it is ordered, and tells the others of it when
-// its own disk has it. A node that finds anything else stops for good: an entry or a position that
-// is missing, another commit than another node has, an entry of another cluster, an
-// order that has lost what this node has applied. Failure then says why, and the
-// node must decide nothing.
+// harm. A node applies an entry as soon as it is ordered, and tells the others its
+// position once its own disk has it.
+//
+// A node that finds anything else stops for good: an entry or a position that is
+// missing, another commit than another node has, an entry of another cluster, an order
+// that has lost what this node has applied. Failure then says why, and the node must
+// decide nothing.
 //
 // Freshness needs no clock of a node. A gateway sends a challenge each second. Each
 // node offers a tick each second with the challenges that it has heard. A node that

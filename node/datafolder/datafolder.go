@@ -4,7 +4,8 @@
 //
 // Open and Verify change nothing. Restore puts a log into the folder only after it
 // has read and checked the whole log, and CreateCluster verifies the log first. A log
-// that another process has open is refused. The package decides nothing about stanzas and serves no clients.
+// that another process has open is refused. The package decides nothing about stanzas
+// and serves no clients.
 package datafolder
 
 import (
