@@ -76,3 +76,27 @@ func TestMembersWithoutMajority(t *testing.T) {
 		t.Errorf("members %v, %v", list, err)
 	}
 }
+
+// TestFirstStartWithRestarts restarts one of three new log servers before any of them has
+// a vote, and again when the first one has. In the end all have one, and no vote is lost.
+func TestFirstStartWithRestarts(t *testing.T) {
+	t.Parallel()
+	c := natsservertest.New(t, 3)
+	first := c.Start(0)
+	second := c.Start(1)
+	eventually(t, "two servers see each other", func() bool { return len(second.Seen()) == 2 })
+	c.Stop(1)
+	c.Start(2)
+	eventually(t, "the first server waits for n2 only", func() bool {
+		reason := first.Waiting()
+		return reason != nil && strings.HasSuffix(reason.Error(), "not heard: n2")
+	})
+	c.Start(1)
+	c.AwaitVote(0)
+	c.Stop(1)
+	c.Start(1)
+	for i := range 3 {
+		c.AwaitVote(i)
+	}
+	eventually(t, "three current members", func() bool { return len(members(t, first)) == 3 })
+}
