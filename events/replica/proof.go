@@ -2,6 +2,7 @@ package replica
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern-im/postern/events"
@@ -29,6 +30,10 @@ type proof struct {
 // proofs are the newest proofs of each gateway. They are taken from ticks that
 // were applied, and from nothing else.
 type proofs struct {
+	// own is the name of this node's challenges to itself. They always find room, so
+	// that gateways cannot prevent a Barrier. Those of other nodes are not kept,
+	// because no caller asks for their proofs.
+	own      string
 	ticks    uint64 // the ticks so far
 	gateways map[string]*gatewayProofs
 }
@@ -49,7 +54,7 @@ func (p *proofs) add(at events.Position, challenges []challenge, now time.Time) 
 	for _, c := range challenges {
 		g := p.gateways[c.Gateway]
 		if g == nil {
-			if !p.makeRoom() {
+			if c.Gateway != p.own && (strings.HasPrefix(c.Gateway, barrierPrefix) || !p.makeRoom()) {
 				continue
 			}
 			g = &gatewayProofs{}
@@ -64,7 +69,7 @@ func (p *proofs) add(at events.Position, challenges []challenge, now time.Time) 
 // makeRoom reports whether there is room for one more gateway. It first forgets
 // the gateways whose proofs are too old to be of use.
 func (p *proofs) makeRoom() bool {
-	if len(p.gateways) < maxGateways {
+	if p.others() < maxGateways {
 		return true
 	}
 	for name, g := range p.gateways {
@@ -72,7 +77,15 @@ func (p *proofs) makeRoom() bool {
 			delete(p.gateways, name)
 		}
 	}
-	return len(p.gateways) < maxGateways
+	return p.others() < maxGateways
+}
+
+// others returns the number of gateways, without this node's own name.
+func (p *proofs) others() int {
+	if _, ok := p.gateways[p.own]; ok {
+		return len(p.gateways) - 1
+	}
+	return len(p.gateways)
 }
 
 // add adds a proof and reports whether it is news. Ticks are ordered late at times,

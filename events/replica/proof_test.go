@@ -82,6 +82,22 @@ func TestProofsAreBounded(t *testing.T) {
 	}
 }
 
+// TestBarriersFindRoom fills the proofs with gateways before the node's first challenge
+// to itself.
+func TestBarriersFindRoom(t *testing.T) {
+	p := proofs{own: ".n1"}
+	for i := range maxGateways + 1 {
+		p.add(1, []challenge{{fmt.Sprint("edge", i), base}}, someTime)
+	}
+	p.add(1, []challenge{{".n1", base}, {".n2", base}}, someTime)
+	if p.newest(".n1", base, 1) != base {
+		t.Error("gateways leave no room for the node's barrier")
+	}
+	if p.newest(".n2", base, 1) != 0 || len(p.gateways) != maxGateways+1 {
+		t.Errorf("%d names are kept, with those of another node's barriers", len(p.gateways))
+	}
+}
+
 func TestHeard(t *testing.T) {
 	var h heard
 	h.add("edge2", base+5)

@@ -182,6 +182,7 @@ func New(cfg Config) (*Replica, error) {
 		firstBarrier: newBarriers(),
 	}
 	r.barriers.Store(r.firstBarrier)
+	r.proofs.own = r.barrierName()
 	return r, nil
 }
 

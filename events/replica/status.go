@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postern-im/postern/events"
@@ -85,8 +84,8 @@ func (r *Replica) Status() Status {
 	defer r.mu.Unlock()
 	proven := make(map[string]time.Time, len(r.proofs.gateways))
 	for name, g := range r.proofs.gateways {
-		if strings.HasPrefix(name, barrierPrefix) {
-			continue // a node, not a gateway
+		if name == r.proofs.own {
+			continue // this node, not a gateway
 		}
 		proven[name] = g.newest
 	}
