@@ -193,12 +193,28 @@ func TestShort(t *testing.T) {
 		short bool
 	}{
 		{last: 10}, {last: 9, after: time.Second}, {last: 9, after: 10 * time.Second}, {last: 10, after: 11 * time.Second},
-		{last: 3, after: 20 * time.Second}, {last: 3, after: 34 * time.Second}, {last: 3, after: 36 * time.Second, short: true},
+		{last: 3, after: 20 * time.Second}, {last: 3, after: 34 * time.Second},
 	} {
 		s.state.Last, s.polled = test.last, at.Add(test.after)
 		err := f.compare(t.Context())
 		if errors.Is(err, replica.ErrShort) != test.short {
 			t.Errorf("after %v the stream ends at %d: %v", test.after, test.last, err)
+		}
+	}
+}
+
+// TestShortAfterSuspension checks that two polls are not enough, however long the machine
+// was suspended between them.
+func TestShortAfterSuspension(t *testing.T) {
+	s := NewStream(StreamConfig{})
+	s.state.Peers = []replica.SequencerPeer{{Name: "n1", Current: true}, {Name: "n2", Current: true}, {Name: "n3", Current: true}}
+	f := &follower{stream: s, next: 11, before: 11}
+	at := time.Now()
+	for poll := range shortPolls {
+		s.state.Last, s.polled = 3, at.Add(time.Duration(poll)*time.Hour)
+		err := f.compare(t.Context())
+		if want := poll == shortPolls-1; errors.Is(err, replica.ErrShort) != want {
+			t.Fatalf("poll %d: %v", poll+1, err)
 		}
 	}
 }

@@ -27,6 +27,10 @@ const (
 	// earlier than what was followed. A leader just elected may not have counted all
 	// of its entries yet.
 	shortFor = 15 * time.Second
+	// shortPolls is the number of polls that must say so. Time alone does not suffice:
+	// a machine that was suspended between two polls would conclude from these two.
+	// Polls come once a second, so that an answer may be missing now and then.
+	shortPolls = 10
 )
 
 // A follower hands over the entries of the stream in order.
@@ -39,6 +43,7 @@ type follower struct {
 	looked time.Time       // the poll of the last number that was compared
 	before uint64          // next, when that poll was compared
 	short  time.Time       // since when the stream ends too early; zero: it does not
+	polls  int             // the polls since short that said so
 }
 
 // Follow implements replica.Sequencer. It waits until the stream exists.
@@ -205,7 +210,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 
 // compare compares the stream's last number with the follower's, once for each
 // poll. If the stream has more, published entries were lost, and it fetches them.
-// If the stream has had less for long, it has lost entries. Entries that came since
+// If the stream has had less for long and in many polls, it has lost entries. Entries that came since
 // the poll began say nothing: only those that were read at the look before count. A
 // leader that no majority follows says nothing either: it was cut off, and this node
 // may have read more from its successor.
@@ -223,8 +228,11 @@ func (f *follower) compare(ctx context.Context) error {
 	case last+1 >= before || !f.stream.followed():
 		f.short = time.Time{}
 	case f.short.IsZero():
-		f.short = polled
-	case polled.Sub(f.short) >= shortFor:
+		f.short, f.polls = polled, 1
+	default:
+		if f.polls++; f.polls < shortPolls || polled.Sub(f.short) < shortFor {
+			return nil
+		}
 		return fmt.Errorf("the stream ends at %d, after which this node has read up to %d: %w", last, before-1, replica.ErrShort)
 	}
 	return nil
