@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/postern-im/postern/decision/overnats"
@@ -63,12 +62,10 @@ func (c *config) examineCertificates(f *daemon.Findings, now time.Time) {
 			f.Warn("certificates: key", daemon.CheckPrivate(key))
 		}
 	}
+	// An expired certificate is a warning: the gateway starts with it and serves the
+	// other domains. An error would prevent the start, because the unit of systemd runs
+	// the check first.
 	for _, n := range certs.Notices(now) {
-		text := fmt.Errorf("%s: %s (until %s, for %q)", n.Domain, n.Message, n.Expires.UTC().Format(time.DateOnly), n.Names)
-		if n.Level >= slog.LevelError && !n.Expires.After(now) {
-			f.Error("certificates", text)
-		} else {
-			f.Warn("certificates", text)
-		}
+		f.Warn("certificates", fmt.Errorf("%s: %s (until %s, for %q)", n.Domain, n.Message, n.Expires.UTC().Format(time.DateOnly), n.Names))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -119,7 +118,9 @@ func (c *config) examineNATS(f *daemon.Findings, now time.Time) {
 	}.Check())
 }
 
-// examineCertificate checks a certificate and its private key.
+// examineCertificate checks a certificate and its private key. An expired certificate
+// is a warning: policyd starts with it and serves what does not need it. An error would
+// prevent the start, because the unit of systemd runs the check first.
 func examineCertificate(f *daemon.Findings, setting, cert, key string, now time.Time) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
@@ -127,15 +128,8 @@ func examineCertificate(f *daemon.Findings, setting, cert, key string, now time.
 		return
 	}
 	f.Warn(setting+": key", daemon.CheckPrivate(key))
-	level, message := certdate.Look(pair.Leaf, now)
-	if message == "" {
-		return
-	}
-	text := fmt.Errorf("%s: %s (until %s)", cert, message, pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
-	if level >= slog.LevelError && !pair.Leaf.NotAfter.After(now) {
-		f.Error(setting, text)
-	} else {
-		f.Warn(setting, text)
+	if _, message := certdate.Look(pair.Leaf, now); message != "" {
+		f.Warn(setting, fmt.Errorf("%s: %s (until %s)", cert, message, pair.Leaf.NotAfter.UTC().Format(time.DateOnly)))
 	}
 }
 

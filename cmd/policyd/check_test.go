@@ -69,6 +69,8 @@ func TestCheck(t *testing.T) {
 	check(false, 0, nil)
 	check(false, 0, map[string]string{"ADMIN_CERT": in("soon.crt"), "ADMIN_KEY": in("soon.key")},
 		"warning: admin: "+in("soon.crt")+": a certificate expires soon", "warning: admin: key: "+in("soon.key"))
+	check(false, 0, map[string]string{"ADMIN_CERT": in("old.crt"), "ADMIN_KEY": in("old.key")},
+		"warning: admin: "+in("old.crt")+": a certificate has expired")
 	check(false, 1, map[string]string{"NATS_LISTN": "x"}, "is not the name of a setting")
 	// All faults at once.
 	if err := os.MkdirAll(in("open"), 0o755); err != nil {
