@@ -193,6 +193,38 @@ func TestUnknownRecord(t *testing.T) {
 	}
 }
 
+// TestDamagedLog lets the node's log have a damaged record when a tick is compared with
+// it. The replica stops and says the remedy. After a passing error it tries again.
+func TestDamagedLog(t *testing.T) {
+	for _, test := range []struct {
+		err   error
+		stops bool
+	}{
+		{&events.CorruptError{Position: 2, Err: errors.New("checksum mismatch")}, true},
+		{events.ErrNoRoom, false},
+		{errors.New("the disk does not answer"), false},
+	} {
+		o := newOrderCase(t)
+		o.run([]string{"generation"})
+		o.run([]string{"batch", "a1", "a2"})
+		o.node.r.cfg.Log = damagedLog{o.node.r.cfg.Log, test.err}
+		answer := o.run([]string{"tick", "a1", "1"})
+		if failure := o.node.r.Failure(); (failure != nil) != test.stops {
+			t.Errorf("%v: %s", test.err, answer)
+		} else if test.stops && (!errors.Is(failure, test.err) || !strings.Contains(failure.Error(), "policyctl verify")) {
+			t.Errorf("%v: %v", test.err, failure)
+		}
+	}
+}
+
+// A damagedLog cannot read commits.
+type damagedLog struct {
+	Log
+	err error
+}
+
+func (l damagedLog) Commit(events.Position) (events.Commit, error) { return events.Commit{}, l.err }
+
 // FuzzEntry gives a node any entry. The node takes it, skips it or stops; what it
 // takes chains.
 func FuzzEntry(f *testing.F) {

@@ -115,12 +115,18 @@ func (r *Replica) runFollow(ctx context.Context) error {
 }
 
 // judge judges the error that has ended a pass over the order. It stops the replica
-// for good if the error says so, and returns the error if the log has failed. Any
-// other pass is repeated.
+// for good if the error says so or if this node's log is damaged, and returns the error
+// if the log has failed. Any other pass is repeated, for example while the disk is full.
 func (r *Replica) judge(err error) error {
-	switch _, stopped := errors.AsType[*stopError](err); {
+	_, stopped := errors.AsType[*stopError](err)
+	corrupt, damaged := errors.AsType[*events.CorruptError](err)
+	switch {
 	case stopped, errors.Is(err, ErrShort):
 		r.stop(err)
+	case damaged:
+		// It does not mend itself, and the commits behind it cannot be compared.
+		r.stop(fmt.Errorf("%w; the disk of this node has damaged its log at position %d: check the disk (policyctl verify), "+
+			"move the data folder away, and let the node join again with an empty one", err, corrupt.Position))
 	case errors.Is(err, events.ErrFailed), errors.Is(err, events.ErrClosed):
 		return err
 	}
