@@ -25,6 +25,10 @@ func (m *membership) report() api.Cluster {
 			left = slices.DeleteFunc(left, func(id string) bool { return id == r.Node })
 		}
 		out.Nodes = append(out.Nodes, n)
+		if unproven(&r) {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("node %s gives no proofs: it has applied no tick of its own since it started, so gateways use none of its answers. "+
+				"If this lasts longer than some seconds, the node hears the order and is not heard: its /readyz says more", r.Node))
+		}
 		if r.Twice {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("two nodes use the id %s: neither counts for changes; stop one of them, and give it another id and an empty data folder", r.Node))
 		}
@@ -49,6 +53,12 @@ func (m *membership) report() api.Cluster {
 		out.Warnings = append(out.Warnings, voteWarnings(m.logServer.Votes(), m.logServer.Seen())...)
 	}
 	return out
+}
+
+// unproven reports whether a node has joined and runs, but has applied no tick since it
+// started that counts for proofs.
+func unproven(r *replica.Member) bool {
+	return r.Generation != [16]byte{} && r.ProofAge < 0 && !r.Failed
 }
 
 // clusterNode converts a member to its form on the wire, without its role.

@@ -119,6 +119,7 @@ type Replica struct {
 	// caughtUp is set when this node has applied a tick that this process has offered.
 	// Until then, ticks prove nothing: see believe.
 	caughtUp bool
+	mute     bool // ticks were applied, but none that this process has offered
 	lastTick time.Time
 	proofs   proofs
 	heard    heard
@@ -280,6 +281,7 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 		r.proofs.add(t.at.position, t.Challenges, now)
 	}
 	if len(s.ticks) > 0 {
+		r.mute = !r.caughtUp
 		r.change() // a Barrier may wait for one of them
 	}
 	r.applied = max(r.applied, applied)

@@ -335,7 +335,7 @@ func (n *simNode) save() {
 func copyOf(r *Replica) *Replica {
 	c := &Replica{
 		reading: r.reading, phase: r.phase, failure: r.failure, generation: r.generation,
-		applied: r.applied, lastTick: r.lastTick, caughtUp: r.caughtUp, recent: r.recent, decides: r.decides,
+		applied: r.applied, lastTick: r.lastTick, caughtUp: r.caughtUp, mute: r.mute, recent: r.recent, decides: r.decides,
 		proofs: proofs{own: r.proofs.own, ticks: r.proofs.ticks, gateways: map[string]*gatewayProofs{}},
 		heard:  heard{ticks: r.heard.ticks, gateways: map[string][]heardRun{}},
 	}

@@ -18,6 +18,12 @@ const notReadyAfter = 3 * time.Second
 // ErrTwin means that another process uses this node's name in the cluster.
 var ErrTwin = errors.New("another node uses this node's name in the cluster: give one of them another id")
 
+// ErrMute means that this node hears the order, but the order has none of this process's
+// ticks yet. That lasts a moment after each start. Without an own tick, the node gives no
+// proofs: see believe.
+var ErrMute = errors.New("the node hears the cluster's order, but is not heard: the order has no tick of this node since it started, " +
+	"so the node gives no proofs to gateways; if this lasts, check the connection to the log servers and this node's rights there")
+
 // Failure returns the reason why the replica has stopped for good, or nil.
 func (r *Replica) Failure() error {
 	r.mu.Lock()
@@ -38,6 +44,8 @@ func (r *Replica) Ready() error {
 		return ErrTwin
 	case r.phase != Following:
 		return fmt.Errorf("the node is %v the cluster", r.phase)
+	case r.mute:
+		return ErrMute
 	case r.lastTick.IsZero():
 		return errors.New("the node has not applied a tick yet")
 	case now.Sub(r.lastTick) > notReadyAfter:

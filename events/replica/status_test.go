@@ -94,8 +94,14 @@ func TestTicksOfTheProcessBefore(t *testing.T) {
 	take(o.entry([]string{"tick", "a1", "3"}), 0)
 	r.tick()
 	take(own(r.firstBarrier), 0)
+	if err := r.Ready(); err != ErrMute {
+		t.Errorf("a node that is not heard says: %v", err)
+	}
 	take(own(r.barriers.Load()+1), 0)
 	take(own(r.barriers.Load()), base+7)
+	if err := r.Ready(); err != nil {
+		t.Errorf("after its own tick: %v", err)
+	}
 	take(o.entry([]string{"tick", "a1", "9"}), base+9)
 }
 
