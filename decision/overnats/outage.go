@@ -21,6 +21,10 @@ const (
 	// complainAfter is how long an outage lasts before it is logged. A restart of a
 	// policy node takes less time.
 	complainAfter = time.Second
+	// firstAnswerWithin replaces complainAfter for silent nodes until the first answer. A
+	// node of a cluster can prove its state to a new gateway only with its next tick, of
+	// which there is one a second; until then the gateway uses none of its answers.
+	firstAnswerWithin = 3 * time.Second
 	// complainEach is how often the message is repeated. A new cause is logged
 	// sooner, but at most once in complainAfter.
 	complainEach = time.Minute
@@ -85,6 +89,9 @@ type trouble struct {
 	err           error // the error that was seen, if any
 }
 
+// noAnswer is the cause of an outage while nodes are ready and silent.
+const noAnswer = "no answer"
+
 // unconnected returns the likely cause of a missing connection. If the server
 // refused the key, the NATS client has kept the error. The Link has the errors
 // that occur before authentication.
@@ -119,7 +126,8 @@ func troubleOf(err error) trouble {
 		return trouble{cause: "unknown key", remedy: "on a policy node, policyctl gateway list shows the registered gateways and their keys. Register this one with policyctl gateway add ID, which makes a seed, and name the seed's file in seed_file; " +
 			"if its key was replaced, install the newest seed. A single policyd also registers the ids in gateways of its [nats] when it starts, with the seeds nats/ID.nkey in its data folder"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return trouble{cause: "connection refused", remedy: "nothing listens there: start policyd, or correct urls in [nats], or listen in policyd's [nats]"}
+		return trouble{cause: "connection refused", remedy: "nothing listens there: start policyd, or correct urls in [nats], or listen in policyd's [nats]. " +
+			"If policyd runs, its log and its /readyz say why it does not listen: it may still copy the log of its cluster, or its own log may be damaged"}
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.As(err, &record):
 		return trouble{cause: "no TLS there", remedy: "set cert and key in policyd's [nats], or, on loopback only, remove ca here"}
 	case errors.As(err, &hostname):
@@ -171,7 +179,7 @@ func (r *reporter) look(now time.Time, out bool, since time.Time, why func() tro
 		return r.cause
 	}
 	t := why()
-	if t.cause == "" {
+	if t.cause == "" || t.cause == noAnswer && !r.once && now.Sub(since) < firstAnswerWithin {
 		return r.cause
 	}
 	last := now.Sub(r.said)
@@ -299,5 +307,5 @@ func (a *Asker) trouble() trouble {
 	case !unanswered:
 		return trouble{} // a node has just become ready and is being asked
 	}
-	return trouble{cause: "no answer", remedy: "policyd is ready but does not answer this gateway: see its log for refused batches, and check that both programs have the same version"}
+	return trouble{cause: noAnswer, remedy: "policyd is ready but does not answer this gateway: see its log for refused batches, and check that both programs have the same version"}
 }

@@ -238,6 +238,30 @@ func TestNoAnswerNeedsAQuestion(t *testing.T) {
 	}
 }
 
+// TestReporterAwaitsTheFirstProof checks that silent nodes are reported only after three
+// seconds before the first answer, and after a second later on.
+func TestReporterAwaitsTheFirstProof(t *testing.T) {
+	lines := new(logBuffer)
+	r := reporter{logger: slog.New(slog.NewTextHandler(lines, nil)), out: "out", over: "over"}
+	begin := time.Unix(1e9, 0)
+	silent := func() trouble { return trouble{cause: noAnswer} }
+	look := func(after time.Duration, out bool, since time.Duration, want string) {
+		t.Helper()
+		if got := r.look(begin.Add(after), out, begin.Add(since), silent); got != want {
+			t.Errorf("after %v: cause %q, want %q", after, got, want)
+		}
+	}
+	look(2900*time.Millisecond, true, 0, "")
+	look(3*time.Second, true, 0, noAnswer)
+	look(4*time.Second, false, 0, "")
+	look(10*time.Second, true, 9*time.Second, noAnswer)
+
+	r = reporter{logger: r.logger, out: "out", over: "over"}
+	if cause := r.look(begin.Add(time.Second), true, begin, func() trouble { return trouble{cause: "unknown key"} }); cause != "unknown key" {
+		t.Errorf("another cause waits: %q", cause)
+	}
+}
+
 // TestReporter checks that an outage is logged after a second, every minute, and
 // when its cause changes. Its end is logged once, with its duration.
 func TestReporter(t *testing.T) {
