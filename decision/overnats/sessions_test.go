@@ -188,6 +188,7 @@ func TestRuns(t *testing.T) {
 		{"started again and again", []uint64{1, 1, 2, 2, 3}, false},
 		{"two", []uint64{1, 2, 1}, true},
 		{"two after a restart", []uint64{1, 2, 3, 2}, true},
+		{"three, always in the same order", []uint64{1, 2, 3, 1, 2, 3}, true},
 		{"one of two has gone", []uint64{1, 2, 1, 1, 1, 1, 1, 1}, false},
 	} {
 		r, at := new(runs), now

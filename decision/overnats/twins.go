@@ -3,6 +3,7 @@ package overnats
 import (
 	"encoding/binary"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -34,22 +35,30 @@ func readAnnouncement(b []byte) (state byte, run uint64, ok bool) {
 	return b[0], binary.BigEndian.Uint64(b[1:]), true
 }
 
-// runs are the last two runs that announced themselves under one id.
+// keptRuns is the number of runs of one id that are remembered. More copies than this
+// that announce themselves always in the same order are not found.
+const keptRuns = 8
+
+// runs are the last runs that announced themselves under one id.
 type runs struct {
-	last, before uint64
-	twins        time.Time // when an older run was last seen after a newer one
+	recent []uint64  // the run that was heard last is at the end
+	twins  time.Time // when an older run was last seen after a newer one
 }
 
 // hear records the announcement of a run. After a restart only the new number
-// appears. If the old number appears again, two gateways use the id.
+// appears. If an old number appears again, two gateways use the id. With several
+// copies, the old number may be older than the one before the last.
 func (r *runs) hear(run uint64, now time.Time) {
-	switch run {
-	case r.last:
-	case r.before:
-		r.last, r.before, r.twins = run, r.last, now
+	i := slices.Index(r.recent, run)
+	switch {
+	case i < 0:
+		r.recent = slices.Delete(r.recent, 0, max(len(r.recent)-keptRuns+1, 0))
+	case i == len(r.recent)-1:
+		return
 	default:
-		r.last, r.before = run, r.last
+		r.recent, r.twins = slices.Delete(r.recent, i, i+1), now
 	}
+	r.recent = append(r.recent, run)
 }
 
 // twice reports whether the id is used twice.
