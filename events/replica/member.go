@@ -21,6 +21,10 @@ const (
 	twinAfter = 2 * time.Second
 	twinFor   = 5 * time.Second
 
+	// maxPasts bounds the former processes of a member that are remembered. More copies
+	// of a node than this that are heard always in the same order are not found.
+	maxPasts = 8
+
 	// recentHashes is the number of the newest commits whose hashes are compared
 	// with those of other nodes' states. A node that is further behind is compared
 	// by its ticks, or when it has caught up.
@@ -63,10 +67,10 @@ type roster struct {
 	firstTwin, lastTwin time.Time
 }
 
-// A past is the process of a member that was heard before its present one.
+// A past holds the processes of a member that were heard before its present one.
 type past struct {
-	boot  uint64
-	again time.Time // when it was heard again after the present one; zero: never
+	boots []uint64  // the newest is at the end
+	again time.Time // when one was heard again after a later one; zero: never
 }
 
 // turn notes a member's process, and reports whether two processes with its name run.
@@ -79,10 +83,11 @@ func (r *roster) turn(s *state, now time.Time) (twice bool) {
 	last, known := r.members[s.Node]
 	p := r.pasts[s.Node]
 	if known && last.Boot != s.Boot {
-		if p.boot == s.Boot {
-			p.again = now
+		if i := slices.Index(p.boots, s.Boot); i >= 0 {
+			p.boots, p.again = slices.Delete(p.boots, i, i+1), now
 		}
-		p.boot = last.Boot
+		p.boots = append(p.boots, last.Boot)
+		p.boots = slices.Delete(p.boots, 0, max(len(p.boots)-maxPasts, 0))
 		r.pasts[s.Node] = p
 	}
 	return !p.again.IsZero() && now.Sub(p.again) <= twinFor

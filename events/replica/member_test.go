@@ -18,6 +18,7 @@ func TestTwoProcesses(t *testing.T) {
 		{"a restart", "AAB", false},
 		{"two restarts", "ABC", false},
 		{"two in turn", "ABA", true},
+		{"three in turn", "ABCABC", true},
 		{"it has just ended", "ABABBBB", true},
 		{"it has ended", "ABABBBBBBB", false},
 		{"a restart beside another", "ABAC", true},
