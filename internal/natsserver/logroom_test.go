@@ -3,6 +3,7 @@ package natsserver_test
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,8 +15,8 @@ import (
 )
 
 // TestLogServerWithoutRoom takes the room from one of three log servers. The other two
-// go on without it. With room again, it comes back with its name, its store and its
-// client.
+// go on without it. With room again, it comes back with its name, its store, its client
+// and its certificate, although the file of the certificate has become unusable.
 func TestLogServerWithoutRoom(t *testing.T) {
 	t.Parallel()
 	c := natsservertest.New(t, 3)
@@ -41,6 +42,10 @@ func TestLogServerWithoutRoom(t *testing.T) {
 	defer conn.Close()
 	eventually(t, "three current members", func() bool { return len(members(t, all[1])) == 3 })
 
+	certificate, err := os.ReadFile(c.Configs[0].CertFile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // the second time it is a server that again has made
 		full.Store(true)
 		eventually(t, "the server has stopped", func() bool { return len(all[1].Seen()) == 2 && !conn.IsConnected() })
@@ -56,12 +61,21 @@ func TestLogServerWithoutRoom(t *testing.T) {
 		if err := all[0].Lacking(); err == nil || !strings.Contains(err.Error(), "3 MiB are free") {
 			t.Errorf("it lacks %v", err)
 		}
+		if err := os.WriteFile(c.Configs[0].CertFile, []byte("no certificate"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := all[0].Reload(); err == nil {
+			t.Error("a file without a certificate is used")
+		}
 		full.Store(false)
 		eventually(t, "the server is back", func() bool {
 			return len(members(t, all[1])) == 3 && len(all[0].Seen()) == 3 && conn.IsConnected()
 		})
 		if all[0].Name() != name {
 			t.Errorf("the name is %s, it was %s", all[0].Name(), name)
+		}
+		if err := os.WriteFile(c.Configs[0].CertFile, certificate, 0o600); err != nil {
+			t.Fatal(err)
 		}
 		if err := all[0].Reload(); err != nil {
 			t.Error(err)

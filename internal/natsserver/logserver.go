@@ -104,8 +104,9 @@ type LogServer struct {
 	// waiting is the reason why this server has no vote yet; nil: it has one.
 	waiting atomic.Pointer[error]
 
-	reloading sync.Mutex // held for the time of a Reload; guards voting
-	voting    bool       // the server has JetStream, and with it a vote
+	reloading sync.Mutex  // held for the time of a Reload; guards the fields below
+	voting    bool        // the server has JetStream, and with it a vote
+	routeTLS  *tls.Config // as it was read last
 }
 
 // NewLogServer validates the configuration and returns a log server that is not
@@ -145,13 +146,22 @@ func newLogServer(cfg LogConfig) (*LogServer, error) {
 	return s, nil
 }
 
-// newInner returns a server that does not run yet.
+// newInner returns a server that does not run yet. It reads the certificates again. If
+// they have become unusable, the former ones stay in use, as with Reload.
 func (s *LogServer) newInner() (*Server, error) {
-	opts, err := s.newOptions()
+	routeTLS, err := s.cfg.routeTLS()
+	if err != nil && s.routeTLS != nil {
+		s.log().Error("the certificate of the log server cannot be used; the old one stays in use", "error", err)
+		routeTLS, err = s.routeTLS, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.leaf.Store(opts.Cluster.TLSConfig.Certificates[0].Leaf)
+	opts, err := s.newOptions(routeTLS)
+	if err != nil {
+		return nil, err
+	}
+	s.use(routeTLS)
 	made, err := server.NewServer(opts)
 	if err != nil {
 		return nil, err
@@ -160,6 +170,12 @@ func (s *LogServer) newInner() (*Server, error) {
 	bridge.route = s.route
 	made.SetLoggerV2(bridge, false, false, false)
 	return &Server{server: made, bridge: bridge, listen: s.cfg.Listen, ready: make(chan struct{})}, nil
+}
+
+// use keeps the certificates that are in use.
+func (s *LogServer) use(routeTLS *tls.Config) {
+	s.routeTLS = routeTLS
+	s.leaf.Store(routeTLS.Certificates[0].Leaf)
 }
 
 func (s *LogServer) log() *slog.Logger { return cmp.Or(s.cfg.Logger, slog.Default()) }
@@ -212,13 +228,9 @@ func (cfg *LogConfig) listen() (host string, port int, err error) {
 	return host, port, err
 }
 
-// newOptions reads the certificates and returns the server's options.
-func (s *LogServer) newOptions() (*server.Options, error) {
+// newOptions returns the server's options with certificates.
+func (s *LogServer) newOptions(routeTLS *tls.Config) (*server.Options, error) {
 	cfg := &s.cfg
-	routeTLS, err := cfg.routeTLS()
-	if err != nil {
-		return nil, err
-	}
 	host, port, err := cfg.listen()
 	if err != nil {
 		return nil, err
@@ -413,14 +425,25 @@ func (s *LogServer) vote() (*Server, error) {
 func (s *LogServer) Reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	opts, err := s.newOptions()
-	if err == nil {
-		err = s.inner.Load().server.ReloadOptions(opts)
-	}
-	if err != nil {
+	if err := s.reload(); err != nil {
 		return fmt.Errorf("log server: reload: %w", err)
 	}
-	s.leaf.Store(opts.Cluster.TLSConfig.Certificates[0].Leaf)
+	return nil
+}
+
+func (s *LogServer) reload() error {
+	routeTLS, err := s.cfg.routeTLS()
+	if err != nil {
+		return err
+	}
+	opts, err := s.newOptions(routeTLS)
+	if err != nil {
+		return err
+	}
+	if err := s.inner.Load().server.ReloadOptions(opts); err != nil {
+		return err
+	}
+	s.use(routeTLS)
 	return nil
 }
 
