@@ -266,15 +266,22 @@ func (n *Node) mark(v *projections.View) decision.Mark {
 	return decision.Mark{LogID: n.cfg.LogID, Position: uint64(v.Position())}
 }
 
-// fail stops the node deciding. Only the first call has an effect.
+// fail stops the node deciding, and reports the reason. Only the first call has an
+// effect.
 func (n *Node) fail(err error) {
-	if !n.failure.CompareAndSwap(nil, &err) {
-		return
-	}
-	if !errors.Is(err, ErrStopped) {
+	if n.Fail(err) && !errors.Is(err, ErrStopped) {
 		n.cfg.Logger.Error("this node has stopped deciding", "error", err)
 	}
+}
+
+// Fail stops the node deciding for good, because its log no longer agrees with the
+// cluster. The caller reports the reason. Only the first call has an effect.
+func (n *Node) Fail(reason error) (first bool) {
+	if !n.failure.CompareAndSwap(nil, &reason) {
+		return false
+	}
 	n.change()
+	return true
 }
 
 // publish makes v the View from which the node decides.

@@ -26,6 +26,7 @@ const joinEach = 50 * time.Millisecond
 
 // A membership holds the parts by which this node belongs to a cluster.
 type membership struct {
+	id        string                // of this node
 	logServer *natsserver.LogServer // nil: an operator's NATS servers order the log
 	conn      *nats.Conn            // to a log server
 	link      *overnats.Link        // of conn
@@ -34,6 +35,9 @@ type membership struct {
 	replica   *replica.Replica
 	// configured are the ids of all nodes; empty if logServer is nil.
 	configured []string
+
+	// copies is set if this node had not copied the cluster's log when it started.
+	copies bool
 
 	removing sync.Mutex // held for the time of removeNode
 }
@@ -52,7 +56,7 @@ func (l clusterLog) Append(ctx context.Context, at events.Position, commits ...*
 
 // makeMembership creates the parts of the cluster. They do nothing yet.
 func (p *process) makeMembership() error {
-	m := &membership{link: new(overnats.Link)}
+	m := &membership{id: p.config.ID, link: new(overnats.Link)}
 	p.cluster = m
 	to := overnats.ConnectConfig{Name: "policyd " + p.config.ID + " log", Logger: p.logger, Link: m.link}
 	data, err := p.connectLog(m, &to)
@@ -62,7 +66,9 @@ func (p *process) makeMembership() error {
 	if m.conn, err = overnats.Connect(to); err != nil {
 		return fmt.Errorf("cluster: %w", err)
 	}
-	_, creator, _ := p.events.Generation()
+	generation, creator, bound := p.events.Generation()
+	head, _ := p.events.Head()
+	m.copies = !bound || head < generation.Position
 	_, begun := p.events.Cursor()
 	streamConfig := jetstream.StreamConfig{
 		Conn: m.conn, Cluster: p.config.Cluster.Name, Create: creator && !begun, Trouble: m.link.Trouble, Logger: p.logger,
@@ -189,6 +195,29 @@ func (p *process) awaitBound(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// awaitCopy waits until this node's log has everything that the cluster's log had when this
+// node joined, and returns a position that includes it. A node that joined in an earlier
+// run does not wait: its log has the gateways, and they can connect even if the node
+// cannot reach its cluster. awaitCopy returns an error if the node has stopped for good,
+// or if ctx ends.
+func (m *membership) awaitCopy(ctx context.Context) (events.Position, error) {
+	for m.copies {
+		changed := m.replica.Changed() // before the status, so that no change is missed
+		switch s := m.replica.Status(); {
+		case s.Failure != nil:
+			return 0, fmt.Errorf("copy the log of the cluster: %w", s.Failure)
+		case !s.LastTick.IsZero(): // a tick of this process was applied, and so was everything before it
+			return s.Position, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	return 0, nil
 }
 
 // complete adds the parts of a member of the cluster to the configuration of a node.

@@ -25,6 +25,9 @@ func (m *membership) report() api.Cluster {
 			left = slices.DeleteFunc(left, func(id string) bool { return id == r.Node })
 		}
 		out.Nodes = append(out.Nodes, n)
+		if warning := stopped(&r, m.id, s.Failure); warning != "" {
+			out.Warnings = append(out.Warnings, warning)
+		}
 		if unproven(&r) {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("node %s gives no proofs: it has applied no tick of its own since it started, so gateways use none of its answers. "+
 				"If this lasts longer than some seconds, the node hears the order and is not heard: its /readyz says more", r.Node))
@@ -53,6 +56,18 @@ func (m *membership) report() api.Cluster {
 		out.Warnings = append(out.Warnings, voteWarnings(m.logServer.Votes(), m.logServer.Seen())...)
 	}
 	return out
+}
+
+// stopped returns the warning about a node that has stopped for good, or "". own is the
+// node that answers, and failure its reason, which the other nodes do not know.
+func stopped(r *replica.Member, own string, failure error) string {
+	switch {
+	case !r.Failed:
+		return ""
+	case r.Node == own && failure != nil:
+		return fmt.Sprintf("node %s has stopped deciding for good: %v", r.Node, failure)
+	}
+	return fmt.Sprintf("node %s has stopped deciding for good: its log and its /readyz say why", r.Node)
 }
 
 // unproven reports whether a node has joined and runs, but has applied no tick since it

@@ -44,9 +44,16 @@ type keyring struct {
 	own      natsserver.User
 	refusals *refusals
 
-	// known is closed once the server has its users, or will get none.
+	// copied waits while this node joins a cluster, and returns the position from which on
+	// a View has the cluster's gateways. Nil means that each View has them.
+	copied func(context.Context) (events.Position, error)
+
+	// known is closed once the server has its users. It stays open if the node stops
+	// before: a server without users would tell each gateway that its key is unknown.
 	known chan struct{}
 	once  sync.Once // closes known
+	// ended is closed when Run ends.
+	ended chan struct{}
 	// live are the ids that may connect at present. Only Run uses it.
 	live map[string]bool
 
@@ -56,14 +63,21 @@ type keyring struct {
 }
 
 func newKeyring(configured []string, seedFile func(id string) string, logger *slog.Logger) *keyring {
-	return &keyring{configured: configured, seedFile: seedFile, logger: logger, known: make(chan struct{}), changed: make(chan struct{})}
+	return &keyring{configured: configured, seedFile: seedFile, logger: logger, known: make(chan struct{}), ended: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // Run follows the registry until ctx ends. It returns an error if a key file cannot be
 // used, or if the NATS server refuses the users.
 func (k *keyring) Run(ctx context.Context) error {
-	defer k.open()
-	v, err := k.node.AwaitView(ctx, func(*projections.View) bool { return true })
+	defer close(k.ended)
+	var from events.Position
+	var err error
+	if k.copied != nil {
+		if from, err = k.copied(ctx); err != nil {
+			return k.end(ctx, err)
+		}
+	}
+	v, err := k.node.AwaitView(ctx, func(v *projections.View) bool { return v.Position() >= from })
 	if err != nil {
 		return k.end(ctx, err)
 	}

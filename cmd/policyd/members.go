@@ -59,6 +59,24 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 // Barrier implements node.Cluster.
 func (m members) Barrier(ctx context.Context) (events.Position, error) { return m.replica.Barrier(ctx) }
 
+// stopWithReplica stops the node when its replica has stopped for good, until ctx ends. The
+// replica gives no proofs any more, so gateways use no answer of this node, but commands,
+// /readyz and the API must say so as well. The replica has reported the reason.
+func (p *process) stopWithReplica(ctx context.Context) error {
+	for {
+		changed := p.cluster.replica.Changed() // before Failure, so that no change is missed
+		if reason := p.cluster.replica.Failure(); reason != nil {
+			p.node.Fail(reason)
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // tellDecides tells the other nodes from which position this node decides, and whether it
 // has stopped, until ctx ends.
 func (p *process) tellDecides(ctx context.Context) error {

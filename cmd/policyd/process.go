@@ -214,6 +214,9 @@ func (p *process) makeNode() (err error) {
 		return err
 	}
 	p.keys.node = p.node
+	if p.cluster != nil {
+		p.keys.copied = p.cluster.awaitCopy
+	}
 	responder := overnats.ResponderConfig{
 		Conn: p.conn, Link: p.link, Node: c.ID, Decider: p.node, Level: events.Level, Duplicate: p.directory.Duplicate,
 		Logger: p.logger, Metrics: p.registry,
@@ -321,6 +324,7 @@ func (p *process) start(s *stages) {
 	s.front.start("gateways", p.keys.Run)
 	if p.cluster != nil {
 		s.back.start("cluster", p.tellDecides)
+		s.back.start("cluster", p.stopWithReplica)
 	}
 	s.front.start("responder", p.responder.Serve)
 	s.front.start("sessions", p.directory.Run)
@@ -352,7 +356,8 @@ func (p *process) serveNATS(ctx context.Context) error {
 }
 
 // natsReady waits until the NATS server listens, and reports whether it does. It does
-// not if its port cannot be opened, or if policyd stops.
+// not if its port cannot be opened, if policyd stops, or if the node stops deciding
+// before it knows the gateways.
 func (p *process) natsReady(ctx context.Context) bool {
 	if p.server == nil {
 		return true
@@ -360,6 +365,8 @@ func (p *process) natsReady(ctx context.Context) bool {
 	select {
 	case <-p.server.Ready():
 		return true
+	case <-p.keys.ended:
+		return false
 	case <-ctx.Done():
 		return false
 	}
