@@ -32,11 +32,7 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 	changed := m.replica.Changed() // before the list, so that no change is missed
 	left := slices.Clone(m.configured)
 	var list []node.Member
-	for _, r := range m.replica.Members() {
-		if r.Twice {
-			// Neither process counts: the one may not have what the other tells.
-			r.Position, r.Decides = 0, 0
-		}
+	for _, r := range credited(m.replica.Members(), m.replica.Status().Generation.ID) {
 		at := slices.Index(left, r.Node)
 		if at >= 0 {
 			left = slices.Delete(left, at, at+1)
@@ -54,6 +50,19 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 		list = append(list, node.Member{Node: unheard})
 	}
 	return list, changed
+}
+
+// credited takes the positions away from members whose positions say nothing about this
+// node's log. Two processes with one id do not count, because the one may not have what
+// the other tells. A node of another generation does not count, because its positions
+// are those of another log: its disk was not emptied when the cluster began again.
+func credited(list []replica.Member, generation [16]byte) []replica.Member {
+	for i := range list {
+		if list[i].Twice || list[i].Generation != generation {
+			list[i].Position, list[i].Decides = 0, 0
+		}
+	}
+	return list
 }
 
 // Barrier implements node.Cluster.

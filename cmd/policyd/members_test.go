@@ -45,3 +45,19 @@ func TestUnheardMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestCredited: the positions of two processes with one id, and of a node of another
+// generation, count neither for a majority nor as enforced.
+func TestCredited(t *testing.T) {
+	own, other := [16]byte{1}, [16]byte{2}
+	list := credited([]replica.Member{
+		{Node: "n1", Generation: own, Position: 7, Decides: 7},
+		{Node: "n2", Generation: other, Position: 9, Decides: 9},
+		{Node: "n3", Generation: own, Position: 8, Decides: 8, Twice: true},
+	}, own)
+	for i, want := range []uint64{7, 0, 0} {
+		if uint64(list[i].Position) != want || uint64(list[i].Decides) != want {
+			t.Errorf("%+v, want %d", list[i], want)
+		}
+	}
+}
