@@ -22,8 +22,8 @@ const (
 	// policy node takes less time.
 	complainAfter = time.Second
 	// firstAnswerWithin replaces complainAfter for silent nodes until the first answer. A
-	// node of a cluster can prove its state to a new gateway only with its next tick, of
-	// which there is one a second; until then the gateway uses none of its answers.
+	// node of a cluster makes a tick each second, and can prove its state to a new gateway
+	// only with the next one. Until then the gateway uses none of its answers.
 	firstAnswerWithin = 3 * time.Second
 	// complainEach is how often the message is repeated. A new cause is logged
 	// sooner, but at most once in complainAfter.
