@@ -33,7 +33,7 @@ type membership struct {
 	stream    *jetstream.Stream
 	peers     *jetstream.Peers
 	replica   *replica.Replica
-	// configured are the ids of all nodes; empty if logServer is nil.
+	// configured are the ids of all nodes.
 	configured []string
 
 	// copies is set if this node had not copied the cluster's log when it started.
@@ -105,7 +105,7 @@ func (p *process) makeMembership() error {
 func (p *process) connectLog(m *membership, to *overnats.ConnectConfig) (data string, err error) {
 	n := &p.config.Cluster
 	if len(n.URLs) > 0 {
-		to.URLs, to.SeedFile = n.URLs, n.SeedFile
+		to.URLs, to.SeedFile, m.configured = n.URLs, n.SeedFile, n.Nodes
 		if to.TLS, err = daemon.Roots(n.URLsCA); err != nil {
 			return "", fmt.Errorf("nats_ca: %w", err)
 		}
@@ -224,7 +224,7 @@ func (m *membership) awaitCopy(ctx context.Context) (events.Position, error) {
 func (m *membership) complete(c *node.Config, log *eventlog.Log) {
 	c.Log = clusterLog{log, m.replica}
 	c.Prover = m.replica
-	c.Cluster = members{m.replica, m.configured, time.Now()}
+	c.Cluster = members{m.replica, m.configured}
 }
 
 // fresh returns an error if this node may have missed a revocation that other nodes

@@ -34,8 +34,10 @@ type clusterConfig struct {
 
 	// URLs, if given, are the addresses of the operator's own NATS servers with
 	// JetStream, which then order the log. Listen, Peers, CA, Cert and Key are
-	// empty. SeedFile and URLsCA are for the connection to these servers.
+	// empty. SeedFile and URLsCA are for the connection to these servers, and Nodes
+	// are the ids of all nodes of the cluster, this one too.
 	URLs     []string `toml:"nats_urls"`
+	Nodes    []string `toml:"nodes"`
 	SeedFile string   `toml:"nats_seed_file"`
 	URLsCA   string   `toml:"nats_ca"` // PEM; empty: no TLS, on loopback only
 }
@@ -43,7 +45,7 @@ type clusterConfig struct {
 // clustered reports whether this node is part of a cluster.
 func (c *config) clustered() bool {
 	n := &c.Cluster
-	return n.Name != "" || n.Listen != "" || len(n.Peers)+len(n.URLs) > 0 || n.CA != "" || n.Cert != "" || n.Key != "" ||
+	return n.Name != "" || n.Listen != "" || len(n.Peers)+len(n.URLs)+len(n.Nodes) > 0 || n.CA != "" || n.Cert != "" || n.Key != "" ||
 		n.SeedFile != "" || n.URLsCA != ""
 }
 
@@ -85,9 +87,10 @@ func (c *config) checkCluster() error {
 		refuse(n.Listen != "" || len(n.Peers) > 0 || n.CA != "" || n.Cert != "" || n.Key != "",
 			"with nats_urls, leave out listen, peers, ca, cert and key: the NATS servers at these addresses order the log")
 		refuse(n.SeedFile == "", "nats_urls requires nats_seed_file")
-		return errors.Join(errs...)
+		return errors.Join(append(errs, c.checkNodes())...)
 	}
 	refuse(n.SeedFile != "" || n.URLsCA != "", "nats_seed_file and nats_ca are for nats_urls only")
+	refuse(len(n.Nodes) > 0, "nodes is for nats_urls only: peers lists the nodes")
 	refuse(n.Listen == "", "no address in listen, to which the other nodes connect")
 	refuse(n.CA == "" || n.Cert == "" || n.Key == "", "ca, cert and key are required: make them with: policyctl cluster init")
 	peers, err := n.peers()
@@ -101,6 +104,28 @@ func (c *config) checkCluster() error {
 	}
 	refuse(!own, fmt.Sprintf("peers does not list this node, %s", c.ID))
 	return errors.Join(errs...)
+}
+
+// checkNodes returns an error if the setting nodes cannot be the list of all nodes. A
+// majority is counted of this list, because a list of the nodes that were heard would be
+// too short after each start.
+func (c *config) checkNodes() error {
+	list := c.Cluster.Nodes
+	for i, id := range list {
+		if !decision.IsToken(id) {
+			return fmt.Errorf("cluster: nodes: %q: want an id of 1 to 32 characters of a-z and 0-9", id)
+		}
+		if slices.Contains(list[:i], id) {
+			return fmt.Errorf("cluster: nodes: %q is listed twice", id)
+		}
+	}
+	switch {
+	case len(list) < minPeers:
+		return fmt.Errorf("cluster: nodes lists %d nodes: with nats_urls, list the ids of all nodes of the cluster, at least %d, or the loss of one node would stop the cluster", len(list), minPeers)
+	case !slices.Contains(list, c.ID):
+		return fmt.Errorf("cluster: nodes does not list this node, %s", c.ID)
+	}
+	return nil
 }
 
 // doubts returns what is likely wrong with the settings of this node's log server,

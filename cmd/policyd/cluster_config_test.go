@@ -26,6 +26,7 @@ name = "acme"
 nats_urls = ["tls://nats.example:4222"]
 nats_seed_file = "seed"
 nats_ca = "ca.pem"
+nodes = ["n1", "n2", "n3"]
 `
 	for _, test := range []struct {
 		name, text, old, with string
@@ -47,6 +48,12 @@ nats_ca = "ca.pem"
 		{name: "an address twice", text: clusterText, old: "n2=10.0.0.2", with: "n2=10.0.0.1", want: "listed twice"},
 		{name: "both kinds", text: external, old: "[cluster]", with: "[cluster]\nlisten = \"10.0.0.1:6223\"", want: "leave out listen"},
 		{name: "external without a seed", text: external, old: `nats_seed_file = "seed"`, want: "requires nats_seed_file"},
+		{name: "external without nodes", text: external, old: `nodes = ["n1", "n2", "n3"]`, want: "list the ids of all nodes"},
+		{name: "external, two nodes", text: external, old: `, "n3"`, want: "lists 2 nodes"},
+		{name: "external, not itself", text: external, old: `"n1", "n2"`, with: `"n4", "n2"`, want: "does not list this node, n1"},
+		{name: "external, a node twice", text: external, old: `"n3"`, with: `"n2"`, want: "listed twice"},
+		{name: "external, not an id", text: external, old: `"n3"`, with: `"n.3"`, want: "want an id"},
+		{name: "nodes and peers", text: clusterText, old: `key = "n1.key"`, with: "key = \"n1.key\"\nnodes = [\"n1\"]", want: "for nats_urls only"},
 		{name: "a seed without servers", text: clusterText, old: `key = "n1.key"`, with: "key = \"n1.key\"\nnats_seed_file = \"seed\"", want: "for nats_urls only"},
 		{name: "nothing but a seed", text: "[cluster]\nnats_seed_file = \"seed\"\n", want: "needs a name"},
 	} {

@@ -41,7 +41,7 @@ func (p *process) removeNode(ctx context.Context, name string) (api.ClusterRemov
 	m := p.cluster
 	if m.logServer == nil {
 		return api.ClusterRemoved{}, conflict("this cluster's log is ordered by NATS servers of your own (nats_urls), which policyd does not manage: " +
-			"remove the server there; the node itself is out of the cluster once it is stopped")
+			"remove the server there; to take a node out, stop it, remove it from the setting nodes of the other nodes, and restart them one after the other")
 	}
 	if !m.removing.TryLock() {
 		return api.ClusterRemoved{}, conflict("another node is being removed: wait until that is done")

@@ -20,7 +20,7 @@ func (m *membership) report() api.Cluster {
 	for _, r := range m.replica.Members() {
 		n := clusterNode(&r)
 		n.Role = "decides"
-		if at := slices.Index(left, r.Node); at >= 0 || len(m.configured) == 0 {
+		if at := slices.Index(left, r.Node); at >= 0 {
 			n.Role = "voter"
 			left = slices.DeleteFunc(left, func(id string) bool { return id == r.Node })
 		}

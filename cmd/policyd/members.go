@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
-	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/node"
@@ -16,16 +14,10 @@ import (
 // members are the nodes of the cluster, as package node asks about them.
 type members struct {
 	replica *replica.Replica
-	// configured are the nodes in the configuration. They are empty if an operator's
-	// NATS servers order the log; then each node that was heard of counts.
+	// configured are the nodes in the configuration. Only they vote. Another node that
+	// was heard decides, and is waited for.
 	configured []string
-	// began is when this process began to hear the other nodes.
-	began time.Time
 }
-
-// unheard stands for the nodes that this process may not have heard yet, while the
-// configuration does not name them.
-const unheard = "nodes not heard yet"
 
 // Members implements node.Cluster.
 func (m members) Members() ([]node.Member, <-chan struct{}) {
@@ -38,16 +30,11 @@ func (m members) Members() ([]node.Member, <-chan struct{}) {
 			left = slices.Delete(left, at, at+1)
 		}
 		list = append(list, node.Member{
-			Node: r.Node, Voter: at >= 0 || len(m.configured) == 0, Stored: r.Position, Decides: r.Decides, Level: r.Level,
+			Node: r.Node, Voter: at >= 0, Stored: r.Position, Decides: r.Decides, Level: r.Level,
 		})
 	}
 	for _, id := range left {
 		list = append(list, node.Member{Node: id, Voter: true})
-	}
-	if len(m.configured) == 0 && time.Since(m.began) <= decision.Lease {
-		// A node that hangs may hold proofs of the time before this process. It does not
-		// vote, because nobody knows how many such nodes there are.
-		list = append(list, node.Member{Node: unheard})
 	}
 	return list, changed
 }

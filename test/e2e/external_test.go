@@ -153,7 +153,7 @@ func (o *operators) settings(seed string) string {
 	for _, addr := range o.listen {
 		urls = append(urls, fmt.Sprintf("%q", "tls://"+addr))
 	}
-	return fmt.Sprintf("nats_urls = [%s]\nnats_ca = %q\nnats_seed_file = %q", strings.Join(urls, ", "), o.file(0, "ca.crt"), seed)
+	return fmt.Sprintf("nats_urls = [%s]\nnats_ca = %q\nnats_seed_file = %q\nnodes = [\"n1\", \"n2\", \"n3\"]", strings.Join(urls, ", "), o.file(0, "ca.crt"), seed)
 }
 
 // connect connects with a seed.
@@ -306,7 +306,7 @@ func (o *operators) foreign(ctx context.Context, t *testing.T, u *upgrade) {
 	}
 	config, log := filepath.Join(dir, "policyd.toml"), filepath.Join(dir, "log")
 	text := fmt.Sprintf("id = \"n9\"\ndata = %q\n[admin]\nsocket = %q\n[nats]\nlisten = %q\nserver_name = \"postern-n9\"\n[cluster]\nname = \"other\"\n%s\n[listen]\nhttp = \"\"\n",
-		filepath.Join(dir, "data"), filepath.Join(dir, "admin", "policyd.sock"), addrs[0], o.settings(o.seeds[2]))
+		filepath.Join(dir, "data"), filepath.Join(dir, "admin", "policyd.sock"), addrs[0], strings.Replace(o.settings(o.seeds[2]), `"n3"`, `"n9"`, 1))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
