@@ -31,6 +31,10 @@ const (
 	kindGeneration = 3
 )
 
+// ErrGap is the error of Sequencer.Follow when entries that do not expire are missing where
+// this node reads the order. The node stops, because it may miss a revocation.
+var ErrGap = errors.New("entries of the order are missing")
+
 // ErrShort is the error of Sequencer.Follow when the order is known to end before
 // the entry after which a node wants to follow. The node is then ahead of the
 // order: the order has lost entries that the node has applied.
@@ -47,7 +51,8 @@ type Sequencer interface {
 	// more until ctx ends, fn returns an error, or the connection is lost. It calls
 	// fn with an entry only once a majority of the voters has it on disk. Expired
 	// ticks may be left out. The entries belong to fn until fn returns. If the order
-	// is known to end before the number, the error is ErrShort.
+	// is known to end before the number, the error is ErrShort. If entries other than ticks
+	// are missing where this node reads, the error is ErrGap.
 	Follow(ctx context.Context, after uint64, fn func([]Entry) error) error
 	// State describes the sequencer to operators.
 	State() SequencerState

@@ -217,6 +217,14 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
+// TestGap: a replica stops for a gap in the order.
+func TestGap(t *testing.T) {
+	r := newOrderCase(t).node.r
+	if err := r.judge(fmt.Errorf("read the order: %w", ErrGap)); err != nil || !errors.Is(r.Failure(), ErrGap) {
+		t.Errorf("%v; failure: %v", err, r.Failure())
+	}
+}
+
 // A damagedLog cannot read commits.
 type damagedLog struct {
 	Log

@@ -121,7 +121,7 @@ func (r *Replica) judge(err error) error {
 	_, stopped := errors.AsType[*stopError](err)
 	corrupt, damaged := errors.AsType[*events.CorruptError](err)
 	switch {
-	case stopped, errors.Is(err, ErrShort):
+	case stopped, errors.Is(err, ErrShort), errors.Is(err, ErrGap):
 		r.stop(err)
 	case damaged:
 		// It does not mend itself, and the commits behind it cannot be compared.

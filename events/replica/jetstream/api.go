@@ -205,7 +205,7 @@ func next(ctx context.Context, sub *nats.Subscription, within time.Duration) (*n
 // fromLeader returns a few entries from a number on, from the stream's leader.
 func fromLeader(ctx context.Context, conn *nats.Conn, from uint64) (entries []replica.Entry, err error) {
 	for len(entries) < leaderEntries && ctx.Err() == nil {
-		e, err := leaderNext(ctx, conn, from)
+		e, err := leaderNext(ctx, conn, from, logSubjects)
 		if err != nil || e.Seq == 0 {
 			return entries, err
 		}
@@ -215,10 +215,10 @@ func fromLeader(ctx context.Context, conn *nats.Conn, from uint64) (entries []re
 	return entries, ctx.Err()
 }
 
-// leaderNext returns the first entry from a number on, from the stream's leader. It
+// leaderNext returns the first entry of a subject from a number on, from the stream's leader. It
 // is slower than fetch, but the leader does not lag behind. The entry is zero if
 // there is none yet.
-func leaderNext(ctx context.Context, conn *nats.Conn, from uint64) (replica.Entry, error) {
+func leaderNext(ctx context.Context, conn *nats.Conn, from uint64, subject string) (replica.Entry, error) {
 	var answer struct {
 		Error   *apiError `json:"error"`
 		Message struct {
@@ -229,7 +229,7 @@ func leaderNext(ctx context.Context, conn *nats.Conn, from uint64) (replica.Entr
 	body := struct {
 		Seq  uint64 `json:"seq"`
 		Next string `json:"next_by_subj"`
-	}{from, logSubjects}
+	}{from, subject}
 	if err := request(ctx, conn, apiGet, body, &answer); err != nil {
 		return replica.Entry{}, err
 	}

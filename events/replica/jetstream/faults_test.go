@@ -166,7 +166,7 @@ func TestExpiredTicks(t *testing.T) {
 	offer(t, nodes[0], batch("first"), b)
 	offer(t, nodes[0], tick, b)
 	eventually(t, "the tick expires", func() bool {
-		e, err := leaderNext(t.Context(), nodes[0].conn, 2)
+		e, err := leaderNext(t.Context(), nodes[0].conn, 2, logSubjects)
 		return err == nil && string(e.Data) != string(tick)
 	})
 	offer(t, nodes[0], batch("last"), b)
@@ -178,6 +178,56 @@ func TestExpiredTicks(t *testing.T) {
 	// A node that follows from after the tick needs nothing but the last entry.
 	again := follow(t, nodes[2], 2)
 	eventually(t, "a node that had the tick", func() bool { return again.has(batch("last")) })
+}
+
+// TestMissingBatch gives a follower an answer in which a batch is missing that the leader
+// has, as a damaged server answers. A missing tick is usual.
+func TestMissingBatch(t *testing.T) {
+	t.Parallel()
+	_, nodes := three(t)
+	b := follow(t, nodes[0], 0)
+	for _, data := range [][]byte{batch("first"), {2, 'x'}, batch("second"), {2, 'y'}, {2, 'z'}} {
+		offer(t, nodes[0], data, b)
+	}
+	all := b.all()
+	place := func(data ...byte) int {
+		return slices.IndexFunc(all, func(e replica.Entry) bool { return string(e.Data) == string(data) })
+	}
+	for name, test := range map[string]struct {
+		lost int // in all
+		gap  bool
+	}{
+		"the last batch": {place(batch("second")...), true},
+		"a tick":         {place(2, 'y'), false},
+	} {
+		f := &follower{stream: nodes[0].stream, fn: func([]replica.Entry) error { return nil }, next: 1}
+		answer := slices.Delete(slices.Clone(all), test.lost, test.lost+1)
+		if err := f.takeAll(t.Context(), answer); errors.Is(err, replica.ErrGap) != test.gap || err != nil && !test.gap {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
+// TestGapOf checks which gaps of an answer the leader is asked about.
+func TestGapOf(t *testing.T) {
+	entries := func(text string) (list []replica.Entry) { // a letter an entry, "-" a missing one
+		for i, c := range text {
+			switch c {
+			case 'b':
+				list = append(list, replica.Entry{Seq: uint64(i + 1), Data: batch("b")})
+			case 't':
+				list = append(list, replica.Entry{Seq: uint64(i + 1), Data: []byte{2}})
+			}
+		}
+		return list
+	}
+	for text, want := range map[string][2]uint64{
+		"": {}, "btbt": {}, "b-b": {}, "-t-b": {}, "-t": {1, 2}, "b-t": {2, 3}, "b-t--t": {2, 6}, "-b--tt": {3, 5},
+	} {
+		if from, to := gapOf(1, entries(text)); from != want[0] || to != want[1] {
+			t.Errorf("%q: %d to %d, want %d", text, from, to, want)
+		}
+	}
 }
 
 // TestShort checks that a follower reports a stream that ends too early, but not one

@@ -170,13 +170,52 @@ func (f *follower) receive(ctx context.Context, asked *fetch) []replica.Entry {
 	return entries
 }
 
+// takeAll takes the entries of an answer, and hands them over.
 func (f *follower) takeAll(ctx context.Context, entries []replica.Entry) error {
+	if err := f.checkGap(ctx, entries); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		if err := f.take(e); err != nil {
 			return err
 		}
 	}
 	return cmp.Or(f.hand(), ctx.Err())
+}
+
+// checkGap returns replica.ErrGap if a batch is missing in a gap of an answer. Ticks expire,
+// so gaps are usual, but a damaged server can have lost a batch. The leader knows.
+func (f *follower) checkGap(ctx context.Context, entries []replica.Entry) error {
+	from, to := gapOf(f.next, entries)
+	if from == to {
+		return nil
+	}
+	e, err := leaderNext(ctx, f.stream.cfg.Conn, from, kinds[kindBatch])
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the leader whether only ticks are missing from entry %d to %d: %w", from, to-1, err)
+	case e.Seq != 0 && e.Seq < to:
+		return fmt.Errorf("the log server that this node reads from has lost the batch of entry %d, which the leader has: check its disk: %w", e.Seq, replica.ErrGap)
+	}
+	return nil
+}
+
+// gapOf returns the first missing entry and the one after the last, of the gaps behind the
+// last batch of an answer. Gaps before a batch need no look, because the positions of the
+// commits show a missing batch. Equal numbers mean that there is no gap.
+func gapOf(next uint64, entries []replica.Entry) (from, to uint64) {
+	for _, e := range entries {
+		switch {
+		case isBatch(e.Data):
+			from, to = 0, 0
+		case e.Seq > next && from == to:
+			from, to = next, e.Seq
+		case e.Seq > next:
+			to = e.Seq
+		}
+		next = max(next, e.Seq+1)
+	}
+	return from, to
 }
 
 // catchUp fetches entries until there are no more. It asks for the next entries

@@ -234,8 +234,13 @@ func (s *Stream) publish(ctx context.Context) {
 	}
 }
 
+// kindBatch is the first byte of a batch.
+const kindBatch = 1
+
+func isBatch(data []byte) bool { return len(data) > 0 && data[0] == kindBatch }
+
 // The kinds of entries that have a subject of their own. All are ordered alike.
-var kinds = map[byte]string{1: "postern.log.batch", 2: "postern.log.tick", 3: "postern.log.generation"}
+var kinds = map[byte]string{kindBatch: "postern.log.batch", 2: "postern.log.tick", 3: "postern.log.generation"}
 
 func subjectOf(data []byte) string {
 	if len(data) > 0 && kinds[data[0]] != "" {
