@@ -48,8 +48,9 @@ func (c *clusterRemove) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "node %s is out of the cluster (removed %s; left %s)\n", out.Node, strings.Join(out.Removed, ", "), strings.Join(out.Left, ", "))
-		fmt.Fprintf(w, "Take it out of peers in the configuration of the other nodes, and out of urls at the gateways, and restart them one after the other.\n")
+		fmt.Fprintf(w, "%s: removed for good: %s; left: %s\n", out.Node, strings.Join(out.Removed, ", "), strings.Join(out.Left, ", "))
+		fmt.Fprintf(w, "If the node does not come back: take it out of peers in the configuration of the other nodes, and out of urls at the gateways, and restart them one after the other.\n")
+		fmt.Fprintf(w, "If it has lost its data and runs again: change no configuration. It joins by itself; policyctl cluster join on that node waits for it.\n")
 		fmt.Fprintf(w, "Before the next change, wait until policyctl cluster status shows that all copies are current.\n")
 	})
 }
