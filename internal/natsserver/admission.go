@@ -29,9 +29,17 @@ type FormerError struct {
 	Node   string
 	Former string // the former server's name, or its id if its name is not known
 	known  bool
+	led    bool // the servers with a vote have a leader; without one, no vote can be taken away
 }
 
 func (e *FormerError) Error() string {
+	if !e.led {
+		return e.text() + ". This works only while most of the log servers that have a vote run: they have no leader now"
+	}
+	return e.text()
+}
+
+func (e *FormerError) text() string {
 	if !e.known {
 		return fmt.Sprintf("the log servers count the vote of %s, whose name none of them knows: it may be the former log server of this node, %s. "+
 			"Start the node that it belongs to; or, if that node's data is lost, remove its vote on another node: policyctl cluster remove %s", e.Former, e.Node, e.Former)
@@ -69,16 +77,15 @@ func mayVote(own string, peers []LogPeer, views []view) error {
 			}
 		}
 	}
-	led := false
+	led := slices.ContainsFunc(views, func(v view) bool { return v.leads })
 	for _, v := range views {
-		led = led || v.leads
 		for _, m := range v.members {
 			name, known := names[m.ID]
 			switch {
 			case !known:
-				return &FormerError{Node: nodeOf(own), Former: m.ID}
+				return &FormerError{Node: nodeOf(own), Former: m.ID, led: led}
 			case name != own && nodeOf(name) == nodeOf(own):
-				return &FormerError{Node: nodeOf(own), Former: name, known: true}
+				return &FormerError{Node: nodeOf(own), Former: name, known: true, led: led}
 			}
 		}
 	}
