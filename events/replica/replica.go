@@ -277,6 +277,9 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 		}
 		if t.seq > r.applied { // otherwise the node reads it again, and it may be old
 			r.lastTick = now
+			if r.isOthers(&t.tick) {
+				r.roster.twin(now)
+			}
 		}
 		r.proofs.add(t.at.position, t.Challenges, now)
 	}
@@ -292,6 +295,15 @@ func (r *Replica) believe(s step, applied uint64, begun bool) error {
 func (r *Replica) isOwn(t *tick) bool {
 	return t.Node == r.cfg.Node && slices.ContainsFunc(t.Challenges, func(c challenge) bool {
 		return c.Gateway == r.barrierName() && c.Number > r.firstBarrier && c.Number <= r.barriers.Load()
+	})
+}
+
+// isOthers reports whether another process with this node's name has offered a tick. Two
+// processes with one copied data folder have log servers of one name, which do not
+// connect to each other: they may hear nothing of each other but their ticks.
+func (r *Replica) isOthers(t *tick) bool {
+	return t.Node == r.cfg.Node && slices.ContainsFunc(t.Challenges, func(c challenge) bool {
+		return c.Gateway == r.barrierName() && !sameRun(c.Number, r.firstBarrier)
 	})
 }
 
@@ -313,9 +325,9 @@ func (r *Replica) tick() {
 		r.mu.Unlock()
 		return
 	}
-	if !r.caughtUp {
-		r.heard.add(r.barrierName(), r.barriers.Add(1))
-	}
+	// The number shows this process that the tick is its own, and another process with
+	// this node's name that it is not: see isOwn and isOthers.
+	r.heard.add(r.barrierName(), r.barriers.Add(1))
 	t := tick{
 		Node: r.cfg.Node, Generation: r.generation.ID,
 		Position: position, Hash: hash, Level: r.cfg.Level,

@@ -182,3 +182,32 @@ func TestMembersAreBounded(t *testing.T) {
 		t.Errorf("%d members, the first is %+v", len(members), members[0])
 	}
 }
+
+// TestTwinInTicks orders ticks of another process with the node's name. Two log servers
+// of one name may not hear each other, so such a process shows in the order only.
+func TestTwinInTicks(t *testing.T) {
+	o := following(t)
+	r := o.node.r
+	o.seq = r.Status().Applied
+	order := func(wait time.Duration, node string, barrier uint64, want error) {
+		t.Helper()
+		o.pass(wait)
+		data := appendTick(nil, &tick{Node: node, Generation: [16]byte{1}, Challenges: []challenge{{barrierPrefix + node, barrier}}})
+		o.seq++
+		if err := r.take(t.Context(), []Entry{{o.seq, data}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Ready(); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	r.tick()
+	own, other := r.barriers.Load(), r.firstBarrier^1<<60
+	order(0, "n1", own, nil)
+	order(0, "n1", other, nil) // the process before may have offered one more
+	order(time.Second, "n1", own, nil)
+	order(time.Second, "n2", other, nil)
+	order(time.Second, "n1", other, ErrTwin)
+	order(twinFor-time.Second, "n1", own, ErrTwin)
+	order(2*time.Second, "n1", own, nil)
+}
