@@ -18,6 +18,7 @@ const (
 	tagQuestion     tag = 0x06
 	tagAdmit        tag = 0x02
 	tagOpen         tag = 0x05
+	tagFacts        tag = 0x21
 	tagVerdict      tag = 0x41
 	tagAdmission    tag = 0x42
 	tagOpening      tag = 0x43

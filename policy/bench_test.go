@@ -65,7 +65,7 @@ func BenchmarkDecide(b *testing.B) {
 		for b.Loop() {
 			a := &asked[i%len(asked)]
 			q.Session.Tenant, q.Session.Account, q.Desc.To = a.tenant, a.account, a.to
-			if v := Decide(log.view, &q, now); v.Effect != decision.Pass {
+			if v := Decide(log.view, "", &q, now); v.Effect != decision.Pass {
 				b.Fatal(v.Text())
 			}
 			i++

@@ -215,7 +215,7 @@ func (b *bruteForce) question(perm string) (int, bool) {
 func (b *bruteForce) decides(v *projections.View, account string, opened uint64, question int) decision.Effect {
 	session := decision.Session{Tenant: []byte("acme"), Account: []byte(account), Resource: []byte("r"), Opened: opened}
 	q := decision.NewQuestion(session, decision.Out, &b.d.questions[question], nil)
-	return Decide(v, &q, time.Unix(0, 0)).Effect
+	return Decide(v, "", &q, time.Unix(0, 0)).Effect
 }
 
 // has reports whether a session opened now has a permission. It asks the

@@ -9,12 +9,12 @@ import (
 // in decides about a stanza from the server. A forgery is dropped first. Then
 // the stanza asks for the permissions of all rows that apply.
 func (j *judge) in() Explanation {
-	d := &j.q.Desc
-	if e, faulty := inFault(d); faulty {
+	f := j.facts
+	if e, faulty := inFault(f); faulty {
 		return e
 	}
 	var e Explanation
-	switch d.Kind {
+	switch f.Kind {
 	case stanza.Message:
 		e = j.inMessage()
 	case stanza.Presence:
@@ -27,45 +27,45 @@ func (j *judge) in() Explanation {
 	if e.Verdict.Reason == decision.Forgery {
 		return e
 	}
-	if j.peer == remote {
+	if f.Peer == remote {
 		e.Asked |= federate
 	}
-	e.Missing = e.Asked.Minus(j.access.Effective)
+	e.Missing = e.Asked.Minus(j.standing.Effective)
 	return j.inEffect(e)
 }
 
 func (j *judge) inMessage() Explanation {
-	d := &j.q.Desc
-	if d.Has(stanza.IsCarbon) && j.peer != ownAccount {
+	f := j.facts
+	if f.Has(stanza.IsCarbon) && f.Peer != ownAccount {
 		return drop(&rowForgedCarbon, decision.Forgery)
 	}
-	if d.Has(stanza.IsArchive) && j.peer != ownAccount && !j.q.Queried {
+	if f.Has(stanza.IsArchive) && f.Peer != ownAccount && !f.Queried {
 		return drop(&rowForgedArchive, decision.Forgery)
 	}
-	if d.Type == stanza.Error {
+	if f.Type == stanza.Error {
 		e := pass(&rowMessageError)
-		if !j.access.Effective.Has(permission.MessagesRead) {
+		if !j.standing.Effective.Has(permission.MessagesRead) {
 			e.Verdict.Effect = decision.Strip
 		}
 		return e
 	}
-	special := d.Marks & (stanza.IsCarbon | stanza.IsArchive | stanza.IsEvent)
+	special := f.Marks & (stanza.IsCarbon | stanza.IsArchive | stanza.IsEvent)
 	if special == 0 {
 		return pass(&rowInMessage)
 	}
 	e := Explanation{Verdict: decision.Verdict{Effect: decision.Pass}}
-	if !d.Has(stanza.IsAlone) {
+	if !f.Has(stanza.IsAlone) {
 		e.also(&rowMore)
 	}
-	if d.Has(stanza.IsCarbon) {
+	if f.Has(stanza.IsCarbon) {
 		e.also(&rowCarbon)
 	}
-	if d.Has(stanza.IsArchive) && j.peer == ownAccount {
+	if f.Has(stanza.IsArchive) && f.Peer == ownAccount {
 		e.also(&rowArchive)
-	} else if d.Has(stanza.IsArchive) {
+	} else if f.Has(stanza.IsArchive) {
 		e.also(&rowRoomArchive)
 	}
-	if d.Has(stanza.IsEvent) {
+	if f.Has(stanza.IsEvent) {
 		j.event(&e)
 	}
 	return e
@@ -73,15 +73,14 @@ func (j *judge) inMessage() Explanation {
 
 // event adds the permissions that the pubsub event in the message asks for.
 func (j *judge) event(e *Explanation) {
-	d := &j.q.Desc
-	if j.peer == ownAccount {
+	f := j.facts
+	if f.Peer == ownAccount {
 		e.also(&rowOwnEvent)
-		e.Asked |= eventAsks(d)
+		e.Asked |= eventAsks(f)
 		return
 	}
-	from := d.From
-	bareUser := from.HasLocal() && !from.HasResource() && j.peer&(localUser|remote) != 0
-	if d.Type == stanza.Headline && bareUser && d.Has(stanza.IsAlone) {
+	bareUser := f.PeerLocal && !f.PeerResource && f.Peer&(localUser|remote) != 0
+	if f.Type == stanza.Headline && bareUser && f.Has(stanza.IsAlone) {
 		e.also(&rowContactEvent)
 		return
 	}
@@ -89,17 +88,17 @@ func (j *judge) event(e *Explanation) {
 }
 
 func (j *judge) inPresence() Explanation {
-	d := &j.q.Desc
+	f := j.facts
 	switch {
-	case j.peer&(ownAccount|ownResource) != 0:
+	case f.Peer&(ownAccount|ownResource) != 0:
 		return pass(&rowOwnPresence)
-	case d.Type == stanza.Error:
+	case f.Type == stanza.Error:
 		e := pass(&rowInPresenceError)
-		if !j.access.Effective.Has(permission.MessagesRead) {
+		if !j.standing.Effective.Has(permission.MessagesRead) {
 			e.Verdict.Effect = decision.Strip
 		}
 		return e
-	case j.joined() && d.Has(stanza.HasMUCUser) && (d.Type == stanza.Available || d.Type == stanza.Unavailable):
+	case j.joined() && f.Has(stanza.HasMUCUser) && (f.Type == stanza.Available || f.Type == stanza.Unavailable):
 		return pass(&rowRoomPresence)
 	}
 	return pass(&rowInPresence)
@@ -110,38 +109,39 @@ func (j *judge) inPresence() Explanation {
 // address of a remote room looks like a user's, so a remote address counts as
 // a room if the session asked to join it.
 func (j *judge) joined() bool {
-	switch j.peer {
+	f := j.facts
+	switch f.Peer {
 	case localService:
-		return j.q.Joined
+		return f.Joined
 	case remote:
-		return j.q.MUC
+		return f.MUC
 	}
 	return false
 }
 
 func (j *judge) inIQ() Explanation {
-	d := &j.q.Desc
-	if d.Type == stanza.Result || d.Type == stanza.Error {
-		if j.peer&own != 0 {
+	f := j.facts
+	if f.Type == stanza.Result || f.Type == stanza.Error {
+		if f.Peer&own != 0 {
 			return pass(&rowInOwnResult)
 		}
-		if j.q.Outstanding {
+		if f.Outstanding {
 			return pass(&rowInResult)
 		}
 		return drop(&rowInResultUnasked, decision.NotOutstanding)
 	}
-	if len(d.Payloads) != 1 { // a gateway reports this as a fault
+	if !f.HasPayload { // a gateway reports this as a fault
 		return refuse(&rowTooMuch, decision.UnavailableUndescribable)
 	}
-	space := d.Payloads[0].Space
+	space := f.Payload.Space
 	switch {
-	case space == stanza.Roster && d.Type == stanza.Set:
+	case space == stanza.Roster && f.Type == stanza.Set:
 		return j.push(&rowRosterPush)
-	case space == stanza.Blocking && d.Type == stanza.Set:
+	case space == stanza.Blocking && f.Type == stanza.Set:
 		return j.push(&rowBlockPush)
-	case space == stanza.Privacy && d.Type == stanza.Set && j.peer == ownAccount:
+	case space == stanza.Privacy && f.Type == stanza.Set && f.Peer == ownAccount:
 		return j.push(&rowPrivacyPush)
-	case d.Has(stanza.IsPlain):
+	case f.Has(stanza.IsPlain):
 		return pass(&rowInHarmless)
 	}
 	return pass(&rowInRequest)
@@ -150,7 +150,7 @@ func (j *judge) inIQ() Explanation {
 // push decides about a push, an iq set that announces a change of a list. Only
 // the own account may send a push.
 func (j *judge) push(r *row) Explanation {
-	if j.peer != ownAccount {
+	if j.facts.Peer != ownAccount {
 		return drop(&rowForgedPush, decision.Forgery)
 	}
 	e := pass(r)
@@ -184,12 +184,12 @@ func (j *judge) inEffect(e Explanation) Explanation {
 // answersSender reports whether the sender of a refused stanza gets an error:
 // the same error that a server sends if the user is not online.
 func (j *judge) answersSender(missing permission.Permission) bool {
-	d := &j.q.Desc
-	switch d.Kind {
+	f := j.facts
+	switch f.Kind {
 	case stanza.IQ:
-		return d.Type == stanza.Get || d.Type == stanza.Set
+		return f.Type == stanza.Get || f.Type == stanza.Set
 	case stanza.Message:
-		if d.Type != stanza.Chat && d.Type != stanza.Normal {
+		if f.Type != stanza.Chat && f.Type != stanza.Normal {
 			return false
 		}
 		if missing == permission.Federate {
@@ -198,9 +198,9 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 		// A room removes an occupant who answers it with an error. Therefore a
 		// message from the room itself is not answered. A room sends such a
 		// message when a visitor asks for voice (XEP-0045 section 7.13).
-		ofRoom := j.peer == localService && !d.From.HasResource()
-		return !ofRoom && d.To.HasResource() &&
-			d.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0
+		ofRoom := f.Peer == localService && !f.PeerResource
+		return !ofRoom && f.ToResource &&
+			f.Marks&(stanza.IsCarbon|stanza.IsArchive|stanza.IsEvent|stanza.HasMUCUser) == 0
 	}
 	return false
 }
@@ -208,17 +208,17 @@ func (j *judge) answersSender(missing permission.Permission) bool {
 // inFault decides about a stanza that cannot be judged by its contents. A bad
 // embedded address is not a fault here, since the session is the only addressee
 // of an incoming stanza.
-func inFault(d *stanza.Descriptor) (Explanation, bool) {
-	switch d.Fault {
+func inFault(f *decision.Facts) (Explanation, bool) {
+	switch f.Fault {
 	case stanza.NoFault, stanza.BadEmbedded:
 		return Explanation{}, false
 	case stanza.BadTo, stanza.BadFrom:
-		if d.Kind == stanza.IQ && (d.Type == stanza.Get || d.Type == stanza.Set) {
+		if f.Kind == stanza.IQ && (f.Type == stanza.Get || f.Type == stanza.Set) {
 			return refuse(&rowBadAddress, decision.UnavailableUndescribable), true
 		}
 		return drop(&rowBadAddress, decision.JIDMalformed), true
 	}
-	if d.Kind == stanza.IQ && (d.Type == stanza.Get || d.Type == stanza.Set) {
+	if f.Kind == stanza.IQ && (f.Type == stanza.Get || f.Type == stanza.Set) {
 		return refuse(&rowTooMuch, decision.UnavailableUndescribable), true
 	}
 	return drop(&rowTooMuch, decision.NotAcceptable), true

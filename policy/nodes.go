@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 
+	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
@@ -37,23 +38,41 @@ var (
 )
 
 // nodePair returns the permissions for the data in a PEP node.
-func nodePair(node []byte) pair {
+func nodePair(node decision.NodeClass) pair {
+	switch node {
+	case decision.BookmarksNode:
+		return bookmarks
+	case decision.ProfileNode:
+		return profile
+	case decision.OMEMONode:
+		return omemo
+	case decision.MessagesNode:
+		return messages
+	}
+	return pep
+}
+
+// nodeClass returns the class of a node.
+func nodeClass(node []byte) decision.NodeClass {
 	switch string(node) {
 	case "storage:bookmarks", "urn:xmpp:bookmarks:1":
-		return bookmarks
+		return decision.BookmarksNode
 	case "urn:xmpp:vcard4", "urn:xmpp:avatar:data", "urn:xmpp:avatar:metadata", "http://jabber.org/protocol/nick":
-		return profile
+		return decision.ProfileNode
 	case "eu.siacs.conversations.axolotl.devicelist",
 		"urn:xmpp:omemo:1:devices", "urn:xmpp:omemo:1:bundles",
 		"urn:xmpp:omemo:2:devices", "urn:xmpp:omemo:2:bundles":
-		return omemo
+		return decision.OMEMONode
 	case "http://jabber.org/protocol/offline":
-		return messages
+		return decision.MessagesNode
 	}
 	if n, ok := bytes.CutPrefix(node, []byte("eu.siacs.conversations.axolotl.bundles.")); ok && isNumber(n) {
-		return omemo
+		return decision.OMEMONode
 	}
-	return pep
+	if bytes.IndexByte(node, '#') >= 0 {
+		return decision.CapsNode
+	}
+	return decision.PEPNode
 }
 
 func isNumber(b []byte) bool {
@@ -68,13 +87,13 @@ func isNumber(b []byte) bool {
 // storageAsks returns the permissions for private XML storage (XEP-0049). Every
 // child counts, because servers that receive several children act on different
 // ones.
-func storageAsks(d *stanza.Descriptor) permission.Set {
+func storageAsks(f *decision.Facts) permission.Set {
 	var asked permission.Set
-	for i := range d.Parts {
-		asked |= storagePair(d.Parts[i].Space).of(d.Type)
+	for i := range f.NumParts {
+		asked |= storagePair(f.Parts[i].Space).of(f.Type)
 	}
-	if len(d.Parts) == 0 {
-		asked = legacyStorage.of(d.Type)
+	if f.NumParts == 0 {
+		asked = legacyStorage.of(f.Type)
 	}
 	return asked
 }
@@ -91,39 +110,39 @@ func storagePair(s stanza.Space) pair {
 
 // pubsubAsks returns the permissions for every node that a pubsub request
 // names. An action that names no node asks for pep.
-func pubsubAsks(d *stanza.Descriptor) permission.Set {
+func pubsubAsks(f *decision.Facts) permission.Set {
 	var asked permission.Set
-	for i := range d.Parts {
-		p := &d.Parts[i]
+	for i := range f.NumParts {
+		p := &f.Parts[i]
 		node := pep
-		if p.HasNode {
+		if p.Node != decision.NoNode {
 			node = nodePair(p.Node)
-		} else if isModifier(d, p) {
+		} else if isModifier(f, p) {
 			continue
 		}
-		asked |= node.of(d.Type)
-		switch string(p.Local) {
-		case "subscribe", "unsubscribe", "options":
+		asked |= node.of(f.Type)
+		switch p.Name {
+		case decision.SubscribeName, decision.UnsubscribeName, decision.OptionsName:
 			// A subscription delivers items and changes state.
 			asked |= node.read | node.write
 		}
 	}
 	if asked == 0 {
-		asked = pep.of(d.Type)
+		asked = pep.of(f.Type)
 	}
 	return asked
 }
 
 // namesNodes reports whether every action of a pubsub request names a node and
 // no action names the bookmarks node.
-func namesNodes(d *stanza.Descriptor) bool {
+func namesNodes(f *decision.Facts) bool {
 	named := false
-	for i := range d.Parts {
-		p := &d.Parts[i]
+	for i := range f.NumParts {
+		p := &f.Parts[i]
 		switch {
-		case p.HasNode && nodePair(p.Node) != bookmarks:
+		case p.Node != decision.NoNode && p.Node != decision.BookmarksNode:
 			named = true
-		case p.HasNode || !isModifier(d, p):
+		case p.Node != decision.NoNode || !isModifier(f, p):
 			return false
 		}
 	}
@@ -132,22 +151,22 @@ func namesNodes(d *stanza.Descriptor) bool {
 
 // isModifier reports whether p, which has no node, only modifies another action
 // in the request (XEP-0060 sections 6.3.7, 7.1.5 and 8.1.3).
-func isModifier(d *stanza.Descriptor, p *stanza.Part) bool {
-	switch string(p.Local) {
-	case "publish-options":
+func isModifier(f *decision.Facts, p *decision.FactPart) bool {
+	switch p.Name {
+	case decision.PublishOptionsName:
 		return true
-	case "configure":
-		return hasAction(d, p.Space, "create")
-	case "options":
-		return hasAction(d, p.Space, "subscribe")
+	case decision.ConfigureName:
+		return hasAction(f, p.Space, decision.CreateName)
+	case decision.OptionsName:
+		return hasAction(f, p.Space, decision.SubscribeName)
 	}
 	return false
 }
 
-func hasAction(d *stanza.Descriptor, space stanza.Space, local string) bool {
-	for i := range d.Parts {
-		p := &d.Parts[i]
-		if !p.Inner && p.Space == space && string(p.Local) == local {
+func hasAction(f *decision.Facts, space stanza.Space, name decision.FactName) bool {
+	for i := range f.NumParts {
+		p := &f.Parts[i]
+		if !p.Inner && p.Space == space && p.Name == name {
 			return true
 		}
 	}
@@ -156,10 +175,10 @@ func hasAction(d *stanza.Descriptor, space stanza.Space, local string) bool {
 
 // eventAsks returns the read permissions of every node that a pubsub event
 // names.
-func eventAsks(d *stanza.Descriptor) permission.Set {
+func eventAsks(f *decision.Facts) permission.Set {
 	var asked permission.Set
-	for i := range d.Parts {
-		asked |= nodePair(d.Parts[i].Node).read
+	for i := range f.NumParts {
+		asked |= nodePair(f.Parts[i].Node).read
 	}
 	if asked == 0 {
 		asked = pep.read

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
@@ -14,14 +16,13 @@ type requestRow struct {
 	to    class
 	space spaces
 	// local, if not nil, lists the local names of the payload that match.
-	local []string
-	// when, if not nil, must return true as well.
-	when func(*stanza.Descriptor) bool
+	local []decision.FactName
+	// when must hold as well.
+	when condition
 	// asks are the permissions for a get (read) and a set (write).
 	asks pair
-	// more, if not nil, returns the permissions for the contents of the
-	// payload.
-	more func(*stanza.Descriptor) permission.Set
+	// more says which contents of the payload ask for more permissions.
+	more contents
 	note string // describes more, for the printed table
 }
 
@@ -44,88 +45,129 @@ func in(list ...stanza.Space) spaces {
 var requestRows = []requestRow{
 	{what: "jabber:iq:roster", to: own, space: in(stanza.Roster), asks: contacts},
 	{what: "vcard-temp, urn:ietf:params:xml:ns:vcard-4.0", to: own, space: in(stanza.VCardTemp, stanza.VCard4), asks: profile},
-	{what: "jabber:iq:private", to: own, space: in(stanza.Private), more: storageAsks,
+	{what: "jabber:iq:private", to: own, space: in(stanza.Private), more: storageParts,
 		note: "for every child: storage:bookmarks asks for bookmarks; storage:rosternotes, roster:delimiter, storage:metacontacts ask for contacts; any other child, or no child, asks for legacy-storage"},
-	{what: "urn:xmpp:mam:0..2 query, metadata", to: own, space: in(stanza.MAM), local: []string{"query", "metadata"}, asks: archive},
-	{what: "any other urn:xmpp:mam:* query, metadata", to: own, space: in(stanza.MAMOther), local: []string{"query", "metadata"},
+	{what: "urn:xmpp:mam:0..2 query, metadata", to: own, space: in(stanza.MAM), local: []decision.FactName{decision.QueryName, decision.MetadataName}, asks: archive},
+	{what: "any other urn:xmpp:mam:* query, metadata", to: own, space: in(stanza.MAMOther), local: []decision.FactName{decision.QueryName, decision.MetadataName},
 		asks: pair{account.read | archive.read, account.write | archive.write}},
-	{what: "urn:xmpp:mam:* prefs", to: own, space: in(stanza.MAM, stanza.MAMOther), local: []string{"prefs"}, asks: history},
-	{what: "http://jabber.org/protocol/offline", to: own, space: in(stanza.Offline), asks: pair{messages.read, messages.read}, more: offlineAsks,
+	{what: "urn:xmpp:mam:* prefs", to: own, space: in(stanza.MAM, stanza.MAMOther), local: []decision.FactName{decision.PrefsName}, asks: history},
+	{what: "http://jabber.org/protocol/offline", to: own, space: in(stanza.Offline), asks: pair{messages.read, messages.read}, more: offlineActions,
 		note: "remove or purge: also history:write"},
 	{what: "urn:xmpp:carbons:0..2", to: own, space: in(stanza.CarbonsOld, stanza.Carbons), asks: pair{messages.read, messages.read}},
 	{what: "urn:xmpp:blocking, jabber:iq:privacy", to: own, space: in(stanza.Blocking, stanza.Privacy), asks: blocklist},
-	{what: "disco#info, disco#items", to: ownAccount, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoNodeAsks,
+	{what: "disco#info, disco#items", to: ownAccount, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoNode,
 		note: "get with a node: also the read permission of the node"},
-	{what: "disco#info, disco#items", to: ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoAsks,
+	{what: "disco#info, disco#items", to: ownResource, space: in(stanza.DiscoInfo, stanza.DiscoItems), asks: pair{discoRead, account.write}, more: discoNodeNotCaps,
 		note: "get with a node that is not a caps node: also the read permission of the node"},
-	{what: "pubsub, pubsub#owner", to: own, space: in(stanza.PubSub, stanza.PubSubOwner), more: pubsubAsks,
+	{what: "pubsub, pubsub#owner", to: own, space: in(stanza.PubSub, stanza.PubSubOwner), more: pubsubParts,
 		note: "the permissions of the node of every child, in any namespace, and of every descendant with a node; a child without a node asks for pep; subscribe, unsubscribe, options ask for read and write"},
-	{what: "urn:xmpp:push:0", to: own, space: in(stanza.Push), asks: pair{account.write, account.write}, more: pushAsks,
+	{what: "urn:xmpp:push:0", to: own, space: in(stanza.Push), asks: pair{account.write, account.write}, more: pushAction,
 		note: "enable: also messages:read"},
 	{what: "jabber:iq:register, jabber:iq:auth, commands, urn:xmpp:cam:0, manage-clients", to: own | localServer,
 		space: in(stanza.Register, stanza.IQAuth, stanza.Commands, stanza.ClientAccess, stanza.ManageClients), asks: account},
 	{what: "urn:xmpp:ping", to: own, space: in(stanza.Ping)},
-	{what: "urn:xmpp:ping get, with no child and no attribute", to: localService, space: in(stanza.Ping), when: isPlain},
-	{what: "disco#info, disco#items without a node or with a caps node", to: ownServer, space: in(stanza.DiscoInfo, stanza.DiscoItems), when: withoutNode},
+	{what: "urn:xmpp:ping get, with no child and no attribute", to: localService, space: in(stanza.Ping), when: whenPlain},
+	{what: "disco#info, disco#items without a node or with a caps node", to: ownServer, space: in(stanza.DiscoInfo, stanza.DiscoItems), when: whenWithoutNode},
 	{what: "urn:ietf:params:xml:ns:xmpp-session", to: ownAccount | ownServer, space: in(stanza.Session)},
 	{what: "any other iq, also with no or an unknown payload", to: ownAccount | ownResource, space: everySpace, asks: account},
-	{what: "urn:xmpp:mam:* query", to: local | remote, space: in(stanza.MAM, stanza.MAMOther), local: []string{"query"},
+	{what: "urn:xmpp:mam:* query", to: local | remote, space: in(stanza.MAM, stanza.MAMOther), local: []decision.FactName{decision.QueryName},
 		asks: pair{requests.read | archive.read, requests.read | archive.read}},
 	{what: "urn:xmpp:http:upload* slot request", to: local | remote, space: in(stanza.Upload), asks: pair{requests.write, requests.write}},
 	{what: "any other iq", to: anywhere, space: everySpace, asks: requests},
 }
 
-func (r *requestRow) matches(d *stanza.Descriptor, to class) bool {
-	payload := &d.Payloads[0]
-	if r.to&to == 0 || r.space&(1<<payload.Space) == 0 {
+func (r *requestRow) matches(f *decision.Facts, to class) bool {
+	if r.to&to == 0 || r.space&(1<<f.Payload.Space) == 0 {
 		return false
 	}
-	if r.local != nil && !contains(r.local, payload.Local) {
+	if r.local != nil && !slices.Contains(r.local, f.Payload.Name) {
 		return false
 	}
-	return r.when == nil || r.when(d)
+	return r.when.holds(f)
 }
 
-func contains(list []string, b []byte) bool {
-	for _, s := range list {
-		if s == string(b) {
-			return true
-		}
+// A condition is a further condition of a row. Conditions and contents are numbers
+// and not functions, so that the compiler can keep the facts of a decision on the
+// stack.
+type condition uint8
+
+const (
+	always condition = iota
+	whenPlain
+	whenWithoutNode
+)
+
+func (c condition) holds(f *decision.Facts) bool {
+	switch c {
+	case whenPlain:
+		return isPlain(f)
+	case whenWithoutNode:
+		return withoutNode(f)
 	}
-	return false
+	return c == always
 }
 
-func withoutNode(d *stanza.Descriptor) bool {
-	p := &d.Payloads[0]
-	return !p.HasNode || p.IsCaps()
+// A contents says which part of a request asks for permissions of its own.
+type contents uint8
+
+const (
+	nothingMore contents = iota
+	storageParts
+	offlineActions
+	discoNode
+	discoNodeNotCaps
+	pubsubParts
+	pushAction
+)
+
+func (c contents) asks(f *decision.Facts) permission.Set {
+	switch c {
+	case storageParts:
+		return storageAsks(f)
+	case offlineActions:
+		return offlineAsks(f)
+	case discoNode:
+		return discoNodeAsks(f)
+	case discoNodeNotCaps:
+		return discoAsks(f)
+	case pubsubParts:
+		return pubsubAsks(f)
+	case pushAction:
+		return pushAsks(f)
+	}
+	return 0
+}
+
+func withoutNode(f *decision.Facts) bool {
+	return f.Payload.Node == decision.NoNode || f.Payload.Node == decision.CapsNode
 }
 
 // isPlain matches requests that contain nothing but their defined form. A room
 // forwards a request for an occupant to the occupant's client, so only a plain
 // ping needs no permission.
-func isPlain(d *stanza.Descriptor) bool { return d.Has(stanza.IsPlain) }
+func isPlain(f *decision.Facts) bool { return f.Has(stanza.IsPlain) }
 
 // discoAsks returns the permissions for disco requests to a resource. The nodes
 // of a client's capabilities ask for none, since they contain no data of the
 // account.
-func discoAsks(d *stanza.Descriptor) permission.Set {
-	if withoutNode(d) {
+func discoAsks(f *decision.Facts) permission.Set {
+	if withoutNode(f) {
 		return 0
 	}
-	return discoNodeAsks(d)
+	return discoNodeAsks(f)
 }
 
 // discoNodeAsks returns the permissions for the node that a disco get names.
 // Every node of an account is a PEP node.
-func discoNodeAsks(d *stanza.Descriptor) permission.Set {
-	if d.Type != stanza.Get || !d.Payloads[0].HasNode {
+func discoNodeAsks(f *decision.Facts) permission.Set {
+	if f.Type != stanza.Get || f.Payload.Node == decision.NoNode {
 		return 0
 	}
-	return nodePair(d.Payloads[0].Node).read
+	return nodePair(f.Payload.Node).read
 }
 
-func offlineAsks(d *stanza.Descriptor) permission.Set {
-	if d.Has(stanza.RemovesOffline) {
+func offlineAsks(f *decision.Facts) permission.Set {
+	if f.Has(stanza.RemovesOffline) {
 		return history.write
 	}
 	return 0
@@ -134,8 +176,8 @@ func offlineAsks(d *stanza.Descriptor) permission.Set {
 // pushAsks returns the permissions for push requests (XEP-0357). Every request
 // except a disable counts as enabling push, which makes the server send message
 // data elsewhere.
-func pushAsks(d *stanza.Descriptor) permission.Set {
-	if string(d.Payloads[0].Local) == "disable" {
+func pushAsks(f *decision.Facts) permission.Set {
+	if f.Payload.Name == decision.DisableName {
 		return 0
 	}
 	return messages.read
@@ -143,12 +185,12 @@ func pushAsks(d *stanza.Descriptor) permission.Set {
 
 // out decides about a stanza from the client.
 func (j *judge) out() Explanation {
-	d := &j.q.Desc
-	if e, faulty := outFault(d); faulty {
+	f := j.facts
+	if e, faulty := outFault(f); faulty {
 		return e
 	}
 	var e Explanation
-	switch d.Kind {
+	switch f.Kind {
 	case stanza.ClientStateKind:
 		return pass(&rowClientState)
 	case stanza.Message:
@@ -158,18 +200,18 @@ func (j *judge) out() Explanation {
 	case stanza.IQ:
 		e = j.outIQ()
 	}
-	if j.peer == remote || j.anyRemote(d.Addressed) || j.actsOnInside() && j.anyRemote(d.Inside) {
+	if f.Peer == remote || f.RemoteInside {
 		e.Asked |= federate
 	}
-	e.Missing = e.Asked.Minus(j.access.Effective)
+	e.Missing = e.Asked.Minus(j.standing.Effective)
 	return j.outEffect(e)
 }
 
 func (j *judge) outPresence() Explanation {
-	d := &j.q.Desc
-	switch d.Type {
+	f := j.facts
+	switch f.Type {
 	case stanza.Available, stanza.Unavailable:
-		if d.Type == stanza.Available && j.peer == ownAccount && !d.Has(stanza.NegativePriority) {
+		if f.Type == stanza.Available && f.Peer == ownAccount && !f.Has(stanza.NegativePriority) {
 			return pass(&rowPresencePriority)
 		}
 		return pass(&rowPresence)
@@ -184,54 +226,50 @@ func (j *judge) outPresence() Explanation {
 }
 
 func (j *judge) outIQ() Explanation {
-	d := &j.q.Desc
-	if d.Type == stanza.Result || d.Type == stanza.Error {
-		if j.peer&own != 0 {
+	f := j.facts
+	if f.Type == stanza.Result || f.Type == stanza.Error {
+		if f.Peer&own != 0 {
 			return pass(&rowOwnResult)
 		}
-		if j.q.Outstanding {
+		if f.Outstanding {
 			return pass(&rowResult)
 		}
 		return drop(&rowResultUnasked, decision.NotOutstanding)
 	}
-	if len(d.Payloads) != 1 { // a gateway reports this as a fault
+	if !f.HasPayload { // a gateway reports this as a fault
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
-	if j.actsOnInside() && d.Marks&(stanza.BadInside|stanza.ManyInside) != 0 {
-		if d.Has(stanza.ManyInside) {
+	if actsOnInside(f) && f.Marks&(stanza.BadInside|stanza.ManyInside) != 0 {
+		if f.Has(stanza.ManyInside) {
 			return refuse(&rowTooMuch, decision.NotAcceptable)
 		}
 		return refuse(&rowBadAddress, decision.JIDMalformed)
 	}
-	row := rowOf(d, j.peer)
+	row := rowOf(f, f.Peer)
 	if row == nil {
 		// The last row matches everything, so this is unreachable. If a change
 		// of the table makes it reachable, the request is refused.
 		return refuse(&rowTooMuch, decision.NotAcceptable)
 	}
-	asked := row.asksOf(d)
-	if j.peer&(localUser|remote) != 0 {
-		asked |= j.senderAsks()
+	asked := row.asksOf(f)
+	if f.Peer&(localUser|remote) != 0 {
+		asked |= senderAsks(f)
 	}
 	return Explanation{Row: row.what, Asked: asked, Verdict: decision.Verdict{Effect: decision.Pass}}
 }
 
 // rowOf returns the first row that matches a request to an address of class to.
-func rowOf(d *stanza.Descriptor, to class) *requestRow {
+func rowOf(f *decision.Facts, to class) *requestRow {
 	for i := range requestRows {
-		if row := &requestRows[i]; row.matches(d, to) {
+		if row := &requestRows[i]; row.matches(f, to) {
 			return row
 		}
 	}
 	return nil
 }
 
-func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
-	asked := r.asks.of(d.Type)
-	if r.more != nil {
-		asked |= r.more(d)
-	}
-	return asked
+func (r *requestRow) asksOf(f *decision.Facts) permission.Set {
+	return r.asks.of(f.Type) | r.more.asks(f)
 }
 
 // senderAsks returns the additional permissions for a request to another user's
@@ -240,27 +278,26 @@ func (r *requestRow) asksOf(d *stanza.Descriptor) permission.Set {
 // settings of an account, and Prosody with bookmarks. A domain of another
 // tenant may be on the same server. An administrator of that server can manage
 // the accounts of every domain by a request to any of its domains.
-func (j *judge) senderAsks() permission.Set {
-	d := &j.q.Desc
-	if !d.To.HasLocal() {
-		if row := rowOf(d, localServer); row != nil && row.to&ownAccount != 0 && j.isServed(d.To) {
-			return row.asksOf(d)
+func senderAsks(f *decision.Facts) permission.Set {
+	if !f.PeerLocal {
+		if row := rowOf(f, localServer); row != nil && row.to&ownAccount != 0 && f.PeerServed {
+			return row.asksOf(f)
 		}
 		return 0
 	}
-	if ownSpaces()&(1<<d.Payloads[0].Space) == 0 {
-		if d.Type == stanza.Set && !d.To.HasResource() && j.isServed(d.To) {
+	if ownSpaces()&(1<<f.Payload.Space) == 0 {
+		if f.Type == stanza.Set && !f.PeerResource && f.PeerServed {
 			return account.write // the server itself answers a request to a bare JID
 		}
 		return 0
 	}
-	if d.Type == stanza.Get && readsOther(d) {
+	if f.Type == stanza.Get && readsOther(f) {
 		return 0
 	}
-	if row := rowOf(d, ownAccount); row != nil {
-		return row.asksOf(d)
+	if row := rowOf(f, ownAccount); row != nil {
+		return row.asksOf(f)
 	}
-	return account.of(d.Type)
+	return account.of(f.Type)
 }
 
 // ownSpaces are the namespaces named by the rows for the own account.
@@ -274,25 +311,25 @@ func ownSpaces() (named spaces) {
 }
 
 // readsOther reports whether a get is meant to read data of another user.
-func readsOther(d *stanza.Descriptor) bool {
-	switch d.Payloads[0].Space {
+func readsOther(f *decision.Facts) bool {
+	switch f.Payload.Space {
 	case stanza.VCardTemp, stanza.VCard4, stanza.DiscoInfo, stanza.DiscoItems:
 		return true
 	case stanza.PubSub, stanza.PubSubOwner:
-		return namesNodes(d)
+		return namesNodes(f)
 	}
 	return false
 }
 
 // outEffect determines the effect from the missing permissions.
 func (j *judge) outEffect(e Explanation) Explanation {
-	d := &j.q.Desc
+	f := j.facts
 	missing := e.Missing
 	if e.Verdict.Effect == decision.Drop || missing == 0 {
 		return e
 	}
-	clamp := d.Kind == stanza.Presence && missing.Has(permission.MessagesRead) &&
-		j.tenant.Settings().PresenceWithoutMessages == events.PresenceClamp
+	clamp := f.Kind == stanza.Presence && missing.Has(permission.MessagesRead) &&
+		j.settings.PresenceWithoutMessages == events.PresenceClamp
 	if clamp {
 		missing = missing.Minus(messages.read)
 		if missing == 0 {
@@ -303,12 +340,12 @@ func (j *judge) outEffect(e Explanation) Explanation {
 	}
 	first, _ := missing.First()
 	e.Verdict.Permission = first.Name()
-	if d.Type == stanza.Error || d.Type == stanza.Result ||
-		d.Kind == stanza.Message && d.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
+	if f.Type == stanza.Error || f.Type == stanza.Result ||
+		f.Kind == stanza.Message && f.Marks&(stanza.HasContent|stanza.IsInvite) == 0 {
 		e.Verdict.Effect, e.Verdict.Reason = decision.Drop, decision.NoPermission
 		return e
 	}
-	e.Verdict.Effect, e.Verdict.Reason = decision.Refuse, outReason(d.Kind, first)
+	e.Verdict.Effect, e.Verdict.Reason = decision.Refuse, outReason(f.Kind, first)
 	return e
 }
 
@@ -327,9 +364,9 @@ func outReason(kind stanza.Kind, missing permission.Permission) decision.Reason 
 }
 
 // outFault decides about a stanza that cannot be judged by its contents.
-func outFault(d *stanza.Descriptor) (Explanation, bool) {
+func outFault(f *decision.Facts) (Explanation, bool) {
 	var e Explanation
-	switch d.Fault {
+	switch f.Fault {
 	case stanza.NoFault:
 		return e, false
 	case stanza.BadFrom, stanza.ForgedFrom:
@@ -345,7 +382,7 @@ func outFault(d *stanza.Descriptor) (Explanation, bool) {
 	default:
 		e = refuse(&rowTooMuch, decision.NotAcceptable)
 	}
-	if d.Type == stanza.Result || d.Type == stanza.Error {
+	if f.Type == stanza.Result || f.Type == stanza.Error {
 		e.Verdict.Effect = decision.Drop // RFC 6120 section 8.3.1: never answer an error
 	}
 	return e, true

@@ -2,7 +2,8 @@
 // package decides.
 //
 // Decide answers a Question from a View. It is pure: the same View, Question
-// and time always give the same Verdict, today and in a replay.
+// and time always give the same Verdict, today and in a replay. It reduces the
+// question to Facts first, and the rules read nothing but these.
 // docs/PERMISSIONS.md lists the rules. outgoing.go contains the table for
 // stanzas from a client, incoming.go the table for stanzas from a server.
 //
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-im/postern/decision"
+	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/permission"
 	"github.com/postern-im/postern/projections"
 )
@@ -33,48 +35,96 @@ type Explanation struct {
 	Asked, Missing permission.Set
 }
 
-// Decide answers q from the state v at time at. It does not keep q.
-func Decide(v *projections.View, q *decision.Question, at time.Time) decision.Verdict {
+// A Standing is what the rules read of the session and its account.
+type Standing struct {
+	// Known: the account is an account of the tenant, and the session may use all
+	// of the account's permissions.
+	Known bool
+	// Ended: the account is suspended, or a revocation is newer than the session.
+	Ended bool
+	// Effective are the permissions of the account.
+	Effective permission.Set
+}
+
+// StandingOf returns the standing of a session in the state of its tenant. t is
+// nil if there is no such tenant.
+//
+// This version does not support restricted credentials, so it cannot limit a
+// session to its Grant. The account of such a session is therefore not known.
+func StandingOf(t *projections.Tenant, s *decision.Session) Standing {
+	if t == nil || len(s.Grant) != 0 {
+		return Standing{}
+	}
+	access, known := t.Access(s.Account, domainOf(s.Account))
+	return Standing{
+		Known:     known,
+		Ended:     access.Suspended || uint64(access.RevokedAt) > s.Opened,
+		Effective: access.Effective,
+	}
+}
+
+// Decide answers q from the state v of the log logID, at time at. It does not keep
+// q.
+//
+// A session that was opened under another log ends, because positions of two logs
+// cannot be compared. For example, after a restore a newer revocation may be at a
+// lower position than the session's. For the same reason a session ends that was
+// opened at a position that v does not have: a cluster that has lost most of its
+// nodes may have given up commits. A node that is only behind must not decide at all.
+func Decide(v *projections.View, logID string, q *decision.Question, at time.Time) decision.Verdict {
+	if string(q.Session.OpenedLog) != logID || q.Session.Opened > uint64(v.Position()) {
+		return decision.Verdict{Effect: decision.End, Reason: decision.RolesChanged, Position: uint64(v.Position())}
+	}
 	return Explain(v, q, at).Verdict
 }
 
-// Explain answers like Decide and gives the reasons. The time of the decision
-// has no effect yet; grants that expire will need it.
+// Explain answers like Decide, for a session that was opened under the log of v,
+// and gives the reasons. The time of the decision has no effect yet; grants that
+// expire will need it.
 func Explain(v *projections.View, q *decision.Question, _ time.Time) Explanation {
-	e := explain(v, q)
+	t := v.Tenant(q.Session.Tenant)
+	s := StandingOf(t, &q.Session)
+	var f decision.Facts
+	var settings events.Settings
+	if s.Known {
+		settings = t.Settings()
+		reduce(&f, v, t, q)
+	}
+	e := JudgeFacts(s, settings, &f)
 	e.Verdict.Position = uint64(v.Position())
 	return e
 }
 
-func explain(v *projections.View, q *decision.Question) Explanation {
-	// This version does not support restricted credentials, so it cannot limit
-	// the session to its Grant. Such a session is therefore ended.
-	if len(q.Session.Grant) != 0 {
-		return end(&rowNobody, decision.RolesChanged)
-	}
-	j := judge{q: q, view: v, tenant: v.Tenant(q.Session.Tenant), domain: domainOf(q.Session.Account)}
-	if j.tenant == nil {
-		return end(&rowNobody, decision.RolesChanged)
-	}
-	var known bool
-	j.access, known = j.tenant.Access(q.Session.Account, j.domain)
+// JudgeFacts decides about a reduced question. Decide is exactly StandingOf, Reduce
+// and JudgeFacts, so a replay runs the code that decided.
+func JudgeFacts(s Standing, settings events.Settings, f *decision.Facts) Explanation {
 	switch {
-	case !known:
+	case !s.Known:
 		return end(&rowNobody, decision.RolesChanged)
-	case j.access.Suspended:
-		return end(&rowRevoked, decision.RolesChanged)
-	case uint64(j.access.RevokedAt) > q.Session.Opened:
+	case s.Ended:
 		return end(&rowRevoked, decision.RolesChanged)
 	}
-	switch q.Direction {
+	j := judge{facts: f, standing: s, settings: settings}
+	switch f.Direction {
 	case decision.Out:
-		j.peer = j.classOf(q.Desc.To)
 		return j.out()
 	case decision.In:
-		j.peer = j.classOf(q.Desc.From)
 		return j.in()
 	}
 	return end(&rowNobody, decision.RolesChanged)
+}
+
+// Asks returns the permissions that a reduced question asks for. They depend on no
+// state but the facts.
+func Asks(f *decision.Facts) permission.Set {
+	return JudgeFacts(Standing{Known: true, Effective: permission.Everything}, events.Settings{}, f).Asked
+}
+
+// judge is the state of one decision.
+type judge struct {
+	facts    *decision.Facts
+	standing Standing
+	settings events.Settings
 }
 
 func pass(r *row) Explanation {

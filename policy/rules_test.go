@@ -305,7 +305,7 @@ func (d *ruleDriver) askAbout(s ruleSession) {
 	}
 	session := decision.Session{Tenant: []byte("acme"), Account: []byte(s.account), Resource: []byte("r"), Opened: s.opened}
 	q := decision.NewQuestion(session, decision.Out, &d.questions[i], nil)
-	got := Decide(d.view, &q, time.Unix(0, 0))
+	got := Decide(d.view, "", &q, time.Unix(0, 0))
 	if got.Effect != want || got.Permission != missing {
 		d.t.Fatalf("%s (opened at %d, alive %v, acts as %s) asks %s: %s %q, the rule book says %s %q",
 			s.account, s.opened, s.alive, d.book.acts(s.account), ruleStanzas[i].xml, got.Effect, got.Permission, want, missing)

@@ -122,7 +122,7 @@ func (r *requestRow) line() Line {
 	if r.asks.write != r.asks.read {
 		asks = words(0, "get: "+words(r.asks.read, "")+"; set: "+words(r.asks.write, r.note))
 	}
-	return Line{Stanza: "iq get, set: " + r.what, Address: r.to.words(), Asks: asks}
+	return Line{Stanza: "iq get, set: " + r.what, Address: classNames(r.to), Asks: asks}
 }
 
 func words(asks permission.Set, more string) string {
@@ -151,7 +151,8 @@ var classWords = []struct {
 	{remote, "remote"},
 }
 
-func (c class) words() string {
+// classNames describes a set of classes.
+func classNames(c class) string {
 	var list []string
 	for _, w := range classWords {
 		if c&w.class == w.class {
