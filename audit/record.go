@@ -1,110 +1,157 @@
+// Package audit defines the records of the audit log and their encoding. A Record
+// is one decision of a policy node, one call of its admin API, or one fact that only
+// a gateway knows. An Entry holds the records of one tenant that were written
+// together. It is one leaf of the log's Merkle tree.
+//
+// A record never has the text of a client's stanza. It has the reduced question
+// (see decision.Facts), which is everything that the rules read. So a replay can
+// judge it again.
+//
+// A person can be erased from the log, and the tree stays verifiable: an entry has
+// numbers instead of names, and the names are stored outside the tree. The entry that
+// uses a number first has the salted hash of its name. Package audit is pure.
 package audit
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/postern-im/postern/decision"
-	"github.com/postern-im/postern/xmpp/stanza"
 )
 
-// A Kind is the kind of a Record.
+// A Kind is the kind of a Record. The numbers are part of the format: append new
+// kinds, never reorder.
 type Kind uint8
 
 // The kinds of records.
 const (
-	Verdict   Kind = iota + 1 // the verdict on a stanza
-	Admission                 // whether a client's domain is served
-	Opening                   // whether a session may begin
-	// Resumed notes the end of an outage. During the outage the node could not
-	// record, and therefore gave no verdicts.
-	Resumed
+	VerdictKind   Kind = iota + 1 // the verdict on a stanza
+	AdmissionKind                 // a client's domain was looked up
+	OpeningKind                   // a session may begin, or may not
+	ClosingKind                   // a session has ended
+	LoginKind                     // logins were refused by the server or the gateway
+	OutageKind                    // a gateway had no answer of a node
+	CallKind                      // a call of the admin API
+	MarkKind                      // a note about the log itself
+	numKinds
 )
 
-// A Record is one decision of a policy node, or the note that the node can record
-// again (Resumed). It holds the fields that all records have and the fields of its
-// Kind. The other fields are zero.
-//
-// It never holds the body of a stanza. It holds as much of the addresses in a stanza
-// as the tenant allows (setting audit_addresses). The node shortens the addresses
-// before it makes the Record, so that no full address is recorded by mistake.
-type Record struct {
-	Kind Kind
-	// Time is the time of the decision by the node's clock. The records of one batch
-	// have the same time.
-	Time time.Time
-	// Node is the id of the node that decided. Gateway is the id of the gateway that
-	// asked, or empty.
-	Node, Gateway string
-	// Position is the position of the log at which the decision was made.
+var kindNames = [numKinds]string{
+	VerdictKind: "verdict", AdmissionKind: "admission", OpeningKind: "opening", ClosingKind: "closing",
+	LoginKind: "login", OutageKind: "outage", CallKind: "call", MarkKind: "mark",
+}
+
+// String returns the name of the kind.
+func (k Kind) String() string {
+	if k == 0 || k >= numKinds {
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+	return kindNames[k]
+}
+
+// A NameKind says what a name names. It is part of the name's hash.
+type NameKind uint8
+
+// The kinds of names.
+const (
+	JIDName     NameKind = iota + 1 // an address, or a domain
+	NetworkName                     // an IP address, or a process of this machine
+	ActorName                       // the actor of an admin call
+	TextName                        // text that may name a person: a reason, a path
+	numNameKinds
+)
+
+// A Name is a text that may name a person. The zero Name is no name.
+type Name struct {
+	Kind NameKind
+	Text []byte
+}
+
+// A Group is the records of one batch. They were decided from one state of one log.
+type Group struct {
+	At       time.Time
+	LogID    string
 	Position uint64
+	// Table and Describer are the versions of the stanza table and of the
+	// description of stanzas.
+	Table, Describer uint64
+	Records          []Record
+}
 
-	// Session is the session of a verdict or an opening.
-	Session decision.Session
+// A Record is one record. Its byte slices are views.
+type Record struct {
+	Kind   Kind
+	Tenant []byte // empty: the installation
+	// Session is set in records of a session: verdicts, openings and closings.
+	Session Session
+	// Of a verdict: the gateway's number of the question, the Judged question and its
+	// answer in encoded form (see AppendJudged), and the other entity, as far as the
+	// tenant's setting audit_addresses allows.
+	Question uint64
+	Judged   []byte
+	Peer     Name
+	// Body has the fields of every other kind.
+	Body Body
 
-	// Of a verdict: the gateway's number of the question, the direction of the
-	// stanza, the stanza, and the decision. Table is the version of the stanza table
-	// from which the node decided.
-	Question   uint64
-	Direction  decision.Direction
-	Stanza     Stanza
+	// Set by readers: when the record was written, and from which state.
+	Time             time.Time
+	LogID            []byte
+	Position         uint64
+	Table, Describer uint64
+}
+
+// Check returns an error if a Builder cannot add r.
+func (r *Record) Check() error {
+	switch {
+	case r.Kind == VerdictKind && len(r.Judged) > 0 && r.Body == nil:
+	case r.Kind != VerdictKind && r.Body != nil && r.Body.kind() == r.Kind && r.Judged == nil:
+	default:
+		return fmt.Errorf("a record of kind %v with the fields of another kind", r.Kind)
+	}
+	for _, t := range [...][]byte{r.Tenant, r.Session.ID, r.Session.Account, r.Session.Grant, r.Session.Gateway, r.Judged, r.Peer.Text} {
+		if len(t) > maxText {
+			return fmt.Errorf("a record of kind %v with a text of %d bytes", r.Kind, len(t))
+		}
+	}
+	return nil
+}
+
+// A Session is the session of a record.
+type Session struct {
+	ID, Account, Grant, Gateway []byte
+	Opened                      uint64
+	// Foreign: the session was opened under another log, so the node had to end it.
+	Foreign bool
+}
+
+// A Judged is a reduced question with its answer.
+type Judged struct {
+	Facts      decision.Facts
 	Effect     decision.Effect
 	Reason     decision.Reason
 	Permission string // the first missing permission, or empty
-	Table      uint64
-
-	// Of an admission: the domain as the client sent it, whether it is served,
-	// and by which tenant.
-	Domain []byte
-	Known  bool
-	Tenant string
-
-	// Of an opening: whether the session may begin.
-	Allowed bool
-
-	// Of a Resumed: the beginning of the outage, and its cause.
-	Stopped time.Time
-	Cause   string
 }
 
-// A Stanza is the part of a stanza that is recorded.
-type Stanza struct {
-	Kind  stanza.Kind
-	Type  stanza.Type
-	Fault stanza.Fault
-	// To and From are the addresses, shortened as the tenant's setting requires.
-	To, From Address
-	// Space, OtherSpace and Name are the namespace and the local name of the
-	// first payload. OtherSpace is the text of the namespace if Space.HasText.
-	Space            stanza.Space
-	OtherSpace, Name []byte
+// AppendJudged appends the encoding of a reduced question and its answer.
+func AppendJudged(dst []byte, f *decision.Facts, v *decision.Verdict) []byte {
+	w := decision.Verdict{Effect: v.Effect, Reason: v.Reason, Permission: v.Permission}
+	return decision.AppendVerdict(decision.AppendFacts(dst, f), &w)
 }
 
-// An Address is the part of an address that is recorded: the whole address, its
-// domain, or only its class. The zero Address means no address.
-type Address struct {
-	Text  []byte // the address or its domain
-	Class Class  // if Text is empty
-}
-
-// A Class is the relation of an address to the session.
-type Class uint8
-
-// The classes. The zero Class means no address.
-const (
-	Own    Class = iota + 1 // the session's account
-	Local                   // another address at a domain or service of the tenant
-	Remote                  // any other address
-)
-
-// String returns the name of the class in records.
-func (c Class) String() string {
-	switch c {
-	case Own:
-		return "own"
-	case Local:
-		return "local"
-	case Remote:
-		return "remote"
+// DecodeJudged decodes b, which AppendJudged has made, into j.
+func DecodeJudged(b []byte, j *Judged) error {
+	rest, err := decision.DecodeFacts(b, &j.Facts)
+	if err != nil {
+		return fmt.Errorf("a judged question: %w", err)
 	}
-	return ""
+	v := decision.Verdict{Permission: j.Permission}
+	rest, err = decision.DecodeVerdict(rest, &v)
+	switch {
+	case err != nil:
+		return fmt.Errorf("a judged question: %w", err)
+	case len(rest) > 0 || v.Position != 0:
+		return fmt.Errorf("a judged question: %d bytes too many", len(rest))
+	}
+	j.Effect, j.Reason, j.Permission = v.Effect, v.Reason, v.Permission
+	return nil
 }

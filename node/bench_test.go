@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/node"
 )

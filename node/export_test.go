@@ -3,7 +3,7 @@ package node
 import (
 	"time"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/projections"
 )

@@ -33,7 +33,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/projections"

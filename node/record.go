@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/policy"

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 
 	"github.com/postern-im/postern/api"
 	"github.com/postern-im/postern/api/server"
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/events"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/node"

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern-im/postern/api/server"
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/decision/overnats"
 	"github.com/postern-im/postern/events"

@@ -11,7 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postern-im/postern/api"
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/node"
 	"github.com/postern-im/postern/tenants"

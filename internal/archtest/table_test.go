@@ -53,12 +53,14 @@ var imports = map[string]string{
 	// backends.
 	"import/prosody": "tenants tenants/policyfile events permission xmpp/jid",
 
-	// xmpp/stanza: a record says what stanza a verdict was on.
-	"audit":        "decision xmpp/stanza",
+	"audit": "decision",
+	// The records as lines of a file. xmpp/stanza: a line says what stanza a verdict
+	// was on.
+	"audit/jsonl":  "decision xmpp/stanza",
 	"audit/replay": "audit history events projections policy decision",
 
 	// xmpp/jid: Admit gets a raw domain, records hold shortened addresses.
-	"node": "events projections policy decision tenants audit xmpp/jid",
+	"node": "events projections policy decision tenants audit/jsonl xmpp/jid",
 	// The state of a node that does not run: its log, held against the Views that
 	// the commits make.
 	"node/datafolder": "events events/eventlog projections",

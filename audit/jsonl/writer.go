@@ -1,10 +1,10 @@
-// Package audit keeps records of the decisions of a policy node and of the calls of
+// Package jsonl keeps records of the decisions of a policy node and of the calls of
 // its admin API. A Record is one decision. A Writer appends records to a file, as one
 // JSON line each.
 //
 // A full disk or a killed process can leave an incomplete line in the file. The
 // Writer ends such a line before it writes the next record, even after a restart.
-package audit
+package jsonl
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package audit
+package jsonl
 
 import (
 	"bytes"
