@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/internal/pebbledb"
 )
 
 const testDir = "log"
@@ -61,7 +62,7 @@ func nthCommit(i int) *events.Commit {
 // tamper changes the keys of a closed log directly in Pebble.
 func tamper(t *testing.T, fs vfs.FS, change func(db *pebble.DB) error) {
 	t.Helper()
-	db, err := pebble.Open(testDir, options(Config{FS: fs}))
+	db, err := pebble.Open(testDir, pebbledb.Options(database(Config{FS: fs})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/postern-im/postern/events"
+	"github.com/postern-im/postern/internal/pebbledb"
 )
 
 // A snapshot is a state that the log's owner has built from the commits up to a
@@ -33,7 +34,7 @@ const (
 	// as one of Pebble's blocks, so no block holds a chunk and anything else.
 	// Therefore damage to a chunk never makes manifests, records and other
 	// snapshots unreadable.
-	minChunk = blockSize
+	minChunk = pebbledb.BlockSize
 
 	// keptSnapshots is how many snapshots are kept: the newest, and an older one in
 	// case the newest is damaged.

@@ -126,7 +126,7 @@ func (l *Log) settle() error {
 		if err := t.batch.SyncWait(); err != nil {
 			l.lose()
 			// Pebble does the same where it waits for a sync itself.
-			pebbleLogger{l.logger, l.fatal}.Fatalf("the sync of a write has failed: %v", err)
+			database(Config{Logger: l.logger, Fatal: l.fatal}).GiveUp("the sync of a write has failed: %v", err)
 		}
 		size += t.size
 	}

@@ -12,7 +12,7 @@ var imports = map[string]string{
 	"permission": "",
 
 	"events":          "",
-	"events/eventlog": "events",
+	"events/eventlog": "events internal/pebbledb",
 	"events/replica":  "events",
 	// events: positions of commits that nodes copy from each other. events/replica:
 	// its Sequencer and its Peers are implemented there.
@@ -97,6 +97,7 @@ var imports = map[string]string{
 	"internal/natsserver/natsservertest": "internal/natsserver",
 	"internal/certdate":                  "",
 	"internal/limit":                     "",
+	"internal/pebbledb":                  "",
 	"internal/secretfile":                "",
 	"internal/mutants":                   "",
 	// internal/limit: metrics and health need no authentication, so they listen on
