@@ -54,6 +54,8 @@ var imports = map[string]string{
 	"import/prosody": "tenants tenants/policyfile events permission xmpp/jid",
 
 	"audit": "decision",
+	// internal/headfile: a log that lost its end is refused.
+	"audit/auditlog": "audit decision internal/headfile internal/pebbledb",
 	// The records as lines of a file. xmpp/stanza: a line says what stanza a verdict
 	// was on.
 	"audit/jsonl":  "decision xmpp/stanza",
@@ -97,6 +99,7 @@ var imports = map[string]string{
 	"internal/natsserver/natsservertest": "internal/natsserver",
 	"internal/certdate":                  "",
 	"internal/limit":                     "",
+	"internal/headfile":                  "",
 	"internal/pebbledb":                  "",
 	"internal/secretfile":                "",
 	"internal/mutants":                   "",
