@@ -14,6 +14,7 @@ import (
 //	                    from the entries
 //	n|number          → salt, kind and text of a name; none if it was erased
 //	j|kind|text       → the number of a name, 8 bytes
+//	k|leaves          → a checkpoint that is kept for good
 //	m|format, m|id    → format version, id of this tree
 //	m|head            → leaves, hash of the tree, newest name, newest time
 const (

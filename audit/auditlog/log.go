@@ -22,8 +22,10 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/postern-im/postern/audit/proof"
 	"github.com/postern-im/postern/internal/headfile"
 	"github.com/postern-im/postern/internal/pebbledb"
 )
@@ -46,7 +48,13 @@ type Config struct {
 	Reserve uint64
 	// Free returns the number of free bytes on the disk. Nil means no limit.
 	Free func() (uint64, error)
-	// Now is the clock; nil means time.Now. Only the look at the free space uses it.
+	// Signer signs checkpoints of the tree, each second if there are new entries. Nil
+	// means that there are no checkpoints. Origin is the name of the tree in them. It
+	// must name this log only, for example "postern/acme/audit/n1/1".
+	Signer note.Signer
+	Origin string
+	// Now is the clock; nil means time.Now. The look at the free space and the times
+	// of checkpoints use it.
 	Now func() time.Time
 	// Logger gets Pebble's messages. Nil discards them.
 	Logger *slog.Logger
@@ -104,6 +112,8 @@ type Log struct {
 	moved  chan struct{}
 	failed bool
 	closed bool
+	// checkpoint is the newest checkpoint of this process.
+	checkpoint proof.Checkpoint
 }
 
 // A head is the state of the log that each write changes.
@@ -118,6 +128,9 @@ type head struct {
 func Open(c Config) (*Log, error) {
 	if c.Dir == "" {
 		return nil, errors.New("auditlog: no folder given")
+	}
+	if c.Signer != nil && c.Origin == "" {
+		return nil, errors.New("auditlog: checkpoints need an origin")
 	}
 	c.FS = cmp.Or[vfs.FS](c.FS, vfs.Default)
 	if c.Now == nil {

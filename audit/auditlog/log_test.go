@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/postern-im/postern/audit"
+	"github.com/postern-im/postern/audit/proof"
 	"github.com/postern-im/postern/decision"
 	"github.com/postern-im/postern/xmpp/stanza"
 )
@@ -339,5 +343,80 @@ func TestErase(t *testing.T) {
 	found := content(t, l)
 	if want := fmt.Sprintf("t erased#%d u0@far.test", number); found[0] != want || found[3] != "t bob@a.test u3@far.test" {
 		t.Errorf("records: %v, want %s", found, want)
+	}
+}
+
+// TestCheckpoints: the log signs its tree after new entries, keeps a checkpoint an hour,
+// and the last checkpoint of a run has all entries. Every checkpoint extends the ones
+// before.
+func TestCheckpoints(t *testing.T) {
+	secret, public, err := note.GenerateKey(nil, "postern/acme/audit/n1/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := proof.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := note.VerifierList(verifier)
+	fs := vfs.NewMem()
+	var last tlog.Tree
+	for round := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			l, err := Open(Config{Dir: "audit", FS: fs, Signer: signer, Origin: "postern/acme/audit/n1/1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- l.Run(ctx) }()
+			for i := range uint64(3) {
+				if err := l.Append(verdicts(100*round+10*i, 2, "t", "ann@a.test")); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				<-time.After(keepEach)
+				synctest.Wait()
+				c, ok := l.Checkpoint()
+				if !ok || c.Tree != l.Tree() {
+					t.Errorf("round %d: the checkpoint is %v, the tree %v", round, c.Tree, l.Tree())
+				}
+			}
+			if err := l.Append(verdicts(100*round+99, 1, "t", "ann@a.test")); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			last = l.Tree()
+			kept, err := l.Kept(known)
+			if err != nil || len(kept) < 3 {
+				t.Errorf("round %d: %d kept checkpoints, %v", round, len(kept), err)
+			}
+			for _, c := range kept {
+				if err := proof.Extends(l.Hashes(), c.Tree, last); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		f, err := fs.Open("audit/" + checkpointName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if c, _, err := proof.Open(text, known); err != nil || c.Tree != last {
+			t.Errorf("round %d: the last checkpoint is %v, %v, the tree %v", round, c.Tree, err, last)
+		}
 	}
 }

@@ -91,16 +91,22 @@ func (l *Log) refusal() error {
 	return ErrClosed
 }
 
-// Run writes what Append hands over, and makes the index, until ctx ends or a write
+// Run writes what Append hands over, makes the index and
+// signs checkpoints, until ctx ends or a write
 // fails. Groups that were handed over before ctx ended are written. Run must be called
 // once.
 func (l *Log) Run(ctx context.Context) error {
-	var indexing sync.WaitGroup
-	defer indexing.Wait()
-	behind, stop := context.WithCancel(ctx)
+	var behind sync.WaitGroup
+	defer behind.Wait()
+	running, stop := context.WithCancel(ctx)
 	defer stop()
-	indexing.Go(func() {
-		if err := l.index(behind); err != nil {
+	behind.Go(func() {
+		if err := l.sign(running); err != nil {
+			l.cfg.Logger.Error("no more checkpoints of the audit log are made", "error", err)
+		}
+	})
+	behind.Go(func() {
+		if err := l.index(running); err != nil {
 			l.cfg.Logger.Error("the index of the audit log cannot be made: queries read every entry, and are slow", "error", err)
 		}
 	})

@@ -55,7 +55,7 @@ var imports = map[string]string{
 
 	"audit": "decision",
 	// internal/headfile: a log that lost its end is refused.
-	"audit/auditlog": "audit decision internal/headfile internal/pebbledb",
+	"audit/auditlog": "audit audit/proof decision internal/headfile internal/pebbledb",
 	"audit/proof":    "",
 	// The records as lines of a file. xmpp/stanza: a line says what stanza a verdict
 	// was on.
