@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -79,6 +80,9 @@ func (l *Log) Verify(ctx context.Context, known []tlog.Tree, progress func(leave
 	if v.root() != v.report.Tree.Hash && v.report.Count == 0 {
 		v.report.add(leaves/block*block, max(leaves, 1)-1, errors.New("the newest entries do not have the hash of the log's head"))
 	}
+	if v.anyGone {
+		v.report.add(v.firstGone, v.lastGone, errors.New("entries were removed, and no mark says so"))
+	}
 	for _, c := range v.known { // those that are left reach further than the log
 		v.report.add(leaves, uint64(c.N)-1, fmt.Errorf("entries are missing at the end: a checkpoint has %d, and the log %d", c.N, leaves))
 	}
@@ -97,6 +101,10 @@ type verifier struct {
 	// newest one that the log has.
 	known  []tlog.Tree
 	agreed uint64
+	// firstGone and lastGone are the first and the last removed leaf that no mark so
+	// far covers. anyGone reports that there is one.
+	firstGone, lastGone uint64
+	anyGone             bool
 }
 
 // root returns the hash of the tree of everything read so far.
@@ -131,6 +139,10 @@ func (v *verifier) block(first, after uint64) {
 		}
 		if value[0] == removed {
 			v.report.Removed++
+			if !v.anyGone {
+				v.firstGone, v.anyGone = leaf, true
+			}
+			v.lastGone = leaf
 		} else {
 			v.decode(leaf, value[1:])
 		}
@@ -169,6 +181,26 @@ func (v *verifier) block(first, after uint64) {
 	}
 }
 
+// marks reads the marks of an entry: which removed entries before it are accounted for.
+func (v *verifier) marks() {
+	for i := range v.entry.Items {
+		if v.entry.Items[i].Kind != audit.MarkKind {
+			continue
+		}
+		var r audit.Record
+		if v.entry.Record(i, func(uint64) []byte { return nil }, &r) != nil {
+			continue // Records of this kind are checked when they are read
+		}
+		mark := r.Body.(*audit.Mark)
+		if mark.Mark != audit.PrunedMark || len(mark.Values) != 1 {
+			continue
+		}
+		if last, err := strconv.ParseUint(mark.Values[0], 10, 64); err == nil && v.anyGone && last >= v.lastGone {
+			v.anyGone = false
+		}
+	}
+}
+
 // decode checks that an entry can be read, and the names that it introduces.
 func (v *verifier) decode(leaf uint64, b []byte) {
 	err := audit.DecodeEntry(b, &v.entry)
@@ -182,6 +214,7 @@ func (v *verifier) decode(leaf uint64, b []byte) {
 	}
 	v.report.Entries++
 	v.report.Records += uint64(len(v.entry.Items))
+	v.marks()
 	for i := range v.entry.Introduces {
 		in := &v.entry.Introduces[i]
 		salt, name, ok, err := v.log.Name(in.Number)

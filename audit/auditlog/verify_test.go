@@ -56,6 +56,15 @@ var mutations = []mutation{
 		}
 		return leaf, leaf, false
 	}},
+	{"an entry replaced by its hash", func(t *testing.T, rng *rand.Rand, db *pebble.DB, leaves uint64) (uint64, uint64, bool) {
+		leaf := rng.Uint64N(leaves)
+		h, err := leafHash(mustGet(t, db, key(prefixEntry, leaf)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		set(t, db, key(prefixEntry, leaf), append([]byte{removed}, h[:]...))
+		return leaf, leaf, false
+	}},
 	{"another entry", func(t *testing.T, rng *rand.Rand, db *pebble.DB, leaves uint64) (uint64, uint64, bool) {
 		leaf, other := rng.Uint64N(leaves-1), rng.Uint64N(leaves)
 		if leaf == other {
@@ -234,4 +243,50 @@ func TestVerifyErased(t *testing.T) {
 	if _, err := l.Verify(ended, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// TestPrune removes the old entries of one tenant. Those of the other tenant and the
+// newer ones stay, the tree stays as it was, and verification has no finding.
+func TestPrune(t *testing.T) {
+	fs := vfs.NewMem()
+	l, stop := run(t, Config{Dir: "audit", FS: fs})
+	for i := range uint64(300) {
+		if err := l.Append(verdicts(i, 1, fmt.Sprintf("t%d", i%2), "ann@a.test")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := l.Tree()
+	keep := func(tenant string) time.Time {
+		if tenant == "t1" {
+			return time.UnixMicro(200)
+		}
+		return time.Time{}
+	}
+	r := Retention{Until: time.UnixMicro(1 << 40), Keep: keep}
+	if n, err := l.Prune(t.Context(), time.UnixMicro(400), r, "retention"); err != nil || n != 100 {
+		t.Fatalf("%d removed, %v", n, err)
+	}
+	if n, err := l.Prune(t.Context(), time.UnixMicro(400), r, "retention"); err != nil || n != 0 {
+		t.Errorf("%d removed again, %v", n, err)
+	}
+	check := func(l *Log) {
+		t.Helper()
+		report, err := l.Verify(t.Context(), []tlog.Tree{before}, nil)
+		if err != nil || report.Count > 0 || report.Removed != 100 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		found, err := l.Find(t.Context(), &audit.Query{Tenant: "t1"}, func(_ audit.Ref, r *audit.Record) error {
+			if r.Question < 200 {
+				t.Errorf("question %d was removed", r.Question)
+			}
+			return nil
+		})
+		if err != nil || found.Records != 50 {
+			t.Errorf("%+v, %v", found, err)
+		}
+	}
+	check(l)
+	stop()
+	again, _ := run(t, Config{Dir: "audit", FS: fs})
+	check(again)
 }
