@@ -45,22 +45,40 @@ func Sign(signer note.Signer, origin string, tree tlog.Tree) (Checkpoint, error)
 // Open reads a checkpoint and verifies its signatures. Without a valid signature of
 // one of the known keys it is an error. Signatures of unknown keys are ignored. signers
 // are the names of the known keys that have signed.
+//
+// A cosigner signs checkpoints of many logs, and the list of keys says nothing about
+// their origins. A caller that accepts the checkpoints of one log only must compare
+// Origin and signers.
 func Open(text []byte, known note.Verifiers) (c Checkpoint, signers []string, err error) {
+	c, signers, _, err = open(text, known)
+	return c, signers, err
+}
+
+// open is like Open. byLog reports whether one of the signatures is a log's, and not a
+// cosigner's.
+func open(text []byte, known note.Verifiers) (c Checkpoint, signers []string, byLog bool, err error) {
 	if len(text) > maxCheckpoint {
-		return c, nil, fmt.Errorf("a checkpoint of %d bytes", len(text))
+		return c, nil, false, fmt.Errorf("a checkpoint of %d bytes", len(text))
 	}
 	n, err := note.Open(text, known)
 	if err != nil {
-		return c, nil, fmt.Errorf("open a checkpoint: %w", err)
+		return c, nil, false, fmt.Errorf("open a checkpoint: %w", err)
 	}
 	c.Note = text
 	if c.Origin, c.Tree, err = parseBody(n.Text); err != nil {
-		return c, nil, err
+		return c, nil, false, err
 	}
 	for _, s := range n.Sigs {
 		signers = append(signers, s.Name)
+		v, err := known.Verifier(s.Name, s.Hash)
+		if err != nil {
+			return c, nil, false, fmt.Errorf("open a checkpoint: %w", err)
+		}
+		if _, cosigner := v.(*cosignatureVerifier); !cosigner {
+			byLog = true
+		}
 	}
-	return c, signers, nil
+	return c, signers, byLog, nil
 }
 
 func parseBody(text string) (origin string, tree tlog.Tree, err error) {

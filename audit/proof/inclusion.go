@@ -41,12 +41,16 @@ func Include(hashes tlog.HashReader, c Checkpoint, index int64) (Inclusion, erro
 	return Inclusion{Index: index, Hashes: p, Checkpoint: c.Note}, nil
 }
 
-// Verify verifies the checkpoint's signatures, and that a leaf is in its tree. signers
-// are the names of the known keys that have signed.
+// Verify verifies the checkpoint's signatures, and that a leaf is in its tree. One of
+// the signatures must be by a log's key, because a cosigner signs the checkpoints of any
+// log. signers are the names of the known keys that have signed.
 func (p *Inclusion) Verify(leaf tlog.Hash, known note.Verifiers) (c Checkpoint, signers []string, err error) {
-	c, signers, err = Open(p.Checkpoint, known)
+	c, signers, byLog, err := open(p.Checkpoint, known)
 	if err != nil {
 		return c, nil, err
+	}
+	if !byLog {
+		return c, nil, errors.New("only cosigners have signed the checkpoint, and no known key of a log")
 	}
 	if p.Index < 0 || p.Index >= c.Tree.N {
 		return c, nil, fmt.Errorf("entry %d is not in the checkpoint, which has %d", p.Index, c.Tree.N)
@@ -92,7 +96,7 @@ func parseInclusion(text []byte) (*Inclusion, error) {
 	if !ok || len(checkpoint) > maxCheckpoint {
 		return nil, errors.New("it has no checkpoint")
 	}
-	lines := strings.Split(string(header), "\n")
+	lines := strings.SplitN(string(header), "\n", maxHashes+5) // the last one has the rest if there are more
 	if lines[0] != inclusionHeader {
 		return nil, fmt.Errorf("its first line is not %q", inclusionHeader)
 	}
@@ -145,7 +149,12 @@ func Extends(hashes tlog.HashReader, older, newer tlog.Tree) error {
 		return fmt.Errorf("the older checkpoint has %d entries, and the newer one %d", older.N, newer.N)
 	case older.N == newer.N && older.Hash != newer.Hash:
 		return fmt.Errorf("two different trees of %d entries", older.N)
-	case older.N == newer.N || older.N == 0:
+	case older.N == newer.N:
+		return nil
+	case older.N == 0:
+		if empty, err := tlog.TreeHash(0, nil); err != nil || older.Hash != empty {
+			return errors.Join(err, errors.New("the hash of the older checkpoint is not that of an empty tree"))
+		}
 		return nil
 	}
 	p, err := tlog.ProveTree(newer.N, older.N, hashes)

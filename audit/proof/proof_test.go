@@ -150,6 +150,15 @@ func TestSigners(t *testing.T) {
 	if _, _, err := Open(c.Note, note.VerifierList()); err == nil {
 		t.Error("a checkpoint without a known signature is accepted")
 	}
+	// A log of another owner with the same witness: no proof of it counts.
+	foreign, theirs, _ := signed(t, 3)
+	p, err := Include(foreign, theirs, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.Verify(tlog.RecordHash([]byte("leaf 1")), known); err == nil {
+		t.Error("a proof is accepted whose checkpoint no known log has signed")
+	}
 	late := bytes.Replace(c.Note, []byte("\n3\n"), []byte("\n4\n"), 1)
 	if _, _, err := Open(late, known); err == nil {
 		t.Error("a changed checkpoint is accepted")
@@ -173,6 +182,9 @@ func TestExtends(t *testing.T) {
 		forked.add(t, leaf)
 	}
 	newest := tr.head(t)
+	if err := Extends(&tr, tlog.Tree{Hash: newest.Hash}, newest); err == nil {
+		t.Error("an empty tree with the hash of another is extended")
+	}
 	for n, older := range heads {
 		if err := Extends(&tr, older, newest); err != nil {
 			t.Errorf("from %d: %v", n, err)
