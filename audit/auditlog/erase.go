@@ -67,7 +67,7 @@ func (w *writer) erase(p *pending) error {
 		return ErrUnknownName
 	}
 	e.number = number
-	w.numbers.forget(string(k))
+	w.numbers.erase(string(k))
 	p.group.Records = []audit.Record{{Kind: audit.MarkKind, Body: &audit.Mark{
 		Mark: audit.ErasedMark, By: e.by, Reason: e.reason, Values: []string{strconv.FormatUint(number, 10)},
 	}}}

@@ -23,7 +23,9 @@ type numbers struct {
 	// young and old are the numbers used recently. When young is half of maxCached
 	// long, it becomes old.
 	young, old map[string]uint64
-	scratch    []byte
+	// erased is the key that the write in progress erases. The database still has it.
+	erased  string
+	scratch []byte
 }
 
 // A newName is a name with its number and its salt.
@@ -45,18 +47,13 @@ func (n *numbers) find(name audit.Name, made func(newName) error) (uint64, error
 		return number, nil
 	}
 	k := string(n.scratch)
-	v, closer, err := n.db.Get(n.scratch)
-	switch {
-	case err == nil:
-		defer closer.Close()
-		number, err := decodeNumber(v)
-		if err != nil {
-			return 0, err
-		}
+	number, ok, err := n.stored(k)
+	if err != nil {
+		return 0, err
+	}
+	if ok {
 		n.cache(k, number)
 		return number, nil
-	case !errors.Is(err, pebble.ErrNotFound):
-		return 0, fmt.Errorf("look up a name: %w", err)
 	}
 	fresh := newName{number: n.last + 1, name: name}
 	rand.Read(fresh.salt[:]) // never fails
@@ -68,6 +65,23 @@ func (n *numbers) find(name audit.Name, made func(newName) error) (uint64, error
 	return n.last, nil
 }
 
+// stored looks a number up in the database.
+func (n *numbers) stored(k string) (number uint64, ok bool, err error) {
+	if k == n.erased {
+		return 0, false, nil
+	}
+	v, closer, err := n.db.Get([]byte(k))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look up a name: %w", err)
+	}
+	defer closer.Close()
+	number, err = decodeNumber(v)
+	return number, err == nil, err
+}
+
 func (n *numbers) cache(k string, number uint64) {
 	if n.young == nil || len(n.young) >= maxCached/2 {
 		n.young, n.old = map[string]uint64{}, n.young
@@ -75,10 +89,12 @@ func (n *numbers) cache(k string, number uint64) {
 	n.young[k] = number
 }
 
-// forget removes a name from memory.
-func (n *numbers) forget(k string) {
+// erase removes a name that the write in progress erases. If that write uses the name
+// again, for example in the mark of the erasure, the name gets another number.
+func (n *numbers) erase(k string) {
 	delete(n.young, k)
 	delete(n.old, k)
+	n.erased = k
 }
 
 func encodeName(n newName) []byte {
