@@ -26,7 +26,8 @@ const (
 	prefixKept = "k|"
 )
 
-// sign makes checkpoints until ctx ends, and a last one then.
+// sign makes checkpoints until ctx ends, and a last one then. If one cannot be stored,
+// for example because the disk is full, sign tries again at the next tick.
 func (l *Log) sign(ctx context.Context) error {
 	if l.cfg.Signer == nil {
 		return nil
@@ -37,7 +38,7 @@ func (l *Log) sign(ctx context.Context) error {
 	defer l.users.Done()
 	tick := time.NewTicker(signEach)
 	defer tick.Stop()
-	signed, kept := int64(-1), time.Time{}
+	signed, kept, failing := int64(-1), time.Time{}, false
 	for {
 		ended := false
 		select {
@@ -53,12 +54,15 @@ func (l *Log) sign(ctx context.Context) error {
 			}
 			now := l.cfg.Now()
 			keep := kept.IsZero() || now.Sub(kept) >= keepEach || now.Before(kept)
-			if err := l.publish(c, keep); err != nil {
-				return err
+			err = l.publish(c, keep)
+			if err == nil {
+				if signed = tree.N; keep {
+					kept = now
+				}
+			} else if !failing {
+				l.cfg.Logger.Error("the newest checkpoint of the audit log cannot be stored; trying again", "error", err)
 			}
-			if signed = tree.N; keep {
-				kept = now
-			}
+			failing = err != nil
 		}
 		if ended {
 			return nil

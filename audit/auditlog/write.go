@@ -73,6 +73,7 @@ func (l *Log) hand(p *pending) error {
 	case err := <-p.done:
 		return err
 	case <-l.ended:
+	case <-l.closing: // Run was never called
 	}
 	select { // the committer may have written it before it ended
 	case err := <-p.done:
@@ -98,7 +99,8 @@ func (l *Log) refusal() error {
 func (l *Log) Run(ctx context.Context) error {
 	var behind sync.WaitGroup
 	defer behind.Wait()
-	running, stop := context.WithCancel(ctx)
+	// Both end after the committer, so that the last checkpoint has all entries.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	behind.Go(func() {
 		if err := l.sign(running); err != nil {
@@ -249,6 +251,7 @@ func (w *writer) write(h head, groups []*pending) (head, error) {
 	}()
 	w.entries = w.entries[:0]
 	clear(w.opened)
+	w.numbers.erased = ""
 	for _, p := range groups {
 		if p.erase != nil {
 			if err := w.erase(p); err != nil {
