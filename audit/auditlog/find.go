@@ -71,8 +71,8 @@ func (f *finding) run(ctx context.Context) error {
 		return err
 	}
 	end := uint64(f.log.Tree().N)
-	if f.q.Before != nil {
-		end = min(end, f.q.Before.Leaf+1)
+	if f.q.Before != nil && f.q.Before.Leaf < end {
+		end = f.q.Before.Leaf + 1
 	}
 	indexed := uint64(0)
 	if n := len(chunks); n > 0 {
@@ -139,70 +139,119 @@ func (f *finding) terms() (terms []term, ok bool, err error) {
 	return terms, true, nil
 }
 
-// chunk searches the entries of a chunk that have all terms.
+// chunk searches the entries of a chunk that have all terms, and those whose terms are
+// not known. If a list of the index cannot be read, it searches all entries of the chunk.
 func (f *finding) chunk(ctx context.Context, terms []term, c chunk, n, end uint64) error {
-	var leaves []uint64
-	for i, t := range terms {
-		v, err := f.log.get(keyTerm(t, n))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		list, err := decodeLeaves(v, c)
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			leaves = list
-			continue
-		}
-		leaves = slices.DeleteFunc(leaves, func(leaf uint64) bool {
-			_, both := slices.BinarySearch(list, leaf)
-			return !both
-		})
+	leaves, err := f.leaves(terms, c, n)
+	if err != nil {
+		return f.backwards(ctx, c.first, min(c.after, end))
 	}
 	for _, leaf := range slices.Backward(leaves) {
 		if leaf >= end {
 			continue
 		}
-		v, closer, err := f.log.db.Get(key(prefixEntry, leaf))
-		if err != nil {
-			return &DamagedError{leaf, err}
-		}
-		err = f.value(ctx, leaf, v)
-		if err := errors.Join(err, closer.Close()); err != nil {
+		if err := f.single(ctx, leaf); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// backwards searches the entries from first to before after, from the last one.
-func (f *finding) backwards(ctx context.Context, first, after uint64) (err error) {
-	if first >= after {
-		return nil
-	}
-	iter, err := f.log.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixEntry, first), UpperBound: key(prefixEntry, after)})
-	if err != nil {
+// single searches one entry, or counts it if it is missing or cannot be read.
+func (f *finding) single(ctx context.Context, leaf uint64) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for iter.Last(); iter.Valid(); iter.Prev() {
-		leaf, err := decodeNumber(iter.Key()[len(prefixEntry):])
+	v, closer, err := f.log.db.Get(key(prefixEntry, leaf))
+	if err != nil {
+		f.found.Unreadable++
+		return nil
+	}
+	return errors.Join(f.value(ctx, leaf, v), closer.Close())
+}
+
+// leaves returns the leaves of a chunk that may match, ascending.
+func (f *finding) leaves(terms []term, c chunk, n uint64) ([]uint64, error) {
+	var all []uint64
+	for i, t := range terms {
+		list, err := f.list(t, c, n)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			all = list
+			continue
+		}
+		all = slices.DeleteFunc(all, func(leaf uint64) bool {
+			_, both := slices.BinarySearch(list, leaf)
+			return !both
+		})
+	}
+	unknown, err := f.list(term{dimension: unreadable}, c, n)
+	if err != nil || len(unknown) == 0 {
+		return all, err
+	}
+	all = append(all, unknown...)
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// list returns the leaves of a chunk that have a term.
+func (f *finding) list(t term, c chunk, n uint64) ([]uint64, error) {
+	v, err := f.log.get(keyTerm(t, n))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeLeaves(v, c)
+}
+
+// backwards searches the entries from first to before after, from the last one. It
+// counts those that are missing or cannot be read.
+func (f *finding) backwards(ctx context.Context, first, after uint64) error {
+	for first < after {
+		left, err := f.part(ctx, first, after)
 		if err != nil {
 			return err
+		}
+		if after = left; first < after {
+			// An iterator that moves backwards looks one entry ahead, so this one may
+			// be good.
+			after--
+			if err := f.single(ctx, after); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// part searches like backwards, and ends before the first entry that cannot be read. The
+// entries from left on were searched.
+func (f *finding) part(ctx context.Context, first, after uint64) (left uint64, err error) {
+	iter, err := f.log.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixEntry, first), UpperBound: key(prefixEntry, after)})
+	if err != nil {
+		return after, err
+	}
+	defer iter.Close() // repeats the error of a damaged block
+	left = after
+	for iter.Last(); iter.Valid(); iter.Prev() {
+		leaf, err := decodeNumber(iter.Key()[len(prefixEntry):])
+		if err != nil || leaf != left-1 {
+			return left, nil
 		}
 		v, err := iter.ValueAndErr()
 		if err != nil {
-			return &DamagedError{leaf, err}
+			return left, nil
 		}
 		if err := f.value(ctx, leaf, v); err != nil {
-			return err
+			return left, err
 		}
+		left = leaf
 	}
-	return iter.Error()
+	return left, nil
 }
 
 // value searches one entry.
@@ -210,11 +259,11 @@ func (f *finding) value(ctx context.Context, leaf uint64, v []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(v) == 0 || v[0] == removed {
+	if len(v) > 0 && v[0] == removed {
 		return nil
 	}
 	f.found.Searched++
-	if audit.DecodeEntry(v[1:], &f.entry) != nil {
+	if len(v) == 0 || audit.DecodeEntry(v[1:], &f.entry) != nil {
 		f.found.Unreadable++
 		return nil
 	}

@@ -41,6 +41,7 @@ const (
 	byPermission dimension = 'm' // the first missing permission
 	byEffect     dimension = 'f' // every effect but pass
 	byKind       dimension = 'k' // every kind but verdict
+	unreadable   dimension = 'u' // entries with terms that are not known; every query reads them
 )
 
 // A term is a dimension and its value.
@@ -78,8 +79,9 @@ func (x *indexer) put(t term, leaf uint64) {
 	}
 }
 
-// add adds the terms of an entry.
-func (x *indexer) add(leaf uint64, e *audit.Entry) error {
+// add adds the terms of an entry. An entry with a part that cannot be read gets a term
+// that says so.
+func (x *indexer) add(leaf uint64, e *audit.Entry) {
 	x.records += len(e.Items)
 	x.put(term{byTenant, string(e.Tenant)}, leaf)
 	for i := range e.Sessions {
@@ -90,8 +92,9 @@ func (x *indexer) add(leaf uint64, e *audit.Entry) error {
 		}
 	}
 	for _, b := range e.Judged {
-		if err := audit.DecodeJudged(b, &x.judged); err != nil {
-			return err
+		if audit.DecodeJudged(b, &x.judged) != nil {
+			x.put(term{dimension: unreadable}, leaf)
+			continue
 		}
 		if x.judged.Effect != decision.Pass {
 			x.put(term{byEffect, string(rune(x.judged.Effect))}, leaf)
@@ -109,15 +112,13 @@ func (x *indexer) add(leaf uint64, e *audit.Entry) error {
 			continue
 		}
 		x.put(numberTerm(byPeer, it.Peer), leaf)
-		domain, err := x.domainOf(it.Peer)
-		if err != nil {
-			return err
-		}
-		if domain != "" {
+		switch domain, err := x.domainOf(it.Peer); {
+		case err != nil:
+			x.put(term{dimension: unreadable}, leaf)
+		case domain != "":
 			x.put(term{byDomain, domain}, leaf)
 		}
 	}
-	return nil
 }
 
 // chunk is the range of leaves of a chunk.
@@ -191,10 +192,11 @@ func (l *Log) makeChunk(ctx context.Context, n, first uint64) (next uint64, err 
 		}
 		err = l.Entries(ctx, next, leaves, func(leaf uint64, e *audit.Entry, bad error) error {
 			next = leaf + 1
-			if bad == nil { // a damaged or removed entry has no terms
-				if err := x.add(leaf, e); err != nil {
-					return err
-				}
+			switch {
+			case bad == nil:
+				x.add(leaf, e)
+			case !errors.Is(bad, ErrRemoved): // a removed entry has no terms
+				x.put(term{dimension: unreadable}, leaf)
 			}
 			if x.records >= l.chunkRecords {
 				return errChunkFull

@@ -44,23 +44,40 @@ func (l *Log) Wait(ctx context.Context, after uint64) (uint64, error) {
 var ErrRemoved = errors.New("the entry was removed")
 
 // Entries calls fn for each entry from a leaf to before another, in order. An entry
-// that cannot be decoded is a *DamagedError; fn gets it in place of the entry, and
-// decides whether to go on. A removed entry is ErrRemoved. The entry is valid until
-// fn returns.
+// that is missing, or cannot be read or decoded, is a *DamagedError; fn gets it in place
+// of the entry, and decides whether to go on. A removed entry is ErrRemoved. The entry is
+// valid until fn returns.
 func (l *Log) Entries(ctx context.Context, from, to uint64, fn func(leaf uint64, e *audit.Entry, err error) error) error {
 	var e audit.Entry
-	return l.Values(ctx, from, to, func(leaf uint64, value []byte) error {
-		switch {
-		case len(value) > 0 && value[0] == removed:
-			return fn(leaf, nil, ErrRemoved)
-		case len(value) == 0:
-			return fn(leaf, nil, &DamagedError{leaf, errors.New("it is empty")})
+	for {
+		var ended error // of fn
+		err := l.Values(ctx, from, to, func(leaf uint64, value []byte) error {
+			ended = decode(leaf, value, &e, fn)
+			return ended
+		})
+		damaged, ok := errors.AsType[*DamagedError](err)
+		if !ok || ended != nil {
+			return err
 		}
-		if err := audit.DecodeEntry(value[1:], &e); err != nil {
-			return fn(leaf, nil, &DamagedError{leaf, err})
+		if err := fn(damaged.Leaf, nil, damaged); err != nil {
+			return err
 		}
-		return fn(leaf, &e, nil)
-	})
+		from = damaged.Leaf + 1
+	}
+}
+
+// decode decodes the value of a leaf for fn.
+func decode(leaf uint64, value []byte, e *audit.Entry, fn func(leaf uint64, e *audit.Entry, err error) error) error {
+	switch {
+	case len(value) > 0 && value[0] == removed:
+		return fn(leaf, nil, ErrRemoved)
+	case len(value) == 0:
+		return fn(leaf, nil, &DamagedError{leaf, errors.New("it is empty")})
+	}
+	if err := audit.DecodeEntry(value[1:], e); err != nil {
+		return fn(leaf, nil, &DamagedError{leaf, err})
+	}
+	return fn(leaf, e, nil)
 }
 
 // Values calls fn for each stored value of a leaf, from a leaf to before another: 0x01
