@@ -108,6 +108,9 @@ func (r *Record) Check() error {
 	default:
 		return fmt.Errorf("a record of kind %v with the fields of another kind", r.Kind)
 	}
+	if len(r.Peer.Text) > 0 && r.Peer.Kind != JIDName {
+		return fmt.Errorf("a record of kind %v with a peer that is not an address", r.Kind)
+	}
 	for _, t := range [...][]byte{r.Tenant, r.Session.ID, r.Session.Account, r.Session.Grant, r.Session.Gateway, r.Judged, r.Peer.Text} {
 		if len(t) > maxText {
 			return fmt.Errorf("a record of kind %v with a text of %d bytes", r.Kind, len(t))
