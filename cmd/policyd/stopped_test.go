@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postern-im/postern/audit"
+	audit "github.com/postern-im/postern/audit/jsonl"
 	"github.com/postern-im/postern/events/eventlog"
 	"github.com/postern-im/postern/events/replica"
 	"github.com/postern-im/postern/events/replica/jetstream"
