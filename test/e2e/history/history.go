@@ -12,8 +12,10 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -63,15 +65,23 @@ func (v Violation) Error() string {
 // be ordered after the revocation, and that began before the stanza was handed
 // over, allowed it.
 func (h *History) OneSided(bound time.Duration) (list []Violation) {
+	accounts := map[string][]Write{} // in the order of their beginning
+	for _, w := range h.Writes {
+		accounts[w.Account] = append(accounts[w.Account], w)
+	}
+	for _, writes := range accounts {
+		slices.SortFunc(writes, func(a, b Write) int { return cmp.Compare(a.Began, b.Began) })
+	}
 	for _, s := range h.Stanzas {
 		if !s.Passed {
 			continue
 		}
-		for _, w := range h.Writes {
-			if w.Allowed || w.Account != s.Account || w.Acked == Unknown || s.Decided-bound <= w.Acked {
+		writes := accounts[s.Account]
+		for i, w := range writes {
+			if w.Allowed || w.Acked == Unknown || s.Decided-bound <= w.Acked {
 				continue
 			}
-			if !h.allowedAfter(w, s) {
+			if !allowedAfter(writes, i, s) {
 				list = append(list, Violation{s, w, s.Decided - w.Acked})
 				break
 			}
@@ -81,14 +91,10 @@ func (h *History) OneSided(bound time.Duration) (list []Violation) {
 }
 
 // allowedAfter reports whether a command may have allowed the stanza after the
-// revocation.
-func (h *History) allowedAfter(revoke Write, s Stanza) bool {
-	for _, w := range h.Writes {
-		if w.Allowed && w.Account == s.Account && w.Acked > revoke.Began && w.Began < s.Decided {
-			return true
-		}
-	}
-	return false
+// revocation writes[i]. Nearly always the next command has.
+func allowedAfter(writes []Write, i int, s Stanza) bool {
+	allows := func(w Write) bool { return w.Allowed && w.Acked > writes[i].Began && w.Began < s.Decided }
+	return slices.ContainsFunc(writes[i+1:], allows) || slices.ContainsFunc(writes[:i], allows)
 }
 
 // Latest returns the longest time from the acknowledgement of a revocation to a
@@ -108,32 +114,19 @@ type operation struct {
 	value   bool // written, or read
 }
 
-// model is the register of each account.
-var model = porcupine.Model{
-	Partition: func(all []porcupine.Operation) [][]porcupine.Operation {
-		var parts [][]porcupine.Operation
-		index := map[string]int{}
-		for _, o := range all {
-			account := o.Input.(operation).account
-			at, ok := index[account]
-			if !ok {
-				at = len(parts)
-				index[account] = at
-				parts = append(parts, nil)
+// model is the register of an account that has a value at the beginning.
+func model(value bool) porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return value },
+		Step: func(state, input, _ any) (bool, any) {
+			o := input.(operation)
+			if o.write {
+				return true, o.value
 			}
-			parts[at] = append(parts[at], o)
-		}
-		return parts
-	},
-	Init: func() any { return true },
-	Step: func(state, input, _ any) (bool, any) {
-		o := input.(operation)
-		if o.write {
-			return true, o.value
-		}
-		return o.value == state.(bool), state
-	},
-	Equal: func(a, b any) bool { return a == b },
+			return o.value == state.(bool), state
+		},
+		Equal: func(a, b any) bool { return a == b },
+	}
 }
 
 // maxReads bounds the stanzas of one account between two of its commands. The
@@ -144,26 +137,124 @@ const maxReads = 8
 // decision is at most bound old. It gives up, with an error, when the search takes
 // longer than within.
 func (h *History) Linearizable(bound, within time.Duration) (bool, error) {
-	var all []porcupine.Operation
-	for i, w := range h.Writes {
+	deadline := time.Now().Add(within)
+	accounts := map[string]*History{}
+	of := func(account string) *History {
+		if accounts[account] == nil {
+			accounts[account] = &History{}
+		}
+		return accounts[account]
+	}
+	for _, w := range h.Writes {
+		of(w.Account).Writes = append(of(w.Account).Writes, w)
+	}
+	for _, s := range h.sample() {
+		of(s.Account).Stanzas = append(of(s.Account).Stanzas, s)
+	}
+	for account, h := range accounts {
+		pieces, left := h.cut(bound)
+		if left > 0 {
+			return false, fmt.Errorf("%d stanzas of %s were decided so late that no piece of the history has them whole", left, account)
+		}
+		for _, p := range pieces {
+			left := time.Until(deadline)
+			if left <= 0 {
+				return false, fmt.Errorf("the search took longer than %v", within)
+			}
+			switch result, _ := porcupine.CheckOperationsVerbose(model(p.value), p.operations(bound), left); result {
+			case porcupine.Ok:
+			case porcupine.Illegal:
+				return false, nil
+			default:
+				return false, fmt.Errorf("the search took longer than %v", within)
+			}
+		}
+	}
+	return true, nil
+}
+
+// A piece is a part of the history of one account, and the value at its beginning.
+type piece struct {
+	History
+	value bool
+}
+
+func (p *piece) operations(bound time.Duration) (all []porcupine.Operation) {
+	for i, w := range p.Writes {
 		all = append(all, porcupine.Operation{
 			ClientId: i, Input: operation{w.Account, true, w.Allowed}, Call: int64(w.Began), Return: int64(w.Acked),
 		})
 	}
-	for i, s := range h.sample() {
+	for i, s := range p.Stanzas {
 		all = append(all, porcupine.Operation{
-			ClientId: len(h.Writes) + i, Input: operation{s.Account, false, s.Passed},
+			ClientId: len(p.Writes) + i, Input: operation{s.Account, false, s.Passed},
 			Call: int64(s.Sent - bound), Return: int64(s.Decided),
 		})
 	}
-	switch result, _ := porcupine.CheckOperationsVerbose(model, all, within); result {
-	case porcupine.Ok:
-		return true, nil
-	case porcupine.Illegal:
-		return false, nil
-	default:
-		return false, fmt.Errorf("the search took longer than %v", within)
+	return all
+}
+
+const (
+	// pieceBounds is about the length of a piece, in bounds.
+	pieceBounds = 6
+	// overlapBounds is how far a piece reaches into the one before. A decision that
+	// took less than overlapBounds-1 bounds is whole in one of them.
+	overlapBounds = 2
+)
+
+// cut cuts the history of one account into pieces, because the search takes far more
+// than twice the time for twice the history. A piece begins when a command was
+// acknowledged and the next one has not begun, so the value is known there. It ends at
+// such a time too: nothing after it can explain a decision before it. left is the number
+// of stanzas that are in no piece.
+func (h *History) cut(bound time.Duration) (pieces []piece, left int) {
+	slices.SortFunc(h.Writes, func(a, b Write) int { return cmp.Compare(a.Began, b.Began) })
+	quiet := func(i int) bool { // the value after command i is known
+		w := h.Writes[i]
+		return w.Acked != Unknown && (i == len(h.Writes)-1 || w.Acked <= h.Writes[i+1].Began)
 	}
+	found := make([]bool, len(h.Stanzas))
+	first, start, value := 0, time.Duration(math.MinInt64), true
+	for whole := false; !whole; {
+		end, after := time.Duration(math.MaxInt64), len(h.Writes)
+		next, nextStart := -1, time.Duration(0)
+		from := max(start, 0)
+		for i := first; i < len(h.Writes); i++ {
+			if !quiet(i) {
+				break // commands from here on are in one piece, to the end
+			}
+			if at := h.Writes[i].Acked; at >= from+pieceBounds*bound {
+				end, after = at, i+1
+				break
+			}
+		}
+		for i := first; i < after && end != math.MaxInt64; i++ {
+			if at := h.Writes[i].Acked; at <= end-overlapBounds*bound {
+				next, nextStart = i, at
+			}
+		}
+		whole = next < 0
+		if whole {
+			end, after = math.MaxInt64, len(h.Writes)
+		}
+		p := piece{History{Writes: h.Writes[first:after]}, value}
+		for i, s := range h.Stanzas {
+			if s.Sent-bound >= start && s.Decided <= end {
+				found[i] = true
+				p.Stanzas = append(p.Stanzas, s)
+			}
+		}
+		pieces = append(pieces, p)
+		if !whole {
+			first, start, value = next+1, nextStart, h.Writes[next].Allowed
+		}
+	}
+	for _, ok := range found {
+		if !ok {
+			left++
+		}
+	}
+	return pieces, left
 }
 
 // sample leaves out stanzas in the middle of a run of equal answers of an account

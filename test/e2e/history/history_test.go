@@ -1,6 +1,8 @@
 package history
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -106,5 +108,48 @@ func TestSample(t *testing.T) {
 	h.Stanzas[len(h.Stanzas)-1].Passed = true
 	if explained, err = h.Linearizable(bound, 10*time.Second); err != nil || explained {
 		t.Errorf("%v, %v", explained, err)
+	}
+}
+
+// TestLong: the search in a long history is fast, and finds one wrong answer anywhere.
+func TestLong(t *testing.T) {
+	var h History
+	rng := rand.New(rand.NewPCG(1, 1))
+	at, allowed := 10*ms, true
+	for range 600 {
+		allowed = !allowed
+		w := Write{Account: "a", Allowed: allowed, Began: at, Acked: at + time.Duration(1+rng.IntN(5))*ms}
+		h.Writes = append(h.Writes, w)
+		for range 4 {
+			sent := w.Acked + time.Duration(rng.IntN(30))*ms
+			h.Stanzas = append(h.Stanzas, Stanza{Account: "a", Sent: sent, Decided: sent + time.Duration(rng.IntN(4))*ms, Passed: allowed})
+		}
+		at = w.Acked + 40*ms
+	}
+	if pieces, left := h.cut(bound); len(pieces) < 20 || left > 0 {
+		t.Fatalf("%d pieces, %d stanzas left", len(pieces), left)
+	}
+	if ok, err := h.Linearizable(bound, time.Minute); !ok || err != nil {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	// A quiet time, at whose end an old answer comes.
+	for range 8 {
+		long := History{Writes: slices.Clone(h.Writes), Stanzas: slices.Clone(h.Stanzas)}
+		i := 2 * rng.IntN(len(long.Writes)/2) // a revocation
+		for k := i + 1; k < len(long.Writes); k++ {
+			long.Writes[k].Began += 3 * bound
+			long.Writes[k].Acked += 3 * bound
+		}
+		for k := range long.Stanzas {
+			if k >= 4*(i+1) {
+				long.Stanzas[k].Sent += 3 * bound
+				long.Stanzas[k].Decided += 3 * bound
+			}
+		}
+		wrong := long.Writes[i].Acked + 2*bound
+		long.Stanzas = append(long.Stanzas, passed(wrong, wrong+1*ms))
+		if ok, err := long.Linearizable(bound, time.Minute); ok || err != nil {
+			t.Fatalf("a wrong answer after command %d: %v, %v", i, ok, err)
+		}
 	}
 }
