@@ -153,3 +153,29 @@ func TestLong(t *testing.T) {
 		}
 	}
 }
+
+// TestPieces: each piece begins with the value that the command before it gave. The
+// stanzas come so long after a command that no older value explains them.
+func TestPieces(t *testing.T) {
+	var h History
+	allowed := true
+	for i := range 60 {
+		allowed = !allowed
+		at := time.Duration(i) * 3 * bound
+		h.Writes = append(h.Writes, Write{Account: "a", Allowed: allowed, Began: at, Acked: at + ms})
+		h.Stanzas = append(h.Stanzas, Stanza{Account: "a", Sent: at + 5*bound/2, Decided: at + 5*bound/2 + ms, Passed: allowed})
+	}
+	if pieces, left := h.cut(bound); len(pieces) < 10 || left > 0 {
+		t.Fatalf("%d pieces, %d stanzas left", len(pieces), left)
+	}
+	if ok, err := h.Linearizable(bound, time.Minute); !ok || err != nil {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	for i := range h.Stanzas {
+		h.Stanzas[i].Passed = !h.Stanzas[i].Passed
+		if ok, err := h.Linearizable(bound, time.Minute); ok || err != nil {
+			t.Errorf("a wrong answer after command %d: %v, %v", i, ok, err)
+		}
+		h.Stanzas[i].Passed = !h.Stanzas[i].Passed
+	}
+}
